@@ -1,0 +1,5 @@
+//! Settings: what may be written, where it was written, and what it means.
+
+mod settings;
+
+pub use settings::*;

@@ -1,0 +1,172 @@
+//! The resolved settings: every default filled in, every address parsed, every path absolute.
+//!
+//! Nothing here opens a socket or reads a file. [`crate::config::load`] makes one of these from the
+//! settings file, the environment and the command line; the daemon builds a generation from it.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// All settings of one generation of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// `name`: what this host is called; only the data directory's default depends on it.
+    pub name: String,
+    /// `proxy`: whether writes pass.
+    pub mode: Mode,
+    /// `listen-client-urls`: where clients are served, sorted and without duplicates.
+    pub listen_client_urls: Vec<ListenUrl>,
+    /// `listen-metrics-urls`: where `/metrics`, `/livez`, `/readyz` and profiles are served; may be empty.
+    pub listen_metrics_urls: Vec<ListenUrl>,
+    /// `advertise-client-urls`: kept for the settings that need it (member list rewriting, auto-tls).
+    pub advertise_client_urls: Vec<String>,
+    /// `data-dir`: absolute; the cluster file is `<data-dir>/proxy/cluster`. Needs a restart to change.
+    pub data_dir: PathBuf,
+    /// `admin-socket` (ours): where `status` and `reload` ask.
+    pub admin_socket: PathBuf,
+    /// Where the peers come from.
+    pub peers: PeerSource,
+    /// `accept-cluster-id` (ours): a cluster ID that is accepted in place of the pinned one.
+    pub accept_cluster_id: Option<u64>,
+    /// `proxy-refresh-interval`: time between two looks at the member list; never zero.
+    pub refresh_interval: Duration,
+    /// `proxy-failure-wait`: how long a failed endpoint is avoided; zero means not at all.
+    pub failure_wait: Duration,
+    /// `proxy-dial-timeout`: limit for connecting to a member or peer; `None` (written 0) means none.
+    pub dial_timeout: Option<Duration>,
+    /// `proxy-write-timeout`: limit for one write to a member to make progress; `None` (0) means none.
+    pub write_timeout: Option<Duration>,
+    /// `proxy-read-timeout`: limit for one read from a member to bring bytes; `None` (0) means none.
+    pub read_timeout: Option<Duration>,
+    /// `balance` (ours): how a member is chosen.
+    pub balance: Balance,
+    /// `health-interval` (ours): time between probes of an endpoint; `None` (0) means no probes.
+    pub health_interval: Option<Duration>,
+    /// `health-timeout` (ours): deadline of one probe; never zero.
+    pub health_timeout: Duration,
+    /// `drain-timeout` (ours): how long open requests may go on after a stop; zero means not at all.
+    pub drain_timeout: Duration,
+    /// `workers` (ours): data-plane threads; written 0 means one per core. Needs a restart to change.
+    pub workers: NonZeroUsize,
+    /// `cors`: allowed origins; `["*"]` (the default) leaves the headers to the members.
+    pub cors: Vec<String>,
+    /// `host-whitelist`: host names accepted in plaintext HTTP; `["*"]` (the default) or empty accepts all.
+    pub host_whitelist: Vec<String>,
+    /// `enable-pprof`: serve `/debug/pprof/profile` on the metrics listeners.
+    pub enable_pprof: bool,
+    /// Everything about logs.
+    pub log: LogSettings,
+}
+
+/// Whether writes pass (`proxy = "on"`) or are refused (`proxy = "readonly"`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// `on`: reads and writes pass.
+    Readwrite,
+    /// `readonly`: only requests known to be reads pass.
+    Readonly,
+}
+
+/// One address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ListenUrl {
+    /// `http://IP:PORT`; `localhost` was resolved to 127.0.0.1.
+    Tcp(SocketAddr),
+    /// `unix://PATH` (also etcd's `unix://HOST:PORT`, a file of that name in the working directory).
+    Unix(PathBuf),
+}
+
+/// Where the cluster's peers come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerSource {
+    /// `initial-cluster`, or etcd's default pair: peer URLs in the order given, such as `http://10.0.1.10:2380`.
+    Static(Vec<PeerUrl>),
+}
+
+/// A URL of a peer port: scheme, host and port, without a path.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerUrl {
+    /// Host name or IP literal (an IPv6 literal without its brackets).
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+/// How a member is chosen for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    /// A client connection keeps its member while that is healthy and listed.
+    Sticky,
+    /// Each request goes to the less loaded of two random healthy members.
+    P2c,
+}
+
+/// What is logged, where and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// `log-level`, or debug when `debug` is set.
+    pub level: LogLevel,
+    /// `log-package-levels`: overrides by module.
+    pub package_levels: Vec<(String, LogLevel)>,
+    /// `log-format` (ours).
+    pub format: LogFormat,
+    /// `log-outputs`.
+    pub outputs: Vec<LogOutput>,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Only what a person must act on (also etcd's `panic`, `fatal`, `dpanic`).
+    Error,
+    /// Trouble that the daemon deals with.
+    Warn,
+    /// Changes of state.
+    Info,
+    /// Connections and refreshes too.
+    Debug,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Journald fields when stderr is the journal, else text.
+    Auto,
+    /// One line of text for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+    /// Structured journald entries, whatever stderr is.
+    Journald,
+}
+
+/// A place that log lines go to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogOutput {
+    /// `default` or `stderr`.
+    Stderr,
+    /// `stdout`.
+    Stdout,
+    /// A file, opened for appending.
+    File(PathBuf),
+}
+
+impl std::fmt::Display for PeerUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "http://[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "http://{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl std::fmt::Display for ListenUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(addr) => write!(f, "http://{addr}"),
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The control plane: builds generations, keeps them fresh, and talks to systemd.

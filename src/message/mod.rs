@@ -1,0 +1,1 @@
+//! What passes through: bodies, headers, gRPC paths and frames, and our own replies.

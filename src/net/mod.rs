@@ -1,0 +1,1 @@
+//! Sockets: listening, connecting, and knowing which addresses are our own.

@@ -1,0 +1,1 @@
+//! What happens to one request between the listener and the member.

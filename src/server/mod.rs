@@ -1,0 +1,1 @@
+//! The client side: listeners, connections, their limits, and what we answer ourselves.

@@ -1,0 +1,3 @@
+//! What the daemon tells people: logs, metrics, profiles, and the snapshot they are read from.
+
+pub mod snapshot;

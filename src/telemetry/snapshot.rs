@@ -1,0 +1,148 @@
+//! One picture of the daemon, from which `status`, the metrics and systemd's STATUS line are all made.
+//!
+//! Plain data with public fields; it serialises to the documented JSON of `/proxy/status`
+//! (`"version": 1`; fields are only ever added). Times are milliseconds since the Unix epoch.
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that is worth showing of a running daemon.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Version of this form: 1.
+    pub version: u32,
+    /// The daemon's own version.
+    pub daemon_version: String,
+    /// Process ID.
+    pub pid: u32,
+    /// When the process started.
+    pub started_ms: u64,
+    /// `readwrite` or `readonly`.
+    pub mode: String,
+    /// Number of the generation in force; the first is 1.
+    pub generation: u64,
+    /// The pinned cluster ID in lowercase hex, once known.
+    pub cluster_id: Option<String>,
+    /// Whether a member list has been had (READY was sent).
+    pub ready: bool,
+    /// Whether the daemon is stopping.
+    pub draining: bool,
+    /// Client listeners as URLs, with real ports.
+    pub listeners: Vec<String>,
+    /// Metrics listeners as URLs, with real ports.
+    pub metrics_listeners: Vec<String>,
+    /// Threads of the data plane.
+    pub workers: usize,
+    /// What is wrong now, worst first; empty when all is well.
+    pub problems: Vec<Problem>,
+    /// The members as last listed.
+    pub members: Vec<MemberStatus>,
+    /// The peers that are asked for the list.
+    pub peers: Vec<PeerStatus>,
+    /// How the member list is kept fresh.
+    pub refresh: RefreshStatus,
+    /// The last 32 reloads, newest first.
+    pub reloads: Vec<ReloadRecord>,
+    /// Reloads applied since start.
+    pub reloads_applied: u64,
+    /// Reloads that found nothing changed since start.
+    pub reloads_unchanged: u64,
+    /// Reloads refused since start.
+    pub reloads_refused: u64,
+    /// What passes through now.
+    pub traffic: TrafficStatus,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// Since when, if known.
+    pub since_ms: Option<u64>,
+    /// What is wrong and what to do, in one line.
+    pub text: String,
+}
+
+/// One member of the cluster.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct MemberStatus {
+    /// Member ID in lowercase hex.
+    pub id: String,
+    /// Its name; empty until it has started.
+    pub name: String,
+    /// Whether it is a learner (gets no traffic).
+    pub learner: bool,
+    /// Its client URLs.
+    pub endpoints: Vec<EndpointStatus>,
+    /// Why the member gets no traffic at all, if so (`learner`, `not started`, ...).
+    pub left_out: Option<String>,
+}
+
+/// One client URL of a member.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct EndpointStatus {
+    /// The client URL as advertised.
+    pub url: String,
+    /// Whether it may get traffic (false for unusable schemes and for our own listeners).
+    pub usable: bool,
+    /// Whether it is healthy now.
+    pub healthy: bool,
+    /// Why it is unhealthy or unusable.
+    pub reason: Option<String>,
+    /// Since when it is in this state.
+    pub since_ms: u64,
+    /// Requests and streams on it now.
+    pub in_flight: u64,
+    /// Failures since start.
+    pub failures: u64,
+}
+
+/// One peer URL.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// The peer URL.
+    pub url: String,
+    /// The last answer's error; `None` when it was fine or it was not asked yet.
+    pub error: Option<String>,
+}
+
+/// The state of the member list.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct RefreshStatus {
+    /// When a list was last had from a peer.
+    pub last_success_ms: Option<u64>,
+    /// Why the last try failed; `None` when it did not.
+    pub last_error: Option<String>,
+    /// Good refreshes since start.
+    pub succeeded: u64,
+    /// Failed refreshes since start.
+    pub failed: u64,
+    /// Whether the peers in use come from the cluster file because no configured peer answers.
+    pub from_cluster_file: bool,
+}
+
+/// What became of one reload.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadRecord {
+    /// When it ended.
+    pub at_ms: u64,
+    /// `file`, `signal` or `command`.
+    pub trigger: String,
+    /// `applied`, `unchanged` or `refused`.
+    pub result: String,
+    /// The generation in force afterwards.
+    pub generation: u64,
+    /// What changed, as `key: old -> new`; empty unless applied.
+    pub changes: Vec<String>,
+    /// Warnings, or the reasons for the refusal, each as one line (`PLACE: MESSAGE`).
+    pub messages: Vec<String>,
+}
+
+/// What passes through now.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct TrafficStatus {
+    /// Open client connections.
+    pub connections: u64,
+    /// HTTP requests in flight.
+    pub requests_in_flight: u64,
+    /// gRPC calls in flight, long streams included.
+    pub rpcs_in_flight: u64,
+}

@@ -1,0 +1,1 @@
+//! How members are reached: endpoints, the choice among them, connection pools, health.
