@@ -1,1 +1,4 @@
 //! What passes through: bodies, headers, gRPC paths and frames, and our own replies.
+
+pub mod grpc;
+pub mod rpc;
