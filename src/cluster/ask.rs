@@ -10,8 +10,7 @@ use std::time::Duration;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-use super::fetch::fetch;
-use super::fetch_error::FetchError;
+use super::fetch::{FetchError, fetch};
 use super::member::MemberList;
 use super::pin::{ForeignCluster, Pin};
 use crate::config::PeerUrl;

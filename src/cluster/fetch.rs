@@ -3,6 +3,8 @@
 //! The peer is not trusted: the whole exchange has a limit in time, its head and body in size, and redirects are
 //! not followed (etcd stopped following them for safety as well).
 
+mod error;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,10 +15,11 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::fetch_error::FetchError;
 use super::member::{ListError, MemberList};
 use crate::config::PeerUrl;
 use crate::net::dial::{Authority, dial};
+
+pub use error::FetchError;
 
 /// Limit for one exchange, connecting included; etcd raised its own to this for slow links.
 pub const FETCH_LIMIT: Duration = Duration::from_secs(10);
@@ -156,5 +159,4 @@ fn explain(error: &hyper::Error, unread: &[u8]) -> FetchError {
 }
 
 #[cfg(test)]
-#[path = "fetch_tests.rs"]
 mod tests;

@@ -61,8 +61,13 @@ impl Member {
 
     /// What people call the member: its name, or its ID in hexadecimal while it has none.
     pub fn label(&self) -> String {
-        if self.name.is_empty() { self.hex_id() } else { self.name.escape_debug().to_string() }
+        label(self.id, &self.name)
     }
+}
+
+/// What people call a member, safe to print: its name, or its ID in hexadecimal while it has none.
+pub fn label(id: u64, name: &str) -> String {
+    if name.is_empty() { hex_id(id) } else { name.escape_debug().to_string() }
 }
 
 /// Writes a member or cluster ID as etcd does: lowercase hexadecimal without padding.

@@ -1,5 +1,5 @@
-use super::super::scripted::{Script, ScriptedPeer, answer, members, refusing};
 use super::*;
+use crate::cluster::scripted::{Script, ScriptedPeer, answer, members, refusing};
 
 const ONE: &str =
     r#"[{"id":1,"name":"infra0","peerURLs":["http://a:2380"],"clientURLs":["http://a:2379"]}]"#;
@@ -35,7 +35,7 @@ async fn a_refusal_is_said() {
 async fn silence_ends_at_the_limit() {
     let peer = ScriptedPeer::new(Script::Hang).await;
     let error = fetch_within(Duration::from_millis(100), &peer.url, None).await.unwrap_err();
-    assert_eq!(error.to_string(), "it accepts connections but did not answer within 100ms");
+    assert_eq!(error.to_string(), "no answer to GET /members within 100ms");
 }
 
 #[tokio::test]

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::member::ListError;
-use super::pin::ForeignCluster;
+use super::super::member::ListError;
+use super::super::pin::ForeignCluster;
 use crate::net::dial::DialReason;
 
 /// Why there is no member list from a peer.
@@ -12,8 +12,8 @@ pub enum FetchError {
     /// No connection.
     #[error(transparent)]
     Dial(#[from] DialReason),
-    /// Connected, and then silence.
-    #[error("it accepts connections but did not answer within {0:?}")]
+    /// No answer in time; a member that was stopped accepts connections and says nothing.
+    #[error("no answer to GET /members within {0:?}")]
     NoAnswer(Duration),
     /// Not answered yet when another peer had.
     #[error("no answer yet after {0:?}, another peer was faster")]
