@@ -1,1 +1,4 @@
 //! Sockets: listening, connecting, and knowing which addresses are our own.
+
+pub mod dial;
+pub mod own;
