@@ -4,5 +4,8 @@
 //! log lines to a thread of their own; the control plane reads both. It imports nothing of ours but
 //! `config`.
 
+pub mod limit;
+pub mod log;
 pub mod snapshot;
 pub mod tally;
+pub mod time;
