@@ -5,3 +5,4 @@ pub mod local_time;
 pub mod signals;
 pub mod status_line;
 pub mod systemd;
+pub mod watch;
