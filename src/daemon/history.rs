@@ -55,20 +55,13 @@ pub enum Outcome {
     },
 }
 
-/// The result word of an applied reload.
-pub const APPLIED: &str = "applied";
-/// The result word of a reload that found nothing new.
-pub const UNCHANGED: &str = "unchanged";
-/// The result word of a refused reload.
-pub const REFUSED: &str = "refused";
-
 impl Outcome {
     /// The word for it in records, logs and metrics.
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::Applied { .. } => APPLIED,
-            Self::Unchanged { .. } => UNCHANGED,
-            Self::Refused { .. } => REFUSED,
+            Self::Applied { .. } => ReloadRecord::APPLIED,
+            Self::Unchanged { .. } => ReloadRecord::UNCHANGED,
+            Self::Refused { .. } => ReloadRecord::REFUSED,
         }
     }
 }

@@ -3,7 +3,6 @@
 //! Made from the [`Snapshot`] alone, so that it never says other things than `etcd-proxy status` and the
 //! metrics do. Whatever is wrong stands first, because terminals cut the line on the right.
 
-use crate::daemon::history::REFUSED;
 use crate::daemon::local_time::time_of_day;
 use crate::telemetry::snapshot::{EndpointStatus, MemberStatus, ReloadRecord, Snapshot};
 
@@ -117,7 +116,7 @@ fn counted(n: u64, thing: &str) -> Option<String> {
 
 /// The newest reload, if it was refused: the file on disk is not what is in force.
 fn refused(snapshot: &Snapshot) -> Option<&ReloadRecord> {
-    snapshot.reloads.first().filter(|record| record.result == REFUSED)
+    snapshot.reloads.first().filter(|record| record.is_refused())
 }
 
 fn refusal(record: &ReloadRecord, now_ms: u64) -> String {
@@ -256,7 +255,7 @@ mod tests {
         snapshot.problems = vec![Problem { since_ms: None, text: format!("refused: {reason}") }];
         snapshot.reloads = vec![ReloadRecord {
             at_ms: NOW,
-            result: REFUSED.to_owned(),
+            result: ReloadRecord::REFUSED.to_owned(),
             messages: vec![reason, "more".to_owned()],
             ..Default::default()
         }];
