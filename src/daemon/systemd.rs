@@ -2,7 +2,7 @@
 //!
 //! The words are sd-notify's; the sending is ours, because that crate reads the environment at every
 //! call, opens a socket each time, knows no abstract addresses, and lets a line break in a status
-//! smuggle in another message. Sending never blocks for longer than [`SEND_TIMEOUT`] and never fails
+//! smuggle in another message. Sending never blocks for longer than a second and never fails
 //! for the caller: a supervisor that does not listen is no reason to stop serving.
 //!
 //! The descriptor store (`FDSTORE=1` with the listening sockets as ancillary data, so that a restart

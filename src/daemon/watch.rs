@@ -2,7 +2,7 @@
 //!
 //! An edit can be a write in place, a rename over the file, or the swap of a symlink anywhere on the way
 //! to it (Kubernetes swaps `..data`); file and directories can vanish and come back. So what is watched
-//! is the *directory* of every step of the path (see [`trail`]), and events are only hints: after each, once
+//! is the *directory* of every step of the path (see `trail`), and events are only hints: after each, once
 //! it has been quiet for a moment, the path is walked anew, the file is read, and what counts is whether its
 //! content differs from what was handed out last.
 //!
