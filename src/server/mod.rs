@@ -4,6 +4,7 @@
 //! request first: it refuses what is not well formed, answers what is [`local`], and hands the rest to
 //! [`crate::proxy::forward`].
 
+pub mod admin;
 pub mod connection;
 pub mod cors;
 pub mod gate;
