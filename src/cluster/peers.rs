@@ -54,9 +54,14 @@ impl Peers {
     }
 
     /// Notes what came of asking. Returns the peers that were not known to be of another cluster before.
+    ///
+    /// Once there is an answer, old errors of peers that were not asked this time are history; only a foreign
+    /// cluster does not go away by itself.
     pub fn note(&mut self, asked: &Asked) -> Vec<(PeerUrl, FetchError)> {
-        if let Some((peer, _)) = &asked.answer {
-            self.errors.remove(peer);
+        if let Some((winner, _)) = &asked.answer {
+            let told = |peer: &PeerUrl| asked.errors.iter().any(|(other, _)| other == peer);
+            let lasts = |error: &FetchError| matches!(error, FetchError::Foreign(_));
+            self.errors.retain(|peer, error| peer != winner && (told(peer) || lasts(error)));
         }
         let mut foreign = Vec::new();
         for (peer, error) in &asked.errors {
@@ -159,6 +164,17 @@ mod tests {
         let answer = Some((peer("a"), list(r#"[{"id":1}]"#)));
         peers.note(&Asked { answer, errors: Vec::new() });
         assert_eq!(peers.statuses()[0].error, None);
+    }
+
+    #[test]
+    fn old_errors_of_peers_that_were_not_asked_go_with_the_next_answer() {
+        let mut peers = configured(&["a", "b", "c"]);
+        peers.note(&failed("b", DialReason::Refused.into()));
+        peers.note(&failed("c", ForeignCluster { theirs: 2, ours: 1 }.into()));
+        peers.note(&Asked { answer: Some((peer("a"), list(r#"[{"id":1}]"#))), errors: Vec::new() });
+        let failing: Vec<bool> =
+            peers.statuses().iter().map(|status| status.error.is_some()).collect();
+        assert_eq!(failing, [false, false, true]);
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Scripted peers for tests: they answer every connection with the same bytes, or not at all.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::config::PeerUrl;
 
@@ -21,7 +21,7 @@ pub(super) enum Script {
 pub(super) struct ScriptedPeer {
     pub(super) url: PeerUrl,
     script: Arc<Mutex<Script>>,
-    asked: Arc<AtomicUsize>,
+    asked: watch::Sender<usize>,
     accepting: tokio::task::JoinHandle<()>,
 }
 
@@ -31,8 +31,8 @@ impl ScriptedPeer {
         let url =
             PeerUrl { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() };
         let script = Arc::new(Mutex::new(script));
-        let asked = Arc::new(AtomicUsize::new(0));
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&script), Arc::clone(&asked)));
+        let asked = watch::Sender::new(0);
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&script), asked.clone()));
         Self { url, script, asked, accepting }
     }
 
@@ -54,7 +54,12 @@ impl ScriptedPeer {
 
     /// How many requests came.
     pub(super) fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
+        *self.asked.borrow()
+    }
+
+    /// Waits until a request came.
+    pub(super) async fn wait_asked(&self) {
+        let _ = self.asked.subscribe().wait_for(|asked| *asked > 0).await;
     }
 
     /// Stops listening; connections are refused from now on.
@@ -90,14 +95,14 @@ pub(super) fn answer(status: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{headers}\r\n{body}", body.len())
 }
 
-async fn accept(listener: TcpListener, script: Arc<Mutex<Script>>, asked: Arc<AtomicUsize>) {
+async fn accept(listener: TcpListener, script: Arc<Mutex<Script>>, asked: watch::Sender<usize>) {
     let mut open = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        open.spawn(follow(stream, Arc::clone(&script), Arc::clone(&asked)));
+        open.spawn(follow(stream, Arc::clone(&script), asked.clone()));
     }
 }
 
-async fn follow(mut stream: TcpStream, script: Arc<Mutex<Script>>, asked: Arc<AtomicUsize>) {
+async fn follow(mut stream: TcpStream, script: Arc<Mutex<Script>>, asked: watch::Sender<usize>) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match stream.read_buf(&mut head).await {
@@ -106,7 +111,7 @@ async fn follow(mut stream: TcpStream, script: Arc<Mutex<Script>>, asked: Arc<At
         }
     }
     assert!(head.starts_with(b"GET /members HTTP/1.1\r\n"), "{}", String::from_utf8_lossy(&head));
-    asked.fetch_add(1, Ordering::SeqCst);
+    asked.send_modify(|asked| *asked += 1);
     let script = script.lock().unwrap().clone();
     match script {
         Script::Say(bytes) => drop(stream.write_all(&bytes).await),
