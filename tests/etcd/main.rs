@@ -5,4 +5,12 @@ mod support;
 
 mod stage;
 
+mod auth;
+mod command_line;
+mod json;
 mod kv;
+mod lease;
+mod lock;
+mod maintenance;
+mod v2;
+mod watch;

@@ -139,6 +139,7 @@ impl Cluster {
             "--initial-cluster-state",
             if member.joined.is_some() { "existing" } else { "new" },
         ]);
+        command.args(["--logger", "zap", "--log-outputs", "stderr", "--log-level", "warn"]);
         if self.generation.has_v2() {
             command.arg("--enable-v2");
         }

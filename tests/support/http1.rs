@@ -162,6 +162,13 @@ impl Connection {
         Ok(Some(chunk))
     }
 
+    /// Reads exactly so many bytes, after a switch of protocols.
+    pub async fn exactly(&mut self, count: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        self.stream.read_exact(&mut bytes).await?;
+        Ok(bytes)
+    }
+
     /// Waits until the other side closes; true when it did so without a byte more.
     pub async fn is_closed(&mut self) -> bool {
         matches!(self.stream.fill_buf().await, Ok([]) | Err(_))

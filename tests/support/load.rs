@@ -10,7 +10,6 @@ use super::rpc::{
     self, Done, PutRequest, RangeRequest, RangeResponse, WatchRequest, WatchResponse,
 };
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -147,7 +146,6 @@ impl Drop for Load {
 }
 
 async fn work(shared: Arc<Shared>) {
-    let shared: Rc<Arc<Shared>> = Rc::new(shared);
     let mut clients = Vec::new();
     let mut watchers = Vec::new();
     for index in 0..shared.plan.watchers {
@@ -204,6 +202,14 @@ impl Shared {
         }
     }
 
+    fn write_ended(&self, key: String, result: Result<(), String>) {
+        let mut report = self.report.lock().expect("report");
+        match result {
+            Ok(()) => report.written.push(key),
+            Err(why) => report.failed_writes.push((self.begin.elapsed(), why)),
+        }
+    }
+
     fn asked_again(&self) {
         self.report.lock().expect("report").asked_again += 1;
     }
@@ -218,7 +224,7 @@ async fn within<T>(what: impl Future<Output = Result<T, String>>) -> Result<T, S
         .unwrap_or_else(|_| Err("no answer in 20 s".to_owned()))
 }
 
-async fn read_json(shared: Rc<Arc<Shared>>) {
+async fn read_json(shared: Arc<Shared>) {
     let mut connection = None;
     while shared.goes_on() {
         let begin = Instant::now();
@@ -257,7 +263,7 @@ async fn one_json_read(
     }
 }
 
-async fn read_grpc(shared: Rc<Arc<Shared>>) {
+async fn read_grpc(shared: Arc<Shared>) {
     let mut channel = None;
     while shared.goes_on() {
         let begin = Instant::now();
@@ -297,7 +303,7 @@ async fn opened<'a>(
     Ok(channel.as_ref().expect("just opened"))
 }
 
-async fn write(shared: Rc<Arc<Shared>>, index: usize) {
+async fn write(shared: Arc<Shared>, index: usize) {
     let mut channel = None;
     for number in 0.. {
         if !shared.goes_on() {
@@ -305,16 +311,10 @@ async fn write(shared: Rc<Arc<Shared>>, index: usize) {
         }
         let key = format!("{}/w/{index}/{number:06}", shared.plan.prefix);
         let result = within(one_write(&shared, &mut channel, &key)).await;
-        let failed = result.is_err();
-        let mut report = shared.report.lock().expect("report");
-        match result {
-            Ok(()) => report.written.push(key),
-            Err(why) => report.failed_writes.push((shared.begin.elapsed(), why)),
-        }
-        drop(report);
-        if failed {
+        if result.is_err() {
             channel = None;
         }
+        shared.write_ended(key, result);
         tokio::time::sleep(shared.plan.pause).await;
     }
 }
@@ -347,7 +347,7 @@ async fn last_write(shared: &Shared) -> String {
 }
 
 /// Watches what is written. After its stream has ended it goes on behind the last revision seen.
-async fn watch(shared: Rc<Arc<Shared>>, index: usize) {
+async fn watch(shared: Arc<Shared>, index: usize) {
     let mut next_revision = first_revision(&shared).await;
     loop {
         let _ = watch_once(&shared, index, &mut next_revision).await;

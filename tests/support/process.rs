@@ -137,7 +137,7 @@ impl Process {
     /// Its last lines, for the message of a failing test.
     pub fn tail(&self) -> String {
         let lines = self.lines();
-        let from = lines.len().saturating_sub(40);
+        let from = lines.len().saturating_sub(20);
         format!("--- {} said:\n{}\n---", self.name, lines[from..].join("\n"))
     }
 }

@@ -13,7 +13,7 @@ use super::scratch::Scratch;
 use super::settings_file::SettingsFile;
 use super::{http1, port};
 use nix::sys::signal::Signal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ pub struct Proxy {
     /// When it was started.
     pub started: Instant,
     admin: PathBuf,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 /// How the daemon will be started.
@@ -68,6 +68,11 @@ impl Proxy {
             bare: false,
             port: port::free(),
         }
+    }
+
+    /// Its working directory.
+    pub fn directory(&self) -> &Path {
+        self.scratch.path()
     }
 
     /// An etcdctl v3 that talks to the daemon.
@@ -158,9 +163,9 @@ impl Plan {
         self
     }
 
-    /// One more argument.
-    pub fn argument(mut self, argument: &str) -> Self {
-        self.arguments.push(argument.to_owned());
+    /// More arguments.
+    pub fn arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         self
     }
 
@@ -210,7 +215,7 @@ impl Plan {
         command.env("ETCD_ADMIN_SOCKET", &admin);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         let process = Process::start("etcd-proxy", command);
-        Proxy { process, notify, address, file, started: Instant::now(), admin, _scratch: scratch }
+        Proxy { process, notify, address, file, started: Instant::now(), admin, scratch }
     }
 
     fn daemon(&self, file: Option<&SettingsFile>) -> Command {

@@ -15,6 +15,7 @@ static RUN: LazyLock<PathBuf> = LazyLock::new(|| {
     broom.args(["-c", wait_and_sweep]).arg(&path);
     broom.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     std::os::unix::process::CommandExt::process_group(&mut broom, 0);
+    #[expect(clippy::zombie_processes, reason = "it outlives this process")]
     let mut broom = broom.spawn().expect("sh");
     std::mem::forget(broom.stdin.take());
     path
