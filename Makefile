@@ -1,0 +1,50 @@
+# The commands of this repository. `make` alone lists them.
+#
+#   make run                       a demo cluster of three members, and the proxy in front
+#   make run PEERS=infra0=http://10.0.1.10:2380,...      the proxy in front of that cluster
+#   make test TESTS=failover       only the tests whose names contain `failover`
+
+CARGO ?= cargo
+PEERS ?=
+TESTS ?=
+
+.PHONY: help run build test fmt clippy unit it etcd generations bench clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## start three etcd members and the proxy on 127.0.0.1:2379; Ctrl-C removes all (PEERS=... for your own cluster)
+	@$(if $(PEERS),,tests/etcd/provision 3.4)
+	@$(CARGO) build --release --locked
+	@PEERS='$(PEERS)' exec tests/run/demo
+
+build: ## build the release binary, target/release/etcd-proxy
+	$(CARGO) build --release --locked
+
+test: fmt clippy unit it etcd ## run everything: format, lints, unit tests, scripted members, real etcd
+
+fmt: ## check the format, where rustfmt is installed
+	@if $(CARGO) fmt --version >/dev/null 2>&1; then $(CARGO) fmt --check; else echo "format: skipped, rustfmt is not installed"; fi
+
+clippy: ## lint, warnings are errors, where clippy is installed
+	@if $(CARGO) clippy --version >/dev/null 2>&1; then $(CARGO) clippy --locked --all-targets -- -D warnings; \
+	else echo "lints: skipped, clippy is not installed"; fi
+
+unit: ## unit and documentation tests
+	$(CARGO) test --locked --lib --bins $(TESTS)
+	$(CARGO) test --locked --doc $(TESTS)
+
+it: ## tests against scripted members
+	$(CARGO) test --locked --test it $(TESTS)
+
+etcd: generations ## tests against real etcd: 3.4, 3.5 and 3.7
+	$(CARGO) test --locked --test etcd $(TESTS)
+
+generations: ## install or build the etcd generations that the tests need
+	@tests/etcd/provision
+
+bench: build ## compare with HAProxy, nginx, Envoy and etcd's own proxies
+	@tests/bench/run
+
+clean: ## remove everything that was built
+	$(CARGO) clean

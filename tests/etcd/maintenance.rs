@@ -1,0 +1,56 @@
+//! etcdctl's look at members, and snapshots, through the daemon.
+
+use crate::stage::{Stage, on_each_generation};
+use crate::support::beside_others;
+use crate::support::generation::Generation;
+use crate::support::scratch::Scratch;
+
+on_each_generation!(
+    the_member_list_is_the_members_own,
+    an_endpoint_has_a_status_and_is_healthy,
+    a_snapshot_is_saved_whole,
+    a_compaction_is_passed_on,
+);
+
+fn the_member_list_is_the_members_own(generation: Generation) {
+    let _floor = beside_others();
+    let stage = Stage::shared(generation);
+    let through = stage.etcdctl().run(&["member", "list"]);
+    assert_eq!(through, stage.cluster.etcdctl().run(&["member", "list"]));
+    assert_eq!(through.lines().count(), 3);
+}
+
+fn an_endpoint_has_a_status_and_is_healthy(generation: Generation) {
+    let _floor = beside_others();
+    let etcdctl = Stage::shared(generation).etcdctl();
+    let status = etcdctl.run(&["endpoint", "status", "-w", "json"]);
+    let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+    let version = status[0]["Status"]["version"].as_str().expect("a version");
+    assert!(version.starts_with(generation.number()), "{version}");
+    let health = etcdctl.run(&["endpoint", "health", "-w", "json"]);
+    assert!(health.contains("\"health\":true"), "{health}");
+}
+
+fn a_snapshot_is_saved_whole(generation: Generation) {
+    let _floor = beside_others();
+    let scratch = Scratch::new("snapshot");
+    let file = scratch.join("db");
+    let etcdctl = Stage::shared(generation).etcdctl();
+    etcdctl.run(&["snapshot", "save", file.to_str().expect("a path")]);
+    // The database comes in pages, and then its SHA-256.
+    let size = std::fs::metadata(&file).expect("a snapshot").len();
+    assert!(size > 4096 && size % 512 == 32, "{size} bytes");
+}
+
+fn a_compaction_is_passed_on(generation: Generation) {
+    let _floor = beside_others();
+    let etcdctl = Stage::shared(generation).etcdctl();
+    let put = etcdctl.run(&["put", "compaction", "x", "-w", "json"]);
+    let put: serde_json::Value = serde_json::from_str(&put).expect("JSON");
+    let revision = put["header"]["revision"].as_i64().expect("a revision");
+    // Only what is there already, because others watch the history of this cluster.
+    let refused = etcdctl.try_run(&["compact", &(revision + 1000).to_string()]);
+    let refused = refused.expect_err("a revision in the future");
+    assert!(refused.contains("required revision is a future revision"), "{refused}");
+    assert!(etcdctl.run(&["get", "compaction", "--rev", &revision.to_string()]).contains('x'));
+}

@@ -1,0 +1,97 @@
+//! Clusters that tests share, one for each generation, with one daemon in front, and the macro that makes a
+//! test of each generation.
+
+use crate::support::cluster::Cluster;
+use crate::support::etcdctl::Etcdctl;
+use crate::support::generation::Generation;
+use crate::support::proxy::Proxy;
+use std::sync::LazyLock;
+
+/// A running cluster and a daemon in front of it. Tests keep to keys below their own names.
+pub struct Stage {
+    /// The members.
+    pub cluster: Cluster,
+    /// The daemon.
+    pub proxy: Proxy,
+}
+
+impl Stage {
+    /// A stage of one's own, with this many members.
+    pub fn new(generation: Generation, members: usize) -> Self {
+        let cluster = Cluster::start(generation, members);
+        let proxy = Proxy::before(&cluster).start();
+        Self { cluster, proxy }
+    }
+
+    /// The stage that tests of a generation share.
+    pub fn shared(generation: Generation) -> &'static Self {
+        static V3_4: LazyLock<Stage> = LazyLock::new(|| Stage::new(Generation::V3_4, 3));
+        static V3_5: LazyLock<Stage> = LazyLock::new(|| Stage::new(Generation::V3_5, 3));
+        static V3_7: LazyLock<Stage> = LazyLock::new(|| Stage::new(Generation::V3_7, 3));
+        match generation {
+            Generation::V3_4 => &V3_4,
+            Generation::V3_5 => &V3_5,
+            Generation::V3_7 => &V3_7,
+        }
+    }
+
+    /// An etcdctl that talks to the daemon.
+    pub fn etcdctl(&self) -> Etcdctl {
+        self.proxy.etcdctl(self.cluster.generation)
+    }
+}
+
+/// Makes a test of each generation from functions that take one: `on_each_generation!(name, other_name)`
+/// gives `name::on_3_4`, `name::on_3_5`, `name::on_3_7`, and so on.
+macro_rules! on_each_generation {
+    ($($name:ident),* $(,)?) => { $(
+        mod $name {
+            use $crate::stage::when_here;
+            use $crate::support::generation::Generation;
+
+            #[test]
+            fn on_3_4() {
+                when_here(Generation::V3_4, super::$name);
+            }
+
+            #[test]
+            fn on_3_5() {
+                when_here(Generation::V3_5, super::$name);
+            }
+
+            #[test]
+            fn on_3_7() {
+                when_here(Generation::V3_7, super::$name);
+            }
+        }
+    )* };
+}
+
+/// Like `on_each_generation!`, for what 3.7 does not have.
+macro_rules! on_generations_with_v2 {
+    ($($name:ident),* $(,)?) => { $(
+        mod $name {
+            use $crate::stage::when_here;
+            use $crate::support::generation::Generation;
+
+            #[test]
+            fn on_3_4() {
+                when_here(Generation::V3_4, super::$name);
+            }
+
+            #[test]
+            fn on_3_5() {
+                when_here(Generation::V3_5, super::$name);
+            }
+        }
+    )* };
+}
+
+pub(crate) use {on_each_generation, on_generations_with_v2};
+
+/// Runs a body when the generation's programs are there.
+pub fn when_here(generation: Generation, body: fn(Generation)) {
+    if generation.is_here() {
+        body(generation);
+    }
+}

@@ -1,0 +1,292 @@
+//! A real etcd cluster on loopback, whose members can be killed, stopped, brought back, added and removed.
+
+use super::PATIENCE;
+use super::etcdctl::Etcdctl;
+use super::generation::Generation;
+use super::notify::Notify;
+use super::port;
+use super::process::{self, Process};
+use super::scratch::Scratch;
+use nix::sys::signal::Signal;
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+/// The members of one cluster; all end, and their data goes, when it is dropped.
+pub struct Cluster {
+    /// Which etcd the members are.
+    pub generation: Generation,
+    members: Mutex<Vec<Member>>,
+    flags: Vec<String>,
+    scratch: Scratch,
+}
+
+/// One member, running or not.
+struct Member {
+    name: String,
+    client: u16,
+    peer: u16,
+    /// `--advertise-client-urls`, when it is not the member's own address.
+    advertised: Option<String>,
+    /// `--initial-cluster`, when the member joined a cluster that was there already.
+    joined: Option<String>,
+    starts: u32,
+    running: Option<Process>,
+}
+
+impl Member {
+    fn planned(index: usize) -> Self {
+        Self {
+            name: format!("m{index}"),
+            client: port::free(),
+            peer: port::free(),
+            advertised: None,
+            joined: None,
+            starts: 0,
+            running: None,
+        }
+    }
+
+    fn initial(&self) -> String {
+        format!("{}=http://127.0.0.1:{}", self.name, self.peer)
+    }
+}
+
+impl Cluster {
+    /// Starts a cluster of so many members and waits until each serves clients.
+    pub fn start(generation: Generation, members: usize) -> Self {
+        let cluster = Self::planned(generation, members);
+        cluster.start_all();
+        cluster
+    }
+
+    /// A cluster with its addresses chosen and nothing running.
+    pub fn planned(generation: Generation, members: usize) -> Self {
+        let members = (0..members).map(Member::planned).collect();
+        let scratch = Scratch::new(&format!("etcd-{}", generation.number()));
+        Self { generation, members: Mutex::new(members), flags: Vec::new(), scratch }
+    }
+
+    /// Gives every member one more flag.
+    pub fn with_flag(mut self, flag: &str) -> Self {
+        self.flags.push(flag.to_owned());
+        self
+    }
+
+    /// Makes a member advertise other client URLs than its own.
+    pub fn advertising(self, index: usize, urls: &str) -> Self {
+        self.lock()[index].advertised = Some(urls.to_owned());
+        self
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Member>> {
+        self.members.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Starts all members that do not run, and waits until each serves clients.
+    pub fn start_all(&self) {
+        let mut members = self.lock();
+        let initial: Vec<_> = members.iter().map(Member::initial).collect();
+        let started: Vec<_> = members
+            .iter_mut()
+            .filter(|member| member.running.is_none())
+            .map(|member| self.spawn(member, &initial.join(",")))
+            .collect();
+        for (index, ready) in started.iter().enumerate() {
+            assert!(
+                ready.wait_for("READY=1", PATIENCE).is_some(),
+                "member {index} did not get ready"
+            );
+        }
+    }
+
+    /// Starts one member without waiting for it: alone it has no quorum. Its `READY=1` comes over the result.
+    pub fn start_member(&self, index: usize) -> Notify {
+        let mut members = self.lock();
+        let initial: Vec<_> = members.iter().map(Member::initial).collect();
+        self.spawn(&mut members[index], &initial.join(","))
+    }
+
+    fn spawn(&self, member: &mut Member, initial: &str) -> Notify {
+        member.starts += 1;
+        let sockets = self.scratch.join(&format!("{}-start-{}", member.name, member.starts));
+        std::fs::create_dir(&sockets).expect("a directory for the member's socket");
+        let notify = Notify::listen(&sockets);
+        let mut command = self.command(member, initial);
+        command.env("NOTIFY_SOCKET", notify.path());
+        member.running = Some(Process::start(
+            &format!("etcd {} {}", self.generation.number(), member.name),
+            command,
+        ));
+        notify
+    }
+
+    fn command(&self, member: &Member, initial: &str) -> Command {
+        let client = format!("http://127.0.0.1:{}", member.client);
+        let peer = format!("http://127.0.0.1:{}", member.peer);
+        let mut command = process::command(self.generation.etcd());
+        command.current_dir(self.scratch.path());
+        command
+            .arg("--name")
+            .arg(&member.name)
+            .arg("--data-dir")
+            .arg(self.scratch.join(&member.name));
+        command.args(["--listen-client-urls", &client, "--listen-peer-urls", &peer]);
+        command.args(["--advertise-client-urls", member.advertised.as_ref().unwrap_or(&client)]);
+        command.args(["--initial-advertise-peer-urls", &peer]);
+        command.args(["--initial-cluster", member.joined.as_deref().unwrap_or(initial)]);
+        command.args([
+            "--initial-cluster-state",
+            if member.joined.is_some() { "existing" } else { "new" },
+        ]);
+        command.args(["--logger", "zap", "--log-outputs", "stderr", "--log-level", "warn"]);
+        if self.generation.has_v2() {
+            command.arg("--enable-v2");
+        }
+        if self.generation != Generation::V3_4 {
+            // The page cache outlives a killed process; only a power cut would lose data.
+            command.arg("--unsafe-no-fsync");
+        }
+        command.args(&self.flags);
+        command
+    }
+
+    /// How many members there are, running or not.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// The value for `--initial-cluster`.
+    pub fn initial_cluster(&self) -> String {
+        let initial: Vec<_> = self.lock().iter().map(Member::initial).collect();
+        initial.join(",")
+    }
+
+    /// The value for `--initial-cluster` with only some of the members.
+    pub fn initial_cluster_of(&self, indexes: &[usize]) -> String {
+        let members = self.lock();
+        let initial: Vec<_> = indexes.iter().map(|index| members[*index].initial()).collect();
+        initial.join(",")
+    }
+
+    /// A member's client address, `127.0.0.1:PORT`.
+    pub fn client(&self, index: usize) -> String {
+        format!("127.0.0.1:{}", self.lock()[index].client)
+    }
+
+    /// All members' client addresses with commas between, as `--endpoints` wants them.
+    pub fn endpoints(&self) -> String {
+        let clients: Vec<_> = (0..self.len()).map(|index| self.client(index)).collect();
+        clients.join(",")
+    }
+
+    /// A member's peer URL.
+    pub fn peer_url(&self, index: usize) -> String {
+        format!("http://127.0.0.1:{}", self.lock()[index].peer)
+    }
+
+    /// A member's process ID.
+    pub fn pid(&self, index: usize) -> u32 {
+        self.lock()[index].running.as_ref().expect("the member runs").pid()
+    }
+
+    /// An etcdctl for the members themselves.
+    pub fn etcdctl(&self) -> Etcdctl {
+        Etcdctl::v3(self.generation, &self.endpoints())
+    }
+
+    /// Kills a member at once.
+    pub fn kill(&self, index: usize) {
+        if let Some(process) = self.lock()[index].running.take() {
+            process.kill();
+        }
+    }
+
+    /// Stops a member with SIGSTOP: its connections stay open and nothing answers.
+    pub fn pause(&self, index: usize) {
+        self.signal(index, Signal::SIGSTOP);
+    }
+
+    /// Lets a stopped member go on.
+    pub fn resume(&self, index: usize) {
+        self.signal(index, Signal::SIGCONT);
+    }
+
+    fn signal(&self, index: usize, signal: Signal) {
+        self.lock()[index].running.as_ref().expect("the member runs").signal(signal);
+    }
+
+    /// Starts a killed member again and waits until it serves clients.
+    pub fn restart(&self, index: usize) {
+        let ready = self.start_member(index);
+        assert!(ready.wait_for("READY=1", PATIENCE).is_some(), "member {index} did not come back");
+    }
+
+    /// Adds a member to the running cluster and waits until it serves clients. Its index is the last one.
+    pub fn add(&self) -> usize {
+        let index = self.len();
+        let mut member = Member::planned(index);
+        member.name = format!("added{index}");
+        let etcdctl = self.etcdctl_of_running();
+        etcdctl.run(&[
+            "member",
+            "add",
+            &member.name,
+            &format!("--peer-urls=http://127.0.0.1:{}", member.peer),
+        ]);
+        let mut initial: Vec<_> = self
+            .lock()
+            .iter()
+            .filter(|other| other.running.is_some())
+            .map(Member::initial)
+            .collect();
+        initial.push(member.initial());
+        member.joined = Some(initial.join(","));
+        self.lock().push(member);
+        self.restart(index);
+        index
+    }
+
+    /// Removes a member from the cluster and kills it. Its index stays, as a member that does not run.
+    pub fn remove(&self, index: usize) {
+        let name = self.lock()[index].name.clone();
+        let etcdctl = self.etcdctl_of_running();
+        let list = etcdctl.run(&["member", "list"]);
+        let line = list
+            .lines()
+            .find(|line| line.contains(&format!(", {name}, ")))
+            .expect("a listed member");
+        etcdctl.run(&["member", "remove", line.split(',').next().expect("a member ID")]);
+        self.kill(index);
+    }
+
+    fn etcdctl_of_running(&self) -> Etcdctl {
+        let members = self.lock();
+        let running = members.iter().filter(|member| member.running.is_some());
+        let clients: Vec<_> =
+            running.map(|member| format!("127.0.0.1:{}", member.client)).collect();
+        Etcdctl::v3(self.generation, &clients.join(","))
+    }
+
+    /// Which of the running members leads.
+    pub fn leader(&self) -> usize {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            let running: Vec<_> =
+                (0..self.len()).filter(|index| self.lock()[*index].running.is_some()).collect();
+            if let Some(leader) = running.into_iter().find(|index| self.leads(*index)) {
+                return leader;
+            }
+            assert!(std::time::Instant::now() < deadline, "no member leads");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn leads(&self, index: usize) -> bool {
+        let etcdctl = Etcdctl::v3(self.generation, &self.client(index));
+        let Ok(text) = etcdctl.try_run(&["endpoint", "status", "-w", "json"]) else { return false };
+        let Ok(status) = serde_json::from_str::<serde_json::Value>(&text) else { return false };
+        let status = &status[0]["Status"];
+        status["leader"].is_u64() && status["leader"] == status["header"]["member_id"]
+    }
+}

@@ -1,0 +1,79 @@
+//! etcd's own command line client, of the cluster's generation.
+
+use super::generation::Generation;
+use super::process::{self, Process};
+use super::scratch::Scratch;
+use std::process::Command;
+
+/// An etcdctl with its endpoint set.
+#[derive(Clone)]
+pub struct Etcdctl {
+    generation: Generation,
+    /// `3` or `2`.
+    api: &'static str,
+    first: Vec<String>,
+}
+
+impl Etcdctl {
+    /// For the v3 API; endpoints as `HOST:PORT,HOST:PORT`.
+    pub fn v3(generation: Generation, endpoints: &str) -> Self {
+        Self { generation, api: "3", first: vec![format!("--endpoints={endpoints}")] }
+    }
+
+    /// For the v2 API, which 3.4's and 3.5's etcdctl speak. It asks the endpoint itself, and not the members it advertises.
+    pub fn v2(generation: Generation, endpoint: &str) -> Self {
+        Self {
+            generation,
+            api: "2",
+            first: vec!["--no-sync".to_owned(), format!("--endpoints=http://{endpoint}")],
+        }
+    }
+
+    /// Adds a flag that every command gets, such as `--user=root:pw`.
+    pub fn with(mut self, flag: &str) -> Self {
+        self.first.push(flag.to_owned());
+        self
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = process::command(self.generation.etcdctl());
+        if self.generation != Generation::V3_7 {
+            command.env("ETCDCTL_API", self.api);
+        }
+        command.args(&self.first).args(arguments);
+        command
+    }
+
+    /// Runs a command that must succeed and gives its standard output.
+    pub fn run(&self, arguments: &[&str]) -> String {
+        self.try_run(arguments).unwrap_or_else(|error| panic!("etcdctl {arguments:?}: {error}"))
+    }
+
+    /// Runs a command; standard output when it succeeds, else both streams.
+    pub fn try_run(&self, arguments: &[&str]) -> Result<String, String> {
+        self.finish(self.command(arguments))
+    }
+
+    /// Runs a command with a text on its standard input.
+    pub fn run_with_input(&self, arguments: &[&str], input: &str) -> String {
+        let scratch = Scratch::new("input");
+        std::fs::write(scratch.join("text"), input).expect("a file for the input");
+        let mut command = self.command(arguments);
+        command.stdin(std::fs::File::open(scratch.join("text")).expect("the input's file"));
+        self.finish(command).unwrap_or_else(|error| panic!("etcdctl {arguments:?}: {error}"))
+    }
+
+    /// Starts a command that goes on, such as `watch`.
+    pub fn start(&self, arguments: &[&str]) -> Process {
+        Process::start(&format!("etcdctl {}", arguments.join(" ")), self.command(arguments))
+    }
+
+    fn finish(&self, command: Command) -> Result<String, String> {
+        let output = process::output(command);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            return Ok(text);
+        }
+        Err(format!("{text}{}", String::from_utf8_lossy(&output.stderr)))
+    }
+}

@@ -1,0 +1,409 @@
+//! Constant reads and writes through an address, on a thread and runtime of their own, and what became of them.
+//!
+//! Reads are repeated the way etcd's own clients do it only when etcd itself answered that it could not
+//! serve now (`etcdserver: ...`, UNAVAILABLE); the time of a read includes that. Anything else is a failed
+//! read. Writes are never repeated: each has a key of its own, so that one applied twice shows as version 2.
+
+use super::grpc::{Channel, Failure};
+use super::http1;
+use super::rpc::{
+    self, Done, PutRequest, RangeRequest, RangeResponse, WatchRequest, WatchResponse,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::task::{LocalSet, spawn_local};
+
+/// What is to be done all the time.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Where clients connect.
+    pub address: String,
+    /// Keys are below it; `PREFIX/r` must be there, with the value `v`.
+    pub prefix: String,
+    /// HTTP/1.1 connections that read JSON.
+    pub json_readers: usize,
+    /// gRPC connections that read.
+    pub grpc_readers: usize,
+    /// Whether reads ask one member only.
+    pub serializable: bool,
+    /// gRPC connections that write.
+    pub writers: usize,
+    /// gRPC watches of what is written, resumed where they ended.
+    pub watchers: usize,
+    /// Pause of each client between two requests.
+    pub pause: Duration,
+}
+
+impl Plan {
+    /// Two readers of each kind and one writer, every few milliseconds, linearizable.
+    pub fn new(address: &str, prefix: &str) -> Self {
+        Self {
+            address: address.to_owned(),
+            prefix: prefix.to_owned(),
+            json_readers: 2,
+            grpc_readers: 2,
+            serializable: false,
+            writers: 1,
+            watchers: 0,
+            pause: Duration::from_millis(2),
+        }
+    }
+}
+
+/// What became of the load.
+#[derive(Debug, Default, Clone)]
+pub struct Report {
+    /// Reads with the right answer.
+    pub reads: usize,
+    /// What was wrong with the others, and when, since the load's start.
+    pub failed_reads: Vec<(Duration, String)>,
+    /// The slowest read, and when it began.
+    pub slowest_read: (Duration, Duration),
+    /// How often etcd itself asked a reader to come again.
+    pub asked_again: usize,
+    /// Keys whose write was acknowledged.
+    pub written: Vec<String>,
+    /// What became of the other writes.
+    pub failed_writes: Vec<(Duration, String)>,
+    /// For each watcher: how often it saw each key.
+    pub seen: Vec<BTreeMap<String, usize>>,
+    /// For each watcher: how often its stream ended and was opened again.
+    pub resumed: Vec<usize>,
+}
+
+/// A running load.
+pub struct Load {
+    shared: Arc<Shared>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+struct Shared {
+    plan: Plan,
+    begin: Instant,
+    stop: AtomicBool,
+    report: Mutex<Report>,
+}
+
+impl Load {
+    /// Starts it.
+    pub fn start(plan: Plan) -> Self {
+        let report = Report {
+            seen: vec![BTreeMap::new(); plan.watchers],
+            resumed: vec![0; plan.watchers],
+            ..Report::default()
+        };
+        let begin = Instant::now();
+        let shared = Arc::new(Shared {
+            plan,
+            begin,
+            stop: AtomicBool::new(false),
+            report: Mutex::new(report),
+        });
+        let worker = shared.clone();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            LocalSet::new().block_on(&runtime.expect("a runtime"), work(worker));
+        });
+        Self { shared, thread: Some(thread) }
+    }
+
+    /// A look at what has happened so far.
+    pub fn so_far(&self) -> Report {
+        self.shared.report.lock().expect("report").clone()
+    }
+
+    /// Waits until so many more reads went well.
+    pub fn wait_for_reads(&self, more: usize) {
+        let before = self.so_far().reads;
+        let deadline = Instant::now() + super::PATIENCE;
+        while self.so_far().reads < before + more {
+            assert!(
+                Instant::now() < deadline,
+                "no reads any more: {:?}",
+                self.so_far().failed_reads.last()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Ends the reads and writes, lets each watcher see the last write, and gives the report.
+    pub fn finish(mut self) -> Report {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the load ends");
+        }
+        self.so_far()
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+async fn work(shared: Arc<Shared>) {
+    let mut clients = Vec::new();
+    let mut watchers = Vec::new();
+    for index in 0..shared.plan.watchers {
+        watchers.push(spawn_local(watch(shared.clone(), index)));
+    }
+    for _ in 0..shared.plan.json_readers {
+        clients.push(spawn_local(read_json(shared.clone())));
+    }
+    for _ in 0..shared.plan.grpc_readers {
+        clients.push(spawn_local(read_grpc(shared.clone())));
+    }
+    for index in 0..shared.plan.writers {
+        clients.push(spawn_local(write(shared.clone(), index)));
+    }
+    for client in clients {
+        client.await.expect("a client");
+    }
+    let last = last_write(&shared).await;
+    let caught_up = async {
+        while !shared
+            .report
+            .lock()
+            .expect("report")
+            .seen
+            .iter()
+            .all(|seen| seen.contains_key(&last))
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    if !watchers.is_empty() {
+        let _ = tokio::time::timeout(super::PATIENCE, caught_up).await;
+    }
+    for watcher in watchers {
+        watcher.abort();
+    }
+}
+
+impl Shared {
+    fn goes_on(&self) -> bool {
+        !self.stop.load(Ordering::Relaxed)
+    }
+
+    fn read_ended(&self, begin: Instant, result: Result<(), String>) {
+        let took = begin.elapsed();
+        let since = begin - self.begin;
+        let mut report = self.report.lock().expect("report");
+        if took > report.slowest_read.0 {
+            report.slowest_read = (took, since);
+        }
+        match result {
+            Ok(()) => report.reads += 1,
+            Err(text) => report.failed_reads.push((since, text)),
+        }
+    }
+
+    fn write_ended(&self, key: String, result: Result<(), String>) {
+        let mut report = self.report.lock().expect("report");
+        match result {
+            Ok(()) => report.written.push(key),
+            Err(why) => report.failed_writes.push((self.begin.elapsed(), why)),
+        }
+    }
+
+    fn asked_again(&self) {
+        self.report.lock().expect("report").asked_again += 1;
+    }
+}
+
+/// Reads longer than this have failed, whatever they would have said.
+const HOPELESS: Duration = Duration::from_secs(20);
+
+async fn within<T>(what: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    tokio::time::timeout(HOPELESS, what)
+        .await
+        .unwrap_or_else(|_| Err("no answer in 20 s".to_owned()))
+}
+
+async fn read_json(shared: Arc<Shared>) {
+    let mut connection = None;
+    while shared.goes_on() {
+        let begin = Instant::now();
+        let result = within(one_json_read(&shared, &mut connection)).await;
+        if result.is_err() {
+            connection = None;
+        }
+        shared.read_ended(begin, result);
+        tokio::time::sleep(shared.plan.pause).await;
+    }
+}
+
+async fn one_json_read(
+    shared: &Shared,
+    connection: &mut Option<http1::Connection>,
+) -> Result<(), String> {
+    let key = base64(format!("{}/r", shared.plan.prefix).as_bytes());
+    let body = format!("{{\"key\":\"{key}\",\"serializable\":{}}}", shared.plan.serializable);
+    loop {
+        if connection.is_none() {
+            *connection = Some(http1::Connection::open(&shared.plan.address).await.map_err(text)?);
+        }
+        let open = connection.as_mut().expect("just opened");
+        let answer = open.exchange("POST", "/v3/kv/range", &[], &body).await.map_err(text)?;
+        if answer.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")) {
+            *connection = None;
+        }
+        if answer.status == 200 && answer.text().contains("\"value\":\"dg==\"") {
+            return Ok(());
+        }
+        if answer.status != 503 || !answer.text().contains("etcdserver: ") {
+            return Err(format!("{} {}", answer.status, answer.text()));
+        }
+        shared.asked_again();
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}
+
+async fn read_grpc(shared: Arc<Shared>) {
+    let mut channel = None;
+    while shared.goes_on() {
+        let begin = Instant::now();
+        let result = within(one_grpc_read(&shared, &mut channel)).await;
+        if result.is_err() {
+            channel = None;
+        }
+        shared.read_ended(begin, result);
+        tokio::time::sleep(shared.plan.pause).await;
+    }
+}
+
+async fn one_grpc_read(shared: &Shared, channel: &mut Option<Channel>) -> Result<(), String> {
+    let mut request = RangeRequest::key(&format!("{}/r", shared.plan.prefix));
+    request.serializable = shared.plan.serializable;
+    loop {
+        let open = opened(channel, &shared.plan.address).await.map_err(text)?;
+        match open.unary::<RangeResponse>(rpc::RANGE, &request).await {
+            Ok(answer) if answer.kvs.first().is_some_and(|kv| kv.value == b"v") => return Ok(()),
+            Ok(answer) => return Err(format!("wrong answer {answer:?}")),
+            Err(Failure::Status { code: 14, message }) if message.starts_with("etcdserver: ") => {}
+            Err(failure) => return Err(text(failure)),
+        }
+        shared.asked_again();
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}
+
+/// The channel, opened when there is none or when it has been closed between two requests.
+async fn opened<'a>(
+    channel: &'a mut Option<Channel>,
+    address: &str,
+) -> Result<&'a Channel, Failure> {
+    if channel.as_ref().is_none_or(|channel| channel.ended().is_some()) {
+        *channel = Some(Channel::open(address).await?);
+    }
+    Ok(channel.as_ref().expect("just opened"))
+}
+
+async fn write(shared: Arc<Shared>, index: usize) {
+    let mut channel = None;
+    for number in 0.. {
+        if !shared.goes_on() {
+            return;
+        }
+        let key = format!("{}/w/{index}/{number:06}", shared.plan.prefix);
+        let result = within(one_write(&shared, &mut channel, &key)).await;
+        if result.is_err() {
+            channel = None;
+        }
+        shared.write_ended(key, result);
+        tokio::time::sleep(shared.plan.pause).await;
+    }
+}
+
+async fn one_write(
+    shared: &Shared,
+    channel: &mut Option<Channel>,
+    key: &str,
+) -> Result<(), String> {
+    let open = opened(channel, &shared.plan.address).await.map_err(text)?;
+    open.unary::<Done>(rpc::PUT, &PutRequest::new(key, "w")).await.map(|_| ()).map_err(text)
+}
+
+/// Writes one more key, as often as it takes, for the watchers to end with.
+async fn last_write(shared: &Shared) -> String {
+    let deadline = Instant::now() + super::PATIENCE;
+    let mut number = 0;
+    loop {
+        let key = format!("{}/w/last/{number}", shared.plan.prefix);
+        let result = within(one_write(shared, &mut None, &key)).await;
+        match result {
+            Ok(()) => {
+                shared.report.lock().expect("report").written.push(key.clone());
+                return key;
+            }
+            Err(why) => assert!(Instant::now() < deadline, "the last write fails: {why}"),
+        }
+        number += 1;
+    }
+}
+
+/// Watches what is written. After its stream has ended it goes on behind the last revision seen.
+async fn watch(shared: Arc<Shared>, index: usize) {
+    let mut next_revision = first_revision(&shared).await;
+    loop {
+        let _ = watch_once(&shared, index, &mut next_revision).await;
+        shared.report.lock().expect("report").resumed[index] += 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn first_revision(shared: &Shared) -> i64 {
+    loop {
+        let range = async {
+            let channel = Channel::open(&shared.plan.address).await?;
+            let request = RangeRequest::key(&format!("{}/r", shared.plan.prefix));
+            channel.unary::<RangeResponse>(rpc::RANGE, &request).await
+        };
+        // From where `PREFIX/r` was written, so that no later write can be missed.
+        match range.await {
+            Ok(answer) if !answer.kvs.is_empty() => return answer.kvs[0].mod_revision + 1,
+            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+async fn watch_once(shared: &Shared, index: usize, next_revision: &mut i64) -> Result<(), Failure> {
+    let channel = Channel::open(&shared.plan.address).await?;
+    let mut call = channel.call(rpc::WATCH).await?;
+    call.send(&WatchRequest::prefix(&format!("{}/w/", shared.plan.prefix), *next_revision))?;
+    while let Some(answer) = call.next::<WatchResponse>().await? {
+        if answer.canceled {
+            return Ok(());
+        }
+        let mut report = shared.report.lock().expect("report");
+        for kv in answer.events.into_iter().filter_map(|event| event.kv) {
+            *next_revision = (*next_revision).max(kv.mod_revision + 1);
+            let key = String::from_utf8_lossy(&kv.key).into_owned();
+            *report.seen[index].entry(key).or_default() += 1;
+        }
+    }
+    Ok(())
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// Standard base64 with padding, as the JSON gateway wants keys and values.
+pub fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let bits = group.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte))
+            << (8 * (3 - group.len()));
+        for place in 0..4 {
+            let letter = LETTERS[(bits >> (18 - 6 * place) & 63) as usize];
+            text.push(if place <= group.len() { char::from(letter) } else { '=' });
+        }
+    }
+    text
+}

@@ -1,0 +1,63 @@
+//! What the tests stand on: real etcd clusters, the daemon as a process, and small clients of our own.
+//!
+//! Nothing here knows the crate's inside; the daemon is its binary and its command line. Every process
+//! that a test starts dies with the test process, however that ends, and so do its files.
+#![allow(dead_code, reason = "each test binary uses its part of the fixtures")]
+
+pub mod cluster;
+pub mod etcdctl;
+pub mod generation;
+pub mod grpc;
+pub mod http1;
+pub mod load;
+pub mod meter;
+pub mod notify;
+pub mod peer;
+pub mod port;
+pub mod process;
+pub mod proxy;
+pub mod rpc;
+pub mod scratch;
+pub mod settings_file;
+
+use std::future::Future;
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, Instant};
+
+/// How long anything may take that should be quick, on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Runs an async test body on a single-threaded runtime, and fails when it takes longer than two minutes.
+pub fn run<T>(body: impl Future<Output = T>) -> T {
+    run_within(Duration::from_secs(120), body)
+}
+
+/// Like [`run`], with a limit of one's own.
+pub fn run_within<T>(limit: Duration, body: impl Future<Output = T>) -> T {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        tokio::time::timeout(limit, Box::pin(body)).await.expect("the test hangs")
+    })
+}
+
+static FLOOR: RwLock<()> = RwLock::new(());
+
+/// Held by ordinary tests: they run beside each other, but not beside one that measures time.
+pub fn beside_others() -> RwLockReadGuard<'static, ()> {
+    FLOOR.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Held by tests that measure time or memory: nothing else runs meanwhile.
+pub fn alone() -> RwLockWriteGuard<'static, ()> {
+    FLOOR.write().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Waits until the condition holds, looking every few milliseconds; for states that no event announces.
+pub async fn eventually(what: &str, within: Duration, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + within;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "not within {within:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,163 @@
+//! A program that a test runs beside itself: its output line by line, signals, and a sure end.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+type Order = (Command, mpsc::Sender<std::io::Result<Child>>);
+
+/// The thread that starts all processes. The kernel ends a child with the *thread* that started it
+/// (`setpriv --pdeathsig`), so that must not be the thread of a single test.
+static SPAWNER: LazyLock<Mutex<mpsc::Sender<Order>>> = LazyLock::new(|| {
+    let (orders, inbox) = mpsc::channel::<Order>();
+    std::thread::spawn(move || {
+        for (mut command, reply) in inbox {
+            let _ = reply.send(command.spawn());
+        }
+    });
+    Mutex::new(orders)
+});
+
+/// A command whose process ends with the test process, whatever happens to that. The environment is empty but for PATH.
+pub fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Runs a command of [`command`] to its end and gives what it printed.
+pub fn output(mut command: Command) -> std::process::Output {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    spawn(command).wait_with_output().expect("the program's output")
+}
+
+fn spawn(command: Command) -> Child {
+    let (reply, answer) = mpsc::channel();
+    let what = format!("{command:?}");
+    SPAWNER.lock().expect("spawner").send((command, reply)).expect("the spawner lives");
+    answer
+        .recv()
+        .expect("the spawner answers")
+        .unwrap_or_else(|error| panic!("cannot start {what}: {error}"))
+}
+
+/// A running program. Killed when dropped; when that happens in a failing test, its last lines are shown.
+pub struct Process {
+    name: String,
+    child: Mutex<Child>,
+    pid: u32,
+    log: Arc<Log>,
+}
+
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Vec<String>>,
+    more: Condvar,
+}
+
+impl Process {
+    /// Starts a command made by [`command`].
+    pub fn start(name: &str, mut command: Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = spawn(command);
+        let log = Arc::new(Log::default());
+        collect(child.stdout.take(), &log);
+        collect(child.stderr.take(), &log);
+        Self { name: name.to_owned(), pid: child.id(), child: Mutex::new(child), log }
+    }
+
+    /// Process ID.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Whether it has ended, and how.
+    pub fn ended(&self) -> Option<ExitStatus> {
+        self.child.lock().expect("child").try_wait().expect("the process can be waited for")
+    }
+
+    /// Everything printed so far, both streams.
+    pub fn lines(&self) -> Vec<String> {
+        self.log.lines.lock().expect("log").clone()
+    }
+
+    /// How many lines were printed so far; a mark for [`Process::wait_for_line_after`].
+    pub fn mark(&self) -> usize {
+        self.log.lines.lock().expect("log").len()
+    }
+
+    /// Waits for a line that contains the text; `None` when it does not come in time.
+    pub fn wait_for_line(&self, text: &str, within: Duration) -> Option<String> {
+        self.wait_for_line_after(0, text, within)
+    }
+
+    /// Like [`Process::wait_for_line`], for lines after a mark.
+    pub fn wait_for_line_after(&self, mark: usize, text: &str, within: Duration) -> Option<String> {
+        let find =
+            |lines: &[String]| lines.iter().skip(mark).find(|line| line.contains(text)).cloned();
+        let lines = self.log.lines.lock().expect("log");
+        let waited = self.log.more.wait_timeout_while(lines, within, |lines| find(lines).is_none());
+        find(&waited.expect("log").0)
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid).expect("a process ID");
+        kill(Pid::from_raw(pid), signal)
+            .unwrap_or_else(|error| panic!("{}: {signal}: {error}", self.name));
+    }
+
+    /// Kills it and waits until it is gone. Nothing happens when it has ended already.
+    pub fn kill(&self) {
+        let mut child = self.child.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
+    /// Waits for its own end.
+    pub fn wait(&self, within: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(status) = self.ended() {
+                return Some(status);
+            }
+            if Instant::now() > deadline {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Its last lines, for the message of a failing test.
+    pub fn tail(&self) -> String {
+        let lines = self.lines();
+        let from = lines.len().saturating_sub(20);
+        format!("--- {} said:\n{}\n---", self.name, lines[from..].join("\n"))
+    }
+}
+
+fn collect(stream: Option<impl Read + Send + 'static>, log: &Arc<Log>) {
+    let Some(stream) = stream else { return };
+    let log = log.clone();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+            log.lines.lock().expect("log").push(String::from_utf8_lossy(&line).into_owned());
+            log.more.notify_all();
+        }
+    });
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.tail());
+        }
+        self.kill();
+    }
+}

@@ -1,0 +1,268 @@
+//! The daemon under test, as a process.
+//!
+//! `ETCD_PROXY_TESTS_STAND_IN=gateway` puts `etcd gateway` in its place, `=old` puts `etcd --proxy`: so one
+//! sees what a test is worth, and that the fixtures themselves work.
+
+use super::PATIENCE;
+use super::cluster::Cluster;
+use super::etcdctl::Etcdctl;
+use super::generation::Generation;
+use super::notify::Notify;
+use super::process::{self, Process};
+use super::scratch::Scratch;
+use super::settings_file::SettingsFile;
+use super::{http1, port};
+use nix::sys::signal::Signal;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+/// A running daemon; killed when dropped.
+pub struct Proxy {
+    /// The process, with its log.
+    pub process: Process,
+    /// What it told its notification socket.
+    pub notify: Notify,
+    /// Where clients connect, `127.0.0.1:PORT`.
+    pub address: String,
+    /// Its settings file, when it was given one.
+    pub file: Option<SettingsFile>,
+    /// When it was started.
+    pub started: Instant,
+    admin: PathBuf,
+    scratch: Scratch,
+}
+
+/// How the daemon will be started.
+pub struct Plan {
+    mode: String,
+    initial_cluster: String,
+    endpoints: String,
+    arguments: Vec<String>,
+    variables: Vec<(String, String)>,
+    file: Option<String>,
+    bare: bool,
+    port: u16,
+}
+
+/// The text of a settings file with these two settings.
+pub fn settings(mode: &str, initial_cluster: &str) -> String {
+    format!("proxy = \"{mode}\"\ninitial-cluster = \"{initial_cluster}\"\n")
+}
+
+impl Proxy {
+    /// In front of a cluster, by flags, with `--proxy on`.
+    pub fn before(cluster: &Cluster) -> Plan {
+        Plan { endpoints: cluster.endpoints(), ..Self::with_peers(&cluster.initial_cluster()) }
+    }
+
+    /// With these peers, by flags, with `--proxy on`.
+    pub fn with_peers(initial_cluster: &str) -> Plan {
+        Plan {
+            mode: "on".to_owned(),
+            initial_cluster: initial_cluster.to_owned(),
+            endpoints: String::new(),
+            arguments: Vec::new(),
+            variables: Vec::new(),
+            file: None,
+            bare: false,
+            port: port::free(),
+        }
+    }
+
+    /// Its working directory.
+    pub fn directory(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// An etcdctl v3 that talks to the daemon.
+    pub fn etcdctl(&self, generation: Generation) -> Etcdctl {
+        Etcdctl::v3(generation, &self.address)
+    }
+
+    /// An etcdctl v2 that talks to the daemon.
+    pub fn etcdctl_v2(&self, generation: Generation) -> Etcdctl {
+        Etcdctl::v2(generation, &self.address)
+    }
+
+    /// Runs one of the daemon's own commands against it, such as `status -w json`: what it printed, and whether it succeeded.
+    pub fn command(&self, arguments: &[&str]) -> (String, bool) {
+        let mut command = process::command(env!("CARGO_BIN_EXE_etcd-proxy"));
+        command.args(arguments).arg("--admin-socket").arg(&self.admin);
+        let output = process::output(command);
+        let text = [output.stdout, output.stderr].concat();
+        (String::from_utf8_lossy(&text).into_owned(), output.status.success())
+    }
+
+    /// What `etcd-proxy status -w json` says.
+    pub fn status(&self) -> serde_json::Value {
+        let (text, _) = self.command(&["status", "-w", "json"]);
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("status: {error} in {text:?}"))
+    }
+
+    /// Waits for `READY=1` and tells when it came.
+    pub fn wait_until_ready(&self) -> Instant {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(at) = self.notify.wait_for("READY=1", Duration::from_millis(50)) {
+                return at;
+            }
+            let ended = self.process.ended();
+            assert!(ended.is_none() && Instant::now() < deadline, "no READY=1; {}", self.story());
+        }
+    }
+
+    /// What it said and how it is, for the message of a failing test.
+    pub fn story(&self) -> String {
+        let ended = self.process.ended();
+        format!(
+            "ended: {ended:?}; status lines: {:?}; {}",
+            self.notify.statuses(),
+            self.process.tail()
+        )
+    }
+
+    /// Waits until something accepts connections at its address, as it does long before it is ready.
+    pub async fn wait_until_open(&self) {
+        super::eventually("the listener is open", PATIENCE, async || {
+            http1::Connection::open(&self.address).await.is_ok()
+        })
+        .await;
+    }
+
+    /// Writes the settings file and waits until the daemon has reloaded it, whatever came of that.
+    pub fn edit(&self, way: super::settings_file::Way, content: &str) {
+        let before = self.reloads();
+        self.file.as_ref().expect("a settings file").write(way, content);
+        let deadline = Instant::now() + PATIENCE;
+        while self.reloads() == before {
+            assert!(Instant::now() < deadline, "the edit was not noticed; {}", self.process.tail());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// How many reloads it has done, with any result.
+    pub fn reloads(&self) -> u64 {
+        let status = self.status();
+        let count =
+            |key: &str| status[key].as_u64().unwrap_or_else(|| panic!("no {key} in {status}"));
+        count("reloads_applied") + count("reloads_unchanged") + count("reloads_refused")
+    }
+
+    /// Asks it to stop and waits for its end.
+    pub fn terminate(&self, within: Duration) -> Option<ExitStatus> {
+        self.process.signal(Signal::SIGTERM);
+        self.process.wait(within)
+    }
+}
+
+impl Plan {
+    /// `on` or `readonly`.
+    pub fn mode(mut self, mode: &str) -> Self {
+        self.mode = mode.to_owned();
+        self
+    }
+
+    /// More arguments.
+    pub fn arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        self
+    }
+
+    /// A variable of its environment, which is otherwise empty.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Mode and peers come from a settings file with this text, not from flags.
+    pub fn file(mut self, content: &str) -> Self {
+        self.file = Some(content.to_owned());
+        self
+    }
+
+    /// Nothing is added to the arguments given: for old command lines. [`Plan::address`] is the address to use.
+    pub fn bare(mut self) -> Self {
+        self.bare = true;
+        self
+    }
+
+    /// The address that it will listen on.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Starts it and waits for `READY=1`.
+    pub fn start(self) -> Proxy {
+        let proxy = self.spawn();
+        proxy.wait_until_ready();
+        proxy
+    }
+
+    /// Starts it.
+    pub fn spawn(self) -> Proxy {
+        let scratch = Scratch::new("proxy");
+        let notify = Notify::listen(scratch.path());
+        let admin = scratch.join("admin.sock");
+        let address = self.address();
+        let file = self.file.as_ref().map(|text| SettingsFile::create(&scratch.join("etc"), text));
+        let mut command = match std::env::var("ETCD_PROXY_TESTS_STAND_IN").as_deref() {
+            Ok("gateway") => self.gateway(),
+            Ok("old") => self.old_proxy(),
+            _ => self.daemon(file.as_ref()),
+        };
+        command.current_dir(scratch.path()).env("NOTIFY_SOCKET", notify.path());
+        command.env("ETCD_ADMIN_SOCKET", &admin);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        let process = Process::start("etcd-proxy", command);
+        Proxy { process, notify, address, file, started: Instant::now(), admin, scratch }
+    }
+
+    fn daemon(&self, file: Option<&SettingsFile>) -> Command {
+        let mut command = process::command(env!("CARGO_BIN_EXE_etcd-proxy"));
+        if !self.bare {
+            command.args([
+                "--listen-client-urls",
+                &format!("http://{}", self.address()),
+                "--data-dir",
+                "data",
+            ]);
+            match file {
+                Some(file) => command.arg("--config-file").arg(file.path()),
+                None => command.args([
+                    "--proxy",
+                    &self.mode,
+                    "--initial-cluster",
+                    &self.initial_cluster,
+                ]),
+            };
+        }
+        command.args(&self.arguments);
+        command
+    }
+
+    fn gateway(&self) -> Command {
+        let mut command = process::command(Generation::V3_4.etcd());
+        command.args([
+            "gateway",
+            "start",
+            "--listen-addr",
+            &self.address(),
+            "--endpoints",
+            &self.endpoints,
+        ]);
+        command
+    }
+
+    fn old_proxy(&self) -> Command {
+        let mut command = process::command(Generation::V3_4.etcd());
+        command.args([
+            "--listen-client-urls",
+            &format!("http://{}", self.address()),
+            "--data-dir",
+            "data",
+        ]);
+        command.args(["--proxy", &self.mode, "--initial-cluster", &self.initial_cluster]);
+        command
+    }
+}
