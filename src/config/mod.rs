@@ -59,8 +59,14 @@ pub struct Loaded {
 
 /// Reads everything and returns the settings, or all that is wrong with them, warnings included.
 pub fn load(inputs: &Inputs) -> Result<Loaded, Problems> {
+    load_seen(inputs, None)
+}
+
+/// Like [`load`], with the file's content as somebody who watches it has just seen it: read again, it might be in the
+/// middle of the next write.
+pub fn load_seen(inputs: &Inputs, seen: Option<Vec<u8>>) -> Result<Loaded, Problems> {
     let mut problems = Problems::default();
-    let Gathered { mut origins, file, text } = gather(inputs, &mut problems);
+    let Gathered { mut origins, file, text } = gather(inputs, seen, &mut problems);
     origins.compute("config-file", file.display());
     let settings = resolve::resolve(&origins, inputs, &mut problems);
     origins.compute_from(&settings);
@@ -74,7 +80,7 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Problems> {
 /// Returns where a running daemon with these inputs has its admin socket. Mistakes in other settings do not matter: a
 /// daemon that refused a broken file must still be reachable.
 pub fn admin_socket(inputs: &Inputs) -> PathBuf {
-    let gathered = gather(inputs, &mut Problems::default());
+    let gathered = gather(inputs, None, &mut Problems::default());
     resolve::admin_socket(&gathered.origins, inputs)
 }
 
@@ -85,11 +91,11 @@ struct Gathered {
     text: Option<Vec<u8>>,
 }
 
-fn gather(inputs: &Inputs, problems: &mut Problems) -> Gathered {
+fn gather(inputs: &Inputs, seen: Option<Vec<u8>>, problems: &mut Problems) -> Gathered {
     let flags = flags::read(&inputs.args, problems);
     let variables = environment::read(&inputs.env, problems);
     let choice = choose_file(inputs, &variables, &flags);
-    let text = file::content(&choice, problems);
+    let text = seen.or_else(|| file::content(&choice, problems));
     let written = text.as_ref().map(|bytes| file::read(&choice.path, bytes, problems));
     let layers = [
         Layer::defaults(&inputs.cwd, problems),

@@ -40,7 +40,7 @@ where
 /// Serves a connection until it ends, by itself or because the gate closes.
 pub async fn serve<S>(stream: S, client: Rc<Client>, gate: Rc<Gate>, pages: Pages)
 where
-    S: AsyncRead + AsyncWrite + Peek + Unpin + 'static,
+    S: AsyncRead + AsyncWrite + Peek + Unpin + Send + 'static,
 {
     let protocol = match timeout(limits::FIRST_HEAD, detect(&stream)).await {
         Ok(Ok(protocol)) => protocol,

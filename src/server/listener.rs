@@ -99,7 +99,7 @@ fn prepare(stream: &TcpStream) {
 
 fn start<S>(stream: S, client: Client, gate: &Rc<Gate>, pages: &Pages)
 where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + super::preface::Peek + Unpin + 'static,
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + super::preface::Peek + Unpin + Send + 'static,
 {
     let present = Present::new(client.worker.clone(), gate.clone());
     let pages = pages.clone();
