@@ -6,6 +6,7 @@
 
 pub mod limit;
 pub mod log;
+pub mod metrics;
 pub mod snapshot;
 pub mod tally;
 pub mod time;

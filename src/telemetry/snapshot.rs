@@ -44,6 +44,10 @@ pub struct Snapshot {
     pub refresh: RefreshStatus,
     /// The last 32 reloads, newest first.
     pub reloads: Vec<ReloadRecord>,
+    /// When settings were last accepted (a reload that was applied or found nothing changed); 0 means at
+    /// the start.
+    #[serde(default)]
+    pub settings_accepted_ms: u64,
     /// Reloads applied since start.
     pub reloads_applied: u64,
     /// Reloads that found nothing changed since start.

@@ -12,5 +12,6 @@ mod kv;
 mod lease;
 mod lock;
 mod maintenance;
+mod readonly;
 mod v2;
 mod watch;

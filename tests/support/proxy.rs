@@ -94,10 +94,9 @@ impl Proxy {
         (String::from_utf8_lossy(&text).into_owned(), output.status.success())
     }
 
-    /// What `etcd-proxy status -w json` says.
+    /// What its `/proxy/status` says.
     pub fn status(&self) -> serde_json::Value {
-        let (text, _) = self.command(&["status", "-w", "json"]);
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("status: {error} in {text:?}"))
+        super::run(http1::get(&self.address, "/proxy/status")).json()
     }
 
     /// Waits for `READY=1` and tells when it came.

@@ -130,11 +130,15 @@ impl MethodTally {
         self.dropped[reason as usize].value()
     }
 
-    /// Returns the statuses that members answered with and how often; `None` stands for any status
-    /// that is not between 100 and 599.
-    pub fn statuses(&self) -> impl Iterator<Item = (Option<u16>, u64)> {
-        let known = (FIRST_STATUS..).take(STATUSES).map(Some).chain([None]);
-        known.zip(&self.statuses).map(|(status, count)| (status, count.value()))
+    /// Returns the statuses that are told apart; the last, `None`, stands for all that are not between
+    /// 100 and 599.
+    pub fn statuses() -> impl Iterator<Item = Option<u16>> {
+        (FIRST_STATUS..).take(STATUSES).map(Some).chain([None])
+    }
+
+    /// Returns how often members answered with each status, in the order of [`Self::statuses`].
+    pub fn status_counts(&self) -> impl Iterator<Item = u64> {
+        self.statuses.iter().map(Count::value)
     }
 
     /// Returns how long members took to answer.
