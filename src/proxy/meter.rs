@@ -17,6 +17,7 @@ const CANCELLED: u8 = 1;
 pub struct Meter {
     client: Rc<Client>,
     what: What,
+    long: bool,
     since: Instant,
 }
 
@@ -41,7 +42,10 @@ impl Meter {
             }
         };
         client.begin();
-        Self { client: client.clone(), what, since: Instant::now() }
+        if !route.long {
+            client.worker.begin_short();
+        }
+        Self { client: client.clone(), what, long: route.long, since: Instant::now() }
     }
 
     /// Notes the head of the answer.
@@ -76,6 +80,9 @@ impl Drop for Meter {
             What::Http { method, status: Some(status) } => tally.http_finished(method, status.as_u16(), took),
             What::Http { status: None, .. } => tally.http_abandoned(),
             What::Rpc { rpc, code } => tally.rpc_finished(rpc, code, took),
+        }
+        if !self.long {
+            self.client.worker.end_short();
         }
         self.client.end();
     }

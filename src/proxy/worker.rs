@@ -1,6 +1,6 @@
 //! What serving requests needs of the worker thread that does it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,6 +31,9 @@ pub struct Worker {
     pub hop: HeaderValue,
     newest: Arc<ArcSwap<Generation>>,
     view: RefCell<Rc<View>>,
+    /// Exchanges that end by themselves in a while: all but long streams.
+    short: Cell<usize>,
+    short_ended: Notify,
     /// Wakes every exchange that is still open when draining must end.
     ending: Arc<Notify>,
 }
@@ -39,7 +42,16 @@ impl Worker {
     /// Makes the state of worker `number`, which follows `newest`.
     pub fn new(number: usize, newest: Arc<ArcSwap<Generation>>, tally: Arc<Tally>, hop: HeaderValue) -> Self {
         let view = RefCell::new(Rc::new(View::new(number, newest.load_full(), &[])));
-        Self { number, tally, hop, newest, view, ending: Arc::new(Notify::new()) }
+        Self {
+            number,
+            tally,
+            hop,
+            newest,
+            view,
+            short: Cell::new(0),
+            short_ended: Notify::new(),
+            ending: Arc::new(Notify::new()),
+        }
     }
 
     /// Returns the newest generation with this worker's links.
@@ -74,6 +86,26 @@ impl Worker {
     pub fn sweep(&self) {
         let now = Instant::now();
         self.view().links.iter().for_each(|link| link.sweep(now));
+    }
+
+    /// Counts an exchange that begins and is not a long stream.
+    pub fn begin_short(&self) {
+        self.short.set(self.short.get() + 1);
+    }
+
+    /// Counts an exchange out that [`Worker::begin_short`] counted in.
+    pub fn end_short(&self) {
+        self.short.set(self.short.get().saturating_sub(1));
+        if self.short.get() == 0 {
+            self.short_ended.notify_waiters();
+        }
+    }
+
+    /// Waits until nothing but long streams is open. New requests may begin meanwhile; the caller keeps them out.
+    pub async fn only_streams_left(&self) {
+        while self.short.get() > 0 {
+            self.short_ended.notified().await;
+        }
     }
 
     /// What wakes when exchanges must end now.
