@@ -65,8 +65,12 @@ pub fn overridden(old: &Loaded, new: &Loaded) -> Vec<Problem> {
     changed
         .filter(|(key, entry)| *new.origins.place(key) != entry.place)
         .map(|(key, entry)| {
-            let winner = new.origins.place(key);
-            let message = format!("`{key}` was changed here, but {winner} overrides it");
+            let message = match new.origins.place(key) {
+                Place::Flag(name) | Place::Variable(name) => {
+                    format!("`{key}` was changed here, but `{name}` overrides it")
+                }
+                place => format!("`{key}` was changed here, but {place} overrides it"),
+            };
             Problem::notice(message, entry.place.clone())
         })
         .collect()

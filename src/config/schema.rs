@@ -4,7 +4,7 @@
 //! `print-config`, the nearest-name suggestions, and later the man pages and completions. A name is written the same
 //! in all three places: key `proxy-failure-wait`, flag `--proxy-failure-wait`, variable `ETCD_PROXY_FAILURE_WAIT`.
 //!
-//! Invariants (tested): names are unique and sorted into their groups, every default is valid for its kind.
+//! Invariants (tested): names are unique, and every default is valid for its kind.
 
 mod accepted;
 mod discovery;

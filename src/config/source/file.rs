@@ -85,10 +85,7 @@ pub(in crate::config) fn read(path: &Path, bytes: &[u8], problems: &mut Problems
     }
     let broken = syntax(&source, &errors, problems);
     let entries = table.into_inner().into_iter();
-    let sound = entries.filter(|(key, value)| {
-        let lines = line_of(text, key.span().start)..=line_of(text, value.span().end);
-        lines.is_empty() || broken.range(lines).next().is_none()
-    });
+    let sound = entries.filter(|(key, value)| is_sound(text, &broken, key.span(), value));
     sound.filter_map(|(key, value)| entry(&source, &key, value, problems)).collect()
 }
 
@@ -108,6 +105,19 @@ fn syntax(
         }
     }
     broken
+}
+
+/// Whether an entry is what was written, and not the parser's guess after a syntax error: it touches no broken line,
+/// and it is no table, whose extent would be a guess too.
+fn is_sound(
+    text: &str,
+    broken: &BTreeSet<usize>,
+    key: Range<usize>,
+    value: &Spanned<DeValue<'_>>,
+) -> bool {
+    let first = line_of(text, key.start);
+    let last = line_of(text, value.span().end).max(first);
+    broken.is_empty() || !value.get_ref().is_table() && broken.range(first..=last).next().is_none()
 }
 
 fn line_of(text: &str, at: usize) -> usize {
