@@ -15,10 +15,31 @@ use serde_json::value::RawValue;
 
 use super::DEPTH_LIMIT;
 
-/// Why a body is not a read, with line and column.
+/// Why a body is not a read, where known with line and column: one short line, fit for a log, whatever the body holds.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Refusal(#[from] serde_json::Error);
+pub struct Refusal(String);
+
+/// How much of a reason is kept, in characters; it may quote what the client sent.
+const REASON_LIMIT: usize = 160;
+
+impl From<serde_json::Error> for Refusal {
+    fn from(error: serde_json::Error) -> Self {
+        let tame =
+            |letter: char| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter };
+        let text = error.to_string();
+        let (reason, place) =
+            text.rfind(" at line ").map_or((&text[..], ""), |at| text.split_at(at));
+        Self(
+            reason
+                .chars()
+                .take(REASON_LIMIT)
+                .map(tame)
+                .chain(place.chars().take(40).map(tame))
+                .collect(),
+        )
+    }
+}
 
 /// The body to forward for a Txn of nothing but ranges.
 pub(super) fn txn(body: &[u8]) -> Result<Vec<u8>, Refusal> {

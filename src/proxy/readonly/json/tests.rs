@@ -303,6 +303,19 @@ fn an_alarm_request_passes_only_when_it_asks() {
     }
 }
 
+#[test]
+fn a_refusal_is_one_short_line_whatever_the_body_holds() {
+    let long = "x\\n\\u0000".repeat(100_000);
+    for body in [format!(r#"{{"{long}":1}}"#), format!(r#"{{"success":"{long}"}}"#)] {
+        let reason = refused(&body);
+        assert!(
+            reason.chars().count() < REASON_LIMIT + 40 && !reason.contains(char::is_control),
+            "{reason}"
+        );
+        assert!(reason.contains(" at line 1 column "), "{reason}");
+    }
+}
+
 /// A RequestOp, maybe a write, in either spelling.
 fn any_op() -> impl Strategy<Value = Json> {
     let leaf = prop_oneof![
