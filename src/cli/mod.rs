@@ -12,7 +12,7 @@ pub mod reload;
 pub mod status;
 pub mod table;
 
-use crate::config::{self, Inputs, Loaded, Problem, Problems, Style};
+use crate::config::{self, Inputs, Problem, Problems, Style};
 use args::{Command, Line};
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -46,18 +46,12 @@ pub fn main(args: Vec<OsString>, env: Variables) -> ExitCode {
 /// Loads the settings and runs the daemon with them.
 fn run(inputs: Inputs) -> ExitCode {
     match config::load(&inputs) {
-        Ok(loaded) => run_daemon(inputs, loaded),
+        Ok(loaded) => crate::daemon::run(inputs, loaded),
         Err(problems) => {
             complain(&problems.report(style(&inputs.env), "not started"));
             ExitCode::from(problems.exit_status())
         }
     }
-}
-
-/// The seam to the daemon.
-fn run_daemon(_inputs: Inputs, loaded: Loaded) -> ExitCode {
-    complain(&format!("error: the daemon is not built yet ({:?})\n", loaded.settings.mode));
-    ExitCode::FAILURE
 }
 
 fn not_built(line: &Line) -> ExitCode {

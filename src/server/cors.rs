@@ -8,7 +8,7 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, HOST, HeaderMap,
     HeaderValue, ORIGIN,
 };
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 
 use crate::message::reply;
 
@@ -32,6 +32,11 @@ pub fn judge(allowed: Option<&[String]>, headers: &HeaderMap) -> Cors {
 }
 
 impl Cors {
+    /// Whether a request of this method is answered here, with the headers and nothing else, as etcd answers OPTIONS.
+    pub fn answers(&self, method: &Method) -> bool {
+        *method == Method::OPTIONS && !matches!(self, Self::Members)
+    }
+
     /// Sets the headers of an answer.
     pub fn apply(self, headers: &mut HeaderMap) {
         if matches!(self, Self::Members) {

@@ -25,9 +25,13 @@ pub async fn answer(client: &Rc<Client>, pages: &Pages, request: Request<Incomin
         return own(refusal);
     }
     let cors = cors::judge(generation.cors.as_deref(), request.headers());
-    let mut response = match local::answer(&request, &view, pages).await {
-        Some(answer) => own(answer),
-        None => forward(client, request).await,
+    let mut response = if cors.answers(request.method()) {
+        own(reply::bare(StatusCode::OK))
+    } else {
+        match local::answer(&request, &view, pages).await {
+            Some(answer) => own(answer),
+            None => forward(client, request).await,
+        }
     };
     cors.apply(response.headers_mut());
     response
