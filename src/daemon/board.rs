@@ -54,7 +54,12 @@ impl Board {
     pub fn snapshot(&self) -> Snapshot {
         let posted = self.posted.load();
         let mut snapshot = posted.base.clone();
-        snapshot.members = posted.listed.members.iter().map(|member| member_status(member, &posted.endpoints)).collect();
+        snapshot.members = posted
+            .listed
+            .members
+            .iter()
+            .map(|member| member_status(member, &posted.endpoints))
+            .collect();
         snapshot.traffic = tally::traffic(&self.tallies);
         snapshot.problems = problems(&posted, &snapshot);
         snapshot
@@ -63,7 +68,8 @@ impl Board {
 
 fn member_status(member: &ListedMember, endpoints: &[Arc<Endpoint>]) -> MemberStatus {
     let of_member = |url: &ListedUrl| {
-        let same = |endpoint: &&Arc<Endpoint>| endpoint.member_id == member.id && endpoint.url == url.url;
+        let same =
+            |endpoint: &&Arc<Endpoint>| endpoint.member_id == member.id && endpoint.url == url.url;
         endpoint_status(url, endpoints.iter().find(same))
     };
     MemberStatus {

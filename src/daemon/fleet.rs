@@ -28,7 +28,11 @@ impl Fleet {
     ///
     /// # Errors
     /// When a thread cannot be had.
-    pub fn start(count: usize, newest: &Arc<ArcSwap<Generation>>, pages: &Pages) -> std::io::Result<Self> {
+    pub fn start(
+        count: usize,
+        newest: &Arc<ArcSwap<Generation>>,
+        pages: &Pages,
+    ) -> std::io::Result<Self> {
         let (ended_sender, ended) = mpsc::unbounded_channel();
         let hop = hop_mark();
         let mut fleet = Self { orders: Vec::new(), tallies: Vec::new(), ended };

@@ -23,7 +23,11 @@ pub fn build(number: u64, settings: &Settings, endpoints: Vec<Arc<Endpoint>>) ->
 
 /// The limits of connections to members.
 pub fn timeouts(settings: &Settings) -> Timeouts {
-    Timeouts { dial: settings.dial_timeout, read: settings.read_timeout, write: settings.write_timeout }
+    Timeouts {
+        dial: settings.dial_timeout,
+        read: settings.read_timeout,
+        write: settings.write_timeout,
+    }
 }
 
 /// etcd takes an empty list and one with `*` for everything.

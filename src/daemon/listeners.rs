@@ -67,7 +67,8 @@ impl Listeners {
         for (asked, mut bound) in plan.metrics {
             tracing::info!(url = %bound.url, "serving metrics");
             let socket = bound.take_sockets().pop();
-            let serve = socket.map(|socket| serve_metrics(socket, renderer.clone(), settings.enable_pprof));
+            let serve =
+                socket.map(|socket| serve_metrics(socket, renderer.clone(), settings.enable_pprof));
             let task = serve.map(|serve| tokio::task::spawn_local(serve).abort_handle());
             self.metrics.push(Open { asked, bound, number: 0, task });
         }

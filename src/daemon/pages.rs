@@ -43,7 +43,9 @@ impl Renderer {
     pub async fn serve(self, mut wishes: mpsc::Receiver<Wish>) {
         while let Some(Wish { page, answer }) = wishes.recv().await {
             let rendered = match page {
-                Page::Metrics(accept) => self.metrics(&accept.into_iter().map(|value| (ACCEPT, value)).collect()),
+                Page::Metrics(accept) => {
+                    self.metrics(&accept.into_iter().map(|value| (ACCEPT, value)).collect())
+                }
                 Page::Status => self.status(),
             };
             // Whoever asked may have left.
@@ -53,7 +55,8 @@ impl Renderer {
 
     fn metrics(&self, headers: &HeaderMap) -> Response<Bytes> {
         let format = Format::accepted_by(headers);
-        let page = metrics::render(&self.board.snapshot(), self.board.tallies(), &self.rpcs, format);
+        let page =
+            metrics::render(&self.board.snapshot(), self.board.tallies(), &self.rpcs, format);
         reply::typed(StatusCode::OK, HeaderValue::from_static(format.content_type()), page)
     }
 
@@ -68,11 +71,16 @@ impl Renderer {
     /// make it flap.
     fn readyz(&self) -> Response<Bytes> {
         let snapshot = self.board.snapshot();
-        let healthy = snapshot.members.iter().flat_map(|member| &member.endpoints).any(|endpoint| endpoint.healthy);
+        let healthy = snapshot
+            .members
+            .iter()
+            .flat_map(|member| &member.endpoints)
+            .any(|endpoint| endpoint.healthy);
         if snapshot.ready && !snapshot.draining && healthy {
             return reply::text(StatusCode::OK, "ok\n");
         }
-        let mut reasons: Vec<_> = snapshot.problems.iter().map(|problem| problem.text.as_str()).collect();
+        let mut reasons: Vec<_> =
+            snapshot.problems.iter().map(|problem| problem.text.as_str()).collect();
         reasons.extend(snapshot.draining.then_some("stopping"));
         reasons.extend((!snapshot.ready).then_some("no member list yet"));
         reply::text(StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n")
@@ -88,8 +96,12 @@ impl Renderer {
             "/livez" => reply::text(StatusCode::OK, "ok\n"),
             "/readyz" | "/proxy/health" => self.readyz(),
             "/debug/pprof/profile" if profiles => profile_page(request.uri().query()).await,
-            "/debug/pprof/profile" => reply::text(StatusCode::NOT_FOUND, "set enable-pprof to take profiles\n"),
-            _ => reply::text(StatusCode::NOT_FOUND, "see /metrics, /livez, /readyz, /proxy/status\n"),
+            "/debug/pprof/profile" => {
+                reply::text(StatusCode::NOT_FOUND, "set enable-pprof to take profiles\n")
+            }
+            _ => {
+                reply::text(StatusCode::NOT_FOUND, "see /metrics, /livez, /readyz, /proxy/status\n")
+            }
         }
     }
 }
@@ -100,7 +112,11 @@ async fn profile_page(query: Option<&str>) -> Response<Bytes> {
         Err(error) => Err(error),
     };
     match taken {
-        Ok(profile) => reply::typed(StatusCode::OK, HeaderValue::from_static("application/octet-stream"), profile),
+        Ok(profile) => reply::typed(
+            StatusCode::OK,
+            HeaderValue::from_static("application/octet-stream"),
+            profile,
+        ),
         Err(error) => reply::text(StatusCode::BAD_REQUEST, format!("{error}\n")),
     }
 }
@@ -119,8 +135,12 @@ pub async fn serve_metrics(socket: ListenSocket, renderer: Renderer, profiles: b
     loop {
         let seat = seats.clone().acquire_owned().await;
         let accepted = match &listener {
-            Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| Stream::Tcp(stream)),
-            Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+            Listener::Tcp(listener) => {
+                listener.accept().await.map(|(stream, _)| Stream::Tcp(stream))
+            }
+            Listener::Unix(listener) => {
+                listener.accept().await.map(|(stream, _)| Stream::Unix(stream))
+            }
         };
         match accepted {
             Ok(stream) => {

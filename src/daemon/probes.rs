@@ -41,12 +41,18 @@ impl Probes {
         });
         let Some(probing) = probing else {
             // Without probes nothing would ever take back what the last one found.
-            endpoints.iter().for_each(|endpoint| drop(endpoint.mark_probed(&Finding::Well)));
+            for endpoint in endpoints {
+                endpoint.mark_probed(&Finding::Well);
+            }
             return;
         };
         for endpoint in endpoints {
             if !self.running.iter().any(|(running, _)| Arc::ptr_eq(running, endpoint)) {
-                let task = tokio::task::spawn_local(probe(endpoint.clone(), probing, self.changed.clone()));
+                let task = tokio::task::spawn_local(probe(
+                    endpoint.clone(),
+                    probing,
+                    self.changed.clone(),
+                ));
                 self.running.push((endpoint.clone(), task.abort_handle()));
             }
         }
@@ -58,8 +64,12 @@ async fn probe(endpoint: Arc<Endpoint>, probing: Probing, changed: mpsc::Unbound
         let (member, url) = (&endpoint.member, &endpoint.url);
         match finding {
             Finding::Well => tracing::info!(%member, endpoint = %url, "member is healthy again"),
-            Finding::Unwell(reason) => tracing::warn!(%member, endpoint = %url, %reason, "member cannot serve"),
-            Finding::Silent(reason) => tracing::warn!(%member, endpoint = %url, %reason, "member does not answer"),
+            Finding::Unwell(reason) => {
+                tracing::warn!(%member, endpoint = %url, %reason, "member cannot serve")
+            }
+            Finding::Silent(reason) => {
+                tracing::warn!(%member, endpoint = %url, %reason, "member does not answer")
+            }
         }
         let _ = changed.send(());
     })

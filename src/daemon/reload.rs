@@ -72,7 +72,10 @@ impl Control {
         self.listeners.commit(plan, &self.loaded.settings, &self.fleet, &self.renderer);
         self.put_in_force(listed);
         self.refresh_at = tokio::time::Instant::now();
-        Ok(Outcome::Applied { changes: changes.iter().map(ToString::to_string).collect(), warnings })
+        Ok(Outcome::Applied {
+            changes: changes.iter().map(ToString::to_string).collect(),
+            warnings,
+        })
     }
 
     fn load(&self, seen: FileState) -> Result<Loaded, Vec<String>> {

@@ -21,7 +21,8 @@ impl Roster {
     /// Returns the endpoints for `listed`, in the order in which they are preferred: members shuffled, the first URL
     /// of each before the second of any. What stays keeps its health, its counters and its connections.
     pub fn plan(&self, listed: &Listed) -> Vec<Arc<Endpoint>> {
-        let mut members: Vec<_> = listed.members.iter().filter(|member| member.left_out.is_none()).collect();
+        let mut members: Vec<_> =
+            listed.members.iter().filter(|member| member.left_out.is_none()).collect();
         fastrand::shuffle(&mut members);
         let most = members.iter().map(|member| member.urls.len()).max().unwrap_or(0);
         let mut planned = Vec::new();
@@ -49,12 +50,15 @@ impl Roster {
     }
 
     fn endpoint(&self, id: u64, name: &str, url: &ListedUrl) -> Option<Arc<Endpoint>> {
-        let same = |old: &&Arc<Endpoint>| old.member_id == id && old.url == url.url && old.member == name;
+        let same =
+            |old: &&Arc<Endpoint>| old.member_id == id && old.url == url.url && old.member == name;
         if let Some(old) = self.endpoints.iter().find(same) {
             return Some(old.clone());
         }
         Endpoint::new(&url.url, name, id, &url.host, url.port, self.workers)
-            .inspect_err(|error| tracing::warn!(url = %url.url, %error, "client URL cannot be used"))
+            .inspect_err(
+                |error| tracing::warn!(url = %url.url, %error, "client URL cannot be used"),
+            )
             .ok()
             .map(Arc::new)
     }
@@ -98,8 +102,14 @@ mod tests {
     #[test]
     fn second_urls_come_after_the_first_of_every_member() {
         let roster = Roster::new(1);
-        let plan = roster.plan(&listed(&[(1, &["http://a:1", "http://a:11"]), (2, &["http://a:2", "http://a:12"])]));
+        let plan = roster.plan(&listed(&[
+            (1, &["http://a:1", "http://a:11"]),
+            (2, &["http://a:2", "http://a:12"]),
+        ]));
         let ports: Vec<u16> = plan.iter().map(|endpoint| endpoint.port).collect();
-        assert!(ports[..2].iter().all(|port| *port < 10) && ports[2..].iter().all(|port| *port > 10), "{ports:?}");
+        assert!(
+            ports[..2].iter().all(|port| *port < 10) && ports[2..].iter().all(|port| *port > 10),
+            "{ports:?}"
+        );
     }
 }

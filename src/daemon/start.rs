@@ -119,7 +119,10 @@ fn build(inputs: Inputs, loaded: Loaded, log: LogHandle) -> Result<(Control, Eve
 }
 
 /// Opens the admin socket. Without one the daemon runs all the same: by default it is where only root may write.
-fn serve_admin(loaded: &Loaded, board: Arc<Board>) -> mpsc::Receiver<crate::server::admin::ReloadRequest> {
+fn serve_admin(
+    loaded: &Loaded,
+    board: Arc<Board>,
+) -> mpsc::Receiver<crate::server::admin::ReloadRequest> {
     let (reload, commands) = mpsc::channel(1);
     let path = &loaded.settings.admin_socket;
     match AdminSocket::bind(path) {

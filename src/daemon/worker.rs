@@ -67,7 +67,9 @@ pub fn start(
         let _farewell = farewell;
         match Builder::new_current_thread().enable_all().build_local(Default::default()) {
             Ok(runtime) => runtime.block_on(work(Rc::new(make()), pages, orders)),
-            Err(error) => tracing::error!(%error, worker = number, "cannot start a worker's runtime"),
+            Err(error) => {
+                tracing::error!(%error, worker = number, "cannot start a worker's runtime")
+            }
         }
     })
 }
@@ -120,7 +122,8 @@ fn open(socket: ListenSocket, worker: &Rc<Worker>, pages: &Pages) -> Option<Door
         .inspect_err(|error| tracing::error!(%error, "cannot accept on a socket that was bound"))
         .ok()?;
     let gate = Rc::<Gate>::default();
-    let accepting = tokio::task::spawn_local(listener.run(worker.clone(), gate.clone(), pages.clone()));
+    let accepting =
+        tokio::task::spawn_local(listener.run(worker.clone(), gate.clone(), pages.clone()));
     Some(Door { gate, accepting: accepting.abort_handle() })
 }
 

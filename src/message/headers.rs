@@ -4,8 +4,8 @@
 //! `X-Forwarded-For`. Everything else is left alone, trace headers and metadata included.
 
 use http::header::{
-    CONNECTION, EXPECT, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, EXPECT, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
 /// `Keep-Alive`, which has no constant of its own.
@@ -84,12 +84,16 @@ mod tests {
     use super::*;
 
     fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect()
+        pairs
+            .iter()
+            .map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v)))
+            .collect()
     }
 
     #[test]
     fn what_connection_names_does_not_pass() {
-        let mut headers = map(&[("connection", "close, x-private"), ("x-private", "1"), ("x-public", "2")]);
+        let mut headers =
+            map(&[("connection", "close, x-private"), ("x-private", "1"), ("x-public", "2")]);
         remove_hop_by_hop(&mut headers);
         assert_eq!(headers, map(&[("x-public", "2")]));
     }

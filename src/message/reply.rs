@@ -47,7 +47,10 @@ pub fn refusal(dialect: Dialect, status: StatusCode, code: Code, message: &str) 
         Dialect::Http => json(status, format!("{{\"message\":\"{message}\"}}")),
         Dialect::Gateway => {
             let code = code as u8;
-            json(status, format!("{{\"error\":\"{message}\",\"code\":{code},\"message\":\"{message}\"}}"))
+            json(
+                status,
+                format!("{{\"error\":\"{message}\",\"code\":{code},\"message\":\"{message}\"}}"),
+            )
         }
         Dialect::Grpc => trailers_only(code, message),
     }
@@ -72,7 +75,11 @@ pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Bytes> {
 }
 
 /// Makes an answer of the given content type.
-pub fn typed(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Response<Bytes> {
+pub fn typed(
+    status: StatusCode,
+    content_type: HeaderValue,
+    body: impl Into<Bytes>,
+) -> Response<Bytes> {
     let body = body.into();
     let length = HeaderValue::from(body.len());
     let mut response = Response::new(body);

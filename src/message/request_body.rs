@@ -140,7 +140,9 @@ impl Body for RequestBody {
             return Poll::Ready(Some(Ok(Frame::data(chunk.clone()))));
         }
         let Some(incoming) = &mut source.incoming else {
-            return Poll::Ready(source.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
+            return Poll::Ready(
+                source.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))),
+            );
         };
         let frame = match ready!(Pin::new(incoming).poll_frame(cx)) {
             Some(Ok(frame)) => frame,

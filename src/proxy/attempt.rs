@@ -52,12 +52,12 @@ pub async fn attempt(
     outgoing: &mut Outgoing,
 ) -> Result<Response<MemberBody>, Failed> {
     match route.protocol {
-        Protocol::Grpc(_) => {
-            over_http2(client, link, route.retry, outgoing).await.map(|response| response.map(MemberBody::Http2))
-        }
-        Protocol::Json(_) | Protocol::Http => {
-            over_http1(client, link, route.retry, outgoing).await.map(|response| response.map(MemberBody::Http1))
-        }
+        Protocol::Grpc(_) => over_http2(client, link, route.retry, outgoing)
+            .await
+            .map(|response| response.map(MemberBody::Http2)),
+        Protocol::Json(_) | Protocol::Http => over_http1(client, link, route.retry, outgoing)
+            .await
+            .map(|response| response.map(MemberBody::Http1)),
     }
 }
 
@@ -72,13 +72,16 @@ async fn over_http1(
     let mut connection = link.http1().await.map_err(|error| Failed::unreachable(&error))?;
     loop {
         let was_kept = connection.was_kept();
-        let Some(request) = outgoing.for_http1(&link.endpoint) else { return Err(Failed::blameless(Failure::Lost)) };
-        let sent = connection.send(request, link.clone());
-        let lost = match waiting::for_answer(sent, &client.worker, link, is_interruptible(kind)).await {
-            Ok(Ok(response)) => return Ok(response),
-            Ok(Err(lost)) => lost,
-            Err(failure) => return Err(Failed::blameless(failure)),
+        let Some(request) = outgoing.for_http1(&link.endpoint) else {
+            return Err(Failed::blameless(Failure::Lost));
         };
+        let sent = connection.send(request, link.clone());
+        let lost =
+            match waiting::for_answer(sent, &client.worker, link, is_interruptible(kind)).await {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(lost)) => lost,
+                Err(failure) => return Err(Failed::blameless(failure)),
+            };
         let failure = if lost.unsent.is_some() { Failure::NotSent } else { Failure::Lost };
         if let Some(request) = lost.unsent {
             outgoing.put_back(request);
@@ -116,14 +119,22 @@ async fn over_http2(
     }
 }
 
-async fn ready_http2(client: &Client, link: &Rc<Link>, carries: Use) -> Result<Rc<Connection>, Failed> {
+async fn ready_http2(
+    client: &Client,
+    link: &Rc<Link>,
+    carries: Use,
+) -> Result<Rc<Connection>, Failed> {
     for _ in 0..2 {
-        let connection = client.connection(link, carries).await.map_err(|error| Failed::unreachable(&error))?;
+        let connection =
+            client.connection(link, carries).await.map_err(|error| Failed::unreachable(&error))?;
         if connection.is_ready().await {
             return Ok(connection);
         }
     }
-    Err(Failed { failure: Failure::NotSent, reason: "connections close as soon as they are made".into() })
+    Err(Failed {
+        failure: Failure::NotSent,
+        reason: "connections close as soon as they are made".into(),
+    })
 }
 
 /// An error with its causes, in one line.

@@ -39,7 +39,8 @@ struct OwnPools {
 impl Client {
     /// Makes the state of a new client connection.
     pub fn new(worker: Rc<Worker>, address: Option<IpAddr>) -> Self {
-        let address = address.and_then(|ip| HeaderValue::try_from(ip.to_canonical().to_string()).ok());
+        let address =
+            address.and_then(|ip| HeaderValue::try_from(ip.to_canonical().to_string()).ok());
         Self {
             worker,
             address,
@@ -92,7 +93,11 @@ impl Client {
     ///
     /// # Errors
     /// When the member cannot be reached; nothing was sent then.
-    pub async fn connection(&self, link: &Rc<Link>, carries: Use) -> Result<Rc<Connection>, ConnectError> {
+    pub async fn connection(
+        &self,
+        link: &Rc<Link>,
+        carries: Use,
+    ) -> Result<Rc<Connection>, ConnectError> {
         match carries {
             Use::Unary => link.unary().take(link).await,
             Use::Streams => self.pools(link).streams.take(link).await,
@@ -105,8 +110,14 @@ impl Client {
         if let Some(own) = pools.iter().find(|own| Rc::ptr_eq(&own.link, link)) {
             return own.clone();
         }
-        pools.retain(|own| own.link.endpoint.is_listed() || !own.streams.is_idle() || !own.bulk.is_idle());
-        let own = OwnPools { link: link.clone(), streams: Pool::new(Use::Streams), bulk: Pool::new(Use::Bulk) };
+        pools.retain(|own| {
+            own.link.endpoint.is_listed() || !own.streams.is_idle() || !own.bulk.is_idle()
+        });
+        let own = OwnPools {
+            link: link.clone(),
+            streams: Pool::new(Use::Streams),
+            bulk: Pool::new(Use::Bulk),
+        };
         let own = Rc::new(own);
         pools.push(own.clone());
         own

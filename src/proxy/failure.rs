@@ -43,9 +43,13 @@ impl Failure {
             _ => StatusCode::BAD_GATEWAY,
         };
         let message = match (dialect, self) {
-            (Dialect::Grpc, _) if self.nothing_was_done() => "there is no connection available".into(),
+            (Dialect::Grpc, _) if self.nothing_was_done() => {
+                "there is no connection available".into()
+            }
             (Dialect::Grpc, Self::Silent) => "etcd-proxy: the member stopped answering".into(),
-            (Dialect::Grpc, Self::Lost) => "etcd-proxy: the connection to the member was lost".into(),
+            (Dialect::Grpc, Self::Lost) => {
+                "etcd-proxy: the connection to the member was lost".into()
+            }
             (_, Self::Stopping) => "etcd-proxy: stopping".into(),
             (_, Self::NoEndpoints) => "httpproxy: zero endpoints currently available".into(),
             _ => format!("httpproxy: unable to get response from {endpoints} endpoint(s)"),
@@ -85,6 +89,9 @@ mod tests {
         assert_eq!(reply.body(), "{\"message\":\"httpproxy: zero endpoints currently available\"}");
         let reply = Failure::Lost.reply(Dialect::Http, 3);
         assert_eq!(reply.status(), 502);
-        assert_eq!(reply.body(), "{\"message\":\"httpproxy: unable to get response from 3 endpoint(s)\"}");
+        assert_eq!(
+            reply.body(),
+            "{\"message\":\"httpproxy: unable to get response from 3 endpoint(s)\"}"
+        );
     }
 }

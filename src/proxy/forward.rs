@@ -37,7 +37,8 @@ struct Journey<'a> {
 /// Answers a client's request: from a member, or with the reason why not.
 pub async fn forward(client: &Rc<Client>, request: Request<Incoming>) -> Response<ReplyBody> {
     let view = client.worker.view();
-    let route = classify(request.version(), request.method(), request.uri().path(), request.headers());
+    let route =
+        classify(request.version(), request.method(), request.uri().path(), request.headers());
     let meter = Meter::start(client, &route, request.method());
     let journey = Journey { client, view: &view, route, meter };
     if request.headers().get_all(HOP).iter().any(|hop| hop == client.worker.hop) {
@@ -203,7 +204,12 @@ impl Journey<'_> {
             "refused a request that had passed here before: a member's client URL leads back to this proxy"
         );
         let message = "etcd-proxy: loop detected, a member's client URL leads back to this proxy";
-        let reply = reply::refusal(self.dialect(), StatusCode::LOOP_DETECTED, Code::FailedPrecondition, message);
+        let reply = reply::refusal(
+            self.dialect(),
+            StatusCode::LOOP_DETECTED,
+            Code::FailedPrecondition,
+            message,
+        );
         self.own_reply(reply)
     }
 
@@ -230,9 +236,11 @@ impl Journey<'_> {
                 Code::ResourceExhausted,
                 "etcd-proxy: too large to be inspected, and this proxy is readonly",
             ),
-            Rejected::Broken => {
-                (StatusCode::BAD_REQUEST, Code::InvalidArgument, "etcd-proxy: the request did not arrive whole")
-            }
+            Rejected::Broken => (
+                StatusCode::BAD_REQUEST,
+                Code::InvalidArgument,
+                "etcd-proxy: the request did not arrive whole",
+            ),
         };
         let reply = reply::refusal(self.dialect(), status, code, message);
         self.own_reply(reply)

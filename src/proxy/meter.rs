@@ -77,7 +77,9 @@ impl Drop for Meter {
         let tally = &self.client.worker.tally;
         let took = self.since.elapsed();
         match self.what {
-            What::Http { method, status: Some(status) } => tally.http_finished(method, status.as_u16(), took),
+            What::Http { method, status: Some(status) } => {
+                tally.http_finished(method, status.as_u16(), took)
+            }
             What::Http { status: None, .. } => tally.http_abandoned(),
             What::Rpc { rpc, code } => tally.rpc_finished(rpc, code, took),
         }

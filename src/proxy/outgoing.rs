@@ -36,7 +36,8 @@ impl Outgoing {
             headers::append_forwarded_for(&mut head.headers, address);
         }
         head.headers.append(headers::HOP, client.worker.hop.clone());
-        let target = head.uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let target =
+            head.uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
         let body = RequestBody::new(incoming);
         Self {
             method: head.method,

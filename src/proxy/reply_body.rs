@@ -65,7 +65,11 @@ impl Interrupts {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.silent.as_mut().poll(cx).is_ready() { Poll::Ready(()) } else { self.stopping.as_mut().poll(cx) }
+        if self.silent.as_mut().poll(cx).is_ready() {
+            Poll::Ready(())
+        } else {
+            self.stopping.as_mut().poll(cx)
+        }
     }
 }
 
@@ -76,7 +80,12 @@ impl ReplyBody {
     }
 
     /// Makes the body of a member's answer.
-    pub fn of_member(body: MemberBody, meter: Meter, in_flight: InFlight, interrupts: Option<Box<Interrupts>>) -> Self {
+    pub fn of_member(
+        body: MemberBody,
+        meter: Meter,
+        in_flight: InFlight,
+        interrupts: Option<Box<Interrupts>>,
+    ) -> Self {
         let source = match body {
             MemberBody::Http1(body) => Source::Http1(body),
             MemberBody::Http2(body) => Source::Http2(body),
@@ -84,7 +93,10 @@ impl ReplyBody {
         Self { source, meter: Some(meter), _in_flight: Some(in_flight), interrupts }
     }
 
-    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_source(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.source {
             Source::Ended => Poll::Ready(None),
             Source::Whole(bytes) => {
@@ -92,9 +104,9 @@ impl ReplyBody {
                 self.source = Source::Ended;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Source::Http1(body) => {
-                Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(BodyError::Connection)))
-            }
+            Source::Http1(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(BodyError::Connection))),
             Source::Http2(body) => {
                 let part = ready!(body.poll_part(cx));
                 Poll::Ready(self.pass_on(part))
@@ -102,7 +114,10 @@ impl ReplyBody {
         }
     }
 
-    fn pass_on(&mut self, part: Result<Part, h2::Error>) -> Option<Result<Frame<Bytes>, BodyError>> {
+    fn pass_on(
+        &mut self,
+        part: Result<Part, h2::Error>,
+    ) -> Option<Result<Frame<Bytes>, BodyError>> {
         match part {
             Ok(Part::Data(data)) => Some(Ok(Frame::data(data))),
             Ok(Part::Trailers(trailers)) => Some(Ok(self.end_with(trailers))),
@@ -114,14 +129,18 @@ impl ReplyBody {
                 self.source = Source::Ended;
                 Some(Err(BodyError::Reset(error)))
             }
-            Err(_) => Some(Ok(self.end_with(unavailable("etcd-proxy: the connection to the member was lost")))),
+            Err(_) => Some(Ok(
+                self.end_with(unavailable("etcd-proxy: the connection to the member was lost"))
+            )),
         }
     }
 
     /// Ends a stream because of an interrupt, in the way its protocol has for it.
     fn interrupt(&mut self) -> Option<Result<Frame<Bytes>, BodyError>> {
         match &self.source {
-            Source::Http2(_) => Some(Ok(self.end_with(unavailable("etcd-proxy: the member is not available")))),
+            Source::Http2(_) => {
+                Some(Ok(self.end_with(unavailable("etcd-proxy: the member is not available"))))
+            }
             Source::Http1(_) => {
                 self.source = Source::Ended;
                 Some(Err(BodyError::Interrupted))

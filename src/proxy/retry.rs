@@ -24,8 +24,8 @@ pub fn is_interruptible(kind: RpcKind) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use RpcKind::{Bulk, Read, Stream, Write};
     use Failure::{Lost, NoEndpoints, NotSent, Refused, Silent, Stopping, Unreachable};
+    use RpcKind::{Bulk, Read, Stream, Write};
 
     #[test]
     fn the_table_of_the_design_holds() {
@@ -38,7 +38,8 @@ mod tests {
             (Stopping, false, false, false),
             (NoEndpoints, false, false, false),
         ] {
-            for (kind, expected) in [(Read, read), (Write, write), (Stream, stream), (Bulk, stream)] {
+            for (kind, expected) in [(Read, read), (Write, write), (Stream, stream), (Bulk, stream)]
+            {
                 assert_eq!(may_retry(kind, failure), expected, "{kind:?} after {failure:?}");
             }
         }

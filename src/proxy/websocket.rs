@@ -60,12 +60,17 @@ impl Handshake {
     ///
     /// # Errors
     /// [`Failed`]; the handshake may be tried on another member while nothing was done.
-    pub async fn attempt(&mut self, client: &Rc<Client>, link: &Rc<Link>) -> Result<Response<Bytes>, Failed> {
+    pub async fn attempt(
+        &mut self,
+        client: &Rc<Client>,
+        link: &Rc<Link>,
+    ) -> Result<Response<Bytes>, Failed> {
         let io = link
             .dial()
             .await
             .map_err(|error| Failed { failure: Failure::Unreachable, reason: error.to_string() })?;
-        let lost = |error: hyper::Error| Failed { failure: Failure::Lost, reason: error.to_string() };
+        let lost =
+            |error: hyper::Error| Failed { failure: Failure::Lost, reason: error.to_string() };
         let (mut sender, driver) = http1::handshake(TokioIo::new(io)).await.map_err(lost)?;
         tokio::task::spawn_local(driver.with_upgrades());
         let mut request = self.request.clone().map(|()| Empty::<Bytes>::new());
@@ -77,7 +82,13 @@ impl Handshake {
     }
 
     /// Joins the client to the member whose 101 is `response`, and ends when either leaves or the proxy must stop.
-    pub fn join(self, client: &Rc<Client>, link: &Rc<Link>, response: &mut Response<Bytes>, meter: Meter) {
+    pub fn join(
+        self,
+        client: &Rc<Client>,
+        link: &Rc<Link>,
+        response: &mut Response<Bytes>,
+        meter: Meter,
+    ) {
         let member_side = hyper::upgrade::on(response);
         let (client, link) = (client.clone(), link.clone());
         tokio::task::spawn_local(async move {

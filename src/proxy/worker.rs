@@ -40,7 +40,12 @@ pub struct Worker {
 
 impl Worker {
     /// Makes the state of worker `number`, which follows `newest`.
-    pub fn new(number: usize, newest: Arc<ArcSwap<Generation>>, tally: Arc<Tally>, hop: HeaderValue) -> Self {
+    pub fn new(
+        number: usize,
+        newest: Arc<ArcSwap<Generation>>,
+        tally: Arc<Tally>,
+        hop: HeaderValue,
+    ) -> Self {
         let view = RefCell::new(Rc::new(View::new(number, newest.load_full(), &[])));
         Self {
             number,
@@ -123,7 +128,9 @@ impl View {
     fn new(worker: usize, generation: Arc<Generation>, earlier: &[Rc<Link>]) -> Self {
         let links = generation.endpoints.iter().map(|endpoint| {
             let same = earlier.iter().find(|link| Arc::ptr_eq(&link.endpoint, endpoint)).cloned();
-            let link = same.unwrap_or_else(|| Rc::new(Link::new(endpoint.clone(), worker, generation.timeouts)));
+            let link = same.unwrap_or_else(|| {
+                Rc::new(Link::new(endpoint.clone(), worker, generation.timeouts))
+            });
             link.set_timeouts(generation.timeouts);
             link
         });

@@ -60,7 +60,10 @@ where
             let connection = http1_builder().serve_connection(io, service).with_upgrades();
             attend(connection, &client, &gate, is_outworn_http1).await;
         }
-        Protocol::Http2 => attend(http2_builder().serve_connection(io, service), &client, &gate, is_outworn_http2).await,
+        Protocol::Http2 => {
+            attend(http2_builder().serve_connection(io, service), &client, &gate, is_outworn_http2)
+                .await
+        }
     }
 }
 
@@ -124,7 +127,12 @@ where
 }
 
 /// Drives a connection to its end. It is told to finish when the gate closes or when it has outlived its use.
-async fn attend<C: Finish>(connection: C, client: &Client, gate: &Gate, is_outworn: fn(&Client, Instant) -> bool) {
+async fn attend<C: Finish>(
+    connection: C,
+    client: &Client,
+    gate: &Gate,
+    is_outworn: fn(&Client, Instant) -> bool,
+) {
     let mut connection = pin!(connection);
     let mut closing = pin!(gate.closing().notified());
     let mut patrol = pin!(sleep(limits::PATROL));
@@ -156,7 +164,11 @@ async fn attend<C: Finish>(connection: C, client: &Client, gate: &Gate, is_outwo
     .await;
 }
 
-fn finish_once<C: Finish>(mut connection: Pin<&mut C>, finishing: &Cell<bool>, cx: &mut Context<'_>) -> Poll<()> {
+fn finish_once<C: Finish>(
+    mut connection: Pin<&mut C>,
+    finishing: &Cell<bool>,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
     if finishing.replace(true) {
         return Poll::Pending;
     }
@@ -172,5 +184,7 @@ fn is_outworn_http1(client: &Client, now: Instant) -> bool {
 /// gRPC clients keep connections without calls for as long as they live.
 fn is_outworn_http2(client: &Client, now: Instant) -> bool {
     !client.has_asked()
-        && client.idle_since().is_some_and(|since| now.saturating_duration_since(since) >= limits::IDLE)
+        && client
+            .idle_since()
+            .is_some_and(|since| now.saturating_duration_since(since) >= limits::IDLE)
 }

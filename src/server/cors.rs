@@ -5,8 +5,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, HOST, HeaderMap,
-    HeaderValue, ORIGIN,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, HOST,
+    HeaderMap, HeaderValue, ORIGIN,
 };
 use http::{Method, Request, Response, StatusCode};
 
@@ -26,7 +26,9 @@ pub enum Cors {
 pub fn judge(allowed: Option<&[String]>, headers: &HeaderMap) -> Cors {
     let Some(allowed) = allowed else { return Cors::Members };
     match headers.get(ORIGIN) {
-        Some(origin) if allowed.iter().any(|allowed| origin == allowed.as_str()) => Cors::Allow(origin.clone()),
+        Some(origin) if allowed.iter().any(|allowed| origin == allowed.as_str()) => {
+            Cors::Allow(origin.clone())
+        }
         _ => Cors::Withhold,
     }
 }
@@ -42,11 +44,18 @@ impl Cors {
         if matches!(self, Self::Members) {
             return;
         }
-        for name in [ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_HEADERS] {
+        for name in [
+            ACCESS_CONTROL_ALLOW_ORIGIN,
+            ACCESS_CONTROL_ALLOW_METHODS,
+            ACCESS_CONTROL_ALLOW_HEADERS,
+        ] {
             headers.remove(name);
         }
         if let Self::Allow(origin) = self {
-            headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE"));
+            headers.insert(
+                ACCESS_CONTROL_ALLOW_METHODS,
+                HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE"),
+            );
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
             let names = HeaderValue::from_static("accept, content-type, authorization");
             headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, names);
@@ -57,7 +66,10 @@ impl Cors {
 /// Refuses a request whose host is not on the whitelist; `None` when it may pass.
 ///
 /// The host is compared without its port, as etcd does; the answer is etcd's 421 (CVE-2018-1099, DNS rebinding).
-pub fn refuse_host<B>(whitelist: Option<&[String]>, request: &Request<B>) -> Option<Response<Bytes>> {
+pub fn refuse_host<B>(
+    whitelist: Option<&[String]>,
+    request: &Request<B>,
+) -> Option<Response<Bytes>> {
     let whitelist = whitelist?;
     let named = request
         .uri()
@@ -69,7 +81,10 @@ pub fn refuse_host<B>(whitelist: Option<&[String]>, request: &Request<B>) -> Opt
     if whitelist.iter().any(|allowed| allowed.eq_ignore_ascii_case(host)) {
         return None;
     }
-    Some(reply::text(StatusCode::MISDIRECTED_REQUEST, "etcd-proxy: this host name is not on the host-whitelist\n"))
+    Some(reply::text(
+        StatusCode::MISDIRECTED_REQUEST,
+        "etcd-proxy: this host name is not on the host-whitelist\n",
+    ))
 }
 
 fn without_port(named: &str) -> &str {

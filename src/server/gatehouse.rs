@@ -15,7 +15,11 @@ use crate::proxy::forward::forward;
 use crate::proxy::reply_body::ReplyBody;
 
 /// Answers one request.
-pub async fn answer(client: &Rc<Client>, pages: &Pages, request: Request<Incoming>) -> Response<ReplyBody> {
+pub async fn answer(
+    client: &Rc<Client>,
+    pages: &Pages,
+    request: Request<Incoming>,
+) -> Response<ReplyBody> {
     if let Some(complaint) = well_formed::complaint(&request) {
         return own(bad_request(request.version(), complaint));
     }

@@ -67,8 +67,12 @@ impl Listener {
 
     async fn accept(&self) -> io::Result<Accepted> {
         match self {
-            Self::Tcp(listener) => listener.accept().await.map(|(stream, from)| Accepted::Tcp(stream, from.ip())),
-            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
+            Self::Tcp(listener) => {
+                listener.accept().await.map(|(stream, from)| Accepted::Tcp(stream, from.ip()))
+            }
+            Self::Unix(listener) => {
+                listener.accept().await.map(|(stream, _)| Accepted::Unix(stream))
+            }
         }
     }
 }
@@ -91,7 +95,8 @@ fn admit(accepted: Accepted, worker: &Rc<Worker>, gate: &Rc<Gate>, pages: &Pages
 }
 
 fn prepare(stream: &TcpStream) {
-    let keepalive = TcpKeepalive::new().with_time(limits::KEEPALIVE).with_interval(limits::KEEPALIVE);
+    let keepalive =
+        TcpKeepalive::new().with_time(limits::KEEPALIVE).with_interval(limits::KEEPALIVE);
     // Neither is needed for a connection to work, so neither ends it when refused.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);

@@ -47,12 +47,20 @@ impl Pages {
 }
 
 /// Answers a request for one of our own paths; `None` when it belongs to a member.
-pub async fn answer<B>(request: &Request<B>, view: &View, pages: &Pages) -> Option<Response<Bytes>> {
+pub async fn answer<B>(
+    request: &Request<B>,
+    view: &View,
+    pages: &Pages,
+) -> Option<Response<Bytes>> {
     match request.uri().path() {
-        "/metrics" => Some(pages.render(Page::Metrics(request.headers().get(ACCEPT).cloned())).await),
+        "/metrics" => {
+            Some(pages.render(Page::Metrics(request.headers().get(ACCEPT).cloned())).await)
+        }
         "/v2/config/local/proxy" => Some(only_get(request.method(), || endpoints(view))),
         "/proxy/health" => Some(only_get(request.method(), || health(view))),
-        "/proxy/status" if *request.method() == Method::GET => Some(pages.render(Page::Status).await),
+        "/proxy/status" if *request.method() == Method::GET => {
+            Some(pages.render(Page::Status).await)
+        }
         "/proxy/status" => Some(reply::method_not_allowed("GET")),
         _ => None,
     }

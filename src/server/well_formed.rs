@@ -36,13 +36,17 @@ fn http1(version: Version, headers: &HeaderMap) -> Option<&'static str> {
         (None, _) if version == Version::HTTP_10 => None,
         (None, _) => Some("etcd-proxy: the request names no Host"),
         (Some(_), Some(_)) => Some("etcd-proxy: the request names more than one Host"),
-        (Some(host), None) => (!is_host(host.as_bytes())).then_some("etcd-proxy: Host is not a host and port"),
+        (Some(host), None) => {
+            (!is_host(host.as_bytes())).then_some("etcd-proxy: Host is not a host and port")
+        }
     }
 }
 
 fn is_chunked_only(version: Version, headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(TRANSFER_ENCODING).iter();
-    let only = values.next().is_some_and(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));
+    let only = values
+        .next()
+        .is_some_and(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));
     only && values.next().is_none() && version == Version::HTTP_11
 }
 
@@ -70,14 +74,27 @@ mod tests {
             let request = http1_request(&[("host", "a"), ("transfer-encoding", bad)]);
             assert!(complaint(&request).is_some(), "{bad:?}");
         }
-        let twice = http1_request(&[("host", "a"), ("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")]);
+        let twice = http1_request(&[
+            ("host", "a"),
+            ("transfer-encoding", "chunked"),
+            ("transfer-encoding", "chunked"),
+        ]);
         assert!(complaint(&twice).is_some());
-        assert_eq!(complaint(&http1_request(&[("host", "a"), ("transfer-encoding", "Chunked")])), None);
+        assert_eq!(
+            complaint(&http1_request(&[("host", "a"), ("transfer-encoding", "Chunked")])),
+            None
+        );
     }
 
     #[test]
     fn exactly_one_sane_host_is_wanted() {
-        for bad in [&[][..], &[("host", "")], &[("host", "a"), ("host", "a")], &[("host", "a, b")], &[("host", "u@a")]] {
+        for bad in [
+            &[][..],
+            &[("host", "")],
+            &[("host", "a"), ("host", "a")],
+            &[("host", "a, b")],
+            &[("host", "u@a")],
+        ] {
             assert!(complaint(&http1_request(bad)).is_some(), "{bad:?}");
         }
         assert!(complaint(&http1_request(&[("host", "a/b")])).is_some());
@@ -89,7 +106,9 @@ mod tests {
     #[test]
     fn http2_may_not_name_two_hosts() {
         let request = |host: &str| {
-            let request = Request::post("http://a:1/v3/kv/range").version(Version::HTTP_2).header("host", host);
+            let request = Request::post("http://a:1/v3/kv/range")
+                .version(Version::HTTP_2)
+                .header("host", host);
             request.body(()).unwrap()
         };
         assert!(complaint(&request("b:1")).is_some());
@@ -100,7 +119,8 @@ mod tests {
     fn connect_and_asterisk_are_refused() {
         let connect = Request::builder().method("CONNECT").uri("a:1").body(()).unwrap();
         assert!(complaint(&connect).is_some());
-        let asterisk = Request::builder().method("OPTIONS").uri("*").header("host", "a").body(()).unwrap();
+        let asterisk =
+            Request::builder().method("OPTIONS").uri("*").header("host", "a").body(()).unwrap();
         assert!(complaint(&asterisk).is_some());
     }
 }

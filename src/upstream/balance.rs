@@ -109,7 +109,10 @@ mod tests {
         let own = &links[2];
         assert!(Rc::ptr_eq(Choice::new(&links).next(Balance::Sticky, Some(own)).unwrap(), own));
         fail(own);
-        assert!(Rc::ptr_eq(Choice::new(&links).next(Balance::Sticky, Some(own)).unwrap(), &links[0]));
+        assert!(Rc::ptr_eq(
+            Choice::new(&links).next(Balance::Sticky, Some(own)).unwrap(),
+            &links[0]
+        ));
     }
 
     #[test]
@@ -138,8 +141,9 @@ mod tests {
         let links = links(3);
         fail(&links[0]);
         let mut choice = Choice::new(&links);
-        let order: Vec<u16> =
-            std::iter::from_fn(|| choice.next(Balance::Sticky, None)).map(|link| link.endpoint.port).collect();
+        let order: Vec<u16> = std::iter::from_fn(|| choice.next(Balance::Sticky, None))
+            .map(|link| link.endpoint.port)
+            .collect();
         assert_eq!(order, [2380, 2381, 2379]);
     }
 }

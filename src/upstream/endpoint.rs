@@ -78,7 +78,8 @@ impl Endpoint {
         port: u16,
         workers: usize,
     ) -> Result<Self, BadAuthority> {
-        let text = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        let text =
+            if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let bad = |_| BadAuthority(text.clone());
         Ok(Self {
             url: url.into(),
@@ -87,7 +88,8 @@ impl Endpoint {
             host: host.into(),
             port,
             authority: Authority::try_from(text.as_str()).map_err(bad)?,
-            host_header: HeaderValue::try_from(text.as_str()).map_err(|_| BadAuthority(text.clone()))?,
+            host_header: HeaderValue::try_from(text.as_str())
+                .map_err(|_| BadAuthority(text.clone()))?,
             listed: AtomicBool::new(true),
             probe_failed: AtomicBool::new(false),
             silent: AtomicBool::new(false),

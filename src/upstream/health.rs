@@ -39,7 +39,11 @@ pub struct Probing {
 }
 
 /// Probes `endpoint` for ever, calling `changed` whenever its health has changed. Cancel by dropping.
-pub async fn watch(endpoint: Arc<Endpoint>, probing: Probing, changed: impl Fn(&Endpoint, &Finding)) {
+pub async fn watch(
+    endpoint: Arc<Endpoint>,
+    probing: Probing,
+    changed: impl Fn(&Endpoint, &Finding),
+) {
     let mut prober = Prober::new(endpoint.clone(), probing);
     loop {
         let finding = prober.probe().await;
@@ -60,7 +64,11 @@ struct Prober {
 
 impl Prober {
     fn new(endpoint: Arc<Endpoint>, probing: Probing) -> Self {
-        Self { link: Link::new(endpoint, usize::MAX, probing.timeouts), deadline: probing.deadline, connection: None }
+        Self {
+            link: Link::new(endpoint, usize::MAX, probing.timeouts),
+            deadline: probing.deadline,
+            connection: None,
+        }
     }
 
     async fn probe(&mut self) -> Finding {
@@ -79,7 +87,8 @@ impl Prober {
     async fn alive_without_answer(&mut self) -> Finding {
         let reason = format!("no answer within {:?}", self.deadline);
         let Some(connection) = &self.connection else { return Finding::Silent(reason) };
-        let check = call(connection, &self.link.endpoint.authority, "/grpc.health.v1.Health/Check", CHECK);
+        let check =
+            call(connection, &self.link.endpoint.authority, "/grpc.health.v1.Health/Check", CHECK);
         match timeout(self.deadline / 4, check).await {
             Ok(Ok(_)) => Finding::Unwell(format!("{reason}; alive, but without a quorum")),
             _ => {
@@ -94,7 +103,8 @@ impl Prober {
             Some(connection) => connection,
             None => self.connect().await?,
         };
-        let answer = call(&connection, &self.link.endpoint.authority, "/etcdserverpb.KV/Range", RANGE).await;
+        let answer =
+            call(&connection, &self.link.endpoint.authority, "/etcdserverpb.KV/Range", RANGE).await;
         judge(&answer.map_err(|error| Unanswered::Connection(error.to_string()))?)
     }
 
@@ -105,8 +115,11 @@ impl Prober {
     }
 
     async fn connect(&mut self) -> Result<Rc<Connection>, Unanswered> {
-        let io = self.link.dial().await.map_err(|error| Unanswered::Connection(error.to_string()))?;
-        let made = http2::handshake(io, Use::Unary).await.map_err(|error| Unanswered::Connection(error.to_string()))?;
+        let io =
+            self.link.dial().await.map_err(|error| Unanswered::Connection(error.to_string()))?;
+        let made = http2::handshake(io, Use::Unary)
+            .await
+            .map_err(|error| Unanswered::Connection(error.to_string()))?;
         self.connection = Some(made.clone());
         Ok(made)
     }
@@ -129,7 +142,9 @@ fn judge(trailers: &HeaderMap) -> Result<(), Unanswered> {
             Some(message) if !message.is_empty() => message.to_owned(),
             _ => format!("grpc status {code}"),
         })),
-        None => Err(Unanswered::Status("not an etcd member: it answers without grpc-status".into())),
+        None => {
+            Err(Unanswered::Status("not an etcd member: it answers without grpc-status".into()))
+        }
     }
 }
 
@@ -149,7 +164,8 @@ async fn call(
     *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
     request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
-    let response = connection.send(request, RequestBody::whole(Bytes::from_static(message))).await?;
+    let response =
+        connection.send(request, RequestBody::whole(Bytes::from_static(message))).await?;
     let (head, mut body) = response.into_parts();
     if head.headers.contains_key("grpc-status") {
         return Ok(head.headers);
@@ -162,4 +178,3 @@ async fn call(
         }
     }
 }
-

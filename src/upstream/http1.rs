@@ -51,8 +51,10 @@ pub struct Lost {
 /// # Errors
 /// hyper's; none are known for a stream that is open.
 pub async fn handshake(io: MemberIo) -> Result<Idle, hyper::Error> {
-    let (sender, driver) =
-        http1::Builder::new().max_buf_size(MAX_HEAD).handshake::<_, RequestBody>(TokioIo::new(io)).await?;
+    let (sender, driver) = http1::Builder::new()
+        .max_buf_size(MAX_HEAD)
+        .handshake::<_, RequestBody>(TokioIo::new(io))
+        .await?;
     Ok(Idle { sender, driver: Box::pin(driver), since: Instant::now(), kept: false })
 }
 
@@ -95,10 +97,15 @@ impl Idle {
         })
         .await;
         match answer {
-            Ok(response) => {
-                Ok(response.map(|body| ResponseBody { body: Some(body), driver: driven, sender: Some(self.sender), link }))
+            Ok(response) => Ok(response.map(|body| ResponseBody {
+                body: Some(body),
+                driver: driven,
+                sender: Some(self.sender),
+                link,
+            })),
+            Err(mut error) => {
+                Err(Box::new(Lost { unsent: error.take_message(), error: error.into_error() }))
             }
-            Err(mut error) => Err(Box::new(Lost { unsent: error.take_message(), error: error.into_error() })),
         }
     }
 }
@@ -163,7 +170,9 @@ impl Drop for ResponseBody {
     fn drop(&mut self) {
         // First the body: if it was not read to its end, the driver now sees that nobody wants it and closes.
         self.body = None;
-        let (Some(mut driver), Some(sender)) = (self.driver.take(), self.sender.take()) else { return };
+        let (Some(mut driver), Some(sender)) = (self.driver.take(), self.sender.take()) else {
+            return;
+        };
         let open = driver.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending();
         if open && sender.is_ready() {
             self.link.put_idle(Idle { sender, driver, since: Instant::now(), kept: true });

@@ -111,7 +111,10 @@ pub async fn handshake(io: MemberIo, carries: Use) -> Result<Rc<Connection>, h2:
 }
 
 /// Drives a connection until it ends, with PINGs while streams are open. Returns why it ended.
-async fn drive(mut connection: client::Connection<MemberIo, Bytes>, streams: &Cell<usize>) -> String {
+async fn drive(
+    mut connection: client::Connection<MemberIo, Bytes>,
+    streams: &Cell<usize>,
+) -> String {
     let Some(mut pings) = connection.ping_pong() else { return "no ping handle".into() };
     let mut timer = Box::pin(tokio::time::sleep(PING_EVERY));
     let mut waiting = false;
@@ -190,14 +193,20 @@ impl Connection {
         let mut exchange = Exchange { response, upload: Upload::new(body, stream) };
         let response = poll_fn(|cx| exchange.poll(cx)).await?;
         let upload = exchange.upload.go_on();
-        Ok(response.map(|receive| ResponseBody { receive, _upload: upload, _open: open, data_ended: false }))
+        Ok(response.map(|receive| ResponseBody {
+            receive,
+            _upload: upload,
+            _open: open,
+            data_ended: false,
+        }))
     }
 }
 
 /// Whether the member is sure not to have processed the request: the stream was refused, or lies above the last one
 /// that a GOAWAY promised to finish (RFC 9113 sections 6.8 and 8.7).
 pub fn was_refused(error: &h2::Error) -> bool {
-    (error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM)) || (error.is_go_away() && error.is_remote())
+    (error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM))
+        || (error.is_go_away() && error.is_remote())
 }
 
 /// Counts a stream for as long as it is open.

@@ -33,7 +33,12 @@ pub struct Pool {
 impl Pool {
     /// Makes a pool without connections.
     pub fn new(carries: Use) -> Self {
-        Self { carries, connections: RefCell::default(), making: tokio::sync::Mutex::new(()), failed: Cell::new(0) }
+        Self {
+            carries,
+            connections: RefCell::default(),
+            making: tokio::sync::Mutex::new(()),
+            failed: Cell::new(0),
+        }
     }
 
     /// Returns a connection with room for one stream more, making one if needed.

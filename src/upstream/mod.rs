@@ -5,9 +5,9 @@
 
 pub mod balance;
 pub mod endpoint;
+pub mod health;
 pub mod http1;
 pub mod http2;
 pub mod http2_pool;
-pub mod health;
 pub mod io;
 pub mod link;

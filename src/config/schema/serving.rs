@@ -148,7 +148,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         Group::Members,
         "health-interval",
         Kind::Time,
-        "2s",
+        "1s",
         "Time between two probes of an endpoint; 0 means no probes.",
     ),
     ours(
