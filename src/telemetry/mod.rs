@@ -7,6 +7,7 @@
 pub mod limit;
 pub mod log;
 pub mod metrics;
+pub mod profile;
 pub mod snapshot;
 pub mod tally;
 pub mod time;
