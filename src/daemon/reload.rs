@@ -99,16 +99,16 @@ fn log(record: &ReloadRecord) {
     let ReloadRecord { trigger, generation, changes, messages, .. } = record;
     if record.is_refused() {
         for reason in messages {
-            tracing::error!(%trigger, generation, "settings refused, the old ones stay in force: {reason}");
+            tracing::error!(every = true, %trigger, generation, "settings refused, the old ones stay in force: {reason}");
         }
         return;
     }
     for warning in messages {
-        tracing::warn!(%trigger, "{warning}");
+        tracing::warn!(every = true, %trigger, "{warning}");
     }
     if changes.is_empty() {
-        tracing::info!(%trigger, generation, "settings are unchanged");
+        tracing::info!(every = true, %trigger, generation, "settings are unchanged");
     } else {
-        tracing::info!(%trigger, generation, changes = %changes.join("; "), "settings reloaded");
+        tracing::info!(every = true, %trigger, generation, changes = %changes.join("; "), "settings reloaded");
     }
 }

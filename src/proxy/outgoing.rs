@@ -1,7 +1,7 @@
 //! A request as it goes to members: prepared once, sent as often as the retry rules allow.
 
 use bytes::Bytes;
-use http::header::{COOKIE, HOST, HeaderMap, HeaderValue};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderValue};
 use http::uri::{Parts, PathAndQuery, Scheme, Uri};
 use http::{Method, Request, Version};
 use hyper::body::Incoming;
@@ -51,10 +51,10 @@ impl Outgoing {
 
     /// Puts the body that was inspected in place of the client's.
     pub fn set_body(&mut self, bytes: Bytes) {
-        if let Some(headers) = &mut self.headers {
-            if headers.contains_key(http::header::CONTENT_LENGTH) {
-                headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
-            }
+        if let Some(headers) = &mut self.headers
+            && headers.contains_key(CONTENT_LENGTH)
+        {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
         }
         let body = RequestBody::whole(bytes);
         self.ticket = body.ticket();
