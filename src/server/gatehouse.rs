@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::local::{self, Pages};
@@ -16,6 +16,16 @@ use crate::proxy::reply_body::ReplyBody;
 
 /// Answers one request.
 pub async fn answer(
+    client: &Rc<Client>,
+    pages: &Pages,
+    request: Request<Incoming>,
+) -> Response<ReplyBody> {
+    let is_head = *request.method() == Method::HEAD;
+    let response = judge(client, pages, request).await;
+    if is_head { response.map(ReplyBody::for_head) } else { response }
+}
+
+async fn judge(
     client: &Rc<Client>,
     pages: &Pages,
     request: Request<Incoming>,

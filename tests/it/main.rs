@@ -3,5 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cancel;
+mod malformed;
 mod retries;
 mod settings;
+mod transparency;
+mod websocket;
