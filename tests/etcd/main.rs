@@ -7,11 +7,13 @@ mod stage;
 
 mod auth;
 mod command_line;
+mod failover;
 mod json;
 mod kv;
 mod lease;
 mod lock;
 mod maintenance;
 mod readonly;
+mod reload;
 mod v2;
 mod watch;
