@@ -1,1 +1,94 @@
 //! The command line: what was typed, and the commands that are not the daemon.
+//!
+//! [`main`] is the whole program. A command comes first and settings follow it; with no command the daemon runs. Exit
+//! status: 0 fine, 64 unusable command line, 78 unusable configuration, 1 anything else.
+
+mod args;
+pub mod ask;
+mod check;
+mod help;
+mod print_config;
+pub mod reload;
+pub mod status;
+pub mod table;
+
+use crate::config::{self, Inputs, Problem, Problems, Style};
+use args::{Command, Line};
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The settings file when none is named.
+const DEFAULT_FILE: &str = "/etc/etcd-proxy.toml";
+
+/// What a command line is called that cannot be used (sysexits' EX_USAGE).
+const USAGE: u8 = 64;
+
+type Variables = Vec<(OsString, OsString)>;
+
+/// Runs what the arguments (without the program's own name) ask for, in the environment `env`.
+pub fn main(args: Vec<OsString>, env: Variables) -> ExitCode {
+    let line = match args::parse(args) {
+        Ok(line) => line,
+        Err(problem) => return usage(problem, &env),
+    };
+    match line.command {
+        Command::Run => run(inputs(line.rest, env)),
+        Command::Check => check::main(line.rest, env),
+        Command::PrintConfig => print_config::main(line.rest, env),
+        Command::Status | Command::Reload | Command::Promote => not_built(&line),
+        Command::Version => say(&format!("etcd-proxy {}\n", env!("CARGO_PKG_VERSION"))),
+        Command::Help => say(&help::text()),
+    }
+}
+
+/// Loads the settings and runs the daemon with them.
+fn run(inputs: Inputs) -> ExitCode {
+    match config::load(&inputs) {
+        Ok(loaded) => crate::daemon::run(inputs, loaded),
+        Err(problems) => {
+            complain(&problems.report(style(&inputs.env), "not started"));
+            ExitCode::from(problems.exit_status())
+        }
+    }
+}
+
+fn not_built(line: &Line) -> ExitCode {
+    complain(&format!("error: `{}` is not built yet\n", line.command.word()));
+    ExitCode::FAILURE
+}
+
+/// Returns what settings are made from: these flags, this environment, the default file.
+fn inputs(args: Vec<OsString>, env: Variables) -> Inputs {
+    let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+    Inputs { args, env, cwd, default_file: Path::new(DEFAULT_FILE).to_owned() }
+}
+
+/// Reports a command line that cannot be used.
+fn usage(problem: Problem, env: &Variables) -> ExitCode {
+    complain(&Problems(vec![problem]).report(style(env), "see `etcd-proxy help`"));
+    ExitCode::from(USAGE)
+}
+
+/// Returns the style for standard error: coloured on a terminal unless `NO_COLOR` is set.
+fn style(env: &Variables) -> Style {
+    let no_colour = env.iter().any(|(name, value)| name == "NO_COLOR" && !value.is_empty());
+    if io::stderr().is_terminal() && !no_colour { Style::Coloured } else { Style::Plain }
+}
+
+/// Writes to standard output; a reader that has gone away is no error.
+fn say(text: &str) -> ExitCode {
+    let _ = io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+/// Writes to standard error.
+fn complain(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// Writes JSON to standard output, indented for people.
+fn say_json(value: &serde_json::Value) {
+    say(&format!("{value:#}\n"));
+}

@@ -1,5 +1,123 @@
 //! Settings: what may be written, where it was written, and what it means.
+//!
+//! [`load`] reads the settings file, the `ETCD_*` variables and the flags, lays them over the defaults (later wins), and
+//! returns resolved [`Settings`] with the origin of every value, or every problem at once. A start, a reload and `check`
+//! all call it, so that they agree. `schema` is the table of what may be written; `value` reads one value; `source` the
+//! layers; `resolve` looks at settings together; `change` compares two loads.
+//!
+//! It opens no socket and changes nothing. Nothing that a file, a variable or a flag holds can make it panic.
 
+pub mod change;
+mod origins;
+mod place;
+mod problem;
+mod resolve;
+pub mod schema;
 mod settings;
+mod source;
+mod value;
 
+pub use origins::{Effective, Origins};
+pub use place::{Place, SourceFile, Spot};
+pub use problem::{Problem, Problems, Severity, Style};
 pub use settings::*;
+
+use source::file::Choice;
+use source::{Given, Layer, environment, file, flags};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use value::Shape;
+
+/// Everything that settings are made from, except the file's content. Fixed when the daemon starts; a reload loads the
+/// same inputs again.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    /// The flags, without the command before them.
+    pub args: Vec<OsString>,
+    /// The whole environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// The working directory; relative paths start here. Must be absolute.
+    pub cwd: PathBuf,
+    /// The settings file when none is named; it need not exist.
+    pub default_file: PathBuf,
+}
+
+/// Settings that can be used, and where they come from.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What they mean.
+    pub settings: Settings,
+    /// What is probably not meant, errors first, in reading order.
+    pub warnings: Vec<Problem>,
+    /// The effective value of every setting, with its place.
+    pub origins: Origins,
+    /// The file to watch, absolute; it may not exist yet. Always present today.
+    pub file: Option<PathBuf>,
+    /// The file's content; `None` when it does not exist.
+    pub text: Option<Vec<u8>>,
+}
+
+/// Reads everything and returns the settings, or all that is wrong with them, warnings included.
+pub fn load(inputs: &Inputs) -> Result<Loaded, Problems> {
+    load_seen(inputs, None)
+}
+
+/// Like [`load`], with the file's content as somebody who watches it has just seen it: read again, it might be in the
+/// middle of the next write.
+pub fn load_seen(inputs: &Inputs, seen: Option<Vec<u8>>) -> Result<Loaded, Problems> {
+    let mut problems = Problems::default();
+    let Gathered { mut origins, file, text } = gather(inputs, seen, &mut problems);
+    origins.compute("config-file", file.display());
+    let settings = resolve::resolve(&origins, inputs, &mut problems);
+    origins.compute_from(&settings);
+    problems.sort();
+    if problems.errors() > 0 {
+        return Err(problems);
+    }
+    Ok(Loaded { settings, warnings: problems.0, origins, file: Some(file), text })
+}
+
+/// Returns where a running daemon with these inputs has its admin socket. Mistakes in other settings do not matter: a
+/// daemon that refused a broken file must still be reachable.
+pub fn admin_socket(inputs: &Inputs) -> PathBuf {
+    let gathered = gather(inputs, None, &mut Problems::default());
+    resolve::admin_socket(&gathered.origins, inputs)
+}
+
+/// The layers, merged.
+struct Gathered {
+    origins: Origins,
+    file: PathBuf,
+    text: Option<Vec<u8>>,
+}
+
+fn gather(inputs: &Inputs, seen: Option<Vec<u8>>, problems: &mut Problems) -> Gathered {
+    let flags = flags::read(&inputs.args, problems);
+    let variables = environment::read(&inputs.env, problems);
+    let choice = choose_file(inputs, &variables, &flags);
+    let text = seen.or_else(|| file::content(&choice, problems));
+    let written = text.as_ref().map(|bytes| file::read(&choice.path, bytes, problems));
+    let layers = [
+        Layer::defaults(&inputs.cwd, problems),
+        Layer::new("file", written.unwrap_or_default(), &inputs.cwd, problems),
+        Layer::new("environment", variables, &inputs.cwd, problems),
+        Layer::new("command line", flags, &inputs.cwd, problems),
+    ];
+    let effective = source::merge(&layers, problems);
+    Gathered { origins: Origins::new(effective, &layers[1]), file: choice.path, text }
+}
+
+/// Returns the file that a flag names, else the one that a variable names, else the default one.
+fn choose_file(inputs: &Inputs, variables: &[Given], flags: &[Given]) -> Choice {
+    let named = variables.iter().chain(flags).rev().find_map(|given| match &given.raw.shape {
+        Shape::Text(path) if given.setting.name == "config-file" => Some((path, &given.place)),
+        _ => None,
+    });
+    match named.filter(|(path, _)| !path.is_empty()) {
+        Some((path, place)) => Choice { path: inputs.cwd.join(path), named: Some(place.clone()) },
+        None => Choice { path: inputs.cwd.join(&inputs.default_file), named: None },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,7 @@
 //! What passes through: bodies, headers, gRPC paths and frames, and our own replies.
+
+pub mod grpc;
+pub mod headers;
+pub mod reply;
+pub mod request_body;
+pub mod rpc;

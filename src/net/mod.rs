@@ -1,1 +1,7 @@
 //! Sockets: listening, connecting, and knowing which addresses are our own.
+
+pub mod dial;
+pub mod listen;
+pub mod occupant;
+pub mod own;
+pub mod socket_file;

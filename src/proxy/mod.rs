@@ -1,1 +1,21 @@
 //! What happens to one request between the listener and the member.
+//!
+//! [`forward::forward`] is the way of a request: [`classify`] tells what it is, [`readonly`] whether it may pass,
+//! [`outgoing`] prepares it, [`attempt`] sends it to one member, [`retry`] decides whether another is tried, and
+//! [`reply_body`] carries the answer back.
+
+pub mod attempt;
+pub mod classify;
+pub mod client;
+pub mod failure;
+pub mod forward;
+pub mod generation;
+pub mod inspect;
+pub mod meter;
+pub mod outgoing;
+pub mod readonly;
+pub mod reply_body;
+pub mod retry;
+pub mod waiting;
+pub mod websocket;
+pub mod worker;

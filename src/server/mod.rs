@@ -1,1 +1,16 @@
 //! The client side: listeners, connections, their limits, and what we answer ourselves.
+//!
+//! A worker runs one [`listener`] for each client URL; each accepted [`connection`] is a task. [`gatehouse`] sees a
+//! request first: it refuses what is not well formed, answers what is [`local`], and hands the rest to
+//! [`crate::proxy::forward`].
+
+pub mod admin;
+pub mod connection;
+pub mod cors;
+pub mod gate;
+pub mod gatehouse;
+pub mod limits;
+pub mod listener;
+pub mod local;
+pub mod preface;
+pub mod well_formed;

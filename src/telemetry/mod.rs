@@ -1,3 +1,13 @@
 //! What the daemon tells people: logs, metrics, profiles, and the snapshot they are read from.
+//!
+//! Nothing in here waits on the request path. Workers count in a [`tally::Tally`] of their own and hand
+//! log lines to a thread of their own; the control plane reads both. It imports nothing of ours but
+//! `config`.
 
+pub mod limit;
+pub mod log;
+pub mod metrics;
+pub mod profile;
 pub mod snapshot;
+pub mod tally;
+pub mod time;

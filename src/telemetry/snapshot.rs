@@ -1,12 +1,14 @@
 //! One picture of the daemon, from which `status`, the metrics and systemd's STATUS line are all made.
 //!
 //! Plain data with public fields; it serialises to the documented JSON of `/proxy/status`
-//! (`"version": 1`; fields are only ever added). Times are milliseconds since the Unix epoch.
+//! (`"version": 1`; fields are only ever added, and a missing one reads as its default, so that a client
+//! understands an older daemon). Times are milliseconds since the Unix epoch.
 
 use serde::{Deserialize, Serialize};
 
 /// Everything that is worth showing of a running daemon.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Snapshot {
     /// Version of this form: 1.
     pub version: u32,
@@ -42,6 +44,10 @@ pub struct Snapshot {
     pub refresh: RefreshStatus,
     /// The last 32 reloads, newest first.
     pub reloads: Vec<ReloadRecord>,
+    /// When settings were last accepted (a reload that was applied or found nothing changed); 0 means at
+    /// the start.
+    #[serde(default)]
+    pub settings_accepted_ms: u64,
     /// Reloads applied since start.
     pub reloads_applied: u64,
     /// Reloads that found nothing changed since start.
@@ -54,6 +60,7 @@ pub struct Snapshot {
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Problem {
     /// Since when, if known.
     pub since_ms: Option<u64>,
@@ -63,6 +70,7 @@ pub struct Problem {
 
 /// One member of the cluster.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct MemberStatus {
     /// Member ID in lowercase hex.
     pub id: String,
@@ -78,6 +86,7 @@ pub struct MemberStatus {
 
 /// One client URL of a member.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct EndpointStatus {
     /// The client URL as advertised.
     pub url: String,
@@ -97,6 +106,7 @@ pub struct EndpointStatus {
 
 /// One peer URL.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PeerStatus {
     /// The peer URL.
     pub url: String,
@@ -106,6 +116,7 @@ pub struct PeerStatus {
 
 /// The state of the member list.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RefreshStatus {
     /// When a list was last had from a peer.
     pub last_success_ms: Option<u64>,
@@ -121,6 +132,7 @@ pub struct RefreshStatus {
 
 /// What became of one reload.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ReloadRecord {
     /// When it ended.
     pub at_ms: u64,
@@ -136,8 +148,23 @@ pub struct ReloadRecord {
     pub messages: Vec<String>,
 }
 
+impl ReloadRecord {
+    /// The result of a reload that brought a new generation into force.
+    pub const APPLIED: &str = "applied";
+    /// The result of a reload that found the settings in force.
+    pub const UNCHANGED: &str = "unchanged";
+    /// The result of a reload that changed nothing because the settings are unusable.
+    pub const REFUSED: &str = "refused";
+
+    /// Whether the settings were refused, so that what is on disk is not what is in force.
+    pub fn is_refused(&self) -> bool {
+        self.result == Self::REFUSED
+    }
+}
+
 /// What passes through now.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TrafficStatus {
     /// Open client connections.
     pub connections: u64,

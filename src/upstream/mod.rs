@@ -1,1 +1,13 @@
-//! How members are reached: endpoints, the choice among them, connection pools, health.
+//! How members are reached: endpoints, the choice among them, connections, health.
+//!
+//! [`endpoint::Endpoint`] is what all threads share of one client URL: its address and its health, in atomics.
+//! [`link::Link`] is what one worker has of it: its own connections. Nothing here knows where members come from.
+
+pub mod balance;
+pub mod endpoint;
+pub mod health;
+pub mod http1;
+pub mod http2;
+pub mod http2_pool;
+pub mod io;
+pub mod link;

@@ -1,1 +1,3 @@
-fn main() {}
+//! Tests of the built binary and of the daemon against scripted members.
+
+mod settings;

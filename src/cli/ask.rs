@@ -1,0 +1,257 @@
+//! How the commands ask the running daemon: one HTTP request on its admin socket.
+//!
+//! Blocking, for commands have nothing else to do; not to be called from within a runtime.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::HOST;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tokio::net::UnixStream;
+
+/// Where the admin socket is when nothing says otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/etcd-proxy/admin.sock";
+
+/// Exit status of a command when no daemon runs; systemctl has the same.
+pub const NOT_RUNNING: u8 = 3;
+
+/// Largest answer that is read, in bytes; a snapshot has some kilobytes.
+const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
+
+/// What the daemon answered.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The whole body, JSON as a rule.
+    pub body: Bytes,
+}
+
+/// Why there is no answer; displays as one line.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Nobody listens there.
+    #[error("etcd-proxy is not running, or its admin socket is not {}: {source}", socket.display())]
+    NotRunning {
+        /// Where we asked.
+        socket: PathBuf,
+        /// Whether there is no file, or nobody behind it.
+        source: io::Error,
+    },
+    /// The socket is there but not for us.
+    #[error("permission denied on {}: run this as root or as a member of the socket's group", socket.display())]
+    Denied {
+        /// Where we asked.
+        socket: PathBuf,
+    },
+    /// The daemon did not answer in time.
+    #[error("no answer from {} within {} s", socket.display(), limit.as_secs())]
+    TimedOut {
+        /// Where we asked.
+        socket: PathBuf,
+        /// How long we waited.
+        limit: Duration,
+    },
+    /// The connection broke, or what answers is not our daemon.
+    #[error("cannot ask {}: {reason}", socket.display())]
+    Failed {
+        /// Where we asked.
+        socket: PathBuf,
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+impl AskError {
+    /// The exit status of a command that ends with this: 3 when no daemon runs, else 1.
+    pub fn exit_code(&self) -> u8 {
+        if matches!(self, Self::NotRunning { .. }) { NOT_RUNNING } else { 1 }
+    }
+}
+
+/// Chooses the admin socket: the flag `--admin-socket`, else the variable `ETCD_ADMIN_SOCKET` unless empty, else the
+/// settings' `admin-socket`, else [`DEFAULT_SOCKET`].
+pub fn socket_path(
+    flag: Option<PathBuf>,
+    variable: Option<OsString>,
+    settings: Option<PathBuf>,
+) -> PathBuf {
+    let variable = variable.filter(|value| !value.is_empty()).map(PathBuf::from);
+    flag.or(variable).or(settings).unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET))
+}
+
+/// Asks the daemon and waits at most `limit` for the whole answer.
+///
+/// # Errors
+/// When there is no answer; an answer with an error status is an answer.
+pub fn ask(socket: &Path, method: Method, path: &str, limit: Duration) -> Result<Answer, AskError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| failed(socket, error))?;
+    runtime.block_on(async {
+        let exchange = exchange(socket, method, path);
+        tokio::time::timeout(limit, exchange)
+            .await
+            .unwrap_or_else(|_| Err(AskError::TimedOut { socket: socket.to_owned(), limit }))
+    })
+}
+
+async fn exchange(socket: &Path, method: Method, path: &str) -> Result<Answer, AskError> {
+    let stream = UnixStream::connect(socket).await.map_err(|error| unconnected(socket, error))?;
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(HOST, "etcd-proxy")
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| failed(socket, error))?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(socket, error))?;
+    // Its error comes back through the sender; it ends with the answer, or with the runtime.
+    tokio::spawn(connection);
+    let response = sender.send_request(request).await.map_err(|error| failed(socket, error))?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
+    Ok(Answer { status, body: body.map_err(|error| failed(socket, error))?.to_bytes() })
+}
+
+fn unconnected(socket: &Path, source: io::Error) -> AskError {
+    let socket = socket.to_owned();
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => AskError::Denied { socket },
+        io::ErrorKind::NotFound
+        | io::ErrorKind::ConnectionRefused
+        | io::ErrorKind::NotADirectory => AskError::NotRunning { socket, source },
+        _ => AskError::Failed { socket, reason: source.to_string() },
+    }
+}
+
+fn failed(socket: &Path, reason: impl ToString) -> AskError {
+    AskError::Failed { socket: socket.to_owned(), reason: reason.to_string() }
+}
+
+impl Answer {
+    /// Reads the body as JSON of the wanted kind.
+    ///
+    /// # Errors
+    /// When it is something else; the message is the daemon's own when it sent one.
+    pub fn json<'a, T: Deserialize<'a>>(&'a self, socket: &Path) -> Result<T, AskError> {
+        serde_json::from_slice(&self.body).map_err(|error| failed(socket, self.complaint(error)))
+    }
+
+    /// Says why this is not the wanted answer, in the daemon's words if it has any.
+    pub fn complaint(&self, reason: impl ToString) -> String {
+        #[derive(Deserialize)]
+        struct Complaint {
+            message: String,
+        }
+        match serde_json::from_slice::<Complaint>(&self.body) {
+            Ok(complaint) => complaint.message,
+            Err(_) => format!("unusable answer ({}): {}", self.status, reason.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixListener;
+
+    /// A daemon that answers one request with these bytes.
+    pub(in crate::cli) fn daemon(answer: &str) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("admin.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let answer = answer.to_owned();
+        std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            let _ = client.read(&mut request);
+            let _ = client.write_all(answer.as_bytes());
+        });
+        (dir, path)
+    }
+
+    /// The bytes of an answer with a body.
+    pub(in crate::cli) fn http(status: &str, body: &str) -> String {
+        format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    }
+
+    fn status_of(socket: &Path) -> Result<Answer, AskError> {
+        ask(socket, Method::GET, "/status", Duration::from_secs(10))
+    }
+
+    #[test]
+    fn the_nearest_word_on_the_socket_wins() {
+        let path = |text: &str| Some(PathBuf::from(text));
+        let variable = |text: &str| Some(OsString::from(text));
+        let choose = |f, v, s| socket_path(f, v, s).to_str().unwrap().to_owned();
+        assert_eq!(choose(path("/f"), variable("/v"), path("/s")), "/f");
+        assert_eq!(choose(None, variable("/v"), path("/s")), "/v");
+        assert_eq!(choose(None, variable(""), path("/s")), "/s");
+        assert_eq!(choose(None, None, None), DEFAULT_SOCKET);
+    }
+
+    #[test]
+    fn an_answer_comes_whole() {
+        let (_dir, socket) = daemon(&http("409 Conflict", "{}"));
+        let answer = status_of(&socket).unwrap();
+        assert_eq!((answer.status, &answer.body[..]), (StatusCode::CONFLICT, &b"{}"[..]));
+    }
+
+    #[test]
+    fn no_file_and_nobody_behind_it_both_mean_not_running() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("admin.sock");
+        let error = status_of(&socket).unwrap_err();
+        assert_eq!(error.exit_code(), NOT_RUNNING, "{error}");
+        drop(UnixListener::bind(&socket).unwrap());
+        let error = status_of(&socket).unwrap_err();
+        assert_eq!(error.exit_code(), NOT_RUNNING, "{error}");
+    }
+
+    #[test]
+    fn a_denied_socket_says_what_to_do() {
+        let error = unconnected(Path::new("/s"), io::ErrorKind::PermissionDenied.into());
+        assert_eq!(
+            error.to_string(),
+            "permission denied on /s: run this as root or as a member of the socket's group"
+        );
+        assert_eq!(error.exit_code(), 1);
+    }
+
+    #[test]
+    fn a_daemon_that_hangs_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("admin.sock");
+        let _hanging = UnixListener::bind(&socket).unwrap();
+        let error = ask(&socket, Method::GET, "/status", Duration::from_millis(50)).unwrap_err();
+        assert!(matches!(error, AskError::TimedOut { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_broken_answer_is_an_error() {
+        for broken in ["", "SSH-2.0-x\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"] {
+            let (_dir, socket) = daemon(broken);
+            let error = status_of(&socket).unwrap_err();
+            assert!(matches!(error, AskError::Failed { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_daemons_own_complaint_is_passed_on() {
+        let body = r#"{"message":"the daemon is stopping"}"#;
+        let (_dir, socket) = daemon(&http("503 Service Unavailable", body));
+        let answer = status_of(&socket).unwrap();
+        let error = answer.json::<Vec<u8>>(Path::new("/s")).unwrap_err();
+        assert_eq!(error.to_string(), "cannot ask /s: the daemon is stopping");
+    }
+}

@@ -1,0 +1,74 @@
+//! `etcd-proxy help`: the commands, and every flag from the table of settings.
+
+use crate::config::schema::{self, Group, Kind, Setting};
+use std::fmt::Write as _;
+
+const COMMANDS: &str = "\
+etcd-proxy makes an etcd cluster look like a local service.
+
+Usage:
+  etcd-proxy [FLAGS]                runs the daemon
+  etcd-proxy check [FLAGS]          looks for problems in the settings (--strict, --format json)
+  etcd-proxy print-config [FLAGS]   shows every effective setting and where it was written (-w json)
+  etcd-proxy status                 shows what the running daemon does (-w json)
+  etcd-proxy reload                 makes the running daemon reload, and waits for the result
+  etcd-proxy version
+  etcd-proxy help
+
+Each flag is also a key of the settings file (/etc/etcd-proxy.toml) and a variable: --proxy-dial-timeout is
+proxy-dial-timeout and ETCD_PROXY_DIAL_TIMEOUT. Later wins: default, file, variable, flag. Times are milliseconds
+(5000) or durations (5s).
+";
+
+/// Widest line of a description.
+const WIDTH: usize = 108;
+
+/// Returns the whole help.
+pub(super) fn text() -> String {
+    let mut out = COMMANDS.to_owned();
+    for group in Group::ALL {
+        let _ = writeln!(out, "\n{}:", group.title());
+        for setting in schema::all().filter(|setting| setting.group == group) {
+            entry(&mut out, setting);
+        }
+    }
+    out
+}
+
+fn entry(out: &mut String, setting: &Setting) {
+    let shown = if setting.default.is_empty() { "''" } else { setting.default };
+    let value = if setting.kind == Kind::Bool { format!("={shown}") } else { format!(" {shown}") };
+    let _ = writeln!(out, "  --{}{value}", setting.name);
+    let ours = if setting.ours { " (Not in etcd.)" } else { "" };
+    for line in wrapped(&format!("{}{ours}", setting.doc)) {
+        let _ = writeln!(out, "      {line}");
+    }
+}
+
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if !line.is_empty() && line.len() + word.len() >= WIDTH {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn help_names_every_setting_and_no_line_is_too_wide() {
+        let text = super::text();
+        for setting in crate::config::schema::all() {
+            assert!(text.contains(&format!("\n  --{}", setting.name)), "{}", setting.name);
+        }
+        assert!(text.lines().all(|line| line.len() <= 120));
+    }
+}

@@ -1,0 +1,282 @@
+//! Asking all peers for the member list: in order, a little after one another, until one answers well.
+//!
+//! A peer that does not answer delays the next by [`STAGGER`] only, one that fails not at all. While some peer
+//! still hangs, those that failed are asked again each second, so that a peer that comes back is not missed
+//! behind one that never answers. Dropping the future closes all connections.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
+
+use super::fetch::{FetchError, fetch};
+use super::member::MemberList;
+use super::pin::{ForeignCluster, Pin};
+use crate::config::PeerUrl;
+
+/// Head start of one peer over the next.
+pub const STAGGER: Duration = Duration::from_millis(500);
+
+/// Time after which a failed peer is asked again, as long as another is still expected to answer.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What came of asking.
+#[derive(Debug)]
+pub struct Asked {
+    /// The first good list, and the peer it is from.
+    pub answer: Option<(PeerUrl, MemberList)>,
+    /// Why the others' answers were of no use; peers that were not waited for are not in it.
+    pub errors: Vec<(PeerUrl, FetchError)>,
+}
+
+/// Asks `peers` for a list of the cluster that `pin` admits, for at most `limit` altogether.
+pub async fn ask(
+    peers: &[PeerUrl],
+    pin: Pin,
+    dial_timeout: Option<Duration>,
+    limit: Duration,
+) -> Asked {
+    let mut asking = Asking::new(peers, pin, dial_timeout, limit);
+    loop {
+        asking.start_due();
+        let wake = asking.wake();
+        tokio::select! {
+            Some(answer) = asking.running.join_next() => {
+                if let Some((peer, list)) = asking.take(answer) {
+                    return asking.won(peer, list);
+                }
+            }
+            () = sleep_until(wake), if wake < asking.deadline => {}
+            () = sleep_until(asking.deadline), if !asking.running.is_empty() => return asking.out_of_time(limit),
+            else => return asking.end(None),
+        }
+    }
+}
+
+type Answer = (usize, Result<MemberList, FetchError>);
+
+/// One round of asking. Peers go by their index in `peers`.
+struct Asking<'a> {
+    peers: &'a [PeerUrl],
+    pin: Pin,
+    dial_timeout: Option<Duration>,
+    deadline: Instant,
+    /// The first peer that was not asked yet.
+    unasked: usize,
+    /// When to ask it.
+    next: Instant,
+    /// Peers that failed and are asked again, in the order of their times.
+    again: VecDeque<(Instant, usize)>,
+    running: JoinSet<Answer>,
+    /// When each peer was last asked, while it has not answered.
+    since: Vec<Option<Instant>>,
+    errors: Vec<Option<FetchError>>,
+}
+
+impl<'a> Asking<'a> {
+    fn new(
+        peers: &'a [PeerUrl],
+        pin: Pin,
+        dial_timeout: Option<Duration>,
+        limit: Duration,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            peers,
+            pin,
+            dial_timeout,
+            deadline: now + limit,
+            unasked: 0,
+            next: now,
+            again: VecDeque::new(),
+            running: JoinSet::new(),
+            since: vec![None; peers.len()],
+            errors: vec![None; peers.len()],
+        }
+    }
+
+    /// Asks every peer whose time has come.
+    fn start_due(&mut self) {
+        let now = Instant::now();
+        if self.unasked < self.peers.len() && self.next <= now {
+            self.start(self.unasked);
+            self.unasked += 1;
+            self.next = now + STAGGER;
+        }
+        while let Some(&(due, index)) = self.again.front()
+            && due <= now
+        {
+            self.again.pop_front();
+            self.start(index);
+        }
+    }
+
+    fn start(&mut self, index: usize) {
+        let (peer, dial_timeout) = (self.peers[index].clone(), self.dial_timeout);
+        self.since[index] = Some(Instant::now());
+        self.running.spawn(async move { (index, fetch(&peer, dial_timeout).await) });
+    }
+
+    /// When [`Self::start_due`] has something to do again; the deadline when it never has.
+    fn wake(&self) -> Instant {
+        let unasked = (self.unasked < self.peers.len()).then_some(self.next);
+        // Nobody is worth asking again once there is nobody left to wait for.
+        let again = self.again.front().map(|(due, _)| *due).filter(|_| !self.running.is_empty());
+        [unasked, again].into_iter().flatten().min().unwrap_or(self.deadline)
+    }
+
+    /// Notes an answer, and returns it if it is a good one.
+    fn take(&mut self, answer: Result<Answer, JoinError>) -> Option<(usize, MemberList)> {
+        let (index, result) = answer.ok()?; // A fetch does not panic, and only dropping the set cancels one.
+        self.since[index] = None;
+        match result.and_then(|list| self.check(list)) {
+            Ok(list) => Some((index, list)),
+            Err(error) => {
+                tracing::debug!(peer = %self.peers[index], %error, "no member list from this peer");
+                self.errors[index] = Some(error);
+                self.next = Instant::now();
+                self.again.push_back((self.next + AGAIN, index));
+                None
+            }
+        }
+    }
+
+    fn check(&self, list: MemberList) -> Result<MemberList, FetchError> {
+        match self.pin.pinned {
+            Some(ours) if !self.pin.admits(list.cluster_id) => {
+                Err(ForeignCluster { theirs: list.cluster_id, ours }.into())
+            }
+            _ => Ok(list),
+        }
+    }
+
+    /// Ends the round with the list of `peer`; who had his chance and did not use it is called slow.
+    fn won(mut self, peer: usize, list: MemberList) -> Asked {
+        self.errors[peer] = None;
+        for (since, error) in self.since.iter().zip(&mut self.errors) {
+            let waited = since.map(|since| since.elapsed()).filter(|waited| *waited >= STAGGER);
+            if let Some(waited) = waited {
+                error.get_or_insert(FetchError::Slow(Duration::from_millis(
+                    waited.as_millis() as u64
+                )));
+            }
+        }
+        let answer = Some((self.peers[peer].clone(), list));
+        self.end(answer)
+    }
+
+    fn out_of_time(mut self, limit: Duration) -> Asked {
+        for (since, error) in self.since.iter().zip(&mut self.errors) {
+            if since.is_some() {
+                error.get_or_insert(FetchError::NoAnswer(limit));
+            }
+        }
+        self.end(None)
+    }
+
+    fn end(self, answer: Option<(PeerUrl, MemberList)>) -> Asked {
+        let errors = self
+            .peers
+            .iter()
+            .zip(self.errors)
+            .filter_map(|(peer, error)| Some((peer.clone(), error?)));
+        Asked { answer, errors: errors.collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scripted::{Script, ScriptedPeer, members, refusing};
+    use super::*;
+
+    const LIST: &str = r#"[{"id":1,"peerURLs":["http://a:2380"]}]"#;
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    async fn ask_all(peers: &[&PeerUrl], pin: Pin) -> Asked {
+        let peers: Vec<PeerUrl> = peers.iter().map(|peer| (*peer).clone()).collect();
+        ask(&peers, pin, None, LIMIT).await
+    }
+
+    fn winner(asked: &Asked) -> &PeerUrl {
+        &asked.answer.as_ref().unwrap().0
+    }
+
+    #[tokio::test]
+    async fn the_first_peer_that_answers_well_wins_and_the_next_is_not_asked() {
+        let (first, second) =
+            (ScriptedPeer::with_list("1", LIST).await, ScriptedPeer::with_list("1", LIST).await);
+        let asked = ask_all(&[&first.url, &second.url], Pin::default()).await;
+        assert_eq!(winner(&asked), &first.url);
+        assert!(asked.errors.is_empty());
+        assert_eq!(second.asked(), 0);
+    }
+
+    #[tokio::test]
+    async fn failures_hand_over_at_once_and_are_told() {
+        let junk = ScriptedPeer::with_list("1", "junk").await;
+        let good = ScriptedPeer::with_list("1", LIST).await;
+        let refused = refusing().await;
+        let before = Instant::now();
+        let asked = ask_all(&[&refused, &junk.url, &good.url], Pin::default()).await;
+        assert!(before.elapsed() < 2 * STAGGER, "the third peer would be asked after two of them");
+        assert_eq!(winner(&asked), &good.url);
+        let errors: Vec<String> =
+            asked.errors.iter().map(|(peer, error)| format!("{peer} {error}")).collect();
+        let junk_error =
+            format!("{} its answer is not a member list: not JSON (line 1, column 1)", junk.url);
+        assert_eq!(errors, [format!("{refused} connection refused"), junk_error]);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_hangs_is_overtaken_and_called_slow() {
+        let hung = ScriptedPeer::new(Script::Hang).await;
+        let good = ScriptedPeer::with_list("1", LIST).await;
+        let asked = ask_all(&[&hung.url, &good.url], Pin::default()).await;
+        assert_eq!(winner(&asked), &good.url);
+        assert!(matches!(asked.errors[..], [(ref peer, FetchError::Slow(_))] if *peer == hung.url));
+    }
+
+    #[tokio::test]
+    async fn a_peer_of_another_cluster_is_refused_and_the_next_asked() {
+        let foreign = ScriptedPeer::with_list("2", LIST).await;
+        let good = ScriptedPeer::with_list("1", LIST).await;
+        let pin = Pin { pinned: Some(1), accepted: None };
+        let asked = ask_all(&[&foreign.url, &good.url], pin).await;
+        assert_eq!(winner(&asked), &good.url);
+        assert_eq!(
+            asked.errors,
+            [(foreign.url.clone(), ForeignCluster { theirs: 2, ours: 1 }.into())]
+        );
+    }
+
+    #[tokio::test]
+    async fn when_nobody_answers_well_every_error_is_told() {
+        let asked = ask_all(&[&refusing().await, &refusing().await], Pin::default()).await;
+        assert!(asked.answer.is_none());
+        assert_eq!(asked.errors.len(), 2);
+        assert!(ask_all(&[], Pin::default()).await.errors.is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_limit_ends_the_wait_for_peers_that_hang() {
+        let hung = ScriptedPeer::new(Script::Hang).await;
+        let limit = Duration::from_millis(100);
+        let asked = ask(std::slice::from_ref(&hung.url), Pin::default(), None, limit).await;
+        assert_eq!(asked.errors, [(hung.url.clone(), FetchError::NoAnswer(limit))]);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_comes_back_is_not_missed_behind_one_that_hangs() {
+        let hung = ScriptedPeer::new(Script::Hang).await;
+        let back = ScriptedPeer::saying("").await;
+        let peers = [hung.url.clone(), back.url.clone()];
+        let asking = ask(&peers, Pin::default(), None, LIMIT);
+        let coming_back = async {
+            back.wait_asked().await;
+            back.say(members("1", LIST));
+        };
+        let (asked, ()) = tokio::join!(asking, coming_back);
+        assert_eq!(winner(&asked), &back.url);
+    }
+}

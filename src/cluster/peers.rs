@@ -1,0 +1,188 @@
+//! The peers that are asked for the member list, and what came of it last.
+
+use std::collections::HashMap;
+
+use super::ask::Asked;
+use super::fetch::FetchError;
+use super::member::MemberList;
+use super::url::parse_http;
+use crate::config::PeerUrl;
+use crate::telemetry::snapshot::PeerStatus;
+
+/// All peers that are known. A peer is asked once, however many ways it became known.
+#[derive(Debug, Clone, Default)]
+pub struct Peers {
+    /// What the configured source gave; asked first.
+    pub configured: Vec<PeerUrl>,
+    /// What the last good member list gave; asked next, so that a cluster can move away from its configured peers.
+    pub adopted: Vec<PeerUrl>,
+    /// What the cluster file gave; asked only when nobody else answers.
+    pub cached: Vec<PeerUrl>,
+    errors: HashMap<PeerUrl, FetchError>,
+}
+
+impl Peers {
+    /// Knows the configured peers only.
+    pub fn new(configured: Vec<PeerUrl>) -> Self {
+        Self { configured, ..Self::default() }
+    }
+
+    /// The peers to ask: configured, then adopted.
+    pub fn to_ask(&self) -> Vec<PeerUrl> {
+        let mut peers = Vec::new();
+        append_new(&mut peers, &self.configured);
+        append_new(&mut peers, &self.adopted);
+        peers
+    }
+
+    /// The peers of the cluster file that are not among [`Self::to_ask`].
+    pub fn last_resort(&self) -> Vec<PeerUrl> {
+        let asked = self.to_ask();
+        let mut peers = Vec::new();
+        append_new(&mut peers, &self.cached);
+        peers.retain(|peer| !asked.contains(peer));
+        peers
+    }
+
+    /// Takes over the peer URLs of a good list, in place of those of the list before; unusable ones are left out.
+    pub fn adopt(&mut self, list: &MemberList) {
+        self.adopted = list.peer_urls().iter().filter_map(|url| parse_http(url).ok()).collect();
+        // The list says it better now.
+        self.cached.clear();
+        let known = self.to_ask();
+        self.errors.retain(|peer, _| known.contains(peer));
+    }
+
+    /// Notes what came of asking. Returns the peers that were not known to be of another cluster before.
+    ///
+    /// Once there is an answer, old errors of peers that were not asked this time are history; only a foreign
+    /// cluster does not go away by itself.
+    pub fn note(&mut self, asked: &Asked) -> Vec<(PeerUrl, FetchError)> {
+        if let Some((winner, _)) = &asked.answer {
+            let told = |peer: &PeerUrl| asked.errors.iter().any(|(other, _)| other == peer);
+            let lasts = |error: &FetchError| matches!(error, FetchError::Foreign(_));
+            self.errors.retain(|peer, error| peer != winner && (told(peer) || lasts(error)));
+        }
+        let mut foreign = Vec::new();
+        for (peer, error) in &asked.errors {
+            let before = self.errors.insert(peer.clone(), error.clone());
+            if matches!(error, FetchError::Foreign(_)) && before.as_ref() != Some(error) {
+                foreign.push((peer.clone(), error.clone()));
+            }
+        }
+        foreign
+    }
+
+    /// The peers that last showed another cluster's ID, each as one line.
+    pub fn foreign(&self) -> Vec<String> {
+        let errors =
+            self.to_ask().into_iter().filter_map(|peer| Some((self.errors.get(&peer)?, peer)));
+        let foreign = errors.filter(|(error, _)| matches!(error, FetchError::Foreign(_)));
+        foreign.map(|(error, peer)| format!("peer {peer}: {error}")).collect()
+    }
+
+    /// One line for each peer that is or was asked.
+    pub fn statuses(&self) -> Vec<PeerStatus> {
+        let mut peers = self.to_ask();
+        peers.extend(self.last_resort());
+        let status = |peer: PeerUrl| PeerStatus {
+            url: peer.to_string(),
+            error: self.errors.get(&peer).map(FetchError::to_string),
+        };
+        peers.into_iter().map(status).collect()
+    }
+}
+
+fn append_new(peers: &mut Vec<PeerUrl>, more: &[PeerUrl]) {
+    for peer in more {
+        if !peers.contains(peer) {
+            peers.push(peer.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pin::ForeignCluster;
+    use super::*;
+    use crate::net::dial::DialReason;
+
+    fn peer(host: &str) -> PeerUrl {
+        PeerUrl { host: host.to_owned(), port: 2380 }
+    }
+
+    fn configured(hosts: &[&str]) -> Peers {
+        Peers::new(hosts.iter().map(|host| peer(host)).collect())
+    }
+
+    fn list(json: &str) -> MemberList {
+        MemberList::parse(1, json.as_bytes()).unwrap()
+    }
+
+    fn failed(host: &str, error: FetchError) -> Asked {
+        Asked { answer: None, errors: vec![(peer(host), error)] }
+    }
+
+    fn hosts(peers: &[PeerUrl]) -> Vec<&str> {
+        peers.iter().map(|peer| peer.host.as_str()).collect()
+    }
+
+    #[test]
+    fn configured_peers_come_first_and_none_comes_twice() {
+        let mut peers = configured(&["c", "a"]);
+        peers.adopt(&list(r#"[{"id":1,"peerURLs":["http://a:2380","http://b:2380"]}]"#));
+        assert_eq!(hosts(&peers.to_ask()), ["c", "a", "b"]);
+    }
+
+    #[test]
+    fn adopted_peers_are_those_of_the_last_list_only() {
+        let mut peers = configured(&["c"]);
+        peers.adopt(&list(r#"[{"id":1,"peerURLs":["http://a:2380"]}]"#));
+        peers.adopt(&list(r#"[{"id":1,"peerURLs":["http://b:2380","https://d:2380"]}]"#));
+        assert_eq!(hosts(&peers.to_ask()), ["c", "b"]);
+    }
+
+    #[test]
+    fn the_cluster_files_peers_are_a_last_resort_until_there_is_a_list() {
+        let mut peers = configured(&["c"]);
+        peers.cached = vec![peer("a"), peer("c"), peer("a")];
+        assert_eq!(hosts(&peers.last_resort()), ["a"]);
+        peers.adopt(&list(r#"[{"id":1,"peerURLs":["http://b:2380"]}]"#));
+        assert!(peers.last_resort().is_empty());
+    }
+
+    #[test]
+    fn the_status_shows_the_last_answer() {
+        let mut peers = configured(&["a", "b"]);
+        peers.note(&failed("a", DialReason::Refused.into()));
+        let [a, b] = &peers.statuses()[..] else { panic!("two peers") };
+        assert_eq!(
+            (a.url.as_str(), a.error.as_deref()),
+            ("http://a:2380", Some("connection refused"))
+        );
+        assert_eq!(b.error, None);
+        let answer = Some((peer("a"), list(r#"[{"id":1}]"#)));
+        peers.note(&Asked { answer, errors: Vec::new() });
+        assert_eq!(peers.statuses()[0].error, None);
+    }
+
+    #[test]
+    fn old_errors_of_peers_that_were_not_asked_go_with_the_next_answer() {
+        let mut peers = configured(&["a", "b", "c"]);
+        peers.note(&failed("b", DialReason::Refused.into()));
+        peers.note(&failed("c", ForeignCluster { theirs: 2, ours: 1 }.into()));
+        peers.note(&Asked { answer: Some((peer("a"), list(r#"[{"id":1}]"#))), errors: Vec::new() });
+        let failing: Vec<bool> =
+            peers.statuses().iter().map(|status| status.error.is_some()).collect();
+        assert_eq!(failing, [false, false, true]);
+    }
+
+    #[test]
+    fn a_foreign_peer_is_news_once() {
+        let mut peers = configured(&["a"]);
+        let foreign = failed("a", ForeignCluster { theirs: 2, ours: 1 }.into());
+        assert_eq!(peers.note(&foreign).len(), 1);
+        assert_eq!(peers.note(&foreign).len(), 0);
+        assert_eq!(peers.foreign().len(), 1);
+    }
+}

@@ -1,0 +1,68 @@
+//! Which cluster we serve: pinned at the first answer, so that a peer of another cluster is refused.
+
+use super::member::hex_id;
+
+/// The cluster ID that peers must show.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pin {
+    /// The cluster that was found first; `None` until then, when any is taken.
+    pub pinned: Option<u64>,
+    /// `accept-cluster-id`: a cluster that may take the pinned one's place.
+    pub accepted: Option<u64>,
+}
+
+impl Pin {
+    /// Says whether a peer of cluster `id` may be believed.
+    pub fn admits(self, id: u64) -> bool {
+        self.pinned.is_none_or(|pinned| pinned == id) || self.accepted == Some(id)
+    }
+
+    /// Pins `id`, which was admitted. From now on only it is.
+    pub fn hold(&mut self, id: u64) {
+        self.pinned = Some(id);
+    }
+}
+
+/// A peer of another cluster, and what to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "it belongs to cluster {}, but this proxy serves cluster {}; if the cluster was rebuilt, \
+     set accept-cluster-id = \"{}\"",
+    hex_id(*theirs), hex_id(*ours), hex_id(*theirs)
+)]
+pub struct ForeignCluster {
+    /// The ID that the peer showed.
+    pub theirs: u64,
+    /// The pinned ID.
+    pub ours: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_pin_any_cluster_is_taken_and_then_only_that() {
+        let mut pin = Pin::default();
+        assert!(pin.admits(1) && pin.admits(2));
+        pin.hold(1);
+        assert!(pin.admits(1) && !pin.admits(2));
+    }
+
+    #[test]
+    fn the_accepted_cluster_replaces_the_pinned_one_for_good() {
+        let mut pin = Pin { pinned: Some(1), accepted: Some(2) };
+        assert!(pin.admits(1) && pin.admits(2) && !pin.admits(3));
+        pin.hold(2);
+        assert!(!pin.admits(1) && pin.admits(2));
+    }
+
+    #[test]
+    fn a_foreign_cluster_comes_with_the_way_out() {
+        assert_eq!(
+            ForeignCluster { theirs: 0xab, ours: 0xcd }.to_string(),
+            "it belongs to cluster ab, but this proxy serves cluster cd; if the cluster was rebuilt, \
+             set accept-cluster-id = \"ab\""
+        );
+    }
+}

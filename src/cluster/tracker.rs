@@ -1,0 +1,287 @@
+//! The tracker: knows the cluster's members and keeps knowing them.
+//!
+//! It owns the configured source, the peers it adopted from the last good list, the cluster it is pinned to and the
+//! cluster file. A refresh replaces the member list only by a good one of the right cluster: errors, junk, an empty
+//! list and a foreign cluster change nothing but the record. The pin is held over a restart by the cluster file, and
+//! released when the configured source is changed or the settings accept another cluster.
+//!
+//! The control plane calls [`Tracker::refresh`] each `proxy-refresh-interval`, or each second until the first list.
+
+mod candidate;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ask::{Asked, ask};
+use super::fetch::FETCH_LIMIT;
+use super::file::{ClusterFile, Kept};
+use super::member::MemberList;
+use super::news::{ListChange, News};
+use super::peers::Peers;
+use super::pin::Pin;
+use super::record::Record;
+use super::source;
+use crate::config::{PeerSource, PeerUrl, Settings};
+use crate::telemetry::snapshot::{PeerStatus, Problem, RefreshStatus};
+
+pub use candidate::Candidate;
+
+/// The settings that the tracker depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setup {
+    /// Where the peers come from.
+    pub source: PeerSource,
+    /// A cluster ID that is accepted in place of the pinned one.
+    pub accept_cluster_id: Option<u64>,
+    /// Limit for connecting to a peer; `None` means none of its own.
+    pub dial_timeout: Option<Duration>,
+    /// The cluster file is `proxy/cluster` below this directory.
+    pub data_dir: PathBuf,
+}
+
+impl From<&Settings> for Setup {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            source: settings.peers.clone(),
+            accept_cluster_id: settings.accept_cluster_id,
+            dial_timeout: settings.dial_timeout,
+            data_dir: settings.data_dir.clone(),
+        }
+    }
+}
+
+/// What came of a refresh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// A peer gave a good list, which is now [`Tracker::list`].
+    Fresh {
+        /// Whether it differs from the one before.
+        changed: bool,
+    },
+    /// No peer did; the list is what it was (nothing, before the first).
+    Kept {
+        /// What each peer answered, in one line.
+        reason: String,
+    },
+}
+
+/// Knows the cluster's members. See the module's description.
+#[derive(Debug, Clone)]
+pub struct Tracker {
+    setup: Setup,
+    fingerprint: String,
+    file: ClusterFile,
+    peers: Peers,
+    pin: Pin,
+    list: Option<Arc<MemberList>>,
+    record: Record,
+    /// What the cluster file should hold.
+    keep: Option<Kept>,
+    /// What is to be logged.
+    news: Vec<News>,
+}
+
+impl Tracker {
+    /// Makes a tracker that knows no members yet. Reads the cluster file, and asks nobody.
+    pub fn new(setup: Setup) -> Self {
+        let mut tracker = Self {
+            fingerprint: String::new(),
+            file: ClusterFile::below(&setup.data_dir),
+            peers: Peers::default(),
+            pin: Pin::default(),
+            list: None,
+            record: Record::default(),
+            keep: None,
+            news: Vec::new(),
+            setup,
+        };
+        tracker.start_over();
+        tracker
+    }
+
+    /// Forgets what depends on the source, and recalls what the cluster file holds of it.
+    fn start_over(&mut self) {
+        self.fingerprint = source::fingerprint(&self.setup.source);
+        self.peers = Peers::new(source::known(&self.setup.source).to_vec());
+        self.pin = Pin { pinned: None, accepted: self.setup.accept_cluster_id };
+        self.keep = None;
+        self.record.from_file = false;
+        match self.file.read(&self.fingerprint) {
+            Ok(Some(kept)) => {
+                self.pin.pinned = kept.cluster_id();
+                self.peers.cached = kept.peers();
+            }
+            Ok(None) => {}
+            Err(reason) => self.news.push(News::ignored(self.file.path().to_owned(), &reason)),
+        }
+    }
+
+    /// Asks the peers for the member list, keeps the cluster file up to date, and logs what has changed.
+    ///
+    /// Takes some 10 s at most while peers hang, and as long again when the cluster file's peers are asked as well.
+    /// May be dropped at any time: what was learned is kept whole or not at all.
+    pub async fn refresh(&mut self) -> Outcome {
+        let outcome = self.learn_within(FETCH_LIMIT).await;
+        self.settle().await;
+        outcome
+    }
+
+    /// Asks and learns, without a log line and without touching the cluster file.
+    async fn learn_within(&mut self, limit: Duration) -> Outcome {
+        let inquiry = self.inquire(limit).await;
+        self.learn(inquiry)
+    }
+
+    async fn inquire(&self, limit: Duration) -> Inquiry {
+        let mut peers = self.peers.clone();
+        peers.configured = source::resolve(&self.setup.source).await;
+        let mut asked = ask(&peers.to_ask(), self.pin, self.setup.dial_timeout, limit).await;
+        let last_resort = peers.last_resort();
+        let from_file = asked.answer.is_none() && !last_resort.is_empty();
+        if from_file {
+            let last = ask(&last_resort, self.pin, self.setup.dial_timeout, limit).await;
+            asked.answer = last.answer;
+            asked.errors.extend(last.errors);
+        }
+        Inquiry { configured: peers.configured, asked, from_file }
+    }
+
+    fn learn(&mut self, inquiry: Inquiry) -> Outcome {
+        let Inquiry { configured, asked, from_file } = inquiry;
+        self.peers.configured = configured;
+        let foreign = self.peers.note(&asked);
+        self.news.extend(foreign.into_iter().map(|(peer, error)| News::Foreign(peer, error)));
+        match asked.answer {
+            Some((peer, list)) => {
+                self.note_way(&peer, from_file);
+                self.take(list)
+            }
+            None => self.keep_last(reason(&asked)),
+        }
+    }
+
+    fn note_way(&mut self, peer: &PeerUrl, from_file: bool) {
+        if from_file {
+            self.news.push(News::FromFile(self.file.path().to_owned()));
+        }
+        // Peers adopted from a list that was had by the file's help are the file's peers still.
+        self.record.from_file =
+            from_file || self.record.from_file && !self.peers.configured.contains(peer);
+    }
+
+    fn take(&mut self, list: MemberList) -> Outcome {
+        if let Some(from) = self.cluster_id().filter(|id| *id != list.cluster_id) {
+            self.news.push(News::Cluster { from, to: list.cluster_id });
+        }
+        if self.record.success() {
+            self.news.push(News::Recovered);
+        }
+        self.pin.hold(list.cluster_id);
+        self.peers.adopt(&list);
+        self.keep = Some(Kept::new(&list, &self.fingerprint));
+        let changed = self.list.as_deref() != Some(&list);
+        if changed {
+            self.news.push(News::List(ListChange::between(self.list.as_deref(), &list)));
+            self.list = Some(Arc::new(list));
+        }
+        Outcome::Fresh { changed }
+    }
+
+    fn keep_last(&mut self, reason: String) -> Outcome {
+        if self.record.failure(&reason) {
+            self.news
+                .push(News::Failing { reason: reason.clone(), have_list: self.list.is_some() });
+        }
+        Outcome::Kept { reason }
+    }
+
+    /// Writes the cluster file if there is something new for it, and logs the news.
+    async fn settle(&mut self) {
+        self.log_news();
+        let Some(keep) = self.keep.clone() else { return };
+        let result = self.file.keep(keep).await.map_err(|error| error.to_string());
+        if self.record.file_written(result) {
+            let path = self.file.path().to_owned();
+            self.news.push(match &self.record.file {
+                Some(trouble) => News::FileUnwritable(path, trouble.reason.clone()),
+                None => News::FileWritable(path),
+            });
+            self.log_news();
+        }
+    }
+
+    fn log_news(&mut self) {
+        self.news.drain(..).for_each(|news| news.log());
+    }
+
+    /// The last good member list; `None` until the first.
+    pub fn list(&self) -> Option<&Arc<MemberList>> {
+        self.list.as_ref()
+    }
+
+    /// The cluster that is served: the pinned one, which is known before the first list when the cluster file
+    /// names it; else that of the last list.
+    pub fn cluster_id(&self) -> Option<u64> {
+        self.pin.pinned.or_else(|| self.list.as_ref().map(|list| list.cluster_id))
+    }
+
+    /// The peers that are asked, and their last errors.
+    pub fn peer_statuses(&self) -> Vec<PeerStatus> {
+        self.peers.statuses()
+    }
+
+    /// How the refresh has been going.
+    pub fn refresh_status(&self) -> RefreshStatus {
+        self.record.status()
+    }
+
+    /// What is wrong now, worst first.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut add = |since_ms, text| problems.push(Problem { since_ms, text });
+        for text in self.peers.foreign() {
+            add(None, text);
+        }
+        if let Some(trouble) = &self.record.failing {
+            let what = if self.list.is_some() {
+                "the member list is not fresh"
+            } else {
+                "no member list yet"
+            };
+            add(Some(trouble.since_ms), format!("{what}: {}", trouble.reason));
+        }
+        if self.record.from_file {
+            add(
+                None,
+                "no configured peer answers; the members come from peers in the cluster file"
+                    .to_owned(),
+            );
+        }
+        if let Some(trouble) = &self.record.file {
+            let path = self.file.path().display();
+            add(Some(trouble.since_ms), format!("{path} cannot be written: {}", trouble.reason));
+        }
+        problems
+    }
+}
+
+/// What was found out by asking.
+struct Inquiry {
+    configured: Vec<PeerUrl>,
+    asked: Asked,
+    /// Whether the answer, if any, is from a peer that only the cluster file knows.
+    from_file: bool,
+}
+
+fn reason(asked: &Asked) -> String {
+    if asked.errors.is_empty() {
+        return "there is no peer to ask".to_owned();
+    }
+    let lines: Vec<String> =
+        asked.errors.iter().map(|(peer, error)| format!("{peer}: {error}")).collect();
+    lines.join("; ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,62 @@
+//! Rehearsing a reload: what the tracker would be with new settings, found out before anything is swapped.
+
+use std::time::Duration;
+
+use super::super::source;
+use super::{Outcome, Setup, Tracker};
+
+impl Tracker {
+    /// Makes the tracker that a reload with `setup` would put in this one's place.
+    ///
+    /// Neither touches this tracker nor the cluster file; refresh neither of the two until the candidate is
+    /// committed or dropped, or the record of that refresh is lost. `data_dir` is taken as unchanged.
+    pub fn candidate(&self, setup: Setup) -> Candidate {
+        let source_changed = source::fingerprint(&setup.source) != self.fingerprint;
+        let accepts_another = setup.accept_cluster_id.is_some_and(|id| self.pin.pinned != Some(id));
+        let ask = source_changed
+            || accepts_another && setup.accept_cluster_id != self.setup.accept_cluster_id;
+        let mut tracker = Self { setup, ..self.clone() };
+        tracker.pin.accepted = tracker.setup.accept_cluster_id;
+        tracker.peers.configured = source::known(&tracker.setup.source).to_vec();
+        if source_changed {
+            tracker.start_over();
+        }
+        Candidate { tracker, ask }
+    }
+}
+
+/// A tracker with new settings, to be put in place once everything else of a reload is ready too.
+///
+/// Dropping it leaves no trace.
+#[derive(Debug)]
+pub struct Candidate {
+    tracker: Tracker,
+    ask: bool,
+}
+
+impl Candidate {
+    /// Asks the peers, if the settings name others than before, for `limit` at most.
+    ///
+    /// Returns a warning when they were asked and none answered. The reload may go on nevertheless: the old member
+    /// list stays in use, and each refresh asks the new peers again.
+    pub async fn prepare(&mut self, limit: Duration) -> Option<String> {
+        if !self.ask {
+            return None;
+        }
+        let Outcome::Kept { reason } = self.tracker.learn_within(limit).await else { return None };
+        let list = if self.tracker.list.is_some() { ", keeping the last one" } else { "" };
+        Some(format!("no peer of the new settings gives a member list{list}: {reason}"))
+    }
+
+    /// The tracker as it would be.
+    pub fn tracker(&self) -> &Tracker {
+        &self.tracker
+    }
+
+    /// Ends the rehearsal: logs the changes and writes the cluster file. Put the result in the old tracker's place.
+    pub async fn commit(self) -> Tracker {
+        let mut tracker = self.tracker;
+        tracker.settle().await;
+        tracker
+    }
+}

@@ -1,0 +1,103 @@
+//! The URLs that members advertise, and which of them can be used.
+
+use crate::config::PeerUrl;
+
+/// Takes `http://HOST:PORT` apart, for peer and client URLs alike.
+///
+/// Stricter than a general URL parser on purpose: etcd wants a port and no path, and the host goes into a header.
+pub fn parse_http(url: &str) -> Result<PeerUrl, UnusableUrl> {
+    let (scheme, rest) = url.split_once("://").ok_or(UnusableUrl::Malformed)?;
+    match scheme {
+        "http" => {
+            split_authority(rest.strip_suffix('/').unwrap_or(rest)).ok_or(UnusableUrl::Malformed)
+        }
+        "https" => Err(UnusableUrl::Tls),
+        "unix" | "unixs" => Err(UnusableUrl::Socket),
+        _ => Err(UnusableUrl::Scheme),
+    }
+}
+
+fn split_authority(authority: &str) -> Option<PeerUrl> {
+    let (host, port) = authority.rsplit_once(':')?;
+    let port = port.bytes().all(|byte| byte.is_ascii_digit()).then(|| port.parse().ok())??;
+    let host = match host.strip_prefix('[') {
+        Some(literal) => {
+            literal.strip_suffix(']').filter(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok())?
+        }
+        None => Some(host).filter(|host| is_host_name(host))?,
+    };
+    Some(PeerUrl { host: host.to_owned(), port })
+}
+
+/// Letters, digits, dots, dashes and underscores: also all of an IPv4 literal.
+fn is_host_name(host: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    !host.is_empty() && host.len() <= 255 && host.bytes().all(fits)
+}
+
+/// Why an advertised URL cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UnusableUrl {
+    /// It says `https`.
+    #[error("TLS to members is not built yet")]
+    Tls,
+    /// It names a file on the member's own machine.
+    #[error("a unix socket is not reachable from another machine")]
+    Socket,
+    /// It has a scheme that etcd does not know.
+    #[error("unknown scheme")]
+    Scheme,
+    /// It does not parse.
+    #[error("not a URL of the form http://HOST:PORT")]
+    Malformed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(url: &str) -> String {
+        parse_http(url)
+            .map_or_else(|error| error.to_string(), |peer| format!("{} {}", peer.host, peer.port))
+    }
+
+    #[test]
+    fn host_and_port_are_taken_apart() {
+        assert_eq!(parsed("http://10.0.1.10:2380"), "10.0.1.10 2380");
+        assert_eq!(parsed("http://infra0.example.com:2380/"), "infra0.example.com 2380");
+        assert_eq!(parsed("http://[fd00::1]:2380"), "fd00::1 2380");
+    }
+
+    #[test]
+    fn schemes_that_cannot_be_used_say_why() {
+        assert_eq!(parsed("https://10.0.1.10:2380"), "TLS to members is not built yet");
+        assert_eq!(
+            parsed("unix://etcd.sock:0"),
+            "a unix socket is not reachable from another machine"
+        );
+        assert_eq!(parsed("ftp://10.0.1.10:2380"), "unknown scheme");
+    }
+
+    #[test]
+    fn what_etcd_would_not_advertise_does_not_parse() {
+        let malformed = [
+            "",
+            "10.0.1.10:2380",
+            "http://",
+            "http://infra0",
+            "http://:2380",
+            "http://infra0:",
+            "http://infra0:+80",
+            "http://infra0:65536",
+            "http://infra0:2380/path",
+            "http://user@infra0:2380",
+            "http://infra0\r\nX: y:2380",
+            "http://[::1:2380",
+            "http://::1:2380",
+            "http://[infra0]:2380",
+        ];
+        for url in malformed {
+            assert_eq!(parse_http(url), Err(UnusableUrl::Malformed), "{url:?}");
+        }
+    }
+}

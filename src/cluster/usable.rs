@@ -1,0 +1,223 @@
+//! Which client URLs of a member list may get traffic, and why the others may not.
+//!
+//! URLs stay grouped by member: several URLs of one member are several ways to the same data, and one of them
+//! may lead nowhere.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::member::{Member, MemberList, label};
+use super::url::parse_http;
+use crate::net::own::is_own;
+
+/// The members of a list with a verdict on each client URL, in the order of the list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// All members, also those that get no traffic.
+    pub members: Vec<ListedMember>,
+}
+
+/// One member of the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedMember {
+    /// The member's ID.
+    pub id: u64,
+    /// Its name; empty until it has started.
+    pub name: String,
+    /// Whether it is a learner.
+    pub learner: bool,
+    /// Why the member gets no traffic, whatever its URLs; `None` when it may.
+    pub left_out: Option<String>,
+    /// Its client URLs, in the member's order.
+    pub urls: Vec<ListedUrl>,
+}
+
+/// One client URL of a member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedUrl {
+    /// The URL as the member advertises it.
+    pub url: String,
+    /// Its host, without brackets; empty when the URL is unusable in itself.
+    pub host: String,
+    /// Its port; 0 when the URL is unusable in itself.
+    pub port: u16,
+    /// Why this URL gets no traffic; `None` when it may.
+    pub left_out: Option<String>,
+}
+
+impl ListedMember {
+    /// The client URLs that may get traffic: none of a member that is left out.
+    pub fn usable_urls(&self) -> impl Iterator<Item = &ListedUrl> {
+        self.urls.iter().filter(|url| self.left_out.is_none() && url.left_out.is_none())
+    }
+}
+
+impl Listed {
+    /// Logs what is left out now and was not, for the same reason, in the list `before`.
+    pub fn log_changes(&self, before: Option<&Self>) {
+        for line in self
+            .left_out()
+            .filter(|line| !before.is_some_and(|before| before.left_out().any(|l| l == *line)))
+        {
+            let Omission { member, url, reason } = line;
+            match url {
+                Some(url) => tracing::warn!(member, url, reason, "client URL gets no traffic"),
+                None => tracing::info!(member, reason, "member gets no traffic"),
+            }
+        }
+    }
+
+    fn left_out(&self) -> impl Iterator<Item = Omission<'_>> {
+        self.members.iter().flat_map(|member| {
+            let whole = member.left_out.as_deref().map(|reason| (None, reason));
+            let urls = member.urls.iter().filter(move |_| whole.is_none());
+            let urls =
+                urls.filter_map(|url| Some((Some(url.url.as_str()), url.left_out.as_deref()?)));
+            let label = label(member.id, &member.name);
+            whole.into_iter().chain(urls).map(move |(url, reason)| Omission {
+                member: label.clone(),
+                url,
+                reason,
+            })
+        })
+    }
+}
+
+/// A member or one of its URLs that is left out.
+#[derive(PartialEq)]
+struct Omission<'a> {
+    member: String,
+    url: Option<&'a str>,
+    reason: &'a str,
+}
+
+/// Judges every client URL of `list`. `listeners` are our own client listeners, with real ports.
+///
+/// Names are looked up to find our own listeners among them, all at once and for 2 s at most, so do this at every
+/// refresh and not on a request. Never fails: a list of which nothing is usable has its reasons in it.
+pub async fn judge(list: &MemberList, listeners: &[SocketAddr]) -> Listed {
+    let mut members: Vec<ListedMember> = list.members.iter().map(judge_member).collect();
+    let listeners: Arc<[SocketAddr]> = listeners.into();
+    let mut looking = JoinSet::new();
+    for (at, member) in members.iter().enumerate() {
+        for (url_at, url) in
+            member.urls.iter().enumerate().filter(|(_, url)| url.left_out.is_none())
+        {
+            let (listeners, host, port) = (Arc::clone(&listeners), url.host.clone(), url.port);
+            looking.spawn(async move { (at, url_at, is_own(&listeners, &host, port).await) });
+        }
+    }
+    while let Some(found) = looking.join_next().await {
+        if let Ok((at, url_at, true)) = found {
+            members[at].urls[url_at].left_out = Some("it is a listener of this proxy".to_owned());
+        }
+    }
+    Listed { members }
+}
+
+fn judge_member(member: &Member) -> ListedMember {
+    let left_out = if member.is_learner {
+        Some("learner".to_owned())
+    } else if member.client_urls.is_empty() {
+        Some("not started".to_owned())
+    } else {
+        None
+    };
+    ListedMember {
+        id: member.id,
+        name: member.name.clone(),
+        learner: member.is_learner,
+        left_out,
+        urls: member.client_urls.iter().map(|url| judge_url(url)).collect(),
+    }
+}
+
+fn judge_url(url: &str) -> ListedUrl {
+    let (host, port, left_out) = match parse_http(url) {
+        Ok(parsed) => (parsed.host, parsed.port, None),
+        Err(reason) => (String::new(), 0, Some(reason.to_string())),
+    };
+    ListedUrl { url: url.to_owned(), host, port, left_out }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn judged(json: &str, listeners: &[&str]) -> Listed {
+        let list = MemberList::parse(1, json.as_bytes()).unwrap();
+        let listeners: Vec<SocketAddr> =
+            listeners.iter().map(|listener| listener.parse().unwrap()).collect();
+        judge(&list, &listeners).await
+    }
+
+    fn usable(listed: &Listed) -> Vec<&str> {
+        listed
+            .members
+            .iter()
+            .flat_map(ListedMember::usable_urls)
+            .map(|url| url.url.as_str())
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn all_urls_of_a_started_voter_are_usable() {
+        let json = r#"[{"id":1,"name":"a","clientURLs":["http://10.0.0.1:2379","http://[fd00::1]:2379"]}]"#;
+        let listed = judged(json, &["127.0.0.1:2379"]).await;
+        assert_eq!(usable(&listed), ["http://10.0.0.1:2379", "http://[fd00::1]:2379"]);
+        assert_eq!(
+            (listed.members[0].urls[1].host.as_str(), listed.members[0].urls[1].port),
+            ("fd00::1", 2379)
+        );
+    }
+
+    #[tokio::test]
+    async fn learners_and_members_that_have_not_started_are_left_out() {
+        let json = r#"[{"id":1,"isLearner":true,"clientURLs":["http://10.0.0.1:2379"]},{"id":2}]"#;
+        let listed = judged(json, &[]).await;
+        assert!(usable(&listed).is_empty());
+        assert_eq!(listed.members[0].left_out.as_deref(), Some("learner"));
+        assert_eq!(listed.members[1].left_out.as_deref(), Some("not started"));
+    }
+
+    #[tokio::test]
+    async fn one_unusable_url_does_not_cost_the_others() {
+        let json = r#"[{"id":1,"clientURLs":["https://a:2379","unix:///run/etcd","bad","http://10.0.0.1:2379"]}]"#;
+        let listed = judged(json, &[]).await;
+        assert_eq!(usable(&listed), ["http://10.0.0.1:2379"]);
+        let reasons: Vec<_> =
+            listed.members[0].urls.iter().map(|url| url.left_out.as_deref()).collect();
+        assert_eq!(reasons[0], Some("TLS to members is not built yet"));
+        assert_eq!(reasons[1], Some("a unix socket is not reachable from another machine"));
+        assert_eq!(reasons[2], Some("not a URL of the form http://HOST:PORT"));
+    }
+
+    #[tokio::test]
+    async fn our_own_listeners_are_left_out() {
+        let json = r#"[{"id":1,"clientURLs":["http://localhost:2379","http://127.0.0.1:22379"]},
+            {"id":2,"clientURLs":["http://0.0.0.0:2379"]}]"#;
+        let listed = judged(json, &["127.0.0.1:2379"]).await;
+        assert_eq!(usable(&listed), ["http://127.0.0.1:22379"]);
+        assert_eq!(
+            listed.members[1].urls[0].left_out.as_deref(),
+            Some("it is a listener of this proxy")
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_left_out_is_told_once_with_its_member() {
+        let json = r#"[{"id":171,"clientURLs":["https://a:2379"]},{"id":2,"isLearner":true,"clientURLs":["bad"]}]"#;
+        let listed = judged(json, &[]).await;
+        let told: Vec<_> =
+            listed.left_out().map(|line| (line.member, line.url, line.reason)).collect();
+        assert_eq!(
+            told,
+            [
+                ("2".to_owned(), None, "learner"),
+                ("ab".to_owned(), Some("https://a:2379"), "TLS to members is not built yet"),
+            ]
+        );
+    }
+}

@@ -1,0 +1,106 @@
+//! What a reload would change, and what it may not.
+
+use super::Loaded;
+use super::place::Place;
+use super::problem::Problem;
+use std::fmt;
+
+/// One setting whose effective value differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The setting's name.
+    pub key: String,
+    /// Its value before, as text.
+    pub old: String,
+    /// Its value after, as text.
+    pub new: String,
+    /// Where the new value is written, or [`Place::Default`] when the setting was taken out.
+    pub place: Place,
+}
+
+/// Settings that a running daemon cannot change.
+const FIXED: [&str; 3] = ["data-dir", "workers", "admin-socket"];
+
+/// Returns every setting whose effective value differs, in the order of the table.
+pub fn changes(old: &Loaded, new: &Loaded) -> Vec<Change> {
+    let differs =
+        new.origins.iter().filter(|now| !new.origins.is_same(&old.origins, now.setting.name));
+    differs
+        .map(|now| Change {
+            key: now.setting.name.to_owned(),
+            old: old.origins.text(now.setting.name),
+            new: now.value,
+            place: blamed(new, now.setting.name),
+        })
+        .collect()
+}
+
+/// Returns where the change was written. The default data directory changes with the name.
+fn blamed(new: &Loaded, key: &str) -> Place {
+    match new.origins.place(key) {
+        Place::Default if key == "data-dir" => new.origins.place("name").clone(),
+        place => place.clone(),
+    }
+}
+
+/// Returns an error for every change that needs a restart; a reload with one is refused whole.
+pub fn needs_restart(changes: &[Change]) -> Vec<Problem> {
+    let fixed = changes.iter().filter(|change| FIXED.contains(&change.key.as_str()));
+    fixed
+        .map(|Change { key, old, new, place }| {
+            let message =
+                format!("`{key}` cannot change in a running daemon (from \"{old}\" to \"{new}\")");
+            Problem::error(message, place.clone()).hint("put it back, or restart")
+        })
+        .collect()
+}
+
+/// Returns a notice for every key that the file changed and that a variable or a flag overrides.
+pub fn overridden(old: &Loaded, new: &Loaded) -> Vec<Problem> {
+    let written = new.origins.file.iter();
+    let changed = written.filter(|(key, entry)| {
+        let before = old.origins.file.get(*key);
+        before.is_none_or(|before| before.value != entry.value)
+    });
+    changed
+        .filter(|(key, entry)| *new.origins.place(key) != entry.place)
+        .map(|(key, entry)| {
+            let message = match new.origins.place(key) {
+                Place::Flag(name) | Place::Variable(name) => {
+                    format!("`{key}` was changed here, but `{name}` overrides it")
+                }
+                place => format!("`{key}` was changed here, but {place} overrides it"),
+            };
+            Problem::notice(message, entry.place.clone())
+        })
+        .collect()
+}
+
+/// Returns an error when the file had settings before and is now missing or empty. A file that is being replaced looks like
+/// this for a moment, and so does an accident; nobody means "all defaults" by it.
+pub fn vanished(old: &Loaded, new: &Loaded) -> Option<Problem> {
+    let is_blank =
+        |loaded: &Loaded| loaded.text.as_ref().is_none_or(|text| text.trim_ascii().is_empty());
+    if is_blank(old) || !is_blank(new) {
+        return None;
+    }
+    let what = if new.text.is_none() { "is gone" } else { "is empty" };
+    let place = new.file.clone().map_or(Place::Default, Place::File);
+    Some(
+        Problem::error(format!("the settings file {what}"), place)
+            .hint("the settings in force stay"),
+    )
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} -> {}", self.key, shown(&self.old), shown(&self.new))
+    }
+}
+
+fn shown(text: &str) -> &str {
+    if text.is_empty() { "\"\"" } else { text }
+}
+
+#[cfg(test)]
+mod tests;

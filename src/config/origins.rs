@@ -1,0 +1,96 @@
+//! Where every effective value comes from.
+
+use super::place::Place;
+use super::schema::{self, Setting, Standing};
+use super::settings::{PeerSource, Settings};
+use super::source::{Entry, Layer};
+use super::value::Value;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+/// The effective value of every setting, where it was written, and what the file says of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Origins {
+    pub(super) effective: BTreeMap<&'static str, Entry>,
+    /// What the file says, also where a variable or a flag wins.
+    pub(super) file: BTreeMap<&'static str, Entry>,
+    /// Values that depend on others or on the machine, as text.
+    computed: BTreeMap<&'static str, String>,
+}
+
+/// One effective setting, for showing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effective<'a> {
+    /// The setting.
+    pub setting: &'static Setting,
+    /// Its value as text; secrets are hidden.
+    pub value: String,
+    /// Where it was written.
+    pub place: &'a Place,
+}
+
+impl Origins {
+    pub(super) fn new(effective: BTreeMap<&'static str, Entry>, file: &Layer) -> Self {
+        Self { effective, file: file.entries.clone(), computed: BTreeMap::new() }
+    }
+
+    /// Says what a setting really is, where that depends on more than what was written.
+    pub(super) fn compute(&mut self, name: &'static str, value: impl Display) {
+        self.computed.insert(name, value.to_string());
+    }
+
+    /// Takes such values from the resolved settings.
+    pub(super) fn compute_from(&mut self, settings: &Settings) {
+        let PeerSource::Static(peers) = &settings.peers;
+        self.compute("initial-cluster", Value::Peers(peers.clone()).to_text());
+        self.compute("data-dir", settings.data_dir.display());
+        self.compute("admin-socket", settings.admin_socket.display());
+        self.compute("workers", settings.workers);
+    }
+
+    /// Whether `name` means the same in both.
+    pub(super) fn is_same(&self, other: &Self, name: &str) -> bool {
+        match self.computed.get(name) {
+            Some(text) => *text == other.text(name),
+            None => self.value(name) == other.value(name),
+        }
+    }
+
+    /// Returns every setting with its effective value, in the order of the table.
+    pub fn iter(&self) -> impl Iterator<Item = Effective<'_>> {
+        schema::all().filter_map(|setting| {
+            let entry = self.effective.get(setting.name)?;
+            Some(Effective { setting, value: self.text(setting.name), place: &entry.place })
+        })
+    }
+
+    /// Returns where the effective value of `name` was written.
+    pub fn place(&self, name: &str) -> &Place {
+        self.effective.get(name).map_or(&Place::Default, |entry| &entry.place)
+    }
+
+    /// Whether anything but the default says what `name` is.
+    pub(super) fn is_set(&self, name: &str) -> bool {
+        *self.place(name) != Place::Default
+    }
+
+    /// Returns the effective value of `name` as text.
+    pub(super) fn text(&self, name: &str) -> String {
+        match self.computed.get(name) {
+            Some(text) => text.clone(),
+            None => self.effective.get(name).map(|entry| entry.value.to_text()).unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn value(&self, name: &str) -> Option<&Value> {
+        self.effective.get(name).map(|entry| &entry.value)
+    }
+
+    /// Returns the settings that were set and that this version refuses, in the order of the table.
+    pub(super) fn not_yet(&self) -> impl Iterator<Item = (&'static Setting, &Place)> {
+        let refused = schema::all().filter(|setting| setting.standing == Standing::NotYet);
+        refused
+            .filter(|setting| self.text(setting.name) != setting.default)
+            .map(|setting| (setting, self.place(setting.name)))
+    }
+}

@@ -1,0 +1,140 @@
+//! Where a value was written: the default, a spot in the file, a variable, a flag.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The settings file as it was read.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Its absolute path.
+    pub path: PathBuf,
+    /// Its text.
+    pub text: String,
+}
+
+/// Where a value or a problem is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Nowhere: the built-in default.
+    Default,
+    /// The file as a whole.
+    File(PathBuf),
+    /// These bytes of the file.
+    Span(Arc<SourceFile>, Range<usize>),
+    /// The environment variable of this name.
+    Variable(String),
+    /// The flag of this name, with its two dashes.
+    Flag(String),
+}
+
+/// A line of the file, and which of its characters are meant.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Spot<'a> {
+    /// Line number, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+    /// The whole line, without its end.
+    pub text: &'a str,
+    /// Number of characters meant, at least 1; what goes on in later lines is not counted.
+    pub width: usize,
+}
+
+impl Place {
+    /// Returns the file it is in, if it is in one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Span(source, _) => Some(&source.path),
+            _ => None,
+        }
+    }
+
+    /// Returns the line and characters meant, if it is a spot in the file.
+    pub fn spot(&self) -> Option<Spot<'_>> {
+        match self {
+            Self::Span(source, range) => Some(spot(&source.text, range)),
+            _ => None,
+        }
+    }
+
+    /// Whether it is on the command line.
+    pub fn is_flag(&self) -> bool {
+        matches!(self, Self::Flag(_))
+    }
+
+    /// A key that sorts places in reading order: file, then environment, then command line.
+    pub(super) fn order(&self) -> (u8, usize) {
+        match self {
+            Self::Default => (0, 0),
+            Self::File(_) => (1, 0),
+            Self::Span(_, range) => (2, range.start),
+            Self::Variable(_) => (3, 0),
+            Self::Flag(_) => (4, 0),
+        }
+    }
+}
+
+fn spot<'a>(text: &'a str, range: &Range<usize>) -> Spot<'a> {
+    let start = text.floor_char_boundary(range.start);
+    let head = &text[..start];
+    let line_start = head.rfind('\n').map_or(0, |at| at + 1);
+    let line = text[line_start..].lines().next().unwrap_or("");
+    let line_end = line_start + line.len();
+    let end = text.floor_char_boundary(range.end).clamp(start, line_end.max(start));
+    Spot {
+        line: head.matches('\n').count() + 1,
+        column: text[line_start..start].chars().count() + 1,
+        text: line,
+        width: text[start..end].chars().count().max(1),
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => write!(f, "default"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Span(source, range) => {
+                let spot = spot(&source.text, range);
+                write!(f, "{}:{}:{}", source.path.display(), spot.line, spot.column)
+            }
+            Self::Variable(name) => write!(f, "environment variable {}", printable(name)),
+            Self::Flag(name) => write!(f, "command line: {}", printable(name)),
+        }
+    }
+}
+
+/// Replaces what could disturb a terminal or break a log line in two.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str, range: Range<usize>) -> (usize, usize, &str, usize) {
+        let spot = spot(text, &range);
+        (spot.line, spot.column, spot.text, spot.width)
+    }
+
+    #[test]
+    fn columns_count_characters() {
+        assert_eq!(at("a\nä = 1\n", 6..7), (2, 4, "ä = 1", 1));
+    }
+
+    #[test]
+    fn a_span_over_several_lines_ends_with_its_first() {
+        assert_eq!(at("x = [\n1,\n]\n", 4..10), (1, 5, "x = [", 1));
+    }
+
+    #[test]
+    fn the_end_of_the_text_is_a_spot() {
+        assert_eq!(at("x =", 3..3), (1, 4, "x =", 1));
+        assert_eq!(at("x =\n", 4..4), (2, 1, "", 1));
+        assert_eq!(at("", 9..12), (1, 1, "", 1));
+    }
+}

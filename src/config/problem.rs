@@ -1,0 +1,234 @@
+//! What is wrong with the settings: how bad, what, where, and what would be right.
+//!
+//! All problems of a load are collected and shown together. A problem has two forms: the long one for a terminal, with
+//! the line of the file and a marker below it, and one line (`PLACE: MESSAGE`) for the journal, STATUS and `status`.
+
+use super::place::{Place, Spot, printable};
+use serde_json::{Value as Json, json};
+use std::fmt::{self, Write as _};
+
+/// How bad a problem is; errors sort first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Nothing starts and nothing changes.
+    Error,
+    /// It works, but probably not as meant.
+    Warning,
+    /// Worth knowing.
+    Notice,
+}
+
+/// Whether severities and markers are coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// Bytes that any log can take.
+    Plain,
+    /// For a terminal.
+    Coloured,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong.
+    pub message: String,
+    /// What would be right, if that can be said.
+    pub hint: Option<String>,
+    /// Where it is.
+    pub place: Place,
+}
+
+/// Problems of one load; errors first, then in reading order, once [`Problems::sort`] was called.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl Problem {
+    /// Makes an error.
+    pub fn error(message: impl Into<String>, place: Place) -> Self {
+        Self { severity: Severity::Error, message: message.into(), hint: None, place }
+    }
+
+    /// Makes a warning.
+    pub fn warning(message: impl Into<String>, place: Place) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(message, place) }
+    }
+
+    /// Makes a notice.
+    pub fn notice(message: impl Into<String>, place: Place) -> Self {
+        Self { severity: Severity::Notice, ..Self::error(message, place) }
+    }
+
+    /// Says what would be right.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Returns the message with the hint behind it.
+    pub fn sentence(&self) -> String {
+        match &self.hint {
+            Some(hint) => format!("{}; {hint}", self.message),
+            None => self.message.clone(),
+        }
+    }
+
+    /// Returns the one-line form, `PLACE: MESSAGE`; its severity is not in it.
+    pub fn one_line(&self) -> String {
+        printable(&format!("{}: {}", self.place, self.sentence()))
+    }
+
+    /// Returns the form for a terminal, ending with a newline.
+    pub fn long(&self, style: Style) -> String {
+        let severity = self.severity.label(style);
+        match self.place.spot() {
+            Some(spot) => {
+                let number = spot.line.to_string();
+                let message = printable(&self.message);
+                let indent = " ".repeat(number.len());
+                let source = snippet(&spot, &number, self.hint.as_deref());
+                format!("{severity}: {message}\n{indent} --> {}\n{source}", self.place)
+            }
+            None => {
+                let message = printable(&self.sentence());
+                format!("{severity}: {message}\n  --> {}\n", self.place)
+            }
+        }
+    }
+
+    fn to_json(&self) -> Json {
+        let spot = self.place.spot();
+        json!({
+            "severity": self.severity.word(),
+            "message": self.message,
+            "hint": self.hint,
+            "place": self.place.to_string(),
+            "file": self.place.file().map(|path| path.display().to_string()),
+            "line": spot.as_ref().map(|spot| spot.line),
+            "column": spot.as_ref().map(|spot| spot.column),
+        })
+    }
+}
+
+impl Severity {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Notice => "notice",
+        }
+    }
+
+    fn label(self, style: Style) -> String {
+        let colour = match (style, self) {
+            (Style::Plain, _) => return self.word().to_owned(),
+            (_, Self::Error) => "1;31",
+            (_, Self::Warning) => "1;33",
+            (_, Self::Notice) => "1;36",
+        };
+        format!("\x1b[{colour}m{}\x1b[0m", self.word())
+    }
+}
+
+/// Longest part of a line that is shown; what is further from the marker is cut.
+const WINDOW: usize = 120;
+
+/// Draws the line, and the marker with the hint below it.
+fn snippet(spot: &Spot<'_>, number: &str, hint: Option<&str>) -> String {
+    let gutter = " ".repeat(number.len());
+    let before = spot.column - 1;
+    let skipped = if before + spot.width > WINDOW { before.saturating_sub(WINDOW / 3) } else { 0 };
+    let shown: Vec<char> = spot.text.chars().skip(skipped).take(WINDOW).collect();
+    let line: String = shown.iter().map(drawn).collect();
+    let indent: String = shown.iter().take(before - skipped).map(|c| blank(*c)).collect();
+    let width = spot.width.min(shown.len().saturating_sub(before - skipped)).max(1);
+    let marker = "^".repeat(width);
+    let lead = if skipped > 0 { "..." } else { "" };
+    let tail = if spot.text.chars().count() > skipped + WINDOW { "..." } else { "" };
+    let mut out = format!(" {gutter} |\n {number} | {lead}{line}{tail}\n");
+    let _ = write!(out, " {gutter} | {}{indent}{marker}", " ".repeat(lead.len()));
+    if let Some(hint) = hint {
+        let _ = write!(out, " {}", printable(hint));
+    }
+    out.push('\n');
+    out
+}
+
+fn drawn(c: &char) -> String {
+    if *c == '\t' { blank(*c) } else { printable(&c.to_string()) }
+}
+
+/// The blanks that are as wide as `c` is drawn.
+fn blank(c: char) -> String {
+    if c == '\t' { "    ".to_owned() } else { " ".to_owned() }
+}
+
+impl Problems {
+    /// Adds one.
+    pub fn push(&mut self, problem: Problem) {
+        self.0.push(problem);
+    }
+
+    /// Returns the number of errors.
+    pub fn errors(&self) -> usize {
+        self.count(Severity::Error)
+    }
+
+    /// Returns the number of warnings.
+    pub fn warnings(&self) -> usize {
+        self.count(Severity::Warning)
+    }
+
+    fn count(&self, severity: Severity) -> usize {
+        self.0.iter().filter(|problem| problem.severity == severity).count()
+    }
+
+    /// Puts errors first, and each sort in reading order.
+    pub fn sort(&mut self) {
+        self.0.sort_by_key(|problem| (problem.severity, problem.place.order()));
+    }
+
+    /// Returns the exit status that a command with these problems ends with: 64 when the command line itself is in
+    /// error, 78 for any other error, 0 without errors.
+    pub fn exit_status(&self) -> u8 {
+        let mut errors = self.0.iter().filter(|problem| problem.severity == Severity::Error);
+        match (errors.clone().next(), errors.any(|problem| problem.place.is_flag())) {
+            (None, _) => 0,
+            (_, true) => 64,
+            (_, false) => 78,
+        }
+    }
+
+    /// Returns every problem in its long form and the line that counts them, which ends with `outcome`.
+    pub fn report(&self, style: Style, outcome: &str) -> String {
+        let mut out: String = self.0.iter().map(|problem| problem.long(style)).collect();
+        let _ = writeln!(out, "{self}; {outcome}");
+        out
+    }
+
+    /// Returns the documented JSON form (`"version": 1`).
+    pub fn to_json(&self) -> Json {
+        json!({
+            "version": 1,
+            "errors": self.errors(),
+            "warnings": self.warnings(),
+            "problems": self.0.iter().map(Problem::to_json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// The count: `2 errors, 0 warnings`.
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = |count| if count == 1 { "" } else { "s" };
+        let (errors, warnings) = (self.errors(), self.warnings());
+        write!(f, "{errors} error{}, {warnings} warning{}", plural(errors), plural(warnings))
+    }
+}
+
+impl std::error::Error for Problems {}
+
+#[cfg(test)]
+mod tests;

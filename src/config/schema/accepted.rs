@@ -1,0 +1,38 @@
+//! Settings of etcd that stand in old proxy command lines and have nothing to do here: limits that the members hold,
+//! names that only a member announces, and the forms of etcd's own logs.
+
+use super::{Group, Kind, Setting, Standing};
+
+const fn idle(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Setting {
+    let (group, standing) = (Group::Accepted, Standing::Idle);
+    Setting { name, kind, default, group, standing, ours: false, doc }
+}
+
+/// The settings of this group.
+pub(super) const SETTINGS: &[Setting] = &[
+    idle(
+        "initial-advertise-peer-urls",
+        Kind::Urls,
+        "http://localhost:2380",
+        "A proxy has no peer port to announce.",
+    ),
+    idle("metrics", Kind::Word(&["basic", "extensive"]), "basic", "All metrics are always served."),
+    idle(
+        "max-request-bytes",
+        Kind::Number(u64::MAX),
+        "1572864",
+        "The members limit requests; the proxy does not.",
+    ),
+    idle(
+        "max-concurrent-streams",
+        Kind::Number(4_294_967_295),
+        "4294967295",
+        "The limit on streams is our own.",
+    ),
+    idle("grpc-keepalive-min-time", Kind::Time, "5s", "Clients may ping as often as they like."),
+    idle("grpc-keepalive-interval", Kind::Time, "2h", "Time between pings to an idle client."),
+    idle("grpc-keepalive-timeout", Kind::Time, "20s", "How long such a ping may stay unanswered."),
+    idle("logger", Kind::Word(&["capnslog", "zap"]), "capnslog", "See log-format."),
+    idle("enable-log-rotation", Kind::Bool, "false", "The journal or logrotate does this."),
+    idle("log-rotation-config-json", Kind::Text, "", "The journal or logrotate does this."),
+];

@@ -1,0 +1,110 @@
+//! The layers that settings come from, and which one wins.
+//!
+//! Each source (defaults, file, environment, command line) becomes a [`Layer`] of parsed values. figment lays them
+//! over each other; the rest of the crate never sees it. Values are checked in every layer, so a mistake in the file
+//! is found even while a flag hides it.
+
+pub(super) mod environment;
+pub(super) mod file;
+pub(super) mod flags;
+
+use super::place::Place;
+use super::problem::{Problem, Problems, Severity};
+use super::schema::{self, Setting};
+use super::value::{self, Raw, Shape, Value};
+use figment::value::Dict;
+use figment::{Figment, Metadata, Profile, Provider};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// One setting as a source has it.
+#[derive(Debug)]
+pub(super) struct Given {
+    pub(super) setting: &'static Setting,
+    pub(super) raw: Raw,
+    /// The key, variable or flag.
+    pub(super) place: Place,
+}
+
+/// One setting in one layer.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Entry {
+    pub(super) value: Value,
+    pub(super) place: Place,
+    warnings: Vec<Problem>,
+}
+
+/// The values of one source, by setting.
+#[derive(Debug)]
+pub(super) struct Layer {
+    name: &'static str,
+    pub(super) entries: BTreeMap<&'static str, Entry>,
+}
+
+impl Layer {
+    /// Parses what the source `name` has; mistakes go to `problems`, and their settings are left out. Of two values for
+    /// one setting the later one counts.
+    pub(super) fn new(
+        name: &'static str,
+        given: Vec<Given>,
+        cwd: &Path,
+        problems: &mut Problems,
+    ) -> Self {
+        let mut entries = BTreeMap::new();
+        for Given { setting, raw, place } in given {
+            let mut found = Vec::new();
+            let value = value::parse(setting, &raw, cwd, &mut found);
+            let (errors, warnings) =
+                found.into_iter().partition(|problem| problem.severity == Severity::Error);
+            let errors: Vec<Problem> = errors;
+            problems.0.extend(errors);
+            if let Some(value) = value {
+                entries.insert(setting.name, Entry { value, place, warnings });
+            }
+        }
+        Self { name, entries }
+    }
+
+    /// Makes the lowest layer, from the table of settings.
+    pub(super) fn defaults(cwd: &Path, problems: &mut Problems) -> Self {
+        let given = schema::all().map(|setting| Given {
+            setting,
+            raw: Raw { shape: Shape::Text(setting.default.to_owned()), place: Place::Default },
+            place: Place::Default,
+        });
+        Self::new("default", given.collect(), cwd, problems)
+    }
+}
+
+impl Provider for &Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.name)
+    }
+
+    fn data(&self) -> Result<figment::value::Map<Profile, Dict>, figment::Error> {
+        let texts = self.entries.iter();
+        let dict: Dict =
+            texts.map(|(name, entry)| ((*name).to_owned(), entry.value.to_text().into())).collect();
+        Ok(Profile::Default.collect(dict))
+    }
+}
+
+/// Lays the layers over each other, the last on top, and returns the winner for each setting. The warnings of winners go
+/// to `problems`; what is hidden warns of nothing.
+pub(super) fn merge(layers: &[Layer], problems: &mut Problems) -> BTreeMap<&'static str, Entry> {
+    let merged = layers.iter().fold(Figment::new(), |lower, layer| lower.merge(layer));
+    let values =
+        merged.data().ok().and_then(|mut data| data.remove(&Profile::Default)).unwrap_or_default();
+    let mut winners = BTreeMap::new();
+    for (name, value) in values {
+        let source = merged.get_metadata(value.tag()).map(|metadata| metadata.name.as_ref());
+        let layer = layers.iter().find(|layer| Some(layer.name) == source);
+        if let Some((name, entry)) =
+            layer.and_then(|layer| layer.entries.get_key_value(name.as_str()))
+        {
+            problems.0.extend(entry.warnings.iter().cloned());
+            winners.insert(*name, entry.clone());
+        }
+    }
+    winners
+}

@@ -1,0 +1,66 @@
+//! The environment: `ETCD_*` variables by etcd's rules.
+//!
+//! An empty variable is unset. An unknown one is a warning, because people share one environment file with etcd itself.
+
+use super::Given;
+use crate::config::place::{Place, printable};
+use crate::config::problem::{Problem, Problems};
+use crate::config::schema::{self, Known};
+use crate::config::value::{Raw, Shape};
+use std::ffi::{OsStr, OsString};
+
+const PREFIX: &str = "ETCD_";
+
+/// Returns the settings among `variables`.
+pub(in crate::config) fn read(
+    variables: &[(OsString, OsString)],
+    problems: &mut Problems,
+) -> Vec<Given> {
+    let ours = variables
+        .iter()
+        .map(|(name, value)| (name.to_string_lossy(), value))
+        .filter(|(name, value)| name.starts_with(PREFIX) && !value.is_empty());
+    ours.filter_map(|(name, value)| variable(&name, value, problems)).collect()
+}
+
+fn variable(name: &str, value: &OsStr, problems: &mut Problems) -> Option<Given> {
+    let place = Place::Variable(name.to_owned());
+    let setting = match known(name) {
+        Some(Known::Setting(setting)) => setting,
+        Some(Known::MemberOnly) => {
+            let message = format!("`{name}` is ignored; only a member of the cluster needs it");
+            problems.push(Problem::warning(message, place));
+            return None;
+        }
+        None => {
+            problems.push(unknown(name, place));
+            return None;
+        }
+    };
+    let Some(text) = value.to_str() else {
+        let message = format!("`{}` is not valid UTF-8", setting.name);
+        problems.push(Problem::error(message, place));
+        return None;
+    };
+    let raw = Raw { shape: Shape::Text(text.to_owned()), place: place.clone() };
+    Some(Given { setting, raw, place })
+}
+
+/// Returns what the variable sets; its name must be written exactly.
+fn known(name: &str) -> Option<Known> {
+    let setting = name.strip_prefix(PREFIX)?.to_ascii_lowercase().replace('_', "-");
+    let exact = !name.contains(|c: char| c.is_ascii_lowercase() || c == '-');
+    schema::find(&setting).filter(|_| exact)
+}
+
+fn unknown(name: &str, place: Place) -> Problem {
+    let problem =
+        Problem::warning(format!("unknown variable `{}` is ignored", printable(name)), place);
+    match schema::nearest(name) {
+        Some(nearest) => {
+            let nearest = nearest.to_ascii_uppercase().replace('-', "_");
+            problem.hint(format!("did you mean `{PREFIX}{nearest}`?"))
+        }
+        None => problem,
+    }
+}

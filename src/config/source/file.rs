@@ -1,0 +1,203 @@
+//! The settings file: found, read, and indexed with the place of every key and value.
+//!
+//! The TOML parser recovers from errors, so that a file's mistakes are found in one go.
+
+use super::Given;
+use crate::config::place::{Place, SourceFile, printable};
+use crate::config::problem::{Problem, Problems};
+use crate::config::schema::{self, Kind, Known};
+use crate::config::value::{Raw, Shape};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// A settings file is a page of text; more than this is something else.
+const LARGEST: u64 = 1 << 20;
+
+/// Which file, and where it was named; nowhere when it is the default one.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::config) struct Choice {
+    pub(in crate::config) path: PathBuf,
+    pub(in crate::config) named: Option<Place>,
+}
+
+/// Returns the file's content; `None` without a problem when it is the default file and does not exist.
+pub(in crate::config) fn content(choice: &Choice, problems: &mut Problems) -> Option<Vec<u8>> {
+    let message = match slurp(&choice.path) {
+        Ok(bytes) if bytes.len() as u64 <= LARGEST => return Some(bytes),
+        Ok(_) => "the settings file is larger than 1 MiB".to_owned(),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound if choice.named.is_none() => return None,
+            io::ErrorKind::NotFound => "the settings file does not exist".to_owned(),
+            io::ErrorKind::PermissionDenied => {
+                "the settings file cannot be read: permission denied".to_owned()
+            }
+            io::ErrorKind::IsADirectory => "the settings file is a directory".to_owned(),
+            io::ErrorKind::InvalidInput => "the settings file is not a regular file".to_owned(),
+            _ => format!("the settings file cannot be read: {error}"),
+        },
+    };
+    let problem = Problem::error(message, Place::File(choice.path.clone()));
+    problems.push(match &choice.named {
+        Some(Place::Flag(name) | Place::Variable(name)) => {
+            problem.hint(format!("`{name}` names it"))
+        }
+        _ => problem,
+    });
+    None
+}
+
+/// Reads a regular file, at most one byte more than [`LARGEST`]. Anything else could block for ever.
+fn slurp(path: &Path) -> io::Result<Vec<u8>> {
+    let metadata = std::fs::metadata(path)?;
+    if metadata.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if !metadata.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Returns the settings written in `bytes`, the content of the file at `path`.
+pub(in crate::config) fn read(path: &Path, bytes: &[u8], problems: &mut Problems) -> Vec<Given> {
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            problems.push(not_utf8(path, bytes, error.valid_up_to()));
+            return Vec::new();
+        }
+    };
+    let source = Arc::new(SourceFile { path: path.to_owned(), text: text.to_owned() });
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() && is_yaml(path) {
+        let message = "the settings file is YAML by its name, and etcd-proxy reads TOML";
+        let hint = "write `key = \"value\"` in place of `key: value`";
+        problems.push(Problem::error(message, Place::File(path.to_owned())).hint(hint));
+        return Vec::new();
+    }
+    let broken = syntax(&source, &errors, problems);
+    let entries = table.into_inner().into_iter();
+    let sound = entries.filter(|(key, value)| is_sound(text, &broken, key.span(), value));
+    sound.filter_map(|(key, value)| entry(&source, &key, value, problems)).collect()
+}
+
+/// Reports the first error of each line, and returns those lines: what the parser makes of the rest of such a line is
+/// a guess.
+fn syntax(
+    source: &Arc<SourceFile>,
+    errors: &[toml::de::Error],
+    problems: &mut Problems,
+) -> BTreeSet<usize> {
+    let mut broken = BTreeSet::new();
+    for error in errors {
+        let span = error.span().unwrap_or(0..0);
+        if broken.insert(line_of(&source.text, span.start)) {
+            let place = Place::Span(source.clone(), span);
+            problems.push(Problem::error(format!("not TOML: {}", error.message()), place));
+        }
+    }
+    broken
+}
+
+/// Whether an entry is what was written, and not the parser's guess after a syntax error: it touches no broken line,
+/// and it is no table, whose extent would be a guess too.
+fn is_sound(
+    text: &str,
+    broken: &BTreeSet<usize>,
+    key: Range<usize>,
+    value: &Spanned<DeValue<'_>>,
+) -> bool {
+    let first = line_of(text, key.start);
+    let last = line_of(text, value.span().end).max(first);
+    broken.is_empty() || !value.get_ref().is_table() && broken.range(first..=last).next().is_none()
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+}
+
+fn is_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "yml" || end == "yaml")
+}
+
+fn not_utf8(path: &Path, bytes: &[u8], valid: usize) -> Problem {
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    let source = Arc::new(SourceFile { path: path.to_owned(), text });
+    let place = Place::Span(source, valid..valid + '\u{fffd}'.len_utf8());
+    Problem::error("the settings file is not valid UTF-8", place)
+}
+
+fn entry(
+    source: &Arc<SourceFile>,
+    key: &Spanned<std::borrow::Cow<'_, str>>,
+    value: Spanned<DeValue<'_>>,
+    problems: &mut Problems,
+) -> Option<Given> {
+    let name = key.get_ref().as_ref();
+    let place = Place::Span(source.clone(), key.span());
+    let refused = match schema::find(name) {
+        Some(Known::Setting(setting)) if setting.name != "config-file" => {
+            let mut raw = raw(source, value);
+            if matches!(raw.shape, Shape::Table(_)) && setting.kind != Kind::Peers {
+                raw.place = place.clone();
+            }
+            return Some(Given { setting, raw, place });
+        }
+        Some(Known::Setting(_)) => Problem::error("the file cannot name another file", place)
+            .hint("use `--config-file` or ETCD_CONFIG_FILE"),
+        Some(Known::MemberOnly) => {
+            let message = format!("`{name}` is for members of the cluster, not for a proxy");
+            Problem::error(message, place).hint("leave it out")
+        }
+        None => unknown(name, place),
+    };
+    problems.push(refused);
+    None
+}
+
+fn unknown(name: &str, place: Place) -> Problem {
+    let problem = Problem::error(format!("unknown key `{}`", printable(name)), place);
+    match schema::nearest(name) {
+        Some(nearest) => problem.hint(format!("did you mean `{nearest}`?")),
+        None => problem,
+    }
+}
+
+fn raw(source: &Arc<SourceFile>, value: Spanned<DeValue<'_>>) -> Raw {
+    let span = value.span();
+    let place = Place::Span(source.clone(), span.clone());
+    Raw { shape: shape(source, value.into_inner(), span), place }
+}
+
+fn shape(source: &Arc<SourceFile>, value: DeValue<'_>, span: Range<usize>) -> Shape {
+    match value {
+        DeValue::String(text) => Shape::Text(text.into_owned()),
+        DeValue::Boolean(on) => Shape::Bool(on),
+        DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+            Ok(number) => Shape::Integer(number),
+            Err(_) => Shape::Other(number.to_string()),
+        },
+        DeValue::Array(list) => {
+            Shape::List(list.into_iter().map(|item| raw(source, item)).collect())
+        }
+        DeValue::Table(table) => {
+            let mut entries: Vec<_> = table.into_iter().collect();
+            entries.sort_by_key(|(key, _)| key.span().start);
+            let named = |(key, value): (Spanned<std::borrow::Cow<'_, str>>, _)| {
+                (key.into_inner().into_owned(), raw(source, value))
+            };
+            Shape::Table(entries.into_iter().map(named).collect())
+        }
+        DeValue::Float(_) | DeValue::Datetime(_) => {
+            Shape::Other(source.text.get(span).unwrap_or("not text").to_owned())
+        }
+    }
+}

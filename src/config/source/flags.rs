@@ -1,0 +1,121 @@
+//! The command line: flags as Go reads them.
+//!
+//! One dash or two, `--name value` or `--name=value`; a boolean needs no value, and takes one only behind `=`.
+//! Of a flag given twice the last counts.
+
+use super::Given;
+use crate::config::place::{Place, printable};
+use crate::config::problem::{Problem, Problems};
+use crate::config::schema::{self, Kind, Known, Setting};
+use crate::config::value::{Raw, Shape};
+use std::ffi::OsString;
+use std::iter::Peekable;
+use std::slice::Iter;
+
+type Args<'a> = Peekable<Iter<'a, OsString>>;
+
+/// Returns the settings among `args`, which hold nothing but flags and their values.
+pub(in crate::config) fn read(args: &[OsString], problems: &mut Problems) -> Vec<Given> {
+    let mut args = args.iter().peekable();
+    let mut given = Vec::new();
+    while let Some(arg) = args.next() {
+        match arg.to_str().map(|arg| (arg, dashed(arg))) {
+            Some((_, Some(flag))) => match read_flag(flag, &mut args) {
+                Ok(setting) => given.push(setting),
+                Err(problem) => problems.push(problem),
+            },
+            Some((arg, None)) => problems.push(unexpected(arg, given.last())),
+            None => problems.push(not_utf8(&arg.to_string_lossy())),
+        }
+    }
+    given
+}
+
+/// Returns what follows the dash or dashes.
+fn dashed(arg: &str) -> Option<&str> {
+    let flag = arg.strip_prefix("--").or_else(|| arg.strip_prefix('-'))?;
+    (!flag.is_empty()).then_some(flag)
+}
+
+fn read_flag(flag: &str, args: &mut Args<'_>) -> Result<Given, Problem> {
+    let (name, inline) = match flag.split_once('=') {
+        Some((name, value)) => (name, Some(value.to_owned())),
+        None => (flag, None),
+    };
+    let place = Place::Flag(format!("--{name}"));
+    match schema::find(name) {
+        Some(Known::Setting(setting)) => {
+            let text = value(setting, inline, args, &place)?;
+            let raw = Raw { shape: Shape::Text(text), place: place.clone() };
+            Ok(Given { setting, raw, place })
+        }
+        known => {
+            if inline.is_none() {
+                skip_value(args);
+            }
+            Err(refusal(name, known.is_some(), place))
+        }
+    }
+}
+
+fn value(
+    setting: &Setting,
+    inline: Option<String>,
+    args: &mut Args<'_>,
+    place: &Place,
+) -> Result<String, Problem> {
+    match inline {
+        Some(text) => Ok(text),
+        None if setting.kind == Kind::Bool => Ok("true".to_owned()),
+        None => match args.next_if(|next| !is_known_flag(next)) {
+            Some(next) => next.to_str().map(str::to_owned).ok_or_else(|| {
+                Problem::error(format!("`{}` is not valid UTF-8", setting.name), place.clone())
+            }),
+            None => {
+                let message = format!("`--{}` has no value", setting.name);
+                let hint = format!("write `--{}=VALUE`", setting.name);
+                Err(Problem::error(message, place.clone()).hint(hint))
+            }
+        },
+    }
+}
+
+/// Go would take the next flag for the value; nobody ever means that.
+fn is_known_flag(arg: &OsString) -> bool {
+    let flag = arg.to_str().and_then(dashed);
+    let name = flag.map(|flag| flag.split_once('=').map_or(flag, |(name, _)| name));
+    name.is_some_and(|name| schema::find(name).is_some())
+}
+
+/// Skips what is probably the value of a flag that is refused, so that it is not refused too.
+fn skip_value(args: &mut Args<'_>) {
+    args.next_if(|next| !next.as_encoded_bytes().starts_with(b"-"));
+}
+
+fn refusal(name: &str, is_member_only: bool, place: Place) -> Problem {
+    let name = printable(name);
+    if is_member_only {
+        let message = format!("`--{name}` is for members of the cluster, not for a proxy");
+        return Problem::error(message, place).hint("leave it out");
+    }
+    let problem = Problem::error(format!("unknown flag `--{name}`"), place);
+    match schema::nearest(&name) {
+        Some(nearest) => problem.hint(format!("did you mean `--{nearest}`?")),
+        None => problem,
+    }
+}
+
+fn unexpected(arg: &str, before: Option<&Given>) -> Problem {
+    let arg = printable(arg);
+    let problem = Problem::error(format!("unexpected argument `{arg}`"), Place::Flag(arg.clone()));
+    match before {
+        Some(Given { setting, .. }) if setting.kind == Kind::Bool => {
+            problem.hint(format!("a value for `--{0}` is written `--{0}={arg}`", setting.name))
+        }
+        _ => problem.hint("flags start with --, and a command comes before them"),
+    }
+}
+
+fn not_utf8(arg: &str) -> Problem {
+    Problem::error("an argument is not valid UTF-8", Place::Flag(arg.to_owned()))
+}

@@ -1,0 +1,434 @@
+use super::*;
+use proptest::prelude::*;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+/// A directory with a settings file, an environment and a command line.
+pub(super) struct Desk {
+    directory: tempfile::TempDir,
+    env: Vec<(OsString, OsString)>,
+    args: Vec<OsString>,
+}
+
+impl Desk {
+    pub(super) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Self { directory, env: Vec::new(), args: Vec::new() }
+    }
+
+    pub(super) fn file(self, text: &str) -> Self {
+        self.write(text.as_bytes());
+        self
+    }
+
+    pub(super) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    pub(super) fn flags(mut self, flags: &str) -> Self {
+        self.args.extend(flags.split_whitespace().map(OsString::from));
+        self
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        self.directory.path().join("etcd-proxy.toml")
+    }
+
+    pub(super) fn write(&self, bytes: &[u8]) {
+        std::fs::write(self.path(), bytes).unwrap();
+    }
+
+    fn inputs(&self) -> Inputs {
+        let cwd = PathBuf::from("/work-directory");
+        Inputs { args: self.args.clone(), env: self.env.clone(), cwd, default_file: self.path() }
+    }
+
+    pub(super) fn load(&self) -> Loaded {
+        load(&self.inputs()).unwrap_or_else(|problems| panic!("{}", lines(&problems.0).join("\n")))
+    }
+
+    fn settings(&self) -> Settings {
+        self.load().settings
+    }
+
+    /// Everything that is said about the settings, one line each, without the directory's name.
+    fn complaints(&self) -> Vec<String> {
+        let problems = match load(&self.inputs()) {
+            Ok(loaded) => loaded.warnings,
+            Err(problems) => problems.0,
+        };
+        let directory = format!("{}/", self.directory.path().display());
+        lines(&problems).iter().map(|line| line.replace(&directory, "")).collect()
+    }
+}
+
+fn lines(problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(Problem::one_line).collect()
+}
+
+fn peers(settings: &Settings) -> Vec<String> {
+    let PeerSource::Static(peers) = &settings.peers;
+    peers.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn nothing_written_gives_the_documented_defaults() {
+    let settings = Desk::new().settings();
+    let cores = std::thread::available_parallelism().unwrap();
+    let peer = |port| PeerUrl { host: "localhost".to_owned(), port };
+    assert_eq!(
+        settings,
+        Settings {
+            name: "default".to_owned(),
+            mode: Mode::Readwrite,
+            listen_client_urls: vec![ListenUrl::Tcp("127.0.0.1:2379".parse().unwrap())],
+            listen_metrics_urls: Vec::new(),
+            advertise_client_urls: Vec::new(),
+            data_dir: PathBuf::from("/work-directory/default.etcd"),
+            admin_socket: PathBuf::from("/run/etcd-proxy/admin.sock"),
+            peers: PeerSource::Static(vec![peer(2380), peer(7001)]),
+            accept_cluster_id: None,
+            refresh_interval: Duration::from_secs(30),
+            failure_wait: Duration::from_secs(5),
+            dial_timeout: Some(Duration::from_secs(1)),
+            write_timeout: Some(Duration::from_secs(5)),
+            read_timeout: None,
+            balance: Balance::Sticky,
+            health_interval: Some(Duration::from_secs(1)),
+            health_timeout: Duration::from_secs(1),
+            drain_timeout: Duration::from_secs(10),
+            workers: cores,
+            cors: vec!["*".to_owned()],
+            host_whitelist: vec!["*".to_owned()],
+            enable_pprof: false,
+            log: LogSettings {
+                level: LogLevel::Info,
+                package_levels: Vec::new(),
+                format: LogFormat::Auto,
+                outputs: vec![LogOutput::Stderr],
+            },
+        }
+    );
+}
+
+#[test]
+fn every_value_that_is_written_arrives() {
+    let settings = Desk::new()
+        .file(
+            r#"
+            name = "edge"
+            proxy = "readonly"
+            listen-client-urls = "http://[::1]:2379,unix:///run/edge.sock"
+            listen-metrics-urls = ["http://127.0.0.1:2381"]
+            advertise-client-urls = ["http://edge.example:2379"]
+            data-dir = "state"
+            admin-socket = "/tmp/edge.sock"
+            accept-cluster-id = "cdf818194e3a8c32"
+            proxy-refresh-interval = 60000
+            proxy-failure-wait = 0
+            proxy-dial-timeout = "0"
+            proxy-write-timeout = "250ms"
+            proxy-read-timeout = "1m"
+            balance = "p2c"
+            health-interval = 0
+            health-timeout = "3s"
+            drain-timeout = 0
+            workers = 3
+            cors = "https://a.example,http://b.example:8080"
+            host-whitelist = ["edge", "localhost"]
+            enable-pprof = true
+            log-level = "WARN"
+            log-package-levels = "upstream=DEBUG"
+            log-format = "json"
+            log-outputs = ["stdout", "proxy.log"]
+            "#,
+        )
+        .settings();
+    let urls: Vec<String> = settings.listen_client_urls.iter().map(ToString::to_string).collect();
+    assert_eq!(urls, ["http://[::1]:2379", "unix:///run/edge.sock"]);
+    assert_eq!((settings.name.as_str(), settings.mode), ("edge", Mode::Readonly));
+    assert_eq!(settings.listen_metrics_urls.len(), 1);
+    assert_eq!(settings.advertise_client_urls, ["http://edge.example:2379"]);
+    assert_eq!(settings.data_dir, PathBuf::from("/work-directory/state"));
+    assert_eq!(settings.admin_socket, PathBuf::from("/tmp/edge.sock"));
+    assert_eq!(settings.accept_cluster_id, Some(0xcdf8_1819_4e3a_8c32));
+    assert_eq!(settings.refresh_interval, Duration::from_secs(60));
+    assert_eq!((settings.failure_wait, settings.dial_timeout), (Duration::ZERO, None));
+    assert_eq!(settings.write_timeout, Some(Duration::from_millis(250)));
+    assert_eq!(settings.read_timeout, Some(Duration::from_secs(60)));
+    assert_eq!((settings.balance, settings.health_interval), (Balance::P2c, None));
+    assert_eq!(settings.health_timeout, Duration::from_secs(3));
+    assert_eq!(settings.drain_timeout, Duration::ZERO);
+    assert_eq!(settings.workers, NonZeroUsize::new(3).unwrap());
+    assert_eq!(settings.cors, ["https://a.example", "http://b.example:8080"]);
+    assert_eq!(settings.host_whitelist, ["edge", "localhost"]);
+    assert!(settings.enable_pprof);
+    assert_eq!(settings.log.level, LogLevel::Warn);
+    assert_eq!(settings.log.package_levels, [("upstream".to_owned(), LogLevel::Debug)]);
+    assert_eq!(settings.log.format, LogFormat::Json);
+    let log = LogOutput::File(PathBuf::from("/work-directory/proxy.log"));
+    assert_eq!(settings.log.outputs, [LogOutput::Stdout, log]);
+}
+
+#[test]
+fn flags_win_over_variables_and_variables_over_the_file() {
+    let desk = Desk::new().file("name = \"file\"\nproxy = \"readonly\"\nworkers = 1\n");
+    let desk = desk.variable("ETCD_NAME", "variable").variable("ETCD_WORKERS", "2");
+    let loaded = desk.flags("--name flag").load();
+    assert_eq!(loaded.settings.name, "flag");
+    assert_eq!(loaded.settings.workers.get(), 2);
+    assert_eq!(loaded.settings.mode, Mode::Readonly);
+    let place = |name| loaded.origins.place(name).to_string();
+    assert_eq!(place("name"), "command line: --name");
+    assert_eq!(place("workers"), "environment variable ETCD_WORKERS");
+    assert!(place("proxy").ends_with("etcd-proxy.toml:2:1"));
+    assert_eq!(place("balance"), "default");
+}
+
+#[test]
+fn an_empty_variable_is_unset() {
+    let desk = Desk::new().file("proxy = \"readonly\"\n").variable("ETCD_PROXY", "");
+    assert_eq!(desk.settings().mode, Mode::Readonly);
+}
+
+#[test]
+fn flags_are_read_as_go_reads_them() {
+    for flags in ["-proxy readonly", "-proxy=readonly", "--proxy readonly", "--proxy=readonly"] {
+        assert_eq!(Desk::new().flags(flags).settings().mode, Mode::Readonly, "{flags}");
+    }
+    let debug = |flags| Desk::new().flags(flags).settings().log.level == LogLevel::Debug;
+    assert!(debug("--debug") && debug("-debug=T") && debug("--debug=1"));
+    assert!(!debug("--debug=false") && !debug("--debug --debug=F"));
+}
+
+#[test]
+fn peers_may_be_a_string_an_array_or_a_table() {
+    let expected = ["http://10.0.1.10:2380", "http://infra1:2380"];
+    for text in [
+        r#"initial-cluster = "a=http://10.0.1.10:2380, b=http://infra1:2380,""#,
+        r#"initial-cluster = ["a=http://10.0.1.10:2380", "http://infra1:2380"]"#,
+        "[initial-cluster]\nz = \"http://10.0.1.10:2380\"\na = [\"http://infra1:2380\"]",
+        r#"initial-cluster = { z = "http://10.0.1.10:2380", a = "http://infra1:2380" }"#,
+    ] {
+        assert_eq!(peers(&Desk::new().file(text).settings()), expected, "{text}");
+    }
+}
+
+#[test]
+fn an_empty_list_of_peers_means_the_default_pair() {
+    let desk = Desk::new().file("initial-cluster = []\n");
+    assert_eq!(peers(&desk.settings()), ["http://localhost:2380", "http://localhost:7001"]);
+}
+
+#[test]
+fn a_client_port_among_the_peers_is_warned_of() {
+    let desk = Desk::new().flags("--initial-cluster a=http://h1:2380,b=http://h2:2379");
+    assert_eq!(
+        desk.complaints(),
+        [
+            "command line: --initial-cluster: `initial-cluster` has http://h2:2379, and 2379 is the usual port for \
+          clients; peers are asked on their peer port, usually 2380"
+        ]
+    );
+}
+
+#[test]
+fn the_data_directory_follows_the_name_and_systemd() {
+    let directory = |desk: Desk| desk.settings().data_dir;
+    let edge = || Desk::new().flags("--name edge");
+    assert_eq!(directory(edge()), PathBuf::from("/work-directory/edge.etcd"));
+    let systemd = edge().variable("STATE_DIRECTORY", "/var/lib/etcd-proxy:/var/lib/more");
+    assert_eq!(directory(systemd), PathBuf::from("/var/lib/etcd-proxy"));
+    let set = edge().variable("STATE_DIRECTORY", "/var/lib/etcd-proxy").flags("--data-dir /d");
+    assert_eq!(directory(set), PathBuf::from("/d"));
+}
+
+#[test]
+fn the_admin_socket_is_found_beside_a_broken_file() {
+    let desk = Desk::new().file("proxxy = 1\n[").variable("RUNTIME_DIRECTORY", "/run/edge");
+    assert_eq!(admin_socket(&desk.inputs()), PathBuf::from("/run/edge/admin.sock"));
+    let desk = desk.file("admin-socket = \"/a.sock\"\nproxxy = 1\n");
+    assert_eq!(admin_socket(&desk.inputs()), PathBuf::from("/a.sock"));
+}
+
+#[test]
+fn a_mistake_in_the_file_is_found_while_a_flag_hides_it() {
+    let desk = Desk::new().file("proxy = \"offf\"\n").flags("--proxy on");
+    assert_eq!(
+        desk.complaints(),
+        ["etcd-proxy.toml:1:9: `proxy` is \"offf\"; want \"on\" or \"readonly\""]
+    );
+}
+
+#[test]
+fn a_hidden_value_warns_of_nothing() {
+    let desk = Desk::new().file("initial-cluster = \"http://h2:2379\"\n");
+    assert!(desk.flags("--initial-cluster http://h1:2380").complaints().is_empty());
+}
+
+#[test]
+fn what_is_not_built_yet_is_refused_in_one_sentence() {
+    let desk = Desk::new().file("proxy = \"off\"\ndiscovery-srv = \"example.com\"\n");
+    assert_eq!(
+        desk.flags("--cert-file /c.pem --initial-cluster http://h1:2380").complaints(),
+        [
+            "etcd-proxy.toml:1:1: `proxy` is \"off\", which means being a member of the cluster, and this is not \
+             built yet; want \"on\" or \"readonly\"",
+            "etcd-proxy.toml:2:1: `discovery-srv` is set, and discovery is not built yet; name the peers in \
+             `initial-cluster`",
+            "command line: --cert-file: `cert-file` is set, and TLS is not built yet; leave it out, and write \
+             http:// URLs",
+            "command line: --initial-cluster: `initial-cluster` is ignored, because `discovery-srv` is set and comes \
+             first",
+        ]
+    );
+}
+
+#[test]
+fn settings_that_are_off_are_not_refused() {
+    let desk = Desk::new().file("discovery = \"\"\ncert-file = \"\"\nauto-tls = false\n");
+    assert!(desk.complaints().is_empty());
+}
+
+#[test]
+fn metrics_and_clients_cannot_share_an_address() {
+    let desk = Desk::new().flags("--listen-metrics-urls http://localhost:2379");
+    assert_eq!(
+        desk.complaints(),
+        [
+            "command line: --listen-metrics-urls: `listen-metrics-urls` has http://127.0.0.1:2379, where clients are \
+          served; leave it out, clients' URLs serve /metrics too, or choose another port"
+        ]
+    );
+}
+
+#[test]
+fn a_password_is_never_shown() {
+    let loaded = Desk::new().flags("--discovery-password hunter2").load();
+    assert!(loaded.origins.iter().all(|row| !row.value.contains("hunter2")));
+}
+
+#[test]
+fn the_path_to_watch_is_known_before_the_file_exists() {
+    let desk = Desk::new();
+    let loaded = desk.load();
+    assert_eq!((loaded.file, loaded.text), (Some(desk.path()), None));
+}
+
+#[test]
+fn a_named_file_must_exist_and_is_said_to_be_named() {
+    let desk = Desk::new().variable("ETCD_CONFIG_FILE", "/nowhere/proxy.toml");
+    assert_eq!(
+        desk.complaints(),
+        ["/nowhere/proxy.toml: the settings file does not exist; `ETCD_CONFIG_FILE` names it"]
+    );
+}
+
+#[test]
+fn a_path_through_a_file_is_no_missing_default() {
+    let desk = Desk::new().file("");
+    let inputs = Inputs { default_file: desk.path().join("x"), ..desk.inputs() };
+    let problems = load(&inputs).unwrap_err();
+    assert!(problems.0[0].message.starts_with("the settings file cannot be read: "));
+}
+
+#[test]
+fn etcds_yaml_is_recognised() {
+    let desk = Desk::new();
+    let path = desk.path().with_extension("yml");
+    std::fs::write(&path, "proxy: on\nname: x\n").unwrap();
+    let problems = desk.flags(&format!("--config-file {}", path.display())).complaints();
+    assert_eq!(
+        problems,
+        [
+            "etcd-proxy.yml: the settings file is YAML by its name, and etcd-proxy reads TOML; write `key = \"value\"` in \
+          place of `key: value`"
+        ]
+    );
+}
+
+#[test]
+fn the_lines_of_an_unclosed_array_are_not_taken_for_its_elements() {
+    let desk = Desk::new().file("listen-client-urls = [\"http://127.0.0.1:1\"\nproxy = \"on\"\n");
+    assert_eq!(
+        desk.complaints(),
+        ["etcd-proxy.toml:2:1: not TOML: missing comma between array elements, expected `,`"]
+    );
+}
+
+#[test]
+fn every_default_is_what_its_kind_accepts() {
+    let mut problems = Problems::default();
+    Layer::defaults(std::path::Path::new("/"), &mut problems);
+    assert_eq!(problems, Problems::default());
+}
+
+/// Text that looks like a settings file more often than chance would have it.
+fn file_text() -> impl Strategy<Value = Vec<u8>> {
+    let names: Vec<&str> = schema::all().map(|setting| setting.name).collect();
+    let line =
+        (prop::sample::select(names), odd_value(), prop::sample::select(vec![" = ", "=", "."]));
+    let lines = prop::collection::vec(line, 0..6).prop_map(|lines| {
+        let lines = lines.iter().map(|(name, value, middle)| format!("{name}{middle}{value}\n"));
+        lines.collect::<String>().into_bytes()
+    });
+    prop_oneof![
+        lines,
+        prop::collection::vec(any::<u8>(), 0..80),
+        "\\PC{0,60}".prop_map(String::into_bytes)
+    ]
+}
+
+fn odd_value() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "\"\\PC{0,20}\"",
+        "\"(http|unix|https)://[\\[\\]:a-z0-9./,=@]{0,20}\"",
+        "\"[0-9.]{0,25}(ns|ms|s|m|h|)\"",
+        "[0-9.e_-]{0,25}",
+        "\\[[\",a-z\n]{0,12}\\]?",
+        "\\{[ =\",a-z]{0,12}\\}?",
+        "\\PC{0,20}",
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_file_variable_or_flag_makes_loading_panic(
+        file in file_text(),
+        variable in prop::sample::select(schema::all().map(schema::Setting::variable).collect::<Vec<_>>()),
+        value in odd_value(),
+        args in prop::collection::vec(prop_oneof![
+            odd_value(),
+            prop::sample::select(schema::all().map(|setting| format!("-{}", setting.name)).collect::<Vec<_>>()),
+        ], 0..4),
+    ) {
+        let desk = Desk::new().variable(&variable, value.trim_matches('"'));
+        desk.write(&file);
+        let inputs = Inputs { args: args.iter().map(OsString::from).collect(), ..desk.inputs() };
+        match load(&inputs) {
+            Ok(loaded) => {
+                prop_assert!(change::changes(&loaded, &loaded).is_empty());
+                prop_assert!(loaded.origins.iter().all(|row| row.place.to_string().len() < 1000));
+            }
+            Err(problems) => {
+                prop_assert!(problems.errors() > 0 && problems.exit_status() != 0);
+                let report = problems.report(Style::Plain, "not started");
+                prop_assert!(!report.chars().any(|c| c.is_control() && c != '\n'), "{report:?}");
+                prop_assert!(problems.0.iter().all(|problem| !problem.one_line().contains('\n')));
+            }
+        }
+    }
+
+    #[test]
+    fn every_effective_value_can_be_written_as_a_flag(file in file_text()) {
+        let desk = Desk::new();
+        desk.write(&file);
+        if let Ok(loaded) = load(&desk.inputs()) {
+            let flags = loaded.origins.iter().filter(|row| !["config-file", "discovery-password"].contains(&row.setting.name));
+            let args = flags.map(|row| format!("--{}={}", row.setting.name, row.value).into()).collect();
+            let again = load(&Inputs { args, ..desk.inputs() });
+            prop_assert!(again.is_ok_and(|again| again.settings == loaded.settings));
+        }
+    }
+}

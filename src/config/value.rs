@@ -1,0 +1,170 @@
+//! From what was written to what it means: one value of one setting.
+//!
+//! [`Raw`] is what a source had (text, or TOML's types) with the place of every piece; [`parse`] turns it into a
+//! [`Value`] by the setting's kind, and says everything that is wrong with it. It looks at one value alone: what
+//! several settings mean together is `resolve`'s business.
+
+mod cluster;
+mod list;
+mod scalar;
+mod time;
+mod url;
+
+use super::place::Place;
+use super::problem::Problem;
+use super::schema::{Kind, Setting};
+use super::settings::{ListenUrl, LogLevel, PeerUrl};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub(super) use scalar::level;
+
+/// A value as it was written.
+#[derive(Debug, Clone)]
+pub(super) struct Raw {
+    pub(super) shape: Shape,
+    pub(super) place: Place,
+}
+
+/// The types that a source can write.
+#[derive(Debug, Clone)]
+pub(super) enum Shape {
+    Text(String),
+    Bool(bool),
+    Integer(i64),
+    List(Vec<Raw>),
+    Table(Vec<(String, Raw)>),
+    /// Anything else, as it is written.
+    Other(String),
+}
+
+/// What a value means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Value {
+    Bool(bool),
+    Time(Duration),
+    Number(u64),
+    Text(String),
+    Secret(String),
+    /// Empty when none was given.
+    Path(PathBuf),
+    List(Vec<String>),
+    Listen(Vec<ListenUrl>),
+    Peers(Vec<PeerUrl>),
+    Id(Option<u64>),
+    Levels(Vec<(String, LogLevel)>),
+}
+
+/// One setting's value being read: knows how to complain about it.
+struct Reader<'a> {
+    name: &'static str,
+    cwd: &'a Path,
+    problems: &'a mut Vec<Problem>,
+}
+
+/// Returns what `raw` means for `setting`; `None` when something is wrong, which is then in `problems`. Warnings may
+/// be added beside a value. Relative paths start at `cwd`.
+pub(super) fn parse(
+    setting: &Setting,
+    raw: &Raw,
+    cwd: &Path,
+    problems: &mut Vec<Problem>,
+) -> Option<Value> {
+    let before = problems.len();
+    let mut reader = Reader { name: setting.name, cwd, problems };
+    let value = reader.read(setting.kind, raw);
+    let errors = |problem: &Problem| problem.severity == super::Severity::Error;
+    value.filter(|_| !problems[before..].iter().any(errors))
+}
+
+impl Reader<'_> {
+    fn read(&mut self, kind: Kind, raw: &Raw) -> Option<Value> {
+        match kind {
+            Kind::Bool => self.boolean(raw).map(Value::Bool),
+            Kind::Time => self.time(raw, true).map(Value::Time),
+            Kind::PositiveTime => self.time(raw, false).map(Value::Time),
+            Kind::Number(max) => self.number(raw, max).map(Value::Number),
+            Kind::Text => self.text(raw, "text in quotes").map(Value::Text),
+            Kind::Secret => self.secret(raw).map(Value::Secret),
+            Kind::Word(words) => self.word(raw, words).map(Value::Text),
+            Kind::Path => self.path(raw).map(Value::Path),
+            Kind::Id => self.id(raw).map(Value::Id),
+            Kind::List => self.list(raw).map(Value::List),
+            Kind::Levels => self.levels(raw).map(Value::Levels),
+            Kind::ListenUrls => self.listen_urls(raw).map(Value::Listen),
+            Kind::Urls => self.urls(raw).map(Value::List),
+            Kind::Origins => self.origins(raw).map(Value::List),
+            Kind::Peers => self.peers(raw).map(Value::Peers),
+        }
+    }
+
+    /// Complains that the setting is `written`, which is not what is wanted.
+    fn wrong(&mut self, raw: &Raw, want: impl Into<String>) {
+        let message = format!("`{}` is {}", self.name, raw.shape.shown());
+        self.problems.push(Problem::error(message, raw.place.clone()).hint(want));
+    }
+
+    /// Complains about one piece of a list.
+    fn wrong_piece(&mut self, piece: &str, place: &Place, want: impl Into<String>) {
+        let message = format!("`{}` has {}", self.name, quoted(piece));
+        self.problems.push(Problem::error(message, place.clone()).hint(want));
+    }
+}
+
+impl Shape {
+    /// Returns how it is named in a message.
+    fn shown(&self) -> String {
+        match self {
+            Self::Text(text) => quoted(text),
+            Self::Bool(on) => on.to_string(),
+            Self::Integer(number) => number.to_string(),
+            Self::List(_) => "an array".to_owned(),
+            Self::Table(_) => "a table".to_owned(),
+            Self::Other(written) => cut(written),
+        }
+    }
+}
+
+/// Returns `text` in quotes, without anything that could disturb a terminal, and not too long.
+pub(super) fn quoted(text: &str) -> String {
+    format!("\"{}\"", cut(text).replace('"', "\\\""))
+}
+
+/// Longest value that a message repeats, in characters.
+const SHOWN: usize = 80;
+
+fn cut(text: &str) -> String {
+    let shown: String = text.chars().take(SHOWN).collect();
+    let more = if text.chars().nth(SHOWN).is_some() { "..." } else { "" };
+    super::place::printable(&shown) + more
+}
+
+impl Value {
+    /// Returns the value as text that means the same when it is written in a flag; secrets are hidden.
+    pub(super) fn to_text(&self) -> String {
+        match self {
+            Self::Bool(on) => on.to_string(),
+            Self::Time(time) => time::written(*time),
+            Self::Number(number) => number.to_string(),
+            Self::Text(text) => text.clone(),
+            Self::Secret(text) if text.is_empty() => String::new(),
+            Self::Secret(_) => "(hidden)".to_owned(),
+            Self::Path(path) => path.display().to_string(),
+            Self::List(list) => list.join(","),
+            Self::Listen(urls) => joined(urls),
+            Self::Peers(urls) => joined(urls),
+            Self::Id(id) => id.map(|id| format!("{id:x}")).unwrap_or_default(),
+            Self::Levels(levels) => {
+                let pairs = levels.iter().map(|(module, level)| format!("{module}={level}"));
+                pairs.collect::<Vec<_>>().join(",")
+            }
+        }
+    }
+}
+
+fn joined<T: ToString>(list: &[T]) -> String {
+    list.iter().map(T::to_string).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests;

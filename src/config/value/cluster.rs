@@ -1,0 +1,62 @@
+//! `initial-cluster`: peer URLs, with or without a name, as etcd's comma string, an array or a table.
+
+use super::list::Piece;
+use super::{Raw, Reader, Shape};
+use crate::config::problem::Problem;
+use crate::config::settings::PeerUrl;
+
+/// The ports that etcd's members serve clients on; the second is etcd 2's.
+const CLIENT_PORTS: [u16; 2] = [2379, 4001];
+
+impl Reader<'_> {
+    /// Reads the peers in the order given, each once; names are not kept, they only count members in etcd.
+    pub(super) fn peers(&mut self, raw: &Raw) -> Option<Vec<PeerUrl>> {
+        let pieces = match &raw.shape {
+            Shape::Table(members) => {
+                let urls: Vec<_> = members.iter().map(|(_, urls)| self.pieces(urls)).collect();
+                urls.into_iter().collect::<Option<Vec<_>>>()?.concat()
+            }
+            _ => self.pieces(raw)?,
+        };
+        let mut peers = Vec::new();
+        for piece in &pieces {
+            if let Some(peer) = self.peer(piece).filter(|peer| !peers.contains(peer)) {
+                peers.push(peer);
+            }
+        }
+        Some(peers)
+    }
+
+    fn peer(&mut self, (text, place): &Piece) -> Option<PeerUrl> {
+        let url = match text.split_once('=') {
+            Some((name, url)) if !name.contains("://") => url.trim(),
+            _ => text,
+        };
+        let peer = match url.split_once("://") {
+            Some(("http", rest)) => super::url::authority(rest),
+            Some(("https", _)) => Err("TLS is not built yet, write http://".to_owned()),
+            Some(_) => Err("want http:// before the peer's address".to_owned()),
+            None => {
+                Err("want NAME=URL or a URL, such as \"infra0=http://10.0.1.10:2380\"".to_owned())
+            }
+        };
+        let peer = peer.and_then(|to| match (to.host.as_str(), to.port) {
+            ("", _) => Err("want a host before the port".to_owned()),
+            (_, 0) => Err("want the port of the peer, usually 2380".to_owned()),
+            _ => Ok(PeerUrl { host: to.host, port: to.port }),
+        });
+        let peer = peer.map_err(|fault| self.wrong_piece(text, place, fault)).ok()?;
+        if CLIENT_PORTS.contains(&peer.port) {
+            self.warn_of_client_port(&peer, place);
+        }
+        Some(peer)
+    }
+
+    /// A peer may really live there, so this is no error.
+    fn warn_of_client_port(&mut self, peer: &PeerUrl, place: &super::Place) {
+        let message =
+            format!("`{}` has {peer}, and {} is the usual port for clients", self.name, peer.port);
+        let hint = "peers are asked on their peer port, usually 2380";
+        self.problems.push(Problem::warning(message, place.clone()).hint(hint));
+    }
+}

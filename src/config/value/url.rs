@@ -1,0 +1,110 @@
+//! URLs by etcd's rules: http, https, unix or unixs, host and port, no path; to listen on, an IP address or localhost.
+
+use super::list::Piece;
+use super::{Raw, Reader};
+use crate::config::settings::ListenUrl;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// What a TCP URL names.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Authority {
+    /// Host name or IP literal, without brackets.
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+/// Why a URL is not one that names a host and port: a sentence that says what to write.
+type Fault = String;
+
+const NO_TLS: &str = "TLS is not built yet, write http:// or unix://";
+
+impl Reader<'_> {
+    /// Reads URLs to listen on; sorted, each once.
+    pub(super) fn listen_urls(&mut self, raw: &Raw) -> Option<Vec<ListenUrl>> {
+        let pieces = self.pieces(raw)?;
+        let mut urls: Vec<_> = pieces.iter().filter_map(|piece| self.listen_url(piece)).collect();
+        urls.sort();
+        urls.dedup();
+        Some(urls)
+    }
+
+    fn listen_url(&mut self, (text, place): &Piece) -> Option<ListenUrl> {
+        let url = match text.split_once("://") {
+            Some(("http", rest)) => {
+                authority(rest).and_then(|to| bindable(&to)).map(ListenUrl::Tcp)
+            }
+            Some(("unix", "")) => Err("want a path behind unix://".to_owned()),
+            Some(("unix", path)) => Ok(ListenUrl::Unix(self.cwd.join(path))),
+            Some(("https" | "unixs", _)) => Err(NO_TLS.to_owned()),
+            Some(_) => Err("want http:// or unix:// before it".to_owned()),
+            None => Err(format!("write \"http://{text}\"")),
+        };
+        url.map_err(|fault| self.wrong_piece(text, place, fault)).ok()
+    }
+
+    /// Reads URLs that are told to others; sorted, each once.
+    pub(super) fn urls(&mut self, raw: &Raw) -> Option<Vec<String>> {
+        let pieces = self.pieces(raw)?;
+        let mut urls = Vec::new();
+        for (text, place) in &pieces {
+            let fault = match text.split_once("://") {
+                Some(("http" | "https", rest)) => authority(rest).err(),
+                Some(("unix" | "unixs", path)) if !path.is_empty() => None,
+                _ => Some("want a URL such as \"http://10.0.1.10:2379\"".to_owned()),
+            };
+            match fault {
+                Some(fault) => self.wrong_piece(text, place, fault),
+                None => urls.push(text.clone()),
+            }
+        }
+        urls.sort();
+        urls.dedup();
+        Some(urls)
+    }
+}
+
+/// Reads the `host:port` that must be all that follows `http://`.
+pub(super) fn authority(rest: &str) -> Result<Authority, Fault> {
+    if let Some((before, after)) = rest.split_once('/') {
+        let more = if after.is_empty() { "the slash" } else { "the path" };
+        return Err(format!("leave out {more} after \"{}\"", super::cut(before)));
+    }
+    if rest.contains(['@', '?', '#']) {
+        return Err("want nothing but a host and a port".to_owned());
+    }
+    let (host, port) = match rest.strip_prefix('[') {
+        Some(literal) => literal.split_once(']').ok_or("want a closing bracket")?,
+        None => rest.split_at(rest.rfind(':').unwrap_or(rest.len())),
+    };
+    let port = port.strip_prefix(':').ok_or("want a port, such as :2379")?;
+    let digits = super::scalar::digits(port).and_then(|port| port.parse().ok());
+    let port = digits.ok_or("want a port from 0 to 65535")?;
+    check_host(host, rest.starts_with('['))?;
+    Ok(Authority { host: host.to_owned(), port })
+}
+
+fn check_host(host: &str, bracketed: bool) -> Result<(), Fault> {
+    if bracketed {
+        let literal = host.parse::<Ipv6Addr>();
+        return literal.map(|_| ()).map_err(|_| "want an IPv6 address in the brackets".to_owned());
+    }
+    if host.contains(':') {
+        return Err("want brackets around an IPv6 address, such as [::1]:2379".to_owned());
+    }
+    let in_names = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    if host.chars().all(in_names) {
+        Ok(())
+    } else {
+        Err("want a host name or an IP address".to_owned())
+    }
+}
+
+/// Returns the address to listen on.
+fn bindable(to: &Authority) -> Result<SocketAddr, Fault> {
+    let ip = match to.host.as_str() {
+        "localhost" => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        "" => Err(format!("write \"http://0.0.0.0:{}\" to listen on every address", to.port)),
+        host => host.parse().map_err(|_| "want an IP address or localhost to listen on".to_owned()),
+    };
+    ip.map(|ip| SocketAddr::new(ip, to.port))
+}

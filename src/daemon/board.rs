@@ -1,0 +1,129 @@
+//! The snapshot's source: one place that knows everything worth showing, asked from any thread of the control plane.
+//!
+//! The control loop posts what changes rarely; health and traffic are read from their atomics at each asking. Status,
+//! metrics and the STATUS line are all made from [`Board::snapshot`], so they cannot disagree.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::history::now_ms;
+use crate::cluster::member::hex_id;
+use crate::cluster::usable::{Listed, ListedMember, ListedUrl};
+use crate::telemetry::snapshot::{EndpointStatus, MemberStatus, Problem, ReloadRecord, Snapshot};
+use crate::telemetry::tally::{self, Tally};
+use crate::upstream::endpoint::Endpoint;
+
+/// What the control loop posts: everything but health, traffic and problems.
+#[derive(Debug, Clone, Default)]
+pub struct Posted {
+    /// The snapshot without members, problems and traffic.
+    pub base: Snapshot,
+    /// The members as last judged.
+    pub listed: Listed,
+    /// The endpoints in force.
+    pub endpoints: Vec<Arc<Endpoint>>,
+    /// What the member list's tracker finds wrong.
+    pub list_problems: Vec<Problem>,
+}
+
+/// Everything worth showing.
+#[derive(Debug)]
+pub struct Board {
+    posted: ArcSwap<Posted>,
+    tallies: Vec<Arc<Tally>>,
+}
+
+impl Board {
+    /// Makes an empty board over the workers' counters.
+    pub fn new(tallies: Vec<Arc<Tally>>) -> Self {
+        Self { posted: ArcSwap::default(), tallies }
+    }
+
+    /// Replaces what is posted.
+    pub fn post(&self, posted: Posted) {
+        self.posted.store(Arc::new(posted));
+    }
+
+    /// The workers' counters.
+    pub fn tallies(&self) -> &[Arc<Tally>] {
+        &self.tallies
+    }
+
+    /// Makes a snapshot of this moment.
+    pub fn snapshot(&self) -> Snapshot {
+        let posted = self.posted.load();
+        let mut snapshot = posted.base.clone();
+        snapshot.members = posted
+            .listed
+            .members
+            .iter()
+            .map(|member| member_status(member, &posted.endpoints))
+            .collect();
+        snapshot.traffic = tally::traffic(&self.tallies);
+        snapshot.problems = problems(&posted, &snapshot);
+        snapshot
+    }
+}
+
+fn member_status(member: &ListedMember, endpoints: &[Arc<Endpoint>]) -> MemberStatus {
+    let of_member = |url: &ListedUrl| {
+        let same =
+            |endpoint: &&Arc<Endpoint>| endpoint.member_id == member.id && endpoint.url == url.url;
+        endpoint_status(url, endpoints.iter().find(same))
+    };
+    MemberStatus {
+        id: hex_id(member.id),
+        name: member.name.clone(),
+        learner: member.learner,
+        endpoints: member.urls.iter().map(of_member).collect(),
+        left_out: member.left_out.clone(),
+    }
+}
+
+fn endpoint_status(url: &ListedUrl, endpoint: Option<&Arc<Endpoint>>) -> EndpointStatus {
+    let Some(endpoint) = endpoint else {
+        return EndpointStatus {
+            url: url.url.clone(),
+            reason: url.left_out.clone(),
+            since_ms: now_ms(),
+            ..EndpointStatus::default()
+        };
+    };
+    let state = endpoint.state();
+    EndpointStatus {
+        url: url.url.clone(),
+        usable: true,
+        healthy: endpoint.is_healthy(),
+        reason: state.reason,
+        since_ms: state.since_ms,
+        in_flight: endpoint.in_flight(),
+        failures: endpoint.failures(),
+    }
+}
+
+/// What is wrong now, worst first.
+fn problems(posted: &Posted, snapshot: &Snapshot) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if snapshot.ready && posted.endpoints.is_empty() {
+        let text = "no member can get traffic; see the members below".to_owned();
+        problems.push(Problem { since_ms: None, text });
+    }
+    if let Some(refused) = snapshot.reloads.first().filter(|record| record.is_refused()) {
+        problems.push(refusal(refused, snapshot.generation));
+    }
+    problems.extend(posted.list_problems.iter().cloned());
+    for endpoint in posted.endpoints.iter().filter(|endpoint| !endpoint.is_healthy()) {
+        let state = endpoint.state();
+        let reason = state.reason.unwrap_or_else(|| "unhealthy".into());
+        let text = format!("member {} at {}: {reason}", endpoint.member, endpoint.url);
+        problems.push(Problem { since_ms: Some(state.since_ms), text });
+    }
+    problems
+}
+
+fn refusal(record: &ReloadRecord, generation: u64) -> Problem {
+    let reasons = record.messages.join("; ");
+    let text = format!("settings refused, serving generation {generation}: {reasons}");
+    Problem { since_ms: Some(record.at_ms), text }
+}

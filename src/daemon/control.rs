@@ -1,0 +1,311 @@
+//! The control loop: the only place that decides anything about the daemon as a whole.
+//!
+//! It waits for whatever comes next (a refresh that is due, the settings file, a signal, a command, an endpoint's
+//! health, a worker's end) and acts on it. All of its state is in [`Control`]; the parts it acts through are modules of
+//! their own. A refresh works on a copy of the tracker in a task, so that slow peers never hold up the loop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, interval, sleep_until};
+
+use super::board::{Board, Posted};
+use super::fleet::Fleet;
+use super::generations;
+use super::history::{History, Trigger, now_ms};
+use super::listeners::Listeners;
+use super::pages::Renderer;
+use super::probes::Probes;
+use super::roster::Roster;
+use super::signals::{Signal, Signals};
+use super::status_line::status_line;
+use super::systemd::{Notifier, watchdog_interval};
+use super::watch::Watch;
+use crate::cluster::member::hex_id;
+use crate::cluster::tracker::{Outcome, Tracker};
+use crate::cluster::usable::{self, Listed};
+use crate::config::{Inputs, Loaded, Mode};
+use crate::proxy::generation::Generation;
+use crate::server::admin::ReloadRequest;
+use crate::telemetry::log::LogHandle;
+use crate::telemetry::snapshot::Snapshot;
+
+/// Pause between two tries to get the first member list, and while no endpoint is known.
+const FIRST_TRIES: Duration = Duration::from_secs(1);
+/// How often STATUS is looked over; it is sent only when it differs.
+const STATUS_EVERY: Duration = Duration::from_secs(5);
+/// What the start timeout is extended by while the cluster is away; asked for again well before it runs out.
+const EXTENSION: Duration = Duration::from_secs(30);
+
+/// Everything the control plane knows and has.
+pub struct Control {
+    pub(super) inputs: Inputs,
+    pub(super) loaded: Loaded,
+    pub(super) log: LogHandle,
+    pub(super) tracker: Tracker,
+    pub(super) listed: Listed,
+    pub(super) roster: Roster,
+    pub(super) number: u64,
+    pub(super) newest: Arc<ArcSwap<Generation>>,
+    pub(super) fleet: Fleet,
+    pub(super) listeners: Listeners,
+    pub(super) renderer: Renderer,
+    pub(super) probes: Probes,
+    pub(super) history: History,
+    pub(super) board: Arc<Board>,
+    pub(super) notifier: Notifier,
+    pub(super) watch: Watch,
+    pub(super) started_ms: u64,
+    pub(super) ready: bool,
+    pub(super) draining: bool,
+    pub(super) refreshing: Option<JoinHandle<(Tracker, Outcome, Option<Listed>)>>,
+    pub(super) refresh_at: Instant,
+}
+
+/// What wakes the loop from outside.
+pub struct Events {
+    pub(super) signals: Signals,
+    pub(super) health: mpsc::UnboundedReceiver<()>,
+    pub(super) commands: mpsc::Receiver<ReloadRequest>,
+}
+
+/// Why the loop has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It was told to, and everything is closed.
+    Stopped,
+    /// A worker ended that should not have.
+    WorkerLost,
+}
+
+impl Control {
+    /// Runs until a signal ends it.
+    pub async fn run(mut self, mut events: Events) -> End {
+        let mut status = interval(STATUS_EVERY);
+        let mut watchdog = Watchdog::new(watchdog_interval());
+        self.post();
+        loop {
+            tokio::select! {
+                signal = events.signals.next() => match signal {
+                    Signal::Reload => {
+                        self.watch.catch_up();
+                        self.reload(Trigger::Signal, self.watch.last().clone()).await;
+                    }
+                    Signal::Stop | Signal::StopNow => return self.stop(&mut events).await,
+                },
+                state = self.watch.changed() => drop(self.reload(Trigger::File, state).await),
+                Some(request) = events.commands.recv() => {
+                    self.watch.catch_up();
+                    let record = self.reload(Trigger::Command, self.watch.last().clone()).await;
+                    // Whoever asked may have left; the log has it too.
+                    let _ = request.answer.send(record);
+                }
+                Some(()) = events.health.recv() => {
+                    self.fleet.look();
+                    self.say_status();
+                }
+                () = sleep_until(self.refresh_at), if self.refreshing.is_none() => self.begin_refresh(),
+                refreshed = finished(&mut self.refreshing) => self.end_refresh(refreshed).await,
+                _ = status.tick() => self.say_status(),
+                beat = watchdog.next() => match beat {
+                    Beat::Ask => watchdog.ask(&self.fleet),
+                    Beat::AllAnswered => self.notifier.watchdog(),
+                },
+                number = self.fleet.one_ended() => {
+                    tracing::error!(worker = number, "a worker has ended; ending the daemon so that it is restarted");
+                    return End::WorkerLost;
+                }
+            }
+        }
+    }
+
+    fn begin_refresh(&mut self) {
+        let mut tracker = self.tracker.clone();
+        let own = self.listeners.client_addresses();
+        self.refreshing = Some(tokio::task::spawn_local(async move {
+            let outcome = tracker.refresh().await;
+            let listed = match (&outcome, tracker.list()) {
+                (Outcome::Fresh { .. }, Some(list)) => Some(usable::judge(list, &own).await),
+                _ => None,
+            };
+            (tracker, outcome, listed)
+        }));
+    }
+
+    async fn end_refresh(&mut self, refreshed: Option<(Tracker, Outcome, Option<Listed>)>) {
+        self.refreshing = None;
+        let Some((tracker, outcome, listed)) = refreshed else {
+            self.refresh_at = Instant::now() + FIRST_TRIES;
+            return;
+        };
+        self.tracker = tracker;
+        if let Some(listed) = listed {
+            listed.log_changes(Some(&self.listed));
+            self.put_in_force(listed);
+        }
+        let eager = !self.ready || self.roster.endpoints().is_empty();
+        let pause = if eager { FIRST_TRIES.min(self.interval()) } else { self.interval() };
+        self.refresh_at = Instant::now() + pause;
+        if !self.ready {
+            self.first_list(&outcome);
+        }
+        self.say_status();
+    }
+
+    fn first_list(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Fresh { .. } => {
+                self.ready = true;
+                tracing::info!(
+                    members = self.listed.members.len(),
+                    listeners = %self.listeners.client_urls().join(","),
+                    "ready"
+                );
+                self.say_status();
+                self.notifier.ready();
+            }
+            Outcome::Kept { .. } => self.notifier.extend_timeout(EXTENSION),
+        }
+    }
+
+    fn interval(&self) -> Duration {
+        self.loaded.settings.refresh_interval
+    }
+
+    /// Publishes a generation with these members and the settings in force.
+    pub(super) fn put_in_force(&mut self, listed: Listed) {
+        let endpoints = self.roster.plan(&listed);
+        self.listed = listed;
+        self.publish(endpoints);
+    }
+
+    /// Publishes a generation with these endpoints and the settings in force.
+    pub(super) fn publish(&mut self, endpoints: Vec<Arc<crate::upstream::endpoint::Endpoint>>) {
+        let generation = generations::build(self.number, &self.loaded.settings, endpoints.clone());
+        self.newest.store(Arc::new(generation));
+        self.roster.commit(&endpoints);
+        self.fleet.look();
+        self.probes.follow(&endpoints, &self.loaded.settings);
+        self.post();
+    }
+
+    /// Posts the present state for snapshots.
+    pub(super) fn post(&self) {
+        let mut base = Snapshot {
+            version: 1,
+            daemon_version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            started_ms: self.started_ms,
+            mode: mode_name(self.loaded.settings.mode).into(),
+            generation: self.number,
+            cluster_id: self.tracker.cluster_id().map(hex_id),
+            ready: self.ready,
+            draining: self.draining,
+            listeners: self.listeners.client_urls(),
+            metrics_listeners: self.listeners.metrics_urls(),
+            workers: self.loaded.settings.workers.get(),
+            peers: self.tracker.peer_statuses(),
+            refresh: self.tracker.refresh_status(),
+            ..Snapshot::default()
+        };
+        self.history.fill(&mut base);
+        self.board.post(Posted {
+            base,
+            listed: self.listed.clone(),
+            endpoints: self.roster.endpoints().to_vec(),
+            list_problems: self.tracker.problems(),
+        });
+    }
+
+    /// Posts the present state, and tells systemd of it.
+    pub(super) fn say_status(&mut self) {
+        self.post();
+        let line = status_line(&self.board.snapshot(), now_ms());
+        self.notifier.status(&line);
+    }
+
+    /// Ends in good order: no new connections, open exchanges finish, and what is still open at the deadline is ended.
+    /// A second signal ends at once.
+    async fn stop(mut self, events: &mut Events) -> End {
+        let limit = self.loaded.settings.drain_timeout;
+        tracing::info!(drain_timeout = ?limit, "stopping");
+        self.draining = true;
+        self.notifier.stopping();
+        self.say_status();
+        self.fleet.drain(limit);
+        loop {
+            tokio::select! {
+                () = self.fleet.all_ended() => break,
+                signal = events.signals.next() => if signal != Signal::Reload {
+                    tracing::warn!("told to stop a second time, ending at once");
+                    break;
+                },
+            }
+        }
+        tracing::info!("stopped");
+        self.log.flush(Duration::from_secs(1));
+        End::Stopped
+    }
+}
+
+/// `readwrite` or `readonly`, as the status has it.
+fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Readwrite => "readwrite",
+        Mode::Readonly => "readonly",
+    }
+}
+
+/// Waits for a task's end; for ever when there is none. `None` when it was aborted or has panicked.
+async fn finished<T>(task: &mut Option<JoinHandle<T>>) -> Option<T> {
+    match task {
+        Some(task) => task.await.ok(),
+        None => std::future::pending().await,
+    }
+}
+
+/// Feeds systemd's watchdog, but only after every worker has answered: a worker that hangs must not be hidden by a
+/// control plane that does not.
+struct Watchdog {
+    every: Option<Duration>,
+    next: Instant,
+    answers: Option<JoinHandle<bool>>,
+}
+
+impl Watchdog {
+    fn new(every: Option<Duration>) -> Self {
+        Self { every, next: Instant::now(), answers: None }
+    }
+
+    /// Waits for what is to be done next; for ever without a watchdog.
+    async fn next(&mut self) -> Beat {
+        if self.every.is_none() {
+            std::future::pending::<()>().await;
+        }
+        while self.answers.is_some() {
+            let all = finished(&mut self.answers).await;
+            self.answers = None;
+            if all == Some(true) {
+                return Beat::AllAnswered;
+            }
+        }
+        sleep_until(self.next).await;
+        Beat::Ask
+    }
+
+    fn ask(&mut self, fleet: &Fleet) {
+        self.next = Instant::now() + self.every.unwrap_or(STATUS_EVERY);
+        self.answers = Some(tokio::task::spawn_local(fleet.all_answer()));
+    }
+}
+
+/// What the watchdog wants done.
+enum Beat {
+    /// Ask every worker whether it is alive.
+    Ask,
+    /// Every worker has answered: tell systemd.
+    AllAnswered,
+}

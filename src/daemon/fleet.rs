@@ -1,0 +1,122 @@
+//! All workers: started together, given orders together, watched for life.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use tokio::sync::{mpsc, oneshot};
+
+use super::worker::{self, Order};
+use crate::message::rpc::Rpc;
+use crate::net::listen::Bound;
+use crate::proxy::generation::Generation;
+use crate::proxy::worker::Worker;
+use crate::server::local::Pages;
+use crate::telemetry::tally::Tally;
+
+/// The workers of the data plane.
+pub struct Fleet {
+    orders: Vec<mpsc::UnboundedSender<Order>>,
+    /// Counters, one for each worker.
+    pub tallies: Vec<Arc<Tally>>,
+    ended: mpsc::UnboundedReceiver<usize>,
+}
+
+impl Fleet {
+    /// Starts `count` workers that follow `newest`.
+    ///
+    /// # Errors
+    /// When a thread cannot be had.
+    pub fn start(
+        count: usize,
+        newest: &Arc<ArcSwap<Generation>>,
+        pages: &Pages,
+    ) -> std::io::Result<Self> {
+        let (ended_sender, ended) = mpsc::unbounded_channel();
+        let hop = hop_mark();
+        let mut fleet = Self { orders: Vec::new(), tallies: Vec::new(), ended };
+        for number in 0..count {
+            let tally = Arc::new(Tally::new(Rpc::COUNT));
+            let (orders, received) = mpsc::unbounded_channel();
+            let make = {
+                let (newest, tally, hop) = (newest.clone(), tally.clone(), hop.clone());
+                move || Worker::new(number, newest, tally, hop)
+            };
+            worker::start(number, make, pages.clone(), received, ended_sender.clone())?;
+            fleet.orders.push(orders);
+            fleet.tallies.push(tally);
+        }
+        Ok(fleet)
+    }
+
+    /// Gives each worker its socket of a listener that is known as `number` from then on.
+    pub fn open(&self, number: u64, bound: &mut Bound) {
+        for (orders, socket) in self.orders.iter().zip(bound.take_sockets()) {
+            let _ = orders.send(Order::Open(number, socket));
+        }
+    }
+
+    /// Closes a listener on every worker.
+    pub fn close(&self, number: u64) {
+        self.tell_all(|| Order::Close(number));
+    }
+
+    /// Has every worker look at the newest generation and at the health of its endpoints.
+    pub fn look(&self) {
+        self.tell_all(|| Order::Look);
+    }
+
+    /// Has every worker finish within `limit` and end.
+    pub fn drain(&self, limit: Duration) {
+        self.tell_all(|| Order::Drain(limit));
+    }
+
+    /// Waits until a worker ends. Returns its number.
+    pub async fn one_ended(&mut self) -> usize {
+        match self.ended.recv().await {
+            Some(number) => number,
+            // Every worker has ended before and said so.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits until all workers have ended.
+    pub async fn all_ended(&mut self) {
+        while self.ended.recv().await.is_some() {}
+    }
+
+    /// Waits until every worker has answered, however long that takes.
+    pub fn all_answer(&self) -> impl Future<Output = bool> + 'static {
+        let answers: Vec<_> = self
+            .orders
+            .iter()
+            .map(|orders| {
+                let (answer, answered) = oneshot::channel();
+                let _ = orders.send(Order::Answer(answer));
+                answered
+            })
+            .collect();
+        async move {
+            for answered in answers {
+                if answered.await.is_err() {
+                    return false;
+                }
+            }
+            true
+        }
+    }
+
+    fn tell_all(&self, order: impl Fn() -> Order) {
+        for orders in &self.orders {
+            // A worker that has ended is reported by its farewell.
+            let _ = orders.send(order());
+        }
+    }
+}
+
+/// What this process marks requests with: random, so that no other process on any host has the same.
+fn hop_mark() -> HeaderValue {
+    let mark = format!("{:016x}", fastrand::u64(..));
+    HeaderValue::try_from(mark).unwrap_or_else(|_| HeaderValue::from_static("0"))
+}

@@ -1,0 +1,37 @@
+//! Builds a [`Generation`] from settings and endpoints.
+
+use std::sync::Arc;
+
+use crate::config::Settings;
+use crate::proxy::generation::Generation;
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::link::Timeouts;
+
+/// Builds generation `number`.
+pub fn build(number: u64, settings: &Settings, endpoints: Vec<Arc<Endpoint>>) -> Generation {
+    Generation {
+        number,
+        mode: settings.mode,
+        balance: settings.balance,
+        timeouts: timeouts(settings),
+        failure_wait: settings.failure_wait,
+        cors: unless_all(&settings.cors),
+        host_whitelist: unless_all(&settings.host_whitelist),
+        endpoints,
+    }
+}
+
+/// The limits of connections to members.
+pub fn timeouts(settings: &Settings) -> Timeouts {
+    Timeouts {
+        dial: settings.dial_timeout,
+        read: settings.read_timeout,
+        write: settings.write_timeout,
+    }
+}
+
+/// etcd takes an empty list and one with `*` for everything.
+fn unless_all(list: &[String]) -> Option<Vec<String>> {
+    let all = list.is_empty() || list.iter().any(|entry| entry == "*");
+    (!all).then(|| list.to_vec())
+}

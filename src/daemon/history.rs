@@ -1,0 +1,179 @@
+//! What became of the last reloads: the answer to "is my edit in force?".
+//!
+//! Every reload is recorded here once, whatever asked for it. The command's answer, the log, the
+//! metrics and the snapshot are all made from the record that [`History::record`] returns.
+
+use std::collections::VecDeque;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::telemetry::snapshot::{ReloadRecord, Snapshot};
+
+/// How many records are kept.
+pub const KEPT: usize = 32;
+
+/// What asked for a reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trigger {
+    /// The settings file changed.
+    File,
+    /// SIGHUP.
+    Signal,
+    /// `etcd-proxy reload`.
+    Command,
+}
+
+impl Trigger {
+    /// The word for it in records, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Signal => "signal",
+            Self::Command => "command",
+        }
+    }
+}
+
+/// How a reload ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// A new generation is in force.
+    Applied {
+        /// What changed, each as `key: old -> new`.
+        changes: Vec<String>,
+        /// Warnings, each as one line.
+        warnings: Vec<String>,
+    },
+    /// The settings are those in force.
+    Unchanged {
+        /// Warnings, each as one line.
+        warnings: Vec<String>,
+    },
+    /// The settings are unusable; the old generation serves on.
+    Refused {
+        /// Every reason, each as one line (`PLACE: MESSAGE`).
+        reasons: Vec<String>,
+    },
+}
+
+impl Outcome {
+    /// The word for it in records, logs and metrics.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Applied { .. } => ReloadRecord::APPLIED,
+            Self::Unchanged { .. } => ReloadRecord::UNCHANGED,
+            Self::Refused { .. } => ReloadRecord::REFUSED,
+        }
+    }
+}
+
+/// The last [`KEPT`] reloads, and counts of all since start.
+#[derive(Debug, Default)]
+pub struct History {
+    newest_first: VecDeque<ReloadRecord>,
+    applied: u64,
+    unchanged: u64,
+    refused: u64,
+    last_good_ms: Option<u64>,
+}
+
+impl History {
+    /// Records a reload that ended now; `generation` is the one in force afterwards.
+    pub fn record(&mut self, trigger: Trigger, outcome: Outcome, generation: u64) -> ReloadRecord {
+        let at_ms = now_ms();
+        self.count(&outcome, at_ms);
+        let result = outcome.as_str().to_owned();
+        let (changes, messages) = match outcome {
+            Outcome::Applied { changes, warnings } => (changes, warnings),
+            Outcome::Unchanged { warnings } => (Vec::new(), warnings),
+            Outcome::Refused { reasons } => (Vec::new(), reasons),
+        };
+        let trigger = trigger.as_str().to_owned();
+        let record = ReloadRecord { at_ms, trigger, result, generation, changes, messages };
+        self.newest_first.truncate(KEPT - 1);
+        self.newest_first.push_front(record.clone());
+        record
+    }
+
+    fn count(&mut self, outcome: &Outcome, at_ms: u64) {
+        let (counter, good) = match outcome {
+            Outcome::Applied { .. } => (&mut self.applied, true),
+            Outcome::Unchanged { .. } => (&mut self.unchanged, true),
+            Outcome::Refused { .. } => (&mut self.refused, false),
+        };
+        *counter += 1;
+        if good {
+            self.last_good_ms = Some(at_ms);
+        }
+    }
+
+    /// Returns the newest record, if there was a reload at all.
+    pub fn newest(&self) -> Option<&ReloadRecord> {
+        self.newest_first.front()
+    }
+
+    /// Returns when a reload last was not refused, in milliseconds since the epoch; `None` before the first.
+    pub fn last_good_ms(&self) -> Option<u64> {
+        self.last_good_ms
+    }
+
+    /// Writes the records and the counts into a snapshot.
+    pub fn fill(&self, snapshot: &mut Snapshot) {
+        snapshot.reloads = self.newest_first.iter().cloned().collect();
+        snapshot.reloads_applied = self.applied;
+        snapshot.reloads_unchanged = self.unchanged;
+        snapshot.reloads_refused = self.refused;
+        snapshot.settings_accepted_ms = self.last_good_ms.unwrap_or(snapshot.started_ms);
+    }
+}
+
+/// Returns the milliseconds since the Unix epoch; 0 when the clock stands before it.
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(reason: &str) -> Outcome {
+        Outcome::Refused { reasons: vec![reason.to_owned()] }
+    }
+
+    #[test]
+    fn the_newest_stands_first_and_only_the_last_32_are_kept() {
+        let mut history = History::default();
+        for generation in 1..=40 {
+            let outcome = Outcome::Applied { changes: vec![], warnings: vec![] };
+            history.record(Trigger::File, outcome, generation);
+        }
+        let mut snapshot = Snapshot::default();
+        history.fill(&mut snapshot);
+        let generations: Vec<_> = snapshot.reloads.iter().map(|r| r.generation).collect();
+        assert_eq!(generations, (9..=40).rev().collect::<Vec<_>>());
+        assert_eq!(snapshot.reloads_applied, 40);
+    }
+
+    #[test]
+    fn results_are_counted_apart() {
+        let mut history = History::default();
+        history.record(Trigger::Signal, refused("a"), 1);
+        history.record(Trigger::Signal, refused("b"), 1);
+        history.record(Trigger::Command, Outcome::Unchanged { warnings: vec![] }, 1);
+        let mut snapshot = Snapshot::default();
+        history.fill(&mut snapshot);
+        let counts =
+            (snapshot.reloads_applied, snapshot.reloads_unchanged, snapshot.reloads_refused);
+        assert_eq!(counts, (0, 1, 2));
+    }
+
+    #[test]
+    fn a_refusal_is_not_a_good_reload() {
+        let mut history = History::default();
+        history.record(Trigger::File, refused("a"), 1);
+        assert_eq!(history.last_good_ms(), None);
+        assert_eq!(history.newest().unwrap().messages, ["a"]);
+        let good = history.record(Trigger::File, Outcome::Unchanged { warnings: vec![] }, 1);
+        assert_eq!(history.last_good_ms(), Some(good.at_ms));
+    }
+}

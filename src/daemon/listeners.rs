@@ -1,0 +1,135 @@
+//! The listeners in force: which addresses are open, which a change adds, and which it lets go.
+//!
+//! A change is planned first: every new address is bound while all the old ones stay open, so that a change that cannot
+//! be made leaves everything as it was. Sockets that systemd keeps for us will be taken up here too.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+
+use tokio::task::AbortHandle;
+
+use super::fleet::Fleet;
+use super::pages::{Renderer, serve_metrics};
+use crate::config::{ListenUrl, Settings};
+use crate::net::listen::{BindError, Bound, bind_all};
+
+/// The addresses that are served.
+#[derive(Default)]
+pub struct Listeners {
+    clients: Vec<Open>,
+    metrics: Vec<Open>,
+    next: u64,
+}
+
+/// One open address.
+struct Open {
+    /// As the settings name it; with port 0 the bound address differs.
+    asked: ListenUrl,
+    /// Keeps a unix socket's file.
+    bound: Bound,
+    number: u64,
+    /// The task of a metrics listener.
+    task: Option<AbortHandle>,
+}
+
+/// New addresses, bound and not served yet.
+pub struct Plan {
+    clients: Vec<(ListenUrl, Bound)>,
+    metrics: Vec<(ListenUrl, Bound)>,
+}
+
+impl Listeners {
+    /// Binds the addresses of `settings` that are not open yet.
+    ///
+    /// # Errors
+    /// One for each address that cannot be had; nothing has changed then.
+    pub fn plan(&self, settings: &Settings) -> Result<Plan, Vec<BindError>> {
+        let clients = bind_missing(&self.clients, &settings.listen_client_urls, settings.workers);
+        let metrics = bind_missing(&self.metrics, &settings.listen_metrics_urls, NonZeroUsize::MIN);
+        match (clients, metrics) {
+            (Ok(clients), Ok(metrics)) => Ok(Plan { clients, metrics }),
+            (clients, metrics) => {
+                let mut errors = clients.err().unwrap_or_default();
+                errors.extend(metrics.err().unwrap_or_default());
+                Err(errors)
+            }
+        }
+    }
+
+    /// Serves what was planned, and closes what `settings` do not name any more.
+    pub fn commit(&mut self, plan: Plan, settings: &Settings, fleet: &Fleet, renderer: &Renderer) {
+        for (asked, mut bound) in plan.clients {
+            self.next += 1;
+            fleet.open(self.next, &mut bound);
+            tracing::info!(url = %bound.url, "serving clients");
+            self.clients.push(Open { asked, bound, number: self.next, task: None });
+        }
+        for (asked, mut bound) in plan.metrics {
+            tracing::info!(url = %bound.url, "serving metrics");
+            let socket = bound.take_sockets().pop();
+            let serve =
+                socket.map(|socket| serve_metrics(socket, renderer.clone(), settings.enable_pprof));
+            let task = serve.map(|serve| tokio::task::spawn_local(serve).abort_handle());
+            self.metrics.push(Open { asked, bound, number: 0, task });
+        }
+        self.close_others(settings, fleet);
+    }
+
+    fn close_others(&mut self, settings: &Settings, fleet: &Fleet) {
+        self.clients.retain(|open| {
+            let stays = settings.listen_client_urls.contains(&open.asked);
+            if !stays {
+                tracing::info!(url = %open.bound.url, "closing a client listener; its connections finish");
+                fleet.close(open.number);
+            }
+            stays
+        });
+        self.metrics.retain(|open| {
+            let stays = settings.listen_metrics_urls.contains(&open.asked);
+            if let (false, Some(task)) = (stays, &open.task) {
+                task.abort();
+            }
+            stays
+        });
+    }
+
+    /// The client listeners as URLs, with their real ports.
+    pub fn client_urls(&self) -> Vec<String> {
+        self.clients.iter().map(|open| open.bound.url.to_string()).collect()
+    }
+
+    /// The metrics listeners as URLs, with their real ports.
+    pub fn metrics_urls(&self) -> Vec<String> {
+        self.metrics.iter().map(|open| open.bound.url.to_string()).collect()
+    }
+
+    /// The TCP addresses that clients are served on, to know our own when a member advertises them.
+    pub fn client_addresses(&self) -> Vec<SocketAddr> {
+        self.clients.iter().filter_map(|open| address(&open.bound.url)).collect()
+    }
+}
+
+impl Plan {
+    /// The TCP addresses that it would add for clients.
+    pub fn client_addresses(&self) -> Vec<SocketAddr> {
+        self.clients.iter().filter_map(|(_, bound)| address(&bound.url)).collect()
+    }
+}
+
+fn address(url: &ListenUrl) -> Option<SocketAddr> {
+    match url {
+        ListenUrl::Tcp(address) => Some(*address),
+        ListenUrl::Unix(_) => None,
+    }
+}
+
+fn bind_missing(
+    open: &[Open],
+    wanted: &[ListenUrl],
+    sockets: NonZeroUsize,
+) -> Result<Vec<(ListenUrl, Bound)>, Vec<BindError>> {
+    let missing: Vec<ListenUrl> =
+        wanted.iter().filter(|url| !open.iter().any(|open| open.asked == **url)).cloned().collect();
+    let bound = bind_all(&missing, sockets)?;
+    Ok(missing.into_iter().zip(bound).collect())
+}

@@ -1,0 +1,182 @@
+//! What the control plane renders for HTTP: the pages of client listeners, and the metrics listeners with all of it.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, HeaderMap, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{Semaphore, mpsc};
+
+use super::board::Board;
+use crate::message::reply;
+use crate::message::rpc::Rpc;
+use crate::net::listen::ListenSocket;
+use crate::server::limits;
+use crate::server::local::{Page, Wish};
+use crate::telemetry::metrics::{self, Format};
+use crate::telemetry::profile;
+
+/// Connections to a metrics listener at a time: a few scrapers and a person.
+const CONNECTIONS: usize = 64;
+
+/// Renders pages from the board.
+#[derive(Debug, Clone)]
+pub struct Renderer {
+    board: Arc<Board>,
+    rpcs: Arc<[&'static str]>,
+}
+
+impl Renderer {
+    /// Makes a renderer over `board`.
+    pub fn new(board: Arc<Board>) -> Self {
+        Self { board, rpcs: Rpc::ALL.iter().map(|rpc| rpc.name()).collect() }
+    }
+
+    /// Answers the workers' wishes for ever.
+    pub async fn serve(self, mut wishes: mpsc::Receiver<Wish>) {
+        while let Some(Wish { page, answer }) = wishes.recv().await {
+            let rendered = match page {
+                Page::Metrics(accept) => {
+                    self.metrics(&accept.into_iter().map(|value| (ACCEPT, value)).collect())
+                }
+                Page::Status => self.status(),
+            };
+            // Whoever asked may have left.
+            let _ = answer.send(rendered);
+        }
+    }
+
+    fn metrics(&self, headers: &HeaderMap) -> Response<Bytes> {
+        let format = Format::accepted_by(headers);
+        let page =
+            metrics::render(&self.board.snapshot(), self.board.tallies(), &self.rpcs, format);
+        reply::typed(StatusCode::OK, HeaderValue::from_static(format.content_type()), page)
+    }
+
+    fn status(&self) -> Response<Bytes> {
+        match serde_json::to_vec(&self.board.snapshot()) {
+            Ok(json) => reply::json(StatusCode::OK, json),
+            Err(error) => reply::text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        }
+    }
+
+    /// Ready means: settings in force, listeners open, and a member that can be asked. One ailing member does not
+    /// make it flap.
+    fn readyz(&self) -> Response<Bytes> {
+        let snapshot = self.board.snapshot();
+        let healthy = snapshot
+            .members
+            .iter()
+            .flat_map(|member| &member.endpoints)
+            .any(|endpoint| endpoint.healthy);
+        if snapshot.ready && !snapshot.draining && healthy {
+            return reply::text(StatusCode::OK, "ok\n");
+        }
+        let mut reasons: Vec<_> =
+            snapshot.problems.iter().map(|problem| problem.text.as_str()).collect();
+        reasons.extend(snapshot.draining.then_some("stopping"));
+        reasons.extend((!snapshot.ready).then_some("no member list yet"));
+        reply::text(StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n")
+    }
+
+    async fn page(&self, request: &Request<Incoming>, profiles: bool) -> Response<Bytes> {
+        if *request.method() != Method::GET {
+            return reply::method_not_allowed("GET");
+        }
+        match request.uri().path() {
+            "/metrics" => self.metrics(request.headers()),
+            "/proxy/status" => self.status(),
+            "/livez" => reply::text(StatusCode::OK, "ok\n"),
+            "/readyz" | "/proxy/health" => self.readyz(),
+            "/debug/pprof/profile" if profiles => profile_page(request.uri().query()).await,
+            "/debug/pprof/profile" => {
+                reply::text(StatusCode::NOT_FOUND, "set enable-pprof to take profiles\n")
+            }
+            _ => {
+                reply::text(StatusCode::NOT_FOUND, "see /metrics, /livez, /readyz, /proxy/status\n")
+            }
+        }
+    }
+}
+
+async fn profile_page(query: Option<&str>) -> Response<Bytes> {
+    let taken = match profile::seconds_asked(query) {
+        Ok(seconds) => profile::cpu_profile(seconds, profile::DEFAULT_HZ).await,
+        Err(error) => Err(error),
+    };
+    match taken {
+        Ok(profile) => reply::typed(
+            StatusCode::OK,
+            HeaderValue::from_static("application/octet-stream"),
+            profile,
+        ),
+        Err(error) => reply::text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+    }
+}
+
+/// Serves a metrics listener for ever, on the control plane's thread. Cancel by dropping.
+pub async fn serve_metrics(socket: ListenSocket, renderer: Renderer, profiles: bool) {
+    let opened = match socket {
+        ListenSocket::Tcp(socket) => TcpListener::from_std(socket).map(Listener::Tcp),
+        ListenSocket::Unix(socket) => UnixListener::from_std(socket).map(Listener::Unix),
+    };
+    let listener = match opened {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "cannot accept on a metrics listener"),
+    };
+    let seats = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let seat = seats.clone().acquire_owned().await;
+        let accepted = match &listener {
+            Listener::Tcp(listener) => {
+                listener.accept().await.map(|(stream, _)| Stream::Tcp(stream))
+            }
+            Listener::Unix(listener) => {
+                listener.accept().await.map(|(stream, _)| Stream::Unix(stream))
+            }
+        };
+        match accepted {
+            Ok(stream) => {
+                let renderer = renderer.clone();
+                tokio::task::spawn_local(async move {
+                    stream.serve(renderer, profiles).await;
+                    drop(seat);
+                });
+            }
+            Err(_) => tokio::time::sleep(limits::ACCEPT_PAUSE).await,
+        }
+    }
+}
+
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+enum Stream {
+    Tcp(tokio::net::TcpStream),
+    Unix(tokio::net::UnixStream),
+}
+
+impl Stream {
+    async fn serve(self, renderer: Renderer, profiles: bool) {
+        let service = service_fn(move |request: Request<Incoming>| {
+            let renderer = renderer.clone();
+            async move { Ok::<_, Infallible>(renderer.page(&request, profiles).await.map(Full::new)) }
+        });
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(limits::FIRST_HEAD);
+        // A scraper that breaks off is no news.
+        let _ = match self {
+            Self::Tcp(stream) => builder.serve_connection(TokioIo::new(stream), service).await,
+            Self::Unix(stream) => builder.serve_connection(TokioIo::new(stream), service).await,
+        };
+    }
+}

@@ -1,0 +1,77 @@
+//! Keeps one prober running for each endpoint in force.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use super::generations::timeouts;
+use crate::config::Settings;
+use crate::upstream::endpoint::{Endpoint, Finding};
+use crate::upstream::health::{self, Probing};
+
+/// The running probers.
+pub struct Probes {
+    running: Vec<(Arc<Endpoint>, AbortHandle)>,
+    probing: Option<Probing>,
+    changed: mpsc::UnboundedSender<()>,
+}
+
+impl Probes {
+    /// Makes an empty set, and the channel that tells of changed health.
+    pub fn new() -> (Self, mpsc::UnboundedReceiver<()>) {
+        let (changed, changes) = mpsc::unbounded_channel();
+        (Self { running: Vec::new(), probing: None, changed }, changes)
+    }
+
+    /// Probes exactly `endpoints`, in the way that `settings` say.
+    pub fn follow(&mut self, endpoints: &[Arc<Endpoint>], settings: &Settings) {
+        let probing = settings.health_interval.map(|interval| Probing {
+            interval,
+            deadline: settings.health_timeout,
+            timeouts: timeouts(settings),
+        });
+        let same_way = std::mem::replace(&mut self.probing, probing) == probing;
+        self.running.retain(|(endpoint, task)| {
+            let stays = same_way && endpoints.iter().any(|wanted| Arc::ptr_eq(wanted, endpoint));
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        let Some(probing) = probing else {
+            // Without probes nothing would ever take back what the last one found.
+            for endpoint in endpoints {
+                endpoint.mark_probed(&Finding::Well);
+            }
+            return;
+        };
+        for endpoint in endpoints {
+            if !self.running.iter().any(|(running, _)| Arc::ptr_eq(running, endpoint)) {
+                let task = tokio::task::spawn_local(probe(
+                    endpoint.clone(),
+                    probing,
+                    self.changed.clone(),
+                ));
+                self.running.push((endpoint.clone(), task.abort_handle()));
+            }
+        }
+    }
+}
+
+async fn probe(endpoint: Arc<Endpoint>, probing: Probing, changed: mpsc::UnboundedSender<()>) {
+    health::watch(endpoint, probing, |endpoint, finding| {
+        let (member, url) = (&endpoint.member, &endpoint.url);
+        match finding {
+            Finding::Well => tracing::info!(%member, endpoint = %url, "member is healthy again"),
+            Finding::Unwell(reason) => {
+                tracing::warn!(%member, endpoint = %url, %reason, "member cannot serve")
+            }
+            Finding::Silent(reason) => {
+                tracing::warn!(%member, endpoint = %url, %reason, "member does not answer")
+            }
+        }
+        let _ = changed.send(());
+    })
+    .await;
+}

@@ -1,0 +1,114 @@
+//! A reload: reads, resolves and builds everything new first, then swaps, or changes nothing at all.
+
+use std::time::Duration;
+
+use super::control::Control;
+use super::history::{Outcome, Trigger};
+use super::watch::FileState;
+use crate::cluster::tracker::Setup;
+use crate::cluster::usable;
+use crate::config::change::{changes, needs_restart, overridden, vanished};
+use crate::config::{self, Loaded, Problem};
+use crate::telemetry::log::OpenLog;
+use crate::telemetry::snapshot::ReloadRecord;
+
+/// How long new peers may take to answer before the reload goes on without their list.
+const NEW_PEERS: Duration = Duration::from_secs(3);
+
+impl Control {
+    /// Reloads the settings from the file as it was seen. Says what came of it in the log, to systemd, in the history.
+    pub(super) async fn reload(&mut self, trigger: Trigger, seen: FileState) -> ReloadRecord {
+        self.notifier.reloading();
+        let outcome = match self.rehearse(seen).await {
+            Ok(outcome) => outcome,
+            Err(reasons) => Outcome::Refused { reasons },
+        };
+        let record = self.history.record(trigger, outcome, self.number);
+        log(&record);
+        self.say_status();
+        if self.ready {
+            self.notifier.ready();
+        }
+        record
+    }
+
+    /// Does everything that can fail before anything is changed.
+    async fn rehearse(&mut self, seen: FileState) -> Result<Outcome, Vec<String>> {
+        let loaded = self.load(seen)?;
+        let changes = changes(&self.loaded, &loaded);
+        refuse(needs_restart(&changes))?;
+        let mut warnings: Vec<String> = loaded.warnings.iter().map(Problem::one_line).collect();
+        warnings.extend(overridden(&self.loaded, &loaded).iter().map(Problem::one_line));
+        let log = OpenLog::open(&loaded.settings.log).map_err(|error| vec![error.to_string()])?;
+        if changes.is_empty() {
+            self.loaded = loaded;
+            self.log.apply(log);
+            return Ok(Outcome::Unchanged { warnings });
+        }
+        let plan = self
+            .listeners
+            .plan(&loaded.settings)
+            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+
+        // A refresh that is under way knows nothing of the new settings.
+        if let Some(refresh) = self.refreshing.take() {
+            refresh.abort();
+        }
+        let mut candidate = self.tracker.candidate(Setup::from(&loaded.settings));
+        warnings.extend(candidate.prepare(NEW_PEERS).await);
+        let mut own = self.listeners.client_addresses();
+        own.extend(plan.client_addresses());
+        let listed = match candidate.tracker().list() {
+            Some(list) => usable::judge(list, &own).await,
+            None => self.listed.clone(),
+        };
+
+        // From here on nothing fails.
+        self.tracker = candidate.commit().await;
+        self.log.apply(log);
+        self.loaded = loaded;
+        self.number += 1;
+        listed.log_changes(Some(&self.listed));
+        self.listeners.commit(plan, &self.loaded.settings, &self.fleet, &self.renderer);
+        self.put_in_force(listed);
+        self.refresh_at = tokio::time::Instant::now();
+        Ok(Outcome::Applied {
+            changes: changes.iter().map(ToString::to_string).collect(),
+            warnings,
+        })
+    }
+
+    fn load(&self, seen: FileState) -> Result<Loaded, Vec<String>> {
+        let content = match seen {
+            FileState::Content(content) => Some(content),
+            // What is wrong with the path, `load` finds out itself and says in its own words.
+            FileState::Missing | FileState::Unreadable(_) => None,
+        };
+        let loaded = config::load_seen(&self.inputs, content)
+            .map_err(|problems| problems.0.iter().map(Problem::one_line).collect::<Vec<_>>())?;
+        refuse(vanished(&self.loaded, &loaded).into_iter().collect())?;
+        Ok(loaded)
+    }
+}
+
+fn refuse(problems: Vec<Problem>) -> Result<(), Vec<String>> {
+    if problems.is_empty() { Ok(()) } else { Err(problems.iter().map(Problem::one_line).collect()) }
+}
+
+fn log(record: &ReloadRecord) {
+    let ReloadRecord { trigger, generation, changes, messages, .. } = record;
+    if record.is_refused() {
+        for reason in messages {
+            tracing::error!(every = true, %trigger, generation, "settings refused, the old ones stay in force: {reason}");
+        }
+        return;
+    }
+    for warning in messages {
+        tracing::warn!(every = true, %trigger, "{warning}");
+    }
+    if changes.is_empty() {
+        tracing::info!(every = true, %trigger, generation, "settings are unchanged");
+    } else {
+        tracing::info!(every = true, %trigger, generation, changes = %changes.join("; "), "settings reloaded");
+    }
+}

@@ -1,0 +1,153 @@
+//! The start: everything is bound and running before the first member is asked for.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::runtime::Builder;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::board::Board;
+use super::control::{Control, End, Events};
+use super::fleet::Fleet;
+use super::generations;
+use super::history::{History, now_ms};
+use super::listeners::Listeners;
+use super::pages::Renderer;
+use super::probes::Probes;
+use super::roster::Roster;
+use super::signals::Signals;
+use super::systemd::Notifier;
+use super::watch::Watch;
+use crate::cluster::tracker::{Setup, Tracker};
+use crate::cluster::usable::Listed;
+use crate::config::{Inputs, Loaded, Severity};
+use crate::server::admin::{AdminSocket, Answers};
+use crate::server::local::Pages;
+use crate::telemetry::log::{self, LogHandle};
+
+/// Pages that may be asked for while one is rendered.
+const WISHES: usize = 64;
+
+/// Why the daemon could not be started: each a line for people.
+type Reasons = Vec<String>;
+
+/// Runs the daemon with these settings until it is told to stop.
+pub fn run(inputs: Inputs, loaded: Loaded) -> ExitCode {
+    let log = match log::init(&loaded.settings.log) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    for problem in &loaded.warnings {
+        match problem.severity {
+            Severity::Notice => tracing::info!("{}", problem.one_line()),
+            _ => tracing::warn!("{}", problem.one_line()),
+        }
+    }
+    raise_descriptor_limit();
+    let runtime = match Builder::new_current_thread().enable_all().build_local(Default::default()) {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start the runtime");
+            return ExitCode::FAILURE;
+        }
+    };
+    let end = runtime.block_on(async {
+        let (control, events) = build(inputs, loaded, log)?;
+        Ok::<End, Reasons>(control.run(events).await)
+    });
+    match end {
+        Ok(End::Stopped) => ExitCode::SUCCESS,
+        Ok(End::WorkerLost) => ExitCode::FAILURE,
+        Err(reasons) => {
+            for reason in reasons {
+                tracing::error!("not started: {reason}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Binds and starts everything; nothing has asked a peer yet.
+fn build(inputs: Inputs, loaded: Loaded, log: LogHandle) -> Result<(Control, Events), Reasons> {
+    let settings = &loaded.settings;
+    let why = |error: std::io::Error| vec![error.to_string()];
+    let signals = Signals::new().map_err(why)?;
+    let plan = Listeners::default()
+        .plan(settings)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Reasons>())?;
+    let newest = Arc::new(ArcSwap::from_pointee(generations::build(1, settings, Vec::new())));
+    let (wishes, asked) = mpsc::channel(WISHES);
+    let fleet = Fleet::start(settings.workers.get(), &newest, &Pages(wishes)).map_err(why)?;
+    let board = Arc::new(Board::new(fleet.tallies.clone()));
+    let renderer = Renderer::new(board.clone());
+    tokio::task::spawn_local(renderer.clone().serve(asked));
+    let mut listeners = Listeners::default();
+    listeners.commit(plan, settings, &fleet, &renderer);
+    let commands = serve_admin(&loaded, board.clone());
+    let (probes, health) = Probes::new();
+    let watched = loaded.file.clone().unwrap_or_else(|| inputs.default_file.clone());
+    let control = Control {
+        tracker: Tracker::new(Setup::from(settings)),
+        listed: Listed::default(),
+        roster: Roster::new(settings.workers.get()),
+        number: 1,
+        newest,
+        fleet,
+        listeners,
+        renderer,
+        probes,
+        history: History::default(),
+        board,
+        notifier: Notifier::from_env(),
+        watch: Watch::start(watched),
+        started_ms: now_ms(),
+        ready: false,
+        draining: false,
+        refreshing: None,
+        refresh_at: Instant::now(),
+        inputs,
+        loaded,
+        log,
+    };
+    Ok((control, Events { signals, health, commands }))
+}
+
+/// Opens the admin socket. Without one the daemon runs all the same: by default it is where only root may write.
+fn serve_admin(
+    loaded: &Loaded,
+    board: Arc<Board>,
+) -> mpsc::Receiver<crate::server::admin::ReloadRequest> {
+    let (reload, commands) = mpsc::channel(1);
+    let path = &loaded.settings.admin_socket;
+    match AdminSocket::bind(path) {
+        Ok(socket) => {
+            let answers = Answers { snapshot: Arc::new(move || board.snapshot()), reload };
+            tokio::task::spawn_local(async move {
+                if let Err(error) = socket.serve(answers, std::future::pending()).await {
+                    tracing::error!(%error, "cannot serve the admin socket");
+                }
+            });
+        }
+        Err(error) => tracing::warn!(
+            %error, path = %path.display(),
+            "no admin socket, so `status` and `reload` will not work; set `admin-socket` to a path that can be written"
+        ),
+    }
+    commands
+}
+
+/// Each client connection needs up to three descriptors, and the usual soft limit is 1024.
+fn raise_descriptor_limit() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_err()
+    {
+        tracing::debug!(soft, hard, "cannot raise the limit of open files");
+    }
+}

@@ -1,0 +1,304 @@
+//! The one line that `systemctl status` shows: what matters most now, then the facts.
+//!
+//! Made from the [`Snapshot`] alone, so that it never says other things than `etcd-proxy status` and the
+//! metrics do. Whatever is wrong stands first, because terminals cut the line on the right.
+
+use crate::daemon::local_time::time_of_day;
+use crate::telemetry::snapshot::{EndpointStatus, MemberStatus, ReloadRecord, Snapshot};
+
+/// Members or peers that are named before "and N more".
+const NAMED: usize = 3;
+
+/// Says in one line what the daemon does; `now_ms` decides which times need a date.
+pub fn status_line(snapshot: &Snapshot, now_ms: u64) -> String {
+    let line = if snapshot.draining {
+        stopping(snapshot)
+    } else if !snapshot.ready {
+        waiting(snapshot)
+    } else {
+        serving(snapshot, now_ms)
+    };
+    match refused(snapshot) {
+        Some(record) => format!("{}; {line}", refusal(record, now_ms)),
+        None => line,
+    }
+}
+
+fn stopping(snapshot: &Snapshot) -> String {
+    match open_requests(snapshot) {
+        Some(open) => format!("stopping: {open} still open"),
+        None => "stopping".to_owned(),
+    }
+}
+
+fn waiting(snapshot: &Snapshot) -> String {
+    let tried = snapshot.peers.iter().filter_map(|peer| {
+        peer.error.as_ref().map(|error| format!("{} {error}", short(&peer.url)))
+    });
+    let tried = some_of(tried.collect());
+    if tried.is_empty() {
+        "waiting for members".to_owned()
+    } else {
+        format!("waiting for members: {tried}, retry each second")
+    }
+}
+
+fn serving(snapshot: &Snapshot, now_ms: u64) -> String {
+    let ailing: Vec<_> = traffic_members(snapshot).filter(|member| !is_healthy(member)).collect();
+    let members = match some_of(ailing.iter().map(|member| ailment(member, now_ms)).collect()) {
+        why if why.is_empty() => health(snapshot, ailing.len()),
+        why => format!("{} ({why})", health(snapshot, ailing.len())),
+    };
+    let facts = [
+        Some(members),
+        open_requests(snapshot),
+        (snapshot.mode == "readonly").then(|| "readonly".to_owned()),
+        Some(format!("generation {}", snapshot.generation)),
+    ];
+    let facts = facts.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    match other_problem(snapshot, &ailing) {
+        Some(problem) => format!("{problem}; serving, {facts}"),
+        None => facts,
+    }
+}
+
+fn health(snapshot: &Snapshot, ailing: usize) -> String {
+    let all = traffic_members(snapshot).count();
+    format!("{} of {all} members healthy", all - ailing)
+}
+
+/// The members that should get traffic: learners and those that have not started are no trouble.
+fn traffic_members(snapshot: &Snapshot) -> impl Iterator<Item = &MemberStatus> {
+    snapshot.members.iter().filter(|member| member.left_out.is_none())
+}
+
+fn is_healthy(member: &MemberStatus) -> bool {
+    member.endpoints.iter().any(|endpoint| endpoint.usable && endpoint.healthy)
+}
+
+/// Says what ails a member: `infra2: no answer since 12:01`.
+fn ailment(member: &MemberStatus, now_ms: u64) -> String {
+    // The endpoint that last changed tells why the member as a whole is gone.
+    let Some(endpoint) = member.endpoints.iter().max_by_key(|e| (e.usable, e.since_ms)) else {
+        return format!("{}: no client URL", called(member));
+    };
+    let reason = endpoint.reason.as_deref().unwrap_or("unhealthy");
+    format!("{}: {reason}{}", called(member), since(endpoint, now_ms))
+}
+
+fn since(endpoint: &EndpointStatus, now_ms: u64) -> String {
+    match endpoint.since_ms {
+        0 => String::new(),
+        at => format!(" since {}", time_of_day(at, now_ms)),
+    }
+}
+
+/// The name people know a member by: its own, else its ID.
+fn called(member: &MemberStatus) -> &str {
+    if member.name.is_empty() { &member.id } else { &member.name }
+}
+
+fn open_requests(snapshot: &Snapshot) -> Option<String> {
+    let traffic = &snapshot.traffic;
+    let counted =
+        [counted(traffic.requests_in_flight, "request"), counted(traffic.rpcs_in_flight, "stream")];
+    let words: Vec<_> = counted.into_iter().flatten().collect();
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
+fn counted(n: u64, thing: &str) -> Option<String> {
+    match n {
+        0 => None,
+        1 => Some(format!("1 {thing}")),
+        n => Some(format!("{n} {thing}s")),
+    }
+}
+
+/// The newest reload, if it was refused: the file on disk is not what is in force.
+fn refused(snapshot: &Snapshot) -> Option<&ReloadRecord> {
+    snapshot.reloads.first().filter(|record| record.is_refused())
+}
+
+fn refusal(record: &ReloadRecord, now_ms: u64) -> String {
+    let at = time_of_day(record.at_ms, now_ms);
+    let reason = record.messages.first().map_or("unusable settings", String::as_str);
+    let more = match record.messages.len() {
+        0 | 1 => String::new(),
+        n => format!(" (and {} more)", n - 1),
+    };
+    format!("config refused at {at}: {reason}{more}")
+}
+
+/// The worst problem that neither the refusal nor the ailing members have told already.
+fn other_problem<'a>(snapshot: &'a Snapshot, ailing: &[&MemberStatus]) -> Option<&'a str> {
+    let refusal = refused(snapshot).and_then(|record| record.messages.first());
+    let is_told = |text: &str| {
+        refusal.is_some_and(|reason| text.contains(reason.as_str()))
+            || ailing.iter().any(|member| names(text, member))
+    };
+    snapshot.problems.iter().map(|problem| problem.text.as_str()).find(|text| !is_told(text))
+}
+
+fn names(text: &str, member: &MemberStatus) -> bool {
+    text.contains(called(member)) || member.endpoints.iter().any(|e| text.contains(&e.url))
+}
+
+/// Drops the scheme, which says nothing here.
+fn short(url: &str) -> &str {
+    url.split_once("://").map_or(url, |(_, rest)| rest)
+}
+
+/// Joins the first few and counts the rest.
+fn some_of(mut words: Vec<String>) -> String {
+    let more = words.len().saturating_sub(NAMED);
+    words.truncate(NAMED);
+    let named = words.join(", ");
+    if more == 0 { named } else { format!("{named} and {more} more") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::snapshot::{PeerStatus, Problem};
+
+    const NOW: u64 = 1_795_000_000_000;
+
+    fn clock() -> String {
+        time_of_day(NOW, NOW)
+    }
+
+    fn member(name: &str, healthy: bool) -> MemberStatus {
+        let reason = (!healthy).then(|| "no answer".to_owned());
+        let url = format!("http://{name}:2379");
+        let endpoint = EndpointStatus {
+            url,
+            usable: true,
+            healthy,
+            reason,
+            since_ms: NOW,
+            ..Default::default()
+        };
+        MemberStatus { name: name.to_owned(), endpoints: vec![endpoint], ..Default::default() }
+    }
+
+    fn serving_with(members: Vec<MemberStatus>) -> Snapshot {
+        let mode = "readwrite".to_owned();
+        Snapshot { ready: true, generation: 7, mode, members, ..Default::default() }
+    }
+
+    fn three() -> Snapshot {
+        serving_with(vec![member("infra0", true), member("infra1", true), member("infra2", false)])
+    }
+
+    #[test]
+    fn an_ailing_member_is_named_with_reason_and_time() {
+        let mut snapshot = three();
+        snapshot.traffic.rpcs_in_flight = 310;
+        assert_eq!(
+            status_line(&snapshot, NOW),
+            format!(
+                "2 of 3 members healthy (infra2: no answer since {}), 310 streams, generation 7",
+                clock()
+            )
+        );
+    }
+
+    #[test]
+    fn all_well_is_short() {
+        let snapshot = serving_with(vec![member("infra0", true)]);
+        assert_eq!(status_line(&snapshot, NOW), "1 of 1 members healthy, generation 7");
+    }
+
+    #[test]
+    fn readonly_is_said() {
+        let mut snapshot = serving_with(vec![member("infra0", true)]);
+        snapshot.mode = "readonly".to_owned();
+        snapshot.traffic.requests_in_flight = 1;
+        assert_eq!(
+            status_line(&snapshot, NOW),
+            "1 of 1 members healthy, 1 request, readonly, generation 7"
+        );
+    }
+
+    #[test]
+    fn learners_are_not_counted() {
+        let mut learner = member("infra3", false);
+        learner.left_out = Some("learner".to_owned());
+        let snapshot = serving_with(vec![member("infra0", true), learner]);
+        assert_eq!(status_line(&snapshot, NOW), "1 of 1 members healthy, generation 7");
+    }
+
+    #[test]
+    fn the_wait_for_members_says_why() {
+        let peer = |url: &str, error: &str| PeerStatus {
+            url: url.to_owned(),
+            error: Some(error.to_owned()),
+        };
+        let peers = vec![
+            peer("http://infra0:2380", "refused the connection"),
+            peer("http://infra1:2380", "did not answer"),
+        ];
+        let mut snapshot = Snapshot { peers, ..Default::default() };
+        assert_eq!(
+            status_line(&snapshot, NOW),
+            "waiting for members: infra0:2380 refused the connection, infra1:2380 did not answer, retry each second"
+        );
+        snapshot.peers.clear();
+        assert_eq!(status_line(&snapshot, NOW), "waiting for members");
+    }
+
+    #[test]
+    fn a_refused_file_stands_first() {
+        let mut snapshot = three();
+        snapshot.members.pop();
+        let reason = "/etc/etcd-proxy.toml:4:1: unknown key `initial-clutser`".to_owned();
+        snapshot.problems = vec![Problem { since_ms: None, text: format!("refused: {reason}") }];
+        snapshot.reloads = vec![ReloadRecord {
+            at_ms: NOW,
+            result: ReloadRecord::REFUSED.to_owned(),
+            messages: vec![reason, "more".to_owned()],
+            ..Default::default()
+        }];
+        assert_eq!(
+            status_line(&snapshot, NOW),
+            format!(
+                "config refused at {}: /etc/etcd-proxy.toml:4:1: unknown key `initial-clutser` (and 1 more); \
+                 2 of 2 members healthy, generation 7",
+                clock()
+            )
+        );
+    }
+
+    #[test]
+    fn a_problem_that_nothing_else_tells_stands_first() {
+        let mut snapshot = three();
+        let problem = |text: &str| Problem { since_ms: None, text: text.to_owned() };
+        snapshot.problems = vec![
+            problem("member infra2 does not answer"),
+            problem("peer infra1 is of another cluster"),
+        ];
+        assert!(
+            status_line(&snapshot, NOW).starts_with(
+                "peer infra1 is of another cluster; serving, 2 of 3 members healthy ("
+            )
+        );
+    }
+
+    #[test]
+    fn many_ailing_members_are_counted() {
+        let snapshot = serving_with((0..5).map(|n| member(&format!("m{n}"), false)).collect());
+        let line = status_line(&snapshot, NOW);
+        assert!(
+            line.contains("m2: no answer") && line.contains(" and 2 more), generation"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn the_drain_says_what_is_left() {
+        let mut snapshot = Snapshot { ready: true, draining: true, ..Default::default() };
+        assert_eq!(status_line(&snapshot, NOW), "stopping");
+        snapshot.traffic.rpcs_in_flight = 2;
+        assert_eq!(status_line(&snapshot, NOW), "stopping: 2 streams still open");
+    }
+}

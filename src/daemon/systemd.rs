@@ -1,0 +1,234 @@
+//! What we tell systemd, on the socket named by `NOTIFY_SOCKET`; without that, nothing is sent.
+//!
+//! The words are sd-notify's; the sending is ours, because that crate reads the environment at every
+//! call, opens a socket each time, knows no abstract addresses, and lets a line break in a status
+//! smuggle in another message. Sending never blocks for longer than a second and never fails
+//! for the caller: a supervisor that does not listen is no reason to stop serving.
+//!
+//! The descriptor store (`FDSTORE=1` with the listening sockets as ancillary data, so that a restart
+//! refuses no connection) belongs here too: a method that takes the sockets of a
+//! [`Bound`](crate::net::listen::Bound) and a name, sent after each change of the listeners.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+/// How long one message may wait for room in systemd's queue.
+const SEND_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Longest status sent, in bytes: systemd drops a whole datagram above 4096.
+const STATUS_LIMIT: usize = 1024;
+
+/// The line to the service manager.
+#[derive(Debug, Default)]
+pub struct Notifier {
+    target: Option<Target>,
+    last_status: String,
+    complained: bool,
+}
+
+#[derive(Debug)]
+struct Target {
+    socket: UnixDatagram,
+    address: SocketAddr,
+}
+
+impl Notifier {
+    /// Makes the line that the environment names; one that says nothing when there is none, or none that can be used
+    /// (which is logged).
+    pub fn from_env() -> Self {
+        match std::env::var_os("NOTIFY_SOCKET") {
+            Some(name) if !name.is_empty() => Self::to(&name).unwrap_or_else(|error| {
+                tracing::warn!(%error, socket = ?name, "cannot notify the service manager");
+                Self::default()
+            }),
+            _ => Self::default(),
+        }
+    }
+
+    /// Makes a line to one socket: a path, or an abstract name written with a leading `@`.
+    ///
+    /// # Errors
+    /// When the name is no socket address; nobody needs to listen yet.
+    pub fn to(name: &OsStr) -> io::Result<Self> {
+        let address = match name.as_bytes().strip_prefix(b"@") {
+            Some(name) => SocketAddr::from_abstract_name(name)?,
+            None => SocketAddr::from_pathname(name)?,
+        };
+        let socket = UnixDatagram::unbound()?;
+        socket.set_write_timeout(Some(SEND_TIMEOUT))?;
+        Ok(Self { target: Some(Target { socket, address }), ..Self::default() })
+    }
+
+    /// Says that the start, or a reload, is over.
+    pub fn ready(&mut self) {
+        self.send(&[NotifyState::Ready]);
+    }
+
+    /// Says in one line what goes on; a line equal to the last is not sent again. Control characters
+    /// become spaces, and what is longer than 1024 bytes is cut.
+    pub fn status(&mut self, text: &str) {
+        let line = one_line(text);
+        if line != self.last_status {
+            self.send(&[NotifyState::Status(&line)]);
+            self.last_status = line;
+        }
+    }
+
+    /// Says that a reload begins; [`ready`](Self::ready) must follow, also when it is refused. The time stamp goes in
+    /// the same datagram, without which newer systemd waits for ever.
+    pub fn reloading(&mut self) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(stamp) => self.send(&[NotifyState::Reloading, stamp]),
+            Err(error) => tracing::warn!(%error, "cannot read the monotonic clock"),
+        }
+    }
+
+    /// Says that the daemon is draining and will end.
+    pub fn stopping(&mut self) {
+        self.send(&[NotifyState::Stopping]);
+    }
+
+    /// Feeds the watchdog.
+    pub fn watchdog(&mut self) {
+        self.send(&[NotifyState::Watchdog]);
+    }
+
+    /// Asks that the start or stop under way may take this much longer from now on (at most 71 minutes a call).
+    pub fn extend_timeout(&mut self, by: Duration) {
+        let micros = u32::try_from(by.as_micros()).unwrap_or(u32::MAX);
+        self.send(&[NotifyState::ExtendTimeoutUsec(micros)]);
+    }
+
+    fn send(&mut self, states: &[NotifyState<'_>]) {
+        let Some(target) = &self.target else { return };
+        let message: String = states.iter().map(|state| format!("{state}\n")).collect();
+        match target.socket.send_to_addr(message.as_bytes(), &target.address) {
+            Ok(_) => self.complained = false,
+            Err(error) if self.complained => tracing::debug!(%error, "service manager unreachable"),
+            Err(error) => {
+                self.complained = true;
+                tracing::warn!(%error, "cannot notify the service manager");
+            }
+        }
+    }
+}
+
+/// Returns how often to feed the watchdog: half of `WATCHDOG_USEC`; `None` when systemd expects nothing of us.
+pub fn watchdog_interval() -> Option<Duration> {
+    sd_notify::watchdog_enabled().map(|limit| limit / 2).filter(|half| !half.is_zero())
+}
+
+fn one_line(text: &str) -> String {
+    let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    line.truncate(line.floor_char_boundary(STATUS_LIMIT));
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Listener {
+        socket: UnixDatagram,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Listener {
+        fn next(&self) -> String {
+            let mut buffer = [0; 4096];
+            let n = self.socket.recv(&mut buffer).unwrap();
+            String::from_utf8(buffer[..n].to_vec()).unwrap()
+        }
+    }
+
+    fn pair() -> (Notifier, Listener) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        (Notifier::to(path.as_os_str()).unwrap(), Listener { socket, _dir: dir })
+    }
+
+    #[test]
+    fn each_message_is_one_datagram() {
+        let (mut notifier, listener) = pair();
+        notifier.ready();
+        notifier.stopping();
+        notifier.watchdog();
+        notifier.extend_timeout(Duration::from_secs(30));
+        for expected in
+            ["READY=1\n", "STOPPING=1\n", "WATCHDOG=1\n", "EXTEND_TIMEOUT_USEC=30000000\n"]
+        {
+            assert_eq!(listener.next(), expected);
+        }
+    }
+
+    #[test]
+    fn a_reload_carries_its_time_stamp_in_the_same_datagram() {
+        let (mut notifier, listener) = pair();
+        notifier.reloading();
+        let message = listener.next();
+        let stamp = message.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").expect("both in one");
+        assert!(stamp.trim_end().parse::<u64>().unwrap() > 0);
+    }
+
+    #[test]
+    fn an_equal_status_is_sent_once() {
+        let (mut notifier, listener) = pair();
+        notifier.status("a");
+        notifier.status("a");
+        notifier.status("b");
+        assert_eq!(listener.next(), "STATUS=a\n");
+        assert_eq!(listener.next(), "STATUS=b\n");
+    }
+
+    #[test]
+    fn a_status_cannot_smuggle_in_a_message() {
+        let (mut notifier, listener) = pair();
+        notifier.status("member said \"\nSTOPPING=1\n\"");
+        assert_eq!(listener.next(), "STATUS=member said \" STOPPING=1 \"\n");
+    }
+
+    #[test]
+    fn a_long_status_is_cut_between_characters() {
+        let (mut notifier, listener) = pair();
+        notifier.status(&"ä".repeat(5000));
+        assert_eq!(listener.next(), format!("STATUS={}\n", "ä".repeat(512)));
+    }
+
+    #[test]
+    fn abstract_names_work() {
+        let name = format!("etcd-proxy-test-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        let socket = UnixDatagram::bind_addr(&address).unwrap();
+        Notifier::to(OsStr::new(&format!("@{name}"))).unwrap().ready();
+        let mut buffer = [0; 64];
+        let n = socket.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..n], b"READY=1\n");
+    }
+
+    #[test]
+    fn nobody_listening_is_no_trouble() {
+        let (mut notifier, listener) = pair();
+        drop(listener);
+        notifier.ready();
+        notifier.ready();
+        Notifier::default().ready();
+    }
+
+    #[test]
+    fn a_deaf_listener_does_not_hang_us() {
+        let (mut notifier, _listener) = pair();
+        let limit = std::time::Instant::now() + 20 * SEND_TIMEOUT;
+        while !notifier.complained {
+            notifier.watchdog();
+            assert!(std::time::Instant::now() < limit, "the queue never filled");
+        }
+    }
+}

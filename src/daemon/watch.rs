@@ -1,0 +1,211 @@
+//! Notices that the settings file changed, however it was changed.
+//!
+//! An edit can be a write in place, a rename over the file, or the swap of a symlink anywhere on the way
+//! to it (Kubernetes swaps `..data`); file and directories can vanish and come back. So what is watched
+//! is the *directory* of every step of the path (see `trail`), and events are only hints: after each, once
+//! it has been quiet for a moment, the path is walked anew, the file is read, and what counts is whether its
+//! content differs from what was handed out last.
+//!
+//! When inotify cannot be had (its per-user limits are low on many machines), the file is read each
+//! second instead. With it, it is still read now and then, for mounts and network file systems tell nothing.
+
+mod hints;
+mod trail;
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::libc::O_NONBLOCK;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use hints::Hints;
+use trail::Trail;
+
+/// A change is read when nothing more has happened for this long.
+const QUIET: Duration = Duration::from_millis(100);
+/// A change is read this long after its first event, however much goes on.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// Time between two looks without inotify.
+const POLL_UNWATCHED: Duration = Duration::from_secs(1);
+/// Time between two looks beside inotify.
+const POLL_WATCHED: Duration = Duration::from_secs(30);
+/// How often the path may change under our hands before we give it a second's rest.
+const TRIES: usize = 5;
+
+/// What the path led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileState {
+    /// A file with this content, which may be cut off if its writer was slow.
+    Content(Vec<u8>),
+    /// Nothing.
+    Missing,
+    /// Something that cannot be read, and why.
+    Unreadable(String),
+}
+
+/// A watch on one settings file. All file access is in place and blocks; settings files are small and local.
+#[derive(Debug)]
+pub struct Watch {
+    path: PathBuf,
+    last: FileState,
+    trail: Trail,
+    /// The inotify watches along the trail; `None` when they cannot be had.
+    hints: Option<Hints>,
+    next_look: Instant,
+    /// When the first event came of a change that is not read yet.
+    changing_since: Option<Instant>,
+}
+
+impl Watch {
+    /// Starts to watch, and reads the file: only what differs from [`Watch::last`] is a change. An absolute
+    /// path is meant; a relative one is taken from the working directory at each look. Needs a runtime with time.
+    pub fn start(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        let mut watch = Self {
+            last: FileState::Missing,
+            trail: Trail::default(),
+            hints: None,
+            next_look: Instant::now(),
+            changing_since: None,
+            path,
+        };
+        if let Err(error) = watch.follow() {
+            watch.complain(&error);
+        }
+        watch.last = watch.look();
+        watch
+    }
+
+    /// Returns what was handed out last, at first what the start found.
+    pub fn last(&self) -> &FileState {
+        &self.last
+    }
+
+    /// Reads the file now and counts it as handed out: for a reload that was asked for otherwise (by signal or
+    /// command), so that the same content does not reload twice.
+    pub fn catch_up(&mut self) -> &FileState {
+        self.last = self.look();
+        &self.last
+    }
+
+    /// Waits until the content differs from what was handed out last, and hands it out. Use what is handed
+    /// out and do not read the file again, for it may be in the middle of the next write by then. Dropping the
+    /// future loses nothing: the next call goes on where it stopped.
+    pub async fn changed(&mut self) -> FileState {
+        loop {
+            self.wait_for_hint().await;
+            self.wait_for_quiet().await;
+            self.changing_since = None;
+            let now = self.look();
+            if now != self.last {
+                self.last = now;
+                return self.last.clone();
+            }
+        }
+    }
+
+    async fn wait_for_hint(&mut self) {
+        if self.changing_since.is_some() {
+            return;
+        }
+        let hinted = match &self.hints {
+            Some(hints) => timeout_at(self.next_look, hints.wait()).await.is_ok(),
+            None => {
+                sleep_until(self.next_look).await;
+                false
+            }
+        };
+        // A look by the clock reads at once: its time may be over by the quiet already.
+        self.changing_since = hinted.then(Instant::now);
+    }
+
+    async fn wait_for_quiet(&mut self) {
+        let (Some(since), Some(hints)) = (self.changing_since, &self.hints) else { return };
+        let end = since + LONGEST_WAIT;
+        loop {
+            // Who has begun to write gets the whole time to finish; the file may be cut to nothing now.
+            let quiet = if hints.is_being_written() { end } else { Instant::now() + QUIET };
+            if timeout_at(quiet.min(end), hints.wait()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Makes sure that the watches stand where the path leads now, then reads the file.
+    fn look(&mut self) -> FileState {
+        let had_hints = self.hints.is_some();
+        let rest = match self.follow() {
+            Ok(Followed::ToTheEnd) => POLL_WATCHED,
+            Ok(Followed::NotYet) => POLL_UNWATCHED,
+            Err(error) => {
+                if had_hints {
+                    self.complain(&error);
+                }
+                POLL_UNWATCHED
+            }
+        };
+        if self.hints.is_some() && !had_hints {
+            tracing::debug!(file = %self.path.display(), "watching the settings file again");
+        }
+        self.next_look = Instant::now() + rest;
+        read(&self.path)
+    }
+
+    /// Lays the watches along the path. Each round lays them first and walks again after, so that no
+    /// change between the two is missed.
+    fn follow(&mut self) -> notify::Result<Followed> {
+        for _ in 0..TRIES {
+            let trail = Trail::walk(&self.path);
+            if self.hints.is_some() && trail == self.trail {
+                return Ok(Followed::ToTheEnd);
+            }
+            self.hints = None;
+            match Hints::along(&trail) {
+                Ok(hints) => self.hints = Some(hints),
+                // A directory went away meanwhile: walk again.
+                Err(error) if matches!(error.kind, notify::ErrorKind::PathNotFound) => {}
+                Err(error) => return Err(error),
+            }
+            self.trail = trail;
+        }
+        Ok(Followed::NotYet)
+    }
+
+    fn complain(&self, error: &notify::Error) {
+        tracing::warn!(file = %self.path.display(), %error, "cannot watch the settings file, reading it each second");
+    }
+}
+
+/// Whether the watches stand along the whole path.
+enum Followed {
+    ToTheEnd,
+    /// It changes faster than we can follow.
+    NotYet,
+}
+
+/// Reads the file. Only a regular file has content: a pipe or terminal would hang us.
+fn read(path: &Path) -> FileState {
+    match open(path).and_then(|mut file| {
+        let mut content = Vec::new();
+        file.read_to_end(&mut content).map(|_| content)
+    }) {
+        Ok(content) => FileState::Content(content),
+        Err(error) if is_gone(&error) => FileState::Missing,
+        Err(error) => FileState::Unreadable(error.to_string()),
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a regular file")) }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+#[cfg(test)]
+mod tests;

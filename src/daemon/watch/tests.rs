@@ -1,0 +1,232 @@
+use super::*;
+use std::fs;
+use std::os::unix::fs::symlink;
+use tokio::time::timeout;
+
+/// Far more than any change takes; only a failing test waits for it.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// Long enough that a change would have been handed out.
+const NOTHING: Duration = Duration::from_millis(400);
+
+struct Scene {
+    dir: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Starts with a file `p.toml` of content `old`, and watches it.
+    fn watched() -> (Self, Watch) {
+        let scene = Self::new();
+        fs::write(scene.path("p.toml"), "old").unwrap();
+        let watch = Watch::start(scene.path("p.toml"));
+        assert_eq!(*watch.last(), content("old"));
+        (scene, watch)
+    }
+}
+
+fn content(text: &str) -> FileState {
+    FileState::Content(text.as_bytes().to_vec())
+}
+
+async fn change(watch: &mut Watch) -> FileState {
+    assert!(watch.hints.is_some(), "these tests need inotify");
+    timeout(DEADLINE, watch.changed()).await.expect("a change is handed out")
+}
+
+async fn assert_nothing(watch: &mut Watch) {
+    if let Ok(state) = timeout(NOTHING, watch.changed()).await {
+        panic!("handed out {state:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_write_in_place_is_noticed() {
+    let (scene, mut watch) = Scene::watched();
+    fs::write(scene.path("p.toml"), "new").unwrap();
+    assert_eq!(change(&mut watch).await, content("new"));
+}
+
+#[tokio::test]
+async fn a_rename_over_the_file_is_noticed() {
+    let (scene, mut watch) = Scene::watched();
+    for n in 0..3 {
+        fs::write(scene.path("p.toml.new"), format!("new{n}")).unwrap();
+        fs::rename(scene.path("p.toml.new"), scene.path("p.toml")).unwrap();
+        assert_eq!(change(&mut watch).await, content(&format!("new{n}")));
+    }
+}
+
+#[tokio::test]
+async fn a_symlink_swap_as_kubernetes_does_it_is_noticed() {
+    let scene = Scene::new();
+    let publish = |n: u32| {
+        fs::create_dir(scene.path(&format!("..{n}"))).unwrap();
+        fs::write(scene.path(&format!("..{n}/p.toml")), format!("v{n}")).unwrap();
+        symlink(format!("..{n}"), scene.path("..data_tmp")).unwrap();
+        fs::rename(scene.path("..data_tmp"), scene.path("..data")).unwrap();
+    };
+    publish(1);
+    symlink("..data/p.toml", scene.path("p.toml")).unwrap();
+    let mut watch = Watch::start(scene.path("p.toml"));
+    for n in 2..5 {
+        publish(n);
+        fs::remove_dir_all(scene.path(&format!("..{}", n - 1))).unwrap();
+        assert_eq!(change(&mut watch).await, content(&format!("v{n}")));
+    }
+}
+
+#[tokio::test]
+async fn an_edit_behind_a_symlink_to_elsewhere_is_noticed() {
+    let (scene, elsewhere) = (Scene::new(), Scene::new());
+    fs::write(elsewhere.path("real"), "old").unwrap();
+    symlink(elsewhere.path("real"), scene.path("p.toml")).unwrap();
+    let mut watch = Watch::start(scene.path("p.toml"));
+    fs::write(elsewhere.path("real"), "new").unwrap();
+    assert_eq!(change(&mut watch).await, content("new"));
+}
+
+#[tokio::test]
+async fn deletion_and_return_are_noticed() {
+    let (scene, mut watch) = Scene::watched();
+    fs::remove_file(scene.path("p.toml")).unwrap();
+    assert_eq!(change(&mut watch).await, FileState::Missing);
+    fs::write(scene.path("p.toml"), "back").unwrap();
+    assert_eq!(change(&mut watch).await, content("back"));
+}
+
+#[tokio::test]
+async fn a_file_that_was_never_there_is_noticed_when_it_comes() {
+    let scene = Scene::new();
+    let mut watch = Watch::start(scene.path("a/b/p.toml"));
+    assert_eq!(*watch.last(), FileState::Missing);
+    fs::create_dir(scene.path("a")).unwrap();
+    assert_nothing(&mut watch).await;
+    fs::create_dir(scene.path("a/b")).unwrap();
+    fs::write(scene.path("a/b/p.toml"), "new").unwrap();
+    assert_eq!(change(&mut watch).await, content("new"));
+}
+
+#[tokio::test]
+async fn a_directory_that_is_replaced_is_followed() {
+    let scene = Scene::new();
+    fs::create_dir(scene.path("etc")).unwrap();
+    fs::write(scene.path("etc/p.toml"), "old").unwrap();
+    let mut watch = Watch::start(scene.path("etc/p.toml"));
+    fs::rename(scene.path("etc"), scene.path("etc.old")).unwrap();
+    fs::create_dir(scene.path("etc")).unwrap();
+    fs::write(scene.path("etc/p.toml"), "new").unwrap();
+    assert_eq!(change(&mut watch).await, content("new"));
+    fs::write(scene.path("etc.old/p.toml"), "not ours").unwrap();
+    fs::write(scene.path("etc/p.toml"), "newer").unwrap();
+    assert_eq!(change(&mut watch).await, content("newer"));
+}
+
+#[tokio::test]
+async fn a_directory_that_is_deleted_may_come_back() {
+    let scene = Scene::new();
+    fs::create_dir(scene.path("etc")).unwrap();
+    fs::write(scene.path("etc/p.toml"), "old").unwrap();
+    let mut watch = Watch::start(scene.path("etc/p.toml"));
+    fs::remove_dir_all(scene.path("etc")).unwrap();
+    assert_eq!(change(&mut watch).await, FileState::Missing);
+    fs::create_dir(scene.path("etc")).unwrap();
+    fs::write(scene.path("etc/p.toml"), "back").unwrap();
+    assert_eq!(change(&mut watch).await, content("back"));
+}
+
+#[tokio::test]
+async fn two_hundred_rapid_edits_end_with_the_last() {
+    let (scene, mut watch) = Scene::watched();
+    let path = scene.path("p.toml");
+    let writer = std::thread::spawn(move || {
+        for n in 0..200 {
+            fs::write(&path, format!("edit {n}")).unwrap();
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let mut seen = 0;
+    while change(&mut watch).await != content("edit 199") {
+        seen += 1;
+    }
+    writer.join().unwrap();
+    assert!(seen < 100, "handed out {seen} times");
+    assert_nothing(&mut watch).await;
+}
+
+#[tokio::test]
+async fn a_rewrite_of_the_same_content_is_nothing() {
+    let (scene, mut watch) = Scene::watched();
+    fs::write(scene.path("p.toml"), "old").unwrap();
+    assert_nothing(&mut watch).await;
+    fs::write(scene.path("other"), "new").unwrap();
+    assert_nothing(&mut watch).await;
+}
+
+#[tokio::test]
+async fn a_slow_writer_is_not_read_half_way() {
+    use std::io::Write;
+    let (scene, mut watch) = Scene::watched();
+    let mut file = File::create(scene.path("p.toml")).unwrap();
+    let begun = Instant::now();
+    let (in_time, state) = tokio::join!(
+        async {
+            tokio::time::sleep(4 * QUIET).await;
+            file.write_all(b"whole").unwrap();
+            drop(file);
+            begun.elapsed() < LONGEST_WAIT
+        },
+        change(&mut watch)
+    );
+    // On a machine that stalls us for longer than any writer is waited for, the half is right.
+    assert!(state == content("whole") || !in_time, "{state:?}");
+}
+
+#[tokio::test]
+async fn a_dropped_wait_loses_nothing() {
+    let (scene, mut watch) = Scene::watched();
+    fs::write(scene.path("p.toml"), "new").unwrap();
+    let state = timeout(DEADLINE, async {
+        loop {
+            // Shorter than the quiet time, so that each wait is dropped in the middle.
+            if let Ok(state) = timeout(QUIET / 3, watch.changed()).await {
+                return state;
+            }
+        }
+    });
+    assert_eq!(state.await.expect("a change is handed out"), content("new"));
+}
+
+#[tokio::test]
+async fn what_a_reload_by_other_means_has_read_is_not_handed_out() {
+    let (scene, mut watch) = Scene::watched();
+    fs::write(scene.path("p.toml"), "new").unwrap();
+    assert_eq!(*watch.catch_up(), content("new"));
+    assert_nothing(&mut watch).await;
+}
+
+#[tokio::test]
+async fn without_inotify_the_file_is_polled() {
+    let (scene, mut watch) = Scene::watched();
+    watch.hints = None;
+    watch.next_look = Instant::now();
+    fs::write(scene.path("p.toml"), "new").unwrap();
+    let state = timeout(DEADLINE, watch.changed()).await.expect("the next look finds it");
+    assert_eq!(state, content("new"));
+    assert!(watch.hints.is_some(), "inotify is taken up again when it can be had");
+}
+
+#[tokio::test]
+async fn a_pipe_in_place_of_the_file_does_not_hang() {
+    let (scene, mut watch) = Scene::watched();
+    fs::remove_file(scene.path("p.toml")).unwrap();
+    nix::unistd::mkfifo(&scene.path("p.toml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let state = change(&mut watch).await;
+    assert_eq!(state, FileState::Unreadable("not a regular file".to_owned()));
+}

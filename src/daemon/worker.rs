@@ -1,0 +1,141 @@
+//! A data-plane thread: its own runtime, its own listeners, its own connections to members.
+//!
+//! The control plane sends it [`Order`]s; nothing else passes between them but the generation's pointer. A worker that
+//! ends, by order or by a panic, is reported through its [`Farewell`].
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::net::listen::ListenSocket;
+use crate::proxy::worker::Worker;
+use crate::server::gate::Gate;
+use crate::server::listener::Listener;
+use crate::server::local::Pages;
+
+/// How often idle connections to members are looked over.
+const SWEEP: Duration = Duration::from_secs(5);
+/// How long connections may take to say goodbye once their exchanges have ended.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// What the control plane tells a worker.
+#[derive(Debug)]
+pub enum Order {
+    /// Accept connections on this socket; the number names the listener from then on.
+    Open(u64, ListenSocket),
+    /// Close the listener of this number. Its connections finish what they have.
+    Close(u64),
+    /// A generation was published, or an endpoint's health has changed.
+    Look,
+    /// Say that you are alive.
+    Answer(oneshot::Sender<()>),
+    /// Close all listeners, let exchanges end for this long, end the rest, and end yourself.
+    Drain(Duration),
+}
+
+/// Reports the end of a worker when it is dropped.
+struct Farewell {
+    number: usize,
+    ended: mpsc::UnboundedSender<usize>,
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        let _ = self.ended.send(self.number);
+    }
+}
+
+/// Starts the thread of worker `number`. `make` makes its state there.
+///
+/// # Errors
+/// When the thread or its runtime cannot be had.
+pub fn start(
+    number: usize,
+    make: impl FnOnce() -> Worker + Send + 'static,
+    pages: Pages,
+    orders: mpsc::UnboundedReceiver<Order>,
+    ended: mpsc::UnboundedSender<usize>,
+) -> std::io::Result<JoinHandle<()>> {
+    let farewell = Farewell { number, ended };
+    std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+        let _farewell = farewell;
+        match Builder::new_current_thread().enable_all().build_local(Default::default()) {
+            Ok(runtime) => runtime.block_on(work(Rc::new(make()), pages, orders)),
+            Err(error) => {
+                tracing::error!(%error, worker = number, "cannot start a worker's runtime")
+            }
+        }
+    })
+}
+
+/// An open listener on this worker.
+struct Door {
+    gate: Rc<Gate>,
+    accepting: AbortHandle,
+}
+
+impl Door {
+    /// Stops to accept, and tells the connections to finish.
+    fn close(&self) {
+        self.accepting.abort();
+        self.gate.close();
+    }
+}
+
+async fn work(worker: Rc<Worker>, pages: Pages, mut orders: mpsc::UnboundedReceiver<Order>) {
+    let mut doors = HashMap::new();
+    let mut sweep = interval(SWEEP);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            order = orders.recv() => match order {
+                Some(Order::Open(number, socket)) => {
+                    if let Some(door) = open(socket, &worker, &pages) {
+                        doors.insert(number, door);
+                    }
+                }
+                Some(Order::Close(number)) => {
+                    if let Some(door) = doors.remove(&number) {
+                        door.close();
+                    }
+                }
+                Some(Order::Look) => worker.interrupt_lost(),
+                Some(Order::Answer(answer)) => {
+                    let _ = answer.send(());
+                }
+                Some(Order::Drain(limit)) => return drain(&worker, &doors, limit).await,
+                None => return,
+            },
+            _ = sweep.tick() => worker.sweep(),
+        }
+    }
+}
+
+fn open(socket: ListenSocket, worker: &Rc<Worker>, pages: &Pages) -> Option<Door> {
+    let listener = Listener::new(socket)
+        .inspect_err(|error| tracing::error!(%error, "cannot accept on a socket that was bound"))
+        .ok()?;
+    let gate = Rc::<Gate>::default();
+    let accepting =
+        tokio::task::spawn_local(listener.run(worker.clone(), gate.clone(), pages.clone()));
+    Some(Door { gate, accepting: accepting.abort_handle() })
+}
+
+/// Long streams never end by themselves, so they are ended as soon as nothing else is left to wait for.
+async fn drain(worker: &Worker, doors: &HashMap<u64, Door>, limit: Duration) {
+    doors.values().for_each(Door::close);
+    let _ = timeout(limit, worker.only_streams_left()).await;
+    worker.end_exchanges();
+    let goodbyes = async {
+        for door in doors.values() {
+            door.gate.emptied().await;
+        }
+    };
+    let _ = timeout(GOODBYE, goodbyes).await;
+}

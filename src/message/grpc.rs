@@ -1,0 +1,366 @@
+//! gRPC on the wire, as far as a proxy must read it: content types, message frames, timeouts and status codes.
+//!
+//! Messages are passed on as bytes; only readonly's checks look into one, and then only through [`FirstMessage`].
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+
+/// The media type that every gRPC content type starts with.
+const MEDIA_TYPE: &[u8] = b"application/grpc";
+
+/// Whether the request or reply is gRPC: exactly one `content-type`, which is `application/grpc`, alone or followed by
+/// `+` (a subtype) or `;` (parameters). gRPC-Web is something else. Letters match in either case.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return false };
+    let value = value.as_bytes();
+    let Some((head, rest)) = value.split_at_checked(MEDIA_TYPE.len()) else { return false };
+    head.eq_ignore_ascii_case(MEDIA_TYPE) && matches!(rest.first(), None | Some(b'+' | b';'))
+}
+
+/// The value of `grpc-status`, or `None` when it is absent or not a number up to 255.
+pub fn status(headers: &HeaderMap) -> Option<u8> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+}
+
+/// The client's deadline from `grpc-timeout`: one to eight digits and a unit (H, M, S, m, u, n). Zero is a deadline
+/// that has passed. Anything else is `None`.
+pub fn parse_timeout(value: &HeaderValue) -> Option<Duration> {
+    let (unit, digits) = value.as_bytes().split_last()?;
+    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let count = digits.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+    match unit {
+        b'H' => Some(Duration::from_secs(count * 3600)),
+        b'M' => Some(Duration::from_secs(count * 60)),
+        b'S' => Some(Duration::from_secs(count)),
+        b'm' => Some(Duration::from_millis(count)),
+        b'u' => Some(Duration::from_micros(count)),
+        b'n' => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+/// A text in the percent-encoding of `grpc-message`: printable ASCII but `%` stays, every other byte becomes `%XX`.
+/// The result is always a valid header value.
+pub fn encode_message(text: &str) -> Cow<'_, str> {
+    let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'%';
+    if text.bytes().all(plain) {
+        return Cow::Borrowed(text);
+    }
+    let hex = |digit: u8| char::from(b"0123456789ABCDEF"[usize::from(digit & 15)]);
+    let mut encoded = String::with_capacity(text.len() + 8);
+    for byte in text.bytes() {
+        if plain(byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.extend(['%', hex(byte >> 4), hex(byte)]);
+        }
+    }
+    Cow::Owned(encoded)
+}
+
+/// Writes the enum, the names and the way back from a number from one list.
+macro_rules! codes {
+    ($($code:ident = $number:literal, $name:literal;)+) => {
+        /// The status codes of gRPC; `code as u8` is the number in `grpc-status`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        #[expect(missing_docs, reason = "the names are gRPC's own and mean what its documentation says")]
+        pub enum GrpcCode { $($code = $number,)+ }
+
+        impl GrpcCode {
+            /// The name in gRPC's spelling, such as `UNAVAILABLE`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$code => $name,)+ }
+            }
+
+            /// The number as `grpc-status` writes it.
+            pub const fn digits(self) -> &'static str {
+                match self { $(Self::$code => stringify!($number),)+ }
+            }
+
+            /// The code with this number; `None` above 16.
+            pub const fn from_number(number: u8) -> Option<Self> {
+                match number { $($number => Some(Self::$code),)+ _ => None }
+            }
+        }
+    };
+}
+
+codes! {
+    Ok = 0, "OK";
+    Cancelled = 1, "CANCELLED";
+    Unknown = 2, "UNKNOWN";
+    InvalidArgument = 3, "INVALID_ARGUMENT";
+    DeadlineExceeded = 4, "DEADLINE_EXCEEDED";
+    NotFound = 5, "NOT_FOUND";
+    AlreadyExists = 6, "ALREADY_EXISTS";
+    PermissionDenied = 7, "PERMISSION_DENIED";
+    ResourceExhausted = 8, "RESOURCE_EXHAUSTED";
+    FailedPrecondition = 9, "FAILED_PRECONDITION";
+    Aborted = 10, "ABORTED";
+    OutOfRange = 11, "OUT_OF_RANGE";
+    Unimplemented = 12, "UNIMPLEMENTED";
+    Internal = 13, "INTERNAL";
+    Unavailable = 14, "UNAVAILABLE";
+    DataLoss = 15, "DATA_LOSS";
+    Unauthenticated = 16, "UNAUTHENTICATED";
+}
+
+/// The bytes before each message: a flag and a big-endian length.
+const PREFIX: usize = 5;
+
+/// What is known of a call's first message after the bytes seen so far. Everything but `NeedMore` and `Complete` is
+/// final and means that the call cannot be inspected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The message is not whole yet. If the body ends here, it never will be.
+    NeedMore,
+    /// Exactly one message is here and nothing behind it so far.
+    Complete,
+    /// The frame's flag is not zero: the message is compressed, or the flag is one we do not know.
+    Compressed,
+    /// The frame announces more bytes than the cap.
+    TooLarge,
+    /// Bytes follow the first message.
+    TrailingBytes,
+}
+
+/// Collects the one message of a unary call from the pieces of its body, without reading further than a cap allows.
+///
+/// It holds at most the cap plus five bytes, and only bytes that arrived: an announced length reserves nothing.
+#[derive(Debug)]
+pub struct FirstMessage {
+    frame: Vec<u8>,
+    cap: usize,
+    progress: Progress,
+}
+
+impl FirstMessage {
+    /// A collector that takes a message of at most `cap` bytes. Zero takes only the empty message.
+    pub const fn new(cap: usize) -> Self {
+        Self { frame: Vec::new(), cap, progress: Progress::NeedMore }
+    }
+
+    /// Takes the next piece of the body; pieces may be cut anywhere and may be empty.
+    pub fn push(&mut self, mut piece: &[u8]) -> Progress {
+        if !matches!(self.progress, Progress::NeedMore | Progress::Complete) {
+            return self.progress;
+        }
+        self.take(&mut piece, PREFIX);
+        if let Some(length) = self.announced() {
+            self.progress = self.judge(length, &mut piece);
+        }
+        self.progress
+    }
+
+    /// The message without its prefix, once it is complete.
+    pub fn message(&self) -> Option<&[u8]> {
+        (self.progress == Progress::Complete).then(|| self.frame.get(PREFIX..)).flatten()
+    }
+
+    /// The message with its prefix, ready to be sent on, once it is complete.
+    pub fn into_frame(self) -> Option<Vec<u8>> {
+        (self.progress == Progress::Complete).then_some(self.frame)
+    }
+
+    /// Moves bytes from the piece until the frame holds `target` of them or the piece is used up.
+    fn take(&mut self, piece: &mut &[u8], target: usize) {
+        let missing = target.saturating_sub(self.frame.len());
+        let (now, later) = piece.split_at(missing.min(piece.len()));
+        self.frame.extend_from_slice(now);
+        *piece = later;
+    }
+
+    /// The flag and length of the prefix, once all of it is here.
+    fn announced(&self) -> Option<(u8, usize)> {
+        let [flag, length @ ..] = *self.frame.first_chunk::<PREFIX>()?;
+        Some((flag, usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX)))
+    }
+
+    fn judge(&mut self, (flag, length): (u8, usize), piece: &mut &[u8]) -> Progress {
+        if flag != 0 {
+            return Progress::Compressed;
+        }
+        if length > self.cap {
+            return Progress::TooLarge;
+        }
+        let whole = length.saturating_add(PREFIX);
+        self.take(piece, whole);
+        match (self.frame.len() == whole, piece.is_empty()) {
+            (false, _) => Progress::NeedMore,
+            (true, true) => Progress::Complete,
+            (true, false) => Progress::TrailingBytes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn content_type(values: &[&'static str]) -> HeaderMap {
+        values.iter().map(|value| (CONTENT_TYPE, HeaderValue::from_static(value))).collect()
+    }
+
+    fn frame(flag: u8, message: &[u8]) -> Vec<u8> {
+        let mut frame = vec![flag];
+        frame.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+        frame.extend(message);
+        frame
+    }
+
+    #[test]
+    fn grpc_is_told_by_one_exact_content_type() {
+        for yes in [
+            "application/grpc",
+            "application/grpc+proto",
+            "application/grpc;charset=utf-8",
+            "Application/GRPC+json",
+        ] {
+            assert!(is_grpc(&content_type(&[yes])), "{yes}");
+        }
+        for no in [
+            "application/grpc-web",
+            "application/grpc-web+proto",
+            "application/grp",
+            "application/grpcx",
+            "application/json",
+            "x-application/grpc",
+            " application/grpc",
+            "",
+        ] {
+            assert!(!is_grpc(&content_type(&[no])), "{no}");
+        }
+        assert!(!is_grpc(&HeaderMap::new()));
+        assert!(!is_grpc(&content_type(&["application/grpc", "application/grpc"])));
+        assert!(!is_grpc(&content_type(&["application/json", "application/grpc"])));
+    }
+
+    #[test]
+    fn a_timeout_has_up_to_eight_digits_and_a_unit() {
+        let parse = |text: &str| parse_timeout(&HeaderValue::from_str(text).unwrap());
+        assert_eq!(parse("1H"), Some(Duration::from_secs(3600)));
+        assert_eq!(parse("2M"), Some(Duration::from_secs(120)));
+        assert_eq!(parse("5S"), Some(Duration::from_secs(5)));
+        assert_eq!(parse("4995884u"), Some(Duration::from_micros(4_995_884)));
+        assert_eq!(parse("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(parse("0n"), Some(Duration::ZERO));
+        assert_eq!(parse("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        for bad in ["", "S", "5", "-5S", "+5S", "5s", "5 S", "123456789S", "5SS", "٣S"] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_status_is_a_small_number() {
+        let read = |text| status(&HeaderMap::from_iter([("grpc-status".parse().unwrap(), text)]));
+        assert_eq!(read(HeaderValue::from_static("14")), Some(14));
+        assert_eq!(read(HeaderValue::from_static("256")), None);
+        assert_eq!(read(HeaderValue::from_static("-1")), None);
+        assert_eq!(read(HeaderValue::from_bytes(b"\xff").unwrap()), None);
+        assert_eq!(status(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn codes_have_the_numbers_and_names_of_grpc() {
+        for number in 0..=16 {
+            let code = GrpcCode::from_number(number).unwrap();
+            assert_eq!(code as u8, number);
+            assert_eq!(code.digits(), number.to_string());
+        }
+        assert_eq!(GrpcCode::from_number(17), None);
+        assert_eq!(GrpcCode::Unavailable.name(), "UNAVAILABLE");
+    }
+
+    #[test]
+    fn a_message_is_percent_encoded_only_where_it_must_be() {
+        assert!(matches!(encode_message("there is no connection available"), Cow::Borrowed(_)));
+        assert_eq!(encode_message("50% of\n\u{e9}\u{7f}"), "50%25 of%0A%C3%A9%7F");
+    }
+
+    #[test]
+    fn one_message_is_collected_however_it_is_cut() {
+        let bytes = frame(0, b"hello");
+        for cut in 0..=bytes.len() {
+            let mut first = FirstMessage::new(5);
+            let head = first.push(&bytes[..cut]);
+            assert_eq!(head == Progress::Complete, cut == bytes.len());
+            assert_eq!(first.push(&bytes[cut..]), Progress::Complete);
+            assert_eq!(first.push(b""), Progress::Complete);
+            assert_eq!(first.message(), Some(&b"hello"[..]));
+            assert_eq!(first.into_frame(), Some(bytes.clone()));
+        }
+    }
+
+    #[test]
+    fn an_empty_message_is_complete_with_its_prefix() {
+        let mut first = FirstMessage::new(0);
+        assert_eq!(first.push(&[0; 4]), Progress::NeedMore);
+        assert_eq!(first.message(), None);
+        assert_eq!(first.push(&[0]), Progress::Complete);
+        assert_eq!(first.message(), Some(&b""[..]));
+    }
+
+    #[test]
+    fn a_second_message_is_trailing_bytes_whenever_it_comes() {
+        let bytes = [frame(0, b"a"), frame(0, b"b")].concat();
+        assert_eq!(FirstMessage::new(9).push(&bytes), Progress::TrailingBytes);
+        let mut first = FirstMessage::new(9);
+        assert_eq!(first.push(&frame(0, b"a")), Progress::Complete);
+        assert_eq!(first.push(b"x"), Progress::TrailingBytes);
+        assert_eq!(first.push(b""), Progress::TrailingBytes);
+        assert_eq!(first.message(), None);
+        assert_eq!(first.into_frame(), None);
+    }
+
+    #[test]
+    fn compressed_and_oversized_messages_are_refused_at_their_prefix() {
+        for flag in 1..=255 {
+            assert_eq!(FirstMessage::new(9).push(&frame(flag, b"")), Progress::Compressed);
+        }
+        let mut first = FirstMessage::new(9);
+        assert_eq!(first.push(&[0, 0, 0, 0, 10]), Progress::TooLarge);
+        assert_eq!(first.push(&[0; 100]), Progress::TooLarge);
+        assert!(first.frame.len() <= PREFIX);
+        assert_eq!(FirstMessage::new(9).push(&[0, 255, 255, 255, 255]), Progress::TooLarge);
+    }
+
+    proptest! {
+        #[test]
+        fn any_pieces_give_the_answer_of_the_whole(
+            bytes in proptest::collection::vec(any::<u8>(), 0..40),
+            small in any::<bool>(),
+            sizes in proptest::collection::vec(0_usize..7, 1..12),
+        ) {
+            let mut bytes = bytes;
+            if small {
+                bytes.iter_mut().take(4).for_each(|byte| *byte = 0);
+            }
+            let expected = FirstMessage::new(30).push(&bytes);
+            let mut first = FirstMessage::new(30);
+            let mut rest = &bytes[..];
+            let mut last = Progress::NeedMore;
+            for size in sizes.iter().cycle().take(400) {
+                let (piece, later) = rest.split_at((*size).min(rest.len()));
+                last = first.push(piece);
+                rest = later;
+                prop_assert!(first.frame.len() <= 30 + PREFIX);
+            }
+            if rest.is_empty() {
+                prop_assert_eq!(last, expected);
+            }
+        }
+
+        #[test]
+        fn an_encoded_message_is_always_a_header(text in ".*") {
+            prop_assert!(HeaderValue::from_str(&encode_message(&text)).is_ok());
+        }
+    }
+}

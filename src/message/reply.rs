@@ -1,0 +1,108 @@
+//! The answers that the proxy gives itself, in the form that each protocol's clients understand.
+//!
+//! v2 and plain HTTP get the words of etcd's old proxy (`proxy/httpproxy/reverse.go` at v3.4.23), `/v3` JSON the
+//! gateway's error object, gRPC a trailers-only response (HTTP 200 with `grpc-status` in the header block).
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+
+/// `grpc-status`.
+pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// `grpc-message`.
+pub const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// gRPC status codes that the proxy itself gives (grpc/grpc `doc/statuscodes.md`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Code {
+    /// The client sent what cannot be passed on.
+    InvalidArgument = 3,
+    /// More than the proxy is willing to hold.
+    ResourceExhausted = 8,
+    /// The request came back to where it had been.
+    FailedPrecondition = 9,
+    /// The method does not pass here.
+    Unimplemented = 12,
+    /// No member could answer.
+    Unavailable = 14,
+}
+
+/// Which of the three forms a client understands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// v2 and everything else that is plain HTTP.
+    Http,
+    /// The JSON gateway below `/v3`, `/v3beta` and `/v3alpha`.
+    Gateway,
+    /// gRPC.
+    Grpc,
+}
+
+/// Makes the answer that says `message` in the given dialect.
+///
+/// `message` must be ASCII without control characters, so that it needs no escaping in any of the forms.
+pub fn refusal(dialect: Dialect, status: StatusCode, code: Code, message: &str) -> Response<Bytes> {
+    match dialect {
+        Dialect::Http => json(status, format!("{{\"message\":\"{message}\"}}")),
+        Dialect::Gateway => {
+            let code = code as u8;
+            json(
+                status,
+                format!("{{\"error\":\"{message}\",\"code\":{code},\"message\":\"{message}\"}}"),
+            )
+        }
+        Dialect::Grpc => trailers_only(code, message),
+    }
+}
+
+/// Makes an answer with a status and nothing else, as the old proxy's 501.
+pub fn bare(status: StatusCode) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    response
+}
+
+/// Makes a JSON answer.
+pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Bytes> {
+    typed(status, HeaderValue::from_static("application/json"), body)
+}
+
+/// Makes an answer of plain text.
+pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Bytes> {
+    typed(status, HeaderValue::from_static("text/plain; charset=utf-8"), body)
+}
+
+/// Makes an answer of the given content type.
+pub fn typed(
+    status: StatusCode,
+    content_type: HeaderValue,
+    body: impl Into<Bytes>,
+) -> Response<Bytes> {
+    let body = body.into();
+    let length = HeaderValue::from(body.len());
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response.headers_mut().insert(CONTENT_LENGTH, length);
+    response
+}
+
+/// Makes the 405 that names the only methods allowed.
+pub fn method_not_allowed(allow: &'static str) -> Response<Bytes> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+fn trailers_only(code: Code, message: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(GRPC_STATUS, HeaderValue::from(code as u16));
+    if let Ok(message) = HeaderValue::from_str(message) {
+        headers.insert(GRPC_MESSAGE, message);
+    }
+    response
+}

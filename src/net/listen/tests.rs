@@ -1,0 +1,132 @@
+use super::*;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+
+fn url(text: &str) -> ListenUrl {
+    ListenUrl::Tcp(text.parse().unwrap())
+}
+
+fn workers(n: usize) -> NonZeroUsize {
+    NonZeroUsize::new(n).unwrap()
+}
+
+fn address(bound: &Bound) -> SocketAddr {
+    match bound.url {
+        ListenUrl::Tcp(addr) => addr,
+        ListenUrl::Unix(_) => panic!("{}", bound.url),
+    }
+}
+
+/// How many connections wait on a socket.
+fn waiting(socket: &ListenSocket) -> usize {
+    let ListenSocket::Tcp(listener) = socket else { panic!("{socket:?}") };
+    std::iter::from_fn(|| listener.accept().ok()).count()
+}
+
+#[test]
+fn workers_share_one_port_and_its_connections() {
+    let bound = bind(&url("127.0.0.1:0"), workers(2)).unwrap();
+    assert_ne!(address(&bound).port(), 0);
+    let clients: Vec<_> = (0..200).map(|_| TcpStream::connect(address(&bound)).unwrap()).collect();
+    let counts: Vec<_> = bound.sockets.iter().map(waiting).collect();
+    assert_eq!(counts.iter().sum::<usize>(), clients.len());
+    assert!(counts.iter().all(|n| *n > 20), "{counts:?}");
+}
+
+#[test]
+fn a_second_daemon_cannot_share_the_port() {
+    let first = bind(&url("127.0.0.1:0"), workers(4)).unwrap();
+    let error = bind(&first.url, workers(4)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("cannot listen on {}: in use by this process itself", first.url)
+    );
+}
+
+#[test]
+fn a_second_daemon_cannot_share_the_port_even_when_both_start_at_once() {
+    for _ in 0..50 {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let url = ListenUrl::Tcp(port);
+        let both = std::thread::scope(|s| {
+            let racers: Vec<_> = (0..2).map(|_| s.spawn(|| bind(&url, workers(4)))).collect();
+            racers.into_iter().map(|r| r.join().unwrap()).collect::<Vec<_>>()
+        });
+        assert!(both.iter().filter(|r| r.is_ok()).count() <= 1);
+    }
+}
+
+#[test]
+fn one_taken_address_frees_all_others_and_every_error_is_told() {
+    let holder = bind(&url("127.0.0.1:0"), workers(1)).unwrap();
+    let taken = holder.url.clone();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+
+    let urls = [ListenUrl::Tcp(free), taken.clone(), url("192.0.2.1:0")];
+    let errors = bind_all(&urls, workers(2)).unwrap_err();
+
+    assert_eq!(errors.len(), 2);
+    assert_eq!(errors[0].url, taken);
+    assert_eq!(
+        errors[1].to_string(),
+        "cannot listen on http://192.0.2.1:0: no interface of this machine has that address"
+    );
+    TcpListener::bind(free).expect("the free address is free again");
+    drop(holder);
+}
+
+#[test]
+fn the_ipv6_wildcard_takes_ipv4_too() {
+    let Ok(bound) = bind(&url("[::]:0"), workers(2)) else {
+        eprintln!("skipped: no IPv6 here");
+        return;
+    };
+    TcpStream::connect(("127.0.0.1", address(&bound).port())).unwrap();
+    TcpStream::connect(("::1", address(&bound).port())).unwrap();
+}
+
+#[test]
+fn a_port_can_be_had_again_at_once_after_connections() {
+    let bound = bind(&url("127.0.0.1:0"), workers(1)).unwrap();
+    let addr = address(&bound);
+    let client = TcpStream::connect(addr).unwrap();
+    let ListenSocket::Tcp(listener) = &bound.sockets[0] else { panic!() };
+    // We close first, so the connection's TIME_WAIT is on our side.
+    drop(listener.accept().unwrap());
+    drop(client);
+    drop(bound);
+    bind(&ListenUrl::Tcp(addr), workers(2)).unwrap();
+}
+
+#[test]
+fn sockets_do_not_block() {
+    let bound = bind(&url("127.0.0.1:0"), workers(3)).unwrap();
+    for socket in &bound.sockets {
+        assert_eq!(waiting(socket), 0);
+    }
+}
+
+#[test]
+fn a_unix_address_gives_each_worker_the_same_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("etcd.sock");
+    let mut bound = bind(&ListenUrl::Unix(path.clone()), workers(3)).unwrap();
+    let sockets = bound.take_sockets();
+    assert_eq!(sockets.len(), 3);
+    for socket in &sockets {
+        let _client = UnixStream::connect(&path).unwrap();
+        let ListenSocket::Unix(listener) = socket else { panic!("{socket:?}") };
+        listener.accept().unwrap();
+    }
+    drop(bound);
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_unix_address_in_use_says_by_whom() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = ListenUrl::Unix(dir.path().join("etcd.sock"));
+    let _first = bind(&url, workers(1)).unwrap();
+    let error = bind(&url, workers(1)).unwrap_err();
+    assert_eq!(error.to_string(), format!("cannot listen on {url}: in use by this process itself"));
+}

@@ -1,0 +1,157 @@
+//! Unix sockets that listen: made, taken over when stale, removed at the end.
+//!
+//! A file of a daemon that was killed stays behind; it is told from a live one by connecting. The file
+//! is removed when its [`SocketFile`] is dropped, unless somebody else's socket has taken its place.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::listen::BACKLOG;
+use super::occupant;
+
+/// The file of a listening unix socket; dropping it removes the file.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    /// Device and inode, so that we never remove a successor's socket.
+    identity: (u64, u64),
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|now| now == self.identity) {
+            // Nothing can be done about a failure; the next start takes the stale file over.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Listens on a unix socket; non-blocking. With a `mode` the file gets exactly these permissions before
+/// the first client can connect, without one the umask decides.
+///
+/// # Errors
+/// `AddrInUse` when another process answers there or the path is not a socket; else what the kernel says.
+pub fn listen(path: &Path, mode: Option<u32>) -> io::Result<(UnixListener, SocketFile)> {
+    let socket = bind(path)?;
+    let file = SocketFile { path: path.to_owned(), identity: identity(path)? };
+    if let Some(mode) = mode {
+        fs::set_permissions(path, Permissions::from_mode(mode))?;
+    }
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok((socket.into(), file))
+}
+
+fn bind(path: &Path) -> io::Result<Socket> {
+    let address = SockAddr::unix(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    match socket.bind(&address) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            remove_stale(path)?;
+            socket.bind(&address)?;
+        }
+        bound => bound?,
+    }
+    Ok(socket)
+}
+
+/// Removes the file of a socket that nobody answers. Two daemons that start at the same instant may
+/// both come here; the one that is later wins the path, and the other one's file guard notices.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    if !fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Err(in_use("a file that is not a socket is in the way"));
+    }
+    match UnixStream::connect(path) {
+        Ok(live) => Err(in_use(&format!("in use by {}", occupant::of_unix_peer(&live)))),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(error) => Err(in_use(&format!("in use, and not to be asked: {error}"))),
+    }
+}
+
+fn in_use(message: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::AddrInUse, message.to_owned())
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let meta = fs::symlink_metadata(path)?;
+    Ok((meta.dev(), meta.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.sock");
+        (dir, path)
+    }
+
+    #[test]
+    fn the_file_goes_with_its_guard() {
+        let (_dir, path) = path();
+        let bound = listen(&path, None).unwrap();
+        assert!(path.exists());
+        drop(bound);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn the_mode_is_exact() {
+        let (_dir, path) = path();
+        let _bound = listen(&path, Some(0o660)).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o660);
+    }
+
+    #[test]
+    fn a_stale_file_is_taken_over() {
+        let (_dir, path) = path();
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists(), "std leaves the file behind");
+        let (_listener, _file) = listen(&path, None).unwrap();
+        UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn a_live_socket_is_left_alone_and_its_owner_named() {
+        let (_dir, path) = path();
+        let live = UnixListener::bind(&path).unwrap();
+        let error = listen(&path, None).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(error.to_string(), "in use by this process itself");
+        UnixStream::connect(&path).unwrap();
+        drop(live);
+    }
+
+    #[test]
+    fn a_plain_file_is_never_removed() {
+        let (_dir, path) = path();
+        fs::write(&path, "precious").unwrap();
+        let error = listen(&path, None).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(fs::read(&path).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_successors_socket_is_not_removed() {
+        let (_dir, path) = path();
+        let ours = listen(&path, None).unwrap();
+        // Made beside ours and moved over it, so that the inode number cannot be the same one again.
+        let beside = path.with_extension("new");
+        let _successor = UnixListener::bind(&beside).unwrap();
+        fs::rename(&beside, &path).unwrap();
+        drop(ours);
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn a_path_that_is_too_long_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        listen(&dir.path().join("x".repeat(200)), None).unwrap_err();
+    }
+}

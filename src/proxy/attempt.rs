@@ -1,0 +1,153 @@
+//! One attempt: one request to one member, up to the head of its response.
+
+use std::rc::Rc;
+
+use http::Response;
+
+use super::classify::{Protocol, Route};
+use super::client::Client;
+use super::failure::Failure;
+use super::outgoing::Outgoing;
+use super::retry::{is_interruptible, may_retry};
+use super::waiting;
+use crate::message::rpc::RpcKind;
+use crate::upstream::http2::{self, Use};
+use crate::upstream::link::{ConnectError, Link};
+use crate::upstream::{http1, http2::Connection};
+
+/// The body of a member's response, by protocol.
+pub enum MemberBody {
+    /// Over HTTP/1.1.
+    Http1(http1::ResponseBody),
+    /// Over HTTP/2.
+    Http2(http2::ResponseBody),
+}
+
+/// Why an attempt failed.
+pub struct Failed {
+    /// For the retry rules and the answer.
+    pub failure: Failure,
+    /// For people; empty when the member is not to blame.
+    pub reason: String,
+}
+
+impl Failed {
+    fn unreachable(error: &ConnectError) -> Self {
+        Self { failure: Failure::Unreachable, reason: error.to_string() }
+    }
+
+    fn blameless(failure: Failure) -> Self {
+        Self { failure, reason: String::new() }
+    }
+}
+
+/// Sends a request to `link`'s member and waits for the head of its response.
+///
+/// # Errors
+/// [`Failed`]; `outgoing` tells whether it can be sent again.
+pub async fn attempt(
+    client: &Client,
+    link: &Rc<Link>,
+    route: &Route,
+    outgoing: &mut Outgoing,
+) -> Result<Response<MemberBody>, Failed> {
+    match route.protocol {
+        Protocol::Grpc(_) => over_http2(client, link, route.retry, outgoing)
+            .await
+            .map(|response| response.map(MemberBody::Http2)),
+        Protocol::Json(_) | Protocol::Http => over_http1(client, link, route.retry, outgoing)
+            .await
+            .map(|response| response.map(MemberBody::Http1)),
+    }
+}
+
+/// A kept connection may turn out to be closed by the member. Then, if the rules allow, a new one is tried before the
+/// member is given up.
+async fn over_http1(
+    client: &Client,
+    link: &Rc<Link>,
+    kind: RpcKind,
+    outgoing: &mut Outgoing,
+) -> Result<Response<http1::ResponseBody>, Failed> {
+    let mut connection = link.http1().await.map_err(|error| Failed::unreachable(&error))?;
+    loop {
+        let was_kept = connection.was_kept();
+        let Some(request) = outgoing.for_http1(&link.endpoint) else {
+            return Err(Failed::blameless(Failure::Lost));
+        };
+        let sent = connection.send(request, link.clone());
+        let lost =
+            match waiting::for_answer(sent, &client.worker, link, is_interruptible(kind)).await {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(lost)) => lost,
+                Err(failure) => return Err(Failed::blameless(failure)),
+            };
+        let failure = if lost.unsent.is_some() { Failure::NotSent } else { Failure::Lost };
+        if let Some(request) = lost.unsent {
+            outgoing.put_back(request);
+        }
+        if !(was_kept && may_retry(kind, failure) && outgoing.is_ready()) {
+            return Err(Failed { failure, reason: describe(&lost.error) });
+        }
+        connection = link.new_http1().await.map_err(|error| Failed::unreachable(&error))?;
+    }
+}
+
+/// A kept connection that was going away before anything was sent is replaced once.
+async fn over_http2(
+    client: &Client,
+    link: &Rc<Link>,
+    kind: RpcKind,
+    outgoing: &mut Outgoing,
+) -> Result<Response<http2::ResponseBody>, Failed> {
+    let carries = match kind {
+        RpcKind::Read | RpcKind::Write => Use::Unary,
+        RpcKind::Stream => Use::Streams,
+        RpcKind::Bulk => Use::Bulk,
+    };
+    let connection = ready_http2(client, link, carries).await?;
+    let Some((head, body)) = outgoing.for_http2(&link.endpoint) else {
+        return Err(Failed::blameless(Failure::Lost));
+    };
+    let sent = connection.send(head, body);
+    match waiting::for_answer(sent, &client.worker, link, is_interruptible(kind)).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(error)) if http2::was_refused(&error) => Err(Failed::blameless(Failure::Refused)),
+        Ok(Err(error)) if error.is_reset() => Err(Failed::blameless(Failure::Lost)),
+        Ok(Err(error)) => Err(Failed { failure: Failure::Lost, reason: describe(&error) }),
+        Err(failure) => Err(Failed::blameless(failure)),
+    }
+}
+
+async fn ready_http2(
+    client: &Client,
+    link: &Rc<Link>,
+    carries: Use,
+) -> Result<Rc<Connection>, Failed> {
+    for _ in 0..2 {
+        let connection =
+            client.connection(link, carries).await.map_err(|error| Failed::unreachable(&error))?;
+        if connection.is_ready().await {
+            return Ok(connection);
+        }
+    }
+    Err(Failed {
+        failure: Failure::NotSent,
+        reason: "connections close as soon as they are made".into(),
+    })
+}
+
+/// An error with its causes, in one line.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let detail = error.to_string();
+        if !text.contains(&detail) {
+            text.push_str(": ");
+            text.push_str(&detail);
+        }
+        cause = error.source();
+    }
+    text
+}

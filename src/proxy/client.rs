@@ -1,0 +1,125 @@
+//! What is remembered of a client for as long as its connection lasts: its member, and the connections to members
+//! that are its own.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Instant;
+
+use http::HeaderValue;
+
+use super::worker::Worker;
+use crate::upstream::http2::{Connection, Use};
+use crate::upstream::http2_pool::Pool;
+use crate::upstream::link::{ConnectError, Link};
+
+/// One client connection.
+pub struct Client {
+    /// The worker that serves it.
+    pub worker: Rc<Worker>,
+    /// Its address as `X-Forwarded-For` has it; `None` for a client on a unix socket.
+    pub address: Option<HeaderValue>,
+    own: RefCell<Option<Rc<Link>>>,
+    /// Requests that have begun and not ended.
+    in_flight: Cell<u32>,
+    /// Whether a request has ever begun.
+    has_asked: Cell<bool>,
+    /// When the last request ended, or the connection was made.
+    last_active: Cell<Instant>,
+    streams: RefCell<Vec<Rc<OwnPools>>>,
+}
+
+/// The connections that carry one client's long streams to one endpoint.
+struct OwnPools {
+    link: Rc<Link>,
+    streams: Pool,
+    bulk: Pool,
+}
+
+impl Client {
+    /// Makes the state of a new client connection.
+    pub fn new(worker: Rc<Worker>, address: Option<IpAddr>) -> Self {
+        let address =
+            address.and_then(|ip| HeaderValue::try_from(ip.to_canonical().to_string()).ok());
+        Self {
+            worker,
+            address,
+            own: RefCell::default(),
+            in_flight: Cell::new(0),
+            has_asked: Cell::new(false),
+            last_active: Cell::new(Instant::now()),
+            streams: RefCell::default(),
+        }
+    }
+
+    /// Counts a request that begins.
+    pub fn begin(&self) {
+        self.has_asked.set(true);
+        self.in_flight.set(self.in_flight.get() + 1);
+    }
+
+    /// Counts a request that has ended.
+    pub fn end(&self) {
+        self.in_flight.set(self.in_flight.get().saturating_sub(1));
+        self.last_active.set(Instant::now());
+    }
+
+    /// Since when the client has had no request open; `None` while it has.
+    pub fn idle_since(&self) -> Option<Instant> {
+        (self.in_flight.get() == 0).then(|| self.last_active.get())
+    }
+
+    /// Whether the client has ever sent a whole request head.
+    pub fn has_asked(&self) -> bool {
+        self.has_asked.get()
+    }
+
+    /// The link that this client was served by last.
+    pub fn own_link(&self) -> Option<Rc<Link>> {
+        self.own.borrow().clone()
+    }
+
+    /// Notes the link that serves this client.
+    pub fn keep_link(&self, link: &Rc<Link>) {
+        let mut own = self.own.borrow_mut();
+        if !own.as_ref().is_some_and(|own| Rc::ptr_eq(own, link)) {
+            *own = Some(link.clone());
+        }
+    }
+
+    /// Returns a connection to `link`'s endpoint for a call of this client.
+    ///
+    /// Unary calls share the worker's connections; long streams get connections of this client alone.
+    ///
+    /// # Errors
+    /// When the member cannot be reached; nothing was sent then.
+    pub async fn connection(
+        &self,
+        link: &Rc<Link>,
+        carries: Use,
+    ) -> Result<Rc<Connection>, ConnectError> {
+        match carries {
+            Use::Unary => link.unary().take(link).await,
+            Use::Streams => self.pools(link).streams.take(link).await,
+            Use::Bulk => self.pools(link).bulk.take(link).await,
+        }
+    }
+
+    fn pools(&self, link: &Rc<Link>) -> Rc<OwnPools> {
+        let mut pools = self.streams.borrow_mut();
+        if let Some(own) = pools.iter().find(|own| Rc::ptr_eq(&own.link, link)) {
+            return own.clone();
+        }
+        pools.retain(|own| {
+            own.link.endpoint.is_listed() || !own.streams.is_idle() || !own.bulk.is_idle()
+        });
+        let own = OwnPools {
+            link: link.clone(),
+            streams: Pool::new(Use::Streams),
+            bulk: Pool::new(Use::Bulk),
+        };
+        let own = Rc::new(own);
+        pools.push(own.clone());
+        own
+    }
+}

@@ -1,0 +1,97 @@
+//! Everything that can keep a request from being answered by a member, and what the client is told.
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+
+use crate::message::reply::{self, Code, Dialect};
+
+/// What became of an attempt, or of the whole request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// No member is known at all.
+    NoEndpoints,
+    /// The member could not be reached; nothing was sent.
+    Unreachable,
+    /// The connection was gone before anything was sent on it.
+    NotSent,
+    /// The member refused the stream or was going away: it is sure not to have acted.
+    Refused,
+    /// The connection ended after the request was sent and before its answer came.
+    Lost,
+    /// The member gave no sign of life while the request waited.
+    Silent,
+    /// The proxy is stopping and the time for draining is over.
+    Stopping,
+}
+
+impl Failure {
+    /// Whether the member is sure not to have acted on the request.
+    pub fn nothing_was_done(self) -> bool {
+        match self {
+            Self::NoEndpoints | Self::Unreachable | Self::NotSent | Self::Refused => true,
+            Self::Lost | Self::Silent | Self::Stopping => false,
+        }
+    }
+
+    /// Makes the answer for a client that has tried `endpoints` of them.
+    ///
+    /// Go's client sends a write again only for the exact text that says nothing was sent
+    /// (`client/v3/retry.go`, isSafeRetryMutableRPC), so it is used only then.
+    pub fn reply(self, dialect: Dialect, endpoints: usize) -> Response<Bytes> {
+        let status = match self {
+            Self::NoEndpoints | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::BAD_GATEWAY,
+        };
+        let message = match (dialect, self) {
+            (Dialect::Grpc, _) if self.nothing_was_done() => {
+                "there is no connection available".into()
+            }
+            (Dialect::Grpc, Self::Silent) => "etcd-proxy: the member stopped answering".into(),
+            (Dialect::Grpc, Self::Lost) => {
+                "etcd-proxy: the connection to the member was lost".into()
+            }
+            (_, Self::Stopping) => "etcd-proxy: stopping".into(),
+            (_, Self::NoEndpoints) => "httpproxy: zero endpoints currently available".into(),
+            _ => format!("httpproxy: unable to get response from {endpoints} endpoint(s)"),
+        };
+        reply::refusal(dialect, status, Code::Unavailable, &message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn go_clients_may_resend_a_write_only_when_nothing_was_done() {
+        let all = [
+            Failure::NoEndpoints,
+            Failure::Unreachable,
+            Failure::NotSent,
+            Failure::Refused,
+            Failure::Lost,
+            Failure::Silent,
+            Failure::Stopping,
+        ];
+        for failure in all {
+            let reply = failure.reply(Dialect::Grpc, 3);
+            let safe = reply.headers()["grpc-message"] == "there is no connection available";
+            assert_eq!(safe, failure.nothing_was_done(), "{failure:?}");
+            assert_eq!(reply.headers()["grpc-status"], "14");
+            assert_eq!(reply.status(), StatusCode::OK);
+        }
+    }
+
+    #[test]
+    fn plain_http_gets_the_words_of_etcds_proxy() {
+        let reply = Failure::NoEndpoints.reply(Dialect::Http, 0);
+        assert_eq!(reply.status(), 503);
+        assert_eq!(reply.body(), "{\"message\":\"httpproxy: zero endpoints currently available\"}");
+        let reply = Failure::Lost.reply(Dialect::Http, 3);
+        assert_eq!(reply.status(), 502);
+        assert_eq!(
+            reply.body(),
+            "{\"message\":\"httpproxy: unable to get response from 3 endpoint(s)\"}"
+        );
+    }
+}

@@ -1,0 +1,256 @@
+//! The way of a request: what it is, whether it may pass, which member it goes to, and what the client gets.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::attempt::{Failed, MemberBody, attempt};
+use super::classify::{Protocol, Route, classify};
+use super::client::Client;
+use super::failure::Failure;
+use super::inspect::{self, Rejected};
+use super::meter::Meter;
+use super::outgoing::Outgoing;
+use super::readonly::{Verdict, verdict};
+use super::reply_body::{Interrupts, ReplyBody};
+use super::retry::may_retry;
+use super::websocket::{self, Handshake};
+use super::worker::View;
+use crate::config::Mode;
+use crate::message::headers::{HOP, remove_hop_by_hop};
+use crate::message::reply::{self, Code, Dialect};
+use crate::message::rpc::RpcKind;
+use crate::telemetry::tally::{Dropped, RetryReason};
+use crate::upstream::balance::Choice;
+use crate::upstream::link::Link;
+
+/// A request on its way, with all that was found out about it.
+struct Journey<'a> {
+    client: &'a Rc<Client>,
+    view: &'a View,
+    route: Route,
+    meter: Meter,
+}
+
+/// Answers a client's request: from a member, or with the reason why not.
+pub async fn forward(client: &Rc<Client>, request: Request<Incoming>) -> Response<ReplyBody> {
+    let view = client.worker.view();
+    let route =
+        classify(request.version(), request.method(), request.uri().path(), request.headers());
+    let meter = Meter::start(client, &route, request.method());
+    let journey = Journey { client, view: &view, route, meter };
+    if request.headers().get_all(HOP).iter().any(|hop| hop == client.worker.hop) {
+        return journey.refuse_loop();
+    }
+    let judged = match view.generation.mode {
+        Mode::Readwrite => Verdict::Pass,
+        Mode::Readonly => verdict(&route, request.method(), request.uri(), request.headers()),
+    };
+    match judged {
+        Verdict::Refuse => journey.refuse_write(),
+        Verdict::Pass if route.websocket => {
+            let handshake = Handshake::new(client, request);
+            journey.switch(handshake).await
+        }
+        Verdict::Pass => {
+            let outgoing = journey.prepare(request);
+            journey.send(outgoing).await
+        }
+        Verdict::InspectGrpc(what) => {
+            let headers = request.headers().clone();
+            let mut outgoing = journey.prepare(request);
+            match inspect::grpc(what, &headers, outgoing.take_body()).await {
+                Ok(message) => journey.send_inspected(outgoing, message).await,
+                Err(rejected) => journey.reject(rejected),
+            }
+        }
+        Verdict::InspectJson(what) => {
+            let mut outgoing = journey.prepare(request);
+            match inspect::json(what, outgoing.take_body()).await {
+                Ok(body) => journey.send_inspected(outgoing, body).await,
+                Err(rejected) => journey.reject(rejected),
+            }
+        }
+    }
+}
+
+impl Journey<'_> {
+    fn prepare(&self, request: Request<Incoming>) -> Outgoing {
+        let is_grpc = matches!(self.route.protocol, Protocol::Grpc(_));
+        Outgoing::new(self.client, request, is_grpc || self.route.retry == RpcKind::Read)
+    }
+
+    async fn send_inspected(mut self, mut outgoing: Outgoing, body: Bytes) -> Response<ReplyBody> {
+        // What was inspected is a read, whatever its path allows besides.
+        self.route.retry = RpcKind::Read;
+        outgoing.set_body(body);
+        self.send(outgoing).await
+    }
+
+    /// Tries one member after the other, as far as the retry rules allow.
+    async fn send(mut self, mut outgoing: Outgoing) -> Response<ReplyBody> {
+        let mut choice = Choice::new(&self.view.links);
+        let own = self.client.own_link();
+        let mut failure = Failure::NoEndpoints;
+        while let Some(link) = choice.next(self.view.generation.balance, own.as_ref()) {
+            let in_flight = link.begin();
+            match attempt(self.client, link, &self.route, &mut outgoing).await {
+                Ok(response) => {
+                    outgoing.settle();
+                    self.client.keep_link(link);
+                    return self.pass_back(response, link, in_flight);
+                }
+                Err(failed) => {
+                    failure = failed.failure;
+                    self.note(link, &failed);
+                }
+            }
+            if !(may_retry(self.route.retry, failure) && outgoing.is_ready() && choice.has_more()) {
+                break;
+            }
+            self.count_retry(failure);
+        }
+        self.fail(failure, choice.len())
+    }
+
+    fn pass_back(
+        mut self,
+        response: Response<MemberBody>,
+        link: &Rc<Link>,
+        in_flight: crate::upstream::link::InFlight,
+    ) -> Response<ReplyBody> {
+        let (mut head, body) = response.into_parts();
+        remove_hop_by_hop(&mut head.headers);
+        self.meter.answered(head.status, &head.headers);
+        let interrupts = self.route.long.then(|| Interrupts::new(&self.client.worker, link));
+        Response::from_parts(head, ReplyBody::of_member(body, self.meter, in_flight, interrupts))
+    }
+
+    /// Sends a WebSocket handshake, and joins the two sides if a member agrees.
+    async fn switch(mut self, mut handshake: Handshake) -> Response<ReplyBody> {
+        let mut choice = Choice::new(&self.view.links);
+        let own = self.client.own_link();
+        let mut failure = Failure::NoEndpoints;
+        while let Some(link) = choice.next(self.view.generation.balance, own.as_ref()) {
+            match handshake.attempt(self.client, link).await {
+                Ok(mut response) => {
+                    self.client.keep_link(link);
+                    self.meter.answered(response.status(), response.headers());
+                    if !websocket::is_switch(response.status(), response.headers()) {
+                        return self.own_reply(response);
+                    }
+                    handshake.join(self.client, link, &mut response, self.meter);
+                    return response.map(|empty| ReplyBody::whole(empty, None));
+                }
+                Err(failed) => {
+                    failure = failed.failure;
+                    self.note(link, &failed);
+                }
+            }
+            if !failure.nothing_was_done() {
+                break;
+            }
+        }
+        self.fail(failure, choice.len())
+    }
+
+    /// Remembers a failure that speaks against the member, and says so once.
+    fn note(&self, link: &Link, failed: &Failed) {
+        if failed.reason.is_empty() {
+            return;
+        }
+        let wait = self.view.generation.failure_wait;
+        let endpoint = &link.endpoint;
+        if endpoint.mark_failed(&failed.reason, wait) {
+            tracing::warn!(
+                member = %endpoint.member, endpoint = %endpoint.url, error = %failed.reason,
+                "member failed, avoiding it for {wait:?}"
+            );
+        }
+    }
+
+    fn count_retry(&mut self, failure: Failure) {
+        let reason = match failure {
+            Failure::Unreachable => RetryReason::ConnectFailed,
+            Failure::Refused => RetryReason::StreamRefused,
+            Failure::Lost => RetryReason::ConnectionLost,
+            Failure::Silent => RetryReason::MemberUnhealthy,
+            Failure::NotSent | Failure::NoEndpoints | Failure::Stopping => RetryReason::NotSent,
+        };
+        self.client.worker.tally.retried(reason);
+        self.meter.dropped(Dropped::FailedSendingRequest);
+    }
+
+    fn fail(mut self, failure: Failure, endpoints: usize) -> Response<ReplyBody> {
+        self.meter.dropped(match failure {
+            Failure::NoEndpoints => Dropped::ZeroEndpoints,
+            _ => Dropped::FailedGettingResponse,
+        });
+        let reply = failure.reply(self.dialect(), endpoints);
+        self.own_reply(reply)
+    }
+
+    fn refuse_loop(self) -> Response<ReplyBody> {
+        self.client.worker.tally.loop_refused();
+        tracing::warn!(
+            "refused a request that had passed here before: a member's client URL leads back to this proxy"
+        );
+        let message = "etcd-proxy: loop detected, a member's client URL leads back to this proxy";
+        let reply = reply::refusal(
+            self.dialect(),
+            StatusCode::LOOP_DETECTED,
+            Code::FailedPrecondition,
+            message,
+        );
+        self.own_reply(reply)
+    }
+
+    /// v2 gets the old proxy's bare 501; the others are told why in their own form.
+    fn refuse_write(self) -> Response<ReplyBody> {
+        self.client.worker.tally.write_refused();
+        let reply = match self.dialect() {
+            Dialect::Http => reply::bare(StatusCode::NOT_IMPLEMENTED),
+            dialect => reply::refusal(
+                dialect,
+                StatusCode::NOT_IMPLEMENTED,
+                Code::Unimplemented,
+                "etcd-proxy: not a read, and this proxy is readonly",
+            ),
+        };
+        self.own_reply(reply)
+    }
+
+    fn reject(self, rejected: Rejected) -> Response<ReplyBody> {
+        let (status, code, message) = match rejected {
+            Rejected::Write => return self.refuse_write(),
+            Rejected::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                Code::ResourceExhausted,
+                "etcd-proxy: too large to be inspected, and this proxy is readonly",
+            ),
+            Rejected::Broken => (
+                StatusCode::BAD_REQUEST,
+                Code::InvalidArgument,
+                "etcd-proxy: the request did not arrive whole",
+            ),
+        };
+        let reply = reply::refusal(self.dialect(), status, code, message);
+        self.own_reply(reply)
+    }
+
+    /// An answer of our own is not one that a member gave, and is not counted as such.
+    fn own_reply(mut self, response: Response<Bytes>) -> Response<ReplyBody> {
+        self.meter.trailers(response.headers());
+        response.map(|bytes| ReplyBody::whole(bytes, Some(self.meter)))
+    }
+
+    fn dialect(&self) -> Dialect {
+        match self.route.protocol {
+            Protocol::Grpc(_) => Dialect::Grpc,
+            Protocol::Json(_) => Dialect::Gateway,
+            Protocol::Http => Dialect::Http,
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Readonly's look at a message: collects the body of a call that may be a read, and lets the rules judge it.
+//!
+//! Only what was judged is sent on. The body is collected up to a cap; nothing else in the proxy holds one whole.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::Body;
+
+use super::readonly::{INSPECTION_CAP, What};
+use crate::message::grpc::{FirstMessage, Progress};
+use crate::message::request_body::RequestBody;
+
+/// Why an inspected call does not pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rejected {
+    /// It writes, or is not known to be a read.
+    Write,
+    /// It is longer than what is inspected.
+    TooLarge,
+    /// The client did not send all of it.
+    Broken,
+}
+
+/// Collects the one message of a gRPC call and judges it. Returns the bytes to send on.
+///
+/// # Errors
+/// [`Rejected`].
+pub async fn grpc(what: What, headers: &HeaderMap, body: RequestBody) -> Result<Bytes, Rejected> {
+    if headers.get("grpc-encoding").is_some_and(|encoding| encoding != "identity") {
+        return Err(Rejected::Write);
+    }
+    let mut first = FirstMessage::new(INSPECTION_CAP);
+    let mut progress = Progress::NeedMore;
+    collect(body, |chunk| {
+        progress = first.push(&chunk);
+        match progress {
+            Progress::NeedMore | Progress::Complete => Ok(()),
+            Progress::TooLarge => Err(Rejected::TooLarge),
+            Progress::Compressed | Progress::TrailingBytes => Err(Rejected::Write),
+        }
+    })
+    .await?;
+    if !first.message().is_some_and(|message| what.grpc_is_readonly(message)) {
+        return Err(Rejected::Write);
+    }
+    first.into_frame().map(Bytes::from).ok_or(Rejected::Write)
+}
+
+/// Collects a JSON body and judges it. Returns the body to send in its place.
+///
+/// # Errors
+/// [`Rejected`].
+pub async fn json(what: What, body: RequestBody) -> Result<Bytes, Rejected> {
+    let mut whole = Vec::new();
+    collect(body, |chunk| {
+        whole.extend_from_slice(&chunk);
+        if whole.len() > INSPECTION_CAP { Err(Rejected::TooLarge) } else { Ok(()) }
+    })
+    .await?;
+    what.json(&whole).map(Bytes::from).map_err(|_| Rejected::Write)
+}
+
+async fn collect(
+    mut body: RequestBody,
+    mut take: impl FnMut(Bytes) -> Result<(), Rejected>,
+) -> Result<(), Rejected> {
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        if let Ok(chunk) = frame.map_err(|_| Rejected::Broken)?.into_data() {
+            take(chunk)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! Counts one request from its head to the last byte of its answer, or to the client's leaving.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use http::{HeaderMap, Method, StatusCode};
+
+use super::classify::{Protocol, Route};
+use super::client::Client;
+use crate::message::grpc;
+use crate::telemetry::tally::{Dropped, HttpMethod};
+
+/// `CANCELLED`, which is what a call is whose client left before its status was known.
+const CANCELLED: u8 = 1;
+
+/// The measure of one request; it is taken when this is dropped.
+pub struct Meter {
+    client: Rc<Client>,
+    what: What,
+    long: bool,
+    since: Instant,
+}
+
+enum What {
+    /// The status is known once a member has answered.
+    Http {
+        method: HttpMethod,
+        status: Option<StatusCode>,
+        dropped: bool,
+    },
+    Rpc {
+        rpc: usize,
+        code: u8,
+    },
+}
+
+impl Meter {
+    /// Starts to measure.
+    pub fn start(client: &Rc<Client>, route: &Route, method: &Method) -> Self {
+        let tally = &client.worker.tally;
+        let what = match route.protocol {
+            Protocol::Grpc(rpc) => {
+                tally.rpc_started(rpc as usize);
+                What::Rpc { rpc: rpc as usize, code: CANCELLED }
+            }
+            Protocol::Json(_) | Protocol::Http => {
+                let method = HttpMethod::from(method);
+                tally.http_started(method);
+                What::Http { method, status: None, dropped: false }
+            }
+        };
+        client.begin();
+        if !route.long {
+            client.worker.begin_short();
+        }
+        Self { client: client.clone(), what, long: route.long, since: Instant::now() }
+    }
+
+    /// Notes the head of a member's answer, or a gRPC answer of our own.
+    pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
+        match &mut self.what {
+            What::Http { status: known, .. } => *known = Some(status),
+            What::Rpc { .. } => self.trailers(headers),
+        }
+    }
+
+    /// Notes a gRPC call's status, if `trailers` has it.
+    pub fn trailers(&mut self, trailers: &HeaderMap) {
+        if let (What::Rpc { code, .. }, Some(status)) = (&mut self.what, grpc::status(trailers)) {
+            *code = status;
+        }
+    }
+
+    /// Notes that an attempt has failed. With any reason but [`Dropped::FailedSendingRequest`] it was the last one.
+    pub fn dropped(&mut self, reason: Dropped) {
+        if let What::Http { method, dropped, .. } = &mut self.what {
+            self.client.worker.tally.http_dropped(*method, reason);
+            *dropped = reason != Dropped::FailedSendingRequest;
+        }
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        let tally = &self.client.worker.tally;
+        let took = self.since.elapsed();
+        match self.what {
+            What::Http { method, status: Some(status), dropped: false } => {
+                tally.http_finished(method, status.as_u16(), took)
+            }
+            What::Http { dropped: true, .. } => {}
+            What::Http { status: None, .. } => tally.http_abandoned(),
+            What::Rpc { rpc, code } => tally.rpc_finished(rpc, code, took),
+        }
+        if !self.long {
+            self.client.worker.end_short();
+        }
+        self.client.end();
+    }
+}

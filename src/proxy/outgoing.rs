@@ -1,0 +1,132 @@
+//! A request as it goes to members: prepared once, sent as often as the retry rules allow.
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderValue};
+use http::uri::{Parts, PathAndQuery, Scheme, Uri};
+use http::{Method, Request, Version};
+use hyper::body::Incoming;
+
+use super::client::Client;
+use crate::message::headers;
+use crate::message::request_body::{RequestBody, Ticket};
+use crate::upstream::endpoint::Endpoint;
+
+/// A request without what depends on the member.
+pub struct Outgoing {
+    method: Method,
+    target: PathAndQuery,
+    /// `None` once they were sent without keeping a copy.
+    headers: Option<HeaderMap>,
+    /// Whether a copy of the headers is kept at each sending.
+    keeps: bool,
+    body: Option<RequestBody>,
+    ticket: Ticket,
+}
+
+impl Outgoing {
+    /// Takes what passes on of a client's request. With `keeps` it can be sent again after it was sent.
+    pub fn new(client: &Client, request: Request<Incoming>, keeps: bool) -> Self {
+        let (mut head, incoming) = request.into_parts();
+        headers::remove_hop_by_hop(&mut head.headers);
+        headers::remove_request_only(&mut head.headers);
+        if head.version == Version::HTTP_2 {
+            join_cookies(&mut head.headers);
+        }
+        if let Some(address) = &client.address {
+            headers::append_forwarded_for(&mut head.headers, address);
+        }
+        head.headers.append(headers::HOP, client.worker.hop.clone());
+        let target =
+            head.uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let body = RequestBody::new(incoming);
+        Self {
+            method: head.method,
+            target,
+            headers: Some(head.headers),
+            keeps,
+            ticket: body.ticket(),
+            body: Some(body),
+        }
+    }
+
+    /// Puts the body that was inspected in place of the client's.
+    pub fn set_body(&mut self, bytes: Bytes) {
+        if let Some(headers) = &mut self.headers
+            && headers.contains_key(CONTENT_LENGTH)
+        {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+        }
+        let body = RequestBody::whole(bytes);
+        self.ticket = body.ticket();
+        self.body = Some(body);
+    }
+
+    /// Takes the client's body out, to inspect it.
+    pub fn take_body(&mut self) -> RequestBody {
+        self.body.take().unwrap_or_else(RequestBody::empty)
+    }
+
+    /// Whether it can be sent once more, now.
+    pub fn is_ready(&self) -> bool {
+        self.headers.is_some() && (self.body.is_some() || self.ticket.again().is_some())
+    }
+
+    /// Gives up further attempts and what is kept for them: the head of the answer is here.
+    pub fn settle(self) {
+        self.ticket.release();
+    }
+
+    /// Takes the request in the form of HTTP/1.1, for `endpoint`; `None` if it cannot be sent any more.
+    pub fn for_http1(&mut self, endpoint: &Endpoint) -> Option<Request<RequestBody>> {
+        let (mut headers, body) = self.take()?;
+        headers.insert(HOST, endpoint.host_header.clone());
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = Uri::from(self.target.clone());
+        *request.headers_mut() = headers;
+        Some(request)
+    }
+
+    /// Takes the request in the form of HTTP/2, for `endpoint`; `None` if it cannot be sent any more.
+    pub fn for_http2(&mut self, endpoint: &Endpoint) -> Option<(Request<()>, RequestBody)> {
+        let (mut headers, body) = self.take()?;
+        headers.remove(HOST);
+        let mut uri = Parts::default();
+        uri.scheme = Some(Scheme::HTTP);
+        uri.authority = Some(endpoint.authority.clone());
+        uri.path_and_query = Some(self.target.clone());
+        let mut request = Request::new(());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = Uri::from_parts(uri).ok()?;
+        *request.version_mut() = Version::HTTP_2;
+        *request.headers_mut() = headers;
+        Some((request, body))
+    }
+
+    /// Takes back a request of which nothing was sent.
+    pub fn put_back(&mut self, request: Request<RequestBody>) {
+        let (head, body) = request.into_parts();
+        self.headers = Some(head.headers);
+        self.body = Some(body);
+    }
+
+    fn take(&mut self) -> Option<(HeaderMap, RequestBody)> {
+        let body = self.body.take().or_else(|| self.ticket.again())?;
+        let headers = if self.keeps { self.headers.clone()? } else { self.headers.take()? };
+        Some((headers, body))
+    }
+}
+
+/// HTTP/2 may send a cookie in pieces; HTTP/1.1 wants it whole (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut pieces = headers.get_all(COOKIE).iter();
+    let (Some(first), Some(_)) = (pieces.next(), pieces.next()) else { return };
+    let mut whole = first.as_bytes().to_vec();
+    for piece in headers.get_all(COOKIE).iter().skip(1) {
+        whole.extend_from_slice(b"; ");
+        whole.extend_from_slice(piece.as_bytes());
+    }
+    if let Ok(whole) = HeaderValue::from_bytes(&whole) {
+        headers.insert(COOKIE, whole);
+    }
+}

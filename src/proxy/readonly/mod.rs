@@ -1,0 +1,112 @@
+//! Readonly: which requests may pass, decided before anything is sent.
+//!
+//! An allowlist with default deny. Rules match raw bytes; whatever would first have to be decoded or cleaned is
+//! refused, because a member does both before it routes. Two calls are reads or writes by their message: Txn and Alarm.
+//! Their whole message is read first, judged by [`What`], and only what was judged is sent on.
+//!
+//! What keeps it tight, and lies outside this module: `Connection` and `Upgrade` go to a member only for a route with
+//! `websocket`; only gRPC routes travel over HTTP/2; after a reply of our own nothing of the request is left unread
+//! on the connection.
+
+mod json;
+mod pages;
+mod wire;
+
+use http::header::{HeaderMap, UPGRADE};
+use http::{Method, Uri};
+
+use super::classify::{Protocol, Route, has_token};
+use crate::message::rpc::{Effect, Rpc};
+
+pub use json::Refusal;
+
+/// The largest message that is inspected, in bytes. A member takes Txn requests up to its `max-request-bytes` (1.5 MiB
+/// by default) plus 512 KiB; a larger message than this is refused in readonly.
+pub const INSPECTION_CAP: usize = 4 << 20;
+
+/// How deep Txns may be nested in an inspected message. Nobody nests more than two or three.
+const DEPTH_LIMIT: usize = 32;
+
+/// What readonly says of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// A read: forward it.
+    Pass,
+    /// A write, or not known to be a read: answer it ourselves.
+    Refuse,
+    /// Collect the one gRPC message and ask [`What::grpc_is_readonly`]; forward exactly that message.
+    InspectGrpc(What),
+    /// Collect the JSON body and ask [`What::json`]; forward the body it gives back.
+    InspectJson(What),
+}
+
+/// A call whose message decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A transaction: a read when it holds nothing but ranges, at every depth.
+    Txn,
+    /// Alarms: a read when the action is GET.
+    Alarm,
+}
+
+impl What {
+    /// Whether an uncompressed protobuf message is a read. Anything malformed, unknown or ambiguous is not.
+    pub fn grpc_is_readonly(self, message: &[u8]) -> bool {
+        match self {
+            Self::Txn => wire::txn_is_readonly(message),
+            Self::Alarm => wire::alarm_is_readonly(message),
+        }
+    }
+
+    /// The body to forward in place of a JSON body that is a read, or why it is not one.
+    pub fn json(self, body: &[u8]) -> Result<Vec<u8>, Refusal> {
+        match self {
+            Self::Txn => json::txn(body),
+            Self::Alarm => json::alarm(body),
+        }
+    }
+}
+
+/// Says whether a request may pass in readonly. `route` is what [`super::classify::classify`] made of the same request.
+pub fn verdict(route: &Route, method: &Method, uri: &Uri, headers: &HeaderMap) -> Verdict {
+    match route.protocol {
+        Protocol::Grpc(_) | Protocol::Json(_) if uri.query().is_some() => Verdict::Refuse,
+        Protocol::Grpc(rpc) => by_effect(rpc, Verdict::InspectGrpc),
+        Protocol::Json(rpc) => gateway(route, rpc, headers),
+        Protocol::Http => page(method, uri.path(), headers),
+    }
+}
+
+fn by_effect(rpc: Rpc, inspect: fn(What) -> Verdict) -> Verdict {
+    match rpc.effect() {
+        Effect::Read => Verdict::Pass,
+        Effect::Write => Verdict::Refuse,
+        Effect::Txn => inspect(What::Txn),
+        Effect::Alarm => inspect(What::Alarm),
+    }
+}
+
+/// A WebSocket's messages are out of our sight, so it passes only where every message is a read. Method overrides are
+/// refused outright: the gateway obeys them for some content types.
+fn gateway(route: &Route, rpc: Rpc, headers: &HeaderMap) -> Verdict {
+    if headers.contains_key("x-http-method-override") {
+        return Verdict::Refuse;
+    }
+    match by_effect(rpc, Verdict::InspectJson) {
+        Verdict::InspectJson(_) if route.websocket => Verdict::Refuse,
+        verdict => verdict,
+    }
+}
+
+/// A member turns a WebSocket handshake into a POST, so a GET that asks for one is no read.
+fn page(method: &Method, path: &str, headers: &HeaderMap) -> Verdict {
+    let reads = method == Method::GET || method == Method::HEAD;
+    if reads && pages::is_read(path) && !has_token(headers, &UPGRADE, "websocket") {
+        Verdict::Pass
+    } else {
+        Verdict::Refuse
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,223 @@
+//! The body of an answer on its way to the client.
+//!
+//! It streams: each part goes on as it comes, trailers included. A member that is lost after the head never looks
+//! like a clean end: gRPC clients get UNAVAILABLE in trailers, HTTP clients a connection or stream that is cut. When
+//! the body is dropped, because it is complete or the client has left, the member's side is released or cancelled.
+
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
+use http_body::{Body, Frame, SizeHint};
+use tokio::sync::futures::OwnedNotified;
+
+use super::attempt::MemberBody;
+use super::meter::Meter;
+use super::worker::Worker;
+use crate::message::reply::{Code, GRPC_MESSAGE, GRPC_STATUS};
+use crate::upstream::http1;
+use crate::upstream::http2::{self, Part};
+use crate::upstream::link::{InFlight, Link};
+
+/// The body of an answer: our own, or a member's with all that must live as long as it.
+pub struct ReplyBody {
+    source: Source,
+    meter: Option<Meter>,
+    _in_flight: Option<InFlight>,
+    interrupts: Option<Box<Interrupts>>,
+}
+
+enum Source {
+    Whole(Bytes),
+    Http1(http1::ResponseBody),
+    Http2(http2::ResponseBody),
+    Ended,
+}
+
+/// What ends a long stream before its member does.
+pub struct Interrupts {
+    silent: Pin<Box<OwnedNotified>>,
+    stopping: Pin<Box<OwnedNotified>>,
+}
+
+/// Why a body ended before its end.
+#[derive(Debug)]
+pub enum BodyError {
+    /// The member's HTTP/1.1 connection failed.
+    Connection(hyper::Error),
+    /// The member reset the stream; the client's is reset for the same reason.
+    Reset(h2::Error),
+    /// The member went silent, is no longer listed, or the proxy is stopping.
+    Interrupted,
+}
+
+impl Interrupts {
+    /// Arms the interrupts of a long stream.
+    pub fn new(worker: &Worker, link: &Link) -> Box<Self> {
+        Box::new(Self {
+            silent: Box::pin(link.interrupt().clone().notified_owned()),
+            stopping: Box::pin(worker.ending().clone().notified_owned()),
+        })
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.silent.as_mut().poll(cx).is_ready() {
+            Poll::Ready(())
+        } else {
+            self.stopping.as_mut().poll(cx)
+        }
+    }
+}
+
+impl ReplyBody {
+    /// Makes the body of an answer of our own.
+    pub fn whole(bytes: Bytes, meter: Option<Meter>) -> Self {
+        Self { source: Source::Whole(bytes), meter, _in_flight: None, interrupts: None }
+    }
+
+    /// Makes the body of a member's answer.
+    pub fn of_member(
+        body: MemberBody,
+        meter: Meter,
+        in_flight: InFlight,
+        interrupts: Option<Box<Interrupts>>,
+    ) -> Self {
+        let source = match body {
+            MemberBody::Http1(body) => Source::Http1(body),
+            MemberBody::Http2(body) => Source::Http2(body),
+        };
+        Self { source, meter: Some(meter), _in_flight: Some(in_flight), interrupts }
+    }
+
+    fn poll_source(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.source {
+            Source::Ended => Poll::Ready(None),
+            Source::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.source = Source::Ended;
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Source::Http1(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(BodyError::Connection))),
+            Source::Http2(body) => {
+                let part = ready!(body.poll_part(cx));
+                Poll::Ready(self.pass_on(part))
+            }
+        }
+    }
+
+    fn pass_on(
+        &mut self,
+        part: Result<Part, h2::Error>,
+    ) -> Option<Result<Frame<Bytes>, BodyError>> {
+        match part {
+            Ok(Part::Data(data)) => Some(Ok(Frame::data(data))),
+            Ok(Part::Trailers(trailers)) => Some(Ok(self.end_with(trailers))),
+            Ok(Part::End) => {
+                self.source = Source::Ended;
+                None
+            }
+            Err(error) if error.is_reset() => {
+                self.source = Source::Ended;
+                Some(Err(BodyError::Reset(error)))
+            }
+            Err(_) => Some(Ok(
+                self.end_with(unavailable("etcd-proxy: the connection to the member was lost"))
+            )),
+        }
+    }
+
+    /// Ends a stream because of an interrupt, in the way its protocol has for it.
+    fn interrupt(&mut self) -> Option<Result<Frame<Bytes>, BodyError>> {
+        match &self.source {
+            Source::Http2(_) => {
+                Some(Ok(self.end_with(unavailable("etcd-proxy: the member is not available"))))
+            }
+            Source::Http1(_) => {
+                self.source = Source::Ended;
+                Some(Err(BodyError::Interrupted))
+            }
+            Source::Whole(_) | Source::Ended => None,
+        }
+    }
+
+    fn end_with(&mut self, trailers: HeaderMap) -> Frame<Bytes> {
+        self.source = Source::Ended;
+        if let Some(meter) = &mut self.meter {
+            meter.trailers(&trailers);
+        }
+        Frame::trailers(trailers)
+    }
+}
+
+fn unavailable(message: &'static str) -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(2);
+    trailers.insert(GRPC_STATUS, HeaderValue::from(Code::Unavailable as u16));
+    trailers.insert(GRPC_MESSAGE, HeaderValue::from_static(message));
+    trailers
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        if let Poll::Ready(frame) = this.poll_source(cx) {
+            return Poll::Ready(frame);
+        }
+        match this.interrupts.as_mut().map(|interrupts| interrupts.poll(cx)) {
+            Some(Poll::Ready(())) => Poll::Ready(this.interrupt()),
+            Some(Poll::Pending) | None => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Ended => true,
+            Source::Whole(bytes) => bytes.is_empty(),
+            Source::Http1(body) => body.is_end_stream(),
+            Source::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Ended => SizeHint::with_exact(0),
+            Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Http1(body) => body.size_hint(),
+            Source::Http2(_) => SizeHint::new(),
+        }
+    }
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connection(_) => f.write_str("the member's connection failed"),
+            Self::Reset(_) => f.write_str("the member reset the stream"),
+            Self::Interrupted => f.write_str("the member is not available"),
+        }
+    }
+}
+
+impl Error for BodyError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Connection(error) => Some(error),
+            Self::Reset(error) => Some(error),
+            Self::Interrupted => None,
+        }
+    }
+}

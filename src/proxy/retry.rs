@@ -1,0 +1,47 @@
+//! Whether a request that failed may go to the next member: the table of the design, in one place.
+//!
+//! A write reaches at most one member once. It goes on only while the member is sure not to have acted. A read goes
+//! on until the head of a response is there. A long stream goes on only if nothing was done; else its client, which
+//! knows how far it got, opens a new one.
+
+use super::failure::Failure;
+use crate::message::rpc::RpcKind;
+
+/// Whether a request of this kind may be tried on another member after `failure`.
+pub fn may_retry(kind: RpcKind, failure: Failure) -> bool {
+    match failure {
+        Failure::NoEndpoints | Failure::Stopping => false,
+        Failure::Unreachable | Failure::NotSent | Failure::Refused => true,
+        Failure::Lost | Failure::Silent => kind == RpcKind::Read,
+    }
+}
+
+/// Whether a member's silence ends the waiting: a write waits for its own deadline, since it may have been done.
+pub fn is_interruptible(kind: RpcKind) -> bool {
+    kind != RpcKind::Write
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Failure::{Lost, NoEndpoints, NotSent, Refused, Silent, Stopping, Unreachable};
+    use RpcKind::{Bulk, Read, Stream, Write};
+
+    #[test]
+    fn the_table_of_the_design_holds() {
+        for (failure, read, write, stream) in [
+            (Unreachable, true, true, true),
+            (NotSent, true, true, true),
+            (Refused, true, true, true),
+            (Lost, true, false, false),
+            (Silent, true, false, false),
+            (Stopping, false, false, false),
+            (NoEndpoints, false, false, false),
+        ] {
+            for (kind, expected) in [(Read, read), (Write, write), (Stream, stream), (Bulk, stream)]
+            {
+                assert_eq!(may_retry(kind, failure), expected, "{kind:?} after {failure:?}");
+            }
+        }
+    }
+}

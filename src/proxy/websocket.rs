@@ -1,0 +1,131 @@
+//! WebSocket on the JSON gateway: the handshake goes to a member, and after its 101 bytes go both ways untouched.
+//!
+//! Nothing that the client sends reaches the member before the member has agreed to switch, so a request cannot be
+//! smuggled behind a refused handshake.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, HOST, HeaderMap, HeaderValue, UPGRADE};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::io::copy_bidirectional;
+
+use super::attempt::Failed;
+use super::client::Client;
+use super::failure::Failure;
+use super::meter::Meter;
+use super::waiting;
+use crate::message::headers;
+use crate::upstream::link::Link;
+
+/// The largest answer to a handshake that is not a 101; members send a line of text.
+const MAX_REFUSAL: usize = 64 * 1024;
+
+/// A handshake, ready to go to a member.
+pub struct Handshake {
+    request: Request<()>,
+    client_side: OnUpgrade,
+}
+
+impl Handshake {
+    /// Takes what passes on of a client's handshake. Its body, if it has one, does not.
+    pub fn new(client: &Client, mut request: Request<Incoming>) -> Self {
+        let client_side = hyper::upgrade::on(&mut request);
+        let mut passed = Request::new(());
+        *passed.method_mut() = Method::GET;
+        if let Some(target) = request.uri().path_and_query() {
+            *passed.uri_mut() = target.clone().into();
+        }
+        let upgrade = request.headers().get(UPGRADE).cloned();
+        let mut kept = std::mem::take(request.headers_mut());
+        headers::remove_hop_by_hop(&mut kept);
+        kept.remove(http::header::CONTENT_LENGTH);
+        kept.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        kept.insert(UPGRADE, upgrade.unwrap_or(HeaderValue::from_static("websocket")));
+        if let Some(address) = &client.address {
+            headers::append_forwarded_for(&mut kept, address);
+        }
+        kept.append(headers::HOP, client.worker.hop.clone());
+        *passed.headers_mut() = kept;
+        Self { request: passed, client_side }
+    }
+
+    /// Sends the handshake to `link`'s member. On a 101 the two sides are joined in a task of their own, which holds
+    /// `meter` to its end.
+    ///
+    /// # Errors
+    /// [`Failed`]; the handshake may be tried on another member while nothing was done.
+    pub async fn attempt(
+        &mut self,
+        client: &Rc<Client>,
+        link: &Rc<Link>,
+    ) -> Result<Response<Bytes>, Failed> {
+        let io = link
+            .dial()
+            .await
+            .map_err(|error| Failed { failure: Failure::Unreachable, reason: error.to_string() })?;
+        let lost =
+            |error: hyper::Error| Failed { failure: Failure::Lost, reason: error.to_string() };
+        let (mut sender, driver) = http1::handshake(TokioIo::new(io)).await.map_err(lost)?;
+        tokio::task::spawn_local(driver.with_upgrades());
+        let mut request = self.request.clone().map(|()| Empty::<Bytes>::new());
+        request.headers_mut().insert(HOST, link.endpoint.host_header.clone());
+        waiting::for_answer(exchange(&mut sender, request), &client.worker, link, true)
+            .await
+            .map_err(|failure| Failed { failure, reason: String::new() })?
+            .map_err(lost)
+    }
+
+    /// Joins the client to the member whose 101 is `response`, and ends when either leaves or the proxy must stop.
+    pub fn join(
+        self,
+        client: &Rc<Client>,
+        link: &Rc<Link>,
+        response: &mut Response<Bytes>,
+        meter: Meter,
+    ) {
+        let member_side = hyper::upgrade::on(response);
+        let (client, link) = (client.clone(), link.clone());
+        tokio::task::spawn_local(async move {
+            let _meter = meter;
+            let _in_flight = link.begin();
+            let joined = async {
+                if let (Ok(client), Ok(member)) = (self.client_side.await, member_side.await) {
+                    relay(client, member).await;
+                }
+            };
+            let _ = waiting::for_answer(joined, &client.worker, &link, true).await;
+        });
+    }
+}
+
+async fn exchange(
+    sender: &mut http1::SendRequest<Empty<Bytes>>,
+    request: Request<Empty<Bytes>>,
+) -> Result<Response<Bytes>, hyper::Error> {
+    let response = sender.send_request(request).await?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(response.map(|_| Bytes::new()));
+    }
+    let (mut head, body) = response.into_parts();
+    headers::remove_hop_by_hop(&mut head.headers);
+    let body = http_body_util::Limited::new(body, MAX_REFUSAL).collect().await;
+    Ok(Response::from_parts(head, body.map(|body| body.to_bytes()).unwrap_or_default()))
+}
+
+async fn relay(client: Upgraded, member: Upgraded) {
+    let (mut client, mut member) = (TokioIo::new(client), TokioIo::new(member));
+    if let Err(error) = copy_bidirectional(&mut client, &mut member).await {
+        tracing::debug!(%error, "websocket ended");
+    }
+}
+
+/// The headers of a 101 that are for the client: all of them, since `Connection` and `Upgrade` are what it says.
+pub fn is_switch(status: StatusCode, headers: &HeaderMap) -> bool {
+    status == StatusCode::SWITCHING_PROTOCOLS && headers.contains_key(UPGRADE)
+}

@@ -1,0 +1,140 @@
+//! What serving requests needs of the worker thread that does it.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use tokio::sync::Notify;
+
+use super::generation::Generation;
+use crate::telemetry::tally::Tally;
+use crate::upstream::link::Link;
+
+/// A generation as one worker serves it: with the worker's own links, in the generation's order.
+pub struct View {
+    /// The generation.
+    pub generation: Arc<Generation>,
+    /// One link for each of its endpoints.
+    pub links: Vec<Rc<Link>>,
+}
+
+/// The state of one data-plane thread.
+pub struct Worker {
+    /// Its number, from 0.
+    pub number: usize,
+    /// Its counters.
+    pub tally: Arc<Tally>,
+    /// The mark that this process leaves on requests, by which it knows them if they come back.
+    pub hop: HeaderValue,
+    newest: Arc<ArcSwap<Generation>>,
+    view: RefCell<Rc<View>>,
+    /// Exchanges that end by themselves in a while: all but long streams.
+    short: Cell<usize>,
+    short_ended: Notify,
+    /// Wakes every exchange that is still open when draining must end.
+    ending: Arc<Notify>,
+}
+
+impl Worker {
+    /// Makes the state of worker `number`, which follows `newest`.
+    pub fn new(
+        number: usize,
+        newest: Arc<ArcSwap<Generation>>,
+        tally: Arc<Tally>,
+        hop: HeaderValue,
+    ) -> Self {
+        let view = RefCell::new(Rc::new(View::new(number, newest.load_full(), &[])));
+        Self {
+            number,
+            tally,
+            hop,
+            newest,
+            view,
+            short: Cell::new(0),
+            short_ended: Notify::new(),
+            ending: Arc::new(Notify::new()),
+        }
+    }
+
+    /// Returns the newest generation with this worker's links.
+    ///
+    /// When nothing was published since the last call this compares two pointers and counts one reference.
+    pub fn view(&self) -> Rc<View> {
+        let newest = self.newest.load();
+        let view = self.view.borrow();
+        if Arc::ptr_eq(&newest, &view.generation) {
+            return view.clone();
+        }
+        drop(view);
+        self.renew(Arc::clone(&newest))
+    }
+
+    fn renew(&self, generation: Arc<Generation>) -> Rc<View> {
+        let old = self.view.borrow().clone();
+        let view = Rc::new(View::new(self.number, generation, &old.links));
+        self.view.replace(view.clone());
+        for link in old.links.iter().filter(|link| !link.endpoint.is_listed()) {
+            link.retire();
+        }
+        view
+    }
+
+    /// Interrupts what waits for endpoints that have gone silent.
+    pub fn interrupt_lost(&self) {
+        self.view().links.iter().for_each(|link| link.interrupt_if_lost());
+    }
+
+    /// Closes connections to members that nobody needs.
+    pub fn sweep(&self) {
+        let now = Instant::now();
+        self.view().links.iter().for_each(|link| link.sweep(now));
+    }
+
+    /// Counts an exchange that begins and is not a long stream.
+    pub fn begin_short(&self) {
+        self.short.set(self.short.get() + 1);
+    }
+
+    /// Counts an exchange out that [`Worker::begin_short`] counted in.
+    pub fn end_short(&self) {
+        self.short.set(self.short.get().saturating_sub(1));
+        if self.short.get() == 0 {
+            self.short_ended.notify_waiters();
+        }
+    }
+
+    /// Waits until nothing but long streams is open. New requests may begin meanwhile; the caller keeps them out.
+    pub async fn only_streams_left(&self) {
+        while self.short.get() > 0 {
+            self.short_ended.notified().await;
+        }
+    }
+
+    /// What wakes when exchanges must end now.
+    pub fn ending(&self) -> &Arc<Notify> {
+        &self.ending
+    }
+
+    /// Ends every open exchange: the time for draining is over.
+    pub fn end_exchanges(&self) {
+        self.ending.notify_waiters();
+    }
+}
+
+impl View {
+    fn new(worker: usize, generation: Arc<Generation>, earlier: &[Rc<Link>]) -> Self {
+        let links = generation.endpoints.iter().map(|endpoint| {
+            let same = earlier.iter().find(|link| Arc::ptr_eq(&link.endpoint, endpoint)).cloned();
+            let link = same.unwrap_or_else(|| {
+                Rc::new(Link::new(endpoint.clone(), worker, generation.timeouts))
+            });
+            link.set_timeouts(generation.timeouts);
+            link
+        });
+        let links = links.collect();
+        Self { generation, links }
+    }
+}

@@ -1,0 +1,204 @@
+//! The admin socket: where `etcd-proxy status` and `etcd-proxy reload` ask.
+//!
+//! HTTP/1.1 on a unix socket of mode 0660, one request a connection. `GET /status` answers the
+//! [`Snapshot`], `POST /reload` has the daemon reload and answers the [`ReloadRecord`] when it is over: 200 when it
+//! was applied or found nothing new, 409 when it was refused. Errors are `{"message": ...}`.
+//!
+//! It runs on the control plane beside everything else, so no client may hold it up: the head must
+//! come within 5 s, the answer must be taken within 10 s, and there are at most 64 clients at a time.
+//! State is changed here and on no TCP port, where a web page could reach it.
+
+use std::convert::Infallible;
+use std::fs::DirBuilder;
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::net::socket_file::{self, SocketFile};
+use crate::telemetry::snapshot::{ReloadRecord, Snapshot};
+
+/// How long a client may take to send its request's head.
+const HEAD_LIMIT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
+/// How long a client may take to read its answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// How long open requests may go on after the stop.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+/// Clients at a time; more wait in the kernel's queue.
+const MOST: usize = 64;
+/// Largest head that is read, in bytes.
+const HEAD_SIZE: usize = 16 * 1024;
+/// The rest after an accept that failed for want of something (descriptors, memory).
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// The admin socket, bound and not served yet. Dropping it removes the file.
+#[derive(Debug)]
+pub struct AdminSocket {
+    listener: std::os::unix::net::UnixListener,
+    path: PathBuf,
+    file: SocketFile,
+}
+
+/// Asks the daemon for a reload; dropping `answer` tells the client that the daemon is stopping.
+#[derive(Debug)]
+pub struct ReloadRequest {
+    /// Takes what became of it.
+    pub answer: oneshot::Sender<ReloadRecord>,
+}
+
+/// Where the answers come from.
+#[derive(Clone)]
+pub struct Answers {
+    /// Makes a snapshot of this moment; must not block.
+    pub snapshot: Arc<dyn Fn() -> Snapshot + Send + Sync>,
+    /// Takes requests for a reload; requests wait while it is full.
+    pub reload: mpsc::Sender<ReloadRequest>,
+}
+
+impl AdminSocket {
+    /// Binds the socket with mode 0660, and makes its directory (0755) when it is missing.
+    ///
+    /// # Errors
+    /// When either cannot be had, as is usual at the default path without root: worth a warning, not an end.
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        if let Some(directory) = path.parent() {
+            DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
+        }
+        let (listener, file) = socket_file::listen(path, Some(0o660))?;
+        Ok(Self { listener, path: path.to_owned(), file })
+    }
+
+    /// Returns where it is bound.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Serves until `stop` is ready, then removes the file and gives open requests two seconds. Dropping
+    /// the future ends all of it at once.
+    ///
+    /// # Errors
+    /// Only at the start, when the runtime cannot take the socket.
+    pub async fn serve(self, answers: Answers, stop: impl Future<Output = ()>) -> io::Result<()> {
+        let listener = UnixListener::from_std(self.listener)?;
+        let mut clients = JoinSet::new();
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                Some(_) = clients.join_next() => {}
+                client = accept(&listener), if clients.len() < MOST => {
+                    clients.spawn(converse(client, answers.clone()));
+                }
+            }
+        }
+        drop((listener, self.file));
+        let last = async { while clients.join_next().await.is_some() {} };
+        // Who is not done by then is cut off when the set is dropped.
+        let _ = timeout(LAST_ANSWERS, last).await;
+        Ok(())
+    }
+}
+
+/// Waits for the next client. Errors never end it: one that ends an accept loop is an outage.
+async fn accept(listener: &UnixListener) -> UnixStream {
+    loop {
+        match listener.accept().await {
+            Ok((client, _)) => return client,
+            Err(error) => {
+                tracing::debug!(%error, "cannot accept on the admin socket");
+                sleep(ACCEPT_REST).await;
+            }
+        }
+    }
+}
+
+async fn converse(client: UnixStream, answers: Answers) {
+    let answered = Notify::new();
+    let service = service_fn(|request| async {
+        let response = answers.answer(request).await;
+        answered.notify_one();
+        Ok::<_, Infallible>(response)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_LIMIT)
+        .max_buf_size(HEAD_SIZE)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(client), service);
+    tokio::select! {
+        ended = connection => if let Err(error) = ended {
+            tracing::debug!(%error, "admin client");
+        },
+        () = async { answered.notified().await; sleep(ANSWER_LIMIT).await } => {
+            tracing::debug!("admin client did not take its answer");
+        }
+    }
+}
+
+impl Answers {
+    /// Answers one request; its body, if any, is not read.
+    async fn answer<B>(&self, request: Request<B>) -> Response<Full<Bytes>> {
+        match (request.uri().path(), request.method()) {
+            ("/status", &Method::GET) => json(StatusCode::OK, &(self.snapshot)()),
+            ("/status", _) => wrong_method("GET"),
+            ("/reload", &Method::POST) => self.reload().await,
+            ("/reload", _) => wrong_method("POST"),
+            _ => message(StatusCode::NOT_FOUND, "there are /status and /reload"),
+        }
+    }
+
+    async fn reload(&self) -> Response<Full<Bytes>> {
+        let (answer, record) = oneshot::channel();
+        // Either end goes away only with the daemon.
+        if self.reload.send(ReloadRequest { answer }).await.is_err() {
+            return stopping();
+        }
+        match record.await {
+            Ok(record) if record.is_refused() => json(StatusCode::CONFLICT, &record),
+            Ok(record) => json(StatusCode::OK, &record),
+            Err(_) => stopping(),
+        }
+    }
+}
+
+fn stopping() -> Response<Full<Bytes>> {
+    message(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping")
+}
+
+fn wrong_method(allowed: &'static str) -> Response<Full<Bytes>> {
+    let mut response = message(StatusCode::METHOD_NOT_ALLOWED, &format!("use {allowed}"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+fn message(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
+    json(status, &serde_json::json!({ "message": text }))
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
+    // Plain data with string keys always serialises; an empty body would be seen as unreadable.
+    let body = serde_json::to_vec(value).unwrap_or_default();
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+use super::*;
+use std::os::unix::fs::PermissionsExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinHandle;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A served admin socket, and the daemon's end of its reload requests.
+struct Fixture {
+    path: PathBuf,
+    requests: mpsc::Receiver<ReloadRequest>,
+    stop: Option<oneshot::Sender<()>>,
+    served: JoinHandle<io::Result<()>>,
+    _dir: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/admin.sock");
+        let socket = AdminSocket::bind(&path).unwrap();
+        let (reload, requests) = mpsc::channel(1);
+        let snapshot = || Snapshot { version: 1, generation: 7, ..Default::default() };
+        let answers = Answers { snapshot: Arc::new(snapshot), reload };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let served = tokio::spawn(socket.serve(answers, async {
+            let _ = stopped.await;
+        }));
+        Self { path, requests, stop: Some(stop), served, _dir: dir }
+    }
+
+    async fn connect(&self) -> UnixStream {
+        UnixStream::connect(&self.path).await.unwrap()
+    }
+
+    /// Sends raw bytes and returns everything that comes until the end.
+    async fn say(&self, bytes: &str) -> String {
+        let mut client = self.connect().await;
+        client.write_all(bytes.as_bytes()).await.unwrap();
+        answer(client).await
+    }
+
+    /// Has the daemon answer one reload.
+    async fn reload(&mut self, result: &str) -> String {
+        let mut client = self.connect().await;
+        client.write_all(b"POST /reload HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let request = self.requests.recv().await.unwrap();
+        request.answer.send(record(result)).unwrap();
+        answer(client).await
+    }
+}
+
+fn record(result: &str) -> ReloadRecord {
+    ReloadRecord { result: result.to_owned(), generation: 8, ..Default::default() }
+}
+
+async fn answer(mut client: UnixStream) -> String {
+    let mut text = String::new();
+    timeout(DEADLINE, client.read_to_string(&mut text)).await.expect("the end comes").unwrap();
+    text
+}
+
+fn body<T: serde::de::DeserializeOwned>(response: &str) -> T {
+    let (_, body) = response.split_once("\r\n\r\n").expect(response);
+    serde_json::from_str(body).expect(response)
+}
+
+#[tokio::test]
+async fn status_is_the_snapshot() {
+    let fixture = Fixture::start();
+    let response = fixture.say("GET /status HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+    let snapshot: Snapshot = body(&response);
+    assert_eq!((snapshot.version, snapshot.generation), (1, 7));
+}
+
+#[tokio::test]
+async fn a_reload_answers_what_became_of_it() {
+    let mut fixture = Fixture::start();
+    for (result, status) in
+        [("applied", "200 OK"), ("unchanged", "200 OK"), ("refused", "409 Conflict")]
+    {
+        let response = fixture.reload(result).await;
+        assert!(response.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{response}");
+        assert_eq!(body::<ReloadRecord>(&response), record(result));
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_that_stops_says_so() {
+    let mut fixture = Fixture::start();
+    fixture.requests.close();
+    let response = fixture.say("POST /reload HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(response.starts_with("HTTP/1.1 503 "), "{response}");
+}
+
+#[tokio::test]
+async fn other_requests_change_nothing() {
+    let mut fixture = Fixture::start();
+    for (request, status) in [
+        ("GET /reload", "405"),
+        ("POST /status", "405"),
+        ("GET /", "404"),
+        ("POST /reload/", "404"),
+        ("POST http://x/quitquitquit", "404"),
+    ] {
+        let response = fixture.say(&format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n")).await;
+        assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {response}");
+    }
+    assert!(fixture.requests.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn junk_does_no_harm() {
+    let fixture = Fixture::start();
+    for junk in ["\0\u{1}\u{2}\r\n\r\n", "GET\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let response = fixture.say(junk).await;
+        assert!(response.is_empty() || response.starts_with("HTTP/1.1 400 "), "{response}");
+    }
+    fixture.say("GET /status HTTP/1.1\r\nHost: x\r\n\r\n").await;
+}
+
+#[tokio::test]
+async fn silent_clients_are_sent_away_and_the_next_is_served() {
+    let fixture = Fixture::start();
+    let mut silent = Vec::new();
+    for _ in 0..MOST {
+        silent.push(fixture.connect().await);
+    }
+    let response = fixture.say("GET /status HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_does_not_stop_its_reload() {
+    let mut fixture = Fixture::start();
+    let mut client = fixture.connect().await;
+    client.write_all(b"POST /reload HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let request = fixture.requests.recv().await.unwrap();
+    drop(client);
+    let _ = request.answer.send(record("applied"));
+    fixture.reload("unchanged").await;
+}
+
+#[tokio::test]
+async fn the_stop_removes_the_file_and_lets_a_reload_be_answered() {
+    let mut fixture = Fixture::start();
+    let mut client = fixture.connect().await;
+    client.write_all(b"POST /reload HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let request = fixture.requests.recv().await.unwrap();
+    fixture.stop.take().unwrap().send(()).unwrap();
+    request.answer.send(record("applied")).unwrap();
+    assert!(answer(client).await.starts_with("HTTP/1.1 200 "));
+    timeout(DEADLINE, fixture.served).await.unwrap().unwrap().unwrap();
+    assert!(!fixture.path.exists());
+}
+
+#[tokio::test]
+async fn only_owner_and_group_may_connect() {
+    let fixture = Fixture::start();
+    let mode = std::fs::metadata(&fixture.path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o660);
+}
+
+#[test]
+fn a_path_that_cannot_be_made_is_an_error() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    AdminSocket::bind(&file.path().join("admin.sock")).unwrap_err();
+}

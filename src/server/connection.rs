@@ -1,0 +1,190 @@
+//! One client connection, from its first byte to its end.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{sleep, timeout};
+
+use super::gate::Gate;
+use super::gatehouse;
+use super::limits;
+use super::local::Pages;
+use super::preface::{Peek, Protocol, detect};
+use crate::proxy::client::Client;
+
+/// Spawns the tasks of an HTTP/2 connection on the worker's own thread.
+#[derive(Clone, Copy)]
+struct OnThisThread;
+
+impl<F: Future + 'static> Executor<F> for OnThisThread
+where
+    F::Output: 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+/// Serves a connection until it ends, by itself or because the gate closes.
+pub async fn serve<S>(stream: S, client: Rc<Client>, gate: Rc<Gate>, pages: Pages)
+where
+    S: AsyncRead + AsyncWrite + Peek + Unpin + Send + 'static,
+{
+    let protocol = match timeout(limits::FIRST_HEAD, detect(&stream)).await {
+        Ok(Ok(protocol)) => protocol,
+        Ok(Err(_)) | Err(_) => return,
+    };
+    let service = {
+        let client = client.clone();
+        service_fn(move |request: Request<Incoming>| {
+            let (client, pages) = (client.clone(), pages.clone());
+            async move { Ok::<_, Infallible>(gatehouse::answer(&client, &pages, request).await) }
+        })
+    };
+    let io = TokioIo::new(stream);
+    match protocol {
+        Protocol::Gone => {}
+        Protocol::Http1 => {
+            let connection = http1_builder().serve_connection(io, service).with_upgrades();
+            attend(connection, &client, &gate, is_outworn_http1).await;
+        }
+        Protocol::Http2 => {
+            attend(http2_builder().serve_connection(io, service), &client, &gate, is_outworn_http2)
+                .await
+        }
+    }
+}
+
+fn http1_builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        // Ours: one timer for a connection's life, and not one for each request.
+        .header_read_timeout(None)
+        .max_headers(limits::HTTP1_HEADERS)
+        .max_buf_size(limits::HTTP1_HEAD);
+    builder
+}
+
+fn http2_builder() -> http2::Builder<OnThisThread> {
+    let mut builder = http2::Builder::new(OnThisThread);
+    builder
+        .initial_stream_window_size(limits::STREAM_WINDOW)
+        .initial_connection_window_size(limits::CONNECTION_WINDOW)
+        .max_concurrent_streams(limits::STREAMS)
+        .max_header_list_size(limits::HEADER_LIST)
+        .max_send_buf_size(limits::SEND_BUFFER)
+        .max_pending_accept_reset_streams(limits::PENDING_RESETS)
+        .max_local_error_reset_streams(limits::LOCAL_RESETS)
+        .auto_date_header(false);
+    builder
+}
+
+/// A connection that can be told to finish.
+trait Finish: Future {
+    /// Finishes what is open and takes nothing new.
+    fn finish(self: Pin<&mut Self>);
+}
+
+impl<S, B, I> Finish for http1::UpgradeableConnection<I, S>
+where
+    Self: Future,
+    S: hyper::service::HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    B: http_body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn finish(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl<S, B, I> Finish for http2::Connection<I, S, OnThisThread>
+where
+    Self: Future,
+    S: hyper::service::HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    B: http_body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    OnThisThread: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
+{
+    fn finish(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+/// Drives a connection to its end. It is told to finish when the gate closes or when it has outlived its use.
+async fn attend<C: Finish>(
+    connection: C,
+    client: &Client,
+    gate: &Gate,
+    is_outworn: fn(&Client, Instant) -> bool,
+) {
+    let mut connection = pin!(connection);
+    let mut closing = pin!(gate.closing().notified());
+    let mut patrol = pin!(sleep(limits::PATROL));
+    let registered = Cell::new(false);
+    let finishing = Cell::new(false);
+    poll_fn(|cx| {
+        if connection.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if !registered.replace(true) {
+            let _ = closing.as_mut().poll(cx);
+            let _ = patrol.as_mut().poll(cx);
+        }
+        if patrol.is_elapsed() {
+            if is_outworn(client, Instant::now()) {
+                if !client.has_asked() {
+                    return Poll::Ready(());
+                }
+                return finish_once(connection.as_mut(), &finishing, cx);
+            }
+            patrol.as_mut().reset(tokio::time::Instant::now() + limits::PATROL);
+            let _ = patrol.as_mut().poll(cx);
+        }
+        if gate.is_closing() {
+            return finish_once(connection.as_mut(), &finishing, cx);
+        }
+        Poll::Pending
+    })
+    .await;
+}
+
+fn finish_once<C: Finish>(
+    mut connection: Pin<&mut C>,
+    finishing: &Cell<bool>,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    if finishing.replace(true) {
+        return Poll::Pending;
+    }
+    connection.as_mut().finish();
+    connection.poll(cx).map(|_| ())
+}
+
+fn is_outworn_http1(client: &Client, now: Instant) -> bool {
+    let limit = if client.has_asked() { limits::IDLE } else { limits::FIRST_HEAD };
+    client.idle_since().is_some_and(|since| now.saturating_duration_since(since) >= limit)
+}
+
+/// gRPC clients keep connections without calls for as long as they live.
+fn is_outworn_http2(client: &Client, now: Instant) -> bool {
+    !client.has_asked()
+        && client
+            .idle_since()
+            .is_some_and(|since| now.saturating_duration_since(since) >= limits::IDLE)
+}

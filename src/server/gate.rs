@@ -1,0 +1,52 @@
+//! Tells the connections of a listener to finish, and the worker when the last one has.
+
+use std::cell::Cell;
+
+use tokio::sync::Notify;
+
+/// Shared by a listener and its connections on one worker.
+#[derive(Default)]
+pub struct Gate {
+    closing: Cell<bool>,
+    close: Notify,
+    open: Cell<usize>,
+    emptied: Notify,
+}
+
+impl Gate {
+    /// Tells every connection to finish what it has and to take nothing new.
+    pub fn close(&self) {
+        self.closing.set(true);
+        self.close.notify_waiters();
+    }
+
+    /// Whether connections are to finish.
+    pub fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
+
+    /// Wakes who waits for the order to finish.
+    pub fn closing(&self) -> &Notify {
+        &self.close
+    }
+
+    /// Counts a connection in.
+    pub fn enter(&self) {
+        self.open.set(self.open.get() + 1);
+    }
+
+    /// Counts a connection out.
+    pub fn leave(&self) {
+        self.open.set(self.open.get().saturating_sub(1));
+        if self.open.get() == 0 {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    /// Waits until no connection is open.
+    pub async fn emptied(&self) {
+        while self.open.get() > 0 {
+            self.emptied.notified().await;
+        }
+    }
+}

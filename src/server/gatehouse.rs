@@ -1,0 +1,55 @@
+//! The first to see a request: refuses what is not well formed, answers what is local, and forwards the rest.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+
+use super::local::{self, Pages};
+use super::{cors, well_formed};
+use crate::message::reply;
+use crate::proxy::client::Client;
+use crate::proxy::forward::forward;
+use crate::proxy::reply_body::ReplyBody;
+
+/// Answers one request.
+pub async fn answer(
+    client: &Rc<Client>,
+    pages: &Pages,
+    request: Request<Incoming>,
+) -> Response<ReplyBody> {
+    if let Some(complaint) = well_formed::complaint(&request) {
+        return own(bad_request(request.version(), complaint));
+    }
+    let view = client.worker.view();
+    let generation = &view.generation;
+    if let Some(refusal) = cors::refuse_host(generation.host_whitelist.as_deref(), &request) {
+        return own(refusal);
+    }
+    let cors = cors::judge(generation.cors.as_deref(), request.headers());
+    let mut response = if cors.answers(request.method()) {
+        own(reply::bare(StatusCode::OK))
+    } else {
+        match local::answer(&request, &view, pages).await {
+            Some(answer) => own(answer),
+            None => forward(client, request).await,
+        }
+    };
+    cors.apply(response.headers_mut());
+    response
+}
+
+fn own(response: Response<Bytes>) -> Response<ReplyBody> {
+    response.map(|bytes| ReplyBody::whole(bytes, None))
+}
+
+/// What comes after a request that is not well formed cannot be trusted to be a request, so the connection ends.
+fn bad_request(version: Version, complaint: &'static str) -> Response<Bytes> {
+    let mut response = reply::text(StatusCode::BAD_REQUEST, complaint);
+    if version < Version::HTTP_2 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}

@@ -1,0 +1,51 @@
+//! What a client may ask of us, each bound with its reason. hyper 1.12 and h2 0.4.20 leave most of these open or low.
+
+use std::time::Duration;
+
+/// From accept to a whole first request head. etcd gives its listeners 10 s for TLS and 5 min for a head
+/// (GHSA-6vch-q96h-7gc3); a client that has not said anything in this time never will.
+pub const FIRST_HEAD: Duration = Duration::from_secs(30);
+
+/// An HTTP/1 connection without a request is closed after this. etcd never closes one; this only collects what was
+/// forgotten, and TCP keepalive finds clients that are gone.
+pub const IDLE: Duration = Duration::from_secs(3600);
+
+/// TCP keepalive on client connections, as Go's listeners have it.
+pub const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// The head of an HTTP/1 request. Tokens and cookies fit many times; Go's default is 1 MiB.
+pub const HTTP1_HEAD: usize = 128 * 1024;
+
+/// Headers of an HTTP/1 request.
+pub const HTTP1_HEADERS: usize = 128;
+
+/// Streams that a client may have open at a time. etcd's default is unlimited; hyper's 200 would stall a client's
+/// 201st watch without a word.
+pub const STREAMS: u32 = 10_000;
+
+/// What is held of one request body that the member does not take yet.
+pub const STREAM_WINDOW: u32 = 1 << 20;
+
+/// The same for all request bodies of one connection; it is also what h2's budget for small frames follows, half of
+/// which must cover the bodies of all calls that a client starts at once.
+pub const CONNECTION_WINDOW: u32 = 64 << 20;
+
+/// The decoded headers of one HTTP/2 request.
+pub const HEADER_LIST: u32 = 256 * 1024;
+
+/// What is held of one answer that the client does not read yet, beyond what its window has.
+pub const SEND_BUFFER: usize = 128 * 1024;
+
+/// Streams that the client may reset before we have looked at them. Hundreds of watches cancelled at once are normal
+/// for etcd's clients; hyper's 20 would end the connection.
+pub const PENDING_RESETS: usize = 4096;
+
+/// Streams that we may have to reset for a client's errors in a connection's life before it is ended. A connection
+/// lives for months and a rare error must not add up to its end; a flood still does.
+pub const LOCAL_RESETS: usize = 65_536;
+
+/// Pause after an accept that failed for want of descriptors or memory, so that the loop does not spin.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often a connection looks whether it has outlived its use.
+pub const PATROL: Duration = Duration::from_secs(15);

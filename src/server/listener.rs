@@ -1,0 +1,136 @@
+//! Accepts the connections of one client URL on one worker.
+//!
+//! The loop never ends by itself. Errors of a single connection are skipped; want of descriptors or memory is waited
+//! out, said once when it begins and once when it is over.
+
+use std::io;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use super::connection::serve;
+use super::gate::Gate;
+use super::limits;
+use super::local::Pages;
+use crate::net::listen::ListenSocket;
+use crate::proxy::client::Client;
+use crate::proxy::worker::Worker;
+
+/// A client URL's socket on one worker, ready to accept.
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A unix socket.
+    Unix(UnixListener),
+}
+
+enum Accepted {
+    Tcp(TcpStream, IpAddr),
+    Unix(UnixStream),
+}
+
+impl Listener {
+    /// Takes a bound socket into this thread's runtime.
+    ///
+    /// # Errors
+    /// When the runtime cannot watch it.
+    pub fn new(socket: ListenSocket) -> io::Result<Self> {
+        Ok(match socket {
+            ListenSocket::Tcp(socket) => Self::Tcp(TcpListener::from_std(socket)?),
+            ListenSocket::Unix(socket) => Self::Unix(UnixListener::from_std(socket)?),
+        })
+    }
+
+    /// Accepts for ever; each connection is a task of its own. Cancel by dropping: connections live on.
+    pub async fn run(self, worker: Rc<Worker>, gate: Rc<Gate>, pages: Pages) {
+        let mut starved = false;
+        loop {
+            match self.accept().await {
+                Ok(accepted) => {
+                    if std::mem::take(&mut starved) {
+                        tracing::info!("accepting connections again");
+                    }
+                    admit(accepted, &worker, &gate, &pages);
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    if !std::mem::replace(&mut starved, true) {
+                        tracing::error!(%error, "cannot accept connections; raise LimitNOFILE= if descriptors ran out");
+                    }
+                    tokio::time::sleep(limits::ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener) => {
+                listener.accept().await.map(|(stream, from)| Accepted::Tcp(stream, from.ip()))
+            }
+            Self::Unix(listener) => {
+                listener.accept().await.map(|(stream, _)| Accepted::Unix(stream))
+            }
+        }
+    }
+}
+
+/// Whether an accept failed only for the connection it was about to return (accept(2), "Error handling").
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+        || matches!(error.raw_os_error(), Some(nix::libc::EPROTO))
+}
+
+fn admit(accepted: Accepted, worker: &Rc<Worker>, gate: &Rc<Gate>, pages: &Pages) {
+    match accepted {
+        Accepted::Tcp(stream, from) => {
+            prepare(&stream);
+            start(stream, Client::new(worker.clone(), Some(from)), gate, pages);
+        }
+        Accepted::Unix(stream) => start(stream, Client::new(worker.clone(), None), gate, pages),
+    }
+}
+
+fn prepare(stream: &TcpStream) {
+    let keepalive =
+        TcpKeepalive::new().with_time(limits::KEEPALIVE).with_interval(limits::KEEPALIVE);
+    // Neither is needed for a connection to work, so neither ends it when refused.
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+}
+
+fn start<S>(stream: S, client: Client, gate: &Rc<Gate>, pages: &Pages)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + super::preface::Peek + Unpin + Send + 'static,
+{
+    let present = Present::new(client.worker.clone(), gate.clone());
+    let pages = pages.clone();
+    tokio::task::spawn_local(async move {
+        serve(stream, Rc::new(client), present.gate.clone(), pages).await;
+        drop(present);
+    });
+}
+
+/// Counts a connection for as long as its task lives, also when that panics.
+struct Present {
+    worker: Rc<Worker>,
+    gate: Rc<Gate>,
+}
+
+impl Present {
+    fn new(worker: Rc<Worker>, gate: Rc<Gate>) -> Self {
+        worker.tally.connection_opened();
+        gate.enter();
+        Self { worker, gate }
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        self.worker.tally.connection_closed();
+        self.gate.leave();
+    }
+}

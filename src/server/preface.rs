@@ -1,0 +1,102 @@
+//! Which protocol a cleartext client speaks: HTTP/2 by prior knowledge, or HTTP/1.
+//!
+//! The first bytes are peeked at, not read, so that nothing has to be replayed and the stream that hyper gets is the
+//! bare socket. A client that is slow to say even four bytes is looked at again a moment later, until its time is up.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use nix::sys::socket::{MsgFlags, recv};
+use tokio::io::Interest;
+use tokio::net::{TcpStream, UnixStream};
+
+/// What an HTTP/2 client's first bytes begin with (RFC 9113 section 3.4); no HTTP/1 method is called this.
+const PRI: &[u8; 4] = b"PRI ";
+/// Pause between two looks at a client that has sent fewer than four bytes.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// What a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.0 or 1.1.
+    Http1,
+    /// HTTP/2 by prior knowledge.
+    Http2,
+    /// It left without a word.
+    Gone,
+}
+
+/// A stream whose first bytes can be looked at without taking them.
+pub trait Peek {
+    /// Waits for bytes and copies the first of them to `into`. Returns how many; zero at the end of the stream.
+    fn peek_at(&self, into: &mut [u8]) -> impl Future<Output = io::Result<usize>>;
+}
+
+impl Peek for TcpStream {
+    async fn peek_at(&self, into: &mut [u8]) -> io::Result<usize> {
+        self.peek(into).await
+    }
+}
+
+impl Peek for UnixStream {
+    async fn peek_at(&self, into: &mut [u8]) -> io::Result<usize> {
+        self.async_io(Interest::READABLE, || {
+            recv(self.as_raw_fd(), into, MsgFlags::MSG_PEEK).map_err(io::Error::from)
+        })
+        .await
+    }
+}
+
+/// Tells what the client of `stream` speaks. The caller limits the time.
+///
+/// # Errors
+/// The stream's.
+pub async fn detect(stream: &impl Peek) -> io::Result<Protocol> {
+    let mut first = [0; 4];
+    loop {
+        let seen = stream.peek_at(&mut first).await?;
+        match &first[..seen] {
+            [] => return Ok(Protocol::Gone),
+            bytes if bytes == PRI => return Ok(Protocol::Http2),
+            bytes if !PRI.starts_with(bytes) => return Ok(Protocol::Http1),
+            // `P`, `PR` or `PRI`: PUT and POST are still possible.
+            _ => tokio::time::sleep(LOOK_AGAIN).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    async fn detected(pieces: &[&[u8]]) -> Protocol {
+        let (mut client, server) = UnixStream::pair().unwrap();
+        let looking = detect(&server);
+        let talking = async {
+            for piece in pieces {
+                client.write_all(piece).await.unwrap();
+                tokio::time::sleep(LOOK_AGAIN * 2).await;
+            }
+            client.shutdown().await.unwrap();
+        };
+        tokio::join!(looking, talking).0.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_preface_in_pieces_is_http2() {
+        assert_eq!(detected(&[b"P", b"R", b"I * HTTP/2.0"]).await, Protocol::Http2);
+    }
+
+    #[tokio::test]
+    async fn a_put_in_pieces_is_http1() {
+        assert_eq!(detected(&[b"P", b"UT / HTTP/1.1"]).await, Protocol::Http1);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_says_nothing_is_gone() {
+        assert_eq!(detected(&[]).await, Protocol::Gone);
+    }
+}

@@ -1,0 +1,184 @@
+//! Keeps a repeated line from filling the log: the first is written at once, the rest are counted and
+//! summed up once a window.
+//!
+//! Pure bookkeeping: the caller says what time it is. A key that was quiet for a whole window is forgotten,
+//! so trouble that comes back is news again. The table is bounded: when it is full, new keys share one
+//! entry a place in the code, of which there are only so many. It is owned by the log thread, so it needs
+//! no lock.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use tracing::callsite::Identifier;
+
+/// Keys that are told apart at one time.
+const KEYS: usize = 1024;
+
+/// What makes two lines the same: the place in the code, and a hash of what they speak of.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The place in the code that wrote the line.
+    pub callsite: Identifier,
+    /// A hash of the message and of the fields that name things, such as the endpoint.
+    pub subject: u64,
+}
+
+#[derive(Debug)]
+struct Held<T> {
+    last: Option<T>,
+    count: u64,
+}
+
+/// Decides which lines are written, and remembers the others. `T` is a line.
+#[derive(Debug)]
+pub struct Limit<T> {
+    window: Duration,
+    held: HashMap<Key, Held<T>>,
+    /// When each key's window ends. All windows are equally long, so the first one in is the first one due.
+    ends: VecDeque<(Instant, Key)>,
+}
+
+impl<T> Limit<T> {
+    /// Makes an empty table whose lines are summed up once a `window`.
+    pub fn new(window: Duration) -> Self {
+        Self { window, held: HashMap::new(), ends: VecDeque::new() }
+    }
+
+    /// Returns the line when it is to be written now. Otherwise keeps it, in place of the one kept before,
+    /// and counts it.
+    pub fn admit(&mut self, key: Key, now: Instant, line: T) -> Option<T> {
+        let key = self.bounded(key);
+        if let Some(held) = self.held.get_mut(&key) {
+            held.last = Some(line);
+            held.count += 1;
+            return None;
+        }
+        self.held.insert(key.clone(), Held { last: None, count: 0 });
+        self.ends.push_back((now + self.window, key));
+        Some(line)
+    }
+
+    fn bounded(&self, key: Key) -> Key {
+        if self.held.len() < KEYS || self.held.contains_key(&key) {
+            return key;
+        }
+        Key { subject: 0, ..key }
+    }
+
+    /// Returns when [`Self::due`] next has something to do; `None` when nothing is remembered.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.ends.front().map(|(at, _)| *at)
+    }
+
+    /// Returns one line whose window is over at `now`, with the number of times it was held back, and opens
+    /// its next window. Keys that were not held back are forgotten. `None` when no more are due.
+    pub fn due(&mut self, now: Instant) -> Option<(T, u64)> {
+        while self.ends.front().is_some_and(|(at, _)| *at <= now) {
+            let (_, key) = self.ends.pop_front()?;
+            if let Some(summary) = self.held.get_mut(&key).and_then(Held::take) {
+                self.ends.push_back((now + self.window, key));
+                return Some(summary);
+            }
+            self.held.remove(&key);
+        }
+        None
+    }
+
+    /// Forgets every key and returns the lines that were held back, oldest window first.
+    pub fn drain(&mut self) -> Vec<(T, u64)> {
+        let Self { held, ends, .. } = self;
+        let lines = ends.drain(..).filter_map(|(_, key)| held.get_mut(&key)?.take()).collect();
+        held.clear();
+        lines
+    }
+}
+
+impl<T> Held<T> {
+    fn take(&mut self) -> Option<(T, u64)> {
+        self.last.take().map(|line| (line, std::mem::take(&mut self.count)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracing::callsite::Callsite as _;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn place() -> Identifier {
+        tracing::callsite! {
+            name: "here",
+            kind: tracing::metadata::Kind::EVENT,
+            fields: message
+        }
+        .metadata()
+        .callsite()
+    }
+
+    fn key(subject: u64) -> Key {
+        Key { callsite: place(), subject }
+    }
+
+    fn all_due(limit: &mut Limit<&'static str>, now: Instant) -> Vec<(&'static str, u64)> {
+        std::iter::from_fn(|| limit.due(now)).collect()
+    }
+
+    #[test]
+    fn the_first_line_is_written_and_the_rest_are_summed_up() {
+        let (mut limit, start) = (Limit::new(MINUTE), Instant::now());
+        assert_eq!(limit.admit(key(1), start, "first"), Some("first"));
+        assert_eq!(limit.admit(key(1), start, "second"), None);
+        assert_eq!(limit.admit(key(1), start, "third"), None);
+
+        assert_eq!(all_due(&mut limit, start + MINUTE / 2), []);
+        assert_eq!(all_due(&mut limit, start + MINUTE), [("third", 2)]);
+    }
+
+    #[test]
+    fn lines_about_different_things_do_not_hold_each_other_back() {
+        let (mut limit, now) = (Limit::new(MINUTE), Instant::now());
+        assert!(limit.admit(key(1), now, "infra0 is down").is_some());
+        assert!(limit.admit(key(2), now, "infra1 is down").is_some());
+    }
+
+    #[test]
+    fn what_goes_on_for_ever_is_one_line_a_window() {
+        let (mut limit, start) = (Limit::new(MINUTE), Instant::now());
+        limit.admit(key(1), start, "line");
+        for minute in 0..3 {
+            let now = start + MINUTE * minute;
+            assert_eq!(limit.admit(key(1), now, "line"), None);
+            assert_eq!(all_due(&mut limit, now + MINUTE), [("line", 1)]);
+        }
+    }
+
+    #[test]
+    fn a_line_that_was_quiet_for_a_window_is_news_again() {
+        let (mut limit, start) = (Limit::new(MINUTE), Instant::now());
+        limit.admit(key(1), start, "line");
+        assert_eq!(all_due(&mut limit, start + MINUTE), []);
+        assert_eq!(limit.next_due(), None);
+        assert!(limit.admit(key(1), start + MINUTE, "line").is_some());
+    }
+
+    #[test]
+    fn a_full_table_grows_by_no_more_than_one_entry_a_place() {
+        let (mut limit, now) = (Limit::new(MINUTE), Instant::now());
+        let written = (1..=5000).filter(|&n| limit.admit(key(n), now, "line").is_some()).count();
+        assert_eq!(written, KEYS + 1);
+        assert_eq!(limit.held.len(), KEYS + 1);
+        assert_eq!(all_due(&mut limit, now + MINUTE), [("line", 5000 - KEYS as u64 - 1)]);
+    }
+
+    #[test]
+    fn draining_gives_back_what_was_held() {
+        let (mut limit, now) = (Limit::new(MINUTE), Instant::now());
+        for line in ["a", "b", "c"] {
+            limit.admit(key(1), now, line);
+        }
+        limit.admit(key(2), now, "alone");
+        assert_eq!(limit.drain(), [("c", 2)]);
+        assert_eq!(limit.next_due(), None);
+    }
+}

@@ -1,0 +1,119 @@
+//! Where log lines go, opened: which form each output gets, and writing to it.
+//!
+//! `json` is JSON everywhere. `journald` and `auto` speak of the standard streams: there they mean the
+//! journal, `auto` only when systemd connected the stream to it. A file always gets lines, as text unless
+//! they are to be JSON.
+//!
+//! Standard error and standard output are written through descriptors of our own, not through the
+//! standard library's locks: a blocked pipe then holds up the log thread and nobody else.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::fcntl::OFlag;
+
+use super::LogError;
+use super::journal::{self, Journal};
+use super::record::Record;
+use super::text::Colour;
+use super::{json, text};
+use crate::config::{LogFormat, LogOutput, LogSettings};
+
+/// One place that log lines go to, in the form it gets.
+#[derive(Debug)]
+pub enum Output {
+    /// A line of text for people.
+    Text(File, Colour),
+    /// A JSON object a line.
+    Json(File),
+    /// Entries of the journal.
+    Journal(Box<Journal>),
+}
+
+impl Output {
+    /// Writes one record, using `line` as scratch space. Blocks as long as the output does.
+    pub fn write(&mut self, record: &Record, line: &mut Vec<u8>) -> io::Result<()> {
+        line.clear();
+        match self {
+            Self::Text(file, colour) => {
+                text::write(record, *colour, line)?;
+                file.write_all(line)
+            }
+            Self::Json(file) => {
+                json::write(record, line)?;
+                file.write_all(line)
+            }
+            Self::Journal(journal) => {
+                journal.write(record);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Opens every output that the settings name. The journal is opened once, whoever leads to it.
+pub fn open_all(settings: &LogSettings) -> Result<Vec<Output>, LogError> {
+    let mut outputs = Vec::new();
+    for output in &settings.outputs {
+        let output = match output {
+            LogOutput::File(path) => form(open_file(path)?, settings.format),
+            LogOutput::Stderr => open_stream(io::stderr(), settings.format)?,
+            LogOutput::Stdout => open_stream(io::stdout(), settings.format)?,
+        };
+        let is_journal = |output: &Output| matches!(output, Output::Journal(_));
+        if !(is_journal(&output) && outputs.iter().any(is_journal)) {
+            outputs.push(output);
+        }
+    }
+    Ok(outputs)
+}
+
+/// Opens a file for appending, so that several writers and `logrotate` can share it. A named pipe that
+/// nobody reads is an error rather than a wait.
+fn open_file(path: &Path) -> Result<File, LogError> {
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(path)
+        .map_err(|source| LogError::File { path: path.to_owned(), source })
+}
+
+fn open_stream(stream: impl AsFd, format: LogFormat) -> Result<Output, LogError> {
+    let file = stream.as_fd().try_clone_to_owned().map(File::from).map_err(LogError::Stream)?;
+    match format {
+        LogFormat::Journald => open_journal().map_err(LogError::Journal),
+        // Text on a journal stream is still logged, as plain messages: better than not to start.
+        LogFormat::Auto if leads_to_journal(&file) => {
+            Ok(open_journal().unwrap_or_else(|_| form(file, format)))
+        }
+        _ => Ok(form(file, format)),
+    }
+}
+
+fn open_journal() -> io::Result<Output> {
+    Ok(Output::Journal(Box::new(Journal::open()?)))
+}
+
+fn form(file: File, format: LogFormat) -> Output {
+    if format == LogFormat::Json {
+        return Output::Json(file);
+    }
+    let colour = if wants_colour(&file) { Colour::Always } else { Colour::Never };
+    Output::Text(file, colour)
+}
+
+fn leads_to_journal(file: &File) -> bool {
+    let stream = std::env::var(journal::STREAM_VARIABLE).ok();
+    file.metadata().is_ok_and(|metadata| journal::is_journal(stream.as_deref(), &metadata))
+}
+
+fn wants_colour(file: &File) -> bool {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    file.is_terminal() && !is_set("NO_COLOR") && !dumb
+}

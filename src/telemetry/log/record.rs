@@ -1,0 +1,213 @@
+//! One log line, taken off the thread that wrote it.
+//!
+//! A record owns its text, so that the log thread can put it into any form later. Its size is bounded,
+//! whatever a member or a client sent that ended up in it.
+
+use std::error::Error;
+use std::fmt::{self, Write};
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::time::SystemTime;
+
+use tracing::callsite::Callsite;
+use tracing::field::{Field, Visit};
+use tracing::metadata::Kind;
+use tracing::{Event, Level, Metadata};
+
+use crate::telemetry::limit::Key;
+
+/// Text of one record, message and values together; what is beyond is cut off.
+const MAX_TEXT: usize = 8 * 1024;
+
+/// A field that takes a line out of the rate limit. It is not printed.
+const EVERY: &str = "every";
+
+/// Fields that name what a line is about: lines that differ in one of these are different lines.
+const SUBJECTS: [&str; 5] = ["member", "endpoint", "peer", "listener", "generation"];
+
+/// The value of a field.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// Anything that was printed.
+    Text(String),
+    /// A signed number.
+    Int(i64),
+    /// An unsigned number.
+    Uint(u64),
+    /// A number with a fraction.
+    Float(f64),
+    /// True or false.
+    Bool(bool),
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Int(number) => number.fmt(f),
+            Self::Uint(number) => number.fmt(f),
+            Self::Float(number) => number.fmt(f),
+            Self::Bool(value) => value.fmt(f),
+        }
+    }
+}
+
+/// One log line.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// When it was written.
+    pub at: SystemTime,
+    /// Level, module and place in the code.
+    pub metadata: &'static Metadata<'static>,
+    /// What happened.
+    pub message: String,
+    /// The fields, in the order of the code.
+    pub fields: Vec<(Field, Value)>,
+    /// How many more like it were held back in the last minute.
+    pub repeated: u64,
+    /// Whether the rate limit leaves it alone.
+    pub every: bool,
+}
+
+impl Record {
+    /// Copies an event that happens now.
+    pub fn new(event: &Event<'_>) -> Self {
+        let record = Self {
+            at: SystemTime::now(),
+            metadata: event.metadata(),
+            message: String::new(),
+            fields: Vec::new(),
+            repeated: 0,
+            every: false,
+        };
+        let mut collector = Collector { record, left: MAX_TEXT };
+        event.record(&mut collector);
+        collector.record
+    }
+
+    /// Makes the line that says how many others are missing. It does not come from an event: the log
+    /// thread itself writes it, at a moment when the queue may be full.
+    pub fn lost(count: u64) -> Self {
+        let place = tracing::callsite! {
+            name: "lost",
+            kind: Kind::EVENT,
+            level: Level::WARN,
+            fields: message, lost
+        };
+        let metadata = place.metadata();
+        let fields = metadata.fields().field("lost");
+        Self {
+            at: SystemTime::now(),
+            metadata,
+            message: "log lines were lost: the outputs did not keep up".to_owned(),
+            fields: fields.into_iter().map(|lost| (lost, Value::Uint(count))).collect(),
+            repeated: 0,
+            every: true,
+        }
+    }
+
+    /// Returns what the rate limit knows the line by. `hashes` must be the same at each call.
+    pub fn key(&self, hashes: &impl BuildHasher) -> Key {
+        let mut hasher = hashes.build_hasher();
+        self.message.hash(&mut hasher);
+        for (field, value) in &self.fields {
+            if SUBJECTS.contains(&field.name()) {
+                value.to_string().hash(&mut hasher);
+            }
+        }
+        Key { callsite: self.metadata.callsite(), subject: hasher.finish() }
+    }
+
+    /// Turns the last of `count` lines that were held back into their summary.
+    pub fn into_summary(mut self, count: u64) -> Self {
+        // The string takes any text: writing to it cannot fail.
+        let _ = write!(self.message, " … and {count} more in the last minute");
+        self.repeated = count;
+        self
+    }
+}
+
+struct Collector {
+    record: Record,
+    left: usize,
+}
+
+impl Collector {
+    fn text(&mut self, value: &dyn fmt::Display) -> String {
+        let mut text = Bounded { text: String::new(), left: self.left };
+        // An error says that the bound was met, and the text up to there is what we want.
+        let _ = write!(text, "{value}");
+        self.left -= text.text.len();
+        text.text
+    }
+
+    fn put(&mut self, field: &Field, value: Value) {
+        match (field.name(), value) {
+            ("message", value) => self.record.message = value.to_string(),
+            (EVERY, value) => self.record.every = value == Value::Bool(true),
+            (_, value) => self.record.fields.push((field.clone(), value)),
+        }
+    }
+}
+
+impl Visit for Collector {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let text = self.text(&format_args!("{value:?}"));
+        self.put(field, Value::Text(text));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let text = self.text(&value);
+        self.put(field, Value::Text(text));
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        let text = self.text(&Chain(value));
+        self.put(field, Value::Text(text));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, Value::Int(value));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, Value::Uint(value));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, Value::Float(value));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, Value::Bool(value));
+    }
+}
+
+/// An error with its causes, `what: why: why`.
+struct Chain<'a>(&'a (dyn Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+/// A string that takes no more than `left` bytes and then says so.
+struct Bounded {
+    text: String,
+    left: usize,
+}
+
+impl Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let fits = text.floor_char_boundary(self.left);
+        self.text.push_str(&text[..fits]);
+        self.left -= fits;
+        if fits < text.len() { Err(fmt::Error) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,100 @@
+//! The log thread: takes records from the queue, limits repeated ones, writes the rest to every output.
+//!
+//! It is the only thread that touches an output, so a full pipe or a hanging journald stops this thread
+//! and no other. What is dropped meanwhile is counted and said as soon as lines get through again.
+
+use std::hash::RandomState;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+use tracing::Level;
+
+use super::output::Output;
+use super::queue::{Order, Orders};
+use super::record::Record;
+use crate::telemetry::limit::Limit;
+
+/// How often repeated lines are summed up.
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// The state of the log thread.
+pub struct Writer {
+    orders: Orders,
+    outputs: Vec<Output>,
+    limit: Limit<Record>,
+    hashes: RandomState,
+    line: Vec<u8>,
+}
+
+impl Writer {
+    /// Makes a writer to `outputs` that has not begun.
+    pub fn new(orders: Orders, outputs: Vec<Output>) -> Self {
+        let limit = Limit::new(WINDOW);
+        Self { orders, outputs, limit, hashes: RandomState::new(), line: Vec::new() }
+    }
+
+    /// Follows orders until nobody can give any.
+    pub fn run(mut self) {
+        loop {
+            match self.orders.next(self.limit.next_due()) {
+                Ok(Order::Line(record)) => self.take(record),
+                Ok(Order::Outputs(outputs)) => self.outputs = outputs,
+                Ok(Order::Flush(done, held)) => {
+                    if held {
+                        self.write_held();
+                    }
+                    // Whoever asked may have stopped waiting.
+                    let _ = done.send(());
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.write_held(),
+            }
+            self.write_due();
+        }
+    }
+
+    /// Writes a record unless it repeats one. Debug lines are for somebody who wants to see everything.
+    fn take(&mut self, record: Record) {
+        if record.every || *record.metadata.level() > Level::INFO {
+            return self.write(&record);
+        }
+        let key = record.key(&self.hashes);
+        if let Some(record) = self.limit.admit(key, Instant::now(), record) {
+            self.write(&record);
+        }
+    }
+
+    fn write_due(&mut self) {
+        while let Some((record, count)) = self.limit.due(Instant::now()) {
+            self.write(&record.into_summary(count));
+        }
+    }
+
+    fn write_held(&mut self) {
+        for (record, count) in self.limit.drain() {
+            self.write(&record.into_summary(count));
+        }
+    }
+
+    fn write(&mut self, record: &Record) {
+        if !self.write_to_all(record) {
+            self.orders.count_lost(1);
+            return;
+        }
+        match self.orders.take_lost() {
+            0 => {}
+            lost if self.write_to_all(&Record::lost(lost)) => {}
+            lost => self.orders.count_lost(lost),
+        }
+    }
+
+    /// Returns whether at least one output took the record. One that fails does not stop the others.
+    fn write_to_all(&mut self, record: &Record) -> bool {
+        let Self { outputs, line, .. } = self;
+        let mut written = false;
+        for output in outputs {
+            written |= output.write(record, line).is_ok();
+        }
+        written
+    }
+}

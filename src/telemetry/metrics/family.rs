@@ -1,0 +1,173 @@
+//! Metric families as plain data, and their encoding through `prometheus-client`.
+//!
+//! The encoder writes OpenMetrics, where a counter's family lacks the `_total` that its samples have. The
+//! older text format, which etcd speaks, wants the whole name in both places. So for text a counter is
+//! described under its whole name and its samples are written as plain values.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+
+use super::Format;
+
+/// The labels of one sample.
+pub type Labels = Vec<(&'static str, Cow<'static, str>)>;
+
+/// A number, whole if it can be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Number {
+    /// A count.
+    Whole(u64),
+    /// Seconds, mostly.
+    Real(f64),
+}
+
+impl From<u64> for Number {
+    fn from(value: u64) -> Self {
+        Self::Whole(value)
+    }
+}
+
+impl From<bool> for Number {
+    fn from(value: bool) -> Self {
+        Self::Whole(value.into())
+    }
+}
+
+impl From<f64> for Number {
+    fn from(value: f64) -> Self {
+        Self::Real(value)
+    }
+}
+
+/// A histogram as it is read at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Histogram {
+    /// Upper bounds in seconds with the observations between the bound before and this one; the last
+    /// bound is infinite.
+    pub buckets: Vec<(f64, u64)>,
+    /// Sum of all observations in seconds.
+    pub sum: f64,
+}
+
+/// The samples of a family, by its type.
+#[derive(Debug, Clone)]
+pub enum Samples {
+    /// Numbers that only go up; the family's name is without `_total`.
+    Counter(Vec<(Labels, Number)>),
+    /// Numbers that go up and down.
+    Gauge(Vec<(Labels, Number)>),
+    /// Distributions.
+    Histogram(Vec<(Labels, Histogram)>),
+}
+
+/// One metric with all its samples.
+#[derive(Debug, Clone)]
+pub struct Family {
+    /// The name, for a counter without `_total`.
+    pub name: &'static str,
+    /// One sentence about it.
+    pub help: &'static str,
+    /// What there is to say.
+    pub samples: Samples,
+}
+
+impl Family {
+    /// Makes a gauge without labels.
+    pub fn gauge(name: &'static str, help: &'static str, value: impl Into<Number>) -> Self {
+        let samples = Samples::Gauge(vec![(Vec::new(), value.into())]);
+        Self { name, help, samples }
+    }
+
+    /// Makes a counter without labels; `name` is without `_total`.
+    pub fn counter(name: &'static str, help: &'static str, value: impl Into<Number>) -> Self {
+        let samples = Samples::Counter(vec![(Vec::new(), value.into())]);
+        Self { name, help, samples }
+    }
+
+    fn is_empty(&self) -> bool {
+        match &self.samples {
+            Samples::Counter(samples) | Samples::Gauge(samples) => samples.is_empty(),
+            Samples::Histogram(samples) => samples.is_empty(),
+        }
+    }
+
+    fn encode(&self, format: Format, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        match &self.samples {
+            Samples::Gauge(samples) => {
+                let metric =
+                    encoder.encode_descriptor(self.name, self.help, None, MetricType::Gauge)?;
+                each(metric, samples, gauge)
+            }
+            Samples::Counter(samples) if format == Format::OpenMetrics => {
+                let kind = MetricType::Counter;
+                each(encoder.encode_descriptor(self.name, self.help, None, kind)?, samples, counter)
+            }
+            Samples::Counter(samples) => {
+                let name = format!("{}_total", self.name);
+                let kind = MetricType::Counter;
+                each(encoder.encode_descriptor(&name, self.help, None, kind)?, samples, gauge)
+            }
+            Samples::Histogram(samples) => {
+                let kind = MetricType::Histogram;
+                each(
+                    encoder.encode_descriptor(self.name, self.help, None, kind)?,
+                    samples,
+                    histogram,
+                )
+            }
+        }
+    }
+}
+
+/// Encodes each sample of a family with its labels.
+fn each<T>(
+    mut metric: MetricEncoder<'_>,
+    samples: &[(Labels, T)],
+    encode: fn(&mut MetricEncoder<'_>, &T) -> fmt::Result,
+) -> fmt::Result {
+    samples.iter().try_for_each(|(labels, value)| {
+        if labels.is_empty() {
+            return encode(&mut metric, value);
+        }
+        encode(&mut metric.encode_family(labels)?, value)
+    })
+}
+
+fn gauge(metric: &mut MetricEncoder<'_>, value: &Number) -> fmt::Result {
+    match value {
+        Number::Whole(value) => metric.encode_gauge(value),
+        Number::Real(value) => metric.encode_gauge(value),
+    }
+}
+
+fn counter(metric: &mut MetricEncoder<'_>, value: &Number) -> fmt::Result {
+    match value {
+        Number::Whole(value) => metric.encode_counter::<NoLabelSet, _, f64>(value, None),
+        Number::Real(value) => metric.encode_counter::<NoLabelSet, _, f64>(value, None),
+    }
+}
+
+fn histogram(metric: &mut MetricEncoder<'_>, value: &Histogram) -> fmt::Result {
+    let count = value.buckets.iter().map(|(_, count)| count).sum();
+    metric.encode_histogram::<NoLabelSet>(value.sum, count, &value.buckets, None)
+}
+
+/// All families of one scrape.
+#[derive(Debug)]
+pub struct Page {
+    /// The form they are wanted in.
+    pub format: Format,
+    /// In the order in which they appear. Families without samples are left out.
+    pub families: Vec<Family>,
+}
+
+impl Collector for Page {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut families = self.families.iter().filter(|family| !family.is_empty());
+        families.try_for_each(|family| family.encode(self.format, &mut encoder))
+    }
+}

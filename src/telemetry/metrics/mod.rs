@@ -1,0 +1,51 @@
+//! The metrics page, made at each scrape from the snapshot and the workers' tallies.
+//!
+//! Nothing is registered and nothing is kept: a scrape reads the tallies without stopping a worker, and the
+//! state comes from the snapshot that status and systemd's STATUS show too. The names begin with
+//! `etcd_proxy_`: four of them are those of etcd's own proxy, with its labels and buckets, and none is one
+//! that etcd's dashboards and alerts would mistake for a member's. Label values are bounded: methods,
+//! statuses, calls by name, members; never a key, a client or a path.
+
+mod family;
+mod format;
+mod process;
+mod state;
+mod traffic;
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::text;
+use prometheus_client::registry::Registry;
+
+use super::snapshot::Snapshot;
+use super::tally::Tally;
+use family::Page;
+pub use format::Format;
+use traffic::Counted;
+
+/// Returns the page in the given format. `rpcs` names the gRPC calls by their index in the tallies, such
+/// as `KV/Range`; numbers in flight are those of `snapshot.traffic`.
+pub fn render(
+    snapshot: &Snapshot,
+    tallies: &[Arc<Tally>],
+    rpcs: &[&'static str],
+    format: Format,
+) -> String {
+    let families = [
+        Counted { tallies, rpcs }.families(),
+        state::families(snapshot),
+        process::families(snapshot.started_ms),
+    ];
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Page { format, families: families.concat() }));
+    let mut page = String::with_capacity(16 * 1024);
+    // Writing to a string cannot fail, and our values have no reason to refuse.
+    let _ = match format {
+        Format::OpenMetrics => text::encode(&mut page, &registry),
+        Format::Text => text::encode_registry(&mut page, &registry),
+    };
+    page
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! Families of the daemon's state, from the snapshot that status shows too.
+
+use std::collections::HashSet;
+
+use super::family::{Family, Labels, Number, Samples};
+use crate::telemetry::snapshot::{EndpointStatus, MemberStatus, Snapshot};
+
+/// Returns every family that the snapshot feeds.
+pub fn families(snapshot: &Snapshot) -> Vec<Family> {
+    [gauges(snapshot), members(snapshot), reloads(snapshot), refreshes(snapshot)].concat()
+}
+
+fn gauges(snapshot: &Snapshot) -> Vec<Family> {
+    let traffic = &snapshot.traffic;
+    let build = vec![
+        ("version", snapshot.daemon_version.clone().into()),
+        ("arch", std::env::consts::ARCH.into()),
+    ];
+    vec![
+        info("etcd_proxy_build_info", "The daemon's version and architecture.", build),
+        Family::gauge(
+            "etcd_proxy_ready",
+            "Whether a member list has been had since the start.",
+            snapshot.ready,
+        ),
+        Family::gauge(
+            "etcd_proxy_draining",
+            "Whether the daemon is stopping and only finishes what is open.",
+            snapshot.draining,
+        ),
+        Family::gauge(
+            "etcd_proxy_readonly",
+            "Whether writes are refused.",
+            snapshot.mode == "readonly",
+        ),
+        Family::gauge(
+            "etcd_proxy_connections",
+            "Client connections that are open.",
+            traffic.connections,
+        ),
+        Family::gauge(
+            "etcd_proxy_requests_in_flight",
+            "HTTP requests that are not over.",
+            traffic.requests_in_flight,
+        ),
+        Family::gauge(
+            "etcd_proxy_rpcs_in_flight",
+            "gRPC calls that are not over, long streams included.",
+            traffic.rpcs_in_flight,
+        ),
+    ]
+}
+
+fn members(snapshot: &Snapshot) -> Vec<Family> {
+    let cluster = snapshot.cluster_id.iter().map(|id| vec![("cluster_id", id.clone().into())]);
+    vec![
+        Family {
+            name: "etcd_proxy_cluster_info",
+            help: "The ID of the cluster that this proxy is pinned to.",
+            samples: Samples::Gauge(cluster.map(|labels| (labels, 1.into())).collect()),
+        },
+        Family::gauge(
+            "etcd_proxy_members",
+            "Members as last listed, learners and members that have not started included.",
+            snapshot.members.len() as u64,
+        ),
+        Family {
+            name: "etcd_proxy_member_healthy",
+            help: "Whether an endpoint that may get traffic is healthy.",
+            samples: Samples::Gauge(each_endpoint(snapshot, |e| e.healthy.into())),
+        },
+        Family {
+            name: "etcd_proxy_member_in_flight",
+            help: "Requests and streams on an endpoint.",
+            samples: Samples::Gauge(each_endpoint(snapshot, |e| e.in_flight.into())),
+        },
+        Family {
+            name: "etcd_proxy_member_failures",
+            help: "Failures of an endpoint.",
+            samples: Samples::Counter(each_endpoint(snapshot, |e| e.failures.into())),
+        },
+    ]
+}
+
+/// Makes a sample for each endpoint that may get traffic. Names come from the cluster and may be missing or
+/// double; a double sample would make the scraper throw away the whole page, so the first one counts.
+fn each_endpoint(
+    snapshot: &Snapshot,
+    value: impl Fn(&EndpointStatus) -> Number,
+) -> Vec<(Labels, Number)> {
+    let mut seen = HashSet::new();
+    let members = snapshot.members.iter().filter(|member| member.left_out.is_none());
+    let endpoints = members.flat_map(|member| member.endpoints.iter().map(move |e| (member, e)));
+    endpoints
+        .filter(|(_, endpoint)| endpoint.usable)
+        .filter(|(member, endpoint)| seen.insert((label_of(member), endpoint.url.as_str())))
+        .map(|(member, endpoint)| {
+            let member = label_of(member).to_owned().into();
+            let labels = vec![("member", member), ("endpoint", endpoint.url.clone().into())];
+            (labels, value(endpoint))
+        })
+        .collect()
+}
+
+fn label_of(member: &MemberStatus) -> &str {
+    if member.name.is_empty() { &member.id } else { &member.name }
+}
+
+fn reloads(snapshot: &Snapshot) -> Vec<Family> {
+    let results = [
+        ("applied", snapshot.reloads_applied),
+        ("unchanged", snapshot.reloads_unchanged),
+        ("refused", snapshot.reloads_refused),
+    ];
+    let refused = snapshot.reloads.first().is_some_and(|last| last.result == "refused");
+    vec![
+        Family {
+            name: "etcd_proxy_config_reloads",
+            help: "Reloads of the settings, by result.",
+            samples: Samples::Counter(by_result(&results)),
+        },
+        Family::gauge(
+            "etcd_proxy_config_last_reload_successful",
+            "Whether the settings in force are those that were last given.",
+            !refused,
+        ),
+        Family::gauge(
+            "etcd_proxy_config_last_reload_success_timestamp_seconds",
+            "When settings were last accepted, at the start or by a reload.",
+            seconds(snapshot.settings_accepted_ms.max(snapshot.started_ms)),
+        ),
+        Family::gauge(
+            "etcd_proxy_config_generation",
+            "Number of the settings in force; the first is 1.",
+            snapshot.generation,
+        ),
+    ]
+}
+
+fn refreshes(snapshot: &Snapshot) -> Vec<Family> {
+    let refresh = &snapshot.refresh;
+    let last = refresh.last_success_ms.map(|at| (Vec::new(), seconds(at).into()));
+    vec![
+        Family {
+            name: "etcd_proxy_member_refreshes",
+            help: "Fetches of the member list, by result.",
+            samples: Samples::Counter(by_result(&[
+                ("success", refresh.succeeded),
+                ("failure", refresh.failed),
+            ])),
+        },
+        Family {
+            name: "etcd_proxy_members_last_refresh_success_timestamp_seconds",
+            help: "When a member list was last had from a peer.",
+            samples: Samples::Gauge(last.into_iter().collect()),
+        },
+    ]
+}
+
+fn by_result(results: &[(&'static str, u64)]) -> Vec<(Labels, Number)> {
+    results.iter().map(|(result, n)| (vec![("result", (*result).into())], (*n).into())).collect()
+}
+
+fn info(name: &'static str, help: &'static str, labels: Labels) -> Family {
+    Family { name, help, samples: Samples::Gauge(vec![(labels, 1.into())]) }
+}
+
+/// Turns milliseconds since 1970 into seconds.
+fn seconds(millis: u64) -> f64 {
+    millis as f64 / 1000.0
+}

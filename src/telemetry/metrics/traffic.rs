@@ -1,0 +1,196 @@
+//! Families of what passes through, added up over the workers' tallies.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::family::{Family, Histogram, Labels, Number, Samples};
+use crate::telemetry::tally::{
+    CODE_NAMES, Dropped, HTTP_BOUNDS, HttpMethod, MethodTally, RPC_BOUNDS, RetryReason, RpcTally,
+    Tally,
+};
+
+/// The tallies of all workers, with the names of the gRPC calls that they tell apart.
+#[derive(Clone, Copy)]
+pub struct Counted<'a> {
+    /// One a worker.
+    pub tallies: &'a [Arc<Tally>],
+    /// Names of calls by index, such as `KV/Range`.
+    pub rpcs: &'a [&'static str],
+}
+
+impl<'a> Counted<'a> {
+    /// Returns every family that the tallies feed.
+    pub fn families(self) -> Vec<Family> {
+        vec![
+            self.requests(),
+            self.handled(),
+            self.dropped(),
+            self.handling_duration(),
+            self.rpcs_started(),
+            self.rpcs_handled(),
+            self.rpc_duration(),
+            self.retries(),
+            self.writes_refused(),
+            self.loops_refused(),
+        ]
+    }
+
+    /// Adds a number up over the workers.
+    fn sum(self, pick: impl Fn(&Tally) -> u64) -> u64 {
+        self.tallies.iter().map(|tally| pick(tally)).sum()
+    }
+
+    /// Adds arrays of numbers up over the workers, element by element.
+    fn sum_each<I: Iterator<Item = u64>>(self, pick: impl Fn(&'a Tally) -> Option<I>) -> Vec<u64> {
+        let mut sums: Vec<u64> = Vec::new();
+        for counts in self.tallies.iter().filter_map(|tally| pick(tally)) {
+            for (index, count) in counts.enumerate() {
+                match sums.get_mut(index) {
+                    Some(sum) => *sum += count,
+                    None => sums.push(count),
+                }
+            }
+        }
+        sums
+    }
+
+    fn requests(self) -> Family {
+        let by_method = |method: HttpMethod| {
+            let started = self.sum(|tally| tally.method(method).started());
+            (started > 0).then(|| (method_label(method), started.into()))
+        };
+        Family {
+            name: "etcd_proxy_requests",
+            help: "Requests that came in, by HTTP method.",
+            samples: Samples::Counter(HttpMethod::ALL.into_iter().filter_map(by_method).collect()),
+        }
+    }
+
+    fn handled(self) -> Family {
+        let by_method = |method: HttpMethod| {
+            let counts = self.sum_each(|tally| Some(tally.method(method).status_counts()));
+            let statuses = MethodTally::statuses().zip(counts).filter(|(_, count)| *count > 0);
+            statuses.map(move |(status, count)| {
+                let code = status.map_or("other".into(), |status| status.to_string().into());
+                ([method_label(method), vec![("code", code)]].concat(), count.into())
+            })
+        };
+        Family {
+            name: "etcd_proxy_handled",
+            help: "Requests that a member answered, by HTTP method and status.",
+            samples: Samples::Counter(HttpMethod::ALL.into_iter().flat_map(by_method).collect()),
+        }
+    }
+
+    fn dropped(self) -> Family {
+        let pairs =
+            HttpMethod::ALL.into_iter().flat_map(|m| Dropped::ALL.map(|reason| (m, reason)));
+        let sample = |(method, reason): (HttpMethod, Dropped)| {
+            let count = self.sum(|tally| tally.method(method).dropped(reason));
+            let labels = [method_label(method), vec![("proxying_error", reason.label().into())]];
+            (count > 0).then(|| (labels.concat(), count.into()))
+        };
+        Family {
+            name: "etcd_proxy_dropped",
+            help: "Requests that could not be handed to a member, by HTTP method and reason; \
+                   failed_sending_request counts attempts.",
+            samples: Samples::Counter(pairs.filter_map(sample).collect()),
+        }
+    }
+
+    fn handling_duration(self) -> Family {
+        let by_method = |method: HttpMethod| {
+            let duration = |tally: &Tally| tally.method(method).duration().sum_seconds();
+            let sum = self.tallies.iter().map(|tally| duration(tally)).sum();
+            let counts = self.sum_each(|tally| Some(tally.method(method).duration().counts()));
+            histogram(&HTTP_BOUNDS, &counts, sum).map(|value| (method_label(method), value))
+        };
+        Family {
+            name: "etcd_proxy_handling_duration_seconds",
+            help: "Time until a member had answered, by HTTP method.",
+            samples: Samples::Histogram(
+                HttpMethod::ALL.into_iter().filter_map(by_method).collect(),
+            ),
+        }
+    }
+
+    /// Makes one entry for each gRPC call that was ever seen.
+    fn each_rpc<T>(self, sample: impl Fn(usize, Labels) -> Option<T>) -> Vec<T> {
+        let rpcs = self.rpcs.iter().enumerate();
+        rpcs.filter_map(|(rpc, name)| sample(rpc, vec![("rpc", Cow::Borrowed(*name))])).collect()
+    }
+
+    fn rpcs_started(self) -> Family {
+        let sample = |rpc, labels| {
+            let count = self.sum(|tally| tally.rpc(rpc).map_or(0, RpcTally::started));
+            (count > 0).then(|| (labels, count.into()))
+        };
+        Family {
+            name: "etcd_proxy_rpc_started",
+            help: "gRPC calls that came in.",
+            samples: Samples::Counter(self.each_rpc(sample)),
+        }
+    }
+
+    fn rpcs_handled(self) -> Family {
+        let samples = |rpc, labels: Labels| {
+            let counts = self.sum_each(|tally| tally.rpc(rpc).map(RpcTally::codes));
+            let counts = CODE_NAMES.into_iter().zip(counts).filter(|(_, count)| *count > 0);
+            Some(counts.map(move |(code, count)| {
+                ([labels.clone(), vec![("code", code.into())]].concat(), Number::from(count))
+            }))
+        };
+        Family {
+            name: "etcd_proxy_rpc_handled",
+            help: "gRPC calls that are over, by status, whoever gave it.",
+            samples: Samples::Counter(self.each_rpc(samples).into_iter().flatten().collect()),
+        }
+    }
+
+    fn rpc_duration(self) -> Family {
+        let sample = |rpc, labels| {
+            let duration = |tally: &Tally| Some(tally.rpc(rpc)?.duration().sum_seconds());
+            let sum = self.tallies.iter().filter_map(|tally| duration(tally)).sum();
+            let counts = self.sum_each(|tally| Some(tally.rpc(rpc)?.duration().counts()));
+            histogram(&RPC_BOUNDS, &counts, sum).map(|value| (labels, value))
+        };
+        Family {
+            name: "etcd_proxy_rpc_handling_duration_seconds",
+            help: "Time from a gRPC call's head to its end, a stream's whole life.",
+            samples: Samples::Histogram(self.each_rpc(sample)),
+        }
+    }
+
+    fn retries(self) -> Family {
+        let sample = |reason: RetryReason| {
+            let count = self.sum(|tally| tally.retries(reason));
+            (vec![("reason", reason.label().into())], count.into())
+        };
+        Family {
+            name: "etcd_proxy_retries",
+            help: "Requests that were tried again on another connection or member.",
+            samples: Samples::Counter(RetryReason::ALL.into_iter().map(sample).collect()),
+        }
+    }
+
+    fn writes_refused(self) -> Family {
+        let help = "Writes that were refused because the proxy is readonly.";
+        Family::counter("etcd_proxy_refused_writes", help, self.sum(Tally::writes_refused))
+    }
+
+    fn loops_refused(self) -> Family {
+        let help = "Requests that were refused because they had come through this proxy before.";
+        Family::counter("etcd_proxy_loop_refused", help, self.sum(Tally::loops_refused))
+    }
+}
+
+fn method_label(method: HttpMethod) -> Labels {
+    vec![("method", method.label().into())]
+}
+
+/// Makes a histogram from counts by bucket, with bounds in microseconds; `None` when nothing was observed.
+fn histogram(bounds: &[u64], counts: &[u64], sum: f64) -> Option<Histogram> {
+    let bounds = bounds.iter().map(|micros| *micros as f64 / 1e6).chain([f64::INFINITY]);
+    let buckets: Vec<_> = bounds.zip(counts.iter().copied()).collect();
+    buckets.iter().any(|(_, count)| *count > 0).then_some(Histogram { buckets, sum })
+}

@@ -1,0 +1,243 @@
+//! What a worker counts: one [`Tally`] a worker, written by that worker alone.
+//!
+//! A counter with a single writer needs no locked instruction: the worker loads, adds and stores, all
+//! relaxed, and the control plane reads whenever it likes. Two threads that wrote one tally would lose
+//! counts (nothing worse), so each worker makes its own. Everything is an array indexed by a small
+//! number: counting neither allocates nor hashes nor locks. Counters never go down; what is in flight is
+//! the difference of two of them.
+
+mod buckets;
+mod methods;
+mod rpc;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+pub use buckets::{HTTP_BOUNDS, RPC_BOUNDS};
+pub use methods::{Dropped, HttpMethod, MethodTally};
+pub use rpc::{CODE_NAMES, RpcTally};
+
+use super::snapshot::TrafficStatus;
+
+/// A count that one thread writes and any thread reads.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Adds `by`. Only the thread that owns the tally may call this.
+    #[inline]
+    fn add(&self, by: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+    }
+
+    /// Returns the count as it is now.
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Why a request was tried again on another connection or member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryReason {
+    /// No connection to the member could be made.
+    ConnectFailed,
+    /// A kept connection was closed before the request went out on it.
+    NotSent,
+    /// The member refused the stream, or went away below it.
+    StreamRefused,
+    /// The connection was lost before the response's head, and the request was a read.
+    ConnectionLost,
+    /// The member turned unhealthy while a read waited for it.
+    MemberUnhealthy,
+}
+
+impl RetryReason {
+    /// Every reason, in the order of its discriminant.
+    pub const ALL: [Self; 5] = [
+        Self::ConnectFailed,
+        Self::NotSent,
+        Self::StreamRefused,
+        Self::ConnectionLost,
+        Self::MemberUnhealthy,
+    ];
+
+    /// Returns the value of the `reason` label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::ConnectFailed => "connect_failed",
+            Self::NotSent => "not_sent",
+            Self::StreamRefused => "stream_refused",
+            Self::ConnectionLost => "connection_lost",
+            Self::MemberUnhealthy => "member_unhealthy",
+        }
+    }
+}
+
+/// Everything that one worker counts.
+#[derive(Debug)]
+pub struct Tally {
+    methods: [MethodTally; HttpMethod::ALL.len()],
+    /// HTTP requests that are over, however they ended.
+    http_ended: Count,
+    rpcs: Box<[RpcTally]>,
+    retries: [Count; RetryReason::ALL.len()],
+    writes_refused: Count,
+    loops_refused: Count,
+    connections_opened: Count,
+    connections_closed: Count,
+}
+
+impl Tally {
+    /// Makes a tally of zeros that tells `rpcs` kinds of gRPC call apart.
+    pub fn new(rpcs: usize) -> Self {
+        Self {
+            methods: [const { MethodTally::new() }; HttpMethod::ALL.len()],
+            http_ended: Count::new(),
+            rpcs: (0..rpcs).map(|_| RpcTally::new()).collect(),
+            retries: [const { Count::new() }; RetryReason::ALL.len()],
+            writes_refused: Count::new(),
+            loops_refused: Count::new(),
+            connections_opened: Count::new(),
+            connections_closed: Count::new(),
+        }
+    }
+
+    /// Counts an HTTP request that came in. Exactly one of [`Self::http_finished`],
+    /// [`Self::http_abandoned`], and [`Self::http_dropped`] with a reason that ends it, must follow.
+    #[inline]
+    pub fn http_started(&self, method: HttpMethod) {
+        self.methods[method as usize].started.add(1);
+    }
+
+    /// Counts an HTTP request that a member answered with `status`, when it is over. `took` is the time
+    /// from the request's head to the response's head, as etcd's proxy measured it.
+    #[inline]
+    pub fn http_finished(&self, method: HttpMethod, status: u16, took: Duration) {
+        self.methods[method as usize].finished(status, took);
+        self.http_ended.add(1);
+    }
+
+    /// Counts a failure to serve an HTTP request. [`Dropped::FailedSendingRequest`] is one failed attempt
+    /// and leaves the request in flight; the other reasons end it.
+    #[inline]
+    pub fn http_dropped(&self, method: HttpMethod, reason: Dropped) {
+        self.methods[method as usize].dropped[reason as usize].add(1);
+        if reason != Dropped::FailedSendingRequest {
+            self.http_ended.add(1);
+        }
+    }
+
+    /// Ends an HTTP request that no member answered and that was not dropped either: the client left, or
+    /// we answered it ourselves (a refused write, a loop).
+    #[inline]
+    pub fn http_abandoned(&self) {
+        self.http_ended.add(1);
+    }
+
+    /// Counts a gRPC call that came in; `rpc` is its index in the table of names. An index beyond the
+    /// table is not counted. Exactly one [`Self::rpc_finished`] must follow.
+    #[inline]
+    pub fn rpc_started(&self, rpc: usize) {
+        if let Some(rpc) = self.rpcs.get(rpc) {
+            rpc.started.add(1);
+        }
+    }
+
+    /// Counts a gRPC call that is over with the gRPC status `code`, whoever gave it (1 when the client
+    /// left). `took` is the time from the call's head to its end, the whole life of a stream.
+    #[inline]
+    pub fn rpc_finished(&self, rpc: usize, code: u8, took: Duration) {
+        if let Some(rpc) = self.rpcs.get(rpc) {
+            rpc.finished(code, took);
+        }
+    }
+
+    /// Counts a request that is tried again.
+    #[inline]
+    pub fn retried(&self, reason: RetryReason) {
+        self.retries[reason as usize].add(1);
+    }
+
+    /// Counts a write that was refused because the proxy is readonly.
+    #[inline]
+    pub fn write_refused(&self) {
+        self.writes_refused.add(1);
+    }
+
+    /// Counts a request that was refused because it had come through this proxy before.
+    #[inline]
+    pub fn loop_refused(&self) {
+        self.loops_refused.add(1);
+    }
+
+    /// Counts a client connection that was accepted.
+    #[inline]
+    pub fn connection_opened(&self) {
+        self.connections_opened.add(1);
+    }
+
+    /// Counts a client connection that is gone.
+    #[inline]
+    pub fn connection_closed(&self) {
+        self.connections_closed.add(1);
+    }
+
+    /// Returns the counts of one HTTP method.
+    pub fn method(&self, method: HttpMethod) -> &MethodTally {
+        &self.methods[method as usize]
+    }
+
+    /// Returns the counts of one kind of gRPC call, unless the index is beyond the table.
+    pub fn rpc(&self, rpc: usize) -> Option<&RpcTally> {
+        self.rpcs.get(rpc)
+    }
+
+    /// Returns how often a request was tried again for `reason`.
+    pub fn retries(&self, reason: RetryReason) -> u64 {
+        self.retries[reason as usize].value()
+    }
+
+    /// Returns how many writes were refused in readonly mode.
+    pub fn writes_refused(&self) -> u64 {
+        self.writes_refused.value()
+    }
+
+    /// Returns how many requests were refused as loops.
+    pub fn loops_refused(&self) -> u64 {
+        self.loops_refused.value()
+    }
+
+    /// Returns what passes through this worker now.
+    pub fn traffic(&self) -> TrafficStatus {
+        // Ends are read before starts: what begins in between can only make the difference larger. The
+        // relaxed loads may still be seen the other way round, so a difference never goes below zero.
+        let requests_ended = self.http_ended.value();
+        let rpcs_ended: u64 = self.rpcs.iter().map(RpcTally::ended).sum();
+        let closed = self.connections_closed.value();
+        let requests: u64 = self.methods.iter().map(|m| m.started.value()).sum();
+        let rpcs: u64 = self.rpcs.iter().map(|r| r.started.value()).sum();
+        TrafficStatus {
+            connections: self.connections_opened.value().saturating_sub(closed),
+            requests_in_flight: requests.saturating_sub(requests_ended),
+            rpcs_in_flight: rpcs.saturating_sub(rpcs_ended),
+        }
+    }
+}
+
+/// Adds up what passes through all workers now, for [`super::snapshot::Snapshot::traffic`].
+pub fn traffic<T: AsRef<Tally>>(tallies: &[T]) -> TrafficStatus {
+    tallies.iter().map(|t| t.as_ref().traffic()).fold(TrafficStatus::default(), |sum, one| {
+        TrafficStatus {
+            connections: sum.connections + one.connections,
+            requests_in_flight: sum.requests_in_flight + one.requests_in_flight,
+            rpcs_in_flight: sum.rpcs_in_flight + one.rpcs_in_flight,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! The choice of a member for a request.
+//!
+//! Sticky is the default because a client that hops between members can read backwards in time (v2 reads and
+//! serializable v3 reads), and because simple auth tokens are kept alive only on the member that sees them.
+
+use std::rc::Rc;
+
+use super::link::Link;
+use crate::config::Balance;
+
+/// The links of one worker, in the generation's order, and which of them this request has tried.
+///
+/// At most 64 links are considered, far above any etcd cluster (seven members are already many).
+pub struct Choice<'a> {
+    links: &'a [Rc<Link>],
+    tried: u64,
+}
+
+impl<'a> Choice<'a> {
+    /// Starts with all of `links` untried.
+    pub fn new(links: &'a [Rc<Link>]) -> Self {
+        Self { links: &links[..links.len().min(64)], tried: 0 }
+    }
+
+    /// Picks the next link to try, or `None` when every one has been tried.
+    ///
+    /// Healthy links come first. When no untried one is healthy the rest are tried all the same: a cluster whose
+    /// every probe fails may still answer, and a refusal certainly would not.
+    pub fn next(&mut self, balance: Balance, sticky: Option<&Rc<Link>>) -> Option<&'a Rc<Link>> {
+        let index = match balance {
+            Balance::Sticky => self.sticky(sticky),
+            Balance::P2c => self.p2c(),
+        }
+        .or_else(|| self.untried().next())?;
+        self.tried |= 1 << index;
+        self.links.get(index)
+    }
+
+    /// Whether a request that fails now could go to a link not tried yet.
+    pub fn has_more(&self) -> bool {
+        self.untried().next().is_some()
+    }
+
+    /// How many links there are to try in all.
+    pub fn len(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Whether there is no link at all.
+    pub fn is_empty(&self) -> bool {
+        self.links.is_empty()
+    }
+
+    fn untried(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.links.len()).filter(|index| self.tried & (1 << index) == 0)
+    }
+
+    fn usable(&self) -> impl Iterator<Item = usize> + '_ {
+        self.untried().filter(|index| self.links[*index].endpoint.is_usable())
+    }
+
+    /// The client's own link while it is usable, else the first usable one.
+    fn sticky(&self, sticky: Option<&Rc<Link>>) -> Option<usize> {
+        let own = |index: &usize| sticky.is_some_and(|own| Rc::ptr_eq(own, &self.links[*index]));
+        self.usable().find(own).or_else(|| self.usable().next())
+    }
+
+    /// The less loaded of two usable links picked at random.
+    fn p2c(&self) -> Option<usize> {
+        let count = self.usable().count();
+        if count < 2 {
+            return self.usable().next();
+        }
+        let first = fastrand::usize(..count);
+        let second = (first + 1 + fastrand::usize(..count - 1)) % count;
+        let pick = |nth: usize| self.usable().nth(nth);
+        let (first, second) = (pick(first)?, pick(second)?);
+        let load = |index: usize| self.links[index].load();
+        Some(if load(second) < load(first) { second } else { first })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::upstream::endpoint::Endpoint;
+    use crate::upstream::link::Timeouts;
+
+    fn links(count: u16) -> Vec<Rc<Link>> {
+        let timeouts = Timeouts { dial: None, read: None, write: None };
+        (0..count)
+            .map(|n| {
+                let endpoint = Endpoint::new("u", "m", n.into(), "127.0.0.1", 2379 + n, 1).unwrap();
+                Rc::new(Link::new(Arc::new(endpoint), 0, timeouts))
+            })
+            .collect()
+    }
+
+    fn fail(link: &Link) {
+        link.endpoint.mark_failed("connection refused", Duration::from_secs(60));
+    }
+
+    #[test]
+    fn a_client_keeps_its_member_while_that_is_healthy() {
+        let links = links(3);
+        let own = &links[2];
+        assert!(Rc::ptr_eq(Choice::new(&links).next(Balance::Sticky, Some(own)).unwrap(), own));
+        fail(own);
+        assert!(Rc::ptr_eq(
+            Choice::new(&links).next(Balance::Sticky, Some(own)).unwrap(),
+            &links[0]
+        ));
+    }
+
+    #[test]
+    fn when_all_are_unhealthy_all_are_tried_once() {
+        for balance in [Balance::Sticky, Balance::P2c] {
+            let links = links(3);
+            links.iter().for_each(|link| fail(link));
+            let mut choice = Choice::new(&links);
+            let tried = std::iter::from_fn(|| choice.next(balance, None)).count();
+            assert_eq!(tried, 3);
+            assert!(!choice.has_more());
+        }
+    }
+
+    #[test]
+    fn p2c_prefers_the_less_loaded() {
+        let links = links(2);
+        let _busy = links[0].begin();
+        for _ in 0..20 {
+            assert!(Rc::ptr_eq(Choice::new(&links).next(Balance::P2c, None).unwrap(), &links[1]));
+        }
+    }
+
+    #[test]
+    fn healthy_members_come_before_unhealthy_ones() {
+        let links = links(3);
+        fail(&links[0]);
+        let mut choice = Choice::new(&links);
+        let order: Vec<u16> = std::iter::from_fn(|| choice.next(Balance::Sticky, None))
+            .map(|link| link.endpoint.port)
+            .collect();
+        assert_eq!(order, [2380, 2381, 2379]);
+    }
+}

@@ -1,0 +1,180 @@
+//! Active probes: is a member able to answer, not merely able to accept connections?
+//!
+//! The probe is a linearizable Range of one key that nobody uses, with a deadline. It passes through the leader and a
+//! quorum, and etcd does so before it looks at permissions, so that an auth error proves as much as an answer
+//! (`server/etcdserver/v3_server.go`, Range). A member that stays silent is asked by gRPC's health check as well: if
+//! that is answered the member is alive and only the quorum is missing, so nothing that waits for it is disturbed.
+//!
+//! Probes run on the control plane, on a connection of their own that is kept open.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE};
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::{Method, Request};
+use tokio::time::timeout;
+
+use super::endpoint::{Endpoint, Finding};
+use super::http2::{self, Connection, Part, Use};
+use super::link::{Link, Timeouts};
+use crate::message::request_body::RequestBody;
+
+/// `RangeRequest { key: "\0", limit: 1, count_only: true }` as one gRPC message.
+const RANGE: &[u8] = &[0, 0, 0, 0, 7, 0x0a, 1, 0, 0x18, 1, 0x48, 1];
+/// `HealthCheckRequest {}` as one gRPC message.
+const CHECK: &[u8] = &[0, 0, 0, 0, 0];
+
+/// How an endpoint is probed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probing {
+    /// `health-interval`: pause between two probes.
+    pub interval: Duration,
+    /// `health-timeout`: deadline of one.
+    pub deadline: Duration,
+    /// Limits of the probe's own connection.
+    pub timeouts: Timeouts,
+}
+
+/// Probes `endpoint` for ever, calling `changed` whenever its health has changed. Cancel by dropping.
+pub async fn watch(
+    endpoint: Arc<Endpoint>,
+    probing: Probing,
+    changed: impl Fn(&Endpoint, &Finding),
+) {
+    let mut prober = Prober::new(endpoint.clone(), probing);
+    loop {
+        let finding = prober.probe().await;
+        if endpoint.mark_probed(&finding) {
+            changed(&endpoint, &finding);
+        }
+        // Up to a tenth less, so that many proxies do not probe in step.
+        let spread = probing.interval / 10;
+        tokio::time::sleep(probing.interval - spread.mul_f64(fastrand::f64())).await;
+    }
+}
+
+struct Prober {
+    link: Link,
+    deadline: Duration,
+    connection: Option<Rc<Connection>>,
+}
+
+impl Prober {
+    fn new(endpoint: Arc<Endpoint>, probing: Probing) -> Self {
+        Self {
+            link: Link::new(endpoint, usize::MAX, probing.timeouts),
+            deadline: probing.deadline,
+            connection: None,
+        }
+    }
+
+    async fn probe(&mut self) -> Finding {
+        match timeout(self.deadline, self.range()).await {
+            Ok(Ok(())) => Finding::Well,
+            Ok(Err(Unanswered::Status(reason))) => Finding::Unwell(reason),
+            Ok(Err(Unanswered::Connection(reason))) => {
+                self.connection = None;
+                Finding::Silent(reason)
+            }
+            Err(_) => self.alive_without_answer().await,
+        }
+    }
+
+    /// Tells a member without quorum from one that hangs.
+    async fn alive_without_answer(&mut self) -> Finding {
+        let reason = format!("no answer within {:?}", self.deadline);
+        let Some(connection) = &self.connection else { return Finding::Silent(reason) };
+        let check =
+            call(connection, &self.link.endpoint.authority, "/grpc.health.v1.Health/Check", CHECK);
+        match timeout(self.deadline / 4, check).await {
+            Ok(Ok(_)) => Finding::Unwell(format!("{reason}; alive, but without a quorum")),
+            _ => {
+                self.connection = None;
+                Finding::Silent(reason)
+            }
+        }
+    }
+
+    async fn range(&mut self) -> Result<(), Unanswered> {
+        let connection = match self.open_connection().await {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        let answer =
+            call(&connection, &self.link.endpoint.authority, "/etcdserverpb.KV/Range", RANGE).await;
+        judge(&answer.map_err(|error| Unanswered::Connection(error.to_string()))?)
+    }
+
+    async fn open_connection(&self) -> Option<Rc<Connection>> {
+        let connection = self.connection.clone()?;
+        let open = std::future::poll_fn(|cx| std::task::Poll::Ready(connection.is_open(cx))).await;
+        open.then_some(connection)
+    }
+
+    async fn connect(&mut self) -> Result<Rc<Connection>, Unanswered> {
+        let io =
+            self.link.dial().await.map_err(|error| Unanswered::Connection(error.to_string()))?;
+        let made = http2::handshake(io, Use::Unary)
+            .await
+            .map_err(|error| Unanswered::Connection(error.to_string()))?;
+        self.connection = Some(made.clone());
+        Ok(made)
+    }
+}
+
+/// Why a probe found no proof of health.
+enum Unanswered {
+    /// The member answered that it cannot serve.
+    Status(String),
+    /// There is no connection to it.
+    Connection(String),
+}
+
+/// OK proves a quorum; so do the three answers that etcd gives for want of permission, which it looks at afterwards.
+fn judge(trailers: &HeaderMap) -> Result<(), Unanswered> {
+    let text = |name| trailers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    match text("grpc-status") {
+        Some("0" | "3" | "7" | "16") => Ok(()),
+        Some(code) => Err(Unanswered::Status(match text("grpc-message") {
+            Some(message) if !message.is_empty() => message.to_owned(),
+            _ => format!("grpc status {code}"),
+        })),
+        None => {
+            Err(Unanswered::Status("not an etcd member: it answers without grpc-status".into()))
+        }
+    }
+}
+
+/// Makes one unary call. Returns the headers that carry its status.
+async fn call(
+    connection: &Rc<Connection>,
+    authority: &Authority,
+    path: &'static str,
+    message: &'static [u8],
+) -> Result<HeaderMap, h2::Error> {
+    let mut uri = http::uri::Parts::default();
+    uri.scheme = Some(Scheme::HTTP);
+    uri.authority = Some(authority.clone());
+    uri.path_and_query = Some(PathAndQuery::from_static(path));
+    let mut request = Request::new(());
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
+    let response =
+        connection.send(request, RequestBody::whole(Bytes::from_static(message))).await?;
+    let (head, mut body) = response.into_parts();
+    if head.headers.contains_key("grpc-status") {
+        return Ok(head.headers);
+    }
+    loop {
+        match std::future::poll_fn(|cx| body.poll_part(cx)).await? {
+            Part::Data(_) => {}
+            Part::Trailers(trailers) => return Ok(trailers),
+            Part::End => return Ok(HeaderMap::new()),
+        }
+    }
+}

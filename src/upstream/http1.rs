@@ -1,0 +1,181 @@
+//! HTTP/1.1 connections to a member.
+//!
+//! A connection has no task of its own: whoever waits for its answer drives it, within the same task that serves
+//! the client. That saves a wake-up and a context switch between tasks for every byte that arrives, and a task's
+//! memory for every idle watcher. hyper's response future and body are woken only by the driver that we poll
+//! ourselves, so they are polled with a waker that does nothing, always after the driver.
+//!
+//! An idle connection is driven by nobody. Whether its member has closed it is seen when it is taken up again, and
+//! by the sweep of its [`Link`](super::link::Link).
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+
+use super::io::MemberIo;
+use super::link::Link;
+use crate::message::request_body::RequestBody;
+
+/// Largest head of a response that is accepted; etcd's are far below, and the limit is a member's, not a client's.
+const MAX_HEAD: usize = 1024 * 1024;
+
+type Driver = http1::Connection<TokioIo<MemberIo>, RequestBody>;
+
+/// A connection without a request on it.
+pub struct Idle {
+    sender: SendRequest<RequestBody>,
+    driver: Pin<Box<Driver>>,
+    since: Instant,
+    kept: bool,
+}
+
+/// A request that got no response head.
+pub struct Lost {
+    /// The request, when nothing of it was sent.
+    pub unsent: Option<Request<RequestBody>>,
+    /// Why.
+    pub error: hyper::Error,
+}
+
+/// Speaks HTTP/1.1 over a stream.
+///
+/// # Errors
+/// hyper's; none are known for a stream that is open.
+pub async fn handshake(io: MemberIo) -> Result<Idle, hyper::Error> {
+    let (sender, driver) = http1::Builder::new()
+        .max_buf_size(MAX_HEAD)
+        .handshake::<_, RequestBody>(TokioIo::new(io))
+        .await?;
+    Ok(Idle { sender, driver: Box::pin(driver), since: Instant::now(), kept: false })
+}
+
+impl Idle {
+    /// Whether the member has neither closed it nor said anything unasked.
+    pub fn is_alive(&mut self, cx: &mut Context<'_>) -> bool {
+        self.driver.as_mut().poll(cx).is_pending() && self.sender.is_ready()
+    }
+
+    /// Since when it has been idle.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Whether it has carried a request before, so that its member may be about to close it.
+    pub fn was_kept(&self) -> bool {
+        self.kept
+    }
+
+    /// Sends a request and waits for the head of its response.
+    ///
+    /// Cancelling closes the connection, which is how a member learns of it.
+    ///
+    /// # Errors
+    /// [`Lost`], with the request when it may be sent elsewhere without risk.
+    pub async fn send(
+        mut self,
+        request: Request<RequestBody>,
+        link: Rc<Link>,
+    ) -> Result<Response<ResponseBody>, Box<Lost>> {
+        let mut driven = Some(self.driver);
+        let mut response = pin!(self.sender.try_send_request(request));
+        let answer = poll_fn(|cx| {
+            let ended = driven.as_mut().is_none_or(|driver| driver.as_mut().poll(cx).is_ready());
+            if ended {
+                // Dropping the driver resolves the response if it is not resolved yet.
+                driven = None;
+            }
+            response.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        })
+        .await;
+        match answer {
+            Ok(response) => Ok(response.map(|body| ResponseBody {
+                body: Some(body),
+                driver: driven,
+                sender: Some(self.sender),
+                link,
+            })),
+            Err(mut error) => {
+                Err(Box::new(Lost { unsent: error.take_message(), error: error.into_error() }))
+            }
+        }
+    }
+}
+
+/// The body of a response, which drives the connection that it arrives on.
+///
+/// When it is dropped the connection goes back to its link if the exchange was complete, else it is closed.
+pub struct ResponseBody {
+    body: Option<Incoming>,
+    driver: Option<Pin<Box<Driver>>>,
+    sender: Option<SendRequest<RequestBody>>,
+    link: Rc<Link>,
+}
+
+impl ResponseBody {
+    /// Drives the connection once. Returns whether there is anything left to drive.
+    fn drive(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(driver) = &mut self.driver else { return false };
+        if driver.as_mut().poll(cx).is_ready() {
+            self.driver = None;
+        }
+        true
+    }
+
+    /// The link that the connection belongs to.
+    pub fn link(&self) -> &Rc<Link> {
+        &self.link
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = &mut *self;
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        let quiet = &mut Context::from_waker(Waker::noop());
+        if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(quiet) {
+            return Poll::Ready(frame);
+        }
+        this.drive(cx);
+        match &mut this.body {
+            Some(body) => Pin::new(body).poll_frame(quiet),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        // First the body: if it was not read to its end, the driver now sees that nobody wants it and closes.
+        self.body = None;
+        let (Some(mut driver), Some(sender)) = (self.driver.take(), self.sender.take()) else {
+            return;
+        };
+        let open = driver.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending();
+        if open && sender.is_ready() {
+            self.link.put_idle(Idle { sender, driver, since: Instant::now(), kept: true });
+        }
+    }
+}

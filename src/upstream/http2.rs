@@ -1,0 +1,357 @@
+//! HTTP/2 connections to a member, on the `h2` crate itself.
+//!
+//! hyper's client would spawn two tasks for each call and hides the limits that decide whether one client can
+//! harm another. Three of those limits are set here on purpose (h2 0.4.20, `proto/streams/counts.rs`):
+//!
+//! - The window of a *stream* bounds what is held for a client that does not read: that much, and no more.
+//! - The window of the *connection* is so large that streams which nobody reads cannot fill it and starve the rest.
+//! - The budget for small unread DATA frames, which ends the whole connection when it is spent, is off: the stream
+//!   windows bound the same memory, stream by stream, without ending anybody else's.
+//!
+//! PINGs are sent only while streams are open and at most every [`PING_EVERY`]: members count pings that come sooner
+//! than five seconds apart, or on idle connections, and end the connection (grpc-go `http2_server.go`, handlePing).
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::client::{self, ResponseFuture, SendRequest};
+use h2::{Reason, RecvStream, SendStream};
+use http::{HeaderMap, Request, Response};
+use http_body::Body;
+use tokio::task::AbortHandle;
+
+use super::io::MemberIo;
+use crate::message::request_body::RequestBody;
+
+/// Pause between two PINGs on a connection with open streams.
+pub const PING_EVERY: Duration = Duration::from_secs(10);
+/// How long a PING may stay unanswered before the connection is given up.
+pub const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// So large that no number of unread streams fills it.
+const CONNECTION_WINDOW: u32 = 1 << 30;
+/// etcd sends small heads; tokens and long error texts are far below this.
+const MAX_HEADER_LIST: u32 = 1024 * 1024;
+/// What is held of a request that the member does not read.
+const MAX_SEND_BUFFER: usize = 256 * 1024;
+/// Streams reset by us that h2 remembers, so that late frames for them do no harm: 500 watches may end at once.
+const RESET_STREAMS: usize = 4096;
+
+/// What kind of calls a connection carries, which decides its stream window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// Unary calls of all clients.
+    Unary,
+    /// Long streams of small messages of one client: Watch, LeaseKeepAlive, Observe.
+    Streams,
+    /// Long streams of much data of one client: Snapshot, RangeStream.
+    Bulk,
+}
+
+impl Use {
+    /// Bytes that the member may send on one stream before the client has read any.
+    fn stream_window(self) -> u32 {
+        match self {
+            Self::Unary => 1 << 20,
+            Self::Streams => 128 << 10,
+            Self::Bulk => 4 << 20,
+        }
+    }
+}
+
+/// An open connection to a member.
+pub struct Connection {
+    sender: SendRequest<Bytes>,
+    streams: Rc<Cell<usize>>,
+    closed: Cell<bool>,
+    last_used: Cell<Instant>,
+    driver: AbortHandle,
+}
+
+/// Speaks HTTP/2 over a stream, and drives the connection in a task of its own until it is closed or dropped.
+///
+/// # Errors
+/// When the preface cannot be written.
+pub async fn handshake(io: MemberIo, carries: Use) -> Result<Rc<Connection>, h2::Error> {
+    let (sender, connection) = client::Builder::new()
+        .initial_window_size(carries.stream_window())
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .max_send_buffer_size(MAX_SEND_BUFFER)
+        .max_concurrent_reset_streams(RESET_STREAMS)
+        .max_local_error_reset_streams(None)
+        .data_frame_budget(usize::MAX >> 1)
+        .enable_push(false)
+        .handshake::<_, Bytes>(io)
+        .await?;
+    Ok(Rc::new_cyclic(|weak: &std::rc::Weak<Connection>| {
+        let watched = weak.clone();
+        let streams = Rc::new(Cell::new(0));
+        let counted = streams.clone();
+        let driver = tokio::task::spawn_local(async move {
+            let reason = drive(connection, &counted).await;
+            if let Some(connection) = watched.upgrade() {
+                connection.closed.set(true);
+            }
+            tracing::debug!(reason, "connection to a member ended");
+        });
+        Connection {
+            sender,
+            streams,
+            closed: Cell::new(false),
+            last_used: Cell::new(Instant::now()),
+            driver: driver.abort_handle(),
+        }
+    }))
+}
+
+/// Drives a connection until it ends, with PINGs while streams are open. Returns why it ended.
+async fn drive(
+    mut connection: client::Connection<MemberIo, Bytes>,
+    streams: &Cell<usize>,
+) -> String {
+    let Some(mut pings) = connection.ping_pong() else { return "no ping handle".into() };
+    let mut timer = Box::pin(tokio::time::sleep(PING_EVERY));
+    let mut waiting = false;
+    poll_fn(|cx| {
+        if let Poll::Ready(end) = Pin::new(&mut connection).poll(cx) {
+            return Poll::Ready(end.map_or_else(|error| error.to_string(), |()| "closed".into()));
+        }
+        if waiting && pings.poll_pong(cx).is_ready() {
+            waiting = false;
+            timer.as_mut().reset(tokio::time::Instant::now() + PING_EVERY);
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            if waiting {
+                return Poll::Ready("no answer to a ping".into());
+            }
+            waiting = streams.get() > 0 && pings.send_ping(h2::Ping::opaque()).is_ok();
+            let pause = if waiting { PING_TIMEOUT } else { PING_EVERY };
+            timer.as_mut().reset(tokio::time::Instant::now() + pause);
+            if waiting {
+                // Registers for the answer, and lets the connection write the ping.
+                let _ = pings.poll_pong(cx);
+                cx.waker().wake_by_ref();
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Connection {
+    /// Streams open on it now.
+    pub fn streams(&self) -> usize {
+        self.streams.get()
+    }
+
+    /// When a stream last ended on it.
+    pub fn last_used(&self) -> Instant {
+        self.last_used.get()
+    }
+
+    /// Streams that the member allows at a time.
+    pub fn capacity(&self) -> usize {
+        self.sender.current_max_send_streams()
+    }
+
+    /// Whether a new stream may be opened on it: it is not closed, and the member has not said GOAWAY.
+    pub fn is_open(&self, cx: &mut Context<'_>) -> bool {
+        // `poll_ready` fails at once after a GOAWAY; pending only means that this handle waits for a slot.
+        !self.closed.get() && !matches!(self.sender.clone().poll_ready(cx), Poll::Ready(Err(_)))
+    }
+
+    /// Waits until a stream can be opened. Returns false when none can be any more; nothing was sent then.
+    pub async fn is_ready(&self) -> bool {
+        self.sender.clone().ready().await.is_ok()
+    }
+
+    /// Opens a stream, sends the head and the body, and waits for the head of the response.
+    ///
+    /// Cancelling resets the stream with CANCEL.
+    ///
+    /// # Errors
+    /// h2's; [`was_refused`] tells whether the member is sure not to have acted on the request.
+    pub async fn send(
+        self: &Rc<Self>,
+        head: Request<()>,
+        body: RequestBody,
+    ) -> Result<Response<ResponseBody>, h2::Error> {
+        let (response, stream) = self.sender.clone().send_request(head, body.is_end_stream())?;
+        let open = Open::new(self.clone());
+        let mut exchange = Exchange { response, upload: Upload::new(body, stream) };
+        let response = poll_fn(|cx| exchange.poll(cx)).await?;
+        let upload = exchange.upload.go_on();
+        Ok(response.map(|receive| ResponseBody {
+            receive,
+            _upload: upload,
+            _open: open,
+            data_ended: false,
+        }))
+    }
+}
+
+/// Whether the member is sure not to have processed the request: the stream was refused, or lies above the last one
+/// that a GOAWAY promised to finish (RFC 9113 sections 6.8 and 8.7).
+pub fn was_refused(error: &h2::Error) -> bool {
+    (error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM))
+        || (error.is_go_away() && error.is_remote())
+}
+
+/// Counts a stream for as long as it is open.
+struct Open(Rc<Connection>);
+
+impl Open {
+    fn new(connection: Rc<Connection>) -> Self {
+        connection.streams.set(connection.streams.get() + 1);
+        Self(connection)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get().saturating_sub(1));
+        self.0.last_used.set(Instant::now());
+    }
+}
+
+/// A request on its way, until the head of its response is there.
+struct Exchange {
+    response: ResponseFuture,
+    upload: Upload,
+}
+
+impl Exchange {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<RecvStream>, h2::Error>> {
+        // An upload that fails is told by the response too, with the better reason.
+        let _ = self.upload.poll(cx);
+        Pin::new(&mut self.response).poll(cx)
+    }
+}
+
+/// Passes a client's body on to the member, as fast as the member takes it.
+struct Upload {
+    body: RequestBody,
+    /// `None` once the end was sent or the stream is gone.
+    stream: Option<SendStream<Bytes>>,
+}
+
+impl Upload {
+    fn new(body: RequestBody, stream: SendStream<Bytes>) -> Self {
+        let ended = body.is_end_stream();
+        Self { body, stream: (!ended).then_some(stream) }
+    }
+
+    /// Moves an unfinished upload to a task of its own: the client may go on sending for as long as it reads, and
+    /// its two directions must not wait for each other.
+    fn go_on(mut self) -> Option<AbortOnDrop> {
+        self.stream.as_ref()?;
+        let task = tokio::task::spawn_local(async move { poll_fn(|cx| self.poll(cx)).await });
+        Some(AbortOnDrop(task.abort_handle()))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Some(stream) = &mut self.stream {
+            if stream.capacity() == 0 {
+                stream.reserve_capacity(1);
+                match ready!(stream.poll_capacity(cx)) {
+                    Some(Ok(0)) => continue,
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return self.finish(),
+                }
+            } else if stream.poll_reset(cx).is_ready() {
+                return self.finish();
+            }
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) if frame.is_data() => {
+                    let data = frame.into_data().unwrap_or_default();
+                    let last = self.body.is_end_stream();
+                    if stream.send_data(data, last).is_err() || last {
+                        return self.finish();
+                    }
+                }
+                Some(Ok(frame)) => {
+                    let _ = stream.send_trailers(frame.into_trailers().unwrap_or_default());
+                    return self.finish();
+                }
+                Some(Err(_)) => {
+                    // The client reset its stream: so do we.
+                    stream.send_reset(Reason::CANCEL);
+                    return self.finish();
+                }
+                None => {
+                    let _ = stream.send_data(Bytes::new(), true);
+                    return self.finish();
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn finish(&mut self) -> Poll<()> {
+        self.stream = None;
+        Poll::Ready(())
+    }
+}
+
+/// Ends a task when its owner goes.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The body of a response. Dropping it before its end resets the stream with CANCEL.
+pub struct ResponseBody {
+    receive: RecvStream,
+    _upload: Option<AbortOnDrop>,
+    _open: Open,
+    data_ended: bool,
+}
+
+/// What comes next of a response's body.
+pub enum Part {
+    /// Bytes.
+    Data(Bytes),
+    /// The trailers, which end it.
+    Trailers(HeaderMap),
+    /// The end, without trailers.
+    End,
+}
+
+impl ResponseBody {
+    /// Waits for the next part. Credit is given back as parts are taken, so a client that does not read holds up
+    /// the member after one stream window.
+    pub fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, h2::Error>> {
+        if !self.data_ended {
+            match ready!(self.receive.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    let _ = self.receive.flow_control().release_capacity(data.len());
+                    return Poll::Ready(Ok(Part::Data(data)));
+                }
+                Some(Err(error)) => return Poll::Ready(Err(error)),
+                None => self.data_ended = true,
+            }
+        }
+        let trailers = ready!(self.receive.poll_trailers(cx))?;
+        Poll::Ready(Ok(trailers.map_or(Part::End, Part::Trailers)))
+    }
+
+    /// Whether everything has been received.
+    pub fn is_end_stream(&self) -> bool {
+        self.receive.is_end_stream()
+    }
+}

@@ -1,0 +1,102 @@
+//! A few HTTP/2 connections to one endpoint for one use.
+//!
+//! A worker's link has one pool for the unary calls of all clients. Each client connection that opens long streams
+//! has pools of its own for those, so that a client which stops reading can only hold up itself; they close with it.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use super::http2::{self, Connection, Use};
+use super::link::{ConnectError, Link};
+
+/// Streams on one connection of unary calls from which on another connection is opened. h2 guards all streams of a
+/// connection by one lock and one window, so very many on one connection slow each other.
+const UNARY_STREAMS: usize = 100;
+/// Connections for unary calls.
+const UNARY_MOST: usize = 4;
+/// Connections for the long streams of one client; more than one only if the member allows few streams on each.
+const STREAMS_MOST: usize = 64;
+
+/// Connections to one endpoint for one use.
+pub struct Pool {
+    carries: Use,
+    connections: RefCell<Vec<Rc<Connection>>>,
+    /// Held while a connection is being made, so that a burst of calls makes one and not hundreds.
+    making: tokio::sync::Mutex<()>,
+    /// How many attempts have failed: who waited for one that failed does not try again itself.
+    failed: Cell<u64>,
+}
+
+impl Pool {
+    /// Makes a pool without connections.
+    pub fn new(carries: Use) -> Self {
+        Self {
+            carries,
+            connections: RefCell::default(),
+            making: tokio::sync::Mutex::new(()),
+            failed: Cell::new(0),
+        }
+    }
+
+    /// Returns a connection with room for one stream more, making one if needed.
+    ///
+    /// # Errors
+    /// When the member cannot be reached; nothing was sent then.
+    pub async fn take(&self, link: &Link) -> Result<Rc<Connection>, ConnectError> {
+        if let Some(connection) = poll_fn(|cx| Poll::Ready(self.find(cx))).await {
+            return Ok(connection);
+        }
+        let failed = self.failed.get();
+        let _making = self.making.lock().await;
+        if let Some(connection) = poll_fn(|cx| Poll::Ready(self.find(cx))).await {
+            return Ok(connection);
+        }
+        if self.failed.get() != failed {
+            return Err(ConnectError::after_another());
+        }
+        let made = self.make(link).await;
+        match &made {
+            Ok(connection) => self.connections.borrow_mut().push(connection.clone()),
+            Err(_) => self.failed.set(self.failed.get() + 1),
+        }
+        made
+    }
+
+    async fn make(&self, link: &Link) -> Result<Rc<Connection>, ConnectError> {
+        let io = link.dial().await?;
+        http2::handshake(io, self.carries).await.map_err(|error| ConnectError::new(&error))
+    }
+
+    /// The open connection with the fewest streams, unless another one should be made first.
+    fn find(&self, cx: &mut Context<'_>) -> Option<Rc<Connection>> {
+        let mut connections = self.connections.borrow_mut();
+        connections.retain(|connection| connection.is_open(cx));
+        let best = connections.iter().min_by_key(|connection| connection.streams())?;
+        let (each, most) = match self.carries {
+            Use::Unary => (UNARY_STREAMS, UNARY_MOST),
+            Use::Streams | Use::Bulk => (usize::MAX, STREAMS_MOST),
+        };
+        let room = best.streams() < each.min(best.capacity());
+        (room || connections.len() >= most).then(|| best.clone())
+    }
+
+    /// Whether no stream is open on any of its connections.
+    pub fn is_idle(&self) -> bool {
+        self.connections.borrow().iter().all(|connection| connection.streams() == 0)
+    }
+
+    /// Closes connections that are closed on the other side, or unused since before `limit`.
+    pub fn sweep(&self, cx: &mut Context<'_>, limit: Instant) {
+        self.connections.borrow_mut().retain(|connection| {
+            connection.is_open(cx) && (connection.streams() > 0 || connection.last_used() >= limit)
+        });
+    }
+
+    /// Lets go of all connections; each closes when its last stream ends.
+    pub fn clear(&self) {
+        self.connections.borrow_mut().clear();
+    }
+}

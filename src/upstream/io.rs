@@ -1,0 +1,107 @@
+//! A connection to a member, with the limits of `proxy-read-timeout` and `proxy-write-timeout`.
+//!
+//! As in etcd's old proxy each limit is for one read or write, not for a request: a write must be taken by the
+//! kernel, and a read must bring a byte, within its time. A timer is armed only when the kernel makes us wait.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+/// A stream to a member whose single reads and writes are limited in time.
+#[derive(Debug)]
+pub struct MemberIo {
+    stream: TcpStream,
+    read: Limit,
+    write: Limit,
+}
+
+/// A limit on how long one operation may make us wait; without a duration it never strikes.
+#[derive(Debug)]
+struct Limit {
+    allowed: Option<Duration>,
+    timer: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
+}
+
+impl MemberIo {
+    /// Puts limits on `stream`; `None` means no limit.
+    pub fn new(stream: TcpStream, read: Option<Duration>, write: Option<Duration>) -> Self {
+        Self { stream, read: Limit::new(read), write: Limit::new(write) }
+    }
+}
+
+impl Limit {
+    fn new(allowed: Option<Duration>) -> Self {
+        Self { allowed, timer: None, waiting: false }
+    }
+
+    /// Passes on `polled`, or the timeout when it has been pending for too long.
+    fn watch<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        what: &'static str,
+        polled: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let (Poll::Pending, Some(allowed)) = (&polled, self.allowed) else {
+            self.waiting = false;
+            return polled;
+        };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(allowed)));
+        if !self.waiting {
+            self.waiting = true;
+            timer.as_mut().reset(Instant::now() + allowed);
+        }
+        match timer.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, what))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncRead for MemberIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.read.watch(cx, "nothing read within proxy-read-timeout", polled)
+    }
+}
+
+impl AsyncWrite for MemberIo {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.write.watch(cx, "nothing written within proxy-write-timeout", polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.write.watch(cx, "nothing written within proxy-write-timeout", polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,184 @@
+//! What one worker has of an endpoint: its own connections, and the means to interrupt who waits on them.
+//!
+//! A link belongs to one thread and is shared there by `Rc`; nothing in it locks. It lives as long as its endpoint is
+//! listed, and longer while exchanges are open on it.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::endpoint::Endpoint;
+use super::http1;
+use super::http2::Use;
+use super::http2_pool::Pool;
+use super::io::MemberIo;
+use crate::net::dial;
+
+/// Idle connections older than this are closed by the sweep.
+const IDLE_LIMIT: Duration = Duration::from_secs(90);
+/// Idle HTTP/1.1 connections kept for one endpoint and worker; etcd's old proxy kept 128 for each host.
+const IDLE_MOST: usize = 128;
+/// How connections to members are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// `proxy-dial-timeout`.
+    pub dial: Option<Duration>,
+    /// `proxy-read-timeout`.
+    pub read: Option<Duration>,
+    /// `proxy-write-timeout`.
+    pub write: Option<Duration>,
+}
+
+/// One worker's side of an endpoint.
+pub struct Link {
+    /// The endpoint, shared by all workers.
+    pub endpoint: Arc<Endpoint>,
+    worker: usize,
+    timeouts: Cell<Timeouts>,
+    idle: RefCell<Vec<http1::Idle>>,
+    unary: Pool,
+    /// Wakes everything that must not wait for this endpoint any longer.
+    interrupt: Arc<Notify>,
+}
+
+/// Why no connection could be had.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct ConnectError(Rc<str>);
+
+impl ConnectError {
+    /// Makes one that says what `error` says.
+    pub fn new(error: &impl std::fmt::Display) -> Self {
+        Self(error.to_string().into())
+    }
+
+    /// Makes the one for a call that waited for another call's attempt.
+    pub fn after_another() -> Self {
+        Self("the connection attempt that this call waited for failed".into())
+    }
+}
+
+impl Link {
+    /// Makes a link without connections for the worker of this number.
+    pub fn new(endpoint: Arc<Endpoint>, worker: usize, timeouts: Timeouts) -> Self {
+        Self {
+            endpoint,
+            worker,
+            timeouts: Cell::new(timeouts),
+            idle: RefCell::default(),
+            unary: Pool::new(Use::Unary),
+            interrupt: Arc::new(Notify::new()),
+        }
+    }
+
+    /// Sets the timeouts of connections that are made from now on.
+    pub fn set_timeouts(&self, timeouts: Timeouts) {
+        self.timeouts.set(timeouts);
+    }
+
+    /// Requests and streams of this worker on the endpoint.
+    pub fn load(&self) -> u64 {
+        self.endpoint.load_of(self.worker)
+    }
+
+    /// Counts an exchange on this link until the guard is dropped.
+    pub fn begin(self: &Rc<Self>) -> InFlight {
+        self.endpoint.begin(self.worker);
+        InFlight(self.clone())
+    }
+
+    /// What wakes when waiting for this endpoint has become pointless: it has gone silent, or is no longer listed.
+    pub fn interrupt(&self) -> &Arc<Notify> {
+        &self.interrupt
+    }
+
+    /// Wakes what waits, if the endpoint has gone silent or is not listed any more.
+    pub fn interrupt_if_lost(&self) {
+        if self.endpoint.is_silent() || !self.endpoint.is_listed() {
+            self.interrupt.notify_waiters();
+        }
+    }
+
+    /// Takes an idle HTTP/1.1 connection that is alive, the last used first, or makes one.
+    ///
+    /// # Errors
+    /// When the member cannot be reached; nothing was sent then.
+    pub async fn http1(&self) -> Result<http1::Idle, ConnectError> {
+        match poll_fn(|cx| Poll::Ready(self.take_idle(cx))).await {
+            Some(idle) => Ok(idle),
+            None => self.new_http1().await,
+        }
+    }
+
+    /// Makes a new HTTP/1.1 connection.
+    ///
+    /// # Errors
+    /// When the member cannot be reached.
+    pub async fn new_http1(&self) -> Result<http1::Idle, ConnectError> {
+        let io = self.dial().await?;
+        http1::handshake(io).await.map_err(|error| ConnectError::new(&error))
+    }
+
+    fn take_idle(&self, cx: &mut Context<'_>) -> Option<http1::Idle> {
+        loop {
+            let mut idle = self.idle.borrow_mut().pop()?;
+            if idle.is_alive(cx) {
+                return Some(idle);
+            }
+        }
+    }
+
+    /// Takes back a connection whose exchange is complete.
+    pub fn put_idle(&self, connection: http1::Idle) {
+        let mut idle = self.idle.borrow_mut();
+        if self.endpoint.is_listed() && idle.len() < IDLE_MOST {
+            idle.push(connection);
+        }
+    }
+
+    /// The connections for unary gRPC calls of all this worker's clients.
+    pub fn unary(&self) -> &Pool {
+        &self.unary
+    }
+
+    /// Connects to the member's client port.
+    ///
+    /// # Errors
+    /// When the member cannot be reached within `proxy-dial-timeout`.
+    pub async fn dial(&self) -> Result<MemberIo, ConnectError> {
+        let timeouts = self.timeouts.get();
+        let stream = dial::dial(&self.endpoint.host, self.endpoint.port, timeouts.dial)
+            .await
+            .map_err(|error| ConnectError::new(&error))?;
+        Ok(MemberIo::new(stream, timeouts.read, timeouts.write))
+    }
+
+    /// Closes idle connections that their member has closed, or that nobody has used for long.
+    pub fn sweep(&self, now: Instant) {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let limit = now.checked_sub(IDLE_LIMIT).unwrap_or(now);
+        self.idle.borrow_mut().retain_mut(|idle| idle.since() >= limit && idle.is_alive(cx));
+        self.unary.sweep(cx, limit);
+    }
+
+    /// Closes all connections without an exchange: the endpoint is not listed any more.
+    pub fn retire(&self) {
+        self.idle.borrow_mut().clear();
+        self.unary.clear();
+        self.interrupt.notify_waiters();
+    }
+}
+
+/// Counts an exchange on a link until it is dropped.
+pub struct InFlight(Rc<Link>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.endpoint.end(self.0.worker);
+    }
+}

@@ -1,0 +1,148 @@
+"""What stands behind the proxies: a static nginx that looks like a member to its callers, and a real etcd of three members."""
+
+import base64
+import json
+import os
+import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+
+from harness.install import program
+from harness.process import Daemon, Trouble, free_port, wait_until
+
+KEY, VALUE = "bench", "v" * 64
+CLUSTER_ID = "cdf818194e3a8c32"
+# As an etcd 3.4 answers GET /v2/keys/foo.
+ANSWER = '{"action":"get","node":{"key":"/foo","value":"bar","modifiedIndex":8,"createdIndex":8}}'
+
+STATIC_NGINX = """
+{user}worker_processes 1;
+worker_rlimit_nofile {files};
+daemon off;
+pid {dir}/pid;
+error_log {dir}/error.log crit;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    keepalive_timeout 1h;
+    client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy;
+    fastcgi_temp_path {dir}/fastcgi; uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;
+    default_type application/json;
+    server {{
+        listen 127.0.0.1:{client} backlog=4096;
+        listen 127.0.0.1:{peer};
+        location = /members {{
+            add_header X-Etcd-Cluster-ID {cluster_id};
+            return 200 '[{{"id":10276657743932975437,"peerURLs":["http://127.0.0.1:{peer}"],"name":"x","clientURLs":["http://127.0.0.1:{client}"]}}]';
+        }}
+        location / {{ return 200 '{answer}'; }}
+    }}
+}}
+"""
+
+
+# The environment's http_proxy is not for loopback.
+_open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+
+
+class Backend:
+    """A cluster as the proxies see it: `clients` and `peers` are its members' ports, `daemons` what runs it."""
+
+    def __init__(self, clients, peers, daemons):
+        self.clients, self.peers, self.daemons = clients, peers, daemons
+
+    def initial_cluster(self):
+        """The peers in etcd's notation for `--initial-cluster`."""
+        return ",".join(f"x{i}=http://127.0.0.1:{port}" for i, port in enumerate(self.peers))
+
+    def stop(self):
+        """Stops all members."""
+        for daemon in self.daemons:
+            daemon.stop()
+
+
+def nginx_user():
+    """A `user` line that lets nginx's worker read a private directory; only root needs (and may have) one."""
+    return "user root;\n" if os.geteuid() == 0 else ""
+
+
+def static_http(scratch, cpus=None, files=4096):
+    """One nginx worker that answers everything from memory, and `/members` as a member's peer port does."""
+    directory = os.path.join(scratch, "static")
+    os.mkdir(directory)
+    client, peer = free_port(), free_port()
+    with open(f"{directory}/nginx.conf", "w") as conf:
+        conf.write(
+            STATIC_NGINX.format(
+                user=nginx_user(), dir=directory, client=client, peer=peer, cluster_id=CLUSTER_ID, answer=ANSWER, files=files
+            )
+        )
+    argv = [need("nginx"), "-c", f"{directory}/nginx.conf", "-p", directory, "-e", f"{directory}/error.log"]
+    daemon = Daemon("static nginx", argv, f"{directory}/log", cpus=cpus)
+    wait_until("static nginx", lambda: status_of(f"http://127.0.0.1:{client}/") == 200, daemon=daemon)
+    return Backend([client], [peer], [daemon])
+
+
+def etcd_cluster(scratch, size=3, cpus=None):
+    """A real etcd that holds one key; members on loopback, data in the scratch directory."""
+    clients, peers = [free_port() for _ in range(size)], [free_port() for _ in range(size)]
+    everyone = ",".join(f"m{i}=http://127.0.0.1:{port}" for i, port in enumerate(peers))
+    daemons = []
+    for i in range(size):
+        client, peer = f"http://127.0.0.1:{clients[i]}", f"http://127.0.0.1:{peers[i]}"
+        argv = [
+            need("etcd"), "--name", f"m{i}", "--data-dir", f"{scratch}/m{i}", "--initial-cluster", everyone,
+            "--initial-cluster-state", "new", "--initial-cluster-token", "bench", "--enable-v2", "--log-level", "error",
+            "--listen-client-urls", client, "--advertise-client-urls", client,
+            "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+        ]  # fmt: skip
+        daemons.append(Daemon(f"etcd m{i}", argv, f"{scratch}/m{i}.log", cpus=cpus))
+    for port, daemon in zip(clients, daemons):
+        wait_until(daemon.name, lambda: status_of(f"http://127.0.0.1:{port}/health") == 200, daemon=daemon)
+    put(clients[0], VALUE)
+    return Backend(clients, peers, daemons)
+
+
+def put(port, value):
+    """Writes our one key through the JSON gateway of the member at `port`."""
+    body = json.dumps({"key": as_base64(KEY), "value": as_base64(value)}).encode()
+    _open(f"http://127.0.0.1:{port}/v3/kv/put", body, timeout=5).close()
+
+
+def put_v2(port, value):
+    """The same through the v2 API, where the key is another one."""
+    form = urllib.parse.urlencode({"value": value}).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/v2/keys/{KEY}", form, method="PUT")
+    _open(request, timeout=5).close()
+
+
+def as_base64(text):
+    """As the JSON gateway wants its bytes."""
+    return base64.b64encode(text.encode()).decode()
+
+
+def status_of(url):
+    """The HTTP status that a GET of `url` gives now, or 0 when nothing answers."""
+    try:
+        with _open(url, timeout=2) as answer:
+            return answer.status
+    except urllib.error.HTTPError as refusal:
+        return refusal.code
+    except (OSError, ValueError):
+        return 0
+
+
+def need(name):
+    """The path of a program without which this part of the benchmark cannot run."""
+    path = program(name)
+    if not path:
+        raise Trouble(f"{name} is not installed")
+    return path
+
+
+def first_line(*argv):
+    """The first line that a command prints, on either stream: how programs tell their version."""
+    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return (done.stdout.strip().splitlines() or [""])[0]

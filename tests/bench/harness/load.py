@@ -1,0 +1,122 @@
+"""The load generators: wrk for HTTP/1.1, h2load for gRPC. Each run gives requests, seconds, latencies and what went wrong."""
+
+import os
+import re
+import subprocess
+from array import array
+from dataclasses import dataclass
+
+from harness.backend import KEY, need
+from harness.process import Trouble, before_exec
+
+RANGE = "/etcdserverpb.KV/Range"
+_UNIT = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 60e3}
+
+
+@dataclass
+class Load:
+    """What one run of a load generator saw. Latencies are milliseconds; `wrong` is empty when every answer was good."""
+
+    requests: int
+    seconds: float
+    p50: float
+    p99: float
+    wrong: str
+
+
+def http1(port, seconds, connections, cpus=None):
+    """GETs on keep-alive connections, one outstanding request each, from one thread."""
+    url = f"http://127.0.0.1:{port}/v2/keys/foo"
+    text = _run([need("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "10s", url], cpus)
+    done = re.search(r"(\d+) requests in ([\d.]+)(us|ms|s|m)", text)
+    share = dict(re.findall(r"^ +(50|99)% +(\S+)", text, re.MULTILINE))
+    wrong = "; ".join(re.findall(r"(Socket errors: .*|Non-2xx or 3xx responses: \d+)", text))
+    if not done or len(share) != 2:
+        raise Trouble(f"wrk said: {text.strip()[-300:]}")
+    measured = float(done[2]) * _UNIT[done[3]] / 1e3
+    return Load(int(done[1]), measured, _milliseconds(share["50"]), _milliseconds(share["99"]), wrong)
+
+
+def http1_exactly(port, requests, connections):
+    """That many GETs and no more, on so many connections; says what went wrong, or nothing. (wrk cannot count.)"""
+    url = f"http://127.0.0.1:{port}/v2/keys/foo"
+    text = _run([need("h2load"), "--h1", "-t1", f"-n{requests}", f"-c{connections}", url], None)
+    return "" if f" {requests} succeeded" in text else text.strip()[-300:]
+
+
+class GrpcLoad:
+    """Unary Range calls of one key, linearizable as etcd's clients send them.
+
+    h2load cannot look at `grpc-status`, but a failed call has no message: so the bytes of DATA are counted, and must be
+    as many as the members' own good answers have.
+    """
+
+    def __init__(self, scratch, members, clients, streams):
+        self.clients, self.streams = clients, streams
+        self.body, self.log = os.path.join(scratch, "range.bin"), os.path.join(scratch, "h2load.log")
+        with open(self.body, "wb") as body:
+            key = KEY.encode()
+            message = b"\x0a" + bytes([len(key)]) + key
+            body.write(b"\x00" + len(message).to_bytes(4, "big") + message)
+        sizes = [self._h2load(port, ["-n1", "-c1", "-m1"])[1] for port in members]
+        if min(sizes) < 64:
+            raise Trouble(f"a member's answer to Range has {min(sizes)} bytes: that is not our key")
+        self.smallest, self.largest = min(sizes), max(sizes)
+
+    def serves(self, port):
+        """A condition for `wait_until`: one good answer comes through `port`."""
+        return lambda: self._wrong(*self._h2load(port, ["-n1", "-c1", "-m1"])[:3]) == ""
+
+    def run(self, port, seconds, cpus=None):
+        """All clients and streams for some seconds."""
+        shape = [f"-D{seconds}", f"-c{self.clients}", f"-m{self.streams}", f"--log-file={self.log}"]
+        if os.path.exists(self.log):
+            os.remove(self.log)
+        requests, data, text = self._h2load(port, shape, cpus)
+        p50, p99 = _percentiles(self.log)
+        return Load(requests, float(seconds), p50, p99, self._wrong(requests, data, text))
+
+    def run_exactly(self, port, requests):
+        """That many calls and no more; says what went wrong, or nothing."""
+        done, data, text = self._h2load(port, [f"-n{requests}", f"-c{self.clients}", f"-m{self.streams}"])
+        return self._wrong(done, data, text) or ("" if done == requests else f"{done} of {requests} answered")
+
+    def _h2load(self, port, shape, cpus=None):
+        headers = ["-H", "content-type: application/grpc", "-H", "te: trailers"]
+        argv = [need("h2load"), "-t1", "-d", self.body, *headers, *shape, f"http://127.0.0.1:{port}{RANGE}"]
+        text = _run(argv, cpus)
+        good = re.search(r"(\d+) succeeded", text)
+        data = re.search(r"\((\d+)\) data", text)
+        return int(good[1]) if good else 0, int(data[1]) if data else 0, text
+
+    def _wrong(self, requests, data, text):
+        problems = [f"{n} {what}" for n, what in re.findall(r"(\d+) (failed|errored|timeout)", text) if int(n)]
+        if not requests:
+            problems.append("no answer")
+        # What was under way when the time was up has sent data but does not count as a request.
+        late = self.clients * self.streams * self.largest
+        if not requests * self.smallest <= data <= requests * self.largest + late:
+            problems.append(f"{requests} answers with {data} bytes: not all are good")
+        return "; ".join(problems)
+
+
+def _run(argv, cpus):
+    out = subprocess.PIPE
+    return subprocess.run(argv, stdout=out, stderr=subprocess.STDOUT, text=True, preexec_fn=lambda: before_exec(cpus)).stdout
+
+
+def _milliseconds(text):
+    number, unit = re.fullmatch(r"([\d.]+)(\D+)", text).groups()
+    return float(number) * _UNIT[unit]
+
+
+def _percentiles(log):
+    """Median and 99th percentile of h2load's per-request log (third column, microseconds), in milliseconds."""
+    times = array("q")
+    with open(log) as rows:
+        for row in rows:
+            times.append(int(row.split("\t")[2]))
+    if not times:
+        return 0.0, 0.0
+    ordered = sorted(times)
+    return tuple(ordered[min(len(ordered) - 1, int(len(ordered) * share))] / 1e3 for share in (0.5, 0.99))

@@ -1,0 +1,155 @@
+"""The proxies under test: how each is started in front of a backend, on one worker thread."""
+
+import os
+from dataclasses import dataclass
+from typing import Callable
+
+from harness import configs
+from harness.backend import first_line, need, status_of
+from harness.process import Daemon, Trouble, free_port, wait_until
+
+# Go's runtime threads for one processor; its own helpers (GC, network poller) share it.
+ONE_PROCESSOR = {"GOMAXPROCS": "1"}
+
+
+@dataclass
+class Start:
+    """All that a proxy's command line may need. `scratch` is an empty directory of its own."""
+
+    suite: str
+    port: int
+    backend: object
+    scratch: str
+    files: int
+    tools: dict
+
+    def write(self, name, text):
+        """Puts a file into the scratch directory and gives its path."""
+        path = os.path.join(self.scratch, name)
+        with open(path, "w") as out:
+            out.write(text)
+        return path
+
+    def endpoints(self):
+        """The members' client addresses in the notation of etcd's own proxies."""
+        return ",".join(f"127.0.0.1:{port}" for port in self.backend.clients)
+
+
+@dataclass
+class Proxy:
+    """One column of the comparison: a name for `--only`, a name for people, and what it can do."""
+
+    name: str
+    label: str
+    suites: tuple
+    command: Callable
+    version: Callable
+    env: dict | None = None
+
+
+def ours(start):
+    """The release binary. It may not probe the static nginx by gRPC, which that cannot answer; etcd it probes as shipped."""
+    argv = [
+        _ours_binary(start.tools),
+        "--proxy", "on", "--workers", "1",
+        "--listen-client-urls", f"http://127.0.0.1:{start.port}",
+        "--initial-cluster", start.backend.initial_cluster(),
+        "--data-dir", f"{start.scratch}/data",
+        "--admin-socket", f"{start.scratch}/admin.sock",
+    ]  # fmt: skip
+    return argv + (["--health-interval", "0"] if start.suite == "http1" else [])
+
+
+def haproxy(start):
+    """HAProxy in the foreground, without a master process."""
+    text = configs.haproxy(start.suite, start.port, start.backend.clients, start.files)
+    return [need("haproxy"), "-db", "-f", start.write("haproxy.cfg", text)]
+
+
+def nginx(start):
+    """nginx with its master and one worker."""
+    text = configs.nginx(start.suite, start.port, start.backend.clients, start.scratch, start.files)
+    conf = start.write("nginx.conf", text)
+    return [need("nginx"), "-c", conf, "-p", start.scratch, "-e", f"{start.scratch}/error.log"]
+
+
+def envoy(start):
+    """Envoy with one worker (its main thread stays)."""
+    conf = start.write("envoy.json", configs.envoy(start.suite, start.port, start.backend.clients))
+    return [_envoy_binary(start.tools), "--concurrency", "1", "--disable-hot-restart", "-l", "error", "-c", conf]
+
+
+def etcd_proxy_on(start):
+    """etcd's old v2 proxy."""
+    return [
+        need("etcd"), "--proxy", "on", "--listen-client-urls", f"http://127.0.0.1:{start.port}",
+        "--initial-cluster", start.backend.initial_cluster(), "--data-dir", f"{start.scratch}/data", "--log-level", "error",
+    ]  # fmt: skip
+
+
+def etcd_gateway(start):
+    """etcd's TCP forwarder."""
+    return [need("etcd"), "gateway", "start", "--endpoints", start.endpoints(), "--listen-addr", f"127.0.0.1:{start.port}"]
+
+
+def etcd_grpc_proxy(start):
+    """etcd's caching gRPC proxy; our linearizable reads are not what it caches."""
+    argv = [need("etcd"), "grpc-proxy", "start", "--endpoints", start.endpoints(), "--listen-addr", f"127.0.0.1:{start.port}"]
+    return [*argv, "--data-dir", f"{start.scratch}/data", "--advertise-client-url", f"127.0.0.1:{start.port}"]
+
+
+def _ours_binary(tools):
+    path = tools["ours"]
+    if not os.access(path, os.X_OK):
+        raise Trouble(f"{path} is not there; build it with `cargo build --release`")
+    return path
+
+
+def _envoy_binary(tools):
+    if not tools.get("envoy"):
+        raise Trouble("not installed")
+    return tools["envoy"]
+
+
+def _envoy_version(tools):
+    # ".../envoy  version: COMMIT/1.40.0/Clean/RELEASE/BoringSSL"
+    return "envoy " + first_line(_envoy_binary(tools), "--version").split("version: ")[-1].split("/")[1]
+
+
+def _etcd_version(_tools):
+    return first_line(need("etcd"), "--version").replace("Version: ", "")
+
+
+PROXIES = [
+    Proxy("ours", "**etcd-proxy**", ("http1", "grpc", "watch"), ours, lambda t: first_line(_ours_binary(t), "--version")),
+    Proxy("haproxy", "HAProxy", ("http1", "grpc", "watch"), haproxy, lambda _: " ".join(first_line(need("haproxy"), "-v").split()[:3])),
+    Proxy("nginx", "nginx", ("http1", "grpc", "watch"), nginx, lambda _: first_line(need("nginx"), "-v").split(": ")[-1]),
+    Proxy("gateway", "`etcd gateway`", ("http1", "grpc", "watch"), etcd_gateway, _etcd_version, ONE_PROCESSOR),
+    Proxy("envoy", "Envoy", ("http1", "grpc", "watch"), envoy, lambda t: _envoy_version(t)),
+    Proxy("v2-proxy", "`etcd --proxy on`", ("http1", "watch"), etcd_proxy_on, _etcd_version, ONE_PROCESSOR),
+    Proxy("grpc-proxy", "`etcd grpc-proxy`", ("grpc",), etcd_grpc_proxy, _etcd_version, ONE_PROCESSOR),
+]
+# What ratios are taken against: the better of these two.
+RIVALS = ("haproxy", "nginx")
+
+
+def launch(proxy, suite, backend, scratch, tools, files, cpus=None):
+    """Starts one proxy for one suite and waits until it serves. Returns (daemon, port); raises `Trouble`."""
+    directory = os.path.join(scratch, f"{suite}-{proxy.name}")
+    os.makedirs(directory)
+    port = free_port()
+    argv = proxy.command(Start(suite, port, backend, directory, files, tools))
+    daemon = Daemon(proxy.name, argv, f"{directory}/log", env=proxy.env, cpus=cpus)
+    try:
+        wait_until("no answer", tools["ready"][suite](port), daemon=daemon)
+    except Trouble:
+        daemon.stop()
+        raise
+    return daemon, port
+
+
+def serves_http(port):
+    """A condition for `wait_until`: the proxy at `port` passes a GET to a member."""
+    return lambda: status_of(f"http://127.0.0.1:{port}/version") == 200
+
+

@@ -1,0 +1,66 @@
+"""Interleaved rounds: every proxy once per round, in an order that changes, so that a machine's drift hits all alike."""
+
+import random
+import time
+from dataclasses import asdict, dataclass
+
+from harness import process
+
+
+@dataclass
+class Sample:
+    """One proxy in one round. `cpu_us` is CPU microseconds per request of the proxy's whole process tree (None: no proxy).
+
+    `foreign` is the share of the machine (0 to 1) that processes we did not start used meanwhile.
+    """
+
+    requests: int
+    seconds: float
+    rate: float
+    cpu_us: float | None
+    p50: float
+    p99: float
+    foreign: float
+    wrong: str
+
+
+@dataclass
+class Target:
+    """Something that can be loaded: a proxy, or (`daemon` is None) the backend itself."""
+
+    name: str
+    port: int
+    daemon: process.Daemon | None = None
+
+
+def compare(targets, load, rounds, cores):
+    """Runs `load(port)` for every target, `rounds` times. Returns {name: [sample as a dict, …]}."""
+    samples = {target.name: [] for target in targets}
+    order = random.Random(2379)  # the same in each run: what differs between two runs is not our dice
+    for number in range(rounds):
+        print(f"  round {number + 1} of {rounds}:", end="", flush=True)
+        for target in order.sample(targets, len(targets)):
+            print(f" {target.name}", end="", flush=True)
+            samples[target.name].append(asdict(_measure(target, load, cores)))
+        print(flush=True)
+    return samples
+
+
+def _measure(target, load, cores):
+    tree = target.daemon.tree() if target.daemon else []
+    clocks = (time.monotonic(), process.machine_busy_seconds(), process.known_cpu_seconds())
+    cpu = target.daemon.cpu(tree) if target.daemon else 0.0
+    seen = load(target.port)
+    cpu = (target.daemon.cpu(tree) if target.daemon else 0.0) - cpu
+    elapsed = time.monotonic() - clocks[0]
+    foreign = process.machine_busy_seconds() - clocks[1] - (process.known_cpu_seconds() - clocks[2])
+    return Sample(
+        requests=seen.requests,
+        seconds=seen.seconds,
+        rate=seen.requests / seen.seconds,
+        cpu_us=cpu / seen.requests * 1e6 if target.daemon and seen.requests else None,
+        p50=seen.p50,
+        p99=seen.p99,
+        foreign=max(0.0, foreign / elapsed / cores),
+        wrong=seen.wrong if not target.daemon or target.daemon.alive() else "the proxy died",
+    )
