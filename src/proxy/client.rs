@@ -64,6 +64,12 @@ impl Client {
         self.last_active.set(Instant::now());
     }
 
+    /// Notes a request that was answered without a member.
+    pub fn touch(&self) {
+        self.has_asked.set(true);
+        self.last_active.set(Instant::now());
+    }
+
     /// Since when the client has had no request open; `None` while it has.
     pub fn idle_since(&self) -> Option<Instant> {
         (self.in_flight.get() == 0).then(|| self.last_active.get())

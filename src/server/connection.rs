@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use super::authority::LenientAuthority;
 use super::gate::Gate;
 use super::gatehouse;
-use super::limits;
+use super::limits::{self, Patience};
 use super::local::Pages;
 use super::preface::{Peek, Protocol, detect};
 use crate::proxy::client::Client;
@@ -43,7 +43,7 @@ pub async fn serve<S>(stream: S, client: Rc<Client>, gate: Rc<Gate>, pages: Page
 where
     S: AsyncRead + AsyncWrite + Peek + Unpin + Send + 'static,
 {
-    let protocol = match timeout(limits::FIRST_HEAD, detect(&stream)).await {
+    let protocol = match timeout(gate.patience().first_head, detect(&stream)).await {
         Ok(Ok(protocol)) => protocol,
         Ok(Err(_)) | Err(_) => return,
     };
@@ -133,11 +133,12 @@ async fn attend<C: Finish>(
     connection: C,
     client: &Client,
     gate: &Gate,
-    is_outworn: fn(&Client, Instant) -> bool,
+    is_outworn: fn(&Client, Patience, Instant) -> bool,
 ) {
     let mut connection = pin!(connection);
     let mut closing = pin!(gate.closing().notified());
-    let mut patrol = pin!(sleep(limits::PATROL));
+    let patience = gate.patience();
+    let mut patrol = pin!(sleep(patience.patrol));
     let registered = Cell::new(false);
     let finishing = Cell::new(false);
     poll_fn(|cx| {
@@ -149,13 +150,13 @@ async fn attend<C: Finish>(
             let _ = patrol.as_mut().poll(cx);
         }
         if patrol.is_elapsed() {
-            if is_outworn(client, Instant::now()) {
+            if is_outworn(client, patience, Instant::now()) {
                 if !client.has_asked() {
                     return Poll::Ready(());
                 }
                 return finish_once(connection.as_mut(), &finishing, cx);
             }
-            patrol.as_mut().reset(tokio::time::Instant::now() + limits::PATROL);
+            patrol.as_mut().reset(tokio::time::Instant::now() + patience.patrol);
             let _ = patrol.as_mut().poll(cx);
         }
         if gate.is_closing() {
@@ -178,15 +179,18 @@ fn finish_once<C: Finish>(
     connection.poll(cx).map(|_| ())
 }
 
-fn is_outworn_http1(client: &Client, now: Instant) -> bool {
-    let limit = if client.has_asked() { limits::IDLE } else { limits::FIRST_HEAD };
+fn is_outworn_http1(client: &Client, patience: Patience, now: Instant) -> bool {
+    let limit = if client.has_asked() { patience.idle } else { patience.first_head };
     client.idle_since().is_some_and(|since| now.saturating_duration_since(since) >= limit)
 }
 
 /// gRPC clients keep connections without calls for as long as they live.
-fn is_outworn_http2(client: &Client, now: Instant) -> bool {
+fn is_outworn_http2(client: &Client, patience: Patience, now: Instant) -> bool {
     !client.has_asked()
         && client
             .idle_since()
-            .is_some_and(|since| now.saturating_duration_since(since) >= limits::IDLE)
+            .is_some_and(|since| now.saturating_duration_since(since) >= patience.idle)
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,19 +31,19 @@ async fn judge(
     request: Request<Incoming>,
 ) -> Response<ReplyBody> {
     if let Some(complaint) = well_formed::complaint(&request) {
-        return own(bad_request(request.version(), complaint));
+        return own(client, bad_request(request.version(), complaint));
     }
     let view = client.worker.view();
     let generation = &view.generation;
     if let Some(refusal) = cors::refuse_host(generation.host_whitelist.as_deref(), &request) {
-        return own(refusal);
+        return own(client, refusal);
     }
     let cors = cors::judge(generation.cors.as_deref(), request.headers());
     let mut response = if cors.answers(request.method()) {
-        own(reply::bare(StatusCode::OK))
+        own(client, reply::bare(StatusCode::OK))
     } else {
         match local::answer(&request, &view, pages).await {
-            Some(answer) => own(answer),
+            Some(answer) => own(client, answer),
             None => forward(client, request).await,
         }
     };
@@ -51,7 +51,9 @@ async fn judge(
     response
 }
 
-fn own(response: Response<Bytes>) -> Response<ReplyBody> {
+/// Takes an answer of our own; whoever gets one is a client like any other, and not one that never asked.
+fn own(client: &Client, response: Response<Bytes>) -> Response<ReplyBody> {
+    client.touch();
     response.map(|bytes| ReplyBody::whole(bytes, None))
 }
 

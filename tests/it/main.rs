@@ -4,6 +4,8 @@
 mod support;
 
 mod cancel;
+mod hung;
+mod loops;
 mod malformed;
 mod retries;
 mod settings;
