@@ -55,8 +55,7 @@ impl Handshake {
         Self { request: passed, client_side }
     }
 
-    /// Sends the handshake to `link`'s member. On a 101 the two sides are joined in a task of their own, which holds
-    /// `meter` to its end.
+    /// Sends the handshake to `link`'s member and waits for its answer.
     ///
     /// # Errors
     /// [`Failed`]; the handshake may be tried on another member while nothing was done.
@@ -125,7 +124,7 @@ async fn relay(client: Upgraded, member: Upgraded) {
     }
 }
 
-/// The headers of a 101 that are for the client: all of them, since `Connection` and `Upgrade` are what it says.
+/// Whether a member has agreed to switch.
 pub fn is_switch(status: StatusCode, headers: &HeaderMap) -> bool {
     status == StatusCode::SWITCHING_PROTOCOLS && headers.contains_key(UPGRADE)
 }

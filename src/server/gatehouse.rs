@@ -21,20 +21,26 @@ pub async fn answer(
     request: Request<Incoming>,
 ) -> Response<ReplyBody> {
     if let Some(complaint) = well_formed::complaint(&request) {
+        client.touch();
         return own(bad_request(request.version(), complaint));
     }
     let view = client.worker.view();
     let generation = &view.generation;
     if let Some(refusal) = cors::refuse_host(generation.host_whitelist.as_deref(), &request) {
+        client.touch();
         return own(refusal);
     }
     let cors = cors::judge(generation.cors.as_deref(), request.headers());
     let mut response = if cors.answers(request.method()) {
+        client.touch();
         own(reply::bare(StatusCode::OK))
     } else {
         match local::answer(&request, &view, pages).await {
-            Some(answer) => own(answer),
-            None => forward(client, request).await,
+            Some(answer) => {
+                client.touch();
+                own(answer)
+            }
+            None => forward(client, &view, request).await,
         }
     };
     cors.apply(response.headers_mut());

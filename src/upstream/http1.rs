@@ -5,6 +5,9 @@
 //! memory for every idle watcher. hyper's response future and body are woken only by the driver that we poll
 //! ourselves, so they are polled with a waker that does nothing, always after the driver.
 //!
+//! The price: a request body goes up only while somebody waits for the answer's head or reads its body. HTTP/1.1 is made
+//! that way round, and only a client that streams into a JSON watch without ever reading could tell.
+//!
 //! An idle connection is driven by nobody. Whether its member has closed it is seen when it is taken up again, and
 //! by the sweep of its [`Link`](super::link::Link).
 
@@ -128,11 +131,6 @@ impl ResponseBody {
             self.driver = None;
         }
         true
-    }
-
-    /// The link that the connection belongs to.
-    pub fn link(&self) -> &Rc<Link> {
-        &self.link
     }
 }
 
