@@ -5,7 +5,7 @@
 
 use http::header::{
     CONNECTION, EXPECT, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 
 /// `Keep-Alive`, which has no constant of its own.
@@ -17,20 +17,20 @@ pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for
 /// The mark that each etcd-proxy leaves on what it passes on, by which a loop is seen.
 pub const HOP: HeaderName = HeaderName::from_static("etcd-proxy-hop");
 
-const HOP_BY_HOP: [HeaderName; 8] = [
+const HOP_BY_HOP: [HeaderName; 7] = [
     CONNECTION,
     KEEP_ALIVE,
     PROXY_CONNECTION,
     PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION,
     TRANSFER_ENCODING,
-    TRAILER,
     UPGRADE,
 ];
 
 /// Removes what belongs to one hop only, with every header that `Connection` names.
 ///
-/// `TE` survives only as exactly `trailers`, which gRPC members insist on.
+/// `TE` survives only as exactly `trailers`, which gRPC members insist on. `Trailer` survives because trailers do: hyper
+/// sends those over HTTP/1 that it names, and no others.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         remove_connection_named(headers);

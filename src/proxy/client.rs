@@ -67,15 +67,15 @@ impl Client {
         self.in_flight.set(self.in_flight.get() + 1);
     }
 
-    /// Notes a request that was answered at once and not counted.
-    pub fn touch(&self) {
-        self.has_asked.set(true);
-        self.last_active.set(Instant::now());
-    }
-
     /// Counts a request that has ended.
     pub fn end(&self) {
         self.in_flight.set(self.in_flight.get().saturating_sub(1));
+        self.last_active.set(Instant::now());
+    }
+
+    /// Notes a request that was answered without a member.
+    pub fn touch(&self) {
+        self.has_asked.set(true);
         self.last_active.set(Instant::now());
     }
 

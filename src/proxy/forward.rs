@@ -16,7 +16,7 @@ use super::outgoing::Outgoing;
 use super::readonly::{Verdict, verdict};
 use super::reply_body::{Interrupts, ReplyBody};
 use super::retry::may_retry;
-use super::websocket::{self, Handshake};
+use super::websocket::Handshake;
 use super::worker::View;
 use crate::config::Mode;
 use crate::message::headers::{HOP, remove_hop_by_hop};
@@ -141,7 +141,7 @@ impl Journey<'_> {
                 Ok(mut response) => {
                     self.client.keep_link(link);
                     self.meter.answered(response.status(), response.headers());
-                    if !websocket::is_switch(response.status(), response.headers()) {
+                    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
                         return self.own_reply(response);
                     }
                     handshake.join(self.client, link, &mut response, self.meter);

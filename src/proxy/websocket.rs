@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, HOST, HeaderValue, UPGRADE};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
@@ -78,6 +78,13 @@ impl Handshake {
             .await
             .map_err(|failure| Failed { failure, reason: String::new() })?
             .map_err(lost)
+            .and_then(|response| match response.status() {
+                StatusCode::SWITCHING_PROTOCOLS if !response.headers().contains_key(UPGRADE) => {
+                    let reason = "it switches protocols without saying to which".into();
+                    Err(Failed { failure: Failure::Lost, reason })
+                }
+                _ => Ok(response),
+            })
     }
 
     /// Joins the client to the member whose 101 is `response`, and ends when either leaves or the proxy must stop.
@@ -122,9 +129,4 @@ async fn relay(client: Upgraded, member: Upgraded) {
     if let Err(error) = copy_bidirectional(&mut client, &mut member).await {
         tracing::debug!(%error, "websocket ended");
     }
-}
-
-/// Whether a member has agreed to switch.
-pub fn is_switch(status: StatusCode, headers: &HeaderMap) -> bool {
-    status == StatusCode::SWITCHING_PROTOCOLS && headers.contains_key(UPGRADE)
 }

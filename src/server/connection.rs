@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 use super::authority::LenientAuthority;
 use super::gate::Gate;
 use super::gatehouse;
-use super::limits;
+use super::limits::{self, Patience};
 use super::local::Pages;
 use super::preface::{Peek, Protocol, detect};
 use crate::proxy::client::Client;
@@ -42,7 +42,7 @@ pub async fn serve<S>(stream: S, client: Rc<Client>, gate: Rc<Gate>, pages: Page
 where
     S: AsyncRead + AsyncWrite + Peek + Unpin + Send + 'static,
 {
-    let protocol = match timeout(limits::FIRST_HEAD, detect(&stream)).await {
+    let protocol = match timeout(gate.patience().first_head, detect(&stream)).await {
         Ok(Ok(protocol)) => protocol,
         Ok(Err(_)) | Err(_) => return,
     };
@@ -132,11 +132,12 @@ async fn attend<C: Finish>(
     connection: C,
     client: &Client,
     gate: &Gate,
-    is_outworn: fn(&Client, Instant) -> bool,
+    is_outworn: fn(&Client, Patience, Instant) -> bool,
 ) {
     let mut connection = pin!(connection);
     let mut closing = pin!(gate.closing().notified());
-    let mut patrol = pin!(sleep(limits::PATROL));
+    let patience = gate.patience();
+    let mut patrol = pin!(sleep(patience.patrol));
     let mut registered = false;
     let mut finishing = false;
     poll_fn(|cx| {
@@ -154,10 +155,10 @@ async fn attend<C: Finish>(
                     // It was asked to finish a patrol ago and has nothing to finish: half a head, or a deaf client.
                     return Poll::Ready(());
                 }
-                patrol.as_mut().reset(tokio::time::Instant::now() + limits::PATROL);
+                patrol.as_mut().reset(tokio::time::Instant::now() + patience.patrol);
                 let _ = patrol.as_mut().poll(cx);
             }
-            let outworn = patrolled && is_outworn(client, Instant::now());
+            let outworn = patrolled && is_outworn(client, patience, Instant::now());
             if outworn && !client.has_asked() {
                 return Poll::Ready(());
             }
@@ -171,15 +172,18 @@ async fn attend<C: Finish>(
     .await;
 }
 
-fn is_outworn_http1(client: &Client, now: Instant) -> bool {
-    let limit = if client.has_asked() { limits::IDLE } else { limits::FIRST_HEAD };
+fn is_outworn_http1(client: &Client, patience: Patience, now: Instant) -> bool {
+    let limit = if client.has_asked() { patience.idle } else { patience.first_head };
     client.idle_since().is_some_and(|since| now.saturating_duration_since(since) >= limit)
 }
 
 /// gRPC clients keep connections without calls for as long as they live.
-fn is_outworn_http2(client: &Client, now: Instant) -> bool {
+fn is_outworn_http2(client: &Client, patience: Patience, now: Instant) -> bool {
     !client.has_asked()
         && client
             .idle_since()
-            .is_some_and(|since| now.saturating_duration_since(since) >= limits::IDLE)
+            .is_some_and(|since| now.saturating_duration_since(since) >= patience.idle)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::local::{self, Pages};
@@ -20,26 +20,30 @@ pub async fn answer(
     pages: &Pages,
     request: Request<Incoming>,
 ) -> Response<ReplyBody> {
+    let is_head = *request.method() == Method::HEAD;
+    let response = judge(client, pages, request).await;
+    if is_head { response.map(ReplyBody::for_head) } else { response }
+}
+
+async fn judge(
+    client: &Rc<Client>,
+    pages: &Pages,
+    request: Request<Incoming>,
+) -> Response<ReplyBody> {
     if let Some(complaint) = well_formed::complaint(&request) {
-        client.touch();
-        return own(bad_request(request.version(), complaint));
+        return own(client, bad_request(request.version(), complaint));
     }
     let view = client.worker.view();
     let generation = &view.generation;
     if let Some(refusal) = cors::refuse_host(generation.host_whitelist.as_deref(), &request) {
-        client.touch();
-        return own(refusal);
+        return own(client, refusal);
     }
     let cors = cors::judge(generation.cors.as_deref(), request.headers());
     let mut response = if cors.answers(request.method()) {
-        client.touch();
-        own(reply::bare(StatusCode::OK))
+        own(client, reply::bare(StatusCode::OK))
     } else {
         match local::answer(&request, &view, pages).await {
-            Some(answer) => {
-                client.touch();
-                own(answer)
-            }
+            Some(answer) => own(client, answer),
             None => forward(client, &view, request).await,
         }
     };
@@ -47,7 +51,9 @@ pub async fn answer(
     response
 }
 
-fn own(response: Response<Bytes>) -> Response<ReplyBody> {
+/// Takes an answer of our own; whoever gets one is a client like any other, and not one that never asked.
+fn own(client: &Client, response: Response<Bytes>) -> Response<ReplyBody> {
+    client.touch();
     response.map(|bytes| ReplyBody::whole(bytes, None))
 }
 

@@ -3,5 +3,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cancel;
+mod hung;
+mod loops;
+mod malformed;
 mod retries;
 mod settings;
+mod transparency;
+mod websocket;
