@@ -2,7 +2,6 @@
 //!
 //! Blocking, for commands have nothing else to do; not to be called from within a runtime.
 
-use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,9 +14,6 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::net::UnixStream;
-
-/// Where the admin socket is when nothing says otherwise.
-pub const DEFAULT_SOCKET: &str = "/run/etcd-proxy/admin.sock";
 
 /// Exit status of a command when no daemon runs; systemctl has the same.
 pub const NOT_RUNNING: u8 = 3;
@@ -74,17 +70,6 @@ impl AskError {
     pub fn exit_code(&self) -> u8 {
         if matches!(self, Self::NotRunning { .. }) { NOT_RUNNING } else { 1 }
     }
-}
-
-/// Chooses the admin socket: the flag `--admin-socket`, else the variable `ETCD_ADMIN_SOCKET` unless empty, else the
-/// settings' `admin-socket`, else [`DEFAULT_SOCKET`].
-pub fn socket_path(
-    flag: Option<PathBuf>,
-    variable: Option<OsString>,
-    settings: Option<PathBuf>,
-) -> PathBuf {
-    let variable = variable.filter(|value| !value.is_empty()).map(PathBuf::from);
-    flag.or(variable).or(settings).unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET))
 }
 
 /// Asks the daemon and waits at most `limit` for the whole answer.
@@ -187,17 +172,6 @@ pub(super) mod tests {
 
     fn status_of(socket: &Path) -> Result<Answer, AskError> {
         ask(socket, Method::GET, "/status", Duration::from_secs(10))
-    }
-
-    #[test]
-    fn the_nearest_word_on_the_socket_wins() {
-        let path = |text: &str| Some(PathBuf::from(text));
-        let variable = |text: &str| Some(OsString::from(text));
-        let choose = |f, v, s| socket_path(f, v, s).to_str().unwrap().to_owned();
-        assert_eq!(choose(path("/f"), variable("/v"), path("/s")), "/f");
-        assert_eq!(choose(None, variable("/v"), path("/s")), "/v");
-        assert_eq!(choose(None, variable(""), path("/s")), "/s");
-        assert_eq!(choose(None, None, None), DEFAULT_SOCKET);
     }
 
     #[test]

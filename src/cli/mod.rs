@@ -14,6 +14,7 @@ pub mod table;
 
 use crate::config::{self, Inputs, Problem, Problems, Style};
 use args::{Command, Line};
+use status::WriteOut;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -37,7 +38,12 @@ pub fn main(args: Vec<OsString>, env: Variables) -> ExitCode {
         Command::Run => run(inputs(line.rest, env)),
         Command::Check => check::main(line.rest, env),
         Command::PrintConfig => print_config::main(line.rest, env),
-        Command::Status | Command::Reload | Command::Promote => not_built(&line),
+        Command::Status => show_status(line.rest, env),
+        Command::Reload => {
+            let socket = config::admin_socket(&inputs(line.rest, env));
+            ExitCode::from(reload::run(&socket, &mut io::stdout(), &mut io::stderr()))
+        }
+        Command::Promote => not_built(&line),
         Command::Version => say(&format!("etcd-proxy {}\n", env!("CARGO_PKG_VERSION"))),
         Command::Help => say(&help::text()),
     }
@@ -52,6 +58,17 @@ fn run(inputs: Inputs) -> ExitCode {
             ExitCode::from(problems.exit_status())
         }
     }
+}
+
+/// Asks the running daemon what it does.
+fn show_status(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
+    let form = match args::take_word(&mut rest, &["w", "write-out"], &["table", "simple", "json"]) {
+        Ok(form) => WriteOut::named(form),
+        Err(problem) => return usage(problem, &env),
+    };
+    let quiet = args::take_switch(&mut rest, "quiet");
+    let socket = config::admin_socket(&inputs(rest, env));
+    ExitCode::from(status::run(&socket, form, quiet, &mut io::stdout(), &mut io::stderr()))
 }
 
 fn not_built(line: &Line) -> ExitCode {

@@ -25,7 +25,7 @@ const TROUBLED: u8 = 4;
 const RELOADS_SHOWN: usize = 5;
 
 /// The form of the output, as in etcdctl.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum WriteOut {
     /// Rows with commas, for scripts.
     Simple,
@@ -34,6 +34,17 @@ pub enum WriteOut {
     Table,
     /// The snapshot as one line of JSON.
     Json,
+}
+
+impl WriteOut {
+    /// The form of this name; tables for every name that is not one.
+    pub fn named(name: &str) -> Self {
+        match name {
+            "simple" => Self::Simple,
+            "json" => Self::Json,
+            _ => Self::Table,
+        }
+    }
 }
 
 /// Shows the status on `out` (nothing when `quiet`), failures on `err`. Returns the exit status: 0 all well, 3 not

@@ -95,7 +95,7 @@ fn nothing_written_gives_the_documented_defaults() {
             write_timeout: Some(Duration::from_secs(5)),
             read_timeout: None,
             balance: Balance::Sticky,
-            health_interval: Some(Duration::from_secs(2)),
+            health_interval: Some(Duration::from_secs(1)),
             health_timeout: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(10),
             workers: cores,

@@ -122,6 +122,7 @@ impl History {
         snapshot.reloads_applied = self.applied;
         snapshot.reloads_unchanged = self.unchanged;
         snapshot.reloads_refused = self.refused;
+        snapshot.settings_accepted_ms = self.last_good_ms.unwrap_or(snapshot.started_ms);
     }
 }
 

@@ -144,9 +144,10 @@ fn serve_admin(
 
 /// Each client connection needs up to three descriptors, and the usual soft limit is 1024.
 fn raise_descriptor_limit() {
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_err() {
-            tracing::debug!(soft, hard, "cannot raise the limit of open files");
-        }
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_err()
+    {
+        tracing::debug!(soft, hard, "cannot raise the limit of open files");
     }
 }

@@ -90,7 +90,7 @@ impl Journey<'_> {
     }
 
     /// Tries one member after the other, as far as the retry rules allow.
-    async fn send(self, mut outgoing: Outgoing) -> Response<ReplyBody> {
+    async fn send(mut self, mut outgoing: Outgoing) -> Response<ReplyBody> {
         let mut choice = Choice::new(&self.view.links);
         let own = self.client.own_link();
         let mut failure = Failure::NoEndpoints;
@@ -171,29 +171,25 @@ impl Journey<'_> {
         }
     }
 
-    fn count_retry(&self, failure: Failure) {
+    fn count_retry(&mut self, failure: Failure) {
         let reason = match failure {
             Failure::Unreachable => RetryReason::ConnectFailed,
             Failure::Refused => RetryReason::StreamRefused,
             Failure::Lost => RetryReason::ConnectionLost,
             Failure::Silent => RetryReason::MemberUnhealthy,
-            Failure::NotSent | Failure::NoEndpoints | Failure::Stopping => RetryReason::NotSent,
+            Failure::NotSent | Failure::NoEndpoints | Failure::Incomplete | Failure::Stopping => {
+                RetryReason::NotSent
+            }
         };
-        let tally = &self.client.worker.tally;
-        tally.retried(reason);
-        if let Some(method) = self.meter.http_method() {
-            tally.http_dropped(method, Dropped::FailedSendingRequest);
-        }
+        self.client.worker.tally.retried(reason);
+        self.meter.dropped(Dropped::FailedSendingRequest);
     }
 
-    fn fail(self, failure: Failure, endpoints: usize) -> Response<ReplyBody> {
-        if let Some(method) = self.meter.http_method() {
-            let reason = match failure {
-                Failure::NoEndpoints => Dropped::ZeroEndpoints,
-                _ => Dropped::FailedGettingResponse,
-            };
-            self.client.worker.tally.http_dropped(method, reason);
-        }
+    fn fail(mut self, failure: Failure, endpoints: usize) -> Response<ReplyBody> {
+        self.meter.dropped(match failure {
+            Failure::NoEndpoints => Dropped::ZeroEndpoints,
+            _ => Dropped::FailedGettingResponse,
+        });
         let reply = failure.reply(self.dialect(), endpoints);
         self.own_reply(reply)
     }
@@ -246,8 +242,9 @@ impl Journey<'_> {
         self.own_reply(reply)
     }
 
+    /// An answer of our own is not one that a member gave, and is not counted as such.
     fn own_reply(mut self, response: Response<Bytes>) -> Response<ReplyBody> {
-        self.meter.answered(response.status(), response.headers());
+        self.meter.trailers(response.headers());
         response.map(|bytes| ReplyBody::whole(bytes, Some(self.meter)))
     }
 

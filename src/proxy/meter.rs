@@ -8,7 +8,7 @@ use http::{HeaderMap, Method, StatusCode};
 use super::classify::{Protocol, Route};
 use super::client::Client;
 use crate::message::grpc;
-use crate::telemetry::tally::HttpMethod;
+use crate::telemetry::tally::{Dropped, HttpMethod};
 
 /// `CANCELLED`, which is what a call is whose client left before its status was known.
 const CANCELLED: u8 = 1;
@@ -22,8 +22,16 @@ pub struct Meter {
 }
 
 enum What {
-    Http { method: HttpMethod, status: Option<StatusCode> },
-    Rpc { rpc: usize, code: u8 },
+    /// The status is known once a member has answered.
+    Http {
+        method: HttpMethod,
+        status: Option<StatusCode>,
+        dropped: bool,
+    },
+    Rpc {
+        rpc: usize,
+        code: u8,
+    },
 }
 
 impl Meter {
@@ -38,7 +46,7 @@ impl Meter {
             Protocol::Json(_) | Protocol::Http => {
                 let method = HttpMethod::from(method);
                 tally.http_started(method);
-                What::Http { method, status: None }
+                What::Http { method, status: None, dropped: false }
             }
         };
         client.begin();
@@ -48,7 +56,7 @@ impl Meter {
         Self { client: client.clone(), what, long: route.long, since: Instant::now() }
     }
 
-    /// Notes the head of the answer.
+    /// Notes the head of a member's answer, or a gRPC answer of our own.
     pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
         match &mut self.what {
             What::Http { status: known, .. } => *known = Some(status),
@@ -63,11 +71,11 @@ impl Meter {
         }
     }
 
-    /// The HTTP method to count a dropped request by; `None` for gRPC.
-    pub fn http_method(&self) -> Option<HttpMethod> {
-        match self.what {
-            What::Http { method, .. } => Some(method),
-            What::Rpc { .. } => None,
+    /// Notes that an attempt has failed. With any reason but [`Dropped::FailedSendingRequest`] it was the last one.
+    pub fn dropped(&mut self, reason: Dropped) {
+        if let What::Http { method, dropped, .. } = &mut self.what {
+            self.client.worker.tally.http_dropped(*method, reason);
+            *dropped = reason != Dropped::FailedSendingRequest;
         }
     }
 }
@@ -77,9 +85,10 @@ impl Drop for Meter {
         let tally = &self.client.worker.tally;
         let took = self.since.elapsed();
         match self.what {
-            What::Http { method, status: Some(status) } => {
+            What::Http { method, status: Some(status), dropped: false } => {
                 tally.http_finished(method, status.as_u16(), took)
             }
+            What::Http { dropped: true, .. } => {}
             What::Http { status: None, .. } => tally.http_abandoned(),
             What::Rpc { rpc, code } => tally.rpc_finished(rpc, code, took),
         }

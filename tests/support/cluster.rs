@@ -224,26 +224,32 @@ impl Cluster {
 
     /// Adds a member to the running cluster and waits until it serves clients. Its index is the last one.
     pub fn add(&self) -> usize {
+        let index = self.add_as(&[]);
+        self.restart(index);
+        index
+    }
+
+    /// Adds a learner and waits until the others know its client URLs.
+    pub fn add_learner(&self) -> usize {
+        let index = self.add_as(&["--learner"]);
+        // A learner says READY as well.
+        self.restart(index);
+        index
+    }
+
+    fn add_as(&self, flags: &[&str]) -> usize {
         let index = self.len();
         let mut member = Member::planned(index);
         member.name = format!("added{index}");
-        let etcdctl = self.etcdctl_of_running();
-        etcdctl.run(&[
-            "member",
-            "add",
-            &member.name,
-            &format!("--peer-urls=http://127.0.0.1:{}", member.peer),
-        ]);
-        let mut initial: Vec<_> = self
-            .lock()
-            .iter()
-            .filter(|other| other.running.is_some())
-            .map(Member::initial)
-            .collect();
+        let peer = format!("--peer-urls=http://127.0.0.1:{}", member.peer);
+        let arguments = [&["member", "add", &member.name, &peer], flags].concat();
+        self.etcdctl_of_running().run(&arguments);
+        let mut members = self.lock();
+        let running = members.iter().filter(|other| other.running.is_some());
+        let mut initial: Vec<_> = running.map(Member::initial).collect();
         initial.push(member.initial());
         member.joined = Some(initial.join(","));
-        self.lock().push(member);
-        self.restart(index);
+        members.push(member);
         index
     }
 

@@ -18,6 +18,8 @@ pub enum Reply {
         /// The body.
         body: String,
     },
+    /// Closes the connection.
+    Hangup,
     /// Keeps the connection and says nothing.
     Never,
 }
@@ -85,7 +87,7 @@ impl Shared {
                     }
                 }
                 Some(Reply::Never) => std::thread::sleep(Duration::from_secs(60)),
-                None => return,
+                Some(Reply::Hangup) | None => return,
             }
         }
     }

@@ -219,22 +219,15 @@ impl Plan {
 
     fn daemon(&self, file: Option<&SettingsFile>) -> Command {
         let mut command = process::command(env!("CARGO_BIN_EXE_etcd-proxy"));
+        if let Some(file) = file {
+            command.arg("--config-file").arg(file.path());
+        }
         if !self.bare {
-            command.args([
-                "--listen-client-urls",
-                &format!("http://{}", self.address()),
-                "--data-dir",
-                "data",
-            ]);
-            match file {
-                Some(file) => command.arg("--config-file").arg(file.path()),
-                None => command.args([
-                    "--proxy",
-                    &self.mode,
-                    "--initial-cluster",
-                    &self.initial_cluster,
-                ]),
-            };
+            let listen = format!("http://{}", self.address());
+            command.args(["--listen-client-urls", &listen, "--data-dir", "data"]);
+        }
+        if !self.bare && file.is_none() {
+            command.args(["--proxy", &self.mode, "--initial-cluster", &self.initial_cluster]);
         }
         command.args(&self.arguments);
         command

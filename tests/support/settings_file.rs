@@ -76,7 +76,8 @@ impl SettingsFile {
 }
 
 fn replace_link(target: &Path, link: &Path) {
-    let new = link.with_extension("new-link");
+    let name = link.file_name().expect("a name").to_string_lossy();
+    let new = link.with_file_name(format!("new-link-to-{name}"));
     std::os::unix::fs::symlink(target, &new).expect("to make a link");
     std::fs::rename(&new, link).expect("to swap the link");
 }

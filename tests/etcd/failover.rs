@@ -1,0 +1,167 @@
+//! Members that are killed, stopped, replaced, under constant reads, writes and watches.
+//!
+//! What is promised here about reads holds for every read as a client sees it, a moment without a leader
+//! included: etcd's clients repeat a read when etcd itself says that it cannot serve now, and so does the
+//! load; the time of the read goes on meanwhile.
+
+use crate::stage::on_each_generation;
+use crate::support::cluster::Cluster;
+use crate::support::generation::Generation;
+use crate::support::grpc::Channel;
+use crate::support::load::{Load, Plan, Report};
+use crate::support::proxy::Proxy;
+use crate::support::rpc::{self, RangeRequest, RangeResponse};
+use crate::support::{alone, run};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+on_each_generation!(
+    members_killed_one_after_another_fail_no_read_and_lose_no_write,
+    members_stopped_one_after_another_fail_no_read_and_lose_no_write,
+    every_member_is_replaced_without_a_failed_read,
+    all_members_gone_and_back_is_survived,
+);
+
+const SLOWEST: Duration = Duration::from_secs(3);
+
+fn stage(generation: Generation) -> (Cluster, Proxy) {
+    // Elections of half a second, so that what is measured is the daemon and not etcd's waiting.
+    let cluster = Cluster::planned(generation, 3)
+        .with_flag("--heartbeat-interval=50")
+        .with_flag("--election-timeout=500");
+    cluster.start_all();
+    cluster.etcdctl().run(&["put", "load/r", "v"]);
+    let proxy = Proxy::before(&cluster).arguments(&["--proxy-refresh-interval", "1000"]).start();
+    (cluster, proxy)
+}
+
+fn load(proxy: &Proxy, serializable: bool) -> Load {
+    let plan = Plan { serializable, watchers: 2, ..Plan::new(&proxy.address, "load") };
+    let load = Load::start(plan);
+    load.wait_for_reads(50);
+    load
+}
+
+/// What must hold of any load through a cluster that never lost its quorum.
+fn nothing_was_lost(report: &Report, cluster: &Cluster, member: usize) {
+    println!(
+        "{} reads, {} asked again, slowest {:?}; {} writes, {} not acknowledged; watches resumed {:?}",
+        report.reads,
+        report.asked_again,
+        report.slowest_read,
+        report.written.len(),
+        report.failed_writes.len(),
+        report.resumed
+    );
+    assert_eq!(report.failed_reads, [], "of {} reads", report.reads);
+    assert!(report.slowest_read.0 < SLOWEST, "slowest read: {:?}", report.slowest_read);
+    writes_are_there_once(report, cluster, member);
+}
+
+fn writes_are_there_once(report: &Report, cluster: &Cluster, member: usize) {
+    let stored = stored_versions(&cluster.client(member));
+    for (key, version) in &stored {
+        assert_eq!(*version, 1, "{key} was written more than once");
+    }
+    let stored: BTreeSet<&String> = stored.iter().map(|(key, _)| key).collect();
+    for key in &report.written {
+        assert!(stored.contains(key), "{key} was acknowledged and is lost");
+    }
+    for seen in &report.seen {
+        let missed: Vec<_> = stored.iter().filter(|key| !seen.contains_key(**key)).collect();
+        assert!(missed.is_empty(), "the watch missed {missed:?}");
+        let twice: Vec<_> = seen.iter().filter(|(_, count)| **count != 1).collect();
+        assert!(twice.is_empty(), "the watch saw these more than once: {twice:?}");
+    }
+}
+
+fn stored_versions(member: &str) -> Vec<(String, i64)> {
+    run(async {
+        let channel = Channel::open(member).await.expect("a connection to a member");
+        let all = RangeRequest { keys_only: true, ..RangeRequest::prefix("load/w/") };
+        let all: RangeResponse = channel.unary(rpc::RANGE, &all).await.expect("all keys");
+        all.kvs
+            .into_iter()
+            .map(|kv| (String::from_utf8_lossy(&kv.key).into_owned(), kv.version))
+            .collect()
+    })
+}
+
+fn members_killed_one_after_another_fail_no_read_and_lose_no_write(generation: Generation) {
+    let _floor = alone();
+    let (cluster, proxy) = stage(generation);
+    for serializable in [false, true] {
+        let load = load(&proxy, serializable);
+        for member in 0..3 {
+            cluster.kill(member);
+            load.wait_for_reads(100);
+            cluster.restart(member);
+            load.wait_for_reads(100);
+        }
+        nothing_was_lost(&load.finish(), &cluster, 0);
+        cluster.etcdctl().run(&["del", "--prefix", "load/w/"]);
+    }
+}
+
+fn members_stopped_one_after_another_fail_no_read_and_lose_no_write(generation: Generation) {
+    let _floor = alone();
+    let (cluster, proxy) = stage(generation);
+    let load = load(&proxy, false);
+    for member in 0..3 {
+        cluster.pause(member);
+        // Long enough for whoever hangs on it to be seen hanging.
+        std::thread::sleep(Duration::from_secs(4));
+        load.wait_for_reads(100);
+        cluster.resume(member);
+        load.wait_for_reads(100);
+    }
+    nothing_was_lost(&load.finish(), &cluster, 0);
+}
+
+/// The cluster's last original member is gone at the end, and the daemon was told of none of the new ones.
+fn every_member_is_replaced_without_a_failed_read(generation: Generation) {
+    let _floor = alone();
+    let (cluster, proxy) = stage(generation);
+    let load = load(&proxy, false);
+    for old in 0..3 {
+        let new = cluster.add();
+        let listed = format!("http://{}", cluster.client(new));
+        while !proxy.status()["members"].to_string().contains(&listed) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        cluster.remove(old);
+        load.wait_for_reads(100);
+    }
+    nothing_was_lost(&load.finish(), &cluster, 3);
+}
+
+fn all_members_gone_and_back_is_survived(generation: Generation) {
+    let _floor = alone();
+    let (cluster, proxy) = stage(generation);
+    let plan =
+        Plan { watchers: 1, json_readers: 1, grpc_readers: 1, ..Plan::new(&proxy.address, "load") };
+    let load = Load::start(plan);
+    load.wait_for_reads(20);
+    for member in 0..3 {
+        cluster.kill(member);
+    }
+    let failing = load.so_far().failed_reads.len();
+    while load.so_far().failed_reads.len() < failing + 5 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    cluster.start_all();
+    load.wait_for_reads(100);
+    let report = load.finish();
+    // In etcd's words for it, and never in others.
+    for (_, why) in &report.failed_reads {
+        let known = [
+            "httpproxy: ",
+            "there is no connection available",
+            "etcdserver: ",
+            "member",
+            "status 14",
+        ];
+        assert!(known.iter().any(|words| why.contains(words)), "{why}");
+    }
+    writes_are_there_once(&report, &cluster, 0);
+}
