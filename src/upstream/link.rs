@@ -4,10 +4,9 @@
 //! listed, and longer while exchanges are open on it.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -117,7 +116,7 @@ impl Link {
     /// # Errors
     /// When the member cannot be reached; nothing was sent then.
     pub async fn http1(&self) -> Result<http1::Idle, ConnectError> {
-        match poll_fn(|cx| Poll::Ready(self.take_idle(cx))).await {
+        match self.take_idle() {
             Some(idle) => Ok(idle),
             None => self.new_http1().await,
         }
@@ -132,10 +131,10 @@ impl Link {
         http1::handshake(io).await.map_err(|error| ConnectError::new(&error))
     }
 
-    fn take_idle(&self, cx: &mut Context<'_>) -> Option<http1::Idle> {
+    fn take_idle(&self) -> Option<http1::Idle> {
         loop {
             let mut idle = self.idle.borrow_mut().pop()?;
-            if idle.is_alive(cx) {
+            if idle.is_alive() {
                 return Some(idle);
             }
         }
@@ -173,7 +172,7 @@ impl Link {
     pub fn sweep(&self, now: Instant) {
         let cx = &mut Context::from_waker(Waker::noop());
         let limit = now.checked_sub(IDLE_LIMIT).unwrap_or(now);
-        self.idle.borrow_mut().retain_mut(|idle| idle.since() >= limit && idle.is_alive(cx));
+        self.idle.borrow_mut().retain_mut(|idle| idle.since() >= limit && idle.is_alive());
         self.unary.sweep(cx, limit);
     }
 
