@@ -105,8 +105,10 @@ fn endpoint_status(url: &ListedUrl, endpoint: Option<&Arc<Endpoint>>) -> Endpoin
 /// What is wrong now, worst first.
 fn problems(posted: &Posted, snapshot: &Snapshot) -> Vec<Problem> {
     let mut problems = Vec::new();
-    if snapshot.ready && posted.endpoints.is_empty() {
-        let text = "no member can get traffic; see the members below".to_owned();
+    let usable = |member: &ListedMember| member.usable_urls().next().is_some();
+    if snapshot.ready && !posted.listed.members.iter().any(usable) {
+        let text = "the member list names no client URL that can be used; see the members below"
+            .to_owned();
         problems.push(Problem { since_ms: None, text });
     }
     if let Some(refused) = snapshot.reloads.first().filter(|record| record.is_refused()) {

@@ -176,17 +176,25 @@ impl Control {
     }
 
     /// Publishes a generation with these members and the settings in force.
+    ///
+    /// A list of the same cluster that leaves nothing to send requests to does not replace endpoints that may still
+    /// answer: such a list has been seen from a member that had just lost its own.
     pub(super) fn put_in_force(&mut self, listed: Listed) {
-        let endpoints = self.roster.plan(&listed);
+        let mut endpoints = self.roster.plan(&listed);
+        let cluster = self.tracker.cluster_id();
+        if endpoints.is_empty()
+            && cluster == self.roster.cluster()
+            && !self.roster.endpoints().is_empty()
+        {
+            tracing::warn!(
+                "the member list names no client URL that can be used, keeping the last ones that could"
+            );
+            endpoints = self.roster.endpoints().to_vec();
+        }
         self.listed = listed;
-        self.publish(endpoints);
-    }
-
-    /// Publishes a generation with these endpoints and the settings in force.
-    pub(super) fn publish(&mut self, endpoints: Vec<Arc<crate::upstream::endpoint::Endpoint>>) {
         let generation = generations::build(self.number, &self.loaded.settings, endpoints.clone());
         self.newest.store(Arc::new(generation));
-        self.roster.commit(&endpoints);
+        self.roster.commit(&endpoints, cluster);
         self.fleet.look();
         self.probes.follow(&endpoints, &self.loaded.settings);
         self.post();

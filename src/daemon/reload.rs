@@ -15,6 +15,9 @@ use crate::telemetry::snapshot::ReloadRecord;
 /// How long new peers may take to answer before the reload goes on without their list.
 const NEW_PEERS: Duration = Duration::from_secs(3);
 
+/// How long a reload waits for workers that are busy.
+const WORKERS: Duration = Duration::from_secs(1);
+
 impl Control {
     /// Reloads the settings from the file as it was seen. Says what came of it in the log, to systemd, in the history.
     pub(super) async fn reload(&mut self, trigger: Trigger, seen: FileState) -> ReloadRecord {
@@ -72,6 +75,8 @@ impl Control {
         self.listeners.commit(plan, &self.loaded.settings, &self.fleet, &self.renderer);
         self.put_in_force(listed);
         self.refresh_at = tokio::time::Instant::now();
+        // So that what is reported as applied is applied: workers take orders in turn, and answer when all are done.
+        let _ = tokio::time::timeout(WORKERS, self.fleet.all_answer()).await;
         Ok(Outcome::Applied {
             changes: changes.iter().map(ToString::to_string).collect(),
             warnings,

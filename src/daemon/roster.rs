@@ -9,13 +9,15 @@ use crate::upstream::endpoint::Endpoint;
 #[derive(Debug, Default)]
 pub struct Roster {
     endpoints: Vec<Arc<Endpoint>>,
+    /// The cluster that the endpoints belong to.
+    cluster: Option<u64>,
     workers: usize,
 }
 
 impl Roster {
     /// Makes an empty roster for so many workers.
     pub fn new(workers: usize) -> Self {
-        Self { endpoints: Vec::new(), workers }
+        Self { endpoints: Vec::new(), cluster: None, workers }
     }
 
     /// Returns the endpoints for `listed`, in the order in which they are preferred: members shuffled, the first URL
@@ -37,11 +39,17 @@ impl Roster {
     }
 
     /// Puts a plan into force: who is not in it is not listed any more.
-    pub fn commit(&mut self, planned: &[Arc<Endpoint>]) {
+    pub fn commit(&mut self, planned: &[Arc<Endpoint>], cluster: Option<u64>) {
         for old in &self.endpoints {
             old.set_listed(planned.iter().any(|new| Arc::ptr_eq(old, new)));
         }
         self.endpoints = planned.to_vec();
+        self.cluster = cluster;
+    }
+
+    /// The ID of the cluster that the endpoints belong to, once there are any.
+    pub fn cluster(&self) -> Option<u64> {
+        self.cluster
     }
 
     /// The endpoints in force.
@@ -90,9 +98,9 @@ mod tests {
     fn an_endpoint_that_stays_listed_keeps_its_state() {
         let mut roster = Roster::new(1);
         let before = roster.plan(&listed(&[(1, &["http://a:1"]), (2, &["http://a:2"])]));
-        roster.commit(&before);
+        roster.commit(&before, Some(1));
         let after = roster.plan(&listed(&[(2, &["http://a:2"]), (3, &["http://a:3"])]));
-        roster.commit(&after);
+        roster.commit(&after, Some(1));
         let stayed = before.iter().find(|endpoint| endpoint.member_id == 2).unwrap();
         assert!(after.iter().any(|endpoint| Arc::ptr_eq(endpoint, stayed)) && stayed.is_listed());
         let left = before.iter().find(|endpoint| endpoint.member_id == 1).unwrap();

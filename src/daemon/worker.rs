@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::net::listen::ListenSocket;
@@ -77,13 +76,14 @@ pub fn start(
 /// An open listener on this worker.
 struct Door {
     gate: Rc<Gate>,
-    accepting: AbortHandle,
+    accepting: tokio::task::JoinHandle<()>,
 }
 
 impl Door {
-    /// Stops to accept, and tells the connections to finish.
-    fn close(&self) {
+    /// Stops to accept, and tells the connections to finish. The socket is closed when this returns.
+    async fn close(&mut self) {
         self.accepting.abort();
+        let _ = (&mut self.accepting).await;
         self.gate.close();
     }
 }
@@ -101,15 +101,15 @@ async fn work(worker: Rc<Worker>, pages: Pages, mut orders: mpsc::UnboundedRecei
                     }
                 }
                 Some(Order::Close(number)) => {
-                    if let Some(door) = doors.remove(&number) {
-                        door.close();
+                    if let Some(mut door) = doors.remove(&number) {
+                        door.close().await;
                     }
                 }
                 Some(Order::Look) => worker.interrupt_lost(),
                 Some(Order::Answer(answer)) => {
                     let _ = answer.send(());
                 }
-                Some(Order::Drain(limit)) => return drain(&worker, &doors, limit).await,
+                Some(Order::Drain(limit)) => return drain(&worker, doors, limit).await,
                 None => return,
             },
             _ = sweep.tick() => worker.sweep(),
@@ -124,12 +124,14 @@ fn open(socket: ListenSocket, worker: &Rc<Worker>, pages: &Pages) -> Option<Door
     let gate = Rc::<Gate>::default();
     let accepting =
         tokio::task::spawn_local(listener.run(worker.clone(), gate.clone(), pages.clone()));
-    Some(Door { gate, accepting: accepting.abort_handle() })
+    Some(Door { gate, accepting })
 }
 
 /// Long streams never end by themselves, so they are ended as soon as nothing else is left to wait for.
-async fn drain(worker: &Worker, doors: &HashMap<u64, Door>, limit: Duration) {
-    doors.values().for_each(Door::close);
+async fn drain(worker: &Worker, mut doors: HashMap<u64, Door>, limit: Duration) {
+    for door in doors.values_mut() {
+        door.close().await;
+    }
     let _ = timeout(limit, worker.only_streams_left()).await;
     worker.end_exchanges();
     let goodbyes = async {

@@ -82,6 +82,10 @@ async fn over_http1(
                 Ok(Err(lost)) => lost,
                 Err(failure) => return Err(Failed::blameless(failure)),
             };
+        if lost.error.is_user() {
+            // Only the client's body can have failed on our side of the connection.
+            return Err(Failed::blameless(Failure::Incomplete));
+        }
         let failure = if lost.unsent.is_some() { Failure::NotSent } else { Failure::Lost };
         if let Some(request) = lost.unsent {
             outgoing.put_back(request);
@@ -113,6 +117,9 @@ async fn over_http2(
     match waiting::for_answer(sent, &client.worker, link, is_interruptible(kind)).await {
         Ok(Ok(response)) => Ok(response),
         Ok(Err(error)) if http2::was_refused(&error) => Err(Failed::blameless(Failure::Refused)),
+        Ok(Err(error)) if http2::was_reset_by_us(&error) => {
+            Err(Failed::blameless(Failure::Incomplete))
+        }
         Ok(Err(error)) if error.is_reset() => Err(Failed::blameless(Failure::Lost)),
         Ok(Err(error)) => Err(Failed { failure: Failure::Lost, reason: describe(&error) }),
         Err(failure) => Err(Failed::blameless(failure)),

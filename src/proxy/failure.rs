@@ -18,6 +18,8 @@ pub enum Failure {
     Refused,
     /// The connection ended after the request was sent and before its answer came.
     Lost,
+    /// The client broke off its request's body; no member is to blame, and none could do better.
+    Incomplete,
     /// The member gave no sign of life while the request waited.
     Silent,
     /// The proxy is stopping and the time for draining is over.
@@ -29,7 +31,7 @@ impl Failure {
     pub fn nothing_was_done(self) -> bool {
         match self {
             Self::NoEndpoints | Self::Unreachable | Self::NotSent | Self::Refused => true,
-            Self::Lost | Self::Silent | Self::Stopping => false,
+            Self::Lost | Self::Incomplete | Self::Silent | Self::Stopping => false,
         }
     }
 
@@ -40,6 +42,7 @@ impl Failure {
     pub fn reply(self, dialect: Dialect, endpoints: usize) -> Response<Bytes> {
         let status = match self {
             Self::NoEndpoints | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Incomplete => StatusCode::BAD_REQUEST,
             _ => StatusCode::BAD_GATEWAY,
         };
         let message = match (dialect, self) {
@@ -50,11 +53,16 @@ impl Failure {
             (Dialect::Grpc, Self::Lost) => {
                 "etcd-proxy: the connection to the member was lost".into()
             }
+            (_, Self::Incomplete) => "etcd-proxy: the request did not arrive whole".into(),
             (_, Self::Stopping) => "etcd-proxy: stopping".into(),
             (_, Self::NoEndpoints) => "httpproxy: zero endpoints currently available".into(),
             _ => format!("httpproxy: unable to get response from {endpoints} endpoint(s)"),
         };
-        reply::refusal(dialect, status, Code::Unavailable, &message)
+        let code = match self {
+            Self::Incomplete => Code::InvalidArgument,
+            _ => Code::Unavailable,
+        };
+        reply::refusal(dialect, status, code, &message)
     }
 }
 
@@ -70,6 +78,7 @@ mod tests {
             Failure::NotSent,
             Failure::Refused,
             Failure::Lost,
+            Failure::Incomplete,
             Failure::Silent,
             Failure::Stopping,
         ];
@@ -77,7 +86,8 @@ mod tests {
             let reply = failure.reply(Dialect::Grpc, 3);
             let safe = reply.headers()["grpc-message"] == "there is no connection available";
             assert_eq!(safe, failure.nothing_was_done(), "{failure:?}");
-            assert_eq!(reply.headers()["grpc-status"], "14");
+            let status = if failure == Failure::Incomplete { "3" } else { "14" };
+            assert_eq!(reply.headers()["grpc-status"], status);
             assert_eq!(reply.status(), StatusCode::OK);
         }
     }

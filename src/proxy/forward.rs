@@ -177,7 +177,9 @@ impl Journey<'_> {
             Failure::Refused => RetryReason::StreamRefused,
             Failure::Lost => RetryReason::ConnectionLost,
             Failure::Silent => RetryReason::MemberUnhealthy,
-            Failure::NotSent | Failure::NoEndpoints | Failure::Stopping => RetryReason::NotSent,
+            Failure::NotSent | Failure::NoEndpoints | Failure::Incomplete | Failure::Stopping => {
+                RetryReason::NotSent
+            }
         };
         self.client.worker.tally.retried(reason);
         self.meter.dropped(Dropped::FailedSendingRequest);

@@ -10,7 +10,7 @@ use crate::message::rpc::RpcKind;
 /// Whether a request of this kind may be tried on another member after `failure`.
 pub fn may_retry(kind: RpcKind, failure: Failure) -> bool {
     match failure {
-        Failure::NoEndpoints | Failure::Stopping => false,
+        Failure::NoEndpoints | Failure::Incomplete | Failure::Stopping => false,
         Failure::Unreachable | Failure::NotSent | Failure::Refused => true,
         Failure::Lost | Failure::Silent => kind == RpcKind::Read,
     }
@@ -24,7 +24,7 @@ pub fn is_interruptible(kind: RpcKind) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Failure::{Lost, NoEndpoints, NotSent, Refused, Silent, Stopping, Unreachable};
+    use Failure::{Incomplete, Lost, NoEndpoints, NotSent, Refused, Silent, Stopping, Unreachable};
     use RpcKind::{Bulk, Read, Stream, Write};
 
     #[test]
@@ -36,6 +36,7 @@ mod tests {
             (Lost, true, false, false),
             (Silent, true, false, false),
             (Stopping, false, false, false),
+            (Incomplete, false, false, false),
             (NoEndpoints, false, false, false),
         ] {
             for (kind, expected) in [(Read, read), (Write, write), (Stream, stream), (Bulk, stream)]

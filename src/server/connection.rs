@@ -17,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, timeout};
 
+use super::authority::LenientAuthority;
 use super::gate::Gate;
 use super::gatehouse;
 use super::limits;
@@ -53,14 +54,15 @@ where
             async move { Ok::<_, Infallible>(gatehouse::answer(&client, &pages, request).await) }
         })
     };
-    let io = TokioIo::new(stream);
     match protocol {
         Protocol::Gone => {}
         Protocol::Http1 => {
-            let connection = http1_builder().serve_connection(io, service).with_upgrades();
+            let connection =
+                http1_builder().serve_connection(TokioIo::new(stream), service).with_upgrades();
             attend(connection, &client, &gate, is_outworn_http1).await;
         }
         Protocol::Http2 => {
+            let io = TokioIo::new(LenientAuthority::new(stream));
             attend(http2_builder().serve_connection(io, service), &client, &gate, is_outworn_http2)
                 .await
         }

@@ -8,9 +8,9 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, HOST,
     HeaderMap, HeaderValue, ORIGIN,
 };
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 
-use crate::message::reply;
+use crate::message::{grpc, reply};
 
 /// What a request may be answered with under `cors`.
 pub enum Cors {
@@ -65,12 +65,16 @@ impl Cors {
 
 /// Refuses a request whose host is not on the whitelist; `None` when it may pass.
 ///
-/// The host is compared without its port, as etcd does; the answer is etcd's 421 (CVE-2018-1099, DNS rebinding).
+/// The host is compared without its port, as etcd does; the answer is etcd's 421 (CVE-2018-1099, DNS rebinding). etcd's
+/// list is for its HTTP handlers only: gRPC calls, which no web page can make, pass.
 pub fn refuse_host<B>(
     whitelist: Option<&[String]>,
     request: &Request<B>,
 ) -> Option<Response<Bytes>> {
     let whitelist = whitelist?;
+    if request.version() == Version::HTTP_2 && grpc::is_grpc(request.headers()) {
+        return None;
+    }
     let named = request
         .uri()
         .authority()
@@ -109,6 +113,22 @@ mod tests {
         assert_eq!(asks("LOCALHOST"), None);
         assert_eq!(asks("[::1]:2379"), None);
         assert_eq!(asks("evil.example"), Some(421));
+    }
+
+    #[test]
+    fn the_whitelist_is_not_for_grpc_calls() {
+        let whitelist = ["localhost".to_owned()];
+        let asks = |version, content_type: &str| {
+            let request = Request::post("http://evil.example/etcdserverpb.KV/Range")
+                .version(version)
+                .header("content-type", content_type)
+                .body(())
+                .unwrap();
+            refuse_host(Some(&whitelist), &request).map(|refusal| refusal.status().as_u16())
+        };
+        assert_eq!(asks(Version::HTTP_2, "application/grpc"), None);
+        assert_eq!(asks(Version::HTTP_2, "application/json"), Some(421));
+        assert_eq!(asks(Version::HTTP_11, "application/grpc"), Some(421));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! [`crate::proxy::forward`].
 
 pub mod admin;
+pub mod authority;
 pub mod connection;
 pub mod cors;
 pub mod gate;

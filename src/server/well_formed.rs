@@ -6,6 +6,8 @@
 use http::header::{HOST, HeaderMap, TRANSFER_ENCODING};
 use http::{Method, Request, Version};
 
+use super::authority::wording::was_reworded_from;
+
 /// Tells what is wrong with the head of a request; `None` when nothing is.
 pub fn complaint<B>(request: &Request<B>) -> Option<&'static str> {
     if request.method() == Method::CONNECT {
@@ -23,7 +25,10 @@ pub fn complaint<B>(request: &Request<B>) -> Option<&'static str> {
 fn http2<B>(request: &Request<B>) -> Option<&'static str> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let (Some(host), authority) = (hosts.next(), request.uri().authority()) else { return None };
-    let differs = authority.is_some_and(|authority| host != authority.as_str());
+    let differs = authority.is_some_and(|authority| {
+        let authority = authority.as_str();
+        host != authority && !was_reworded_from(authority, host.as_bytes())
+    });
     (differs || hosts.next().is_some()).then_some("etcd-proxy: host and :authority differ")
 }
 
@@ -113,6 +118,14 @@ mod tests {
         };
         assert!(complaint(&request("b:1")).is_some());
         assert_eq!(complaint(&request("a:1")), None);
+    }
+
+    #[test]
+    fn a_reworded_authority_is_still_the_host_that_the_client_named() {
+        let request = Request::post("http://httpB--a:1/v3/kv/range")
+            .version(Version::HTTP_2)
+            .header("host", "http://a:1");
+        assert_eq!(complaint(&request.body(()).unwrap()), None);
     }
 
     #[test]

@@ -209,6 +209,11 @@ pub fn was_refused(error: &h2::Error) -> bool {
         || (error.is_go_away() && error.is_remote())
 }
 
+/// Whether we ended the stream ourselves, which happens before the head only when the client broke off its request.
+pub fn was_reset_by_us(error: &h2::Error) -> bool {
+    error.is_reset() && !error.is_remote() && !error.is_library()
+}
+
 /// Counts a stream for as long as it is open.
 struct Open(Rc<Connection>);
 

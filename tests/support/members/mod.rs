@@ -1,0 +1,319 @@
+//! Scripted members: real sockets that do what a test says, in place of an etcd that cannot be made to misbehave.
+//!
+//! [`Members`] listens on one client port for each member and on one peer port that lists them. Every request that
+//! arrives, on any of them, is handed to the test as an [`Arrival`], and nothing is answered that the test does not
+//! answer. Since the daemon shuffles its members, tests say "the first that is asked", not "member 0".
+
+pub mod http1;
+pub mod http2;
+
+use super::peer::{Peer, Reply};
+use super::proxy::{Plan, Proxy};
+use super::{PATIENCE, port};
+use http1::Exchange;
+use http2::Call;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+/// What a member's client port does with connections that are made from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conduct {
+    /// Takes requests and hands them to the test.
+    Serve,
+    /// Accepts, and never reads or writes: a process that was stopped.
+    Silent,
+    /// Hands the bare connection to the test.
+    Raw,
+    /// Closes it at once.
+    Drop,
+}
+
+/// What has come to a member.
+pub enum Arrival {
+    /// A request over HTTP/1.
+    Http1(Exchange),
+    /// A request over HTTP/2.
+    Http2(Call),
+    /// A connection, to a member whose conduct is [`Conduct::Raw`].
+    Raw(usize, TcpStream),
+}
+
+/// Some members behind one peer.
+pub struct Members {
+    peer: Peer,
+    ports: Vec<u16>,
+    arrivals: mpsc::UnboundedReceiver<Arrival>,
+    put_aside: VecDeque<Arrival>,
+    shared: Vec<Arc<Shared>>,
+    doors: Vec<AbortHandle>,
+}
+
+/// What is known of one member on all its connections.
+pub(crate) struct Shared {
+    pub(crate) member: usize,
+    conduct: Mutex<Conduct>,
+    connections: AtomicUsize,
+    open: AtomicUsize,
+    arrivals: mpsc::UnboundedSender<Arrival>,
+    held: Mutex<Vec<TcpStream>>,
+}
+
+impl Members {
+    /// Starts so many. Must be called within a runtime, which serves them.
+    pub async fn start(count: usize) -> Self {
+        let (sender, arrivals) = mpsc::unbounded_channel();
+        let ports: Vec<u16> = (0..count).map(|_| port::free()).collect();
+        let shared: Vec<_> = (0..count).map(|member| Shared::new(member, &sender)).collect();
+        let peer = Peer::start(Reply::members("cafe", &list(&ports)));
+        let mut members =
+            Self { peer, ports, arrivals, put_aside: VecDeque::new(), shared, doors: Vec::new() };
+        for member in 0..count {
+            let door = members.listen(member).await;
+            members.doors.push(door);
+        }
+        members
+    }
+
+    async fn listen(&self, member: usize) -> AbortHandle {
+        let listener = TcpListener::bind(("127.0.0.1", self.ports[member])).await.expect("a port");
+        let shared = self.shared[member].clone();
+        let accepting = async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                shared.clone().take(stream);
+            }
+        };
+        tokio::spawn(accepting).abort_handle()
+    }
+
+    /// What `--initial-cluster` is for a daemon in front of them.
+    pub fn initial_cluster(&self) -> String {
+        format!("scripted={}", self.peer.url)
+    }
+
+    /// The client port of a member, `127.0.0.1:PORT`.
+    pub fn address(&self, member: usize) -> String {
+        format!("127.0.0.1:{}", self.ports[member])
+    }
+
+    /// The peer that lists them.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Has the peer list only these from now on.
+    pub fn list_only(&self, members: &[usize]) {
+        let ports: Vec<u16> = members.iter().map(|member| self.ports[*member]).collect();
+        self.peer.set(Reply::members("cafe", &list(&ports)));
+    }
+
+    /// A daemon in front of them that does not probe on its own and serves with one thread.
+    pub fn plan(&self) -> Plan {
+        let plan = Proxy::with_peers(&self.initial_cluster());
+        plan.arguments(&["--health-interval", "0", "--workers", "1"])
+    }
+
+    /// Starts [`Members::plan`] and waits until it is ready.
+    pub async fn proxy(&self) -> Proxy {
+        start(self.plan()).await
+    }
+
+    /// Sets what one member does with new connections.
+    pub fn set(&self, member: usize, conduct: Conduct) {
+        *self.shared[member].conduct.lock().expect("conduct") = conduct;
+    }
+
+    /// Sets what all members do with new connections.
+    pub fn set_all(&self, conduct: Conduct) {
+        (0..self.shared.len()).for_each(|member| self.set(member, conduct));
+    }
+
+    /// Closes a member's port: connections are refused from now on, those that are open go on.
+    pub fn refuse(&self, member: usize) {
+        self.doors[member].abort();
+    }
+
+    /// How many connections a member has accepted.
+    pub fn connections(&self, member: usize) -> usize {
+        self.shared[member].connections.load(Ordering::Relaxed)
+    }
+
+    /// How many HTTP connections of all members are open now.
+    pub fn open_connections(&self) -> usize {
+        self.shared.iter().map(|shared| shared.open.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Waits for what comes next, on any member.
+    pub async fn next(&mut self) -> Arrival {
+        if let Some(arrival) = self.put_aside.pop_front() {
+            return arrival;
+        }
+        let arrival = tokio::time::timeout(PATIENCE, self.arrivals.recv()).await;
+        arrival.expect("nothing arrives at any member").expect("members that live")
+    }
+
+    /// Waits for the next request over HTTP/1; anything else fails the test.
+    pub async fn exchange(&mut self) -> Exchange {
+        match self.next().await {
+            Arrival::Http1(exchange) => exchange,
+            Arrival::Http2(call) => panic!("over HTTP/2: {}", call.path()),
+            Arrival::Raw(..) => panic!("a bare connection"),
+        }
+    }
+
+    /// Waits for the next request over HTTP/2; anything else fails the test.
+    pub async fn call(&mut self) -> Call {
+        match self.next().await {
+            Arrival::Http2(call) => call,
+            Arrival::Http1(exchange) => panic!("over HTTP/1: {}", exchange.first_line),
+            Arrival::Raw(..) => panic!("a bare connection"),
+        }
+    }
+
+    /// Waits for the next bare connection; anything else fails the test.
+    pub async fn raw(&mut self) -> (usize, TcpStream) {
+        match self.next().await {
+            Arrival::Raw(member, stream) => (member, stream),
+            Arrival::Http2(call) => panic!("over HTTP/2: {}", call.path()),
+            Arrival::Http1(exchange) => panic!("over HTTP/1: {}", exchange.first_line),
+        }
+    }
+
+    /// Whether nothing has arrived that was not taken.
+    pub fn is_quiet(&mut self) -> bool {
+        if self.put_aside.is_empty() {
+            self.put_aside.extend(self.arrivals.try_recv().ok());
+        }
+        self.put_aside.is_empty()
+    }
+
+    /// Serves everything that arrives with `answer`, in tasks, until the handle is aborted.
+    pub fn serve(mut self, answer: impl AsyncAnswer) -> Serving {
+        let ports = self.ports.clone();
+        let arrivals = std::mem::replace(&mut self.arrivals, mpsc::unbounded_channel().1);
+        let answer = Arc::new(answer);
+        let task = tokio::spawn(async move {
+            let mut arrivals = arrivals;
+            while let Some(arrival) = arrivals.recv().await {
+                let answer = answer.clone();
+                tokio::spawn(async move { answer.answer(arrival).await });
+            }
+        });
+        Serving { members: self, ports, task: task.abort_handle() }
+    }
+}
+
+/// A function that answers what arrives.
+pub trait AsyncAnswer: Send + Sync + 'static {
+    /// Answers it.
+    fn answer(&self, arrival: Arrival) -> impl Future<Output = ()> + Send;
+}
+
+impl<F, R> AsyncAnswer for F
+where
+    F: Fn(Arrival) -> R + Send + Sync + 'static,
+    R: Future<Output = ()> + Send,
+{
+    fn answer(&self, arrival: Arrival) -> impl Future<Output = ()> + Send {
+        self(arrival)
+    }
+}
+
+/// Members that serve by a function.
+pub struct Serving {
+    /// The members.
+    pub members: Members,
+    ports: Vec<u16>,
+    task: AbortHandle,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Drop for Members {
+    fn drop(&mut self) {
+        self.doors.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// Starts a daemon without holding up the members, which live on the same thread as the test.
+pub async fn start(plan: Plan) -> Proxy {
+    tokio::task::spawn_blocking(|| plan.start()).await.expect("the daemon starts")
+}
+
+/// The peer's list of members with these client ports.
+fn list(ports: &[u16]) -> String {
+    let members: Vec<String> = ports
+        .iter()
+        .enumerate()
+        .map(|(n, port)| {
+            format!(
+                "{{\"id\":{},\"peerURLs\":[\"http://127.0.0.1:1\"],\"name\":\"m{n}\",\"clientURLs\":[\"http://127.0.0.1:{port}\"]}}",
+                n + 1
+            )
+        })
+        .collect();
+    format!("[{}]\n", members.join(","))
+}
+
+impl Shared {
+    fn new(member: usize, arrivals: &mpsc::UnboundedSender<Arrival>) -> Arc<Self> {
+        Arc::new(Self {
+            member,
+            conduct: Mutex::new(Conduct::Serve),
+            connections: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
+            arrivals: arrivals.clone(),
+            held: Mutex::default(),
+        })
+    }
+
+    fn take(self: Arc<Self>, stream: TcpStream) {
+        let number = self.connections.fetch_add(1, Ordering::Relaxed);
+        let _ = stream.set_nodelay(true);
+        match *self.conduct.lock().expect("conduct") {
+            Conduct::Serve => drop(tokio::spawn(self.clone().detect(stream, number))),
+            Conduct::Silent => self.held.lock().expect("held").push(stream),
+            Conduct::Raw => self.hand_over(Arrival::Raw(self.member, stream)),
+            Conduct::Drop => {}
+        }
+    }
+
+    async fn detect(self: Arc<Self>, stream: TcpStream, number: usize) {
+        let mut first = [0; 4];
+        while let Ok(seen) = stream.peek(&mut first).await {
+            if &first == b"PRI " {
+                return http2::serve(stream, self, number).await;
+            }
+            if seen == 0 || !b"PRI ".starts_with(&first[..seen]) {
+                return http1::serve(stream, self, number).await;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub(crate) fn hand_over(&self, arrival: Arrival) {
+        // The test may be over.
+        let _ = self.arrivals.send(arrival);
+    }
+
+    pub(crate) fn opened(self: &Arc<Self>) -> Presence {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Presence(self.clone())
+    }
+}
+
+/// Counts an open connection.
+pub(crate) struct Presence(Arc<Shared>);
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
