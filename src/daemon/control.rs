@@ -193,8 +193,8 @@ impl Control {
         }
         self.listed = listed;
         let generation = generations::build(self.number, &self.loaded.settings, endpoints.clone());
-        self.newest.store(Arc::new(generation));
         self.roster.commit(&endpoints, cluster);
+        self.newest.store(Arc::new(generation));
         self.fleet.look();
         self.probes.follow(&endpoints, &self.loaded.settings);
         self.post();
@@ -238,6 +238,9 @@ impl Control {
     /// Ends in good order: no new connections, open exchanges finish, and what is still open at the deadline is ended.
     /// A second signal ends at once.
     async fn stop(mut self, events: &mut Events) -> End {
+        // Who asks for a reload now is told that it is too late.
+        events.commands.close();
+        while events.commands.try_recv().is_ok() {}
         let limit = self.loaded.settings.drain_timeout;
         tracing::info!(drain_timeout = ?limit, "stopping");
         self.draining = true;

@@ -3,44 +3,41 @@
 //! RFC 9110 section 7.6.1 for hop-by-hop fields; etcd's old proxy (`proxy/httpproxy/reverse.go` at v3.4.23) for
 //! `X-Forwarded-For`. Everything else is left alone, trace headers and metadata included.
 
-use http::header::{
-    CONNECTION, EXPECT, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, EXPECT, HeaderMap, HeaderName, HeaderValue, TE};
 
-/// `Keep-Alive`, which has no constant of its own.
-pub const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-/// `Proxy-Connection`, obsolete and still sent.
-pub const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 /// `X-Forwarded-For`.
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The mark that each etcd-proxy leaves on what it passes on, by which a loop is seen.
 pub const HOP: HeaderName = HeaderName::from_static("etcd-proxy-hop");
-
-const HOP_BY_HOP: [HeaderName; 7] = [
-    CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
 
 /// Removes what belongs to one hop only, with every header that `Connection` names.
 ///
 /// `TE` survives only as exactly `trailers`, which gRPC members insist on. `Trailer` survives because trailers do: hyper
 /// sends those over HTTP/1 that it names, and no others.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        remove_connection_named(headers);
-    }
-    for name in HOP_BY_HOP {
+    // One look at the few names that are there is cheaper than a search for each that must not be.
+    while let Some(name) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {
+        if name == CONNECTION {
+            remove_connection_named(headers);
+        }
         headers.remove(name);
     }
     if headers.get(TE).is_some_and(|te| te != "trailers") {
         headers.remove(TE);
     }
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
 /// Removes what a client says to us only; the body has been asked for by the time it is passed on.
@@ -49,12 +46,16 @@ pub fn remove_request_only(headers: &mut HeaderMap) {
 }
 
 fn remove_connection_named(headers: &mut HeaderMap) {
+    let is_header =
+        |name: &&str| !["close", "keep-alive"].iter().any(|word| name.eq_ignore_ascii_case(word));
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|list| list.split(','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+        .map(str::trim)
+        .filter(is_header)
+        .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
         .filter(|name| name != TE)
         .collect();
     for name in named {
@@ -76,6 +77,29 @@ pub fn append_forwarded_for(headers: &mut HeaderMap, client: &HeaderValue) {
     joined.extend_from_slice(client.as_bytes());
     if let Ok(value) = HeaderValue::from_bytes(&joined) {
         headers.insert(X_FORWARDED_FOR, value);
+    }
+}
+
+/// The headers of a request that may have to be sent again.
+///
+/// A list of pairs and no second map: it costs one small allocation, and the map that goes to the member keeps the
+/// room that it has grown, which hyper uses again for the next head.
+#[derive(Default)]
+pub struct KeptHeaders(Vec<(HeaderName, HeaderValue)>);
+
+impl KeptHeaders {
+    /// Keeps `headers` as they are.
+    pub fn of(headers: &HeaderMap) -> Self {
+        Self(headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+
+    /// Makes the map again.
+    pub fn to_map(&self) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(self.0.len());
+        for (name, value) in &self.0 {
+            headers.append(name, value.clone());
+        }
+        headers
     }
 }
 
@@ -114,6 +138,19 @@ mod tests {
         let mut headers = trace.clone();
         remove_hop_by_hop(&mut headers);
         assert_eq!(headers, trace);
+    }
+
+    #[test]
+    fn kept_headers_are_the_same_again() {
+        let headers = map(&[("accept", "a"), ("x-one", "1"), ("accept", "b")]);
+        assert_eq!(KeptHeaders::of(&headers).to_map(), headers);
+    }
+
+    #[test]
+    fn a_connection_that_closes_loses_no_other_header() {
+        let mut headers = map(&[("connection", "Close"), ("upgrade", "h2c"), ("accept", "*/*")]);
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(headers, map(&[("accept", "*/*")]));
     }
 
     #[test]

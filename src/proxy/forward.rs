@@ -35,12 +35,15 @@ struct Journey<'a> {
 }
 
 /// Answers a client's request: from a member, or with the reason why not.
-pub async fn forward(client: &Rc<Client>, request: Request<Incoming>) -> Response<ReplyBody> {
-    let view = client.worker.view();
+pub async fn forward(
+    client: &Rc<Client>,
+    view: &View,
+    request: Request<Incoming>,
+) -> Response<ReplyBody> {
     let route =
         classify(request.version(), request.method(), request.uri().path(), request.headers());
-    let meter = Meter::start(client, &route, request.method());
-    let journey = Journey { client, view: &view, route, meter };
+    let meter = Meter::start(client, &route, request.method(), request.uri());
+    let journey = Journey { client, view, route, meter };
     if request.headers().get_all(HOP).iter().any(|hop| hop == client.worker.hop) {
         return journey.refuse_loop();
     }
@@ -61,14 +64,14 @@ pub async fn forward(client: &Rc<Client>, request: Request<Incoming>) -> Respons
         Verdict::InspectGrpc(what) => {
             let headers = request.headers().clone();
             let mut outgoing = journey.prepare(request);
-            match inspect::grpc(what, &headers, outgoing.take_body()).await {
+            match inspect::grpc(client, what, &headers, outgoing.take_body()).await {
                 Ok(message) => journey.send_inspected(outgoing, message).await,
                 Err(rejected) => journey.reject(rejected),
             }
         }
         Verdict::InspectJson(what) => {
             let mut outgoing = journey.prepare(request);
-            match inspect::json(what, outgoing.take_body()).await {
+            match inspect::json(client, what, outgoing.take_body()).await {
                 Ok(body) => journey.send_inspected(outgoing, body).await,
                 Err(rejected) => journey.reject(rejected),
             }
@@ -112,7 +115,7 @@ impl Journey<'_> {
             }
             self.count_retry(failure);
         }
-        self.fail(failure, choice.len())
+        self.fail(failure, choice.count())
     }
 
     fn pass_back(
@@ -153,7 +156,7 @@ impl Journey<'_> {
                 break;
             }
         }
-        self.fail(failure, choice.len())
+        self.fail(failure, choice.count())
     }
 
     /// Remembers a failure that speaks against the member, and says so once.

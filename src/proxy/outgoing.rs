@@ -7,7 +7,7 @@ use http::{Method, Request, Version};
 use hyper::body::Incoming;
 
 use super::client::Client;
-use crate::message::headers;
+use crate::message::headers::{self, KeptHeaders};
 use crate::message::request_body::{RequestBody, Ticket};
 use crate::upstream::endpoint::Endpoint;
 
@@ -15,10 +15,12 @@ use crate::upstream::endpoint::Endpoint;
 pub struct Outgoing {
     method: Method,
     target: PathAndQuery,
-    /// `None` once they were sent without keeping a copy.
+    /// `None` once they were sent.
     headers: Option<HeaderMap>,
-    /// Whether a copy of the headers is kept at each sending.
+    /// Whether they are kept when they are sent.
     keeps: bool,
+    /// What they are made of again, to be sent once more.
+    kept: Option<KeptHeaders>,
     body: Option<RequestBody>,
     ticket: Ticket,
 }
@@ -44,6 +46,7 @@ impl Outgoing {
             target,
             headers: Some(head.headers),
             keeps,
+            kept: None,
             ticket: body.ticket(),
             body: Some(body),
         }
@@ -68,7 +71,8 @@ impl Outgoing {
 
     /// Whether it can be sent once more, now.
     pub fn is_ready(&self) -> bool {
-        self.headers.is_some() && (self.body.is_some() || self.ticket.again().is_some())
+        (self.headers.is_some() || self.kept.is_some())
+            && (self.body.is_some() || self.ticket.again().is_some())
     }
 
     /// Gives up further attempts and what is kept for them: the head of the answer is here.
@@ -112,7 +116,15 @@ impl Outgoing {
 
     fn take(&mut self) -> Option<(HeaderMap, RequestBody)> {
         let body = self.body.take().or_else(|| self.ticket.again())?;
-        let headers = if self.keeps { self.headers.clone()? } else { self.headers.take()? };
+        let headers = match self.headers.take() {
+            Some(headers) => {
+                if self.keeps && self.kept.is_none() {
+                    self.kept = Some(KeptHeaders::of(&headers));
+                }
+                headers
+            }
+            None => self.kept.as_ref()?.to_map(),
+        };
         Some((headers, body))
     }
 }

@@ -55,8 +55,7 @@ impl Handshake {
         Self { request: passed, client_side }
     }
 
-    /// Sends the handshake to `link`'s member. On a 101 the two sides are joined in a task of their own, which holds
-    /// `meter` to its end.
+    /// Sends the handshake to `link`'s member and waits for its answer.
     ///
     /// # Errors
     /// [`Failed`]; the handshake may be tried on another member while nothing was done.

@@ -56,6 +56,11 @@ impl Gate {
         }
     }
 
+    /// Whether no connection is open.
+    pub fn is_empty(&self) -> bool {
+        self.open.get() == 0
+    }
+
     /// Waits until no connection is open.
     pub async fn emptied(&self) {
         while self.open.get() > 0 {

@@ -44,7 +44,7 @@ async fn judge(
     } else {
         match local::answer(&request, &view, pages).await {
             Some(answer) => own(client, answer),
-            None => forward(client, request).await,
+            None => forward(client, &view, request).await,
         }
     };
     cors.apply(response.headers_mut());

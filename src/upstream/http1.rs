@@ -3,7 +3,11 @@
 //! A connection has no task of its own: whoever waits for its answer drives it, within the same task that serves
 //! the client. That saves a wake-up and a context switch between tasks for every byte that arrives, and a task's
 //! memory for every idle watcher. hyper's response future and body are woken only by the driver that we poll
-//! ourselves, so they are polled with a waker that does nothing, always after the driver.
+//! ourselves, so they are polled with a waker that does nothing, always after the driver; the driver has a
+//! [`Signal`] for its waker.
+//!
+//! The price: a request body goes up only while somebody waits for the answer's head or reads its body. HTTP/1.1 is made
+//! that way round, and only a client that streams into a JSON watch without ever reading could tell.
 //!
 //! An idle connection is driven by nobody. Whether its member has closed it is seen when it is taken up again, and
 //! by the sweep of its [`Link`](super::link::Link).
@@ -23,17 +27,30 @@ use hyper_util::rt::TokioIo;
 
 use super::io::MemberIo;
 use super::link::Link;
+use super::signal::Signal;
 use crate::message::request_body::RequestBody;
 
 /// Largest head of a response that is accepted; etcd's are far below, and the limit is a member's, not a client's.
 const MAX_HEAD: usize = 1024 * 1024;
 
-type Driver = http1::Connection<TokioIo<MemberIo>, RequestBody>;
+/// The part of a connection that reads and writes, with the signal that it has something to do.
+struct Driver {
+    connection: Pin<Box<http1::Connection<TokioIo<MemberIo>, RequestBody>>>,
+    signal: Signal,
+}
+
+impl Driver {
+    /// Drives the connection if anything has happened on it. Returns whether it is still open.
+    fn drive(&mut self) -> bool {
+        !self.signal.lower()
+            || self.connection.as_mut().poll(&mut self.signal.context()).is_pending()
+    }
+}
 
 /// A connection without a request on it.
 pub struct Idle {
     sender: SendRequest<RequestBody>,
-    driver: Pin<Box<Driver>>,
+    driver: Driver,
     since: Instant,
     kept: bool,
 }
@@ -51,17 +68,18 @@ pub struct Lost {
 /// # Errors
 /// hyper's; none are known for a stream that is open.
 pub async fn handshake(io: MemberIo) -> Result<Idle, hyper::Error> {
-    let (sender, driver) = http1::Builder::new()
+    let (sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_HEAD)
         .handshake::<_, RequestBody>(TokioIo::new(io))
         .await?;
-    Ok(Idle { sender, driver: Box::pin(driver), since: Instant::now(), kept: false })
+    let driver = Driver { connection: Box::pin(connection), signal: Signal::raised() };
+    Ok(Idle { sender, driver, since: Instant::now(), kept: false })
 }
 
 impl Idle {
     /// Whether the member has neither closed it nor said anything unasked.
-    pub fn is_alive(&mut self, cx: &mut Context<'_>) -> bool {
-        self.driver.as_mut().poll(cx).is_pending() && self.sender.is_ready()
+    pub fn is_alive(&mut self) -> bool {
+        self.driver.drive() && self.sender.is_ready()
     }
 
     /// Since when it has been idle.
@@ -88,12 +106,13 @@ impl Idle {
         let mut driven = Some(self.driver);
         let mut response = pin!(self.sender.try_send_request(request));
         let answer = poll_fn(|cx| {
-            let ended = driven.as_mut().is_none_or(|driver| driver.as_mut().poll(cx).is_ready());
-            if ended {
-                // Dropping the driver resolves the response if it is not resolved yet.
-                driven = None;
+            // Dropping a driver that has ended resolves the response if it is not resolved yet.
+            driven.take_if(|driver| !driver.drive());
+            let answer = response.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            if let (Poll::Pending, Some(driver)) = (&answer, &driven) {
+                driver.signal.wait(cx);
             }
-            response.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+            answer
         })
         .await;
         match answer {
@@ -115,25 +134,9 @@ impl Idle {
 /// When it is dropped the connection goes back to its link if the exchange was complete, else it is closed.
 pub struct ResponseBody {
     body: Option<Incoming>,
-    driver: Option<Pin<Box<Driver>>>,
+    driver: Option<Driver>,
     sender: Option<SendRequest<RequestBody>>,
     link: Rc<Link>,
-}
-
-impl ResponseBody {
-    /// Drives the connection once. Returns whether there is anything left to drive.
-    fn drive(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(driver) = &mut self.driver else { return false };
-        if driver.as_mut().poll(cx).is_ready() {
-            self.driver = None;
-        }
-        true
-    }
-
-    /// The link that the connection belongs to.
-    pub fn link(&self) -> &Rc<Link> {
-        &self.link
-    }
 }
 
 impl Body for ResponseBody {
@@ -150,11 +153,12 @@ impl Body for ResponseBody {
         if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(quiet) {
             return Poll::Ready(frame);
         }
-        this.drive(cx);
-        match &mut this.body {
-            Some(body) => Pin::new(body).poll_frame(quiet),
-            None => Poll::Ready(None),
+        this.driver.take_if(|driver| !driver.drive());
+        let frame = Pin::new(body).poll_frame(quiet);
+        if let (Poll::Pending, Some(driver)) = (&frame, &this.driver) {
+            driver.signal.wait(cx);
         }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -173,8 +177,7 @@ impl Drop for ResponseBody {
         let (Some(mut driver), Some(sender)) = (self.driver.take(), self.sender.take()) else {
             return;
         };
-        let open = driver.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending();
-        if open && sender.is_ready() {
+        if driver.drive() && sender.is_ready() {
             self.link.put_idle(Idle { sender, driver, since: Instant::now(), kept: true });
         }
     }

@@ -4,10 +4,9 @@
 //! listed, and longer while exchanges are open on it.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -23,7 +22,7 @@ use crate::net::dial;
 const IDLE_LIMIT: Duration = Duration::from_secs(90);
 /// Idle HTTP/1.1 connections kept for one endpoint and worker; etcd's old proxy kept 128 for each host.
 const IDLE_MOST: usize = 128;
-/// How connections to members are made.
+/// Limits of connections to members, each `None` for none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     /// `proxy-dial-timeout`.
@@ -48,18 +47,26 @@ pub struct Link {
 
 /// Why no connection could be had.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{0}")]
-pub struct ConnectError(Rc<str>);
+#[error("{text}")]
+pub struct ConnectError {
+    text: Rc<str>,
+    ours: bool,
+}
 
 impl ConnectError {
     /// Makes one that says what `error` says.
     pub fn new(error: &impl std::fmt::Display) -> Self {
-        Self(error.to_string().into())
+        Self { text: error.to_string().into(), ours: false }
     }
 
     /// Makes the one for a call that waited for another call's attempt.
     pub fn after_another() -> Self {
-        Self("the connection attempt that this call waited for failed".into())
+        Self { text: "the connection attempt that this call waited for failed".into(), ours: true }
+    }
+
+    /// Whether the member is not to blame: it was never asked, or the trouble is this host's own.
+    pub fn is_ours(&self) -> bool {
+        self.ours
     }
 }
 
@@ -109,7 +116,7 @@ impl Link {
     /// # Errors
     /// When the member cannot be reached; nothing was sent then.
     pub async fn http1(&self) -> Result<http1::Idle, ConnectError> {
-        match poll_fn(|cx| Poll::Ready(self.take_idle(cx))).await {
+        match self.take_idle() {
             Some(idle) => Ok(idle),
             None => self.new_http1().await,
         }
@@ -124,10 +131,10 @@ impl Link {
         http1::handshake(io).await.map_err(|error| ConnectError::new(&error))
     }
 
-    fn take_idle(&self, cx: &mut Context<'_>) -> Option<http1::Idle> {
+    fn take_idle(&self) -> Option<http1::Idle> {
         loop {
             let mut idle = self.idle.borrow_mut().pop()?;
-            if idle.is_alive(cx) {
+            if idle.is_alive() {
                 return Some(idle);
             }
         }
@@ -154,7 +161,10 @@ impl Link {
         let timeouts = self.timeouts.get();
         let stream = dial::dial(&self.endpoint.host, self.endpoint.port, timeouts.dial)
             .await
-            .map_err(|error| ConnectError::new(&error))?;
+            .map_err(|error| ConnectError {
+                text: error.to_string().into(),
+                ours: error.reason.is_ours(),
+            })?;
         Ok(MemberIo::new(stream, timeouts.read, timeouts.write))
     }
 
@@ -162,7 +172,7 @@ impl Link {
     pub fn sweep(&self, now: Instant) {
         let cx = &mut Context::from_waker(Waker::noop());
         let limit = now.checked_sub(IDLE_LIMIT).unwrap_or(now);
-        self.idle.borrow_mut().retain_mut(|idle| idle.since() >= limit && idle.is_alive(cx));
+        self.idle.borrow_mut().retain_mut(|idle| idle.since() >= limit && idle.is_alive());
         self.unary.sweep(cx, limit);
     }
 
