@@ -1,5 +1,6 @@
 //! One attempt: one request to one member, up to the head of its response.
 
+use std::pin::pin;
 use std::rc::Rc;
 
 use http::Response;
@@ -75,7 +76,7 @@ async fn over_http1(
         let Some(request) = outgoing.for_http1(&link.endpoint) else {
             return Err(Failed::blameless(Failure::Lost));
         };
-        let sent = connection.send(request, link.clone());
+        let sent = pin!(connection.send(request, link.clone()));
         let lost =
             match waiting::for_answer(sent, &client.worker, link, is_interruptible(kind)).await {
                 Ok(Ok(response)) => return Ok(response),
@@ -93,7 +94,8 @@ async fn over_http1(
         if !(was_kept && may_retry(kind, failure) && outgoing.is_ready()) {
             return Err(Failed { failure, reason: describe(&lost.error) });
         }
-        connection = link.new_http1().await.map_err(|error| Failed::unreachable(&error))?;
+        connection =
+            Box::pin(link.new_http1()).await.map_err(|error| Failed::unreachable(&error))?;
     }
 }
 
@@ -113,7 +115,7 @@ async fn over_http2(
     let Some((head, body)) = outgoing.for_http2(&link.endpoint) else {
         return Err(Failed::blameless(Failure::Lost));
     };
-    let sent = connection.send(head, body);
+    let sent = pin!(connection.send(head, body));
     match waiting::for_answer(sent, &client.worker, link, is_interruptible(kind)).await {
         Ok(Ok(response)) => Ok(response),
         Ok(Err(error)) if http2::was_refused(&error) => Err(Failed::blameless(Failure::Refused)),
