@@ -111,6 +111,11 @@ impl Call {
         let _ = self.respond.send_response(head.body(()).expect("a head"), true);
     }
 
+    /// Holds the stream open without an answer until it is reset or its connection ends.
+    pub async fn hold(mut self) {
+        self.until_reset().await;
+    }
+
     /// Sends the head of an answer.
     pub fn begin(self) -> Reply {
         self.begin_with(grpc_head().body(()).expect("a head"))

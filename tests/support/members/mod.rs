@@ -105,6 +105,11 @@ impl Members {
         &self.peer
     }
 
+    /// What a peer says that lists them.
+    pub fn list(&self) -> String {
+        list(&self.ports)
+    }
+
     /// Has the peer list only these from now on.
     pub fn list_only(&self, members: &[usize]) {
         let ports: Vec<u16> = members.iter().map(|member| self.ports[*member]).collect();
