@@ -146,7 +146,8 @@ impl Control {
             listed.log_changes(Some(&self.listed));
             self.put_in_force(listed);
         }
-        let eager = !self.ready || self.roster.endpoints().is_empty();
+        let eager =
+            !self.ready || self.roster.endpoints().is_empty() || self.tracker.wants_second_look();
         let pause = if eager { FIRST_TRIES.min(self.interval()) } else { self.interval() };
         self.refresh_at = Instant::now() + pause;
         if !self.ready {
@@ -157,7 +158,7 @@ impl Control {
 
     fn first_list(&mut self, outcome: &Outcome) {
         match outcome {
-            Outcome::Fresh { .. } => {
+            Outcome::Fresh { .. } if self.listed.has_started() => {
                 self.ready = true;
                 tracing::info!(
                     members = self.listed.members.len(),
@@ -167,7 +168,8 @@ impl Control {
                 self.say_status();
                 self.notifier.ready();
             }
-            Outcome::Kept { .. } => self.notifier.extend_timeout(EXTENSION),
+            // A list of members that have not started is a cluster that has not either.
+            _ => self.notifier.extend_timeout(EXTENSION),
         }
     }
 

@@ -100,8 +100,8 @@ impl Ticket {
     }
 
     /// Gives up the retry and releases what was kept: the response head has arrived.
-    pub fn release(self) {
-        if let Some(source) = self.0 {
+    pub fn release(&self) {
+        if let Some(source) = &self.0 {
             // A reader that is still behind would lose chunks, so the chunks stay until it has them.
             source.borrow_mut().keeping = false;
         }

@@ -1,5 +1,6 @@
 //! One attempt: one request to one member, up to the head of its response.
 
+use std::pin::pin;
 use std::rc::Rc;
 
 use http::Response;
@@ -53,7 +54,7 @@ pub async fn attempt(
     outgoing: &mut Outgoing,
 ) -> Result<Response<MemberBody>, Failed> {
     let kind = route.retry;
-    let sent = async {
+    let sent = pin!(async {
         match route.protocol {
             Protocol::Grpc(_) => over_http2(client, link, kind, outgoing)
                 .await
@@ -62,7 +63,7 @@ pub async fn attempt(
                 .await
                 .map(|response| response.map(MemberBody::Http1)),
         }
-    };
+    });
     waiting::for_answer(sent, &client.worker, link, is_interruptible(kind))
         .await
         .unwrap_or_else(|failure| Err(Failed::blameless(failure)))
@@ -96,7 +97,8 @@ async fn over_http1(
         if !(was_kept && may_retry(kind, failure) && outgoing.is_ready()) {
             return Err(Failed { failure, reason: describe(&lost.error) });
         }
-        connection = link.new_http1().await.map_err(|error| Failed::unreachable(&error))?;
+        connection =
+            Box::pin(link.new_http1()).await.map_err(|error| Failed::unreachable(&error))?;
     }
 }
 

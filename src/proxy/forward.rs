@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::inspect::{self, Rejected};
 use super::meter::Meter;
 use super::outgoing::Outgoing;
-use super::readonly::{Verdict, verdict};
+use super::readonly::{Verdict, What, verdict};
 use super::reply_body::{Interrupts, ReplyBody};
 use super::retry::may_retry;
 use super::websocket::Handshake;
@@ -35,10 +35,13 @@ struct Journey<'a> {
 }
 
 /// Answers a client's request: from a member, or with the reason why not.
+///
+/// Every HTTP/1 connection and every HTTP/2 stream has room for the largest of this function's futures for as long as
+/// it lives. So the request comes in a box, and the ways that few requests take are boxed too.
 pub async fn forward(
     client: &Rc<Client>,
     view: &View,
-    request: Request<Incoming>,
+    request: Box<Request<Incoming>>,
 ) -> Response<ReplyBody> {
     let route =
         classify(request.version(), request.method(), request.uri().path(), request.headers());
@@ -55,51 +58,63 @@ pub async fn forward(
         Verdict::Refuse => journey.refuse_write(),
         Verdict::Pass if route.websocket => {
             let handshake = Handshake::new(client, request);
-            journey.switch(handshake).await
+            Box::pin(journey.switch(handshake)).await
         }
         Verdict::Pass => {
-            let outgoing = journey.prepare(request);
-            journey.send(outgoing).await
-        }
-        Verdict::InspectGrpc(what) => {
-            let headers = request.headers().clone();
             let mut outgoing = journey.prepare(request);
-            match inspect::grpc(client, what, &headers, outgoing.take_body()).await {
-                Ok(message) => journey.send_inspected(outgoing, message).await,
-                Err(rejected) => journey.reject(rejected),
-            }
+            journey.send(&mut outgoing).await
         }
-        Verdict::InspectJson(what) => {
-            let mut outgoing = journey.prepare(request);
-            match inspect::json(client, what, outgoing.take_body()).await {
-                Ok(body) => journey.send_inspected(outgoing, body).await,
-                Err(rejected) => journey.reject(rejected),
-            }
-        }
+        Verdict::InspectGrpc(what) => Box::pin(journey.inspect_grpc(what, request)).await,
+        Verdict::InspectJson(what) => Box::pin(journey.inspect_json(what, request)).await,
     }
 }
 
 impl Journey<'_> {
-    fn prepare(&self, request: Request<Incoming>) -> Outgoing {
+    fn prepare(&self, request: Box<Request<Incoming>>) -> Outgoing {
         let is_grpc = matches!(self.route.protocol, Protocol::Grpc(_));
-        Outgoing::new(self.client, request, is_grpc || self.route.retry == RpcKind::Read)
+        Outgoing::new(self.client, *request, is_grpc || self.route.retry == RpcKind::Read)
+    }
+
+    async fn inspect_grpc(
+        self,
+        what: What,
+        request: Box<Request<Incoming>>,
+    ) -> Response<ReplyBody> {
+        let headers = request.headers().clone();
+        let mut outgoing = self.prepare(request);
+        match inspect::grpc(self.client, what, &headers, outgoing.take_body()).await {
+            Ok(message) => self.send_inspected(outgoing, message).await,
+            Err(rejected) => self.reject(rejected),
+        }
+    }
+
+    async fn inspect_json(
+        self,
+        what: What,
+        request: Box<Request<Incoming>>,
+    ) -> Response<ReplyBody> {
+        let mut outgoing = self.prepare(request);
+        match inspect::json(self.client, what, outgoing.take_body()).await {
+            Ok(body) => self.send_inspected(outgoing, body).await,
+            Err(rejected) => self.reject(rejected),
+        }
     }
 
     async fn send_inspected(mut self, mut outgoing: Outgoing, body: Bytes) -> Response<ReplyBody> {
         // What was inspected is a read, whatever its path allows besides.
         self.route.retry = RpcKind::Read;
         outgoing.set_body(body);
-        self.send(outgoing).await
+        self.send(&mut outgoing).await
     }
 
     /// Tries one member after the other, as far as the retry rules allow.
-    async fn send(mut self, mut outgoing: Outgoing) -> Response<ReplyBody> {
+    async fn send(mut self, outgoing: &mut Outgoing) -> Response<ReplyBody> {
         let mut choice = Choice::new(&self.view.links);
         let own = self.client.own_link();
         let mut failure = Failure::NoEndpoints;
         while let Some(link) = choice.next(self.view.generation.balance, own.as_ref()) {
             let in_flight = link.begin();
-            match attempt(self.client, link, &self.route, &mut outgoing).await {
+            match attempt(self.client, link, &self.route, outgoing).await {
                 Ok(response) => {
                     outgoing.settle();
                     self.client.keep_link(link);

@@ -76,8 +76,9 @@ impl Outgoing {
     }
 
     /// Gives up further attempts and what is kept for them: the head of the answer is here.
-    pub fn settle(self) {
+    pub fn settle(&mut self) {
         self.ticket.release();
+        self.kept = None;
     }
 
     /// Takes the request in the form of HTTP/1.1, for `endpoint`; `None` if it cannot be sent any more.

@@ -1,7 +1,7 @@
 //! Waiting for a member's answer, and what ends the waiting early.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use super::failure::Failure;
@@ -13,12 +13,11 @@ use crate::upstream::link::Link;
 /// # Errors
 /// [`Failure::Stopping`] or [`Failure::Silent`]; `answer` is dropped then, which cancels it at the member.
 pub async fn for_answer<T>(
-    answer: impl Future<Output = T>,
+    mut answer: Pin<&mut impl Future<Output = T>>,
     worker: &Worker,
     link: &Link,
     interruptible: bool,
 ) -> Result<T, Failure> {
-    let mut answer = pin!(answer);
     let mut stopping = pin!(worker.ending().notified());
     let mut silent = pin!(link.interrupt().notified());
     poll_fn(|cx| {

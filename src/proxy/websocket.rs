@@ -3,6 +3,7 @@
 //! Nothing that the client sends reaches the member before the member has agreed to switch, so a request cannot be
 //! smuggled behind a refused handshake.
 
+use std::pin::pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -34,8 +35,8 @@ pub struct Handshake {
 
 impl Handshake {
     /// Takes what passes on of a client's handshake. Its body, if it has one, does not.
-    pub fn new(client: &Client, mut request: Request<Incoming>) -> Self {
-        let client_side = hyper::upgrade::on(&mut request);
+    pub fn new(client: &Client, mut request: Box<Request<Incoming>>) -> Self {
+        let client_side = hyper::upgrade::on(&mut *request);
         let mut passed = Request::new(());
         *passed.method_mut() = Method::GET;
         if let Some(target) = request.uri().path_and_query() {
@@ -74,7 +75,7 @@ impl Handshake {
         tokio::task::spawn_local(driver.with_upgrades());
         let mut request = self.request.clone().map(|()| Empty::<Bytes>::new());
         request.headers_mut().insert(HOST, link.endpoint.host_header.clone());
-        waiting::for_answer(exchange(&mut sender, request), &client.worker, link, true)
+        waiting::for_answer(pin!(exchange(&mut sender, request)), &client.worker, link, true)
             .await
             .map_err(|failure| Failed { failure, reason: String::new() })?
             .map_err(lost)
@@ -105,7 +106,7 @@ impl Handshake {
                     relay(client, member).await;
                 }
             };
-            let _ = waiting::for_answer(joined, &client.worker, &link, true).await;
+            let _ = waiting::for_answer(pin!(joined), &client.worker, &link, true).await;
         });
     }
 }

@@ -50,6 +50,7 @@ where
         let client = client.clone();
         service_fn(move |request: Request<Incoming>| {
             let (client, pages) = (client.clone(), pages.clone());
+            let request = Box::new(request);
             async move { Ok::<_, Infallible>(gatehouse::answer(&client, &pages, request).await) }
         })
     };
@@ -58,12 +59,13 @@ where
         Protocol::Http1 => {
             let connection =
                 http1_builder().serve_connection(TokioIo::new(stream), service).with_upgrades();
-            attend(connection, &client, &gate, is_outworn_http1).await;
+            attend(pin!(connection), &client, &gate, is_outworn_http1).await;
         }
         Protocol::Http2 => {
             let io = TokioIo::new(LenientAuthority::new(stream));
-            attend(http2_builder().serve_connection(io, service), &client, &gate, is_outworn_http2)
-                .await
+            // Boxed, since an HTTP/1 connection would carry room for it too.
+            let mut connection = Box::pin(http2_builder().serve_connection(io, service));
+            attend(connection.as_mut(), &client, &gate, is_outworn_http2).await;
         }
     }
 }
@@ -129,12 +131,11 @@ where
 
 /// Drives a connection to its end. It is told to finish when the gate closes or when it has outlived its use.
 async fn attend<C: Finish>(
-    connection: C,
+    mut connection: Pin<&mut C>,
     client: &Client,
     gate: &Gate,
     is_outworn: fn(&Client, Patience, Instant) -> bool,
 ) {
-    let mut connection = pin!(connection);
     let mut closing = pin!(gate.closing().notified());
     let patience = gate.patience();
     let mut patrol = pin!(sleep(patience.patrol));

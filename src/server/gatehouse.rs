@@ -18,7 +18,7 @@ use crate::proxy::reply_body::ReplyBody;
 pub async fn answer(
     client: &Rc<Client>,
     pages: &Pages,
-    request: Request<Incoming>,
+    request: Box<Request<Incoming>>,
 ) -> Response<ReplyBody> {
     let is_head = *request.method() == Method::HEAD;
     let response = judge(client, pages, request).await;
@@ -28,7 +28,7 @@ pub async fn answer(
 async fn judge(
     client: &Rc<Client>,
     pages: &Pages,
-    request: Request<Incoming>,
+    request: Box<Request<Incoming>>,
 ) -> Response<ReplyBody> {
     if let Some(complaint) = well_formed::complaint(&request) {
         return own(client, bad_request(request.version(), complaint));
@@ -64,4 +64,22 @@ fn bad_request(version: Version, complaint: &'static str) -> Response<Bytes> {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, C, F: Future>(_: impl FnOnce(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Each HTTP/1 connection and each HTTP/2 stream has it, for as long as it lives.
+    #[test]
+    fn the_future_of_an_answer_stays_small() {
+        let size = size_of_future(|client: &'static Rc<Client>, pages: &'static Pages, request| {
+            answer(client, pages, request)
+        });
+        assert!(size <= 1600, "{size} bytes");
+    }
 }

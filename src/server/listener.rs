@@ -88,9 +88,11 @@ fn admit(accepted: Accepted, worker: &Rc<Worker>, gate: &Rc<Gate>, pages: &Pages
     match accepted {
         Accepted::Tcp(stream, from) => {
             prepare(&stream);
-            start(stream, Client::new(worker.clone(), Some(from)), gate, pages);
+            start(stream, Rc::new(Client::new(worker.clone(), Some(from))), gate, pages);
         }
-        Accepted::Unix(stream) => start(stream, Client::new(worker.clone(), None), gate, pages),
+        Accepted::Unix(stream) => {
+            start(stream, Rc::new(Client::new(worker.clone(), None)), gate, pages)
+        }
     }
 }
 
@@ -102,14 +104,14 @@ fn prepare(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
 
-fn start<S>(stream: S, client: Client, gate: &Rc<Gate>, pages: &Pages)
+fn start<S>(stream: S, client: Rc<Client>, gate: &Rc<Gate>, pages: &Pages)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + super::preface::Peek + Unpin + Send + 'static,
 {
     let present = Present::new(client.worker.clone(), gate.clone());
     let pages = pages.clone();
     tokio::task::spawn_local(async move {
-        serve(stream, Rc::new(client), present.gate.clone(), pages).await;
+        serve(stream, client, present.gate.clone(), pages).await;
         drop(present);
     });
 }

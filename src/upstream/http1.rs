@@ -12,18 +12,20 @@
 //! An idle connection is driven by nobody. Whether its member has closed it is seen when it is taken up again, and
 //! by the sweep of its [`Link`](super::link::Link).
 
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use pin_project_lite::pin_project;
 
 use super::io::MemberIo;
 use super::link::Link;
@@ -98,34 +100,52 @@ impl Idle {
     ///
     /// # Errors
     /// [`Lost`], with the request when it may be sent elsewhere without risk.
-    pub async fn send(
+    pub fn send(
         mut self,
         request: Request<RequestBody>,
         link: Rc<Link>,
-    ) -> Result<Response<ResponseBody>, Box<Lost>> {
-        let mut driven = Some(self.driver);
-        let mut response = pin!(self.sender.try_send_request(request));
-        let answer = poll_fn(|cx| {
-            // Dropping a driver that has ended resolves the response if it is not resolved yet.
-            driven.take_if(|driver| !driver.drive());
-            let answer = response.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-            if let (Poll::Pending, Some(driver)) = (&answer, &driven) {
-                driver.signal.wait(cx);
-            }
-            answer
-        })
-        .await;
-        match answer {
+    ) -> impl Future<Output = Result<Response<ResponseBody>, Box<Lost>>> {
+        let response = self.sender.try_send_request(request);
+        Sending { response, driver: Some(self.driver), sender: Some(self.sender), link }
+    }
+}
+
+pin_project! {
+    // Not an async function: that would hold the request three times over.
+    struct Sending<F> {
+        #[pin]
+        response: F,
+        driver: Option<Driver>,
+        sender: Option<SendRequest<RequestBody>>,
+        link: Rc<Link>,
+    }
+}
+
+impl<F> Future for Sending<F>
+where
+    F: Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>,
+{
+    type Output = Result<Response<ResponseBody>, Box<Lost>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        // Dropping a driver that has ended resolves the response if it is not resolved yet.
+        this.driver.take_if(|driver| !driver.drive());
+        let answer = this.response.poll(&mut Context::from_waker(Waker::noop()));
+        if let (Poll::Pending, Some(driver)) = (&answer, &*this.driver) {
+            driver.signal.wait(cx);
+        }
+        Poll::Ready(match ready!(answer) {
             Ok(response) => Ok(response.map(|body| ResponseBody {
                 body: Some(body),
-                driver: driven,
-                sender: Some(self.sender),
-                link,
+                driver: this.driver.take(),
+                sender: this.sender.take(),
+                link: this.link.clone(),
             })),
             Err(mut error) => {
                 Err(Box::new(Lost { unsent: error.take_message(), error: error.into_error() }))
             }
-        }
+        })
     }
 }
 

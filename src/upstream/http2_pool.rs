@@ -59,7 +59,8 @@ impl Pool {
         if self.failed.get() != failed {
             return Err(ConnectError::after_another());
         }
-        let made = self.make(link).await;
+        // Boxed, so that no call carries room for what is rare.
+        let made = Box::pin(self.make(link)).await;
         match &made {
             Ok(connection) => self.connections.borrow_mut().push(connection.clone()),
             Err(_) => self.failed.set(self.failed.get() + 1),

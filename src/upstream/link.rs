@@ -113,12 +113,14 @@ impl Link {
 
     /// Takes an idle HTTP/1.1 connection that is alive, the last used first, or makes one.
     ///
+    /// Making one is rare and its future large, so it is boxed: no request carries room for it.
+    ///
     /// # Errors
     /// When the member cannot be reached; nothing was sent then.
     pub async fn http1(&self) -> Result<http1::Idle, ConnectError> {
         match self.take_idle() {
             Some(idle) => Ok(idle),
-            None => self.new_http1().await,
+            None => Box::pin(self.new_http1()).await,
         }
     }
 
