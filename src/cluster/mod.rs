@@ -6,6 +6,7 @@
 //! and nothing here imports `upstream`: the daemon builds each generation from what it finds here.
 
 pub mod ask;
+pub mod doubt;
 pub mod fetch;
 pub mod file;
 pub mod member;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ask::{Asked, ask};
+use super::doubt;
 use super::fetch::FETCH_LIMIT;
 use super::file::{ClusterFile, Kept};
 use super::member::MemberList;
@@ -75,6 +76,8 @@ pub struct Tracker {
     peers: Peers,
     pin: Pin,
     list: Option<Arc<MemberList>>,
+    /// Members that the last look missed for the first time.
+    doubted: Vec<u64>,
     record: Record,
     /// What the cluster file should hold.
     keep: Option<Kept>,
@@ -91,6 +94,7 @@ impl Tracker {
             peers: Peers::default(),
             pin: Pin::default(),
             list: None,
+            doubted: Vec::new(),
             record: Record::default(),
             keep: None,
             news: Vec::new(),
@@ -178,6 +182,14 @@ impl Tracker {
             self.news.push(News::Recovered);
         }
         self.pin.hold(list.cluster_id);
+        let list = match doubt::weigh(self.list.as_deref(), list, &self.doubted) {
+            Ok(list) => list,
+            Err(missing) => {
+                self.doubted = missing;
+                return Outcome::Fresh { changed: false };
+            }
+        };
+        self.doubted.clear();
         self.peers.adopt(&list);
         self.keep = Some(Kept::new(&list, &self.fingerprint));
         let changed = self.list.as_deref() != Some(&list);
@@ -213,6 +225,11 @@ impl Tracker {
 
     fn log_news(&mut self) {
         self.news.drain(..).for_each(|news| news.log());
+    }
+
+    /// Whether the last list lacked members for the first time, so that another look should come soon.
+    pub fn wants_second_look(&self) -> bool {
+        !self.doubted.is_empty()
     }
 
     /// The last good member list; `None` until the first.

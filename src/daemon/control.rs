@@ -146,7 +146,8 @@ impl Control {
             listed.log_changes(Some(&self.listed));
             self.put_in_force(listed);
         }
-        let eager = !self.ready || self.roster.endpoints().is_empty();
+        let eager =
+            !self.ready || self.roster.endpoints().is_empty() || self.tracker.wants_second_look();
         let pause = if eager { FIRST_TRIES.min(self.interval()) } else { self.interval() };
         self.refresh_at = Instant::now() + pause;
         if !self.ready {
@@ -157,7 +158,7 @@ impl Control {
 
     fn first_list(&mut self, outcome: &Outcome) {
         match outcome {
-            Outcome::Fresh { .. } => {
+            Outcome::Fresh { .. } if !self.roster.endpoints().is_empty() => {
                 self.ready = true;
                 tracing::info!(
                     members = self.listed.members.len(),
@@ -167,7 +168,8 @@ impl Control {
                 self.say_status();
                 self.notifier.ready();
             }
-            Outcome::Kept { .. } => self.notifier.extend_timeout(EXTENSION),
+            // A list of members that have not started is a cluster that has not either.
+            _ => self.notifier.extend_timeout(EXTENSION),
         }
     }
 
@@ -193,8 +195,8 @@ impl Control {
         }
         self.listed = listed;
         let generation = generations::build(self.number, &self.loaded.settings, endpoints.clone());
-        self.newest.store(Arc::new(generation));
         self.roster.commit(&endpoints, cluster);
+        self.newest.store(Arc::new(generation));
         self.fleet.look();
         self.probes.follow(&endpoints, &self.loaded.settings);
         self.post();
@@ -238,6 +240,9 @@ impl Control {
     /// Ends in good order: no new connections, open exchanges finish, and what is still open at the deadline is ended.
     /// A second signal ends at once.
     async fn stop(mut self, events: &mut Events) -> End {
+        // Who asks for a reload now is told that it is too late.
+        events.commands.close();
+        while events.commands.try_recv().is_ok() {}
         let limit = self.loaded.settings.drain_timeout;
         tracing::info!(drain_timeout = ?limit, "stopping");
         self.draining = true;

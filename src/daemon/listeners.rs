@@ -44,8 +44,11 @@ impl Listeners {
     /// # Errors
     /// One for each address that cannot be had; nothing has changed then.
     pub fn plan(&self, settings: &Settings) -> Result<Plan, Vec<BindError>> {
-        let clients = bind_missing(&self.clients, &settings.listen_client_urls, settings.workers);
-        let metrics = bind_missing(&self.metrics, &settings.listen_metrics_urls, NonZeroUsize::MIN);
+        let own = self.own_addresses();
+        let clients =
+            bind_missing(&self.clients, &settings.listen_client_urls, settings.workers, &own);
+        let metrics =
+            bind_missing(&self.metrics, &settings.listen_metrics_urls, NonZeroUsize::MIN, &own);
         match (clients, metrics) {
             (Ok(clients), Ok(metrics)) => Ok(Plan { clients, metrics }),
             (clients, metrics) => {
@@ -58,6 +61,7 @@ impl Listeners {
 
     /// Serves what was planned, and closes what `settings` do not name any more.
     pub fn commit(&mut self, plan: Plan, settings: &Settings, fleet: &Fleet, renderer: &Renderer) {
+        renderer.set_profiles(settings.enable_pprof);
         for (asked, mut bound) in plan.clients {
             self.next += 1;
             fleet.open(self.next, &mut bound);
@@ -67,8 +71,7 @@ impl Listeners {
         for (asked, mut bound) in plan.metrics {
             tracing::info!(url = %bound.url, "serving metrics");
             let socket = bound.take_sockets().pop();
-            let serve =
-                socket.map(|socket| serve_metrics(socket, renderer.clone(), settings.enable_pprof));
+            let serve = socket.map(|socket| serve_metrics(socket, renderer.clone()));
             let task = serve.map(|serve| tokio::task::spawn_local(serve).abort_handle());
             self.metrics.push(Open { asked, bound, number: 0, task });
         }
@@ -103,6 +106,14 @@ impl Listeners {
         self.metrics.iter().map(|open| open.bound.url.to_string()).collect()
     }
 
+    fn own_addresses(&self) -> Vec<SocketAddr> {
+        self.clients
+            .iter()
+            .chain(&self.metrics)
+            .filter_map(|open| address(&open.bound.url))
+            .collect()
+    }
+
     /// The TCP addresses that clients are served on, to know our own when a member advertises them.
     pub fn client_addresses(&self) -> Vec<SocketAddr> {
         self.clients.iter().filter_map(|open| address(&open.bound.url)).collect()
@@ -127,9 +138,10 @@ fn bind_missing(
     open: &[Open],
     wanted: &[ListenUrl],
     sockets: NonZeroUsize,
+    own: &[SocketAddr],
 ) -> Result<Vec<(ListenUrl, Bound)>, Vec<BindError>> {
     let missing: Vec<ListenUrl> =
         wanted.iter().filter(|url| !open.iter().any(|open| open.asked == **url)).cloned().collect();
-    let bound = bind_all(&missing, sockets)?;
+    let bound = bind_all(&missing, sockets, own)?;
     Ok(missing.into_iter().zip(bound).collect())
 }

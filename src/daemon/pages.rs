@@ -2,6 +2,8 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, HeaderMap, HeaderValue};
@@ -13,6 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
 
 use super::board::Board;
 use crate::message::reply;
@@ -26,17 +29,30 @@ use crate::telemetry::profile;
 /// Connections to a metrics listener at a time: a few scrapers and a person.
 const CONNECTIONS: usize = 64;
 
+/// A connection to a metrics listener is closed after this: longer than the longest profile.
+const LONGEST_VISIT: Duration = Duration::from_secs(profile::MAX_SECONDS + 60);
+
 /// Renders pages from the board.
 #[derive(Debug, Clone)]
 pub struct Renderer {
     board: Arc<Board>,
     rpcs: Arc<[&'static str]>,
+    profiles: Arc<AtomicBool>,
 }
 
 impl Renderer {
     /// Makes a renderer over `board`.
     pub fn new(board: Arc<Board>) -> Self {
-        Self { board, rpcs: Rpc::ALL.iter().map(|rpc| rpc.name()).collect() }
+        Self {
+            board,
+            rpcs: Rpc::ALL.iter().map(|rpc| rpc.name()).collect(),
+            profiles: Arc::default(),
+        }
+    }
+
+    /// Says whether profiles may be taken (`enable-pprof`).
+    pub fn set_profiles(&self, enabled: bool) {
+        self.profiles.store(enabled, Relaxed);
     }
 
     /// Answers the workers' wishes for ever.
@@ -86,7 +102,7 @@ impl Renderer {
         reply::text(StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n")
     }
 
-    async fn page(&self, request: &Request<Incoming>, profiles: bool) -> Response<Bytes> {
+    async fn page(&self, request: &Request<Incoming>) -> Response<Bytes> {
         if *request.method() != Method::GET {
             return reply::method_not_allowed("GET");
         }
@@ -95,7 +111,9 @@ impl Renderer {
             "/proxy/status" => self.status(),
             "/livez" => reply::text(StatusCode::OK, "ok\n"),
             "/readyz" | "/proxy/health" => self.readyz(),
-            "/debug/pprof/profile" if profiles => profile_page(request.uri().query()).await,
+            "/debug/pprof/profile" if self.profiles.load(Relaxed) => {
+                profile_page(request.uri().query()).await
+            }
             "/debug/pprof/profile" => {
                 reply::text(StatusCode::NOT_FOUND, "set enable-pprof to take profiles\n")
             }
@@ -122,7 +140,7 @@ async fn profile_page(query: Option<&str>) -> Response<Bytes> {
 }
 
 /// Serves a metrics listener for ever, on the control plane's thread. Cancel by dropping.
-pub async fn serve_metrics(socket: ListenSocket, renderer: Renderer, profiles: bool) {
+pub async fn serve_metrics(socket: ListenSocket, renderer: Renderer) {
     let opened = match socket {
         ListenSocket::Tcp(socket) => TcpListener::from_std(socket).map(Listener::Tcp),
         ListenSocket::Unix(socket) => UnixListener::from_std(socket).map(Listener::Unix),
@@ -146,7 +164,8 @@ pub async fn serve_metrics(socket: ListenSocket, renderer: Renderer, profiles: b
             Ok(stream) => {
                 let renderer = renderer.clone();
                 tokio::task::spawn_local(async move {
-                    stream.serve(renderer, profiles).await;
+                    // Neither a slow scraper nor one that never reads keeps its seat.
+                    let _ = timeout(LONGEST_VISIT, stream.serve(renderer)).await;
                     drop(seat);
                 });
             }
@@ -166,10 +185,10 @@ enum Stream {
 }
 
 impl Stream {
-    async fn serve(self, renderer: Renderer, profiles: bool) {
+    async fn serve(self, renderer: Renderer) {
         let service = service_fn(move |request: Request<Incoming>| {
             let renderer = renderer.clone();
-            async move { Ok::<_, Infallible>(renderer.page(&request, profiles).await.map(Full::new)) }
+            async move { Ok::<_, Infallible>(renderer.page(&request).await.map(Full::new)) }
         });
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(limits::FIRST_HEAD);

@@ -61,6 +61,8 @@ pub fn run(inputs: Inputs, loaded: Loaded) -> ExitCode {
         let (control, events) = build(inputs, loaded, log)?;
         Ok::<End, Reasons>(control.run(events).await)
     });
+    // A name lookup that hangs must not keep us from ending.
+    runtime.shutdown_background();
     match end {
         Ok(End::Stopped) => ExitCode::SUCCESS,
         Ok(End::WorkerLost) => ExitCode::FAILURE,

@@ -65,7 +65,11 @@ pub fn start(
     std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
         let _farewell = farewell;
         match Builder::new_current_thread().enable_all().build_local(Default::default()) {
-            Ok(runtime) => runtime.block_on(work(Rc::new(make()), pages, orders)),
+            Ok(runtime) => {
+                runtime.block_on(work(Rc::new(make()), pages, orders));
+                // A name lookup that hangs must not keep the thread.
+                runtime.shutdown_background();
+            }
             Err(error) => {
                 tracing::error!(%error, worker = number, "cannot start a worker's runtime")
             }
@@ -90,6 +94,8 @@ impl Door {
 
 async fn work(worker: Rc<Worker>, pages: Pages, mut orders: mpsc::UnboundedReceiver<Order>) {
     let mut doors = HashMap::new();
+    // Gates of listeners that were closed while their connections finish.
+    let mut leaving: Vec<Rc<Gate>> = Vec::new();
     let mut sweep = interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -103,13 +109,15 @@ async fn work(worker: Rc<Worker>, pages: Pages, mut orders: mpsc::UnboundedRecei
                 Some(Order::Close(number)) => {
                     if let Some(mut door) = doors.remove(&number) {
                         door.close().await;
+                        leaving.retain(|gate| !gate.is_empty());
+                        leaving.push(door.gate);
                     }
                 }
                 Some(Order::Look) => worker.interrupt_lost(),
                 Some(Order::Answer(answer)) => {
                     let _ = answer.send(());
                 }
-                Some(Order::Drain(limit)) => return drain(&worker, doors, limit).await,
+                Some(Order::Drain(limit)) => return drain(&worker, doors, leaving, limit).await,
                 None => return,
             },
             _ = sweep.tick() => worker.sweep(),
@@ -128,15 +136,21 @@ fn open(socket: ListenSocket, worker: &Rc<Worker>, pages: &Pages) -> Option<Door
 }
 
 /// Long streams never end by themselves, so they are ended as soon as nothing else is left to wait for.
-async fn drain(worker: &Worker, mut doors: HashMap<u64, Door>, limit: Duration) {
+async fn drain(
+    worker: &Worker,
+    mut doors: HashMap<u64, Door>,
+    mut leaving: Vec<Rc<Gate>>,
+    limit: Duration,
+) {
     for door in doors.values_mut() {
         door.close().await;
     }
     let _ = timeout(limit, worker.only_streams_left()).await;
     worker.end_exchanges();
     let goodbyes = async {
-        for door in doors.values() {
-            door.gate.emptied().await;
+        leaving.extend(doors.into_values().map(|door| door.gate));
+        for gate in leaving {
+            gate.emptied().await;
         }
     };
     let _ = timeout(GOODBYE, goodbyes).await;

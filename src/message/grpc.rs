@@ -1,11 +1,8 @@
-//! gRPC on the wire, as far as a proxy must read it: content types, message frames, timeouts and status codes.
+//! gRPC on the wire, as far as a proxy must read it: content types, message frames and the status.
 //!
 //! Messages are passed on as bytes; only readonly's checks look into one, and then only through [`FirstMessage`].
 
-use std::borrow::Cow;
-use std::time::Duration;
-
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderMap};
 
 /// The media type that every gRPC content type starts with.
 const MEDIA_TYPE: &[u8] = b"application/grpc";
@@ -23,92 +20,6 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
 /// The value of `grpc-status`, or `None` when it is absent or not a number up to 255.
 pub fn status(headers: &HeaderMap) -> Option<u8> {
     headers.get("grpc-status")?.to_str().ok()?.parse().ok()
-}
-
-/// The client's deadline from `grpc-timeout`: one to eight digits and a unit (H, M, S, m, u, n). Zero is a deadline
-/// that has passed. Anything else is `None`.
-pub fn parse_timeout(value: &HeaderValue) -> Option<Duration> {
-    let (unit, digits) = value.as_bytes().split_last()?;
-    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let count = digits.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
-    match unit {
-        b'H' => Some(Duration::from_secs(count * 3600)),
-        b'M' => Some(Duration::from_secs(count * 60)),
-        b'S' => Some(Duration::from_secs(count)),
-        b'm' => Some(Duration::from_millis(count)),
-        b'u' => Some(Duration::from_micros(count)),
-        b'n' => Some(Duration::from_nanos(count)),
-        _ => None,
-    }
-}
-
-/// A text in the percent-encoding of `grpc-message`: printable ASCII but `%` stays, every other byte becomes `%XX`.
-/// The result is always a valid header value.
-pub fn encode_message(text: &str) -> Cow<'_, str> {
-    let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'%';
-    if text.bytes().all(plain) {
-        return Cow::Borrowed(text);
-    }
-    let hex = |digit: u8| char::from(b"0123456789ABCDEF"[usize::from(digit & 15)]);
-    let mut encoded = String::with_capacity(text.len() + 8);
-    for byte in text.bytes() {
-        if plain(byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.extend(['%', hex(byte >> 4), hex(byte)]);
-        }
-    }
-    Cow::Owned(encoded)
-}
-
-/// Writes the enum, the names and the way back from a number from one list.
-macro_rules! codes {
-    ($($code:ident = $number:literal, $name:literal;)+) => {
-        /// The status codes of gRPC; `code as u8` is the number in `grpc-status`.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[repr(u8)]
-        #[expect(missing_docs, reason = "the names are gRPC's own and mean what its documentation says")]
-        pub enum GrpcCode { $($code = $number,)+ }
-
-        impl GrpcCode {
-            /// The name in gRPC's spelling, such as `UNAVAILABLE`.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$code => $name,)+ }
-            }
-
-            /// The number as `grpc-status` writes it.
-            pub const fn digits(self) -> &'static str {
-                match self { $(Self::$code => stringify!($number),)+ }
-            }
-
-            /// The code with this number; `None` above 16.
-            pub const fn from_number(number: u8) -> Option<Self> {
-                match number { $($number => Some(Self::$code),)+ _ => None }
-            }
-        }
-    };
-}
-
-codes! {
-    Ok = 0, "OK";
-    Cancelled = 1, "CANCELLED";
-    Unknown = 2, "UNKNOWN";
-    InvalidArgument = 3, "INVALID_ARGUMENT";
-    DeadlineExceeded = 4, "DEADLINE_EXCEEDED";
-    NotFound = 5, "NOT_FOUND";
-    AlreadyExists = 6, "ALREADY_EXISTS";
-    PermissionDenied = 7, "PERMISSION_DENIED";
-    ResourceExhausted = 8, "RESOURCE_EXHAUSTED";
-    FailedPrecondition = 9, "FAILED_PRECONDITION";
-    Aborted = 10, "ABORTED";
-    OutOfRange = 11, "OUT_OF_RANGE";
-    Unimplemented = 12, "UNIMPLEMENTED";
-    Internal = 13, "INTERNAL";
-    Unavailable = 14, "UNAVAILABLE";
-    DataLoss = 15, "DATA_LOSS";
-    Unauthenticated = 16, "UNAUTHENTICATED";
 }
 
 /// The bytes before each message: a flag and a big-endian length.
@@ -203,6 +114,8 @@ impl FirstMessage {
 mod tests {
     use proptest::prelude::*;
 
+    use http::header::HeaderValue;
+
     use super::*;
 
     fn content_type(values: &[&'static str]) -> HeaderMap {
@@ -244,21 +157,6 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_has_up_to_eight_digits_and_a_unit() {
-        let parse = |text: &str| parse_timeout(&HeaderValue::from_str(text).unwrap());
-        assert_eq!(parse("1H"), Some(Duration::from_secs(3600)));
-        assert_eq!(parse("2M"), Some(Duration::from_secs(120)));
-        assert_eq!(parse("5S"), Some(Duration::from_secs(5)));
-        assert_eq!(parse("4995884u"), Some(Duration::from_micros(4_995_884)));
-        assert_eq!(parse("250m"), Some(Duration::from_millis(250)));
-        assert_eq!(parse("0n"), Some(Duration::ZERO));
-        assert_eq!(parse("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
-        for bad in ["", "S", "5", "-5S", "+5S", "5s", "5 S", "123456789S", "5SS", "٣S"] {
-            assert_eq!(parse(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
     fn a_status_is_a_small_number() {
         let read = |text| status(&HeaderMap::from_iter([("grpc-status".parse().unwrap(), text)]));
         assert_eq!(read(HeaderValue::from_static("14")), Some(14));
@@ -266,23 +164,6 @@ mod tests {
         assert_eq!(read(HeaderValue::from_static("-1")), None);
         assert_eq!(read(HeaderValue::from_bytes(b"\xff").unwrap()), None);
         assert_eq!(status(&HeaderMap::new()), None);
-    }
-
-    #[test]
-    fn codes_have_the_numbers_and_names_of_grpc() {
-        for number in 0..=16 {
-            let code = GrpcCode::from_number(number).unwrap();
-            assert_eq!(code as u8, number);
-            assert_eq!(code.digits(), number.to_string());
-        }
-        assert_eq!(GrpcCode::from_number(17), None);
-        assert_eq!(GrpcCode::Unavailable.name(), "UNAVAILABLE");
-    }
-
-    #[test]
-    fn a_message_is_percent_encoded_only_where_it_must_be() {
-        assert!(matches!(encode_message("there is no connection available"), Cow::Borrowed(_)));
-        assert_eq!(encode_message("50% of\n\u{e9}\u{7f}"), "50%25 of%0A%C3%A9%7F");
     }
 
     #[test]
@@ -356,11 +237,6 @@ mod tests {
             if rest.is_empty() {
                 prop_assert_eq!(last, expected);
             }
-        }
-
-        #[test]
-        fn an_encoded_message_is_always_a_header(text in ".*") {
-            prop_assert!(HeaderValue::from_str(&encode_message(&text)).is_ok());
         }
     }
 }

@@ -12,7 +12,8 @@ pub const HOP: HeaderName = HeaderName::from_static("etcd-proxy-hop");
 
 /// Removes what belongs to one hop only, with every header that `Connection` names.
 ///
-/// `TE` survives only as exactly `trailers`, which gRPC members insist on.
+/// `TE` survives only as exactly `trailers`, which gRPC members insist on. `Trailer` survives because trailers do: hyper
+/// sends those over HTTP/1 that it names, and no others.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     // One look at the few names that are there is cheaper than a search for each that must not be.
     while let Some(name) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {
@@ -35,7 +36,6 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
             | "proxy-authenticate"
             | "proxy-authorization"
             | "transfer-encoding"
-            | "trailer"
             | "upgrade"
     )
 }

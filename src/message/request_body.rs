@@ -12,12 +12,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 /// Bytes of a request body that are kept for a retry: etcd's reads are far below, its writes mostly.
 pub const KEEP_LIMIT: usize = 64 * 1024;
+
+/// What a kept chunk costs besides its bytes, so that many small ones are not cheaper than they are.
+const CHUNK_COST: usize = 64;
 
 /// One reader of a client's request body.
 pub struct RequestBody {
@@ -36,7 +38,6 @@ struct Source {
     kept: Vec<Bytes>,
     kept_bytes: usize,
     keeping: bool,
-    trailers: Option<HeaderMap>,
     /// Exact length of the whole body, when it was declared.
     length: Option<u64>,
 }
@@ -53,7 +54,6 @@ impl RequestBody {
             kept: Vec::new(),
             kept_bytes: 0,
             keeping: true,
-            trailers: None,
             length,
         })
     }
@@ -71,7 +71,6 @@ impl RequestBody {
             kept_bytes: bytes.len(),
             kept: vec![bytes],
             keeping: true,
-            trailers: None,
         })
     }
 
@@ -114,7 +113,7 @@ impl Source {
         if !self.keeping {
             return;
         }
-        self.kept_bytes += chunk.len();
+        self.kept_bytes += chunk.len() + CHUNK_COST;
         if self.kept_bytes > KEEP_LIMIT {
             self.keeping = false;
         } else {
@@ -139,14 +138,21 @@ impl Body for RequestBody {
             this.given += chunk.len() as u64;
             return Poll::Ready(Some(Ok(Frame::data(chunk.clone()))));
         }
+        if !source.keeping && !source.kept.is_empty() {
+            source.kept = Vec::new();
+            this.next = 0;
+        }
         let Some(incoming) = &mut source.incoming else {
-            return Poll::Ready(
-                source.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))),
-            );
+            return Poll::Ready(None);
         };
         let frame = match ready!(Pin::new(incoming).poll_frame(cx)) {
             Some(Ok(frame)) => frame,
-            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+            Some(Err(error)) => {
+                // What was kept is not the whole body, and hyper would call the next read its end.
+                source.keeping = false;
+                source.kept = Vec::new();
+                return Poll::Ready(Some(Err(error)));
+            }
             None => {
                 source.incoming = None;
                 return Poll::Ready(None);
@@ -171,9 +177,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         let Some(source) = &self.source else { return true };
         let source = source.borrow();
-        self.next >= source.kept.len()
-            && source.trailers.is_none()
-            && source.incoming.as_ref().is_none_or(Body::is_end_stream)
+        self.next >= source.kept.len() && source.incoming.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {

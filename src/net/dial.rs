@@ -99,12 +99,20 @@ pub enum DialReason {
     /// This host's kernel forbids it.
     #[error("not permitted (is there a firewall on this host?)")]
     NotPermitted,
+    /// This host has no descriptors, ports or memory left for a connection.
+    #[error("{0} (on this host)")]
+    Exhausted(String),
     /// Anything else the kernel said.
     #[error("{0}")]
     Other(String),
 }
 
 impl DialReason {
+    /// Whether the trouble is this host's own, so that it says nothing of the other side.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::LookupFailed(_) | Self::NotPermitted | Self::Exhausted(_))
+    }
+
     /// Keeps the more telling of two failures: a refusal comes from the host itself.
     fn or(self, later: Self) -> Self {
         if self == Self::Refused { self } else { later }
@@ -113,7 +121,12 @@ impl DialReason {
 
 impl From<io::Error> for DialReason {
     fn from(error: io::Error) -> Self {
+        use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
+        if matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS | ENOMEM)) {
+            return Self::Exhausted(error.to_string());
+        }
         match error.kind() {
+            io::ErrorKind::AddrNotAvailable => Self::Exhausted(error.to_string()),
             io::ErrorKind::ConnectionRefused => Self::Refused,
             io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Self::NoRoute,
             io::ErrorKind::PermissionDenied => Self::NotPermitted,

@@ -96,15 +96,20 @@ impl BindError {
     }
 }
 
-/// Binds every address for `workers` workers. A reload passes only the addresses it adds.
+/// Binds every address for `workers` workers. A reload passes only the addresses it adds, and in `own` those that this
+/// process has open: one of them may cover a new one, as when 127.0.0.1 gives way to 0.0.0.0 on the same port.
 ///
 /// # Errors
 /// One for each address that cannot be had; then nothing stays bound.
-pub fn bind_all(urls: &[ListenUrl], workers: NonZeroUsize) -> Result<Vec<Bound>, Vec<BindError>> {
+pub fn bind_all(
+    urls: &[ListenUrl],
+    workers: NonZeroUsize,
+    own: &[SocketAddr],
+) -> Result<Vec<Bound>, Vec<BindError>> {
     let mut bound = Vec::with_capacity(urls.len());
     let mut errors = Vec::new();
     for url in urls {
-        match bind(url, workers) {
+        match bind(url, workers, own) {
             Ok(one) => bound.push(one),
             Err(error) => errors.push(error),
         }
@@ -116,9 +121,13 @@ pub fn bind_all(urls: &[ListenUrl], workers: NonZeroUsize) -> Result<Vec<Bound>,
 ///
 /// # Errors
 /// When it cannot be had; then nothing stays bound.
-pub fn bind(url: &ListenUrl, workers: NonZeroUsize) -> Result<Bound, BindError> {
+pub fn bind(
+    url: &ListenUrl,
+    workers: NonZeroUsize,
+    own: &[SocketAddr],
+) -> Result<Bound, BindError> {
     let result = match url {
-        ListenUrl::Tcp(addr) => bind_tcp(*addr, workers),
+        ListenUrl::Tcp(addr) => bind_tcp(*addr, workers, own),
         ListenUrl::Unix(path) => bind_unix(path, workers),
     };
     result.map_err(|source| BindError {
@@ -137,8 +146,12 @@ fn occupant_of(url: &ListenUrl, error: &io::Error) -> Option<Occupant> {
     }
 }
 
-fn bind_tcp(addr: SocketAddr, workers: NonZeroUsize) -> io::Result<Bound> {
+fn bind_tcp(addr: SocketAddr, workers: NonZeroUsize, own: &[SocketAddr]) -> io::Result<Bound> {
     let first = tcp_socket(addr)?;
+    if own.iter().any(|own| own.port() == addr.port() && *own != addr) {
+        // Our own sockets have the option on, so these may stand beside them; a stranger's still may not.
+        first.set_reuse_port(true)?;
+    }
     claim(&first, addr)?;
     first.set_reuse_port(true)?;
     let addr = real_address(&first)?;

@@ -34,7 +34,8 @@ pub struct Failed {
 
 impl Failed {
     fn unreachable(error: &ConnectError) -> Self {
-        Self { failure: Failure::Unreachable, reason: error.to_string() }
+        let reason = if error.is_ours() { String::new() } else { error.to_string() };
+        Self { failure: Failure::Unreachable, reason }
     }
 
     fn blameless(failure: Failure) -> Self {
@@ -52,20 +53,25 @@ pub async fn attempt(
     route: &Route,
     outgoing: &mut Outgoing,
 ) -> Result<Response<MemberBody>, Failed> {
-    match route.protocol {
-        Protocol::Grpc(_) => over_http2(client, link, route.retry, outgoing)
-            .await
-            .map(|response| response.map(MemberBody::Http2)),
-        Protocol::Json(_) | Protocol::Http => over_http1(client, link, route.retry, outgoing)
-            .await
-            .map(|response| response.map(MemberBody::Http1)),
-    }
+    let kind = route.retry;
+    let sent = pin!(async {
+        match route.protocol {
+            Protocol::Grpc(_) => over_http2(client, link, kind, outgoing)
+                .await
+                .map(|response| response.map(MemberBody::Http2)),
+            Protocol::Json(_) | Protocol::Http => over_http1(link, kind, outgoing)
+                .await
+                .map(|response| response.map(MemberBody::Http1)),
+        }
+    });
+    waiting::for_answer(sent, &client.worker, link, is_interruptible(kind))
+        .await
+        .unwrap_or_else(|failure| Err(Failed::blameless(failure)))
 }
 
 /// A kept connection may turn out to be closed by the member. Then, if the rules allow, a new one is tried before the
 /// member is given up.
 async fn over_http1(
-    client: &Client,
     link: &Rc<Link>,
     kind: RpcKind,
     outgoing: &mut Outgoing,
@@ -76,13 +82,10 @@ async fn over_http1(
         let Some(request) = outgoing.for_http1(&link.endpoint) else {
             return Err(Failed::blameless(Failure::Lost));
         };
-        let sent = pin!(connection.send(request, link.clone()));
-        let lost =
-            match waiting::for_answer(sent, &client.worker, link, is_interruptible(kind)).await {
-                Ok(Ok(response)) => return Ok(response),
-                Ok(Err(lost)) => lost,
-                Err(failure) => return Err(Failed::blameless(failure)),
-            };
+        let lost = match connection.send(request, link.clone()).await {
+            Ok(response) => return Ok(response),
+            Err(lost) => lost,
+        };
         if lost.error.is_user() {
             // Only the client's body can have failed on our side of the connection.
             return Err(Failed::blameless(Failure::Incomplete));
@@ -115,16 +118,12 @@ async fn over_http2(
     let Some((head, body)) = outgoing.for_http2(&link.endpoint) else {
         return Err(Failed::blameless(Failure::Lost));
     };
-    let sent = pin!(connection.send(head, body));
-    match waiting::for_answer(sent, &client.worker, link, is_interruptible(kind)).await {
-        Ok(Ok(response)) => Ok(response),
-        Ok(Err(error)) if http2::was_refused(&error) => Err(Failed::blameless(Failure::Refused)),
-        Ok(Err(error)) if http2::was_reset_by_us(&error) => {
-            Err(Failed::blameless(Failure::Incomplete))
-        }
-        Ok(Err(error)) if error.is_reset() => Err(Failed::blameless(Failure::Lost)),
-        Ok(Err(error)) => Err(Failed { failure: Failure::Lost, reason: describe(&error) }),
-        Err(failure) => Err(Failed::blameless(failure)),
+    match connection.send(head, body).await {
+        Ok(response) => Ok(response),
+        Err(error) if http2::was_refused(&error) => Err(Failed::blameless(Failure::Refused)),
+        Err(error) if http2::was_reset_by_us(&error) => Err(Failed::blameless(Failure::Incomplete)),
+        Err(error) if error.is_reset() => Err(Failed::blameless(Failure::Lost)),
+        Err(error) => Err(Failed { failure: Failure::Lost, reason: describe(&error) }),
     }
 }
 

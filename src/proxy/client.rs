@@ -10,7 +10,7 @@ use http::HeaderValue;
 
 use super::worker::Worker;
 use crate::upstream::http2::{Connection, Use};
-use crate::upstream::http2_pool::Pool;
+use crate::upstream::http2_pool::{Pool, SHARED_CALLS};
 use crate::upstream::link::{ConnectError, Link};
 
 /// One client connection.
@@ -26,12 +26,15 @@ pub struct Client {
     has_asked: Cell<bool>,
     /// When the last request ended, or the connection was made.
     last_active: Cell<Instant>,
-    streams: RefCell<Vec<Rc<OwnPools>>>,
+    /// Bytes of its requests that are held to be inspected.
+    inspected: Cell<usize>,
+    own_pools: RefCell<Vec<Rc<OwnPools>>>,
 }
 
-/// The connections that carry one client's long streams to one endpoint.
+/// The connections to one endpoint that one client has for itself.
 struct OwnPools {
     link: Rc<Link>,
+    unary: Pool,
     streams: Pool,
     bulk: Pool,
 }
@@ -48,8 +51,14 @@ impl Client {
             in_flight: Cell::new(0),
             has_asked: Cell::new(false),
             last_active: Cell::new(Instant::now()),
-            streams: RefCell::default(),
+            inspected: Cell::new(0),
+            own_pools: RefCell::default(),
         }
+    }
+
+    /// Bytes of this client's requests that are held to inspect them.
+    pub fn inspected(&self) -> &Cell<usize> {
+        &self.inspected
     }
 
     /// Counts a request that begins.
@@ -61,6 +70,12 @@ impl Client {
     /// Counts a request that has ended.
     pub fn end(&self) {
         self.in_flight.set(self.in_flight.get().saturating_sub(1));
+        self.last_active.set(Instant::now());
+    }
+
+    /// Notes a request that was answered without a member.
+    pub fn touch(&self) {
+        self.has_asked.set(true);
         self.last_active.set(Instant::now());
     }
 
@@ -89,7 +104,8 @@ impl Client {
 
     /// Returns a connection to `link`'s endpoint for a call of this client.
     ///
-    /// Unary calls share the worker's connections; long streams get connections of this client alone.
+    /// Unary calls share the worker's connections, as long as the client has no more than a fair number of them; long
+    /// streams get connections of this client alone.
     ///
     /// # Errors
     /// When the member cannot be reached; nothing was sent then.
@@ -99,6 +115,9 @@ impl Client {
         carries: Use,
     ) -> Result<Rc<Connection>, ConnectError> {
         match carries {
+            Use::Unary if self.in_flight.get() > SHARED_CALLS => {
+                self.pools(link).unary.take(link).await
+            }
             Use::Unary => link.unary().take(link).await,
             Use::Streams => self.pools(link).streams.take(link).await,
             Use::Bulk => self.pools(link).bulk.take(link).await,
@@ -106,20 +125,25 @@ impl Client {
     }
 
     fn pools(&self, link: &Rc<Link>) -> Rc<OwnPools> {
-        let mut pools = self.streams.borrow_mut();
+        let mut pools = self.own_pools.borrow_mut();
         if let Some(own) = pools.iter().find(|own| Rc::ptr_eq(&own.link, link)) {
             return own.clone();
         }
-        pools.retain(|own| {
-            own.link.endpoint.is_listed() || !own.streams.is_idle() || !own.bulk.is_idle()
-        });
+        pools.retain(|own| own.link.endpoint.is_listed() || !own.is_idle());
         let own = OwnPools {
             link: link.clone(),
+            unary: Pool::new(Use::Unary),
             streams: Pool::new(Use::Streams),
             bulk: Pool::new(Use::Bulk),
         };
         let own = Rc::new(own);
         pools.push(own.clone());
         own
+    }
+}
+
+impl OwnPools {
+    fn is_idle(&self) -> bool {
+        self.unary.is_idle() && self.streams.is_idle() && self.bulk.is_idle()
     }
 }

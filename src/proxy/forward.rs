@@ -16,7 +16,7 @@ use super::outgoing::Outgoing;
 use super::readonly::{Verdict, What, verdict};
 use super::reply_body::{Interrupts, ReplyBody};
 use super::retry::may_retry;
-use super::websocket::{self, Handshake};
+use super::websocket::Handshake;
 use super::worker::View;
 use crate::config::Mode;
 use crate::message::headers::{HOP, remove_hop_by_hop};
@@ -38,12 +38,15 @@ struct Journey<'a> {
 ///
 /// Every HTTP/1 connection and every HTTP/2 stream has room for the largest of this function's futures for as long as
 /// it lives. So the request comes in a box, and the ways that few requests take are boxed too.
-pub async fn forward(client: &Rc<Client>, request: Box<Request<Incoming>>) -> Response<ReplyBody> {
-    let view = client.worker.view();
+pub async fn forward(
+    client: &Rc<Client>,
+    view: &View,
+    request: Box<Request<Incoming>>,
+) -> Response<ReplyBody> {
     let route =
         classify(request.version(), request.method(), request.uri().path(), request.headers());
-    let meter = Meter::start(client, &route, request.method());
-    let journey = Journey { client, view: &view, route, meter };
+    let meter = Meter::start(client, &route, request.method(), request.uri());
+    let journey = Journey { client, view, route, meter };
     if request.headers().get_all(HOP).iter().any(|hop| hop == client.worker.hop) {
         return journey.refuse_loop();
     }
@@ -79,7 +82,7 @@ impl Journey<'_> {
     ) -> Response<ReplyBody> {
         let headers = request.headers().clone();
         let mut outgoing = self.prepare(request);
-        match inspect::grpc(what, &headers, outgoing.take_body()).await {
+        match inspect::grpc(self.client, what, &headers, outgoing.take_body()).await {
             Ok(message) => self.send_inspected(outgoing, message).await,
             Err(rejected) => self.reject(rejected),
         }
@@ -91,7 +94,7 @@ impl Journey<'_> {
         request: Box<Request<Incoming>>,
     ) -> Response<ReplyBody> {
         let mut outgoing = self.prepare(request);
-        match inspect::json(what, outgoing.take_body()).await {
+        match inspect::json(self.client, what, outgoing.take_body()).await {
             Ok(body) => self.send_inspected(outgoing, body).await,
             Err(rejected) => self.reject(rejected),
         }
@@ -127,7 +130,7 @@ impl Journey<'_> {
             }
             self.count_retry(failure);
         }
-        self.fail(failure, choice.len())
+        self.fail(failure, choice.count())
     }
 
     fn pass_back(
@@ -153,7 +156,7 @@ impl Journey<'_> {
                 Ok(mut response) => {
                     self.client.keep_link(link);
                     self.meter.answered(response.status(), response.headers());
-                    if !websocket::is_switch(response.status(), response.headers()) {
+                    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
                         return self.own_reply(response);
                     }
                     handshake.join(self.client, link, &mut response, self.meter);
@@ -168,7 +171,7 @@ impl Journey<'_> {
                 break;
             }
         }
-        self.fail(failure, choice.len())
+        self.fail(failure, choice.count())
     }
 
     /// Remembers a failure that speaks against the member, and says so once.

@@ -9,9 +9,15 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Body;
 
+use super::client::Client;
 use super::readonly::{INSPECTION_CAP, What};
 use crate::message::grpc::{FirstMessage, Progress};
 use crate::message::request_body::RequestBody;
+
+/// Bytes that may be held of one client's requests at a time: four of the largest.
+const CLIENT_MOST: usize = 4 * INSPECTION_CAP;
+/// Bytes that may be held of all requests on a worker at a time.
+const WORKER_MOST: usize = 16 * CLIENT_MOST;
 
 /// Why an inspected call does not pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,13 +34,20 @@ pub enum Rejected {
 ///
 /// # Errors
 /// [`Rejected`].
-pub async fn grpc(what: What, headers: &HeaderMap, body: RequestBody) -> Result<Bytes, Rejected> {
+pub async fn grpc(
+    client: &Client,
+    what: What,
+    headers: &HeaderMap,
+    body: RequestBody,
+) -> Result<Bytes, Rejected> {
     if headers.get("grpc-encoding").is_some_and(|encoding| encoding != "identity") {
         return Err(Rejected::Write);
     }
+    let mut held = Held::nothing(client);
     let mut first = FirstMessage::new(INSPECTION_CAP);
     let mut progress = Progress::NeedMore;
     collect(body, |chunk| {
+        held.more(chunk.len())?;
         progress = first.push(&chunk);
         match progress {
             Progress::NeedMore | Progress::Complete => Ok(()),
@@ -53,14 +66,47 @@ pub async fn grpc(what: What, headers: &HeaderMap, body: RequestBody) -> Result<
 ///
 /// # Errors
 /// [`Rejected`].
-pub async fn json(what: What, body: RequestBody) -> Result<Bytes, Rejected> {
+pub async fn json(client: &Client, what: What, body: RequestBody) -> Result<Bytes, Rejected> {
+    let mut held = Held::nothing(client);
     let mut whole = Vec::new();
     collect(body, |chunk| {
+        held.more(chunk.len())?;
         whole.extend_from_slice(&chunk);
         if whole.len() > INSPECTION_CAP { Err(Rejected::TooLarge) } else { Ok(()) }
     })
     .await?;
     what.json(&whole).map(Bytes::from).map_err(|_| Rejected::Write)
+}
+
+/// What is held of one request to inspect it, counted for its client and for all clients of the worker.
+struct Held<'a> {
+    client: &'a Client,
+    bytes: usize,
+}
+
+impl<'a> Held<'a> {
+    fn nothing(client: &'a Client) -> Self {
+        Self { client, bytes: 0 }
+    }
+
+    fn more(&mut self, bytes: usize) -> Result<(), Rejected> {
+        self.bytes += bytes;
+        let counters =
+            [(self.client.inspected(), CLIENT_MOST), (self.client.worker.inspected(), WORKER_MOST)];
+        for (counter, _) in counters {
+            counter.set(counter.get() + bytes);
+        }
+        let fits = counters.iter().all(|(counter, most)| counter.get() <= *most);
+        if fits { Ok(()) } else { Err(Rejected::TooLarge) }
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        for counter in [self.client.inspected(), self.client.worker.inspected()] {
+            counter.set(counter.get().saturating_sub(self.bytes));
+        }
+    }
 }
 
 async fn collect(

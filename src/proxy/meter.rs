@@ -3,11 +3,12 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, Uri};
 
 use super::classify::{Protocol, Route};
 use super::client::Client;
 use crate::message::grpc;
+use crate::message::rpc::Rpc;
 use crate::telemetry::tally::{Dropped, HttpMethod};
 
 /// `CANCELLED`, which is what a call is whose client left before its status was known.
@@ -17,6 +18,7 @@ const CANCELLED: u8 = 1;
 pub struct Meter {
     client: Rc<Client>,
     what: What,
+    /// Whether it may take for ever, so that draining does not wait for it: streams, locks, v2 watches.
     long: bool,
     since: Instant,
 }
@@ -36,7 +38,8 @@ enum What {
 
 impl Meter {
     /// Starts to measure.
-    pub fn start(client: &Rc<Client>, route: &Route, method: &Method) -> Self {
+    pub fn start(client: &Rc<Client>, route: &Route, method: &Method, uri: &Uri) -> Self {
+        let waits = uri.query().is_some_and(|query| query.contains("wait=true"));
         let tally = &client.worker.tally;
         let what = match route.protocol {
             Protocol::Grpc(rpc) => {
@@ -50,10 +53,11 @@ impl Meter {
             }
         };
         client.begin();
-        if !route.long {
+        let long = route.long || route.rpc().is_some_and(Rpc::may_wait) || waits;
+        if !long {
             client.worker.begin_short();
         }
-        Self { client: client.clone(), what, long: route.long, since: Instant::now() }
+        Self { client: client.clone(), what, long, since: Instant::now() }
     }
 
     /// Notes the head of a member's answer, or a gRPC answer of our own.

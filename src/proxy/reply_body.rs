@@ -79,6 +79,14 @@ impl ReplyBody {
         Self { source: Source::Whole(bytes), meter, _in_flight: None, interrupts: None }
     }
 
+    /// Drops what a request by HEAD must not get. hyper does so for HTTP/1 only.
+    pub fn for_head(mut self) -> Self {
+        if let Source::Whole(_) = self.source {
+            self.source = Source::Ended;
+        }
+        self
+    }
+
     /// Makes the body of a member's answer.
     pub fn of_member(
         body: MemberBody,

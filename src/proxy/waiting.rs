@@ -24,7 +24,7 @@ pub async fn for_answer<T>(
         if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
             return Poll::Ready(Ok(answer));
         }
-        if stopping.as_mut().poll(cx).is_ready() {
+        if worker.is_ending() || stopping.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(Failure::Stopping));
         }
         if interruptible && silent.as_mut().poll(cx).is_ready() {

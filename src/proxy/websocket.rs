@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, HOST, HeaderValue, UPGRADE};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
@@ -56,8 +56,7 @@ impl Handshake {
         Self { request: passed, client_side }
     }
 
-    /// Sends the handshake to `link`'s member. On a 101 the two sides are joined in a task of their own, which holds
-    /// `meter` to its end.
+    /// Sends the handshake to `link`'s member and waits for its answer.
     ///
     /// # Errors
     /// [`Failed`]; the handshake may be tried on another member while nothing was done.
@@ -80,6 +79,13 @@ impl Handshake {
             .await
             .map_err(|failure| Failed { failure, reason: String::new() })?
             .map_err(lost)
+            .and_then(|response| match response.status() {
+                StatusCode::SWITCHING_PROTOCOLS if !response.headers().contains_key(UPGRADE) => {
+                    let reason = "it switches protocols without saying to which".into();
+                    Err(Failed { failure: Failure::Lost, reason })
+                }
+                _ => Ok(response),
+            })
     }
 
     /// Joins the client to the member whose 101 is `response`, and ends when either leaves or the proxy must stop.
@@ -124,9 +130,4 @@ async fn relay(client: Upgraded, member: Upgraded) {
     if let Err(error) = copy_bidirectional(&mut client, &mut member).await {
         tracing::debug!(%error, "websocket ended");
     }
-}
-
-/// The headers of a 101 that are for the client: all of them, since `Connection` and `Upgrade` are what it says.
-pub fn is_switch(status: StatusCode, headers: &HeaderMap) -> bool {
-    status == StatusCode::SWITCHING_PROTOCOLS && headers.contains_key(UPGRADE)
 }

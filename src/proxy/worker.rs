@@ -31,11 +31,14 @@ pub struct Worker {
     pub hop: HeaderValue,
     newest: Arc<ArcSwap<Generation>>,
     view: RefCell<Rc<View>>,
+    /// Bytes of requests that are held to be inspected.
+    inspected: Cell<usize>,
     /// Exchanges that end by themselves in a while: all but long streams.
     short: Cell<usize>,
     short_ended: Notify,
     /// Wakes every exchange that is still open when draining must end.
     ending: Arc<Notify>,
+    is_ending: Cell<bool>,
 }
 
 impl Worker {
@@ -53,9 +56,11 @@ impl Worker {
             hop,
             newest,
             view,
+            inspected: Cell::new(0),
             short: Cell::new(0),
             short_ended: Notify::new(),
             ending: Arc::new(Notify::new()),
+            is_ending: Cell::new(false),
         }
     }
 
@@ -76,8 +81,10 @@ impl Worker {
         let old = self.view.borrow().clone();
         let view = Rc::new(View::new(self.number, generation, &old.links));
         self.view.replace(view.clone());
-        for link in old.links.iter().filter(|link| !link.endpoint.is_listed()) {
-            link.retire();
+        for gone in
+            old.links.iter().filter(|old| !view.links.iter().any(|new| Rc::ptr_eq(old, new)))
+        {
+            gone.retire();
         }
         view
     }
@@ -91,6 +98,11 @@ impl Worker {
     pub fn sweep(&self) {
         let now = Instant::now();
         self.view().links.iter().for_each(|link| link.sweep(now));
+    }
+
+    /// Bytes of requests that this worker holds to inspect them.
+    pub fn inspected(&self) -> &Cell<usize> {
+        &self.inspected
     }
 
     /// Counts an exchange that begins and is not a long stream.
@@ -118,8 +130,14 @@ impl Worker {
         &self.ending
     }
 
+    /// Whether draining is over, so that nothing new may wait.
+    pub fn is_ending(&self) -> bool {
+        self.is_ending.get()
+    }
+
     /// Ends every open exchange: the time for draining is over.
     pub fn end_exchanges(&self) {
+        self.is_ending.set(true);
         self.ending.notify_waiters();
     }
 }

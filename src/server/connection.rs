@@ -1,11 +1,10 @@
 //! One client connection, from its first byte to its end.
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Instant;
 
 use http::Request;
@@ -20,7 +19,7 @@ use tokio::time::{sleep, timeout};
 use super::authority::LenientAuthority;
 use super::gate::Gate;
 use super::gatehouse;
-use super::limits;
+use super::limits::{self, Patience};
 use super::local::Pages;
 use super::preface::{Peek, Protocol, detect};
 use crate::proxy::client::Client;
@@ -43,7 +42,7 @@ pub async fn serve<S>(stream: S, client: Rc<Client>, gate: Rc<Gate>, pages: Page
 where
     S: AsyncRead + AsyncWrite + Peek + Unpin + Send + 'static,
 {
-    let protocol = match timeout(limits::FIRST_HEAD, detect(&stream)).await {
+    let protocol = match timeout(gate.patience().first_head, detect(&stream)).await {
         Ok(Ok(protocol)) => protocol,
         Ok(Err(_)) | Err(_) => return,
     };
@@ -135,59 +134,57 @@ async fn attend<C: Finish>(
     mut connection: Pin<&mut C>,
     client: &Client,
     gate: &Gate,
-    is_outworn: fn(&Client, Instant) -> bool,
+    is_outworn: fn(&Client, Patience, Instant) -> bool,
 ) {
     let mut closing = pin!(gate.closing().notified());
-    let mut patrol = pin!(sleep(limits::PATROL));
-    let registered = Cell::new(false);
-    let finishing = Cell::new(false);
+    let patience = gate.patience();
+    let mut patrol = pin!(sleep(patience.patrol));
+    let mut registered = false;
+    let mut finishing = false;
     poll_fn(|cx| {
-        if connection.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        if !registered.replace(true) {
-            let _ = closing.as_mut().poll(cx);
-            let _ = patrol.as_mut().poll(cx);
-        }
-        if patrol.is_elapsed() {
-            if is_outworn(client, Instant::now()) {
-                if !client.has_asked() {
+        loop {
+            if connection.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            if !std::mem::replace(&mut registered, true) {
+                let _ = closing.as_mut().poll(cx);
+                let _ = patrol.as_mut().poll(cx);
+            }
+            let patrolled = patrol.is_elapsed();
+            if patrolled {
+                if finishing && client.idle_since().is_some() {
+                    // It was asked to finish a patrol ago and has nothing to finish: half a head, or a deaf client.
                     return Poll::Ready(());
                 }
-                return finish_once(connection.as_mut(), &finishing, cx);
+                patrol.as_mut().reset(tokio::time::Instant::now() + patience.patrol);
+                let _ = patrol.as_mut().poll(cx);
             }
-            patrol.as_mut().reset(tokio::time::Instant::now() + limits::PATROL);
-            let _ = patrol.as_mut().poll(cx);
+            let outworn = patrolled && is_outworn(client, patience, Instant::now());
+            if outworn && !client.has_asked() {
+                return Poll::Ready(());
+            }
+            if finishing || !(outworn || gate.is_closing()) {
+                return Poll::Pending;
+            }
+            finishing = true;
+            connection.as_mut().finish();
         }
-        if gate.is_closing() {
-            return finish_once(connection.as_mut(), &finishing, cx);
-        }
-        Poll::Pending
     })
     .await;
 }
 
-fn finish_once<C: Finish>(
-    mut connection: Pin<&mut C>,
-    finishing: &Cell<bool>,
-    cx: &mut Context<'_>,
-) -> Poll<()> {
-    if finishing.replace(true) {
-        return Poll::Pending;
-    }
-    connection.as_mut().finish();
-    connection.poll(cx).map(|_| ())
-}
-
-fn is_outworn_http1(client: &Client, now: Instant) -> bool {
-    let limit = if client.has_asked() { limits::IDLE } else { limits::FIRST_HEAD };
+fn is_outworn_http1(client: &Client, patience: Patience, now: Instant) -> bool {
+    let limit = if client.has_asked() { patience.idle } else { patience.first_head };
     client.idle_since().is_some_and(|since| now.saturating_duration_since(since) >= limit)
 }
 
 /// gRPC clients keep connections without calls for as long as they live.
-fn is_outworn_http2(client: &Client, now: Instant) -> bool {
+fn is_outworn_http2(client: &Client, patience: Patience, now: Instant) -> bool {
     !client.has_asked()
         && client
             .idle_since()
-            .is_some_and(|since| now.saturating_duration_since(since) >= limits::IDLE)
+            .is_some_and(|since| now.saturating_duration_since(since) >= patience.idle)
 }
+
+#[cfg(test)]
+mod tests;

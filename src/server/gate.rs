@@ -4,9 +4,12 @@ use std::cell::Cell;
 
 use tokio::sync::Notify;
 
+use super::limits::Patience;
+
 /// Shared by a listener and its connections on one worker.
 #[derive(Default)]
 pub struct Gate {
+    patience: Patience,
     closing: Cell<bool>,
     close: Notify,
     open: Cell<usize>,
@@ -14,6 +17,16 @@ pub struct Gate {
 }
 
 impl Gate {
+    /// Makes an open gate whose connections are held to `patience`.
+    pub fn with_patience(patience: Patience) -> Self {
+        Self { patience, ..Self::default() }
+    }
+
+    /// How long connections may do nothing.
+    pub fn patience(&self) -> Patience {
+        self.patience
+    }
+
     /// Tells every connection to finish what it has and to take nothing new.
     pub fn close(&self) {
         self.closing.set(true);
@@ -41,6 +54,11 @@ impl Gate {
         if self.open.get() == 0 {
             self.emptied.notify_waiters();
         }
+    }
+
+    /// Whether no connection is open.
+    pub fn is_empty(&self) -> bool {
+        self.open.get() == 0
     }
 
     /// Waits until no connection is open.

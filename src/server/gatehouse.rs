@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::local::{self, Pages};
@@ -20,28 +20,40 @@ pub async fn answer(
     pages: &Pages,
     request: Box<Request<Incoming>>,
 ) -> Response<ReplyBody> {
+    let is_head = *request.method() == Method::HEAD;
+    let response = judge(client, pages, request).await;
+    if is_head { response.map(ReplyBody::for_head) } else { response }
+}
+
+async fn judge(
+    client: &Rc<Client>,
+    pages: &Pages,
+    request: Box<Request<Incoming>>,
+) -> Response<ReplyBody> {
     if let Some(complaint) = well_formed::complaint(&request) {
-        return own(bad_request(request.version(), complaint));
+        return own(client, bad_request(request.version(), complaint));
     }
     let view = client.worker.view();
     let generation = &view.generation;
     if let Some(refusal) = cors::refuse_host(generation.host_whitelist.as_deref(), &request) {
-        return own(refusal);
+        return own(client, refusal);
     }
     let cors = cors::judge(generation.cors.as_deref(), request.headers());
     let mut response = if cors.answers(request.method()) {
-        own(reply::bare(StatusCode::OK))
+        own(client, reply::bare(StatusCode::OK))
     } else {
         match local::answer(&request, &view, pages).await {
-            Some(answer) => own(answer),
-            None => forward(client, request).await,
+            Some(answer) => own(client, answer),
+            None => forward(client, &view, request).await,
         }
     };
     cors.apply(response.headers_mut());
     response
 }
 
-fn own(response: Response<Bytes>) -> Response<ReplyBody> {
+/// Takes an answer of our own; whoever gets one is a client like any other, and not one that never asked.
+fn own(client: &Client, response: Response<Bytes>) -> Response<ReplyBody> {
+    client.touch();
     response.map(|bytes| ReplyBody::whole(bytes, None))
 }
 

@@ -10,6 +10,23 @@ pub const FIRST_HEAD: Duration = Duration::from_secs(30);
 /// forgotten, and TCP keepalive finds clients that are gone.
 pub const IDLE: Duration = Duration::from_secs(3600);
 
+/// The limits in time that a connection is held to; tests shorten them.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// [`FIRST_HEAD`].
+    pub first_head: Duration,
+    /// [`IDLE`].
+    pub idle: Duration,
+    /// [`PATROL`].
+    pub patrol: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { first_head: FIRST_HEAD, idle: IDLE, patrol: PATROL }
+    }
+}
+
 /// TCP keepalive on client connections, as Go's listeners have it.
 pub const KEEPALIVE: Duration = Duration::from_secs(30);
 

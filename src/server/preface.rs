@@ -13,8 +13,10 @@ use tokio::net::{TcpStream, UnixStream};
 
 /// What an HTTP/2 client's first bytes begin with (RFC 9113 section 3.4); no HTTP/1 method is called this.
 const PRI: &[u8; 4] = b"PRI ";
-/// Pause between two looks at a client that has sent fewer than four bytes.
+/// First pause between two looks at a client that has sent fewer than four bytes; it doubles each time.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// The longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_millis(320);
 
 /// What a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +56,7 @@ impl Peek for UnixStream {
 /// The stream's.
 pub async fn detect(stream: &impl Peek) -> io::Result<Protocol> {
     let mut first = [0; 4];
+    let mut pause = LOOK_AGAIN;
     loop {
         let seen = stream.peek_at(&mut first).await?;
         match &first[..seen] {
@@ -61,7 +64,10 @@ pub async fn detect(stream: &impl Peek) -> io::Result<Protocol> {
             bytes if bytes == PRI => return Ok(Protocol::Http2),
             bytes if !PRI.starts_with(bytes) => return Ok(Protocol::Http1),
             // `P`, `PR` or `PRI`: PUT and POST are still possible.
-            _ => tokio::time::sleep(LOOK_AGAIN).await,
+            _ => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
         }
     }
 }

@@ -25,12 +25,14 @@ impl<'a> Choice<'a> {
     /// Picks the next link to try, or `None` when every one has been tried.
     ///
     /// Healthy links come first. When no untried one is healthy the rest are tried all the same: a cluster whose
-    /// every probe fails may still answer, and a refusal certainly would not.
+    /// every probe fails may still answer, and a refusal certainly would not. Those that gave a sign of life come before
+    /// those that gave none.
     pub fn next(&mut self, balance: Balance, sticky: Option<&Rc<Link>>) -> Option<&'a Rc<Link>> {
         let index = match balance {
             Balance::Sticky => self.sticky(sticky),
             Balance::P2c => self.p2c(),
         }
+        .or_else(|| self.untried().find(|index| !self.links[*index].endpoint.is_silent()))
         .or_else(|| self.untried().next())?;
         self.tried |= 1 << index;
         self.links.get(index)
@@ -42,13 +44,8 @@ impl<'a> Choice<'a> {
     }
 
     /// How many links there are to try in all.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.links.len()
-    }
-
-    /// Whether there is no link at all.
-    pub fn is_empty(&self) -> bool {
-        self.links.is_empty()
     }
 
     fn untried(&self) -> impl Iterator<Item = usize> + '_ {
@@ -86,7 +83,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::upstream::endpoint::Endpoint;
+    use crate::upstream::endpoint::{Endpoint, Finding};
     use crate::upstream::link::Timeouts;
 
     fn links(count: u16) -> Vec<Rc<Link>> {
@@ -145,5 +142,14 @@ mod tests {
             .map(|link| link.endpoint.port)
             .collect();
         assert_eq!(order, [2380, 2381, 2379]);
+    }
+
+    #[test]
+    fn among_the_unhealthy_a_silent_member_comes_last() {
+        let links = links(2);
+        links[0].endpoint.mark_probed(&Finding::Silent("no answer".into()));
+        links[1].endpoint.mark_probed(&Finding::Unwell("no leader".into()));
+        let first = Choice::new(&links).next(Balance::Sticky, None).unwrap();
+        assert!(Rc::ptr_eq(first, &links[1]));
     }
 }

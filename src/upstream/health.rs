@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use super::endpoint::{Endpoint, Finding};
 use super::http2::{self, Connection, Part, Use};
-use super::link::{Link, Timeouts};
+use super::link::{ConnectError, Link, Timeouts};
 use crate::message::request_body::RequestBody;
 
 /// `RangeRequest { key: "\0", limit: 1, count_only: true }` as one gRPC message.
@@ -46,8 +46,9 @@ pub async fn watch(
 ) {
     let mut prober = Prober::new(endpoint.clone(), probing);
     loop {
-        let finding = prober.probe().await;
-        if endpoint.mark_probed(&finding) {
+        if let Some(finding) = prober.probe().await
+            && endpoint.mark_probed(&finding)
+        {
             changed(&endpoint, &finding);
         }
         // Up to a tenth less, so that many proxies do not probe in step.
@@ -71,8 +72,10 @@ impl Prober {
         }
     }
 
-    async fn probe(&mut self) -> Finding {
-        match timeout(self.deadline, self.range()).await {
+    /// Returns what one probe found; `None` when trouble of this host kept it from finding anything.
+    async fn probe(&mut self) -> Option<Finding> {
+        Some(match timeout(self.deadline, self.range()).await {
+            Ok(Err(Unanswered::Ours)) => return None,
             Ok(Ok(())) => Finding::Well,
             Ok(Err(Unanswered::Status(reason))) => Finding::Unwell(reason),
             Ok(Err(Unanswered::Connection(reason))) => {
@@ -80,7 +83,7 @@ impl Prober {
                 Finding::Silent(reason)
             }
             Err(_) => self.alive_without_answer().await,
-        }
+        })
     }
 
     /// Tells a member without quorum from one that hangs.
@@ -115,8 +118,7 @@ impl Prober {
     }
 
     async fn connect(&mut self) -> Result<Rc<Connection>, Unanswered> {
-        let io =
-            self.link.dial().await.map_err(|error| Unanswered::Connection(error.to_string()))?;
+        let io = self.link.dial().await?;
         let made = http2::handshake(io, Use::Unary)
             .await
             .map_err(|error| Unanswered::Connection(error.to_string()))?;
@@ -131,6 +133,14 @@ enum Unanswered {
     Status(String),
     /// There is no connection to it.
     Connection(String),
+    /// This host could not even try.
+    Ours,
+}
+
+impl From<ConnectError> for Unanswered {
+    fn from(error: ConnectError) -> Self {
+        if error.is_ours() { Self::Ours } else { Self::Connection(error.to_string()) }
+    }
 }
 
 /// OK proves a quorum; so do the three answers that etcd gives for want of permission, which it looks at afterwards.

@@ -6,6 +6,9 @@
 //! ourselves, so they are polled with a waker that does nothing, always after the driver; the driver has a
 //! [`Signal`] for its waker.
 //!
+//! The price: a request body goes up only while somebody waits for the answer's head or reads its body. HTTP/1.1 is made
+//! that way round, and only a client that streams into a JSON watch without ever reading could tell.
+//!
 //! An idle connection is driven by nobody. Whether its member has closed it is seen when it is taken up again, and
 //! by the sweep of its [`Link`](super::link::Link).
 
@@ -154,13 +157,6 @@ pub struct ResponseBody {
     driver: Option<Driver>,
     sender: Option<SendRequest<RequestBody>>,
     link: Rc<Link>,
-}
-
-impl ResponseBody {
-    /// The link that the connection belongs to.
-    pub fn link(&self) -> &Rc<Link> {
-        &self.link
-    }
 }
 
 impl Body for ResponseBody {

@@ -4,7 +4,8 @@
 //! harm another. Three of those limits are set here on purpose (h2 0.4.20, `proto/streams/counts.rs`):
 //!
 //! - The window of a *stream* bounds what is held for a client that does not read: that much, and no more.
-//! - The window of the *connection* is so large that streams which nobody reads cannot fill it and starve the rest.
+//! - The window of the *connection* is so large that the streams which one client may have there cannot fill it and
+//!   starve the rest.
 //! - The budget for small unread DATA frames, which ends the whole connection when it is spent, is off: the stream
 //!   windows bound the same memory, stream by stream, without ending anybody else's.
 //!
@@ -15,6 +16,7 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -33,8 +35,6 @@ pub const PING_EVERY: Duration = Duration::from_secs(10);
 /// How long a PING may stay unanswered before the connection is given up.
 pub const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// So large that no number of unread streams fills it.
-const CONNECTION_WINDOW: u32 = 1 << 30;
 /// etcd sends small heads; tokens and long error texts are far below this.
 const MAX_HEADER_LIST: u32 = 1024 * 1024;
 /// What is held of a request that the member does not read.
@@ -58,8 +58,19 @@ impl Use {
     fn stream_window(self) -> u32 {
         match self {
             Self::Unary => 1 << 20,
-            Self::Streams => 128 << 10,
+            Self::Streams => 64 << 10,
             Self::Bulk => 4 << 20,
+        }
+    }
+
+    /// Bytes that may be held of all streams of a connection. What all clients share must not be filled by one of
+    /// them: a client has at most [`SHARED_CALLS`](super::http2_pool::SHARED_CALLS) calls there. What belongs to one
+    /// client bounds what that client can make us hold.
+    fn connection_window(self) -> u32 {
+        match self {
+            Self::Unary => 1 << 30,
+            Self::Streams => 128 << 20,
+            Self::Bulk => 64 << 20,
         }
     }
 }
@@ -78,9 +89,10 @@ pub struct Connection {
 /// # Errors
 /// When the preface cannot be written.
 pub async fn handshake(io: MemberIo, carries: Use) -> Result<Rc<Connection>, h2::Error> {
+    let reads = io.reads();
     let (sender, connection) = client::Builder::new()
         .initial_window_size(carries.stream_window())
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_connection_window_size(carries.connection_window())
         .max_header_list_size(MAX_HEADER_LIST)
         .max_send_buffer_size(MAX_SEND_BUFFER)
         .max_concurrent_reset_streams(RESET_STREAMS)
@@ -94,7 +106,7 @@ pub async fn handshake(io: MemberIo, carries: Use) -> Result<Rc<Connection>, h2:
         let streams = Rc::new(Cell::new(0));
         let counted = streams.clone();
         let driver = tokio::task::spawn_local(async move {
-            let reason = drive(connection, &counted).await;
+            let reason = drive(connection, &counted, &reads).await;
             if let Some(connection) = watched.upgrade() {
                 connection.closed.set(true);
             }
@@ -114,10 +126,12 @@ pub async fn handshake(io: MemberIo, carries: Use) -> Result<Rc<Connection>, h2:
 async fn drive(
     mut connection: client::Connection<MemberIo, Bytes>,
     streams: &Cell<usize>,
+    reads: &AtomicU64,
 ) -> String {
     let Some(mut pings) = connection.ping_pong() else { return "no ping handle".into() };
     let mut timer = Box::pin(tokio::time::sleep(PING_EVERY));
     let mut waiting = false;
+    let mut reads_then = 0;
     poll_fn(|cx| {
         if let Poll::Ready(end) = Pin::new(&mut connection).poll(cx) {
             return Poll::Ready(end.map_or_else(|error| error.to_string(), |()| "closed".into()));
@@ -127,8 +141,15 @@ async fn drive(
             timer.as_mut().reset(tokio::time::Instant::now() + PING_EVERY);
         }
         while timer.as_mut().poll(cx).is_ready() {
-            if waiting {
+            let reads_now = reads.load(Relaxed);
+            if waiting && reads_now == reads_then {
                 return Poll::Ready("no answer to a ping".into());
+            }
+            reads_then = reads_now;
+            if waiting {
+                // The answer may stand behind much data on a slow line, which is a sign of life as well.
+                timer.as_mut().reset(tokio::time::Instant::now() + PING_TIMEOUT);
+                continue;
             }
             waiting = streams.get() > 0 && pings.send_ping(h2::Ping::opaque()).is_ok();
             let pause = if waiting { PING_TIMEOUT } else { PING_EVERY };
@@ -172,7 +193,7 @@ impl Connection {
         !self.closed.get() && !matches!(self.sender.clone().poll_ready(cx), Poll::Ready(Err(_)))
     }
 
-    /// Waits until a stream can be opened. Returns false when none can be any more; nothing was sent then.
+    /// Whether a stream can still be opened: false once the connection is closed or the member has said GOAWAY.
     pub async fn is_ready(&self) -> bool {
         self.sender.clone().ready().await.is_ok()
     }

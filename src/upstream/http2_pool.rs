@@ -15,6 +15,8 @@ use super::link::{ConnectError, Link};
 /// Streams on one connection of unary calls from which on another connection is opened. h2 guards all streams of a
 /// connection by one lock and one window, so very many on one connection slow each other.
 const UNARY_STREAMS: usize = 100;
+/// Unary calls of one client at a time on connections that it shares with others; more get connections of its own.
+pub const SHARED_CALLS: u32 = 100;
 /// Connections for unary calls.
 const UNARY_MOST: usize = 4;
 /// Connections for the long streams of one client; more than one only if the member allows few streams on each.

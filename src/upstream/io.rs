@@ -5,6 +5,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,6 +18,8 @@ use tokio::time::{Instant, Sleep};
 #[derive(Debug)]
 pub struct MemberIo {
     stream: TcpStream,
+    /// How often something was read: a sign of life for who waits for an answer.
+    reads: Arc<AtomicU64>,
     read: Limit,
     write: Limit,
 }
@@ -31,13 +35,25 @@ struct Limit {
 impl MemberIo {
     /// Puts limits on `stream`; `None` means no limit.
     pub fn new(stream: TcpStream, read: Option<Duration>, write: Option<Duration>) -> Self {
-        Self { stream, read: Limit::new(read), write: Limit::new(write) }
+        Self { stream, reads: Arc::default(), read: Limit::new(read), write: Limit::new(write) }
+    }
+
+    /// Counts the reads that brought something.
+    pub fn reads(&self) -> Arc<AtomicU64> {
+        self.reads.clone()
     }
 }
 
 impl Limit {
     fn new(allowed: Option<Duration>) -> Self {
         Self { allowed, timer: None, waiting: false }
+    }
+
+    /// Counts the waiting from now on if `written` went out: before that there was nothing to wait for.
+    fn restart_after<T>(&mut self, written: &Poll<io::Result<T>>) {
+        if matches!(written, Poll::Ready(Ok(_))) {
+            self.waiting = false;
+        }
     }
 
     /// Passes on `polled`, or the timeout when it has been pending for too long.
@@ -70,6 +86,9 @@ impl AsyncRead for MemberIo {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if polled.is_ready() {
+            self.reads.fetch_add(1, Relaxed);
+        }
         self.read.watch(cx, "nothing read within proxy-read-timeout", polled)
     }
 }
@@ -81,6 +100,7 @@ impl AsyncWrite for MemberIo {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.read.restart_after(&polled);
         self.write.watch(cx, "nothing written within proxy-write-timeout", polled)
     }
 
@@ -90,6 +110,7 @@ impl AsyncWrite for MemberIo {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.read.restart_after(&polled);
         self.write.watch(cx, "nothing written within proxy-write-timeout", polled)
     }
 

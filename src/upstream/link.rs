@@ -22,7 +22,7 @@ use crate::net::dial;
 const IDLE_LIMIT: Duration = Duration::from_secs(90);
 /// Idle HTTP/1.1 connections kept for one endpoint and worker; etcd's old proxy kept 128 for each host.
 const IDLE_MOST: usize = 128;
-/// How connections to members are made.
+/// Limits of connections to members, each `None` for none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     /// `proxy-dial-timeout`.
@@ -47,18 +47,26 @@ pub struct Link {
 
 /// Why no connection could be had.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{0}")]
-pub struct ConnectError(Rc<str>);
+#[error("{text}")]
+pub struct ConnectError {
+    text: Rc<str>,
+    ours: bool,
+}
 
 impl ConnectError {
     /// Makes one that says what `error` says.
     pub fn new(error: &impl std::fmt::Display) -> Self {
-        Self(error.to_string().into())
+        Self { text: error.to_string().into(), ours: false }
     }
 
     /// Makes the one for a call that waited for another call's attempt.
     pub fn after_another() -> Self {
-        Self("the connection attempt that this call waited for failed".into())
+        Self { text: "the connection attempt that this call waited for failed".into(), ours: true }
+    }
+
+    /// Whether the member is not to blame: it was never asked, or the trouble is this host's own.
+    pub fn is_ours(&self) -> bool {
+        self.ours
     }
 }
 
@@ -155,7 +163,10 @@ impl Link {
         let timeouts = self.timeouts.get();
         let stream = dial::dial(&self.endpoint.host, self.endpoint.port, timeouts.dial)
             .await
-            .map_err(|error| ConnectError::new(&error))?;
+            .map_err(|error| ConnectError {
+                text: error.to_string().into(),
+                ours: error.reason.is_ours(),
+            })?;
         Ok(MemberIo::new(stream, timeouts.read, timeouts.write))
     }
 

@@ -3,5 +3,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cancel;
+mod drain;
+mod floods;
+mod floors;
+mod hung;
+mod isolation;
+mod loops;
+mod malformed;
+mod pages;
+mod reload;
 mod retries;
 mod settings;
+mod transparency;
+mod websocket;

@@ -256,14 +256,18 @@ impl Cluster {
     /// Removes a member from the cluster and kills it. Its index stays, as a member that does not run.
     pub fn remove(&self, index: usize) {
         let name = self.lock()[index].name.clone();
-        let etcdctl = self.etcdctl_of_running();
+        // Asked of another one: the removed member stops, with or without an answer.
+        let another = (0..self.len()).find(|other| *other != index && self.runs(*other));
+        let etcdctl = Etcdctl::v3(self.generation, &self.client(another.expect("another member")));
         let list = etcdctl.run(&["member", "list"]);
-        let line = list
-            .lines()
-            .find(|line| line.contains(&format!(", {name}, ")))
-            .expect("a listed member");
-        etcdctl.run(&["member", "remove", line.split(',').next().expect("a member ID")]);
+        let line = list.lines().find(|line| line.contains(&format!(", {name}, ")));
+        let id = line.and_then(|line| line.split(',').next()).expect("a listed member");
+        etcdctl.run(&["member", "remove", id]);
         self.kill(index);
+    }
+
+    fn runs(&self, index: usize) -> bool {
+        self.lock()[index].running.is_some()
     }
 
     fn etcdctl_of_running(&self) -> Etcdctl {

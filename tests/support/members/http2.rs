@@ -39,20 +39,26 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>, number: usize)
     builder.max_header_list_size(1 << 20).max_concurrent_reset_streams(10_000);
     builder.max_pending_accept_reset_streams(10_000).data_frame_budget(usize::MAX >> 1);
     let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else { return };
+    let mut unanswered = Vec::new();
     let (end, mut ended) = watch::channel(End::GoOn);
     loop {
         tokio::select! {
             accepted = connection.accept() => {
                 let Some(Ok((request, respond))) = accepted else { return };
                 let (head, body) = request.into_parts();
-                shared.hand_over(Arrival::Http2(Call {
+                let call = Call {
                     member: shared.member,
                     connection: number,
                     head: Request::from_parts(head, ()),
                     body,
                     respond,
                     end: end.clone(),
-                }));
+                };
+                match call.is_probe() {
+                    true if shared.hangs() => unanswered.push(call),
+                    true => call.answer(b""),
+                    false => shared.hand_over(Arrival::Http2(call)),
+                }
             }
             Ok(()) = ended.changed() => match *ended.borrow() {
                 End::GoOn => {}
@@ -64,6 +70,11 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>, number: usize)
 }
 
 impl Call {
+    /// Whether it comes from the daemon itself and not from a client.
+    fn is_probe(&self) -> bool {
+        !self.head.headers().contains_key("etcd-proxy-hop")
+    }
+
     /// The path.
     pub fn path(&self) -> &str {
         self.head.uri().path()
@@ -98,6 +109,11 @@ impl Call {
     pub fn refuse(mut self, code: u16, message: &str) {
         let head = grpc_head().header("grpc-status", code).header("grpc-message", message);
         let _ = self.respond.send_response(head.body(()).expect("a head"), true);
+    }
+
+    /// Holds the stream open without an answer until it is reset or its connection ends.
+    pub async fn hold(mut self) {
+        self.until_reset().await;
     }
 
     /// Sends the head of an answer.

@@ -13,7 +13,7 @@ use super::{PATIENCE, port};
 use http1::Exchange;
 use http2::Call;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -58,6 +58,7 @@ pub(crate) struct Shared {
     conduct: Mutex<Conduct>,
     connections: AtomicUsize,
     open: AtomicUsize,
+    hangs: AtomicBool,
     arrivals: mpsc::UnboundedSender<Arrival>,
     held: Mutex<Vec<TcpStream>>,
 }
@@ -104,6 +105,11 @@ impl Members {
         &self.peer
     }
 
+    /// What a peer says that lists them.
+    pub fn list(&self) -> String {
+        list(&self.ports)
+    }
+
     /// Has the peer list only these from now on.
     pub fn list_only(&self, members: &[usize]) {
         let ports: Vec<u16> = members.iter().map(|member| self.ports[*member]).collect();
@@ -114,6 +120,17 @@ impl Members {
     pub fn plan(&self) -> Plan {
         let plan = Proxy::with_peers(&self.initial_cluster());
         plan.arguments(&["--health-interval", "0", "--workers", "1"])
+    }
+
+    /// A daemon in front of them that probes them every 100 ms. Probes are answered by themselves, until a member hangs.
+    pub fn probing_plan(&self) -> Plan {
+        let plan = Proxy::with_peers(&self.initial_cluster()).arguments(&["--workers", "1"]);
+        plan.arguments(&["--health-interval", "100ms", "--health-timeout", "400ms"])
+    }
+
+    /// Has a member answer probes no more, or again.
+    pub fn hang(&self, member: usize, hangs: bool) {
+        self.shared[member].hangs.store(hangs, Ordering::Relaxed);
     }
 
     /// Starts [`Members::plan`] and waits until it is ready.
@@ -269,6 +286,7 @@ impl Shared {
             conduct: Mutex::new(Conduct::Serve),
             connections: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
+            hangs: AtomicBool::new(false),
             arrivals: arrivals.clone(),
             held: Mutex::default(),
         })
@@ -301,6 +319,10 @@ impl Shared {
     pub(crate) fn hand_over(&self, arrival: Arrival) {
         // The test may be over.
         let _ = self.arrivals.send(arrival);
+    }
+
+    pub(crate) fn hangs(&self) -> bool {
+        self.hangs.load(Ordering::Relaxed)
     }
 
     pub(crate) fn opened(self: &Arc<Self>) -> Presence {

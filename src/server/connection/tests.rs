@@ -1,0 +1,127 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::runtime::Builder;
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::config::{Balance, Mode};
+use crate::message::rpc::Rpc;
+use crate::proxy::generation::Generation;
+use crate::proxy::worker::Worker;
+use crate::telemetry::tally::Tally;
+use crate::upstream::link::Timeouts;
+
+/// So short that a test may wait for it, in proportion to the real ones.
+const SHORT: Patience = Patience {
+    first_head: Duration::from_millis(200),
+    idle: Duration::from_millis(600),
+    patrol: Duration::from_millis(20),
+};
+/// How long anything may take on a busy machine.
+const LONG: Duration = Duration::from_secs(20);
+
+fn generation() -> Generation {
+    Generation {
+        number: 1,
+        mode: Mode::Readwrite,
+        balance: Balance::Sticky,
+        timeouts: Timeouts { dial: None, read: None, write: None },
+        failure_wait: Duration::ZERO,
+        cors: None,
+        host_whitelist: None,
+        endpoints: Vec::new(),
+    }
+}
+
+/// Runs `body` with a client's side of a connection that is served with short patience.
+fn with_client<F: Future<Output = ()>>(body: impl FnOnce(UnixStream) -> F) {
+    let runtime = Builder::new_current_thread().enable_all().build_local(Default::default());
+    runtime.unwrap().block_on(async {
+        let newest = Arc::new(ArcSwap::from_pointee(generation()));
+        let tally = Arc::new(Tally::new(Rpc::COUNT));
+        let worker = Worker::new(0, newest, tally, HeaderValue::from_static("hop"));
+        let (near, far) = UnixStream::pair().unwrap();
+        let client = Rc::new(Client::new(Rc::new(worker), None));
+        let gate = Rc::new(Gate::with_patience(SHORT));
+        let pages = Pages(mpsc::channel(1).0);
+        tokio::task::spawn_local(serve(far, client, gate, pages));
+        timeout(LONG, body(near)).await.expect("the connection is held for ever");
+    });
+}
+
+/// Waits until the server closes. Returns what came before, and after how long it was over.
+async fn rest(client: &mut UnixStream) -> (String, Duration) {
+    let since = Instant::now();
+    let mut rest = Vec::new();
+    // A reset is an end too.
+    let _ = client.read_to_end(&mut rest).await;
+    (String::from_utf8_lossy(&rest).into_owned(), since.elapsed())
+}
+
+#[test]
+fn a_client_that_says_nothing_is_let_go() {
+    with_client(async |mut client| {
+        let (said, after) = rest(&mut client).await;
+        assert_eq!(said, "");
+        assert!(after >= SHORT.first_head, "{after:?}");
+    });
+}
+
+#[test]
+fn a_client_that_says_half_a_method_is_let_go() {
+    with_client(async |mut client| {
+        client.write_all(b"PR").await.unwrap();
+        let (said, after) = rest(&mut client).await;
+        assert_eq!(said, "");
+        assert!(after >= SHORT.first_head, "{after:?}");
+    });
+}
+
+#[test]
+fn a_client_that_drips_its_head_is_let_go_however_busy_it_looks() {
+    with_client(async |client| {
+        let (mut read, mut write) = client.into_split();
+        let drips = async {
+            write.write_all(b"GET /version HTTP/1.1\r\n").await.unwrap();
+            while write.write_all(b"X: y\r\n").await.is_ok() {
+                sleep(Duration::from_millis(30)).await;
+            }
+        };
+        let mut said = Vec::new();
+        tokio::join!(drips, async { drop(read.read_to_end(&mut said).await) });
+        assert_eq!(String::from_utf8_lossy(&said), "");
+    });
+}
+
+#[test]
+fn a_client_that_has_asked_may_be_idle_for_longer() {
+    with_client(async |mut client| {
+        // Answered by us: that counts like an answer of a member.
+        for path in ["/proxy/health", "/version"] {
+            let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+            client.write_all(request.as_bytes()).await.unwrap();
+            let mut said = String::new();
+            while !said.ends_with('}') {
+                said.push(client.read_u8().await.unwrap().into());
+            }
+            assert!(said.starts_with("HTTP/1.1 503"), "{said}");
+            sleep(SHORT.first_head * 2).await;
+        }
+        let (said, _) = rest(&mut client).await;
+        assert_eq!(said, "");
+    });
+}
+
+#[test]
+fn an_http2_client_without_calls_is_held_for_as_long_as_an_idle_one() {
+    with_client(async |mut client| {
+        client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        let (_, after) = rest(&mut client).await;
+        assert!(after >= SHORT.idle, "{after:?}");
+    });
+}

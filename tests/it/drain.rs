@@ -1,0 +1,132 @@
+//! The end of the daemon: what is in flight finishes, and what never would is ended.
+
+use crate::support::grpc::Channel;
+use crate::support::http2::{Connection, whole};
+use crate::support::members::{Members, start};
+use crate::support::rpc::{PUT, RANGE, WATCH};
+use crate::support::{PATIENCE, beside_others, eventually, http1, run};
+use nix::sys::signal::Signal;
+use std::time::{Duration, Instant};
+
+const GRPC: [(&str, &str); 2] = [("content-type", "application/grpc"), ("te", "trailers")];
+
+#[test]
+fn requests_in_flight_finish_and_connections_end_in_order() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = members.proxy().await;
+        let mut client = http1::Connection::open(&proxy.address).await.unwrap();
+        client.send_request("PUT", "/v2/keys/a", &[], "x").await.unwrap();
+        let mut put = members.exchange().await;
+        let http2 = Connection::open(&proxy.address).await;
+        let (response, _stream) = http2.request("POST", PUT, &GRPC, true).await;
+        let call = members.call().await;
+        let channel = Channel::open(&proxy.address).await.unwrap();
+        let mut watch = channel.call(WATCH).await.unwrap();
+        let mut reply = members.call().await.begin();
+        watch.head().await.unwrap();
+        let mut idle = http1::Connection::open(&proxy.address).await.unwrap();
+        idle.send_request("GET", "/proxy/health", &[], "").await.unwrap();
+        let head = idle.head().await.unwrap();
+        idle.body(&head).await.unwrap();
+
+        proxy.process.signal(Signal::SIGTERM);
+        assert!(proxy.notify.wait_for("STOPPING=1", PATIENCE).is_some());
+        assert!(idle.is_closed().await, "an idle connection is closed");
+        eventually("the HTTP/2 client is told", PATIENCE, async || !http2.takes_streams().await)
+            .await;
+        eventually("the listener is closed", PATIENCE, async || {
+            http1::Connection::open(&proxy.address).await.is_err()
+        })
+        .await;
+        reply.message(b"event");
+        assert_eq!(watch.next_bytes().await.unwrap().unwrap(), "event");
+        put.body().await.unwrap();
+        put.answer(200, "fine").await;
+        let head = client.head().await.unwrap();
+        assert_eq!(head.header("connection"), Some("close"));
+        assert_eq!(client.body(&head).await.unwrap(), b"fine");
+        call.answer(b"fine");
+        let answer = whole(response).await.unwrap();
+        assert_eq!(answer.trailers.unwrap()["grpc-status"], "0");
+        // Nothing is left but the stream.
+        let failure = watch.next_bytes().await.unwrap_err();
+        assert_eq!(failure.code(), Some(14), "{failure}");
+        let status = proxy.process.wait(PATIENCE).expect("it ends");
+        assert_eq!(status.code(), Some(0));
+        eventually("the GOAWAY is in good order", PATIENCE, async || http2.ended() == Some(Ok(())))
+            .await;
+    });
+}
+
+#[test]
+fn what_does_not_finish_in_time_is_told_so() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = start(members.plan().arguments(&["--drain-timeout", "300ms"])).await;
+        let mut plain = http1::Connection::open(&proxy.address).await.unwrap();
+        plain.send_request("PUT", "/v2/keys/a", &[], "x").await.unwrap();
+        let _put = members.exchange().await;
+        let mut begun = http1::Connection::open(&proxy.address).await.unwrap();
+        begun.send_request("GET", "/v2/keys/a?wait=true", &[], "").await.unwrap();
+        let mut get = members.exchange().await;
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        get.send(format!("{head}5\r\nevent\r\n")).await.unwrap();
+        begun.head().await.unwrap();
+        assert_eq!(begun.chunk().await.unwrap().unwrap(), b"event");
+        let channel = Channel::open(&proxy.address).await.unwrap();
+        let mut unary = channel.call(RANGE).await.unwrap();
+        unary.finish().unwrap();
+        let _call = members.call().await;
+        let since = Instant::now();
+        proxy.process.signal(Signal::SIGTERM);
+        assert_eq!(plain.head().await.unwrap().status, 503);
+        let failure = unary.next_bytes().await.unwrap_err();
+        assert_eq!(failure.code(), Some(14), "{failure}");
+        assert!(since.elapsed() >= Duration::from_millis(300));
+        assert!(begun.chunk().await.is_err(), "a clean end");
+        assert_eq!(proxy.process.wait(PATIENCE).expect("it ends").code(), Some(0));
+        assert!(members.is_quiet());
+    });
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = start(members.plan().arguments(&["--drain-timeout", "10m"])).await;
+        let mut client = http1::Connection::open(&proxy.address).await.unwrap();
+        client.send_request("PUT", "/v2/keys/a", &[], "x").await.unwrap();
+        let _put = members.exchange().await;
+        proxy.process.signal(Signal::SIGTERM);
+        assert!(proxy.notify.wait_for("STOPPING=1", PATIENCE).is_some());
+        assert_eq!(proxy.process.ended(), None);
+        proxy.process.signal(Signal::SIGTERM);
+        assert!(proxy.process.wait(PATIENCE).is_some());
+        assert!(client.head().await.is_err());
+    });
+}
+
+#[test]
+fn without_anything_in_flight_it_ends_soon_whoever_is_connected() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = start(members.plan().arguments(&["--drain-timeout", "10m"])).await;
+        let _silent = http1::Connection::open(&proxy.address).await.unwrap();
+        let mut half = http1::Connection::open(&proxy.address).await.unwrap();
+        half.send("GET /ver").await.unwrap();
+        let http2 = Connection::open(&proxy.address).await;
+        let channel = Channel::open(&proxy.address).await.unwrap();
+        let mut watch = channel.call(WATCH).await.unwrap();
+        let _reply = members.call().await.begin();
+        watch.head().await.unwrap();
+        channel.stall(true);
+        proxy.process.signal(Signal::SIGTERM);
+        assert!(proxy.process.wait(Duration::from_secs(10)).is_some(), "{}", proxy.story());
+        drop(http2);
+    });
+}

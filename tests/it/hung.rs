@@ -1,0 +1,172 @@
+//! A member that accepts and does not answer: what waits on it, and what comes after.
+
+use crate::support::grpc::Channel;
+use crate::support::members::{Members, start};
+use crate::support::proxy::Proxy;
+use crate::support::rpc::{PUT, RANGE, WATCH};
+use crate::support::{PATIENCE, beside_others, eventually, http1, run};
+
+async fn until_usable(proxy: &Proxy, count: usize) {
+    eventually("the members' health is known", PATIENCE, async || {
+        let answer = http1::get(&proxy.address, "/v2/config/local/proxy").await.json();
+        answer["endpoints"].as_array().is_some_and(|endpoints| endpoints.len() == count)
+    })
+    .await;
+}
+
+#[test]
+fn a_read_that_waits_on_a_hung_member_moves_to_the_next() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(2).await;
+        let proxy = start(members.probing_plan()).await;
+        for (method, path) in [("GET", "/v2/keys/a"), ("POST", "/v3/kv/range")] {
+            until_usable(&proxy, 2).await;
+            let address = proxy.address.clone();
+            let asked =
+                tokio::spawn(
+                    async move { http1::request(&address, method, path, "{}").await.unwrap() },
+                );
+            let mut waiting = members.exchange().await;
+            waiting.body().await.unwrap();
+            members.hang(waiting.member, true);
+            let mut exchange = members.exchange().await;
+            assert_ne!(exchange.member, waiting.member);
+            assert_eq!(exchange.body().await.unwrap(), b"{}");
+            exchange.answer(200, "fine").await;
+            assert_eq!(asked.await.unwrap().text(), "fine");
+            waiting.until_closed().await;
+            members.hang(waiting.member, false);
+        }
+        until_usable(&proxy, 2).await;
+        let channel = Channel::open(&proxy.address).await.unwrap();
+        let called = tokio::spawn(async move { channel.unary_bytes(RANGE, b"hello").await });
+        let mut waiting = members.call().await;
+        waiting.read_all().await.unwrap();
+        members.hang(waiting.member, true);
+        let mut call = members.call().await;
+        assert_ne!(call.member, waiting.member);
+        assert_eq!(call.read_all().await.unwrap().0, b"\0\0\0\0\x05hello");
+        call.answer(b"fine");
+        assert_eq!(called.await.unwrap().unwrap(), "fine");
+    });
+}
+
+#[test]
+fn a_write_that_waits_on_a_hung_member_waits_on() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(2).await;
+        let proxy = start(members.probing_plan()).await;
+        until_usable(&proxy, 2).await;
+        let mut client = http1::Connection::open(&proxy.address).await.unwrap();
+        client.send_request("PUT", "/v2/keys/a", &[], "x").await.unwrap();
+        let mut put = members.exchange().await;
+        let hung = put.member;
+        let channel = Channel::open(&proxy.address).await.unwrap();
+        let writer = channel.clone();
+        let called = tokio::spawn(async move { writer.unary_bytes(PUT, b"x").await });
+        let mut call = members.call().await;
+        // A read beside them shows when what waits was disturbed, if it was.
+        let reader = channel.clone();
+        let read = tokio::spawn(async move { reader.unary_bytes(RANGE, b"").await });
+        let _waiting = members.call().await;
+        members.hang(hung, true);
+        let moved = members.call().await;
+        assert_ne!(moved.member, hung);
+        moved.answer(b"fine");
+        read.await.unwrap().unwrap();
+        assert!(members.is_quiet(), "a write was sent again");
+        put.body().await.unwrap();
+        put.answer(200, "late").await;
+        let head = client.head().await.unwrap();
+        assert_eq!(client.body(&head).await.unwrap(), b"late");
+        call.read_all().await.unwrap();
+        call.answer(b"late");
+        assert_eq!(called.await.unwrap().unwrap(), "late");
+    });
+}
+
+#[test]
+fn a_stream_on_a_hung_member_ends_with_unavailable() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(2).await;
+        let proxy = start(members.probing_plan()).await;
+        until_usable(&proxy, 2).await;
+        let channel = Channel::open(&proxy.address).await.unwrap();
+        let mut early = channel.call(WATCH).await.unwrap();
+        let mut waiting = members.call().await;
+        let mut watch = channel.call(WATCH).await.unwrap();
+        let mut reply = members.call().await.begin();
+        reply.message(b"created");
+        assert_eq!(watch.next_bytes().await.unwrap().unwrap(), "created");
+        let mut json = http1::Connection::open(&proxy.address).await.unwrap();
+        json.send_request("POST", "/v3/watch", &[], "{}").await.unwrap();
+        let mut exchange = members.exchange().await;
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        exchange.send(format!("{head}5\r\nevent\r\n")).await.unwrap();
+        json.head().await.unwrap();
+        assert_eq!(json.chunk().await.unwrap().unwrap(), b"event");
+        (0..2).for_each(|member| members.hang(member, true));
+        assert_eq!(early.next_bytes().await.unwrap_err().code(), Some(14));
+        assert_eq!(watch.next_bytes().await.unwrap_err().code(), Some(14));
+        assert!(json.chunk().await.is_err(), "a clean end");
+        waiting.until_reset().await;
+        reply.until_reset().await;
+        exchange.until_closed().await;
+        assert_eq!(channel.ended(), None);
+        assert!(members.is_quiet());
+    });
+}
+
+#[test]
+fn when_all_members_hang_all_are_tried_and_the_first_that_recovers_gets_what_waits() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(2).await;
+        let proxy = start(members.probing_plan()).await;
+        (0..2).for_each(|member| members.hang(member, true));
+        until_usable(&proxy, 0).await;
+        // Answers are taken from whoever gives them, healthy or not.
+        let channel = Channel::open(&proxy.address).await.unwrap();
+        let caller = channel.clone();
+        let called = tokio::spawn(async move { caller.unary_bytes(PUT, b"x").await });
+        members.call().await.answer(b"fine");
+        assert_eq!(called.await.unwrap().unwrap(), "fine");
+
+        let read = tokio::spawn(async move { channel.unary_bytes(RANGE, b"").await });
+        let waiting = members.call().await;
+        members.hang(1 - waiting.member, false);
+        let call = members.call().await;
+        assert_ne!(call.member, waiting.member);
+        call.answer(b"recovered");
+        assert_eq!(read.await.unwrap().unwrap(), "recovered");
+    });
+}
+
+#[test]
+fn a_member_that_leaves_the_list_ends_its_streams_and_hands_over_its_reads() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(2).await;
+        let plan = members.plan().arguments(&["--proxy-refresh-interval", "100"]);
+        let proxy = start(plan).await;
+        let channel = Channel::open(&proxy.address).await.unwrap();
+        let mut watch = channel.call(WATCH).await.unwrap();
+        let reply = members.call().await;
+        let leaver = reply.member;
+        let mut reply = reply.begin();
+        watch.head().await.unwrap();
+        let reader = channel.clone();
+        let read = tokio::spawn(async move { reader.unary_bytes(RANGE, b"x").await });
+        let _waiting = members.call().await;
+        members.list_only(&[1 - leaver]);
+        let call = members.call().await;
+        assert_eq!(call.member, 1 - leaver);
+        call.answer(b"fine");
+        assert_eq!(read.await.unwrap().unwrap(), "fine");
+        assert_eq!(watch.next_bytes().await.unwrap_err().code(), Some(14));
+        reply.until_reset().await;
+    });
+}

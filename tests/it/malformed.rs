@@ -1,0 +1,207 @@
+//! Requests that two parsers could read in two ways are refused, and no reply of ours leaves bytes behind.
+
+use crate::support::http2::Connection;
+use crate::support::members::{Members, start};
+use crate::support::rpc::{PUT, RANGE};
+use crate::support::{beside_others, http1, run};
+
+/// The status of the answer to these bytes, and whether the connection is closed after it.
+async fn status_of(address: &str, bytes: &str) -> (u16, bool) {
+    let mut client = http1::Connection::open(address).await.unwrap();
+    client.send(bytes).await.unwrap();
+    let Ok(head) = client.head().await else { return (0, true) };
+    let _ = client.body(&head).await;
+    (head.status, client.is_closed().await)
+}
+
+#[test]
+fn ambiguous_requests_are_refused_and_their_connection_is_closed() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = members.proxy().await;
+        let put = "PUT /v2/keys/a HTTP/1.1\r\nHost: a\r\n";
+        let chunks = "0\r\n\r\n";
+        for bytes in [
+            format!(
+                "{put}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"
+            ),
+            format!("{put}Transfer-Encoding: gzip, chunked\r\n\r\n{chunks}"),
+            format!("{put}Transfer-Encoding: identity\r\n\r\n{chunks}"),
+            format!("{put}Transfer-Encoding: xchunked\r\n\r\n{chunks}"),
+            format!("{put}Transfer-Encoding: \x0bchunked\r\n\r\n{chunks}"),
+            format!("{put}Transfer-Encoding : chunked\r\n\r\n{chunks}"),
+            format!("{put}Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello"),
+            format!("{put}Content-Length: 5, 6\r\n\r\nhello"),
+            format!("{put}Content-Length: +5\r\n\r\nhello"),
+            format!("{put}Content-Length: -1\r\n\r\nhello"),
+            format!("{put}Content-Length: 0x5\r\n\r\nhello"),
+            format!("{put}X: a\r\n Content-Length: 5\r\n\r\nhello"),
+            "PUT /v2/keys/a HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+                .to_owned(),
+            "GET /v2/keys/a HTTP/1.1\r\n\r\n".to_owned(),
+            "GET /v2/keys/a HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n".to_owned(),
+            "GET /v2/keys/a HTTP/1.1\r\nHost:\r\n\r\n".to_owned(),
+            "GET /v2/keys/a HTTP/1.1\r\nHost: a, b\r\n\r\n".to_owned(),
+            "GET /v2/keys/a HTTP/1.1\r\nHost: me@a\r\n\r\n".to_owned(),
+            "GET /v2/keys/a HTTP/1.1\r\nHost: a/b\r\n\r\n".to_owned(),
+            "GET v2/keys/a HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n".to_owned(),
+            "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            "GET /v2/keys/a HTTP/3.7\r\nHost: a\r\n\r\n".to_owned(),
+            "GET /v2/keys/a b HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            "\x16\x03\x01\x02\x00 this is TLS\r\n\r\n".to_owned(),
+        ] {
+            let (status, closed) = status_of(&proxy.address, &bytes).await;
+            assert!((400..500).contains(&status) || status == 0, "{status} for {bytes:?}");
+            assert!(closed, "open after {bytes:?}");
+        }
+        assert!(members.is_quiet(), "none of them reaches a member");
+    });
+}
+
+#[test]
+fn a_length_beside_chunks_does_not_count_and_ends_the_connection() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = members.proxy().await;
+        let mut client = http1::Connection::open(&proxy.address).await.unwrap();
+        let smuggled = "DELETE /v2/keys/b HTTP/1.1\r\nHost: a\r\n\r\n";
+        let head = "PUT /v2/keys/a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n";
+        client.send(format!("{head}4\r\nbody\r\n0\r\n\r\n{smuggled}")).await.unwrap();
+        let mut exchange = members.exchange().await;
+        assert_eq!(exchange.header("content-length"), None);
+        assert_eq!(exchange.header("transfer-encoding"), Some("chunked"));
+        assert_eq!(exchange.body().await.unwrap(), b"body");
+        exchange.answer(200, "fine").await;
+        let head = client.head().await.unwrap();
+        assert_eq!(client.body(&head).await.unwrap(), b"fine");
+        assert!(client.is_closed().await);
+        assert!(members.is_quiet(), "what followed was not taken for a request");
+    });
+}
+
+#[test]
+fn a_length_said_twice_alike_reaches_the_member_once() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = members.proxy().await;
+        let mut client = http1::Connection::open(&proxy.address).await.unwrap();
+        let head =
+            "PUT /v2/keys/a HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Length: 4\r\n\r\n";
+        client.send(format!("{head}body")).await.unwrap();
+        tokio::select! {
+            head = client.head() => assert_eq!(head.unwrap().status, 400),
+            mut exchange = members.exchange() => {
+                assert_eq!(exchange.header("content-length"), Some("4"));
+                assert_eq!(exchange.body().await.unwrap(), b"body");
+            }
+        }
+    });
+}
+
+#[test]
+fn an_absolute_target_goes_to_the_member_in_origin_form() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = members.proxy().await;
+        let mut client = http1::Connection::open(&proxy.address).await.unwrap();
+        client.send("GET http://other:1/v2/keys/a?b=c HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let exchange = members.exchange().await;
+        assert_eq!(exchange.target(), "/v2/keys/a?b=c");
+        assert_eq!(exchange.header("host"), Some(members.address(0).as_str()));
+        exchange.answer(200, "").await;
+        assert_eq!(client.head().await.unwrap().status, 200);
+    });
+}
+
+#[test]
+fn http2_requests_that_http1_could_not_carry_reach_no_member() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = members.proxy().await;
+        for (method, headers) in [
+            ("GET", &[("host", "other")][..]),
+            ("PUT", &[("content-length", "3"), ("content-length", "4")]),
+        ] {
+            let client = Connection::open(&proxy.address).await;
+            let answer = client.exchange(method, "/v2/keys/a", headers, b"").await;
+            if let Ok(answer) = answer {
+                assert!((400..500).contains(&answer.status), "{answer:?} for {headers:?}");
+            }
+        }
+        let client = Connection::open(&proxy.address).await;
+        // Says four bytes and sends five.
+        let (response, mut stream) =
+            client.request("PUT", "/v2/keys/a", &[("content-length", "4")], false).await;
+        let mut exchange = members.exchange().await;
+        // The stream may already be reset.
+        let _ = stream.send_data(bytes::Bytes::from_static(b"12345"), true);
+        exchange.until_closed().await;
+        assert!(response.await.is_err());
+        assert!(members.is_quiet());
+    });
+}
+
+#[test]
+fn a_reply_of_our_own_leaves_no_byte_of_the_body_to_be_read_as_a_request() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = start(members.plan().mode("readonly")).await;
+        let smuggled = "GET /v2/keys/smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+        for length in [smuggled.len(), 10 << 20] {
+            let mut client = http1::Connection::open(&proxy.address).await.unwrap();
+            let head =
+                format!("PUT /v2/keys/a HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+            client.send(head).await.unwrap();
+            let answer = client.head().await.unwrap();
+            assert_eq!(answer.status, 501);
+            let body = client.body(&answer).await.unwrap();
+            assert_eq!(body, b"");
+            // Whether the rest is drained or the connection is closed, this is no request.
+            let _ = client.send(smuggled).await;
+            if length == smuggled.len() {
+                let _ = client.send("GET /v2/keys/honest HTTP/1.1\r\nHost: a\r\n\r\n").await;
+                tokio::select! {
+                    exchange = members.exchange() => assert_eq!(exchange.target(), "/v2/keys/honest"),
+                    closed = client.is_closed() => assert!(closed),
+                }
+            } else {
+                assert!(client.is_closed().await);
+            }
+            assert!(members.is_quiet());
+        }
+        let client = Connection::open(&proxy.address).await;
+        let head = [("content-type", "application/grpc"), ("te", "trailers")];
+        let (response, mut stream) = client.request("POST", PUT, &head, false).await;
+        stream.send_data(bytes::Bytes::from(vec![0; 100_000]), false).unwrap();
+        let answer = crate::support::http2::whole(response).await.unwrap();
+        assert_eq!(answer.headers["grpc-status"], "12");
+        drop(stream);
+        let (response, _stream) = client.request("POST", RANGE, &head, true).await;
+        members.call().await.answer(b"fine");
+        assert_eq!(response.await.unwrap().status(), 200);
+    });
+}
+
+#[test]
+fn a_client_that_expects_100_and_is_refused_is_not_asked_for_its_body() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = start(members.plan().mode("readonly")).await;
+        let mut client = http1::Connection::open(&proxy.address).await.unwrap();
+        let head = "PUT /v2/keys/a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
+        client.send(head).await.unwrap();
+        assert_eq!(client.head().await.unwrap().status, 501);
+        // Either it is closed, or what comes next is the body that was announced and no request.
+        let _ = client.send("GET /v2/keys/smuggled HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert!(client.is_closed().await);
+        assert!(members.is_quiet());
+    });
+}

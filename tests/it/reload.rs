@@ -1,0 +1,247 @@
+//! Settings that change while clients are served: nothing fails, nothing is half in force, and who asked is told.
+
+use crate::support::grpc::Channel;
+use crate::support::members::{Members, start};
+use crate::support::peer::{Peer, Reply};
+use crate::support::proxy::{Plan, Proxy};
+use crate::support::rpc::{PUT, WATCH};
+use crate::support::scratch::Scratch;
+use crate::support::{PATIENCE, beside_others, eventually, http1, port, process, run};
+use nix::sys::signal::Signal;
+use std::path::PathBuf;
+
+/// A daemon whose every setting comes from a file.
+struct Desk {
+    scratch: Scratch,
+}
+
+impl Desk {
+    fn new(settings: &str) -> Self {
+        let desk = Self { scratch: Scratch::new("reload") };
+        desk.write(settings);
+        desk
+    }
+
+    fn path(&self) -> PathBuf {
+        self.scratch.join("etcd-proxy.toml")
+    }
+
+    /// Replaces the file at once, so that no half of it is ever seen.
+    fn write(&self, settings: &str) {
+        let new = self.scratch.join("new");
+        std::fs::write(&new, settings).unwrap();
+        std::fs::rename(new, self.path()).unwrap();
+    }
+
+    fn plan(&self) -> Plan {
+        let path = self.path().display().to_string();
+        Proxy::with_peers("").bare().arguments(&["--config-file", &path, "--data-dir", "data"])
+    }
+}
+
+fn settings(members: &Members, mode: &str, listen: &[&str], more: &str) -> String {
+    let listen: Vec<String> =
+        listen.iter().map(|address| format!("\"http://{address}\"")).collect();
+    format!(
+        "proxy = \"{mode}\"\ninitial-cluster = \"{}\"\nlisten-client-urls = [{}]\nhealth-interval = \"0s\"\nworkers = 2\n{more}",
+        members.initial_cluster(),
+        listen.join(", ")
+    )
+}
+
+/// Runs one of the daemon's commands against it: exit status, standard output, standard error.
+fn command(proxy: &Proxy, arguments: &[&str]) -> (i32, String, String) {
+    let mut command = process::command(env!("CARGO_BIN_EXE_etcd-proxy"));
+    let admin = proxy.directory().join("admin.sock");
+    command.args(arguments).arg("--admin-socket").arg(admin);
+    let output = process::output(command);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+fn address() -> String {
+    format!("127.0.0.1:{}", port::free())
+}
+
+#[test]
+fn the_reload_command_tells_by_its_exit_status_what_became_of_it() {
+    let _beside = beside_others();
+    run(async {
+        let members = Members::start(1).await;
+        let listen = address();
+        let desk = Desk::new(&settings(&members, "on", &[&listen], ""));
+        let proxy = start(desk.plan()).await;
+        let (code, out, err) = command(&proxy, &["reload"]);
+        assert_eq!((code, out.trim(), err.as_str()), (0, "unchanged", ""));
+        assert_eq!(command(&proxy, &["status"]).0, 0);
+
+        desk.write(&settings(&members, "readonly", &[&listen], ""));
+        let (code, out, _) = command(&proxy, &["reload"]);
+        assert_eq!(code, 0, "{out}");
+        // The watch on the file may have been quicker.
+        assert!(out.contains("readonly") || out.trim() == "unchanged", "{out}");
+        let mut client = http1::Connection::open(&listen).await.unwrap();
+        assert_eq!(client.exchange("PUT", "/v2/keys/a", &[], "x").await.unwrap().status, 501);
+
+        desk.write(&settings(&members, "reedonly", &[&listen], ""));
+        let (code, out, err) = command(&proxy, &["reload"]);
+        assert_eq!((code, out.as_str()), (78, ""));
+        assert!(err.contains("reedonly"), "{err}");
+        assert!(err.contains("serves on"), "{err}");
+        let (code, out, _) = command(&proxy, &["status"]);
+        assert_eq!(code, 4, "{out}");
+        assert!(out.contains("settings refused"), "{out}");
+        assert_eq!(client.exchange("PUT", "/v2/keys/a", &[], "x").await.unwrap().status, 501);
+
+        desk.write(&settings(&members, "readonly", &[&listen], "workers = 3\n").replacen(
+            "workers = 2\n",
+            "",
+            1,
+        ));
+        let (code, _, err) = command(&proxy, &["reload"]);
+        assert_eq!(code, 78);
+        assert!(err.contains("workers"), "{err}");
+
+        proxy.terminate(PATIENCE);
+        assert_eq!(command(&proxy, &["status"]).0, 3);
+        assert_eq!(command(&proxy, &["reload"]).0, 3);
+    });
+}
+
+#[test]
+fn a_hangup_reloads() {
+    let _beside = beside_others();
+    run(async {
+        let members = Members::start(1).await;
+        let listen = address();
+        let desk = Desk::new(&settings(&members, "on", &[&listen], ""));
+        let proxy = start(desk.plan()).await;
+        proxy.process.signal(Signal::SIGHUP);
+        assert!(proxy.process.wait_for_line("settings are unchanged", PATIENCE).is_some());
+        assert!(proxy.notify.wait_for("RELOADING=1", PATIENCE).is_some());
+    });
+}
+
+#[test]
+fn an_occupied_address_is_refused_and_leaves_the_old_listeners_open() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let (old, new) = (address(), address());
+        let occupant = std::net::TcpListener::bind(("127.0.0.1", port::free())).unwrap();
+        let occupied = occupant.local_addr().unwrap().to_string();
+        let desk = Desk::new(&settings(&members, "on", &[&old], ""));
+        let proxy = start(desk.plan()).await;
+        desk.write(&settings(&members, "readonly", &[&new, &occupied], ""));
+        let (code, _, err) = command(&proxy, &["reload"]);
+        assert_eq!(code, 78, "{err}");
+        assert!(err.contains(&occupied), "{err}");
+        let asked = tokio::spawn({
+            let old = old.clone();
+            async move { http1::request(&old, "PUT", "/v2/keys/a", "x").await.unwrap() }
+        });
+        let exchange = members.exchange().await;
+        exchange.answer(200, "fine").await;
+        assert_eq!(asked.await.unwrap().status, 200, "the old mode is in force");
+        assert!(http1::Connection::open(&new).await.is_err(), "nothing of it is in force");
+
+        drop(occupant);
+        let (code, _, err) = command(&proxy, &["reload"]);
+        assert_eq!(code, 0, "{err}");
+        for address in [&new, &occupied] {
+            assert_eq!(
+                http1::request(address, "PUT", "/v2/keys/a", "x").await.unwrap().status,
+                501
+            );
+        }
+        eventually("the old listener is closed", PATIENCE, async || {
+            http1::Connection::open(&old).await.is_err()
+        })
+        .await;
+    });
+}
+
+#[test]
+fn what_is_in_flight_is_served_by_the_settings_it_began_with() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(2).await;
+        let (old, new) = (address(), address());
+        let desk = Desk::new(&settings(&members, "on", &[&old], ""));
+        let proxy = start(desk.plan()).await;
+        let mut client = http1::Connection::open(&old).await.unwrap();
+        client.send_request("PUT", "/v2/keys/a", &[], "x").await.unwrap();
+        let mut put = members.exchange().await;
+        let channel = Channel::open(&old).await.unwrap();
+        let mut watch = channel.call(WATCH).await.unwrap();
+        let mut reply = members.call().await.begin();
+        watch.head().await.unwrap();
+
+        desk.write(&settings(&members, "readonly", &[&new], ""));
+        assert_eq!(command(&proxy, &["reload"]).0, 0);
+        put.body().await.unwrap();
+        put.answer(200, "fine").await;
+        let head = client.head().await.unwrap();
+        assert_eq!(client.body(&head).await.unwrap(), b"fine");
+        assert!(client.is_closed().await, "its listener is gone");
+        reply.message(b"event");
+        assert_eq!(watch.next_bytes().await.unwrap().unwrap(), "event");
+        let failure = Channel::open(&new).await.unwrap().unary_bytes(PUT, b"").await.unwrap_err();
+        assert_eq!(failure.code(), Some(12), "{failure}");
+    });
+}
+
+#[test]
+fn new_peers_bring_new_members_at_once() {
+    let _beside = beside_others();
+    run(async {
+        let mut before = Members::start(1).await;
+        let mut after = Members::start(1).await;
+        let listen = address();
+        let desk = Desk::new(&settings(&before, "on", &[&listen], ""));
+        let proxy = start(desk.plan()).await;
+        let mut client = http1::Connection::open(&listen).await.unwrap();
+        client.send_request("GET", "/version", &[], "").await.unwrap();
+        before.exchange().await.answer(200, "").await;
+        assert_eq!(client.head().await.unwrap().status, 200);
+        desk.write(&settings(&after, "on", &[&listen], ""));
+        assert_eq!(command(&proxy, &["reload"]).0, 0);
+        client.send_request("GET", "/version", &[], "").await.unwrap();
+        after.exchange().await.answer(200, "").await;
+        assert_eq!(client.head().await.unwrap().status, 200);
+        assert!(before.is_quiet());
+    });
+}
+
+#[test]
+fn before_the_first_list_clients_are_told_there_is_no_endpoint() {
+    let _beside = beside_others();
+    run(async {
+        let peer = Peer::start(Reply::Answer {
+            status: 500,
+            cluster_id: String::new(),
+            body: "no".to_owned(),
+        });
+        let members = Members::start(1).await;
+        let proxy = Proxy::with_peers(&format!("a={}", peer.url)).spawn();
+        proxy.wait_until_open().await;
+        let answer = http1::get(&proxy.address, "/v2/keys/a").await;
+        assert_eq!(answer.status, 503);
+        assert_eq!(
+            answer.text(),
+            "{\"message\":\"httpproxy: zero endpoints currently available\"}"
+        );
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        let answer = http1::post(&proxy.address, "/v3/kv/put", "{}").await;
+        assert_eq!((answer.status, answer.json()["code"].as_u64()), (503, Some(14)));
+        let channel = Channel::open(&proxy.address).await.unwrap();
+        for path in [PUT, WATCH] {
+            let failure = channel.unary_bytes(path, b"").await.unwrap_err();
+            assert_eq!(failure.to_string(), "status 14: there is no connection available");
+        }
+        assert_eq!(command(&proxy, &["status"]).0, 4);
+        assert!(proxy.notify.statuses().iter().all(|line| !line.is_empty()));
+        peer.set(Reply::members("cafe", &members.list()));
+        proxy.wait_until_ready();
+    });
+}

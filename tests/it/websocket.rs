@@ -1,0 +1,128 @@
+//! WebSocket on the JSON gateway: after the member's 101 the bytes go both ways, and before it none do.
+
+use crate::support::members::{Conduct, Members};
+use crate::support::{beside_others, http1, run};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const HANDSHAKE: &str = "GET /v3/watch HTTP/1.1\r\nHost: etcd.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                         Sec-WebSocket-Key: abc\r\nSec-WebSocket-Version: 13\r\nAuthorization: me\r\n\r\n";
+const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                      Sec-WebSocket-Accept: xyz\r\n\r\n";
+
+#[test]
+fn after_the_101_bytes_go_both_ways_until_either_side_leaves() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = members.proxy().await;
+        for client_leaves in [false, true] {
+            let mut client = http1::Connection::open(&proxy.address).await.unwrap();
+            client.send(HANDSHAKE).await.unwrap();
+            let mut exchange = members.exchange().await;
+            for (name, value) in [
+                ("connection", "Upgrade"),
+                ("upgrade", "websocket"),
+                ("sec-websocket-key", "abc"),
+                ("authorization", "me"),
+                ("host", &members.address(0)),
+                ("x-forwarded-for", "127.0.0.1"),
+            ] {
+                assert_eq!(exchange.header(name), Some(value), "{name}");
+            }
+            exchange.send(format!("{SWITCH}early")).await.unwrap();
+            let head = client.head().await.unwrap();
+            assert_eq!(head.status, 101);
+            assert_eq!(head.header("upgrade"), Some("websocket"));
+            assert_eq!(head.header("sec-websocket-accept"), Some("xyz"));
+            assert_eq!(client.exactly(5).await.unwrap(), b"early");
+            for round in 0..5 {
+                let text = format!("round {round}");
+                client.send(&text).await.unwrap();
+                assert_eq!(exchange.exactly(text.len()).await.unwrap(), text.as_bytes());
+                exchange.send(&text).await.unwrap();
+                assert_eq!(client.exactly(text.len()).await.unwrap(), text.as_bytes());
+            }
+            if client_leaves {
+                drop(client);
+                exchange.until_closed().await;
+            } else {
+                drop(exchange);
+                assert!(client.is_closed().await);
+            }
+        }
+    });
+}
+
+#[test]
+fn nothing_that_follows_the_handshake_reaches_the_member_before_its_101() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = members.proxy().await;
+        members.set_all(Conduct::Raw);
+        let mut client = http1::Connection::open(&proxy.address).await.unwrap();
+        let smuggled = "POST /v3/kv/put HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}";
+        client.send(format!("{HANDSHAKE}{smuggled}")).await.unwrap();
+        let (_, mut member) = members.raw().await;
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"\r\n\r\n") {
+            seen.push(member.read_u8().await.unwrap());
+        }
+        // A refusal: what follows is a request of its own, to be judged as such, and not bytes for this connection.
+        member.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno").await.unwrap();
+        let head = client.head().await.unwrap();
+        assert_eq!(head.status, 400);
+        assert_eq!(client.body(&head).await.unwrap(), b"no");
+        let mut rest = Vec::new();
+        member.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&rest), "");
+    });
+}
+
+#[test]
+fn a_refusal_passes_with_its_status_and_body() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = members.proxy().await;
+        let mut client = http1::Connection::open(&proxy.address).await.unwrap();
+        client.send(HANDSHAKE).await.unwrap();
+        members.exchange().await.answer(403, "not you").await;
+        let head = client.head().await.unwrap();
+        assert_eq!(head.status, 403);
+        assert_eq!(client.body(&head).await.unwrap(), b"not you");
+        // The connection is still good for requests.
+        client.send_request("GET", "/version", &[], "").await.unwrap();
+        members.exchange().await.answer(200, "fine").await;
+        assert_eq!(client.head().await.unwrap().status, 200);
+    });
+}
+
+#[test]
+fn a_member_that_switches_without_saying_to_what_is_a_failed_member() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = members.proxy().await;
+        let mut client = http1::Connection::open(&proxy.address).await.unwrap();
+        client.send(HANDSHAKE).await.unwrap();
+        let mut exchange = members.exchange().await;
+        exchange.send("HTTP/1.1 101 Switching Protocols\r\n\r\n").await.unwrap();
+        assert_eq!(client.head().await.unwrap().status, 502);
+    });
+}
+
+#[test]
+fn a_handshake_elsewhere_is_a_plain_request() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = members.proxy().await;
+        let mut client = http1::Connection::open(&proxy.address).await.unwrap();
+        client.send(HANDSHAKE.replace("/v3/watch", "/v2/keys/a")).await.unwrap();
+        let exchange = members.exchange().await;
+        assert_eq!(exchange.header("upgrade"), None);
+        exchange.answer(200, "plain").await;
+        assert_eq!(client.head().await.unwrap().status, 200);
+    });
+}
