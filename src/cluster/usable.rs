@@ -55,6 +55,11 @@ impl ListedMember {
 }
 
 impl Listed {
+    /// Whether any member has started, so that this is a cluster and not one that is about to be.
+    pub fn has_started(&self) -> bool {
+        self.members.iter().any(|member| !member.urls.is_empty())
+    }
+
     /// Logs what is left out now and was not, for the same reason, in the list `before`.
     pub fn log_changes(&self, before: Option<&Self>) {
         for line in self

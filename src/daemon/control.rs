@@ -158,7 +158,7 @@ impl Control {
 
     fn first_list(&mut self, outcome: &Outcome) {
         match outcome {
-            Outcome::Fresh { .. } if !self.roster.endpoints().is_empty() => {
+            Outcome::Fresh { .. } if self.listed.has_started() => {
                 self.ready = true;
                 tracing::info!(
                     members = self.listed.members.len(),

@@ -32,12 +32,17 @@ fn stage(generation: Generation) -> (Cluster, Proxy) {
         .with_flag("--strict-reconfig-check=false");
     cluster.start_all();
     cluster.etcdctl().run(&["put", "load/r", "v"]);
-    let proxy = Proxy::before(&cluster).arguments(&["--proxy-refresh-interval", "1000"]).start();
+    let proxy = proxy(&cluster, "sticky");
     (cluster, proxy)
 }
 
+fn proxy(cluster: &Cluster, balance: &str) -> Proxy {
+    let plan = Proxy::before(cluster).arguments(&["--balance", balance]);
+    plan.arguments(&["--proxy-refresh-interval", "1000"]).start()
+}
+
 fn load(proxy: &Proxy, serializable: bool) -> Load {
-    let plan = Plan { serializable, watchers: 2, ..Plan::new(&proxy.address, "load") };
+    let plan = Plan { serializable, writers: 3, watchers: 2, ..Plan::new(&proxy.address, "load") };
     let load = Load::start(plan);
     load.wait_for_reads(50);
     load
@@ -90,8 +95,9 @@ fn stored_versions(member: &str) -> Vec<(String, i64)> {
 
 fn members_killed_one_after_another_fail_no_read_and_lose_no_write(generation: Generation) {
     let _floor = alone();
-    let (cluster, proxy) = stage(generation);
-    for serializable in [false, true] {
+    let (cluster, sticky) = stage(generation);
+    let p2c = proxy(&cluster, "p2c");
+    for (proxy, serializable) in [(sticky, false), (p2c, true)] {
         // The second round watches from here on, so the first one's keys are none of its own.
         cluster.etcdctl().run(&["del", "--prefix", "load/w/"]);
         cluster.etcdctl().run(&["put", "load/r", "v"]);
@@ -101,6 +107,7 @@ fn members_killed_one_after_another_fail_no_read_and_lose_no_write(generation: G
             load.wait_for_reads(100);
             cluster.restart(member);
             load.wait_for_reads(100);
+            load.wait_for_writes(50);
         }
         nothing_was_lost(&load.finish(), &cluster, 0);
     }
@@ -117,6 +124,7 @@ fn members_stopped_one_after_another_fail_no_read_and_lose_no_write(generation: 
         load.wait_for_reads(100);
         cluster.resume(member);
         load.wait_for_reads(100);
+        load.wait_for_writes(50);
     }
     nothing_was_lost(&load.finish(), &cluster, 0);
 }
@@ -134,6 +142,7 @@ fn every_member_is_replaced_without_a_failed_read(generation: Generation) {
         }
         cluster.remove(old);
         load.wait_for_reads(100);
+        load.wait_for_writes(50);
     }
     nothing_was_lost(&load.finish(), &cluster, 3);
 }

@@ -9,7 +9,7 @@ use crate::support::rpc::{
     self, Done, Fields, LeaseGrantRequest, LeaseRequest, LeaseResponse, PutRequest, RangeRequest,
     RangeResponse, WatchRequest, WatchResponse,
 };
-use crate::support::{alone, beside_others, run};
+use crate::support::{PATIENCE, alone, beside_others, eventually, http1, meter, run};
 
 on_each_generation!(
     a_thousand_watches_live_on_one_connection_and_half_may_go_at_once,
@@ -18,6 +18,8 @@ on_each_generation!(
     errors_are_the_members_own,
     a_large_value_and_a_large_range_pass_beside_a_watch,
     a_full_cluster_still_reads_and_deletes,
+    pings_without_a_call_end_no_connection,
+    a_storm_of_short_watches_leaves_nothing_behind,
 );
 
 async fn watch(channel: &Channel, prefix: &str) -> Call {
@@ -174,4 +176,56 @@ fn a_full_cluster_still_reads_and_deletes(generation: Generation) {
     etcdctl.run(&["defrag"]);
     etcdctl.run(&["alarm", "disarm"]);
     etcdctl.run(&["put", "full", "again"]);
+}
+
+/// etcd itself would send GOAWAY for them; nobody expects that of a proxy on the same machine.
+fn pings_without_a_call_end_no_connection(generation: Generation) {
+    let _floor = beside_others();
+    let address = &Stage::shared(generation).proxy.address;
+    run(async {
+        let channel = Channel::open(address).await.expect("a connection");
+        let mut pings = channel.pings().expect("PING");
+        for _ in 0..50 {
+            pings.ping(h2::Ping::opaque()).await.expect("a PONG");
+        }
+        let range =
+            channel.unary::<RangeResponse>(rpc::RANGE, &RangeRequest::key("streams/ping")).await;
+        range.expect("a call after the pings");
+    });
+}
+
+fn a_storm_of_short_watches_leaves_nothing_behind(generation: Generation) {
+    let _floor = alone();
+    let stage = Stage::new(generation, 1);
+    let (address, pid) = (&stage.proxy.address, stage.proxy.process.pid());
+    run(async {
+        storm(address, 2).await;
+        let (memory, descriptors) = (meter::resident_bytes(pid), meter::descriptors(pid));
+        storm(address, 20).await;
+        eventually("no call is in flight", PATIENCE, async || {
+            let status = http1::get(address, "/proxy/status").await.json();
+            status["traffic"]["rpcs_in_flight"] == 0 && meter::descriptors(pid) <= descriptors + 10
+        })
+        .await;
+        let grown = meter::resident_bytes(pid).saturating_sub(memory);
+        assert!(grown < 32 << 20, "{} KiB more memory", grown / 1024);
+    });
+}
+
+/// In each round 100 connections with 5 watches each; half of them go before an answer, half after it.
+async fn storm(address: &str, rounds: usize) {
+    for round in 0..rounds {
+        let mut watches = Vec::new();
+        for _ in 0..100 {
+            let channel = Channel::open(address).await.expect("a connection");
+            for _ in 0..5 {
+                watches.push(watch(&channel, "streams/storm").await);
+            }
+        }
+        if round % 2 == 0 {
+            for call in &mut watches {
+                created(call).await;
+            }
+        }
+    }
 }

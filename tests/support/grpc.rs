@@ -63,6 +63,7 @@ pub struct Channel {
 struct Line {
     stalled: AtomicBool,
     waker: Mutex<Option<Waker>>,
+    pings: Mutex<Option<h2::PingPong>>,
     ended: Mutex<Option<String>>,
 }
 
@@ -76,8 +77,9 @@ impl Channel {
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(65_535).initial_connection_window_size(64 << 20);
         builder.max_concurrent_reset_streams(10_000).initial_max_send_streams(10_000);
-        let (send, connection) = builder.handshake::<_, Bytes>(stream).await.map_err(broken)?;
+        let (send, mut connection) = builder.handshake::<_, Bytes>(stream).await.map_err(broken)?;
         let line = Arc::new(Line::default());
+        *line.pings.lock().expect("pings") = connection.ping_pong();
         tokio::spawn(drive(connection, line.clone()));
         Ok(Self { send, authority: address.to_owned(), metadata: Vec::new(), line })
     }
@@ -99,6 +101,11 @@ impl Channel {
     /// How the connection ended; `None` while it lives.
     pub fn ended(&self) -> Option<String> {
         self.line.ended.lock().expect("ended").clone()
+    }
+
+    /// Takes the connection's PING, of which there is one; `None` when it was taken before.
+    pub fn pings(&self) -> Option<h2::PingPong> {
+        self.line.pings.lock().expect("pings").take()
     }
 
     /// Opens a call, without a message yet.

@@ -117,14 +117,21 @@ impl Load {
 
     /// Waits until so many more reads went well.
     pub fn wait_for_reads(&self, more: usize) {
-        let before = self.so_far().reads;
+        self.wait_for("reads", more, |report| report.reads);
+    }
+
+    /// Waits until so many more writes were acknowledged.
+    pub fn wait_for_writes(&self, more: usize) {
+        self.wait_for("writes", more, |report| report.written.len());
+    }
+
+    fn wait_for(&self, what: &str, more: usize, count: impl Fn(&Report) -> usize) {
+        let before = count(&self.so_far());
         let deadline = Instant::now() + super::PATIENCE;
-        while self.so_far().reads < before + more {
-            assert!(
-                Instant::now() < deadline,
-                "no reads any more: {:?}",
-                self.so_far().failed_reads.last()
-            );
+        while count(&self.so_far()) < before + more {
+            let so_far = self.so_far();
+            let last = (so_far.failed_reads.last(), so_far.failed_writes.last());
+            assert!(Instant::now() < deadline, "no {what} any more; last failures: {last:?}");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
