@@ -4,6 +4,7 @@
 //! health, a worker's end) and acts on it. All of its state is in [`Control`]; the parts it acts through are modules of
 //! their own. A refresh works on a copy of the tracker in a task, so that slow peers never hold up the loop.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ const EXTENSION: Duration = Duration::from_secs(30);
 pub struct Control {
     pub(super) inputs: Inputs,
     pub(super) loaded: Loaded,
-    pub(super) log: LogHandle,
+    pub(super) log: Rc<LogHandle>,
     pub(super) tracker: Tracker,
     pub(super) listed: Listed,
     pub(super) roster: Roster,

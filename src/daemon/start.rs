@@ -1,6 +1,7 @@
 //! The start: everything is bound and running before the first member is asked for.
 
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -37,7 +38,8 @@ type Reasons = Vec<String>;
 /// Runs the daemon with these settings until it is told to stop.
 pub fn run(inputs: Inputs, loaded: Loaded) -> ExitCode {
     let log = match log::init(&loaded.settings.log) {
-        Ok(log) => log,
+        // Kept here to the end: dropping the last hold on it waits for the last lines, a failed start's reasons included.
+        Ok(log) => Rc::new(log),
         Err(error) => {
             eprintln!("error: {error}");
             return ExitCode::FAILURE;
@@ -58,7 +60,7 @@ pub fn run(inputs: Inputs, loaded: Loaded) -> ExitCode {
         }
     };
     let end = runtime.block_on(async {
-        let (control, events) = build(inputs, loaded, log)?;
+        let (control, events) = build(inputs, loaded, log.clone())?;
         Ok::<End, Reasons>(control.run(events).await)
     });
     // A name lookup that hangs must not keep us from ending.
@@ -76,7 +78,7 @@ pub fn run(inputs: Inputs, loaded: Loaded) -> ExitCode {
 }
 
 /// Binds and starts everything; nothing has asked a peer yet.
-fn build(inputs: Inputs, loaded: Loaded, log: LogHandle) -> Result<(Control, Events), Reasons> {
+fn build(inputs: Inputs, loaded: Loaded, log: Rc<LogHandle>) -> Result<(Control, Events), Reasons> {
     let settings = &loaded.settings;
     let why = |error: std::io::Error| vec![error.to_string()];
     let signals = Signals::new().map_err(why)?;

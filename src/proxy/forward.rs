@@ -142,7 +142,7 @@ impl Journey<'_> {
         let (mut head, body) = response.into_parts();
         remove_hop_by_hop(&mut head.headers);
         self.meter.answered(head.status, &head.headers);
-        let interrupts = self.route.long.then(|| Interrupts::new(&self.client.worker, link));
+        let interrupts = self.meter.is_long().then(|| Interrupts::new(&self.client.worker, link));
         Response::from_parts(head, ReplyBody::of_member(body, self.meter, in_flight, interrupts))
     }
 

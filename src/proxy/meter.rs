@@ -60,6 +60,12 @@ impl Meter {
         Self { client: client.clone(), what, long, since: Instant::now() }
     }
 
+    /// Whether the exchange may rightly last for ever, a v2 watch included: such a one is ended when its member goes
+    /// silent or the proxy stops, since nothing else would end it.
+    pub fn is_long(&self) -> bool {
+        self.long
+    }
+
     /// Notes the head of a member's answer, or a gRPC answer of our own.
     pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
         match &mut self.what {

@@ -120,6 +120,17 @@ fn without_anything_in_flight_it_ends_soon_whoever_is_connected() {
         let mut half = http1::Connection::open(&proxy.address).await.unwrap();
         half.send("GET /ver").await.unwrap();
         let http2 = Connection::open(&proxy.address).await;
+        let mut v2 = http1::Connection::open(&proxy.address).await.unwrap();
+        v2.send_request("GET", "/v2/keys/a?wait=true", &[], "").await.unwrap();
+        let _wait = members.exchange().await;
+        let mut socket = http1::Connection::open(&proxy.address).await.unwrap();
+        let upgrade = ["Connection: Upgrade", "Upgrade: websocket"];
+        socket.send_request("GET", "/v3/watch", &upgrade, "").await.unwrap();
+        let mut switched = members.exchange().await;
+        let switch =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        switched.send(switch).await.unwrap();
+        assert_eq!(socket.head().await.unwrap().status, 101);
         let channel = Channel::open(&proxy.address).await.unwrap();
         let mut watch = channel.call(WATCH).await.unwrap();
         let _reply = members.call().await.begin();
@@ -127,6 +138,8 @@ fn without_anything_in_flight_it_ends_soon_whoever_is_connected() {
         channel.stall(true);
         proxy.process.signal(Signal::SIGTERM);
         assert!(proxy.process.wait(Duration::from_secs(10)).is_some(), "{}", proxy.story());
+        assert!(socket.is_closed().await);
+        switched.until_closed().await;
         drop(http2);
     });
 }

@@ -101,6 +101,11 @@ fn a_stream_on_a_hung_member_ends_with_unavailable() {
         let mut reply = members.call().await.begin();
         reply.message(b"created");
         assert_eq!(watch.next_bytes().await.unwrap().unwrap(), "created");
+        let mut v2 = http1::Connection::open(&proxy.address).await.unwrap();
+        v2.send_request("GET", "/v2/keys/a?wait=true&recursive=true", &[], "").await.unwrap();
+        let mut v2_exchange = members.exchange().await;
+        v2_exchange.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await.unwrap();
+        v2.head().await.unwrap();
         let mut json = http1::Connection::open(&proxy.address).await.unwrap();
         json.send_request("POST", "/v3/watch", &[], "{}").await.unwrap();
         let mut exchange = members.exchange().await;
@@ -112,6 +117,8 @@ fn a_stream_on_a_hung_member_ends_with_unavailable() {
         assert_eq!(early.next_bytes().await.unwrap_err().code(), Some(14));
         assert_eq!(watch.next_bytes().await.unwrap_err().code(), Some(14));
         assert!(json.chunk().await.is_err(), "a clean end");
+        assert!(v2.chunk().await.is_err(), "a clean end");
+        v2_exchange.until_closed().await;
         waiting.until_reset().await;
         reply.until_reset().await;
         exchange.until_closed().await;
