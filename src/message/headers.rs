@@ -3,7 +3,9 @@
 //! RFC 9110 section 7.6.1 for hop-by-hop fields; etcd's old proxy (`proxy/httpproxy/reverse.go` at v3.4.23) for
 //! `X-Forwarded-For`. Everything else is left alone, trace headers and metadata included.
 
-use http::header::{CONNECTION, EXPECT, HeaderMap, HeaderName, HeaderValue, TE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
+};
 
 /// `X-Forwarded-For`.
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -19,6 +21,9 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     while let Some(name) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {
         if name == CONNECTION {
             remove_connection_named(headers);
+        } else if name == TRANSFER_ENCODING {
+            // Beside it a length counts for nothing (RFC 9112 section 6.3), and must not count again behind us.
+            headers.remove(CONTENT_LENGTH);
         }
         headers.remove(name);
     }
@@ -120,6 +125,13 @@ mod tests {
             map(&[("connection", "close, x-private"), ("x-private", "1"), ("x-public", "2")]);
         remove_hop_by_hop(&mut headers);
         assert_eq!(headers, map(&[("x-public", "2")]));
+    }
+
+    #[test]
+    fn a_length_beside_chunks_does_not_pass() {
+        let mut headers = map(&[("transfer-encoding", "chunked"), ("content-length", "3")]);
+        remove_hop_by_hop(&mut headers);
+        assert!(headers.is_empty());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Sockets: listening, connecting, and knowing which addresses are our own.
 
 pub mod dial;
+pub mod gather;
 pub mod listen;
 pub mod occupant;
 pub mod own;

@@ -22,6 +22,7 @@ use super::gatehouse;
 use super::limits::{self, Patience};
 use super::local::Pages;
 use super::preface::{Peek, Protocol, detect};
+use crate::net::gather::Gather;
 use crate::proxy::client::Client;
 
 /// Spawns the tasks of an HTTP/2 connection on the worker's own thread.
@@ -57,12 +58,13 @@ where
     match protocol {
         Protocol::Gone => {}
         Protocol::Http1 => {
-            let connection =
-                http1_builder().serve_connection(TokioIo::new(stream), service).with_upgrades();
+            let connection = http1_builder()
+                .serve_connection(TokioIo::new(Gather(stream)), service)
+                .with_upgrades();
             attend(pin!(connection), &client, &gate, is_outworn_http1).await;
         }
         Protocol::Http2 => {
-            let io = TokioIo::new(LenientAuthority::new(stream));
+            let io = TokioIo::new(LenientAuthority::new(Gather(stream)));
             // Boxed, since an HTTP/1 connection would carry room for it too.
             let mut connection = Box::pin(http2_builder().serve_connection(io, service));
             attend(connection.as_mut(), &client, &gate, is_outworn_http2).await;

@@ -14,6 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+use crate::net::gather;
+
 /// A stream to a member whose single reads and writes are limited in time.
 #[derive(Debug)]
 pub struct MemberIo {
@@ -109,7 +111,7 @@ impl AsyncWrite for MemberIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let polled = gather::poll_write(Pin::new(&mut self.stream), cx, bufs);
         self.read.restart_after(&polled);
         self.write.watch(cx, "nothing written within proxy-write-timeout", polled)
     }

@@ -4,6 +4,7 @@
 mod support;
 
 mod cancel;
+mod chaos;
 mod drain;
 mod floods;
 mod floors;
@@ -15,5 +16,6 @@ mod pages;
 mod reload;
 mod retries;
 mod settings;
+mod strange_members;
 mod transparency;
 mod websocket;

@@ -152,6 +152,11 @@ impl Exchange {
         socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
     }
 
+    /// Lets what was sent arrive: waits a moment for the other side to close, which it need not do.
+    pub async fn until_closed_or_idle(&mut self) {
+        let _ = tokio::time::timeout(Duration::from_millis(20), self.until_closed()).await;
+    }
+
     /// Waits until the other side has closed or reset the connection; bytes that come before are dropped.
     pub async fn until_closed(&mut self) {
         let mut waste = [0; 4096];

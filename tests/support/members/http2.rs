@@ -149,7 +149,12 @@ impl Call {
 
     /// Says GOAWAY on the connection, in the graceful way.
     pub fn go_away(&self) {
-        let _ = self.end.send(End::GoAway);
+        // A connection that is to be cut is cut, whatever else is wanted of it.
+        self.end.send_if_modified(|end| {
+            let goes_on = *end == End::GoOn;
+            *end = if goes_on { End::GoAway } else { *end };
+            goes_on
+        });
     }
 }
 
