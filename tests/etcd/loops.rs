@@ -7,7 +7,7 @@ use crate::support::grpc::Channel;
 use crate::support::peer::{Peer, Reply};
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{self, RangeRequest, RangeResponse};
-use crate::support::{alone, http1, meter, run};
+use crate::support::{PATIENCE, alone, http1, meter, run};
 use std::time::{Duration, Instant};
 
 on_each_generation!(
@@ -26,11 +26,8 @@ fn members_that_advertise_the_proxy_are_not_called(generation: Generation) {
         let proxy = plan.start();
         let refusals = refusals(&proxy);
         assert_eq!(refusals.0, 503, "{host}");
-        assert!(
-            proxy.process.wait_for_line(&port, Duration::from_secs(5)).is_some(),
-            "{}",
-            proxy.story()
-        );
+        let dropped = format!("url=http://{host}:{port} reason=");
+        assert!(proxy.process.wait_for_line(&dropped, PATIENCE).is_some(), "{}", proxy.story());
     }
 }
 
