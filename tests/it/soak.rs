@@ -50,11 +50,14 @@ fn reloads_and_refreshes_fail_no_request() {
         let scratch = Scratch::new("soak");
         let path = scratch.join("etcd-proxy.toml");
         let write = |round: usize| {
-            let serving = if round / 2 % 2 == 0 { &one } else { &other };
+            let serving = if (round / 2).is_multiple_of(2) { &one } else { &other };
             let peers = serving.members.initial_cluster();
-            let balance = if round % 3 == 0 { "sticky" } else { "p2c" };
-            let more =
-                if round % 2 == 0 { String::new() } else { format!(", \"http://{second}\"") };
+            let balance = if round.is_multiple_of(3) { "sticky" } else { "p2c" };
+            let more = if round.is_multiple_of(2) {
+                String::new()
+            } else {
+                format!(", \"http://{second}\"")
+            };
             let text = format!(
                 "proxy = \"on\"\ninitial-cluster = \"{peers}\"\nbalance = \"{balance}\"\nworkers = 2\n\
                  listen-client-urls = [\"http://{address}\"{more}]\nproxy-refresh-interval = \"50ms\"\nhealth-interval = \"100ms\"\n"
