@@ -12,6 +12,7 @@ use super::outgoing::Outgoing;
 use super::retry::{is_interruptible, may_retry};
 use super::waiting;
 use crate::message::rpc::RpcKind;
+use crate::tls::HandshakeError;
 use crate::upstream::http2::{self, Use};
 use crate::upstream::link::{ConnectError, Link};
 use crate::upstream::{http1, http2::Connection};
@@ -36,6 +37,11 @@ impl Failed {
     fn unreachable(error: &ConnectError) -> Self {
         let reason = if error.is_ours() { String::new() } else { error.to_string() };
         Self { failure: Failure::Unreachable, reason }
+    }
+
+    /// The member refused us in a way that TLS 1.3 tells only in answer to a request: it has not looked at that.
+    fn refused(link: &Link, why: &HandshakeError) -> Self {
+        Self::unreachable(&link.blame(why))
     }
 
     fn blameless(failure: Failure) -> Self {
@@ -90,6 +96,12 @@ async fn over_http1(
             // Only the client's body can have failed on our side of the connection.
             return Err(Failed::blameless(Failure::Incomplete));
         }
+        if let Some(why) = link.explain(&lost.error) {
+            if let Some(request) = lost.unsent {
+                outgoing.put_back(request);
+            }
+            return Err(Failed::refused(link, &why));
+        }
         let failure = if lost.unsent.is_some() { Failure::NotSent } else { Failure::Lost };
         if let Some(request) = lost.unsent {
             outgoing.put_back(request);
@@ -123,6 +135,7 @@ async fn over_http2(
         Err(error) if http2::was_refused(&error) => Err(Failed::blameless(Failure::Refused)),
         Err(error) if http2::was_reset_by_us(&error) => Err(Failed::blameless(Failure::Incomplete)),
         Err(error) if error.is_reset() => Err(Failed::blameless(Failure::Lost)),
+        Err(_) if let Some(why) = connection.refusal() => Err(Failed::refused(link, why)),
         Err(error) => Err(Failed { failure: Failure::Lost, reason: describe(&error) }),
     }
 }
@@ -137,6 +150,9 @@ async fn ready_http2(
             client.connection(link, carries).await.map_err(|error| Failed::unreachable(&error))?;
         if connection.is_ready().await {
             return Ok(connection);
+        }
+        if let Some(why) = connection.refusal() {
+            return Err(Failed::refused(link, why));
         }
     }
     Err(Failed {

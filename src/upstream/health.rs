@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use super::endpoint::{Endpoint, Finding};
 use super::http2::{self, Connection, Part, Use};
 use super::link::{ConnectError, Link, Timeouts};
+use crate::tls::{Alpn, Connector};
 use crate::message::request_body::RequestBody;
 
 /// `RangeRequest { key: "\0", limit: 1, count_only: true }` as one gRPC message.
@@ -28,7 +29,7 @@ const RANGE: &[u8] = &[0, 0, 0, 0, 7, 0x0a, 1, 0, 0x18, 1, 0x48, 1];
 const CHECK: &[u8] = &[0, 0, 0, 0, 0];
 
 /// How an endpoint is probed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probing {
     /// `health-interval`: pause between two probes.
     pub interval: Duration,
@@ -36,6 +37,8 @@ pub struct Probing {
     pub deadline: Duration,
     /// Limits of the probe's own connection.
     pub timeouts: Timeouts,
+    /// What speaks TLS on it; `None` reaches no `https` member.
+    pub connector: Option<Connector>,
 }
 
 /// Probes `endpoint` for ever, calling `changed` whenever its health has changed. Cancel by dropping.
@@ -44,7 +47,7 @@ pub async fn watch(
     probing: Probing,
     changed: impl Fn(&Endpoint, &Finding),
 ) {
-    let mut prober = Prober::new(endpoint.clone(), probing);
+    let mut prober = Prober::new(endpoint.clone(), &probing);
     loop {
         if let Some(finding) = prober.probe().await
             && endpoint.mark_probed(&finding)
@@ -64,12 +67,10 @@ struct Prober {
 }
 
 impl Prober {
-    fn new(endpoint: Arc<Endpoint>, probing: Probing) -> Self {
-        Self {
-            link: Link::new(endpoint, usize::MAX, probing.timeouts),
-            deadline: probing.deadline,
-            connection: None,
-        }
+    fn new(endpoint: Arc<Endpoint>, probing: &Probing) -> Self {
+        let link = Link::new(endpoint, usize::MAX, probing.timeouts);
+        link.set_connector(probing.connector.as_ref());
+        Self { link, deadline: probing.deadline, connection: None }
     }
 
     /// Returns what one probe found; `None` when trouble of this host kept it from finding anything.
@@ -106,7 +107,13 @@ impl Prober {
             None => self.connect().await?,
         };
         let answer = call(&connection, &self.link.endpoint, "/etcdserverpb.KV/Range", RANGE).await;
-        judge(&answer.map_err(|error| Unanswered::Connection(error.to_string()))?)
+        match answer {
+            Ok(trailers) => judge(&trailers),
+            Err(error) => Err(Unanswered::Connection(match connection.refusal() {
+                Some(why) => self.link.blame(why).to_string(),
+                None => error.to_string(),
+            })),
+        }
     }
 
     async fn open_connection(&self) -> Option<Rc<Connection>> {
@@ -116,7 +123,7 @@ impl Prober {
     }
 
     async fn connect(&mut self) -> Result<Rc<Connection>, Unanswered> {
-        let io = self.link.dial().await?;
+        let io = self.link.dial(Alpn::H2).await?;
         let made = http2::handshake(io, Use::Unary)
             .await
             .map_err(|error| Unanswered::Connection(error.to_string()))?;
