@@ -36,7 +36,7 @@ fn content(text: &str) -> FileState {
 }
 
 async fn change(watch: &mut Watch) -> FileState {
-    assert!(watch.hints.is_some(), "these tests need inotify");
+    assert!(watch.0.hints.is_some(), "these tests need inotify");
     timeout(DEADLINE, watch.changed()).await.expect("a change is handed out")
 }
 
@@ -219,7 +219,7 @@ async fn without_inotify_the_file_is_polled() {
     fs::write(scene.path("p.toml"), "new").unwrap();
     let state = timeout(DEADLINE, watch.changed()).await.expect("the next look finds it");
     assert_eq!(state, content("new"));
-    assert!(watch.hints.is_some(), "inotify is taken up again when it can be had");
+    assert!(watch.0.hints.is_some(), "inotify is taken up again when it can be had");
 }
 
 #[tokio::test]
