@@ -20,8 +20,8 @@ use tokio::time::timeout;
 use super::endpoint::{Endpoint, Finding};
 use super::http2::{self, Connection, Part, Use};
 use super::link::{ConnectError, Link, Timeouts};
-use crate::tls::{Alpn, Connector};
 use crate::message::request_body::RequestBody;
+use crate::tls::{Alpn, Connector};
 
 /// `RangeRequest { key: "\0", limit: 1, count_only: true }` as one gRPC message.
 const RANGE: &[u8] = &[0, 0, 0, 0, 7, 0x0a, 1, 0, 0x18, 1, 0x48, 1];

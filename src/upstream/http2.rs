@@ -28,8 +28,8 @@ use http_body::Body;
 use tokio::task::AbortHandle;
 
 use super::io::{MemberIo, Signs};
-use crate::tls::HandshakeError;
 use crate::message::request_body::RequestBody;
+use crate::tls::HandshakeError;
 
 /// Pause between two PINGs on a connection with open streams.
 pub const PING_EVERY: Duration = Duration::from_secs(10);

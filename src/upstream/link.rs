@@ -188,7 +188,8 @@ impl Link {
         }
         let connector = self.connector.borrow().clone();
         let connector = connector.ok_or_else(|| self.blame(&"TLS is not set up"))?;
-        let left = timeouts.dial.map_or(HANDSHAKE_MOST, |most| most.saturating_sub(begin.elapsed()));
+        let left =
+            timeouts.dial.map_or(HANDSHAKE_MOST, |most| most.saturating_sub(begin.elapsed()));
         let line = self.secure(stream, &connector, alpn, left).await?;
         Ok(MemberIo::new(line, Some(connector), timeouts.read, timeouts.write))
     }
