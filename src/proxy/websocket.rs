@@ -71,7 +71,9 @@ impl Handshake {
             .await
             .map_err(|error| Failed { failure: Failure::Unreachable, reason: error.to_string() })?;
         let lost = |error: hyper::Error| match link.explain(&error) {
-            Some(why) => Failed { failure: Failure::Unreachable, reason: link.blame(&why).to_string() },
+            Some(why) => {
+                Failed { failure: Failure::Unreachable, reason: link.blame(&why).to_string() }
+            }
             None => Failed { failure: Failure::Lost, reason: error.to_string() },
         };
         let (mut sender, driver) = http1::handshake(TokioIo::new(io)).await.map_err(lost)?;

@@ -28,8 +28,8 @@ use http_body::Body;
 use tokio::task::AbortHandle;
 
 use super::io::{MemberIo, Signs};
-use crate::tls::HandshakeError;
 use crate::message::request_body::RequestBody;
+use crate::tls::HandshakeError;
 
 /// Pause between two PINGs on a connection with open streams.
 pub const PING_EVERY: Duration = Duration::from_secs(10);
@@ -189,6 +189,11 @@ impl Connection {
     /// Why TLS has ended it, if it has: see [`Signs::refusal`].
     pub fn refusal(&self) -> Option<&HandshakeError> {
         self.signs.refusal()
+    }
+
+    /// Whether the member has not said anything yet.
+    pub fn is_mute(&self) -> bool {
+        self.signs.reads() == 0
     }
 
     /// Streams that the member allows at a time.
