@@ -151,6 +151,7 @@ fn fifty_changes_of_the_authority_fail_no_request() {
                 dialer.become_like(&Dialer::tls(&[&old, &new], identity));
             }
             scene.show(&new.issue(&Leaf::loopback()));
+            replace(&scene.file("revoked.pem"), &new.revoke(&[]));
             replace(&scene.file("trusted.pem"), new.pem());
             scene.wait_until(false, &Dialer::tls(&[&new], Some(&left)));
             left = client;
@@ -167,36 +168,22 @@ fn fifty_changes_of_the_revocation_list_fail_no_request_but_those_of_the_revoked
         let authority = Authority::new("clients");
         let scene = Scene::start(generation, &authority);
         let mut revoked: Vec<Identity> = Vec::new();
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         for _ in 0..CHANGES {
             let client = authority.issue(&Leaf::client());
             // One and the same dialer, so that a session could be resumed.
             let dialer = Dialer::tls(&[&authority], Some(&client));
             is_served(&scene.with.address, &dialer).expect("a client that is not revoked yet");
+            let open = Connection::open_by(&dialer, &scene.with.address);
+            let mut open = runtime.block_on(open).expect("a connection");
             revoked.push(client);
             let all: Vec<&Identity> = revoked.iter().collect();
             replace(&scene.file("revoked.pem"), &authority.revoke(&all));
             scene.wait_until(false, &dialer);
+            // What is open lives on.
+            let answer = runtime.block_on(open.exchange("GET", "/version", &[], ""));
+            assert_eq!(answer.expect("an answer").status, 200);
         }
-        scene.finish();
-    });
-}
-
-#[test]
-fn a_connection_that_is_open_outlives_the_revocation_of_its_client() {
-    when_here(Generation::V3_7, |generation| {
-        let _floor = alone();
-        let authority = Authority::new("clients");
-        let scene = Scene::start(generation, &authority);
-        let client = authority.issue(&Leaf::client());
-        let dialer = Dialer::tls(&[&authority], Some(&client));
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        let mut open = runtime
-            .block_on(Connection::open_by(&dialer, &scene.with.address))
-            .expect("a connection");
-        replace(&scene.file("revoked.pem"), &authority.revoke(&[&client]));
-        scene.wait_until(false, &dialer);
-        let answer = runtime.block_on(open.exchange("GET", "/version", &[], ""));
-        assert_eq!(answer.expect("an answer").status, 200);
         scene.finish();
     });
 }
