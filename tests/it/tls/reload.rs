@@ -154,3 +154,28 @@ fn no_connection_fails_while_certificate_and_authority_change_again_and_again() 
         assert!(asked.get() > 100, "{} rounds", asked.get());
     });
 }
+
+/// Who deploys both may well write the settings first.
+#[test]
+fn settings_that_were_refused_for_their_files_get_a_second_chance() {
+    run(async {
+        let (mut desk, address) = (Desk::new(), address());
+        let url = format!("https://{address}");
+        desk.serve(&url, "").await;
+        let before = desk.shown(&address).await;
+        desk.put_settings(
+            &url,
+            "tls-min-version = \"TLS1.3\"\ntrusted-ca-file = \"DIR/late.pem\"\n",
+        );
+        let process = &desk.proxy.as_ref().unwrap().process;
+        assert!(process.wait_for_line("late.pem does not exist", PATIENCE).is_some());
+        assert!(desk.client().ask(&address).await.is_ok());
+        replace(&desk.path("late.pem"), desk.authority.pem());
+        eventually("clients must show a certificate", PATIENCE, async || {
+            desk.client().ask(&address).await.is_err()
+        })
+        .await;
+        assert_eq!(desk.shown(&address).await, before);
+        assert!(!desk.problems().contains("settings refused"));
+    });
+}
