@@ -91,7 +91,7 @@ mod tests {
         (0..count)
             .map(|n| {
                 let endpoint = Endpoint::new("u", "m", n.into(), "127.0.0.1", 2379 + n, 1).unwrap();
-                Rc::new(Link::new(Arc::new(endpoint), 0, timeouts))
+                Rc::new(Link::new(Arc::new(endpoint), 0, timeouts, Arc::default()))
             })
             .collect()
     }

@@ -66,7 +66,7 @@ struct Prober {
 impl Prober {
     fn new(endpoint: Arc<Endpoint>, probing: Probing) -> Self {
         Self {
-            link: Link::new(endpoint, usize::MAX, probing.timeouts),
+            link: Link::new(endpoint, usize::MAX, probing.timeouts, Arc::default()),
             deadline: probing.deadline,
             connection: None,
         }

@@ -40,9 +40,12 @@ pub struct Link {
     worker: usize,
     timeouts: Cell<Timeouts>,
     idle: RefCell<Vec<http1::Idle>>,
+    /// The time of the last sweep: exact enough to tell what has been idle for long, and free.
+    clock: Cell<Instant>,
     unary: Pool,
-    /// Wakes everything that must not wait for this endpoint any longer.
-    interrupt: Arc<Notify>,
+    /// The worker's alarm, which wakes everything that waits to look whether it still should.
+    alarm: Arc<Notify>,
+    retired: Cell<bool>,
 }
 
 /// Why no connection could be had.
@@ -72,14 +75,21 @@ impl ConnectError {
 
 impl Link {
     /// Makes a link without connections for the worker of this number.
-    pub fn new(endpoint: Arc<Endpoint>, worker: usize, timeouts: Timeouts) -> Self {
+    pub fn new(
+        endpoint: Arc<Endpoint>,
+        worker: usize,
+        timeouts: Timeouts,
+        alarm: Arc<Notify>,
+    ) -> Self {
         Self {
             endpoint,
             worker,
             timeouts: Cell::new(timeouts),
             idle: RefCell::default(),
             unary: Pool::new(Use::Unary),
-            interrupt: Arc::new(Notify::new()),
+            alarm,
+            retired: Cell::new(false),
+            clock: Cell::new(Instant::now()),
         }
     }
 
@@ -99,16 +109,9 @@ impl Link {
         InFlight(self.clone())
     }
 
-    /// What wakes when waiting for this endpoint has become pointless: it has gone silent, or is no longer listed.
-    pub fn interrupt(&self) -> &Arc<Notify> {
-        &self.interrupt
-    }
-
-    /// Wakes what waits, if the endpoint has gone silent or is not listed any more.
-    pub fn interrupt_if_lost(&self) {
-        if self.endpoint.is_silent() || !self.endpoint.is_listed() {
-            self.interrupt.notify_waiters();
-        }
+    /// Whether waiting for this endpoint is pointless: it has gone silent, or is no longer listed.
+    pub fn is_lost(&self) -> bool {
+        self.retired.get() || self.endpoint.is_silent() || !self.endpoint.is_listed()
     }
 
     /// Takes an idle HTTP/1.1 connection that is alive, the last used first, or makes one.
@@ -129,8 +132,7 @@ impl Link {
     /// # Errors
     /// When the member cannot be reached.
     pub async fn new_http1(&self) -> Result<http1::Idle, ConnectError> {
-        let io = self.dial().await?;
-        http1::handshake(io).await.map_err(|error| ConnectError::new(&error))
+        self.dial().await.map(http1::Idle::new)
     }
 
     fn take_idle(&self) -> Option<http1::Idle> {
@@ -140,6 +142,11 @@ impl Link {
                 return Some(idle);
             }
         }
+    }
+
+    /// The time, some seconds late at most.
+    pub fn clock(&self) -> Instant {
+        self.clock.get()
     }
 
     /// Takes back a connection whose exchange is complete.
@@ -173,6 +180,7 @@ impl Link {
     /// Closes idle connections that their member has closed, or that nobody has used for long.
     pub fn sweep(&self, now: Instant) {
         let cx = &mut Context::from_waker(Waker::noop());
+        self.clock.set(now);
         let limit = now.checked_sub(IDLE_LIMIT).unwrap_or(now);
         self.idle.borrow_mut().retain_mut(|idle| idle.since() >= limit && idle.is_alive());
         self.unary.sweep(cx, limit);
@@ -182,7 +190,8 @@ impl Link {
     pub fn retire(&self) {
         self.idle.borrow_mut().clear();
         self.unary.clear();
-        self.interrupt.notify_waiters();
+        self.retired.set(true);
+        self.alarm.notify_waiters();
     }
 }
 
