@@ -76,13 +76,13 @@ fn peers(settings: &Settings) -> Vec<String> {
 fn nothing_written_gives_the_documented_defaults() {
     let settings = Desk::new().settings();
     let cores = std::thread::available_parallelism().unwrap();
-    let peer = |port| PeerUrl { host: "localhost".to_owned(), port };
+    let peer = |port| PeerUrl { tls: false, host: "localhost".to_owned(), port };
     assert_eq!(
         settings,
         Settings {
             name: "default".to_owned(),
             mode: Mode::Readwrite,
-            listen_client_urls: vec![ListenUrl::Tcp("127.0.0.1:2379".parse().unwrap())],
+            listen_client_urls: vec![ListenUrl::tcp("127.0.0.1:2379".parse().unwrap())],
             listen_metrics_urls: Vec::new(),
             advertise_client_urls: Vec::new(),
             data_dir: PathBuf::from("/work-directory/default.etcd"),
@@ -102,6 +102,7 @@ fn nothing_written_gives_the_documented_defaults() {
             cors: vec!["*".to_owned()],
             host_whitelist: vec!["*".to_owned()],
             enable_pprof: false,
+            tls: TlsSettings::default(),
             log: LogSettings {
                 level: LogLevel::Info,
                 package_levels: Vec::new(),
@@ -271,14 +272,12 @@ fn a_hidden_value_warns_of_nothing() {
 fn what_is_not_built_yet_is_refused_in_one_sentence() {
     let desk = Desk::new().file("proxy = \"off\"\ndiscovery-srv = \"example.com\"\n");
     assert_eq!(
-        desk.flags("--cert-file /c.pem --initial-cluster http://h1:2380").complaints(),
+        desk.flags("--initial-cluster http://h1:2380").complaints(),
         [
             "etcd-proxy.toml:1:1: `proxy` is \"off\", which means being a member of the cluster, and this is not \
              built yet; want \"on\" or \"readonly\"",
             "etcd-proxy.toml:2:1: `discovery-srv` is set, and discovery is not built yet; name the peers in \
              `initial-cluster`",
-            "command line: --cert-file: `cert-file` is set, and TLS is not built yet; leave it out, and write \
-             http:// URLs",
             "command line: --initial-cluster: `initial-cluster` is ignored, because `discovery-srv` is set and comes \
              first",
         ]

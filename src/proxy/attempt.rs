@@ -13,6 +13,7 @@ use super::retry::{is_interruptible, may_retry};
 use super::waiting;
 use crate::message::headers::remove_hop_by_hop;
 use crate::message::rpc::RpcKind;
+use crate::tls::HandshakeError;
 use crate::upstream::http2::{self, Use};
 use crate::upstream::link::{ConnectError, Link};
 use crate::upstream::{http1, http2::Connection};
@@ -37,6 +38,11 @@ impl Failed {
     fn unreachable(error: &ConnectError) -> Self {
         let reason = if error.is_ours() { String::new() } else { error.to_string() };
         Self { failure: Failure::Unreachable, reason }
+    }
+
+    /// The member refused us in a way that TLS 1.3 tells only in answer to a request: it has not looked at that.
+    fn refused(link: &Link, why: &HandshakeError) -> Self {
+        Self::unreachable(&link.blame(why))
     }
 
     fn blameless(failure: Failure) -> Self {
@@ -91,6 +97,9 @@ async fn over_http1(
         if lost.error.is_clients() {
             return Err(Failed::blameless(Failure::Incomplete));
         }
+        if let Some(why) = link.explain(&lost.error) {
+            return Err(Failed::refused(link, &why));
+        }
         let failure = if lost.unsent { Failure::NotSent } else { Failure::Lost };
         if !(was_kept && may_retry(kind, failure) && outgoing.is_ready()) {
             return Err(Failed { failure, reason: describe(&lost.error) });
@@ -124,6 +133,7 @@ async fn over_http2(
         Err(error) if http2::was_refused(&error) => Err(Failed::blameless(Failure::Refused)),
         Err(error) if http2::was_reset_by_us(&error) => Err(Failed::blameless(Failure::Incomplete)),
         Err(error) if error.is_reset() => Err(Failed::blameless(Failure::Lost)),
+        Err(_) if let Some(why) = connection.refusal() => Err(Failed::refused(link, why)),
         Err(error) => Err(Failed { failure: Failure::Lost, reason: describe(&error) }),
     }
 }
@@ -138,6 +148,9 @@ async fn ready_http2(
             client.connection(link, carries).await.map_err(|error| Failed::unreachable(&error))?;
         if connection.is_ready().await {
             return Ok(connection);
+        }
+        if let Some(why) = connection.refusal() {
+            return Err(Failed::refused(link, why));
         }
     }
     Err(Failed {

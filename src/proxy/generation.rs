@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Balance, Mode};
+use crate::tls::{Acceptor, Connector};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::link::Timeouts;
 
@@ -27,6 +28,10 @@ pub struct Generation {
     pub cors: Option<Vec<String>>,
     /// Hosts that plaintext HTTP/1 requests may name, or `None` for all.
     pub host_whitelist: Option<Vec<String>>,
+    /// What listeners with TLS show and demand; `None` when no certificate is set.
+    pub acceptor: Option<Acceptor>,
+    /// What speaks TLS to members; `None` reaches no `https` member.
+    pub connector: Option<Connector>,
     /// The endpoints that may get traffic, in the order in which they are preferred.
     pub endpoints: Vec<Arc<Endpoint>>,
 }

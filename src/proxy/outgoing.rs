@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue};
-use http::uri::{Parts, PathAndQuery, Scheme, Uri};
+use http::uri::{Parts, PathAndQuery, Uri};
 use http::{Method, Request, Version};
 use hyper::body::Incoming;
 
@@ -100,7 +100,7 @@ impl Outgoing {
         headers.remove(EXPECT);
         client.marks().append_to(&mut headers);
         let mut uri = Parts::default();
-        uri.scheme = Some(Scheme::HTTP);
+        uri.scheme = Some(endpoint.scheme.clone());
         uri.authority = Some(endpoint.authority.clone());
         uri.path_and_query = Some(self.target.clone());
         let mut request = Request::new(());
