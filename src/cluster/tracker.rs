@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::ask::{Asked, ask};
 use super::doubt;
-use super::fetch::FETCH_LIMIT;
+use super::fetch::{Access, FETCH_LIMIT};
 use super::file::{ClusterFile, Kept};
 use super::member::MemberList;
 use super::news::{ListChange, News};
@@ -25,6 +25,7 @@ use super::record::Record;
 use super::source;
 use crate::config::{PeerSource, PeerUrl, Settings};
 use crate::telemetry::snapshot::{PeerStatus, Problem, RefreshStatus};
+use crate::tls::Material;
 
 pub use candidate::Candidate;
 
@@ -35,18 +36,22 @@ pub struct Setup {
     pub source: PeerSource,
     /// A cluster ID that is accepted in place of the pinned one.
     pub accept_cluster_id: Option<u64>,
-    /// Limit for connecting to a peer; `None` means none of its own.
-    pub dial_timeout: Option<Duration>,
+    /// How peers are reached.
+    pub access: Access,
     /// The cluster file is `proxy/cluster` below this directory.
     pub data_dir: PathBuf,
 }
 
-impl From<&Settings> for Setup {
-    fn from(settings: &Settings) -> Self {
+impl Setup {
+    /// Takes what the tracker needs from settings and TLS material of one generation.
+    pub fn new(settings: &Settings, material: &Material) -> Self {
         Self {
             source: settings.peers.clone(),
             accept_cluster_id: settings.accept_cluster_id,
-            dial_timeout: settings.dial_timeout,
+            access: Access {
+                dial_timeout: settings.dial_timeout,
+                tls: Some(material.peer.clone()),
+            },
             data_dir: settings.data_dir.clone(),
         }
     }
@@ -140,11 +145,11 @@ impl Tracker {
     async fn inquire(&self, limit: Duration) -> Inquiry {
         let mut peers = self.peers.clone();
         peers.configured = source::resolve(&self.setup.source).await;
-        let mut asked = ask(&peers.to_ask(), self.pin, self.setup.dial_timeout, limit).await;
+        let mut asked = ask(&peers.to_ask(), self.pin, &self.setup.access, limit).await;
         let last_resort = peers.last_resort();
         let from_file = asked.answer.is_none() && !last_resort.is_empty();
         if from_file {
-            let last = ask(&last_resort, self.pin, self.setup.dial_timeout, limit).await;
+            let last = ask(&last_resort, self.pin, &self.setup.access, limit).await;
             asked.answer = last.answer;
             asked.errors.extend(last.errors);
         }

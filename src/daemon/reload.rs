@@ -61,7 +61,7 @@ impl Control {
         if let Some(refresh) = self.refreshing.take() {
             refresh.abort();
         }
-        let mut candidate = self.tracker.candidate(Setup::from(&loaded.settings));
+        let mut candidate = self.tracker.candidate(Setup::new(&loaded.settings, &material));
         warnings.extend(candidate.prepare(NEW_PEERS).await);
         let mut own = self.listeners.client_addresses();
         own.extend(plan.client_addresses());

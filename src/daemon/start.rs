@@ -106,7 +106,7 @@ fn build(
     let (probes, health) = Probes::new();
     let watched = loaded.file.clone().unwrap_or_else(|| inputs.default_file.clone());
     let control = Control {
-        tracker: Tracker::new(Setup::from(settings)),
+        tracker: Tracker::new(Setup::new(settings, &material)),
         listed: Listed::default(),
         roster: Roster::new(settings.workers.get()),
         number: 1,

@@ -102,7 +102,8 @@ async fn over_http1(
         }
         let failure = if lost.unsent { Failure::NotSent } else { Failure::Lost };
         if !(was_kept && may_retry(kind, failure) && outgoing.is_ready()) {
-            return Err(Failed { failure, reason: describe(&lost.error) });
+            let mute = link.mute().filter(|_| !was_kept && lost.error.is_incomplete_message());
+            return Err(Failed { failure, reason: describe(&lost.error, mute) });
         }
         connection =
             Box::pin(link.new_http1()).await.map_err(|error| Failed::unreachable(&error))?;
@@ -134,7 +135,10 @@ async fn over_http2(
         Err(error) if http2::was_reset_by_us(&error) => Err(Failed::blameless(Failure::Incomplete)),
         Err(error) if error.is_reset() => Err(Failed::blameless(Failure::Lost)),
         Err(_) if let Some(why) = connection.refusal() => Err(Failed::refused(link, why)),
-        Err(error) => Err(Failed { failure: Failure::Lost, reason: describe(&error) }),
+        Err(error) => {
+            let mute = link.mute().filter(|_| connection.is_mute());
+            Err(Failed { failure: Failure::Lost, reason: describe(&error, mute) })
+        }
     }
 }
 
@@ -159,8 +163,11 @@ async fn ready_http2(
     })
 }
 
-/// An error with its causes, in one line.
-fn describe(error: &dyn std::error::Error) -> String {
+/// An error with its causes, in one line; or what stands behind it, when that is known better.
+fn describe(error: &dyn std::error::Error, better: Option<ConnectError>) -> String {
+    if let Some(better) = better {
+        return better.to_string();
+    }
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -83,8 +83,23 @@ impl Prober {
                 self.connection = None;
                 Finding::Silent(reason)
             }
+            Ok(Err(Unanswered::Broken(reason))) => {
+                self.connection = None;
+                Finding::Silent(self.diagnose(reason).await)
+            }
             Err(_) => self.alive_without_answer().await,
         })
+    }
+
+    /// Looks whether a connection broke because the member speaks TLS and its URL says that it does not.
+    async fn diagnose(&self, reason: String) -> String {
+        if self.link.endpoint.is_tls() {
+            return reason;
+        }
+        match timeout(self.deadline, self.link.speaks_tls()).await {
+            Ok(true) => self.link.blame(&"it speaks TLS, but its URL says http").to_string(),
+            _ => reason,
+        }
     }
 
     /// Tells a member without quorum from one that hangs.
@@ -109,10 +124,16 @@ impl Prober {
         let answer = call(&connection, &self.link.endpoint, "/etcdserverpb.KV/Range", RANGE).await;
         match answer {
             Ok(trailers) => judge(&trailers),
-            Err(error) => Err(Unanswered::Connection(match connection.refusal() {
-                Some(why) => self.link.blame(why).to_string(),
-                None => error.to_string(),
-            })),
+            Err(error) => Err(Unanswered::Broken(self.describe(&connection, &error))),
+        }
+    }
+
+    fn describe(&self, connection: &Connection, error: &h2::Error) -> String {
+        let mute = self.link.mute().filter(|_| connection.is_mute());
+        match (connection.refusal(), mute) {
+            (Some(why), _) => self.link.blame(why).to_string(),
+            (None, Some(mute)) => mute.to_string(),
+            (None, None) => error.to_string(),
         }
     }
 
@@ -126,7 +147,7 @@ impl Prober {
         let io = self.link.dial(Alpn::H2).await?;
         let made = http2::handshake(io, Use::Unary)
             .await
-            .map_err(|error| Unanswered::Connection(error.to_string()))?;
+            .map_err(|error| Unanswered::Broken(error.to_string()))?;
         self.connection = Some(made.clone());
         Ok(made)
     }
@@ -138,6 +159,8 @@ enum Unanswered {
     Status(String),
     /// There is no connection to it.
     Connection(String),
+    /// There was a connection, and it broke.
+    Broken(String),
     /// This host could not even try.
     Ours,
 }

@@ -191,6 +191,11 @@ impl Connection {
         self.signs.refusal()
     }
 
+    /// Whether the member has not said anything yet.
+    pub fn is_mute(&self) -> bool {
+        self.signs.reads() == 0
+    }
+
     /// Streams that the member allows at a time.
     pub fn capacity(&self) -> usize {
         self.sender.current_max_send_streams()

@@ -120,11 +120,12 @@ impl AsyncRead for MemberIo {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        match &polled {
-            Poll::Ready(Ok(())) => _ = self.signs.reads.fetch_add(1, Relaxed),
-            Poll::Ready(Err(error)) => self.note(error),
-            Poll::Pending => {}
+        if buf.filled().len() > before {
+            self.signs.reads.fetch_add(1, Relaxed);
+        } else if let Poll::Ready(Err(error)) = &polled {
+            self.note(error);
         }
         self.read.watch(cx, "nothing read within proxy-read-timeout", polled)
     }

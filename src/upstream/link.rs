@@ -216,10 +216,29 @@ impl Link {
         }
     }
 
+    /// Whether the member's port answers in TLS, whatever its URL says.
+    pub async fn speaks_tls(&self) -> bool {
+        let connector = self.connector.borrow().clone();
+        let dialled =
+            dial::dial(&self.endpoint.host, self.endpoint.port, self.timeouts.get().dial).await;
+        let (Some(connector), Ok(stream)) = (connector, dialled) else { return false };
+        match connector.connect(Gather(stream), &self.endpoint.host, Alpn::H2).await {
+            Ok(_) => true,
+            Err(why) => why.comes_of_tls(),
+        }
+    }
+
     /// Says of a member what is wrong with it.
     pub fn blame(&self, why: &impl std::fmt::Display) -> ConnectError {
         let at = Authority(&self.endpoint.host, self.endpoint.port);
         ConnectError::new(&format_args!("{at}: {why}"))
+    }
+
+    /// What it probably means that the member has closed a new connection before it said anything; `None` in the clear.
+    pub fn mute(&self) -> Option<ConnectError> {
+        let connector = self.connector.borrow();
+        let connector = connector.as_ref().filter(|_| self.endpoint.is_tls())?;
+        Some(self.blame(&connector.mute_rule()))
     }
 
     /// Says why TLS has ended a connection to the member, if `error` comes of that.

@@ -18,7 +18,7 @@ fn setup(dir: &Path, peers: &[&PeerUrl]) -> Setup {
     Setup {
         source: PeerSource::Static(peers.iter().map(|peer| (*peer).clone()).collect()),
         accept_cluster_id: None,
-        dial_timeout: Some(Duration::from_secs(1)),
+        access: Access { dial_timeout: Some(Duration::from_secs(1)), tls: None },
         data_dir: dir.to_owned(),
     }
 }
