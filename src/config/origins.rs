@@ -41,8 +41,9 @@ impl Origins {
 
     /// Takes such values from the resolved settings.
     pub(super) fn compute_from(&mut self, settings: &Settings) {
-        let PeerSource::Static(peers) = &settings.peers;
-        self.compute("initial-cluster", Value::Peers(peers.clone()).to_text());
+        if let PeerSource::Static(peers) = &settings.peers {
+            self.compute("initial-cluster", Value::Peers(peers.clone()).to_text());
+        }
         self.compute("data-dir", settings.data_dir.display());
         self.compute("admin-socket", settings.admin_socket.display());
         self.compute("workers", settings.workers);

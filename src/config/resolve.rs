@@ -3,14 +3,14 @@
 //! Every value has been checked on its own before. Here defaults that depend on other settings are filled in, and what
 //! cannot work, or not together, is refused.
 
+mod sources;
+
 use super::Inputs;
 use super::origins::Origins;
 use super::place::Place;
 use super::problem::{Problem, Problems};
-use super::schema::Group;
 use super::settings::{
-    Balance, ListenUrl, LogFormat, LogLevel, LogOutput, LogSettings, Mode, PeerSource, PeerUrl,
-    Settings,
+    Balance, ListenUrl, LogFormat, LogLevel, LogOutput, LogSettings, Mode, PeerUrl, Settings,
 };
 use super::value::{self, Value};
 use std::ffi::OsStr;
@@ -30,7 +30,7 @@ pub(super) fn resolve(origins: &Origins, inputs: &Inputs, problems: &mut Problem
         advertise_client_urls: values.list("advertise-client-urls"),
         data_dir: data_dir(origins, inputs),
         admin_socket: admin_socket(origins, inputs),
-        peers: PeerSource::Static(values.peers()),
+        peers: sources::peer_source(&values, problems),
         accept_cluster_id: values.id("accept-cluster-id"),
         refresh_interval: values.time("proxy-refresh-interval"),
         failure_wait: values.time("proxy-failure-wait"),
@@ -81,7 +81,6 @@ fn check(values: &Values<'_>, problems: &mut Problems) {
         refuse(problems, &message, "want a word without slashes", origins.place("name"));
     }
     check_metrics_urls(values, problems);
-    check_peer_sources(origins, problems);
     check_not_yet(origins, problems);
 }
 
@@ -100,27 +99,10 @@ fn check_metrics_urls(values: &Values<'_>, problems: &mut Problems) {
     }
 }
 
-/// The places that peers may come from; the first that is set counts.
-const SOURCES: [&str; 4] = ["discovery", "discovery-token", "discovery-srv", "initial-cluster"];
-
-fn check_peer_sources(origins: &Origins, problems: &mut Problems) {
-    let mut set =
-        SOURCES.iter().filter(|name| origins.is_set(name) && !origins.text(name).is_empty());
-    let Some(first) = set.next() else { return };
-    for name in set {
-        let message = format!("`{name}` is ignored, because `{first}` is set and comes first");
-        problems.push(Problem::warning(message, origins.place(name).clone()));
-    }
-}
-
 fn check_not_yet(origins: &Origins, problems: &mut Problems) {
     for (setting, place) in origins.not_yet() {
-        let (what, hint) = match setting.group {
-            Group::Tls => ("TLS", "leave it out, and write http:// URLs"),
-            _ => ("discovery", "name the peers in `initial-cluster`"),
-        };
-        let message = format!("`{}` is set, and {what} is not built yet", setting.name);
-        refuse(problems, &message, hint, place);
+        let message = format!("`{}` is set, and TLS is not built yet", setting.name);
+        refuse(problems, &message, "leave it out, and write http:// URLs", place);
     }
 }
 

@@ -164,7 +164,7 @@ impl Group {
             Self::Process => "Process",
             Self::Logging => "Logging",
             Self::Tls => "TLS (not built yet: refused when set)",
-            Self::Discovery => "Discovery (not built yet: refused when set)",
+            Self::Discovery => "Discovery",
             Self::Accepted => "Accepted from old command lines, without effect",
         }
     }

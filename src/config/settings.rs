@@ -3,10 +3,14 @@
 //! Nothing here opens a socket or reads a file. [`crate::config::load`] makes one of these from the
 //! settings file, the environment and the command line; the daemon builds a generation from it.
 
+mod sources;
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use sources::*;
 
 /// All settings of one generation of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +86,10 @@ pub enum ListenUrl {
 pub enum PeerSource {
     /// `initial-cluster`, or etcd's default pair: peer URLs in the order given, such as `http://10.0.1.10:2380`.
     Static(Vec<PeerUrl>),
+    /// `discovery` or `discovery-token`: the peers that a registry names.
+    Discovery(Discovery),
+    /// `discovery-srv`: the peers that the DNS names.
+    Srv(SrvDomain),
 }
 
 /// A URL of a peer port: scheme, host and port, without a path.

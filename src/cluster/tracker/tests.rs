@@ -130,8 +130,8 @@ async fn a_foreign_peer_is_refused_loudly_once_and_the_next_peer_is_asked() {
     let (peer, _) = tracked(dir.path()).await;
     let foreign = ScriptedPeer::with_list("b2", r#"[{"id":9}]"#).await;
     let mut tracker = Tracker::new(setup(dir.path(), &[&peer.url]));
-    tracker.peers.configured = vec![foreign.url.clone(), peer.url.clone()];
-    tracker.setup.source = PeerSource::Static(tracker.peers.configured.clone());
+    let both = PeerSource::Static(vec![foreign.url.clone(), peer.url.clone()]);
+    tracker.finder = Finder::start(&both, Vec::new());
     tracker.learn_within(LIMIT).await;
     assert_eq!(names(&tracker), ["infra0"]);
     assert!(
