@@ -14,7 +14,7 @@ mod v3;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::url::parse_http;
+use super::url::parse_url;
 use crate::config::{Discovery, PeerUrl};
 
 pub use error::{Fault, RegistryError};
@@ -100,7 +100,7 @@ impl Registered {
             }
             for url in &member.peer_urls {
                 let bad = |reason: String| fault(Fault::BadEntry(printable(&member.value), reason));
-                peers.push(parse_http(url).map_err(|reason| bad(reason.to_string()))?);
+                peers.push(parse_url(url).map_err(|reason| bad(reason.to_string()))?);
             }
         }
         let names: BTreeSet<&str> = self.cluster().iter().flat_map(Registration::names).collect();
@@ -224,8 +224,8 @@ mod tests {
         );
         assert_eq!(
             hosts(&registered(1, &["a=http://a"])).unwrap_err(),
-            "http://r/t: the entry \"a=http://a\" is of no use: not a URL of the form http://HOST:PORT; \
-             delete it, or use another token"
+            "http://r/t: the entry \"a=http://a\" is of no use: not a URL of the form http://HOST:PORT or \
+             https://HOST:PORT; delete it, or use another token"
         );
     }
 

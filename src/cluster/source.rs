@@ -53,7 +53,7 @@ mod tests {
 
     fn source(hosts: &[&str]) -> PeerSource {
         let peer =
-            |host: &&str| super::super::url::parse_http(&format!("http://{host}:2380")).unwrap();
+            |host: &&str| super::super::url::parse_url(&format!("http://{host}:2380")).unwrap();
         PeerSource::Static(hosts.iter().map(peer).collect())
     }
 

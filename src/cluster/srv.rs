@@ -12,7 +12,7 @@ use hickory_resolver::proto::rr::{RData, RecordType};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::url::parse_http;
+use super::url::parse_url;
 use crate::config::{PeerUrl, SrvDomain};
 
 /// The service names, and the scheme that each means.
@@ -178,7 +178,7 @@ async fn resolved(
     let (mut targets, mut useless) = (Vec::new(), Vec::new());
     let mut looking = JoinSet::new();
     for (index, (host, port, priority, weight)) in records.into_iter().enumerate() {
-        match parse_http(&format!("{scheme}://{host}:{port}")) {
+        match parse_url(&format!("{scheme}://{host}:{port}")) {
             Ok(peer) => {
                 let target = Target { peer, priority, weight };
                 looking.spawn(async move { (index, resolves(&target.peer).await, target) });
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     fn target(host: &str, priority: u16, weight: u16) -> Target {
-        Target { peer: parse_http(&format!("http://{host}:2380")).unwrap(), priority, weight }
+        Target { peer: parse_url(&format!("http://{host}:2380")).unwrap(), priority, weight }
     }
 
     fn hosts(targets: &[Target]) -> Vec<&str> {

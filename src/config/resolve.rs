@@ -4,13 +4,15 @@
 //! cannot work, or not together, is refused.
 
 mod sources;
+mod tls;
 
 use super::Inputs;
 use super::origins::Origins;
 use super::place::Place;
 use super::problem::{Problem, Problems};
 use super::settings::{
-    Balance, ListenUrl, LogFormat, LogLevel, LogOutput, LogSettings, Mode, PeerUrl, Settings,
+    Balance, ListenAddress, ListenUrl, LogFormat, LogLevel, LogOutput, LogSettings, Mode, PeerUrl,
+    Settings,
 };
 use super::value::{self, Value};
 use std::ffi::OsStr;
@@ -45,6 +47,7 @@ pub(super) fn resolve(origins: &Origins, inputs: &Inputs, problems: &mut Problem
         cors: values.list("cors"),
         host_whitelist: values.list("host-whitelist"),
         enable_pprof: values.bool("enable-pprof"),
+        tls: tls::resolve(&values, &data_dir(origins, inputs)),
         log: values.log(&inputs.cwd),
     }
 }
@@ -81,7 +84,7 @@ fn check(values: &Values<'_>, problems: &mut Problems) {
         refuse(problems, &message, "want a word without slashes", origins.place("name"));
     }
     check_metrics_urls(values, problems);
-    check_not_yet(origins, problems);
+    tls::check(values, problems);
 }
 
 fn refuse(problems: &mut Problems, message: &str, hint: &str, place: &Place) {
@@ -90,19 +93,12 @@ fn refuse(problems: &mut Problems, message: &str, hint: &str, place: &Place) {
 
 fn check_metrics_urls(values: &Values<'_>, problems: &mut Problems) {
     let clients = values.client_urls();
-    let twice =
-        values.listen("listen-metrics-urls").into_iter().filter(|url| clients.contains(url));
-    for url in twice.filter(|url| !matches!(url, ListenUrl::Tcp(addr) if addr.port() == 0)) {
+    let twice = values.listen("listen-metrics-urls").into_iter();
+    let twice = twice.filter(|url| clients.iter().any(|client| client.at == url.at));
+    for url in twice.filter(|url| !matches!(url.at, ListenAddress::Tcp(addr) if addr.port() == 0)) {
         let message = format!("`listen-metrics-urls` has {url}, where clients are served");
         let hint = "leave it out, clients' URLs serve /metrics too, or choose another port";
         refuse(problems, &message, hint, values.0.place("listen-metrics-urls"));
-    }
-}
-
-fn check_not_yet(origins: &Origins, problems: &mut Problems) {
-    for (setting, place) in origins.not_yet() {
-        let message = format!("`{}` is set, and TLS is not built yet", setting.name);
-        refuse(problems, &message, "leave it out, and write http:// URLs", place);
     }
 }
 
@@ -173,7 +169,9 @@ impl Values<'_> {
     fn peers(&self) -> Vec<PeerUrl> {
         match self.0.value("initial-cluster") {
             Some(Value::Peers(peers)) if !peers.is_empty() => peers.clone(),
-            _ => [2380, 7001].map(|port| PeerUrl { host: "localhost".to_owned(), port }).to_vec(),
+            _ => [2380, 7001]
+                .map(|port| PeerUrl { tls: false, host: "localhost".to_owned(), port })
+                .to_vec(),
         }
     }
 

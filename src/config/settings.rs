@@ -4,6 +4,7 @@
 //! settings file, the environment and the command line; the daemon builds a generation from it.
 
 mod sources;
+mod tls;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -11,6 +12,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use sources::*;
+pub use tls::{
+    CipherSuite, ConnectTls, KeyPair, ListenTls, SelfMade, TlsFile, TlsSettings, TlsVersion,
+};
 
 /// All settings of one generation of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +63,8 @@ pub struct Settings {
     pub host_whitelist: Vec<String>,
     /// `enable-pprof`: serve `/debug/pprof/profile` on the metrics listeners.
     pub enable_pprof: bool,
+    /// Everything about TLS.
+    pub tls: TlsSettings,
     /// Everything about logs.
     pub log: LogSettings,
 }
@@ -72,13 +78,40 @@ pub enum Mode {
     Readonly,
 }
 
+/// One URL to listen on: an address, and whether TLS is spoken there.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListenUrl {
+    /// Where.
+    pub at: ListenAddress,
+    /// Whether the scheme is `https` or `unixs`.
+    pub tls: bool,
+}
+
 /// One address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ListenUrl {
-    /// `http://IP:PORT`; `localhost` was resolved to 127.0.0.1.
+pub enum ListenAddress {
+    /// `IP:PORT`; `localhost` was resolved to 127.0.0.1.
     Tcp(SocketAddr),
-    /// `unix://PATH` (also etcd's `unix://HOST:PORT`, a file of that name in the working directory).
+    /// A path (also etcd's `unix://HOST:PORT`, a file of that name in the working directory).
     Unix(PathBuf),
+}
+
+impl ListenUrl {
+    /// The URL of a TCP address in cleartext.
+    pub fn tcp(address: SocketAddr) -> Self {
+        Self { at: ListenAddress::Tcp(address), tls: false }
+    }
+
+    /// The URL of a unix socket in cleartext.
+    pub fn unix(path: PathBuf) -> Self {
+        Self { at: ListenAddress::Unix(path), tls: false }
+    }
+
+    /// The same address with TLS.
+    #[must_use]
+    pub fn with_tls(self) -> Self {
+        Self { tls: true, ..self }
+    }
 }
 
 /// Where the cluster's peers come from.
@@ -95,6 +128,8 @@ pub enum PeerSource {
 /// A URL of a peer port: scheme, host and port, without a path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerUrl {
+    /// Whether the scheme is `https`: the peer port speaks TLS.
+    pub tls: bool,
     /// Host name or IP literal (an IPv6 literal without its brackets).
     pub host: String,
     /// TCP port.
@@ -162,19 +197,22 @@ pub enum LogOutput {
 
 impl std::fmt::Display for PeerUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
         if self.host.contains(':') {
-            write!(f, "http://[{}]:{}", self.host, self.port)
+            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
         } else {
-            write!(f, "http://{}:{}", self.host, self.port)
+            write!(f, "{scheme}://{}:{}", self.host, self.port)
         }
     }
 }
 
 impl std::fmt::Display for ListenUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Tcp(addr) => write!(f, "http://{addr}"),
-            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        match (&self.at, self.tls) {
+            (ListenAddress::Tcp(addr), false) => write!(f, "http://{addr}"),
+            (ListenAddress::Tcp(addr), true) => write!(f, "https://{addr}"),
+            (ListenAddress::Unix(path), false) => write!(f, "unix://{}", path.display()),
+            (ListenAddress::Unix(path), true) => write!(f, "unixs://{}", path.display()),
         }
     }
 }

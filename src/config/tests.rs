@@ -76,13 +76,13 @@ fn peers(settings: &Settings) -> Vec<String> {
 fn nothing_written_gives_the_documented_defaults() {
     let settings = Desk::new().settings();
     let cores = std::thread::available_parallelism().unwrap();
-    let peer = |port| PeerUrl { host: "localhost".to_owned(), port };
+    let peer = |port| PeerUrl { tls: false, host: "localhost".to_owned(), port };
     assert_eq!(
         settings,
         Settings {
             name: "default".to_owned(),
             mode: Mode::Readwrite,
-            listen_client_urls: vec![ListenUrl::Tcp("127.0.0.1:2379".parse().unwrap())],
+            listen_client_urls: vec![ListenUrl::tcp("127.0.0.1:2379".parse().unwrap())],
             listen_metrics_urls: Vec::new(),
             advertise_client_urls: Vec::new(),
             data_dir: PathBuf::from("/work-directory/default.etcd"),
@@ -102,6 +102,7 @@ fn nothing_written_gives_the_documented_defaults() {
             cors: vec!["*".to_owned()],
             host_whitelist: vec!["*".to_owned()],
             enable_pprof: false,
+            tls: TlsSettings::default(),
             log: LogSettings {
                 level: LogLevel::Info,
                 package_levels: Vec::new(),
