@@ -9,6 +9,7 @@ pub mod ask;
 pub mod doubt;
 pub mod fetch;
 pub mod file;
+pub mod grpc;
 pub mod member;
 pub mod news;
 pub mod peers;
