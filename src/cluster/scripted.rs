@@ -28,8 +28,8 @@ pub(super) struct ScriptedPeer {
 impl ScriptedPeer {
     pub(super) async fn new(script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url =
-            PeerUrl { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() };
+        let port = listener.local_addr().unwrap().port();
+        let url = PeerUrl { tls: false, host: "127.0.0.1".to_owned(), port };
         let script = Arc::new(Mutex::new(script));
         let asked = watch::Sender::new(0);
         let accepting = tokio::spawn(accept(listener, Arc::clone(&script), asked.clone()));

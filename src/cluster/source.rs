@@ -38,7 +38,10 @@ mod tests {
 
     fn source(hosts: &[&str]) -> PeerSource {
         PeerSource::Static(
-            hosts.iter().map(|host| PeerUrl { host: (*host).to_owned(), port: 2380 }).collect(),
+            hosts
+                .iter()
+                .map(|host| PeerUrl { tls: false, host: (*host).to_owned(), port: 2380 })
+                .collect(),
         )
     }
 

@@ -197,7 +197,9 @@ impl Values<'_> {
     fn peers(&self) -> Vec<PeerUrl> {
         match self.0.value("initial-cluster") {
             Some(Value::Peers(peers)) if !peers.is_empty() => peers.clone(),
-            _ => [2380, 7001].map(|port| PeerUrl { host: "localhost".to_owned(), port }).to_vec(),
+            _ => [2380, 7001]
+                .map(|port| PeerUrl { tls: false, host: "localhost".to_owned(), port })
+                .to_vec(),
         }
     }
 

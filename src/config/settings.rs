@@ -89,6 +89,8 @@ pub enum PeerSource {
 /// A URL of a peer port: scheme, host and port, without a path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerUrl {
+    /// Whether the scheme is `https`: the peer port speaks TLS.
+    pub tls: bool,
     /// Host name or IP literal (an IPv6 literal without its brackets).
     pub host: String,
     /// TCP port.
@@ -156,10 +158,11 @@ pub enum LogOutput {
 
 impl std::fmt::Display for PeerUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
         if self.host.contains(':') {
-            write!(f, "http://[{}]:{}", self.host, self.port)
+            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
         } else {
-            write!(f, "http://{}:{}", self.host, self.port)
+            write!(f, "{scheme}://{}:{}", self.host, self.port)
         }
     }
 }

@@ -76,7 +76,7 @@ fn peers(settings: &Settings) -> Vec<String> {
 fn nothing_written_gives_the_documented_defaults() {
     let settings = Desk::new().settings();
     let cores = std::thread::available_parallelism().unwrap();
-    let peer = |port| PeerUrl { host: "localhost".to_owned(), port };
+    let peer = |port| PeerUrl { tls: false, host: "localhost".to_owned(), port };
     assert_eq!(
         settings,
         Settings {

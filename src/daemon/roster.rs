@@ -80,6 +80,7 @@ mod tests {
     fn listed(members: &[(u64, &[&str])]) -> Listed {
         let url = |text: &&str| ListedUrl {
             url: (*text).into(),
+            tls: text.starts_with("https"),
             host: "127.0.0.1".into(),
             port: text.rsplit(':').next().unwrap().parse().unwrap(),
             left_out: None,

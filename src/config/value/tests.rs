@@ -82,9 +82,8 @@ fn peers_keep_their_order_and_lose_their_names() {
 #[test]
 fn peers_that_cannot_be_asked_are_refused() {
     for (peer, want) in [
-        ("a=https://h1:2380", "TLS is not built yet, write http://"),
         ("a=h1:2380", "want NAME=URL or a URL, such as \"infra0=http://10.0.1.10:2380\""),
-        ("a=unix://h1:2380", "want http:// before the peer's address"),
+        ("a=unix://h1:2380", "want http:// or https:// before the peer's address"),
         ("a=http://h1", "want a port, such as :2379"),
         ("a=http://:2380", "want a host before the port"),
         ("a=http://h1:0", "want the port of the peer, usually 2380"),
