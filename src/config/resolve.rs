@@ -3,13 +3,14 @@
 //! Every value has been checked on its own before. Here defaults that depend on other settings are filled in, and what
 //! cannot work, or not together, is refused.
 
+mod tls;
+
 use super::Inputs;
 use super::origins::Origins;
 use super::place::Place;
 use super::problem::{Problem, Problems};
-use super::schema::Group;
 use super::settings::{
-    Balance, ListenUrl, LogFormat, LogLevel, LogOutput, LogSettings, Mode, PeerSource, PeerUrl,
+    Balance, ListenAddress, ListenUrl, LogFormat, LogLevel, LogOutput, LogSettings, Mode, PeerSource, PeerUrl,
     Settings,
 };
 use super::value::{self, Value};
@@ -46,6 +47,7 @@ pub(super) fn resolve(origins: &Origins, inputs: &Inputs, problems: &mut Problem
         cors: values.list("cors"),
         host_whitelist: values.list("host-whitelist"),
         enable_pprof: values.bool("enable-pprof"),
+        tls: tls::resolve(&values, &data_dir(origins, inputs)),
         log: values.log(&inputs.cwd),
     }
 }
@@ -87,6 +89,7 @@ fn check(values: &Values<'_>, problems: &mut Problems) {
         refuse(problems, message, hint, origins.place("rewrite-members"));
     }
     check_metrics_urls(values, problems);
+    tls::check(values, problems);
     check_peer_sources(origins, problems);
     check_not_yet(origins, problems);
 }
@@ -98,8 +101,9 @@ fn refuse(problems: &mut Problems, message: &str, hint: &str, place: &Place) {
 fn check_metrics_urls(values: &Values<'_>, problems: &mut Problems) {
     let clients = values.client_urls();
     let twice =
-        values.listen("listen-metrics-urls").into_iter().filter(|url| clients.contains(url));
-    for url in twice.filter(|url| !matches!(url, ListenUrl::Tcp(addr) if addr.port() == 0)) {
+        values.listen("listen-metrics-urls").into_iter();
+    let twice = twice.filter(|url| clients.iter().any(|client| client.at == url.at));
+    for url in twice.filter(|url| !matches!(url.at, ListenAddress::Tcp(addr) if addr.port() == 0)) {
         let message = format!("`listen-metrics-urls` has {url}, where clients are served");
         let hint = "leave it out, clients' URLs serve /metrics too, or choose another port";
         refuse(problems, &message, hint, values.0.place("listen-metrics-urls"));
@@ -121,10 +125,7 @@ fn check_peer_sources(origins: &Origins, problems: &mut Problems) {
 
 fn check_not_yet(origins: &Origins, problems: &mut Problems) {
     for (setting, place) in origins.not_yet() {
-        let (what, hint) = match setting.group {
-            Group::Tls => ("TLS", "leave it out, and write http:// URLs"),
-            _ => ("discovery", "name the peers in `initial-cluster`"),
-        };
+        let (what, hint) = ("discovery", "name the peers in `initial-cluster`");
         let message = format!("`{}` is set, and {what} is not built yet", setting.name);
         refuse(problems, &message, hint, place);
     }

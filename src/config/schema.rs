@@ -163,7 +163,7 @@ impl Group {
             Self::Members => "Members",
             Self::Process => "Process",
             Self::Logging => "Logging",
-            Self::Tls => "TLS (not built yet: refused when set)",
+            Self::Tls => "TLS",
             Self::Discovery => "Discovery (not built yet: refused when set)",
             Self::Accepted => "Accepted from old command lines, without effect",
         }

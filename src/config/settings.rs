@@ -3,10 +3,16 @@
 //! Nothing here opens a socket or reads a file. [`crate::config::load`] makes one of these from the
 //! settings file, the environment and the command line; the daemon builds a generation from it.
 
+mod tls;
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use tls::{
+    CipherSuite, ConnectTls, KeyPair, ListenTls, SelfMade, TlsFile, TlsSettings, TlsVersion,
+};
 
 /// All settings of one generation of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +63,8 @@ pub struct Settings {
     pub host_whitelist: Vec<String>,
     /// `enable-pprof`: serve `/debug/pprof/profile` on the metrics listeners.
     pub enable_pprof: bool,
+    /// Everything about TLS.
+    pub tls: TlsSettings,
     /// Everything about logs.
     pub log: LogSettings,
 }
@@ -70,13 +78,40 @@ pub enum Mode {
     Readonly,
 }
 
+/// One URL to listen on: an address, and whether TLS is spoken there.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListenUrl {
+    /// Where.
+    pub at: ListenAddress,
+    /// Whether the scheme is `https` or `unixs`.
+    pub tls: bool,
+}
+
 /// One address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ListenUrl {
-    /// `http://IP:PORT`; `localhost` was resolved to 127.0.0.1.
+pub enum ListenAddress {
+    /// `IP:PORT`; `localhost` was resolved to 127.0.0.1.
     Tcp(SocketAddr),
-    /// `unix://PATH` (also etcd's `unix://HOST:PORT`, a file of that name in the working directory).
+    /// A path (also etcd's `unix://HOST:PORT`, a file of that name in the working directory).
     Unix(PathBuf),
+}
+
+impl ListenUrl {
+    /// The URL of a TCP address in cleartext.
+    pub fn tcp(address: SocketAddr) -> Self {
+        Self { at: ListenAddress::Tcp(address), tls: false }
+    }
+
+    /// The URL of a unix socket in cleartext.
+    pub fn unix(path: PathBuf) -> Self {
+        Self { at: ListenAddress::Unix(path), tls: false }
+    }
+
+    /// The same address with TLS.
+    #[must_use]
+    pub fn with_tls(self) -> Self {
+        Self { tls: true, ..self }
+    }
 }
 
 /// Where the cluster's peers come from.
@@ -169,9 +204,11 @@ impl std::fmt::Display for PeerUrl {
 
 impl std::fmt::Display for ListenUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Tcp(addr) => write!(f, "http://{addr}"),
-            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        match (&self.at, self.tls) {
+            (ListenAddress::Tcp(addr), false) => write!(f, "http://{addr}"),
+            (ListenAddress::Tcp(addr), true) => write!(f, "https://{addr}"),
+            (ListenAddress::Unix(path), false) => write!(f, "unix://{}", path.display()),
+            (ListenAddress::Unix(path), true) => write!(f, "unixs://{}", path.display()),
         }
     }
 }

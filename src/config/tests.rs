@@ -82,7 +82,7 @@ fn nothing_written_gives_the_documented_defaults() {
         Settings {
             name: "default".to_owned(),
             mode: Mode::Readwrite,
-            listen_client_urls: vec![ListenUrl::Tcp("127.0.0.1:2379".parse().unwrap())],
+            listen_client_urls: vec![ListenUrl::tcp("127.0.0.1:2379".parse().unwrap())],
             listen_metrics_urls: Vec::new(),
             rewrite_members: false,
             advertise_client_urls: Vec::new(),
@@ -103,6 +103,7 @@ fn nothing_written_gives_the_documented_defaults() {
             cors: vec!["*".to_owned()],
             host_whitelist: vec!["*".to_owned()],
             enable_pprof: false,
+            tls: TlsSettings::default(),
             log: LogSettings {
                 level: LogLevel::Info,
                 package_levels: Vec::new(),

@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 
 use super::fleet::Fleet;
 use super::pages::{Renderer, serve_metrics};
-use crate::config::{ListenUrl, Settings};
+use crate::config::{ListenAddress, ListenUrl, Settings};
 use crate::net::listen::{BindError, Bound, bind_all};
 
 /// The addresses that are served.
@@ -128,9 +128,9 @@ impl Plan {
 }
 
 fn address(url: &ListenUrl) -> Option<SocketAddr> {
-    match url {
-        ListenUrl::Tcp(address) => Some(*address),
-        ListenUrl::Unix(_) => None,
+    match url.at {
+        ListenAddress::Tcp(address) => Some(address),
+        ListenAddress::Unix(_) => None,
     }
 }
 

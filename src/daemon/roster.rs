@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::uri::Scheme;
+
 use crate::cluster::usable::{Listed, ListedUrl};
 use crate::upstream::endpoint::Endpoint;
 
@@ -63,7 +65,8 @@ impl Roster {
         if let Some(old) = self.endpoints.iter().find(same) {
             return Some(old.clone());
         }
-        Endpoint::new(&url.url, name, id, &url.host, url.port, self.workers)
+        let scheme = if url.tls { Scheme::HTTPS } else { Scheme::HTTP };
+        Endpoint::new(&url.url, name, id, scheme, &url.host, url.port, self.workers)
             .inspect_err(
                 |error| tracing::warn!(url = %url.url, %error, "client URL cannot be used"),
             )

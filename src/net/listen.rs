@@ -25,7 +25,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::occupant::{self, Occupant};
 use super::socket_file::{self, SocketFile};
-use crate::config::ListenUrl;
+use crate::config::{ListenAddress, ListenUrl};
 
 /// Connections that may wait to be accepted, for each socket; the kernel lowers it to `net.core.somaxconn`.
 pub const BACKLOG: i32 = 4096;
@@ -92,7 +92,7 @@ impl fmt::Display for BindError {
 
 impl BindError {
     fn is_low_port(&self) -> bool {
-        matches!(self.url, ListenUrl::Tcp(addr) if addr.port() < 1024)
+        matches!(self.url.at, ListenAddress::Tcp(addr) if addr.port() < 1024)
     }
 }
 
@@ -126,11 +126,12 @@ pub fn bind(
     workers: NonZeroUsize,
     own: &[SocketAddr],
 ) -> Result<Bound, BindError> {
-    let result = match url {
-        ListenUrl::Tcp(addr) => bind_tcp(*addr, workers, own),
-        ListenUrl::Unix(path) => bind_unix(path, workers),
+    let result = match &url.at {
+        ListenAddress::Tcp(addr) => bind_tcp(*addr, workers, own),
+        ListenAddress::Unix(path) => bind_unix(path, workers),
     };
-    result.map_err(|source| BindError {
+    let named = |bound: Bound| Bound { url: ListenUrl { tls: url.tls, ..bound.url }, ..bound };
+    result.map(named).map_err(|source| BindError {
         url: url.clone(),
         occupant: occupant_of(url, &source),
         source,
@@ -138,8 +139,8 @@ pub fn bind(
 }
 
 fn occupant_of(url: &ListenUrl, error: &io::Error) -> Option<Occupant> {
-    match url {
-        ListenUrl::Tcp(addr) if error.kind() == io::ErrorKind::AddrInUse => {
+    match &url.at {
+        ListenAddress::Tcp(addr) if error.kind() == io::ErrorKind::AddrInUse => {
             Some(occupant::of_tcp(*addr))
         }
         _ => None,
@@ -162,7 +163,7 @@ fn bind_tcp(addr: SocketAddr, workers: NonZeroUsize, own: &[SocketAddr]) -> io::
         claim(&next, addr)?;
         sockets.push(ListenSocket::Tcp(next.into()));
     }
-    Ok(Bound { url: ListenUrl::Tcp(addr), sockets, _file: None })
+    Ok(Bound { url: ListenUrl::tcp(addr), sockets, _file: None })
 }
 
 fn tcp_socket(addr: SocketAddr) -> io::Result<Socket> {
@@ -194,7 +195,7 @@ fn bind_unix(path: &Path, workers: NonZeroUsize) -> io::Result<Bound> {
         sockets.push(ListenSocket::Unix(first.try_clone()?));
     }
     sockets.push(ListenSocket::Unix(first));
-    Ok(Bound { url: ListenUrl::Unix(path.to_owned()), sockets, _file: Some(file) })
+    Ok(Bound { url: ListenUrl::unix(path.to_owned()), sockets, _file: Some(file) })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderValue};
-use http::uri::{Parts, PathAndQuery, Scheme, Uri};
+use http::uri::{Parts, PathAndQuery, Uri};
 use http::{Method, Request, Version};
 use hyper::body::Incoming;
 
@@ -97,7 +97,7 @@ impl Outgoing {
         let (mut headers, body) = self.take()?;
         headers.remove(HOST);
         let mut uri = Parts::default();
-        uri.scheme = Some(Scheme::HTTP);
+        uri.scheme = Some(endpoint.scheme.clone());
         uri.authority = Some(endpoint.authority.clone());
         uri.path_and_query = Some(self.target.clone());
         let mut request = Request::new(());

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE};
-use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::uri::{PathAndQuery, Uri};
 use http::{Method, Request};
 use tokio::time::timeout;
 
@@ -90,8 +90,7 @@ impl Prober {
     async fn alive_without_answer(&mut self) -> Finding {
         let reason = format!("no answer within {:?}", self.deadline);
         let Some(connection) = &self.connection else { return Finding::Silent(reason) };
-        let check =
-            call(connection, &self.link.endpoint.authority, "/grpc.health.v1.Health/Check", CHECK);
+        let check = call(connection, &self.link.endpoint, "/grpc.health.v1.Health/Check", CHECK);
         match timeout(self.deadline / 4, check).await {
             Ok(Ok(_)) => Finding::Unwell(format!("{reason}; alive, but without a quorum")),
             _ => {
@@ -106,8 +105,7 @@ impl Prober {
             Some(connection) => connection,
             None => self.connect().await?,
         };
-        let answer =
-            call(&connection, &self.link.endpoint.authority, "/etcdserverpb.KV/Range", RANGE).await;
+        let answer = call(&connection, &self.link.endpoint, "/etcdserverpb.KV/Range", RANGE).await;
         judge(&answer.map_err(|error| Unanswered::Connection(error.to_string()))?)
     }
 
@@ -161,13 +159,13 @@ fn judge(trailers: &HeaderMap) -> Result<(), Unanswered> {
 /// Makes one unary call. Returns the headers that carry its status.
 async fn call(
     connection: &Rc<Connection>,
-    authority: &Authority,
+    endpoint: &Endpoint,
     path: &'static str,
     message: &'static [u8],
 ) -> Result<HeaderMap, h2::Error> {
     let mut uri = http::uri::Parts::default();
-    uri.scheme = Some(Scheme::HTTP);
-    uri.authority = Some(authority.clone());
+    uri.scheme = Some(endpoint.scheme.clone());
+    uri.authority = Some(endpoint.authority.clone());
     uri.path_and_query = Some(PathAndQuery::from_static(path));
     let mut request = Request::new(());
     *request.method_mut() = Method::POST;

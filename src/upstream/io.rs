@@ -11,15 +11,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-use crate::net::gather;
+use crate::net::line::Line;
 
 /// A stream to a member whose single reads and writes are limited in time.
 #[derive(Debug)]
 pub struct MemberIo {
-    stream: TcpStream,
+    stream: Line,
     /// How often something was read: a sign of life for who waits for an answer.
     reads: Arc<AtomicU64>,
     read: Limit,
@@ -36,7 +35,7 @@ struct Limit {
 
 impl MemberIo {
     /// Puts limits on `stream`; `None` means no limit.
-    pub fn new(stream: TcpStream, read: Option<Duration>, write: Option<Duration>) -> Self {
+    pub fn new(stream: Line, read: Option<Duration>, write: Option<Duration>) -> Self {
         Self { stream, reads: Arc::default(), read: Limit::new(read), write: Limit::new(write) }
     }
 
@@ -111,7 +110,7 @@ impl AsyncWrite for MemberIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = gather::poll_write(Pin::new(&mut self.stream), cx, bufs);
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.read.restart_after(&polled);
         self.write.watch(cx, "nothing written within proxy-write-timeout", polled)
     }
@@ -121,7 +120,13 @@ impl AsyncWrite for MemberIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        match Pin::new(&mut self.stream).poll_flush(cx) {
+            // TLS may hold what it has taken; TCP never does.
+            Poll::Pending => {
+                self.write.watch(cx, "nothing written within proxy-write-timeout", Poll::Pending)
+            }
+            flushed => flushed,
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

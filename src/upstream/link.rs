@@ -17,6 +17,7 @@ use super::http2::Use;
 use super::http2_pool::Pool;
 use super::io::MemberIo;
 use crate::net::dial;
+use crate::net::line::Line;
 
 /// Idle connections older than this are closed by the sweep.
 const IDLE_LIMIT: Duration = Duration::from_secs(90);
@@ -167,7 +168,7 @@ impl Link {
                 text: error.to_string().into(),
                 ours: error.reason.is_ours(),
             })?;
-        Ok(MemberIo::new(stream, timeouts.read, timeouts.write))
+        Ok(MemberIo::new(Line::Tcp(stream), timeouts.read, timeouts.write))
     }
 
     /// Closes idle connections that their member has closed, or that nobody has used for long.

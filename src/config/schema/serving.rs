@@ -77,7 +77,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "listen-client-urls",
         Kind::ListenUrls,
         "http://localhost:2379",
-        "Where clients are served: http://IP:PORT, http://localhost:PORT or unix://PATH.",
+        "Where clients are served: http://IP:PORT, http://localhost:PORT or unix://PATH; https:// and unixs:// with TLS.",
     ),
     etcd(
         Group::Listening,

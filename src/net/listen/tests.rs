@@ -3,7 +3,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 
 fn url(text: &str) -> ListenUrl {
-    ListenUrl::Tcp(text.parse().unwrap())
+    ListenUrl::tcp(text.parse().unwrap())
 }
 
 fn workers(n: usize) -> NonZeroUsize {
@@ -11,9 +11,9 @@ fn workers(n: usize) -> NonZeroUsize {
 }
 
 fn address(bound: &Bound) -> SocketAddr {
-    match bound.url {
-        ListenUrl::Tcp(addr) => addr,
-        ListenUrl::Unix(_) => panic!("{}", bound.url),
+    match bound.url.at {
+        ListenAddress::Tcp(addr) => addr,
+        ListenAddress::Unix(_) => panic!("{}", bound.url),
     }
 }
 
@@ -47,7 +47,7 @@ fn a_second_daemon_cannot_share_the_port() {
 fn a_second_daemon_cannot_share_the_port_even_when_both_start_at_once() {
     for _ in 0..50 {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let url = ListenUrl::Tcp(port);
+        let url = ListenUrl::tcp(port);
         let both = std::thread::scope(|s| {
             let racers: Vec<_> = (0..2).map(|_| s.spawn(|| bind(&url, workers(4), &[]))).collect();
             racers.into_iter().map(|r| r.join().unwrap()).collect::<Vec<_>>()
@@ -62,7 +62,7 @@ fn one_taken_address_frees_all_others_and_every_error_is_told() {
     let taken = holder.url.clone();
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
 
-    let urls = [ListenUrl::Tcp(free), taken.clone(), url("192.0.2.1:0")];
+    let urls = [ListenUrl::tcp(free), taken.clone(), url("192.0.2.1:0")];
     let errors = bind_all(&urls, workers(2), &[]).unwrap_err();
 
     assert_eq!(errors.len(), 2);
@@ -95,7 +95,7 @@ fn a_port_can_be_had_again_at_once_after_connections() {
     drop(listener.accept().unwrap());
     drop(client);
     drop(bound);
-    bind(&ListenUrl::Tcp(addr), workers(2), &[]).unwrap();
+    bind(&ListenUrl::tcp(addr), workers(2), &[]).unwrap();
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn sockets_do_not_block() {
 fn a_unix_address_gives_each_worker_the_same_socket() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("etcd.sock");
-    let mut bound = bind(&ListenUrl::Unix(path.clone()), workers(3), &[]).unwrap();
+    let mut bound = bind(&ListenUrl::unix(path.clone()), workers(3), &[]).unwrap();
     let sockets = bound.take_sockets();
     assert_eq!(sockets.len(), 3);
     for socket in &sockets {
@@ -125,7 +125,7 @@ fn a_unix_address_gives_each_worker_the_same_socket() {
 #[test]
 fn a_unix_address_in_use_says_by_whom() {
     let dir = tempfile::tempdir().unwrap();
-    let url = ListenUrl::Unix(dir.path().join("etcd.sock"));
+    let url = ListenUrl::unix(dir.path().join("etcd.sock"));
     let _first = bind(&url, workers(1), &[]).unwrap();
     let error = bind(&url, workers(1), &[]).unwrap_err();
     assert_eq!(error.to_string(), format!("cannot listen on {url}: in use by this process itself"));
@@ -133,9 +133,9 @@ fn a_unix_address_in_use_says_by_whom() {
 
 #[test]
 fn an_address_of_our_own_may_give_way_to_one_that_covers_it() {
-    let old = bind(&ListenUrl::Tcp("127.0.0.1:0".parse().unwrap()), workers(1), &[]).unwrap();
-    let ListenUrl::Tcp(own) = old.url else { panic!("not TCP: {}", old.url) };
-    let wider = ListenUrl::Tcp(SocketAddr::from(([0, 0, 0, 0], own.port())));
+    let old = bind(&ListenUrl::tcp("127.0.0.1:0".parse().unwrap()), workers(1), &[]).unwrap();
+    let ListenAddress::Tcp(own) = old.url.at else { panic!("not TCP: {}", old.url) };
+    let wider = ListenUrl::tcp(SocketAddr::from(([0, 0, 0, 0], own.port())));
     assert!(bind(&wider, workers(2), &[]).is_err(), "a stranger's port was shared");
     assert_eq!(bind(&wider, workers(2), &[own]).unwrap().url, wider);
 }
