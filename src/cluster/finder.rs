@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::registry::{self, RegistryError};
 use super::srv::Records;
 use crate::config::{Discovery, PeerSource, PeerUrl, SrvDomain};
+use crate::tls::Connector;
 
 /// How long a wait for registrations lasts before the registry is looked at again: shorter than the patience of load
 /// balancers, so that a connection that is silently lost costs no more.
@@ -57,10 +58,11 @@ impl Drop for Search {
 }
 
 impl Finder {
-    /// Starts to look for the peers of `source`; `before` is what it gave to a finder before this one.
+    /// Starts to look for the peers of `source`, by `tls` where a registry wants it; `before` is what it gave to a finder
+    /// before this one.
     ///
     /// A list needs no task; anything else does, and so a runtime.
-    pub fn start(source: &PeerSource, before: Vec<PeerUrl>) -> Self {
+    pub fn start(source: &PeerSource, tls: &Connector, before: Vec<PeerUrl>) -> Self {
         let again = Arc::new(Notify::new());
         let seeker = |peers: Vec<PeerUrl>| {
             let (found, seen) = watch::channel(Found { peers, ..Found::default() });
@@ -73,7 +75,7 @@ impl Finder {
             }
             PeerSource::Discovery(discovery) => {
                 let (seeker, found) = seeker(before);
-                (found, Some(tokio::spawn(seeker.read_registry(discovery.clone()))))
+                (found, Some(tokio::spawn(seeker.read_registry(discovery.clone(), tls.clone()))))
             }
             PeerSource::Srv(srv) => {
                 let (seeker, found) = seeker(before);
@@ -110,10 +112,10 @@ struct Seeker {
 }
 
 impl Seeker {
-    async fn read_registry(mut self, discovery: Discovery) {
+    async fn read_registry(mut self, discovery: Discovery, tls: Connector) {
         loop {
             let looked = Instant::now();
-            match self.look(&discovery).await {
+            match self.look(&discovery, &tls).await {
                 Ok(true) => self.rest(LEAST_PAUSE).await,
                 Ok(false) => {}
                 Err(error) => self.suffer(&error).await,
@@ -123,8 +125,12 @@ impl Seeker {
     }
 
     /// Looks at the registry once, and waits for more members if some are missing. Returns whether all are there.
-    async fn look(&mut self, discovery: &Discovery) -> Result<bool, RegistryError> {
-        let seen = registry::look(discovery).await?;
+    async fn look(
+        &mut self,
+        discovery: &Discovery,
+        tls: &Connector,
+    ) -> Result<bool, RegistryError> {
+        let seen = registry::look(discovery, tls).await?;
         if seen.is_complete() {
             let peers = seen.peers()?;
             self.tries = 0;
@@ -137,7 +143,7 @@ impl Seeker {
             tracing::info!("{word}, waiting for the others");
         }
         self.publish(None, Some(word));
-        registry::changed(discovery, &seen, WAIT).await?;
+        registry::changed(discovery, tls, &seen, WAIT).await?;
         self.tries = 0;
         Ok(false)
     }

@@ -11,6 +11,7 @@ pub mod doubt;
 pub mod fetch;
 pub mod file;
 pub mod finder;
+pub mod grpc;
 pub mod member;
 pub mod news;
 pub mod peers;

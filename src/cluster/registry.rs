@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use super::url::parse_url;
 use crate::config::{Discovery, PeerUrl};
+use crate::tls::Connector;
 
 pub use error::{Fault, RegistryError};
 
@@ -119,17 +120,20 @@ impl std::fmt::Display for Registered {
     }
 }
 
-/// Asks the registry once who is registered. Registers nobody.
+/// Asks the registry once who is registered. Registers nobody. `tls` is for `https` (the registry connector of the material).
 ///
 /// Takes at most some 10 s for v2, and twice the dial and request timeouts for each endpoint of v3. Dropping the future
 /// closes the connection.
 ///
 /// # Errors
 /// [`RegistryError::is_fatal`] tells what etcd gives up at from what it tries again.
-pub async fn look(discovery: &Discovery) -> Result<Registered, RegistryError> {
+pub async fn look(
+    discovery: &Discovery,
+    tls: &Connector,
+) -> Result<Registered, RegistryError> {
     match discovery {
-        Discovery::V2(registry) => v2::look(registry).await,
-        Discovery::V3(registry) => v3::look(registry).await,
+        Discovery::V2(registry) => v2::look(registry, tls).await,
+        Discovery::V3(registry) => v3::look(registry, tls).await,
     }
 }
 
@@ -140,12 +144,13 @@ pub async fn look(discovery: &Discovery) -> Result<Registered, RegistryError> {
 /// When the registry cannot be asked.
 pub async fn changed(
     discovery: &Discovery,
+    tls: &Connector,
     seen: &Registered,
     limit: Duration,
 ) -> Result<(), RegistryError> {
     match discovery {
-        Discovery::V2(registry) => v2::changed(registry, seen.position, limit).await,
-        Discovery::V3(registry) => v3::changed(registry, seen.position, limit).await,
+        Discovery::V2(registry) => v2::changed(registry, tls, seen.position, limit).await,
+        Discovery::V3(registry) => v3::changed(registry, tls, seen.position, limit).await,
     }
 }
 

@@ -28,6 +28,7 @@ use super::pin::Pin;
 use super::record::Record;
 use super::source;
 use crate::config::{PeerSource, PeerUrl, Settings};
+use crate::tls::{Connector, Material};
 use crate::telemetry::snapshot::{PeerStatus, Problem, RefreshStatus, SourceStatus};
 
 pub use candidate::Candidate;
@@ -37,6 +38,8 @@ pub use candidate::Candidate;
 pub struct Setup {
     /// Where the peers come from.
     pub source: PeerSource,
+    /// How a registry is talked to in TLS.
+    pub registry: Connector,
     /// A cluster ID that is accepted in place of the pinned one.
     pub accept_cluster_id: Option<u64>,
     /// Limit for connecting to a peer; `None` means none of its own.
@@ -45,10 +48,12 @@ pub struct Setup {
     pub data_dir: PathBuf,
 }
 
-impl From<&Settings> for Setup {
-    fn from(settings: &Settings) -> Self {
+impl Setup {
+    /// Takes what the tracker needs from settings and TLS material of one generation.
+    pub fn new(settings: &Settings, material: &Material) -> Self {
         Self {
             source: settings.peers.clone(),
+            registry: material.registry.clone(),
             accept_cluster_id: settings.accept_cluster_id,
             dial_timeout: settings.dial_timeout,
             data_dir: settings.data_dir.clone(),
@@ -97,7 +102,7 @@ impl Tracker {
     pub fn new(setup: Setup) -> Self {
         let mut tracker = Self {
             fingerprint: String::new(),
-            finder: Finder::start(&setup.source, Vec::new()),
+            finder: Finder::start(&setup.source, &setup.registry, Vec::new()),
             source_trouble: None,
             file: ClusterFile::below(&setup.data_dir),
             peers: Peers::default(),

@@ -30,6 +30,7 @@ pub(super) fn resolve(origins: &Origins, inputs: &Inputs, problems: &mut Problem
         listen_client_urls: values.client_urls(),
         listen_metrics_urls: values.listen("listen-metrics-urls"),
         advertise_client_urls: values.list("advertise-client-urls"),
+        rewrite_members: values.bool("rewrite-members"),
         data_dir: data_dir(origins, inputs),
         admin_socket: admin_socket(origins, inputs),
         peers: sources::peer_source(&values, problems),
@@ -82,6 +83,11 @@ fn check(values: &Values<'_>, problems: &mut Problems) {
     if values.text("name").is_empty() || values.text("name").contains('/') {
         let message = format!("`name` is {}", value::quoted(&values.text("name")));
         refuse(problems, &message, "want a word without slashes", origins.place("name"));
+    }
+    if values.bool("rewrite-members") && values.list("advertise-client-urls").is_empty() {
+        let message = "`rewrite-members` is set, and `advertise-client-urls` is not";
+        let hint = "want the URLs by which clients reach this proxy in `advertise-client-urls`";
+        refuse(problems, message, hint, origins.place("rewrite-members"));
     }
     check_metrics_urls(values, problems);
     tls::check(values, problems);

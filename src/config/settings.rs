@@ -29,6 +29,8 @@ pub struct Settings {
     pub listen_metrics_urls: Vec<ListenUrl>,
     /// `advertise-client-urls`: kept for the settings that need it (member list rewriting, auto-tls).
     pub advertise_client_urls: Vec<String>,
+    /// `rewrite-members` (ours): member lists name `advertise_client_urls`, which is not empty then.
+    pub rewrite_members: bool,
     /// `data-dir`: absolute; the cluster file is `<data-dir>/proxy/cluster`. Needs a restart to change.
     pub data_dir: PathBuf,
     /// `admin-socket` (ours): where `status` and `reload` ask.

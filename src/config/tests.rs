@@ -84,6 +84,7 @@ fn nothing_written_gives_the_documented_defaults() {
             mode: Mode::Readwrite,
             listen_client_urls: vec![ListenUrl::tcp("127.0.0.1:2379".parse().unwrap())],
             listen_metrics_urls: Vec::new(),
+            rewrite_members: false,
             advertise_client_urls: Vec::new(),
             data_dir: PathBuf::from("/work-directory/default.etcd"),
             admin_socket: PathBuf::from("/run/etcd-proxy/admin.sock"),
@@ -377,6 +378,19 @@ fn the_first_source_that_is_set_counts() {
             "etcd-proxy.toml:2:1: `discovery-srv` is ignored, because `discovery` is set and comes first",
         ]
     );
+}
+
+#[test]
+fn lists_cannot_be_rewritten_to_nothing() {
+    let desk = Desk::new().file("rewrite-members = true\n");
+    assert_eq!(
+        desk.complaints(),
+        [
+            "etcd-proxy.toml:1:1: `rewrite-members` is set, and `advertise-client-urls` is not; want the URLs by which \
+             clients reach this proxy in `advertise-client-urls`"
+        ]
+    );
+    assert!(desk.flags("--advertise-client-urls http://h1:2379").complaints().is_empty());
 }
 
 #[test]

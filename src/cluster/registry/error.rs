@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use crate::cluster::grpc::CallError;
 use crate::net::dial::DialReason;
+use crate::tls::HandshakeError;
 
 /// A registry, and what is the matter with it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,8 +36,8 @@ pub enum Fault {
     #[error("{0}")]
     Broken(String),
     /// No TLS with the registry.
-    #[error("TLS failed: {0}")]
-    Tls(String),
+    #[error(transparent)]
+    Tls(#[from] HandshakeError),
     /// A status that says that the service, not the question, is in trouble.
     #[error("it answered status {0}")]
     Status(u16),
@@ -45,14 +47,9 @@ pub enum Fault {
     /// The HTTP proxy on the way refused.
     #[error("the HTTP proxy {0} answered status {1} to CONNECT")]
     Proxy(String, u16),
-    /// A gRPC failure.
-    #[error("{message} (gRPC code {code})")]
-    Rpc {
-        /// The code, as gRPC numbers them.
-        code: u32,
-        /// What the server said.
-        message: String,
-    },
+    /// A gRPC call failed.
+    #[error("{}", super::printable(&.0.to_string()))]
+    Call(#[from] CallError),
     /// No endpoint of v3 discovery was of use.
     #[error("{}", .0.join("; "))]
     NoEndpoint(Vec<String>),
@@ -100,9 +97,6 @@ pub enum Fault {
     /// The user or password is wrong.
     #[error("it refuses `discovery-user`: {0}")]
     Login(String),
-    /// The TLS files of discovery cannot be used.
-    #[error("{0}")]
-    TlsFiles(String),
 }
 
 impl Fault {
@@ -115,7 +109,7 @@ impl Fault {
             | Self::Status(_)
             | Self::Redirect(_)
             | Self::Proxy(..)
-            | Self::Rpc { .. }
+            | Self::Call(_)
             | Self::NoEndpoint(_)
             | Self::Cleared => false,
             Self::NotARegistry(_)
@@ -125,8 +119,7 @@ impl Fault {
             | Self::Etcd { .. }
             | Self::BadEntry(..)
             | Self::DuplicateName { .. }
-            | Self::Login(_)
-            | Self::TlsFiles(_) => true,
+            | Self::Login(_) => true,
         }
     }
 }

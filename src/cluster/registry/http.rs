@@ -13,6 +13,7 @@ use super::error::Fault;
 use super::link::{Link, connect, secure};
 use crate::config::{RegistryUrl, WebUrl};
 use crate::net::dial::Authority;
+use crate::tls::{Alpn, Connector};
 
 /// Redirects that are followed; etcd's client follows as many.
 const REDIRECTS: usize = 10;
@@ -37,18 +38,19 @@ pub(super) struct Page {
 /// Gets the registry's URL with `rest` (path and query) behind it. `limit` is for everything, redirects included.
 pub(super) async fn get(
     registry: &RegistryUrl,
+    tls: &Connector,
     rest: &str,
     limit: Duration,
 ) -> Result<Page, Fault> {
-    let following = follow(registry, rest);
+    let following = follow(registry, tls, rest);
     tokio::time::timeout(limit, following).await.unwrap_or(Err(Fault::NoAnswer(limit)))
 }
 
-async fn follow(registry: &RegistryUrl, rest: &str) -> Result<Page, Fault> {
+async fn follow(registry: &RegistryUrl, tls: &Connector, rest: &str) -> Result<Page, Fault> {
     let mut host = WebUrl { path: String::new(), ..registry.url.clone() };
     let mut target = format!("{}{rest}", registry.url.path);
     for _ in 0..=REDIRECTS {
-        let page = exchange(&host, &target, registry.proxy.as_ref()).await?;
+        let page = exchange(&host, &target, registry.proxy.as_ref(), tls).await?;
         if page.status / 100 != 3 {
             return Ok(page);
         }
@@ -74,11 +76,11 @@ fn redirected(from: &WebUrl, headers: &HeaderMap) -> Result<(WebUrl, String), Fa
     Ok((host, target))
 }
 
-async fn exchange(host: &WebUrl, target: &str, proxy: Option<&WebUrl>) -> Result<Page, Fault> {
+async fn exchange(host: &WebUrl, target: &str, proxy: Option<&WebUrl>, tls: &Connector) -> Result<Page, Fault> {
     let link = match proxy {
-        None => connect(host, Some(DIAL_LIMIT)).await?,
-        Some(proxy) if host.tls => secure(tunnel(proxy, host).await?, host).await?,
-        Some(proxy) => connect(proxy, Some(DIAL_LIMIT)).await?,
+        None => connect(host, Some(DIAL_LIMIT), tls, Alpn::Http1).await?,
+        Some(proxy) if host.tls => secure(tunnel(proxy, host, tls).await?, host, tls, Alpn::Http1).await?,
+        Some(proxy) => connect(proxy, Some(DIAL_LIMIT), tls, Alpn::Http1).await?,
     };
     // A proxy that forwards wants the whole URL.
     let uri =
@@ -92,8 +94,8 @@ async fn exchange(host: &WebUrl, target: &str, proxy: Option<&WebUrl>) -> Result
 }
 
 /// Asks an HTTP proxy for a way to `host` through which TLS can be spoken.
-async fn tunnel(proxy: &WebUrl, host: &WebUrl) -> Result<Link, Fault> {
-    let link = connect(proxy, Some(DIAL_LIMIT)).await?;
+async fn tunnel(proxy: &WebUrl, host: &WebUrl, tls: &Connector) -> Result<Link, Fault> {
+    let link = connect(proxy, Some(DIAL_LIMIT), tls, Alpn::Http1).await?;
     let authority = Authority(&host.host, host.port).to_string();
     let request = http::Request::connect(&authority)
         .header(header::HOST, &authority)

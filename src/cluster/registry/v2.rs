@@ -12,6 +12,7 @@ use super::error::{Fault, RegistryError};
 use super::http::{Page, get};
 use super::{Registered, Registration, printable, size};
 use crate::config::RegistryUrl;
+use crate::tls::Connector;
 
 /// Limit for one request, as etcd's.
 const REQUEST_LIMIT: Duration = Duration::from_secs(5);
@@ -29,19 +30,20 @@ const SIZE_KEY: &str = "/_config/size";
 const QUERY: &str = "?quorum=false&recursive=false&sorted=false";
 
 /// Asks for the size and the members.
-pub(super) async fn look(registry: &RegistryUrl) -> Result<Registered, RegistryError> {
-    read(registry).await.map_err(|fault| error(registry, fault))
+pub(super) async fn look(registry: &RegistryUrl, tls: &Connector) -> Result<Registered, RegistryError> {
+    read(registry, tls).await.map_err(|fault| error(registry, fault))
 }
 
 /// Waits for an event below the token.
 pub(super) async fn changed(
     registry: &RegistryUrl,
+    tls: &Connector,
     position: u64,
     limit: Duration,
 ) -> Result<(), RegistryError> {
     let next = position.saturating_add(1);
     let query = format!("?recursive=true&wait=true&waitIndex={next}");
-    match get(registry, &query, limit).await {
+    match get(registry, tls, &query, limit).await {
         // Nobody came; or events were lost, so that nothing helps but to look.
         Err(Fault::NoAnswer(_)) => Ok(()),
         Err(fault) => Err(error(registry, fault)),
@@ -57,8 +59,8 @@ fn error(registry: &RegistryUrl, fault: Fault) -> RegistryError {
     RegistryError { place: registry.url.to_string(), fault }
 }
 
-async fn read(registry: &RegistryUrl) -> Result<Registered, Fault> {
-    let page = get(registry, &format!("{SIZE_KEY}{QUERY}"), REQUEST_LIMIT).await?;
+async fn read(registry: &RegistryUrl, tls: &Connector) -> Result<Registered, Fault> {
+    let page = get(registry, tls, &format!("{SIZE_KEY}{QUERY}"), REQUEST_LIMIT).await?;
     let size_node = node(&page).map_err(|fault| match fault {
         Fault::Etcd { code: KEY_NOT_FOUND, .. } => {
             Fault::NoSize(format!("{}{SIZE_KEY}", registry.url.path))
@@ -66,7 +68,7 @@ async fn read(registry: &RegistryUrl) -> Result<Registered, Fault> {
         fault => fault,
     })?;
     let size = size(size_node.value.as_deref().unwrap_or_default())?;
-    let page = get(registry, QUERY, REQUEST_LIMIT).await?;
+    let page = get(registry, tls, QUERY, REQUEST_LIMIT).await?;
     let mut nodes = node(&page)?.nodes.unwrap_or_default();
     nodes.retain(|node| !node.key.ends_with("/_config"));
     nodes.sort_by_key(|node| node.created_index);

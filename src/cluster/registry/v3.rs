@@ -6,34 +6,40 @@
 
 use std::time::Duration;
 
+use prost::Message;
 use tokio::time::timeout;
 
 use super::error::{Fault, RegistryError};
 use super::link::connect;
 use super::rpc::{
-    AuthenticateRequest, AuthenticateResponse, Channel, RangeRequest, RangeResponse,
-    WatchCreateRequest, WatchRequest, WatchResponse,
+    Answers, RangeRequest, RangeResponse, WatchCreateRequest, WatchRequest, WatchResponse,
 };
-use super::{Registered, Registration, size};
-use crate::config::{RegistryToken, WebUrl};
+use super::{Registered, Registration, printable, size};
+use crate::cluster::grpc::{CallError, Channel};
+use crate::config::{Login, RegistryToken, WebUrl};
+use crate::net::dial::Authority;
+use crate::tls::{Alpn, Connector};
 
 /// etcd forbids more frequent pings, and ends the connection; Go's client keeps to this minimum as well.
 const LEAST_KEEPALIVE: Duration = Duration::from_secs(10);
 
-/// gRPC's code for a request that can never be right.
-const INVALID_ARGUMENT: u32 = 3;
+/// gRPC's code for a request that can never be right: here, a wrong password.
+const INVALID_ARGUMENT: u8 = 3;
+
+/// gRPC's code for a request at the wrong time: here, a password where none is asked for.
+const FAILED_PRECONDITION: u8 = 9;
 
 /// What people call the registry.
 pub(super) fn place(registry: &RegistryToken) -> String {
     let endpoints: Vec<String> = registry.endpoints.iter().map(WebUrl::to_string).collect();
-    format!("{} (token {})", endpoints.join(","), super::printable(&registry.token))
+    format!("{} (token {})", endpoints.join(","), printable(&registry.token))
 }
 
 /// Asks for the size and the members.
-pub(super) async fn look(registry: &RegistryToken) -> Result<Registered, RegistryError> {
+pub(super) async fn look(registry: &RegistryToken, tls: &Connector) -> Result<Registered, RegistryError> {
     let mut faults = Faults::of(registry);
     for endpoint in &registry.endpoints {
-        match look_at(registry, endpoint).await {
+        match look_at(registry, tls, endpoint).await {
             Ok(registered) => return Ok(registered),
             Err(fault) => faults.note(endpoint, fault)?,
         }
@@ -44,12 +50,13 @@ pub(super) async fn look(registry: &RegistryToken) -> Result<Registered, Registr
 /// Waits for an event among the members.
 pub(super) async fn changed(
     registry: &RegistryToken,
+    tls: &Connector,
     position: u64,
     limit: Duration,
 ) -> Result<(), RegistryError> {
     let mut faults = Faults::of(registry);
     for endpoint in &registry.endpoints {
-        match watch(registry, endpoint, position, limit).await {
+        match watch(registry, tls, endpoint, position, limit).await {
             Ok(()) => return Ok(()),
             Err(fault) => faults.note(endpoint, fault)?,
         }
@@ -90,53 +97,34 @@ impl<'a> Faults<'a> {
     }
 }
 
-async fn open(registry: &RegistryToken, endpoint: &WebUrl) -> Result<Channel, Fault> {
+async fn open(registry: &RegistryToken, tls: &Connector, endpoint: &WebUrl) -> Result<Channel, Fault> {
     let limit = registry.dial_timeout.unwrap_or(registry.request_timeout);
     let opening = async {
-        let link = connect(endpoint, registry.dial_timeout).await?;
-        Channel::begin(link, endpoint).await
+        let link = connect(endpoint, registry.dial_timeout, tls, Alpn::H2).await?;
+        let authority = Authority(&endpoint.host, endpoint.port).to_string();
+        Ok(Channel::over(link, &authority, endpoint.tls).await?)
     };
     let mut channel = timeout(limit, opening).await.unwrap_or(Err(Fault::NoAnswer(limit)))?;
-    if let Some(login) = &registry.login {
-        let message =
-            AuthenticateRequest { name: login.user.clone(), password: login.password.clone() };
-        let answer: Result<AuthenticateResponse, Fault> =
-            call(registry, &mut channel, "/etcdserverpb.Auth/Authenticate", &message).await;
-        match answer {
-            Ok(answer) => channel.authenticate(answer.token),
-            // A registry that asks for no password takes everybody.
-            Err(Fault::Rpc { message, .. })
-                if message.contains("authentication is not enabled") => {}
-            Err(Fault::Rpc { code: INVALID_ARGUMENT, message }) => {
-                return Err(Fault::Login(message));
-            }
-            Err(fault) => return Err(fault),
-        }
+    let Some(Login { user, password }) = &registry.login else { return Ok(channel) };
+    match channel.authenticate(user, password, registry.request_timeout).await {
+        // An etcd whose auth is off takes everybody.
+        Ok(()) | Err(CallError::Status(FAILED_PRECONDITION, _)) => Ok(channel),
+        Err(CallError::Status(INVALID_ARGUMENT, words)) => Err(Fault::Login(printable(&words))),
+        Err(error) => Err(error.into()),
     }
-    Ok(channel)
 }
 
-async fn call<A: prost::Message + Default>(
-    registry: &RegistryToken,
-    channel: &mut Channel,
-    method: &str,
-    message: &impl prost::Message,
-) -> Result<A, Fault> {
+async fn look_at(registry: &RegistryToken, tls: &Connector, endpoint: &WebUrl) -> Result<Registered, Fault> {
+    let channel = open(registry, tls, endpoint).await?;
     let limit = registry.request_timeout;
-    let calling = channel.call(method, message);
-    timeout(limit, calling).await.unwrap_or(Err(Fault::NoAnswer(limit)))
-}
-
-async fn look_at(registry: &RegistryToken, endpoint: &WebUrl) -> Result<Registered, Fault> {
-    let channel = &mut open(registry, endpoint).await?;
     let size_key = key(registry, "_config/size");
     let message = RangeRequest { key: size_key.clone().into(), range_end: Vec::new() };
-    let got: RangeResponse = call(registry, channel, RANGE, &message).await?;
+    let got: RangeResponse = channel.call(RANGE, &message, limit).await?;
     let Some(size_pair) = got.kvs.first() else { return Err(Fault::NoSize(size_key)) };
     let size = size(&String::from_utf8_lossy(&size_pair.value))?;
     let (key, range_end) = members(registry);
     let message = RangeRequest { key, range_end };
-    let mut got: RangeResponse = call(registry, channel, RANGE, &message).await?;
+    let mut got: RangeResponse = channel.call(RANGE, &message, limit).await?;
     got.kvs.sort_by_key(|pair| pair.create_revision);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     // As etcd does: what is no entry is left out here, and in v2 makes the whole registry unusable.
@@ -156,17 +144,19 @@ const WATCH: &str = "/etcdserverpb.Watch/Watch";
 
 async fn watch(
     registry: &RegistryToken,
+    tls: &Connector,
     endpoint: &WebUrl,
     position: u64,
     limit: Duration,
 ) -> Result<(), Fault> {
-    let mut channel = open(registry, endpoint).await?;
+    let mut channel = open(registry, tls, endpoint).await?;
     let (key, range_end) = members(registry);
     let start_revision = i64::try_from(position.saturating_add(1)).unwrap_or(i64::MAX);
     let create_request = Some(WatchCreateRequest { key, range_end, start_revision });
-    let message = WatchRequest { create_request };
-    let opening = timeout(registry.request_timeout, channel.stream(WATCH, &message));
-    let mut answers = opening.await.unwrap_or(Err(Fault::NoAnswer(registry.request_timeout)))?;
+    let message = WatchRequest { create_request }.encode_to_vec();
+    let opening = timeout(registry.request_timeout, channel.open(WATCH, &message, false));
+    let opened = opening.await.map_err(|_| Fault::NoAnswer(registry.request_timeout))??;
+    let mut answers = Answers::new(opened);
     let event = async {
         // The first answer says that the watch was created, and has no event.
         while let Some(answer) = answers.next::<WatchResponse>().await? {
@@ -184,7 +174,7 @@ async fn watch(
     };
     tokio::select! {
         result = event => result,
-        fault = lost => Err(fault),
+        error = lost => Err(error.into()),
         () = tokio::time::sleep(limit) => Ok(()),
     }
 }

@@ -17,10 +17,11 @@ impl Tracker {
         let ask = source_changed
             || accepts_another && setup.accept_cluster_id != self.setup.accept_cluster_id;
         let found_before = if source_changed { Vec::new() } else { self.finder.found().peers };
-        let search_changed = setup.source != self.setup.source;
+        let search_changed =
+            setup.source != self.setup.source || setup.registry != self.setup.registry;
         let mut tracker = Self { setup, ..self.clone() };
         if search_changed {
-            tracker.finder = Finder::start(&tracker.setup.source, found_before);
+            tracker.finder = Finder::start(&tracker.setup.source, &tracker.setup.registry, found_before);
         }
         tracker.pin.accepted = tracker.setup.accept_cluster_id;
         tracker.peers.configured = tracker.finder.found().peers;

@@ -3,13 +3,31 @@
 use super::{Values, refuse};
 use crate::config::problem::{Problem, Problems};
 use crate::config::settings::{
-    Discovery, Login, PeerSource, RegistryTls, RegistryToken, RegistryUrl, SrvDomain, WebUrl,
+    ConnectTls, Discovery, Login, PeerSource, RegistryToken, RegistryUrl, SrvDomain, WebUrl,
 };
 use crate::config::value;
 use crate::config::value::Value;
 
 /// The places that peers may come from, in this order.
 const SOURCES: [&str; 4] = ["discovery", "discovery-token", "discovery-srv", "initial-cluster"];
+
+/// The TLS files of discovery-endpoints.
+const TLS_FILES: [&str; 3] = ["discovery-cert", "discovery-key", "discovery-cacert"];
+
+/// Returns how a registry is talked to in TLS. As with etcd, the files are for discovery-endpoints; a discovery URL is
+/// held to the machine's authorities.
+pub(super) fn registry_tls(values: &Values<'_>) -> ConnectTls {
+    let [cert, key, ca] = TLS_FILES;
+    if !values.text("discovery").is_empty() || values.text("discovery-token").is_empty() {
+        return ConnectTls::default();
+    }
+    ConnectTls {
+        pair: values.pair(cert, key),
+        ca: values.file(ca),
+        verify: !values.bool("discovery-insecure-skip-tls-verify"),
+        ..ConnectTls::default()
+    }
+}
 
 /// Returns the source; with a mistake in it, which is then in `problems`, any.
 pub(super) fn peer_source(values: &Values<'_>, problems: &mut Problems) -> PeerSource {
@@ -71,14 +89,8 @@ fn registry_token(values: &Values<'_>, problems: &mut Problems) -> Option<Regist
         refuse(problems, message, hint, values.0.place("discovery-token"));
         return None;
     }
-    let tls = RegistryTls {
-        cert: values.path("discovery-cert"),
-        key: values.path("discovery-key"),
-        ca: values.path("discovery-cacert"),
-        skip_verify: values.bool("discovery-insecure-skip-tls-verify"),
-    };
     let secure = !values.bool("discovery-insecure-transport")
-        || [&tls.cert, &tls.key, &tls.ca].iter().any(|path| path.is_some());
+        || TLS_FILES.iter().any(|name| values.path(name).is_some());
     let endpoints = written.iter().map(|text| endpoint(values, text, secure, problems));
     let endpoints: Vec<_> = endpoints.collect();
     Some(RegistryToken {
@@ -89,7 +101,6 @@ fn registry_token(values: &Values<'_>, problems: &mut Problems) -> Option<Regist
         keepalive_time: values.limit("discovery-keepalive-time"),
         keepalive_timeout: values.time("discovery-keepalive-timeout"),
         login: login(values),
-        tls,
     })
 }
 

@@ -1,10 +1,10 @@
 //! Where the peers are looked up when they are not written down: a registry or the DNS.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
-/// A registry in which the members of a cluster that is being built enter themselves.
+/// A registry in which the members of a cluster that is being built enter themselves. How it is talked to in TLS is
+/// [`super::TlsSettings::registry`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Discovery {
     /// `discovery`: a discovery service, or any etcd with the v2 API.
@@ -39,8 +39,6 @@ pub struct RegistryToken {
     pub keepalive_timeout: Duration,
     /// `discovery-user` and `discovery-password`; `None` when there is no user.
     pub login: Option<Login>,
-    /// How endpoints are talked to in TLS.
-    pub tls: RegistryTls,
 }
 
 /// A user of an etcd, by name and password.
@@ -56,19 +54,6 @@ impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
     }
-}
-
-/// The TLS files of v3 discovery; paths are absolute.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RegistryTls {
-    /// `discovery-cert`: the certificate to show.
-    pub cert: Option<PathBuf>,
-    /// `discovery-key`: its key.
-    pub key: Option<PathBuf>,
-    /// `discovery-cacert`: the CA that endpoints must come from; `None` means the system's.
-    pub ca: Option<PathBuf>,
-    /// `discovery-insecure-skip-tls-verify`: take any certificate.
-    pub skip_verify: bool,
 }
 
 /// The SRV records that name the peers.

@@ -34,6 +34,7 @@ fn generation() -> Generation {
         failure_wait: Duration::ZERO,
         cors: None,
         host_whitelist: None,
+        advertised: None,
         endpoints: Vec::new(),
     }
 }
