@@ -127,10 +127,7 @@ impl std::fmt::Display for Registered {
 ///
 /// # Errors
 /// [`RegistryError::is_fatal`] tells what etcd gives up at from what it tries again.
-pub async fn look(
-    discovery: &Discovery,
-    tls: &Connector,
-) -> Result<Registered, RegistryError> {
+pub async fn look(discovery: &Discovery, tls: &Connector) -> Result<Registered, RegistryError> {
     match discovery {
         Discovery::V2(registry) => v2::look(registry, tls).await,
         Discovery::V3(registry) => v3::look(registry, tls).await,

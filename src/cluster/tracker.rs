@@ -28,8 +28,8 @@ use super::pin::Pin;
 use super::record::Record;
 use super::source;
 use crate::config::{PeerSource, PeerUrl, Settings};
-use crate::tls::{Connector, Material};
 use crate::telemetry::snapshot::{PeerStatus, Problem, RefreshStatus, SourceStatus};
+use crate::tls::{Connector, Material};
 
 pub use candidate::Candidate;
 

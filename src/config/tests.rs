@@ -273,12 +273,10 @@ fn a_hidden_value_warns_of_nothing() {
 fn what_is_not_built_yet_is_refused_in_one_sentence() {
     let desk = Desk::new().file("proxy = \"off\"\ndiscovery-srv = \"example.com\"\n");
     assert_eq!(
-        desk.flags("--cert-file /c.pem --initial-cluster http://h1:2380").complaints(),
+        desk.flags("--initial-cluster http://h1:2380").complaints(),
         [
             "etcd-proxy.toml:1:1: `proxy` is \"off\", which means being a member of the cluster, and this is not \
              built yet; want \"on\" or \"readonly\"",
-            "command line: --cert-file: `cert-file` is set, and TLS is not built yet; leave it out, and write \
-             http:// URLs",
             "command line: --initial-cluster: `initial-cluster` is ignored, because `discovery-srv` is set and comes \
              first",
         ]

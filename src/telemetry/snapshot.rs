@@ -58,6 +58,22 @@ pub struct Snapshot {
     pub reloads_refused: u64,
     /// What passes through now.
     pub traffic: TrafficStatus,
+    /// The certificates that clients, members and peers are shown.
+    pub certificates: Vec<CertificateStatus>,
+}
+
+/// A certificate that is shown to others.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CertificateStatus {
+    /// To whom: `listener`, `upstream` or `peer`.
+    pub identity: String,
+    /// Its file.
+    pub file: String,
+    /// What it is known by, such as `CN=infra0`.
+    pub title: String,
+    /// When it expires, or the first of those between it and its authority.
+    pub not_after_ms: u64,
 }
 
 /// One thing that is wrong.
@@ -148,7 +164,7 @@ pub struct RefreshStatus {
 pub struct ReloadRecord {
     /// When it ended.
     pub at_ms: u64,
-    /// `file`, `signal` or `command`.
+    /// `file`, `signal`, `command` or `certificates`.
     pub trigger: String,
     /// `applied`, `unchanged` or `refused`.
     pub result: String,

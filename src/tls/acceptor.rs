@@ -29,7 +29,8 @@ use super::verify::Clients;
 pub struct Acceptor(Arc<Inner>);
 
 struct Inner {
-    tls: TlsAcceptor,
+    any: TlsAcceptor,
+    http1: TlsAcceptor,
     title: String,
     made_from: MadeFrom,
 }
@@ -71,16 +72,25 @@ impl Acceptor {
         // As many as Go sends. The store for clients without tickets would be a lock that workers share.
         config.send_tls13_tickets = 1;
         config.session_storage = Arc::new(NoServerSessionStorage {});
+        let mut http1 = config.clone();
+        http1.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self(Arc::new(Inner {
-            tls: Arc::new(config).into(),
+            any: Arc::new(config).into(),
+            http1: Arc::new(http1).into(),
             title: title.unwrap_or_default(),
             made_from: parts.made_from,
         })))
     }
 
-    /// Does the handshake with a client. Limit it in time; dropping the future closes the stream.
+    /// Does the handshake with a client that may speak HTTP/2 or HTTP/1.1. Limit it in time; dropping the future closes
+    /// the stream.
     pub fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Accept<S> {
-        self.0.tls.accept(stream)
+        self.0.any.accept(stream)
+    }
+
+    /// Like [`Acceptor::accept`], for listeners that speak HTTP/1.1 only.
+    pub fn accept_http1<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Accept<S> {
+        self.0.http1.accept(stream)
     }
 
     /// What the certificate that clients see is known by.

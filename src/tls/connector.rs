@@ -44,8 +44,20 @@ struct Inner {
     made_from: MadeFrom,
 }
 
-/// Settings in words and the contents of files.
-pub(super) type MadeFrom = (String, Vec<Option<Arc<[u8]>>>);
+/// Settings in words, and the contents of the files by the settings that name them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct MadeFrom {
+    pub(super) words: String,
+    pub(super) files: Vec<(&'static str, Option<Arc<[u8]>>)>,
+}
+
+impl MadeFrom {
+    /// The settings whose files have another content than `before`.
+    pub(super) fn changed(&self, before: &Self) -> impl Iterator<Item = &'static str> {
+        let files = self.files.iter().filter(|file| !before.files.contains(file));
+        files.map(|(setting, _)| *setting)
+    }
+}
 
 /// The parts of a connector, all of them good.
 pub(super) struct Parts {

@@ -42,6 +42,11 @@ impl<'a> Files<'a> {
         self.add(if hint.is_empty() { problem } else { problem.hint(hint) });
     }
 
+    /// Says what was done.
+    pub(super) fn notice(&mut self, setting: &str, message: String) {
+        self.add(Problem::notice(message, self.origins.place(setting).clone()));
+    }
+
     fn add(&mut self, problem: Problem) {
         if !self.problems.0.contains(&problem) {
             self.problems.push(problem);

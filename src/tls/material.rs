@@ -5,14 +5,13 @@
 //! something else.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustls_pki_types::ServerName;
 
 use super::acceptor::{self, Acceptor};
 use super::authorities::{self, Authorities};
-use super::certificate::Certificate;
+use super::certificate::{Certificate, day};
 use super::connector::{self, Connector, MadeFrom, server_name};
 use super::files::Files;
 use super::identity::{self, Identity};
@@ -35,6 +34,45 @@ pub struct Material {
     pub registry: Connector,
     /// The certificates that we show, whose expiry is worth watching.
     pub certificates: Vec<Shown>,
+}
+
+impl Material {
+    /// The files whose content differs from what was in force `before`, each with what it is now.
+    pub fn news(&self, before: &Self) -> Vec<String> {
+        let connectors = [(&self.upstream, &before.upstream), (&self.peer, &before.peer)];
+        let connectors = connectors.map(|(now, then)| (now.made_from(), then.made_from()));
+        let acceptors = self.acceptor.iter().zip(&before.acceptor);
+        let acceptors = acceptors.map(|(now, then)| (now.made_from(), then.made_from()));
+        let changed = acceptors.chain(connectors).flat_map(|(now, then)| now.changed(then));
+        let mut news = Vec::new();
+        for setting in changed {
+            let line = match self.certificates.iter().find(|shown| shown.setting == setting) {
+                Some(Shown { title, not_after, .. }) => {
+                    format!("{setting}: {title}, valid until {}", day(*not_after))
+                }
+                None => format!("{setting}: new content"),
+            };
+            if !news.contains(&line) {
+                news.push(line);
+            }
+        }
+        news
+    }
+}
+
+impl Shown {
+    /// Says that it expires soon, from 30 days before, or that it has; `None` while there is time.
+    pub fn warning(&self, now: SystemTime) -> Option<String> {
+        const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
+        let Self { title, setting, file, not_after, .. } = self;
+        let left = not_after.duration_since(now).unwrap_or_default();
+        let when = match left.as_secs() / (24 * 3600) {
+            _ if left.is_zero() => format!("expired on {}", day(*not_after)),
+            _ if left > SOON => return None,
+            days => format!("expires on {}, in {days} days", day(*not_after)),
+        };
+        Some(format!("`{setting}`: {}: the certificate {title} {when}; renew it", file.display()))
+    }
 }
 
 /// A certificate that we show.
@@ -253,8 +291,9 @@ impl Loading<'_> {
         let tls = self.tls;
         let protocol =
             format!("{:?} {:?} {:?}", tls.min_version, tls.max_version, tls.cipher_suites);
-        let contents = named.iter().map(|file| file.and_then(|file| self.files.content(file)));
-        (format!("{words} {protocol}"), contents.collect::<Vec<Option<Arc<[u8]>>>>())
+        let files = named.iter().flatten();
+        let files = files.map(|file| (file.setting, self.files.content(file))).collect();
+        MadeFrom { words: format!("{words} {protocol}"), files }
     }
 
     fn whole<T>(&mut self, setting: &'static str, made: Result<T, String>) -> Option<T> {

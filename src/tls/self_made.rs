@@ -12,13 +12,15 @@ use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyUsagePurpose,
 };
 
-use super::certificate::Certificate;
+use super::certificate::{Certificate, day};
 use super::files::Files;
 use super::identity::{self, Identity};
 use super::protocol::Protocol;
 use crate::config::{KeyPair, SelfMade, TlsFile};
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+/// A kept certificate must be good for this much longer.
+const SPARE: Duration = Duration::from_secs(2 * 24 * 3600);
 /// Clients' clocks may be behind ours by this much.
 const SKEW: Duration = Duration::from_secs(3600);
 
@@ -33,7 +35,10 @@ pub(super) fn read_or_make(
     let pair = pair(wanted);
     if pair.cert.path.exists() {
         let before = files.problems.0.len();
-        if let Some(kept) = identity::read(files, &pair, &protocol.provider) {
+        let kept = identity::read(files, &pair, &protocol.provider);
+        let lasts =
+            |it: &Identity| it.leaf().is_some_and(|leaf| leaf.not_after > files.now + SPARE);
+        if let Some(kept) = kept.filter(lasts) {
             return Some(kept);
         }
         // Whatever is wrong with it, a new one mends it.
@@ -52,11 +57,9 @@ pub(super) fn read_or_make(
     files.forget(&pair.key.path);
     let made = identity::read(files, &pair, &protocol.provider)?;
     let until = made.leaf().map_or(now, |leaf: &Certificate| leaf.not_after);
-    tracing::info!(
-        file = %pair.cert.path.display(),
-        until = %super::certificate::day(until),
-        "made a certificate for auto-tls"
-    );
+    let (file, until) = (pair.cert.path.display(), day(until));
+    files
+        .notice("auto-tls", format!("`auto-tls`: made a certificate, {file}, valid until {until}"));
     Some(made)
 }
 

@@ -76,10 +76,17 @@ fn redirected(from: &WebUrl, headers: &HeaderMap) -> Result<(WebUrl, String), Fa
     Ok((host, target))
 }
 
-async fn exchange(host: &WebUrl, target: &str, proxy: Option<&WebUrl>, tls: &Connector) -> Result<Page, Fault> {
+async fn exchange(
+    host: &WebUrl,
+    target: &str,
+    proxy: Option<&WebUrl>,
+    tls: &Connector,
+) -> Result<Page, Fault> {
     let link = match proxy {
         None => connect(host, Some(DIAL_LIMIT), tls, Alpn::Http1).await?,
-        Some(proxy) if host.tls => secure(tunnel(proxy, host, tls).await?, host, tls, Alpn::Http1).await?,
+        Some(proxy) if host.tls => {
+            secure(tunnel(proxy, host, tls).await?, host, tls, Alpn::Http1).await?
+        }
         Some(proxy) => connect(proxy, Some(DIAL_LIMIT), tls, Alpn::Http1).await?,
     };
     // A proxy that forwards wants the whole URL.

@@ -30,7 +30,10 @@ const SIZE_KEY: &str = "/_config/size";
 const QUERY: &str = "?quorum=false&recursive=false&sorted=false";
 
 /// Asks for the size and the members.
-pub(super) async fn look(registry: &RegistryUrl, tls: &Connector) -> Result<Registered, RegistryError> {
+pub(super) async fn look(
+    registry: &RegistryUrl,
+    tls: &Connector,
+) -> Result<Registered, RegistryError> {
     read(registry, tls).await.map_err(|fault| error(registry, fault))
 }
 

@@ -36,7 +36,10 @@ pub(super) fn place(registry: &RegistryToken) -> String {
 }
 
 /// Asks for the size and the members.
-pub(super) async fn look(registry: &RegistryToken, tls: &Connector) -> Result<Registered, RegistryError> {
+pub(super) async fn look(
+    registry: &RegistryToken,
+    tls: &Connector,
+) -> Result<Registered, RegistryError> {
     let mut faults = Faults::of(registry);
     for endpoint in &registry.endpoints {
         match look_at(registry, tls, endpoint).await {
@@ -97,7 +100,11 @@ impl<'a> Faults<'a> {
     }
 }
 
-async fn open(registry: &RegistryToken, tls: &Connector, endpoint: &WebUrl) -> Result<Channel, Fault> {
+async fn open(
+    registry: &RegistryToken,
+    tls: &Connector,
+    endpoint: &WebUrl,
+) -> Result<Channel, Fault> {
     let limit = registry.dial_timeout.unwrap_or(registry.request_timeout);
     let opening = async {
         let link = connect(endpoint, registry.dial_timeout, tls, Alpn::H2).await?;
@@ -114,7 +121,11 @@ async fn open(registry: &RegistryToken, tls: &Connector, endpoint: &WebUrl) -> R
     }
 }
 
-async fn look_at(registry: &RegistryToken, tls: &Connector, endpoint: &WebUrl) -> Result<Registered, Fault> {
+async fn look_at(
+    registry: &RegistryToken,
+    tls: &Connector,
+    endpoint: &WebUrl,
+) -> Result<Registered, Fault> {
     let channel = open(registry, tls, endpoint).await?;
     let limit = registry.request_timeout;
     let size_key = key(registry, "_config/size");

@@ -21,7 +21,8 @@ impl Tracker {
             setup.source != self.setup.source || setup.registry != self.setup.registry;
         let mut tracker = Self { setup, ..self.clone() };
         if search_changed {
-            tracker.finder = Finder::start(&tracker.setup.source, &tracker.setup.registry, found_before);
+            tracker.finder =
+                Finder::start(&tracker.setup.source, &tracker.setup.registry, found_before);
         }
         tracker.pin.accepted = tracker.setup.accept_cluster_id;
         tracker.peers.configured = tracker.finder.found().peers;

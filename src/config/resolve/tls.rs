@@ -250,11 +250,11 @@ fn check_cn(values: &Values<'_>, problems: &mut Problems) {
 }
 
 impl Values<'_> {
-    fn file(&self, setting: &'static str) -> Option<TlsFile> {
+    pub(super) fn file(&self, setting: &'static str) -> Option<TlsFile> {
         Some(TlsFile { setting, path: self.path(setting)? })
     }
 
-    fn pair(&self, cert: &'static str, key: &'static str) -> Option<KeyPair> {
+    pub(super) fn pair(&self, cert: &'static str, key: &'static str) -> Option<KeyPair> {
         Some(KeyPair { cert: self.file(cert)?, key: self.file(key)? })
     }
 
