@@ -102,7 +102,8 @@ async fn over_http1(
         }
         let failure = if lost.unsent { Failure::NotSent } else { Failure::Lost };
         if !(was_kept && may_retry(kind, failure) && outgoing.is_ready()) {
-            let mute = link.mute().filter(|_| !was_kept && lost.error.is_incomplete_message());
+            let never_spoke = !was_kept && matches!(lost.error, http1::Error::Closed);
+            let mute = link.mute().filter(|_| never_spoke);
             return Err(Failed { failure, reason: describe(&lost.error, mute) });
         }
         connection =

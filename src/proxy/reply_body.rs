@@ -34,6 +34,8 @@ pub struct ReplyBody {
 
 enum Source {
     Whole(Bytes),
+    /// Rare, so in a box: bytes, and the trailers behind them.
+    Trailed(Box<(Bytes, HeaderMap)>),
     Http1(http1::ResponseBody),
     Http2(http2::ResponseBody),
     Ended,
@@ -84,6 +86,15 @@ impl ReplyBody {
         Self { source: Source::Whole(bytes), meter, _in_flight: None, interrupts: None }
     }
 
+    /// Makes the body of an answer that was held whole. It has been counted.
+    pub fn with_trailers(bytes: Bytes, trailers: Option<HeaderMap>) -> Self {
+        let source = match trailers {
+            Some(trailers) => Source::Trailed(Box::new((bytes, trailers))),
+            None => Source::Whole(bytes),
+        };
+        Self { source, meter: None, _in_flight: None, interrupts: None }
+    }
+
     /// Drops what a request by HEAD must not get. hyper does so for HTTP/1 only.
     pub fn for_head(mut self) -> Self {
         if let Source::Whole(_) = self.source {
@@ -116,6 +127,14 @@ impl ReplyBody {
                 let bytes = std::mem::take(bytes);
                 self.source = Source::Ended;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Source::Trailed(whole) => {
+                let (bytes, trailers) = &mut **whole;
+                if !bytes.is_empty() {
+                    return Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))));
+                }
+                let trailers = std::mem::take(trailers);
+                Poll::Ready(Some(Ok(self.end_with(trailers))))
             }
             Source::Http1(body) => Pin::new(body)
                 .poll_frame(cx)
@@ -158,7 +177,7 @@ impl ReplyBody {
                 self.source = Source::Ended;
                 Some(Err(BodyError::Interrupted))
             }
-            Source::Whole(_) | Source::Ended => None,
+            Source::Whole(_) | Source::Trailed(_) | Source::Ended => None,
         }
     }
 
@@ -200,6 +219,7 @@ impl Body for ReplyBody {
         match &self.source {
             Source::Ended => true,
             Source::Whole(bytes) => bytes.is_empty(),
+            Source::Trailed(_) => false,
             Source::Http1(body) => body.is_end_stream(),
             Source::Http2(body) => body.is_end_stream(),
         }
@@ -210,7 +230,7 @@ impl Body for ReplyBody {
             Source::Ended => SizeHint::with_exact(0),
             Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Http1(body) => body.size_hint(),
-            Source::Http2(_) => SizeHint::new(),
+            Source::Trailed(_) | Source::Http2(_) => SizeHint::new(),
         }
     }
 }

@@ -16,6 +16,7 @@ mod lock;
 mod loops;
 mod maintenance;
 mod member_faults;
+mod member_list;
 mod readonly;
 mod reload;
 mod stalled;
