@@ -10,8 +10,8 @@ use super::origins::Origins;
 use super::place::Place;
 use super::problem::{Problem, Problems};
 use super::settings::{
-    Balance, ListenAddress, ListenUrl, LogFormat, LogLevel, LogOutput, LogSettings, Mode, PeerSource, PeerUrl,
-    Settings,
+    Balance, ListenAddress, ListenUrl, LogFormat, LogLevel, LogOutput, LogSettings, Mode,
+    PeerSource, PeerUrl, Settings,
 };
 use super::value::{self, Value};
 use std::ffi::OsStr;
@@ -100,8 +100,7 @@ fn refuse(problems: &mut Problems, message: &str, hint: &str, place: &Place) {
 
 fn check_metrics_urls(values: &Values<'_>, problems: &mut Problems) {
     let clients = values.client_urls();
-    let twice =
-        values.listen("listen-metrics-urls").into_iter();
+    let twice = values.listen("listen-metrics-urls").into_iter();
     let twice = twice.filter(|url| clients.iter().any(|client| client.at == url.at));
     for url in twice.filter(|url| !matches!(url.at, ListenAddress::Tcp(addr) if addr.port() == 0)) {
         let message = format!("`listen-metrics-urls` has {url}, where clients are served");

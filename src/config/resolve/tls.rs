@@ -132,7 +132,8 @@ pub(super) fn check(values: &Values<'_>, problems: &mut Problems) {
     check_listeners(values, problems);
     check_clients(values, problems);
     check_skipped(values, problems);
-    let (min, max) = (version(&values.text("tls-min-version")), version(&values.text("tls-max-version")));
+    let (min, max) =
+        (version(&values.text("tls-min-version")), version(&values.text("tls-max-version")));
     if let (Some(min), Some(max)) = (min, max)
         && min > max
     {
@@ -172,7 +173,8 @@ fn check_clients(values: &Values<'_>, problems: &mut Problems) {
         ("client-cert-allowed-hostname", !values.list("client-cert-allowed-hostname").is_empty()),
     ];
     for (name, _) in needy.into_iter().filter(|(_, set)| *set && !has_ca) {
-        let message = format!("`{name}` is set, and no authority that clients' certificates must come from");
+        let message =
+            format!("`{name}` is set, and no authority that clients' certificates must come from");
         refuse(problems, &message, "set trusted-ca-file", origins.place(name));
     }
 }
@@ -195,7 +197,8 @@ fn check_skipped(values: &Values<'_>, problems: &mut Problems) {
         warn("auto-tls", message.to_owned(), "name their authority in upstream-trusted-ca-file");
     }
     if !peer.verify {
-        let message = "`peer-auto-tls` is set, so peers' certificates are not verified, as with etcd";
+        let message =
+            "`peer-auto-tls` is set, so peers' certificates are not verified, as with etcd";
         warn("peer-auto-tls", message.to_owned(), "name their authority in peer-trusted-ca-file");
     }
 }

@@ -7,22 +7,12 @@ const fn tls(name: &'static str, kind: Kind, default: &'static str, doc: &'stati
     Setting { name, kind, default, group, standing, ours: false, doc }
 }
 
-const fn ours(
-    name: &'static str,
-    kind: Kind,
-    default: &'static str,
-    doc: &'static str,
-) -> Setting {
+const fn ours(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Setting {
     Setting { ours: true, ..tls(name, kind, default, doc) }
 }
 
 /// For settings that only concern who serves peers, which a proxy does not.
-const fn idle(
-    name: &'static str,
-    kind: Kind,
-    default: &'static str,
-    doc: &'static str,
-) -> Setting {
+const fn idle(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Setting {
     Setting { standing: Standing::Idle, ..tls(name, kind, default, doc) }
 }
 

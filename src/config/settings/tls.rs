@@ -144,7 +144,9 @@ impl CipherSuite {
 
     /// Returns the suite of this name, by IANA or by Go (which leaves out `_SHA256` behind POLY1305).
     pub fn named(name: &str) -> Option<Self> {
-        let go = |iana: &str| iana.strip_suffix("_SHA256").filter(|it| it.ends_with("POLY1305")) == Some(name);
+        let go = |iana: &str| {
+            iana.strip_suffix("_SHA256").filter(|it| it.ends_with("POLY1305")) == Some(name)
+        };
         Self::ALL.iter().find(|(iana, _)| *iana == name || go(iana)).map(|(_, suite)| *suite)
     }
 

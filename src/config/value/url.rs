@@ -28,10 +28,15 @@ impl Reader<'_> {
 
     fn listen_url(&mut self, (text, place): &Piece) -> Option<ListenUrl> {
         let url = match text.split_once("://") {
-            Some((scheme @ ("http" | "https"), rest)) => authority(rest)
-                .and_then(|to| bindable(&to, scheme))
-                .map(|address| ListenUrl { at: ListenAddress::Tcp(address), tls: scheme == "https" }),
-            Some((scheme @ ("unix" | "unixs"), "")) => Err(format!("want a path behind {scheme}://")),
+            Some((scheme @ ("http" | "https"), rest)) => {
+                authority(rest).and_then(|to| bindable(&to, scheme)).map(|address| ListenUrl {
+                    at: ListenAddress::Tcp(address),
+                    tls: scheme == "https",
+                })
+            }
+            Some((scheme @ ("unix" | "unixs"), "")) => {
+                Err(format!("want a path behind {scheme}://"))
+            }
             Some((scheme @ ("unix" | "unixs"), path)) => Ok(ListenUrl {
                 at: ListenAddress::Unix(self.cwd.join(path)),
                 tls: scheme == "unixs",
