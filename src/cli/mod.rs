@@ -13,7 +13,8 @@ pub mod reload;
 pub mod status;
 pub mod table;
 
-use crate::config::{self, Inputs, Problem, Problems, Style};
+use crate::config::{self, Inputs, Loaded, Problem, Problems, Style};
+use crate::tls::material::{self, Material, Purpose};
 use args::Command;
 use status::WriteOut;
 use std::ffi::OsString;
@@ -52,11 +53,27 @@ pub fn main(args: Vec<OsString>, env: Variables) -> ExitCode {
 
 /// Loads the settings and runs the daemon with them.
 fn run(inputs: Inputs) -> ExitCode {
-    match config::load(&inputs) {
-        Ok(loaded) => crate::daemon::run(inputs, loaded),
+    match load(&inputs, Purpose::Use) {
+        Ok((loaded, material)) => crate::daemon::run(inputs, loaded, material),
         Err(problems) => {
             complain(&problems.report(style(&inputs.env), "not started"));
             ExitCode::from(problems.exit_status())
+        }
+    }
+}
+
+/// Loads the settings and the TLS material that they name; warnings of both are in the first.
+fn load(inputs: &Inputs, purpose: Purpose) -> Result<(Loaded, Material), Problems> {
+    let mut loaded = config::load(inputs)?;
+    match material::load(&loaded.settings, &loaded.origins, None, purpose) {
+        Ok((material, warnings)) => {
+            loaded.warnings.extend(warnings);
+            Ok((loaded, material))
+        }
+        Err(mut problems) => {
+            problems.0.append(&mut loaded.warnings);
+            problems.sort();
+            Err(problems)
         }
     }
 }

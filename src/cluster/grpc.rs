@@ -32,6 +32,7 @@ pub struct Channel {
     scheme: Scheme,
     authority: Authority,
     token: Option<HeaderValue>,
+    pings: Option<h2::PingPong>,
     driver: AbortHandle,
 }
 
@@ -59,14 +60,15 @@ impl Channel {
     {
         let authority = Authority::try_from(authority)
             .map_err(|_| CallError::Lost(format!("{authority} is no host and port")))?;
-        let (sender, connection) = h2::client::handshake(stream).await?;
+        let (sender, mut connection) = h2::client::handshake(stream).await?;
+        let pings = connection.ping_pong();
         let driver = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection of our own ended");
             }
         });
         let scheme = if secure { Scheme::HTTPS } else { Scheme::HTTP };
-        Ok(Self { sender, scheme, authority, token: None, driver: driver.abort_handle() })
+        Ok(Self { sender, scheme, authority, token: None, pings, driver: driver.abort_handle() })
     }
 
     /// Logs in, and sends the token with every later call.
@@ -119,6 +121,21 @@ impl Channel {
         let (response, mut stream) = sender.send_request(self.head(path), false)?;
         stream.send_data(framed(message), last)?;
         Ok((response, stream))
+    }
+
+    /// Pings the other side each `every`, and returns why when a ping stays unanswered for `limit`. An etcd wants 5 s at
+    /// least between pings, and a call open meanwhile.
+    pub async fn lost(&mut self, every: Duration, limit: Duration) -> CallError {
+        // Only the first to ask h2 for them has the pings, and nobody else does.
+        let Some(pings) = &mut self.pings else { return std::future::pending().await };
+        loop {
+            tokio::time::sleep(every).await;
+            match tokio::time::timeout(limit, pings.ping(h2::Ping::opaque())).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return error.into(),
+                Err(_) => return CallError::TimedOut(limit),
+            }
+        }
     }
 
     async fn exchange(&self, path: &'static str, message: Vec<u8>) -> Result<Vec<u8>, CallError> {

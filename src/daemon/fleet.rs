@@ -53,8 +53,13 @@ impl Fleet {
     /// Gives each worker its socket of a listener that is known as `number` from then on.
     pub fn open(&self, number: u64, bound: &mut Bound) {
         for (orders, socket) in self.orders.iter().zip(bound.take_sockets()) {
-            let _ = orders.send(Order::Open(number, socket));
+            let _ = orders.send(Order::Open(number, socket, bound.url.tls));
         }
+    }
+
+    /// Has new connections of a listener speak TLS, or not.
+    pub fn speak(&self, number: u64, tls: bool) {
+        self.tell_all(|| Order::Speak(number, tls));
     }
 
     /// Closes a listener on every worker.

@@ -3,8 +3,10 @@
 //! A change is planned first: every new address is bound while all the old ones stay open, so that a change that cannot
 //! be made leaves everything as it was. Sockets that systemd keeps for us will be taken up here too.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::rc::Rc;
 
 use tokio::task::AbortHandle;
 
@@ -28,8 +30,8 @@ struct Open {
     /// Keeps a unix socket's file.
     bound: Bound,
     number: u64,
-    /// The task of a metrics listener.
-    task: Option<AbortHandle>,
+    /// The task of a metrics listener, and whether its new connections must speak TLS.
+    task: Option<(AbortHandle, Rc<Cell<bool>>)>,
 }
 
 /// New addresses, bound and not served yet.
@@ -71,16 +73,39 @@ impl Listeners {
         for (asked, mut bound) in plan.metrics {
             tracing::info!(url = %bound.url, "serving metrics");
             let socket = bound.take_sockets().pop();
-            let serve = socket.map(|socket| serve_metrics(socket, renderer.clone()));
-            let task = serve.map(|serve| tokio::task::spawn_local(serve).abort_handle());
+            let tls = Rc::new(Cell::new(bound.url.tls));
+            let serve = socket.map(|socket| serve_metrics(socket, renderer.clone(), tls.clone()));
+            let task = serve.map(|serve| (tokio::task::spawn_local(serve).abort_handle(), tls));
             self.metrics.push(Open { asked, bound, number: 0, task });
         }
         self.close_others(settings, fleet);
+        self.change_schemes(settings, fleet);
+    }
+
+    /// An address that stays and changes its scheme keeps its socket.
+    fn change_schemes(&mut self, settings: &Settings, fleet: &Fleet) {
+        let clients = (&mut self.clients, &settings.listen_client_urls);
+        let metrics = (&mut self.metrics, &settings.listen_metrics_urls);
+        for (open, wanted) in [clients, metrics] {
+            for open in open {
+                let Some(url) = wanted.iter().find(|url| url.at == open.asked.at) else { continue };
+                if url.tls == open.asked.tls {
+                    continue;
+                }
+                open.asked.tls = url.tls;
+                open.bound.url.tls = url.tls;
+                match &open.task {
+                    Some((_, tls)) => tls.set(url.tls),
+                    None => fleet.speak(open.number, url.tls),
+                }
+                tracing::info!(url = %open.bound.url, "new connections here use another scheme");
+            }
+        }
     }
 
     fn close_others(&mut self, settings: &Settings, fleet: &Fleet) {
         self.clients.retain(|open| {
-            let stays = settings.listen_client_urls.contains(&open.asked);
+            let stays = is_named(&settings.listen_client_urls, open);
             if !stays {
                 tracing::info!(url = %open.bound.url, "closing a client listener; its connections finish");
                 fleet.close(open.number);
@@ -88,8 +113,8 @@ impl Listeners {
             stays
         });
         self.metrics.retain(|open| {
-            let stays = settings.listen_metrics_urls.contains(&open.asked);
-            if let (false, Some(task)) = (stays, &open.task) {
+            let stays = is_named(&settings.listen_metrics_urls, open);
+            if let (false, Some((task, _))) = (stays, &open.task) {
                 task.abort();
             }
             stays
@@ -134,14 +159,21 @@ fn address(url: &ListenUrl) -> Option<SocketAddr> {
     }
 }
 
+fn is_named(urls: &[ListenUrl], open: &Open) -> bool {
+    urls.iter().any(|url| url.at == open.asked.at)
+}
+
 fn bind_missing(
     open: &[Open],
     wanted: &[ListenUrl],
     sockets: NonZeroUsize,
     own: &[SocketAddr],
 ) -> Result<Vec<(ListenUrl, Bound)>, Vec<BindError>> {
-    let missing: Vec<ListenUrl> =
-        wanted.iter().filter(|url| !open.iter().any(|open| open.asked == **url)).cloned().collect();
+    let missing: Vec<ListenUrl> = wanted
+        .iter()
+        .filter(|url| !open.iter().any(|open| open.asked.at == url.at))
+        .cloned()
+        .collect();
     let bound = bind_all(&missing, sockets, own)?;
     Ok(missing.into_iter().zip(bound).collect())
 }

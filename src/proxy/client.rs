@@ -19,6 +19,8 @@ pub struct Client {
     pub worker: Rc<Worker>,
     /// Its address as `X-Forwarded-For` has it; `None` for a client on a unix socket.
     pub address: Option<HeaderValue>,
+    /// Whether its connection is under TLS.
+    tls: bool,
     own: RefCell<Option<Rc<Link>>>,
     /// Requests that have begun and not ended.
     in_flight: Cell<u32>,
@@ -47,6 +49,7 @@ impl Client {
         Self {
             worker,
             address,
+            tls: false,
             own: RefCell::default(),
             in_flight: Cell::new(0),
             has_asked: Cell::new(false),
@@ -54,6 +57,23 @@ impl Client {
             inspected: Cell::new(0),
             own_pools: RefCell::default(),
         }
+    }
+
+    /// Says that its connection is under TLS.
+    #[must_use]
+    pub fn with_tls(self) -> Self {
+        Self { tls: true, ..self }
+    }
+
+    /// Whether its connection is under TLS.
+    pub fn has_tls(&self) -> bool {
+        self.tls
+    }
+
+    /// Its address for the log.
+    pub fn address_text(&self) -> &str {
+        let text = self.address.as_ref().and_then(|address| address.to_str().ok());
+        text.unwrap_or("unix socket")
     }
 
     /// Bytes of this client's requests that are held to inspect them.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::member_list::Advertised;
 use crate::config::{Balance, Mode};
+use crate::tls::Acceptor;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::link::Timeouts;
 
@@ -30,6 +31,8 @@ pub struct Generation {
     pub host_whitelist: Option<Vec<String>>,
     /// What member lists name in place of the members' client URLs, or `None` when they pass as they are.
     pub advertised: Option<Advertised>,
+    /// What listeners with TLS show and demand; `None` when no certificate is set.
+    pub acceptor: Option<Acceptor>,
     /// The endpoints that may get traffic, in the order in which they are preferred.
     pub endpoints: Vec<Arc<Endpoint>>,
 }

@@ -161,7 +161,7 @@ fn a_run_that_was_killed_or_failed_anywhere_is_finished_by_the_next(generation: 
     let _floor = beside_others();
     // One kind each of the slower generations; all of them on 3.7.
     let all = generation == Generation::V3_7;
-    let cases: &[(&'static str, fn(&Scene) -> Hook, &str)] = &[
+    let cases: &[Case] = &[
         ("disable", |_| Hook::Kill, ""),
         ("disable", |_| Hook::Fail, "step 2 of 5"),
         ("disable", |_| Hook::DoAndKill, ""),
@@ -182,6 +182,9 @@ fn a_run_that_was_killed_or_failed_anywhere_is_finished_by_the_next(generation: 
         }
     });
 }
+
+/// At which verb of systemctl, what happens there, and what the failure says.
+type Case = (&'static str, fn(&Scene) -> Hook, &'static str);
 
 fn interrupted(generation: Generation, verb: &'static str, hook: fn(&Scene) -> Hook, words: &str) {
     let scene = Scene::new(generation, 1);

@@ -11,7 +11,9 @@ use crate::cluster::member::{Member, MemberList};
 use crate::cluster::url::parse_url;
 use crate::config::{PeerUrl, Settings};
 use crate::net::dial::{Authority, dial};
+use crate::net::gather::Gather;
 use crate::net::line::Line;
+use crate::tls::{Alpn, Connector};
 
 /// Limit for one call; etcd's own clients wait 5 s.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -22,6 +24,7 @@ const CHANGE_LIMIT: Duration = Duration::from_secs(15);
 pub(super) struct Way {
     dial_timeout: Duration,
     user: Option<(String, String)>,
+    tls: Connector,
 }
 
 /// A member that answers, and by which API.
@@ -45,20 +48,29 @@ pub(super) struct Added {
 
 impl Way {
     /// By these settings, as this user.
-    pub(super) fn new(settings: &Settings, user: Option<(String, String)>) -> Self {
-        Self { dial_timeout: settings.dial_timeout.unwrap_or(LIMIT), user }
+    pub(super) fn new(
+        settings: &Settings,
+        tls: &Connector,
+        user: Option<(String, String)>,
+    ) -> Self {
+        Self { dial_timeout: settings.dial_timeout.unwrap_or(LIMIT), user, tls: tls.clone() }
     }
 
-    async fn line(&self, to: &PeerUrl) -> Result<Line, String> {
-        if to.tls {
-            return Err("TLS towards members is not built yet".to_owned());
-        }
+    async fn line(&self, to: &PeerUrl, alpn: Alpn) -> Result<Line, String> {
         let stream = dial(&to.host, to.port, Some(self.dial_timeout)).await;
-        Ok(Line::Tcp(stream.map_err(|error| error.reason.to_string())?))
+        let stream = stream.map_err(|error| error.reason.to_string())?;
+        if !to.tls {
+            return Ok(Line::Tcp(stream));
+        }
+        let secured = self.tls.connect(Gather(stream), &to.host, alpn);
+        let secured = tokio::time::timeout(LIMIT, secured)
+            .await
+            .map_err(|_| format!("no TLS handshake within {LIMIT:?}"))?;
+        Ok(Line::Tls(Box::new(secured.map_err(|error| error.to_string())?)))
     }
 
     async fn channel(&self, to: &PeerUrl) -> Result<Channel, CallError> {
-        let line = self.line(to).await.map_err(CallError::Lost)?;
+        let line = self.line(to, Alpn::H2).await.map_err(CallError::Lost)?;
         Channel::over(line, &authority(to), to.tls).await
     }
 
@@ -135,7 +147,7 @@ impl Cluster<'_> {
     }
 
     async fn v2_members(&self) -> Result<MemberList, String> {
-        let line = self.way.line(&self.to).await?;
+        let line = self.way.line(&self.to, Alpn::Http1).await?;
         v2::members(line, &authority(&self.to), self.way.user.as_ref(), LIMIT).await
     }
 
@@ -160,7 +172,7 @@ impl Cluster<'_> {
 
     async fn v2_add(&self, peer_urls: &[String]) -> Result<Added, (String, bool)> {
         let sure = |reason: String| (reason, true);
-        let line = self.way.line(&self.to).await.map_err(sure)?;
+        let line = self.way.line(&self.to, Alpn::Http1).await.map_err(sure)?;
         let user = self.way.user.as_ref();
         let added = v2::add(line, &authority(&self.to), user, peer_urls, CHANGE_LIMIT).await;
         let Member { id, .. } = added.map_err(|reason| (reason, false))?;
@@ -183,7 +195,8 @@ impl Cluster<'_> {
     async fn health_at(&self, url: &str) -> Result<(), String> {
         let to = parse_url(url).map_err(|error| error.to_string())?;
         if self.channel.is_none() {
-            return v2::health(self.way.line(&to).await?, &authority(&to), LIMIT).await;
+            return v2::health(self.way.line(&to, Alpn::Http1).await?, &authority(&to), LIMIT)
+                .await;
         }
         let channel = self.way.channel(&to).await.map_err(|error| error.to_string())?;
         let status: Result<api::StatusResponse, CallError> =

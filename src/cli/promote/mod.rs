@@ -22,9 +22,11 @@ use crate::cluster::ask::ask as ask_peers;
 use crate::cluster::fetch::FETCH_LIMIT;
 use crate::cluster::member::{Member, MemberList};
 use crate::cluster::pin::Pin;
-use crate::cluster::source;
-use crate::config::{self, Loaded, Settings};
+use crate::cluster::registry;
+use crate::cluster::srv::Records;
+use crate::config::{self, Loaded, PeerSource, PeerUrl, Settings};
 use crate::telemetry::snapshot::Snapshot;
+use crate::tls::material::{self, Material, Purpose};
 use cluster::{Cluster, Way};
 use host::Host;
 use nix::unistd::{AccessFlags, access};
@@ -56,7 +58,15 @@ pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
             return ExitCode::from(problems.exit_status());
         }
     };
-    match promote(&options, &loaded) {
+    let (material, _) =
+        match material::load(&loaded.settings, &loaded.origins, None, Purpose::Check) {
+            Ok(read) => read,
+            Err(problems) => {
+                complain(&problems.report(style(&inputs.env), "nothing was done"));
+                return ExitCode::from(problems.exit_status());
+            }
+        };
+    match promote(&options, &loaded, &material) {
         Ok(()) => ExitCode::SUCCESS,
         Err(text) => {
             complain(&text);
@@ -65,7 +75,7 @@ pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
     }
 }
 
-fn promote(options: &Options, loaded: &Loaded) -> Result<(), String> {
+fn promote(options: &Options, loaded: &Loaded, material: &Material) -> Result<(), String> {
     let services = Services::new(&options.systemctl);
     let unit = services.unit(&options.etcd_unit).map_err(error)?;
     let host = Host::find(options, &unit).map_err(error)?;
@@ -78,10 +88,11 @@ fn promote(options: &Options, loaded: &Loaded) -> Result<(), String> {
         .build()
         .map_err(|fault| error(fault.to_string()))?;
     runtime.block_on(async {
-        let way = Way::new(settings, options.user.clone());
+        let way = Way::new(settings, &material.upstream, options.user.clone());
         let desk = Desk {
             options,
             loaded,
+            material,
             services: &services,
             unit,
             host: &host,
@@ -113,8 +124,11 @@ fn known_endpoints(settings: &Settings, earlier: Option<&Record>) -> Vec<String>
 }
 
 /// The client URLs that the configured peers tell of.
-async fn endpoints_by_peers(settings: &Settings) -> Result<Vec<String>, String> {
-    let peers = source::resolve(&settings.peers).await;
+async fn endpoints_by_peers(
+    settings: &Settings,
+    material: &Material,
+) -> Result<Vec<String>, String> {
+    let peers = peers(&settings.peers, material).await?;
     let pin = Pin { pinned: None, accepted: settings.accept_cluster_id };
     let asked = ask_peers(&peers, pin, settings.dial_timeout, FETCH_LIMIT).await;
     match asked.answer {
@@ -122,6 +136,23 @@ async fn endpoints_by_peers(settings: &Settings) -> Result<Vec<String>, String> 
         None => {
             let reasons = asked.errors.iter().map(|(peer, error)| format!("{peer}: {error}"));
             Err(format!("no member can be found: {}", reasons.collect::<Vec<_>>().join("; ")))
+        }
+    }
+}
+
+/// The peers, found as the daemon would find them, but without waiting for any.
+async fn peers(source: &PeerSource, material: &Material) -> Result<Vec<PeerUrl>, String> {
+    match source {
+        PeerSource::Static(peers) => Ok(peers.clone()),
+        PeerSource::Discovery(discovery) => {
+            let registered = registry::look(discovery, &material.registry).await;
+            let registered = registered.map_err(|error| error.to_string())?;
+            registered.peers().map_err(|error| error.to_string())
+        }
+        PeerSource::Srv(domain) => {
+            let mut records = Records::default();
+            records.look_up(domain).await.map_err(|error| error.to_string())?;
+            Ok(records.in_order())
         }
     }
 }
@@ -136,6 +167,7 @@ fn client_urls(list: &MemberList) -> Vec<String> {
 struct Desk<'a> {
     options: &'a Options,
     loaded: &'a Loaded,
+    material: &'a Material,
     services: &'a Services,
     unit: Unit,
     host: &'a Host,
@@ -148,7 +180,9 @@ impl Desk<'_> {
     async fn begin(&self, known: Vec<String>) -> Result<(), String> {
         let mut reasons = self.against_host();
         let endpoints = match known.is_empty() {
-            true => endpoints_by_peers(&self.loaded.settings).await.map_err(error)?,
+            true => {
+                endpoints_by_peers(&self.loaded.settings, self.material).await.map_err(error)?
+            }
             false => known,
         };
         let (cluster, list) = self.way.find(&endpoints, true).await.map_err(error)?;

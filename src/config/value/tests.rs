@@ -60,10 +60,10 @@ fn listen_urls_that_etcd_refuses_are_refused_with_what_to_write() {
         ("http://[::1:2379", "want a closing bracket"),
         ("http://[localhost]:2379", "want an IPv6 address in the brackets"),
         ("127.0.0.1:2379", "write \"http://127.0.0.1:2379\""),
-        ("ftp://127.0.0.1:2379", "want http:// or unix:// before it"),
+        ("ftp://127.0.0.1:2379", "want http://, https://, unix:// or unixs:// before it"),
         ("unix://", "want a path behind unix://"),
-        ("https://127.0.0.1:2379", "TLS is not built yet, write http:// or unix://"),
-        ("unixs://p.sock", "TLS is not built yet, write http:// or unix://"),
+        ("https://:2379", "write \"https://0.0.0.0:2379\" to listen on every address"),
+        ("unixs://", "want a path behind unixs://"),
     ] {
         let sentence = format!("`listen-client-urls` has \"{url}\"; {want}");
         refuses("listen-client-urls", url, &sentence);

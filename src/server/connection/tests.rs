@@ -18,6 +18,7 @@ use crate::upstream::link::Timeouts;
 
 /// So short that a test may wait for it, in proportion to the real ones.
 const SHORT: Patience = Patience {
+    handshake: Duration::from_millis(200),
     first_head: Duration::from_millis(200),
     idle: Duration::from_millis(600),
     patrol: Duration::from_millis(20),
@@ -35,6 +36,7 @@ fn generation() -> Generation {
         cors: None,
         host_whitelist: None,
         advertised: None,
+        acceptor: None,
         endpoints: Vec::new(),
     }
 }
