@@ -12,6 +12,7 @@ use super::outgoing::Outgoing;
 use super::retry::{is_interruptible, may_retry};
 use super::waiting;
 use crate::message::rpc::RpcKind;
+use crate::tls::HandshakeError;
 use crate::upstream::http2::{self, Use};
 use crate::upstream::link::{ConnectError, Link};
 use crate::upstream::{http1, http2::Connection};
@@ -36,6 +37,11 @@ impl Failed {
     fn unreachable(error: &ConnectError) -> Self {
         let reason = if error.is_ours() { String::new() } else { error.to_string() };
         Self { failure: Failure::Unreachable, reason }
+    }
+
+    /// The member refused us in a way that TLS 1.3 tells only in answer to a request: it has not looked at that.
+    fn refused(link: &Link, why: &HandshakeError) -> Self {
+        Self::unreachable(&link.blame(why))
     }
 
     fn blameless(failure: Failure) -> Self {
@@ -90,12 +96,19 @@ async fn over_http1(
             // Only the client's body can have failed on our side of the connection.
             return Err(Failed::blameless(Failure::Incomplete));
         }
+        if let Some(why) = link.explain(&lost.error) {
+            if let Some(request) = lost.unsent {
+                outgoing.put_back(request);
+            }
+            return Err(Failed::refused(link, &why));
+        }
         let failure = if lost.unsent.is_some() { Failure::NotSent } else { Failure::Lost };
         if let Some(request) = lost.unsent {
             outgoing.put_back(request);
         }
         if !(was_kept && may_retry(kind, failure) && outgoing.is_ready()) {
-            return Err(Failed { failure, reason: describe(&lost.error) });
+            let mute = link.mute().filter(|_| !was_kept && lost.error.is_incomplete_message());
+            return Err(Failed { failure, reason: describe(&lost.error, mute) });
         }
         connection =
             Box::pin(link.new_http1()).await.map_err(|error| Failed::unreachable(&error))?;
@@ -123,7 +136,11 @@ async fn over_http2(
         Err(error) if http2::was_refused(&error) => Err(Failed::blameless(Failure::Refused)),
         Err(error) if http2::was_reset_by_us(&error) => Err(Failed::blameless(Failure::Incomplete)),
         Err(error) if error.is_reset() => Err(Failed::blameless(Failure::Lost)),
-        Err(error) => Err(Failed { failure: Failure::Lost, reason: describe(&error) }),
+        Err(_) if let Some(why) = connection.refusal() => Err(Failed::refused(link, why)),
+        Err(error) => {
+            let mute = link.mute().filter(|_| connection.is_mute());
+            Err(Failed { failure: Failure::Lost, reason: describe(&error, mute) })
+        }
     }
 }
 
@@ -138,6 +155,9 @@ async fn ready_http2(
         if connection.is_ready().await {
             return Ok(connection);
         }
+        if let Some(why) = connection.refusal() {
+            return Err(Failed::refused(link, why));
+        }
     }
     Err(Failed {
         failure: Failure::NotSent,
@@ -145,8 +165,11 @@ async fn ready_http2(
     })
 }
 
-/// An error with its causes, in one line.
-fn describe(error: &dyn std::error::Error) -> String {
+/// An error with its causes, in one line; or what stands behind it, when that is known better.
+fn describe(error: &dyn std::error::Error, better: Option<ConnectError>) -> String {
+    if let Some(better) = better {
+        return better.to_string();
+    }
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -150,6 +150,7 @@ impl View {
                 Rc::new(Link::new(endpoint.clone(), worker, generation.timeouts))
             });
             link.set_timeouts(generation.timeouts);
+            link.set_connector(generation.connector.as_ref());
             link
         });
         let links = links.collect();

@@ -39,6 +39,20 @@ pub enum HandshakeError {
     Other(String),
 }
 
+impl HandshakeError {
+    /// Whether the other side speaks TLS, though not to us.
+    pub fn comes_of_tls(&self) -> bool {
+        match self {
+            Self::Certificate(_)
+            | Self::CertificateDemanded(_)
+            | Self::Refused(..)
+            | Self::NoHttp2
+            | Self::NothingInCommon(_) => true,
+            Self::NotTls | Self::Closed | Self::Host(_) | Self::Other(_) => false,
+        }
+    }
+}
+
 /// A verdict of ours on a certificate, carried through rustls.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]

@@ -23,5 +23,6 @@ mod reload;
 mod stalled;
 mod start;
 mod streams;
+mod tls;
 mod v2;
 mod watch;

@@ -19,7 +19,7 @@ mod v2;
 
 use super::{Variables, complain, inputs, style, usage};
 use crate::cluster::ask::ask as ask_peers;
-use crate::cluster::fetch::FETCH_LIMIT;
+use crate::cluster::fetch::{Access, FETCH_LIMIT};
 use crate::cluster::member::{Member, MemberList};
 use crate::cluster::pin::Pin;
 use crate::cluster::registry;
@@ -130,7 +130,8 @@ async fn endpoints_by_peers(
 ) -> Result<Vec<String>, String> {
     let peers = peers(&settings.peers, material).await?;
     let pin = Pin { pinned: None, accepted: settings.accept_cluster_id };
-    let asked = ask_peers(&peers, pin, settings.dial_timeout, FETCH_LIMIT).await;
+    let access = Access { dial_timeout: settings.dial_timeout, tls: Some(material.peer.clone()) };
+    let asked = ask_peers(&peers, pin, &access, FETCH_LIMIT).await;
     match asked.answer {
         Some((_, list)) => Ok(client_urls(&list)),
         None => {
