@@ -17,6 +17,7 @@ mod loops;
 mod maintenance;
 mod member_faults;
 mod member_list;
+mod promote;
 mod readonly;
 mod reload;
 mod stalled;
