@@ -131,6 +131,7 @@ fn facts(snapshot: &Snapshot, now: u64) -> Vec<String> {
             .then(|| format!("metrics:  {}", listed(&s.metrics_listeners))),
         (!s.certificates.is_empty()).then(|| format!("TLS:      {}", certificates(s))),
         Some(format!("cluster:  {}", cluster(s, now))),
+        s.source.as_ref().map(|source| format!("peers:    {}", source.name)),
         Some(format!("traffic:  {}", traffic(s))),
     ];
     lines.into_iter().flatten().collect()

@@ -3,6 +3,7 @@
 //! Every value has been checked on its own before. Here defaults that depend on other settings are filled in, and what
 //! cannot work, or not together, is refused.
 
+mod sources;
 mod tls;
 
 use super::Inputs;
@@ -10,8 +11,8 @@ use super::origins::Origins;
 use super::place::Place;
 use super::problem::{Problem, Problems};
 use super::settings::{
-    Balance, ListenAddress, ListenUrl, LogFormat, LogLevel, LogOutput, LogSettings, Mode,
-    PeerSource, PeerUrl, Settings,
+    Balance, ListenAddress, ListenUrl, LogFormat, LogLevel, LogOutput, LogSettings, Mode, PeerUrl,
+    Settings,
 };
 use super::value::{self, Value};
 use std::ffi::OsStr;
@@ -29,9 +30,10 @@ pub(super) fn resolve(origins: &Origins, inputs: &Inputs, problems: &mut Problem
         listen_client_urls: values.client_urls(),
         listen_metrics_urls: values.listen("listen-metrics-urls"),
         advertise_client_urls: values.list("advertise-client-urls"),
+        rewrite_members: values.bool("rewrite-members"),
         data_dir: data_dir(origins, inputs),
         admin_socket: admin_socket(origins, inputs),
-        peers: PeerSource::Static(values.peers()),
+        peers: sources::peer_source(&values, problems),
         accept_cluster_id: values.id("accept-cluster-id"),
         refresh_interval: values.time("proxy-refresh-interval"),
         failure_wait: values.time("proxy-failure-wait"),
@@ -82,10 +84,13 @@ fn check(values: &Values<'_>, problems: &mut Problems) {
         let message = format!("`name` is {}", value::quoted(&values.text("name")));
         refuse(problems, &message, "want a word without slashes", origins.place("name"));
     }
+    if values.bool("rewrite-members") && values.list("advertise-client-urls").is_empty() {
+        let message = "`rewrite-members` is set, and `advertise-client-urls` is not";
+        let hint = "want the URLs by which clients reach this proxy in `advertise-client-urls`";
+        refuse(problems, message, hint, origins.place("rewrite-members"));
+    }
     check_metrics_urls(values, problems);
     tls::check(values, problems);
-    check_peer_sources(origins, problems);
-    check_not_yet(origins, problems);
 }
 
 fn refuse(problems: &mut Problems, message: &str, hint: &str, place: &Place) {
@@ -100,27 +105,6 @@ fn check_metrics_urls(values: &Values<'_>, problems: &mut Problems) {
         let message = format!("`listen-metrics-urls` has {url}, where clients are served");
         let hint = "leave it out, clients' URLs serve /metrics too, or choose another port";
         refuse(problems, &message, hint, values.0.place("listen-metrics-urls"));
-    }
-}
-
-/// The places that peers may come from; the first that is set counts.
-const SOURCES: [&str; 4] = ["discovery", "discovery-token", "discovery-srv", "initial-cluster"];
-
-fn check_peer_sources(origins: &Origins, problems: &mut Problems) {
-    let mut set =
-        SOURCES.iter().filter(|name| origins.is_set(name) && !origins.text(name).is_empty());
-    let Some(first) = set.next() else { return };
-    for name in set {
-        let message = format!("`{name}` is ignored, because `{first}` is set and comes first");
-        problems.push(Problem::warning(message, origins.place(name).clone()));
-    }
-}
-
-fn check_not_yet(origins: &Origins, problems: &mut Problems) {
-    for (setting, place) in origins.not_yet() {
-        let (what, hint) = ("discovery", "name the peers in `initial-cluster`");
-        let message = format!("`{}` is set, and {what} is not built yet", setting.name);
-        refuse(problems, &message, hint, place);
     }
 }
 

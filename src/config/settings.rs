@@ -3,6 +3,7 @@
 //! Nothing here opens a socket or reads a file. [`crate::config::load`] makes one of these from the
 //! settings file, the environment and the command line; the daemon builds a generation from it.
 
+mod sources;
 mod tls;
 
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use sources::*;
 pub use tls::{
     CipherSuite, ConnectTls, KeyPair, ListenTls, SelfMade, TlsFile, TlsSettings, TlsVersion,
 };
@@ -27,6 +29,8 @@ pub struct Settings {
     pub listen_metrics_urls: Vec<ListenUrl>,
     /// `advertise-client-urls`: kept for the settings that need it (member list rewriting, auto-tls).
     pub advertise_client_urls: Vec<String>,
+    /// `rewrite-members` (ours): member lists name `advertise_client_urls`, which is not empty then.
+    pub rewrite_members: bool,
     /// `data-dir`: absolute; the cluster file is `<data-dir>/proxy/cluster`. Needs a restart to change.
     pub data_dir: PathBuf,
     /// `admin-socket` (ours): where `status` and `reload` ask.
@@ -117,6 +121,10 @@ impl ListenUrl {
 pub enum PeerSource {
     /// `initial-cluster`, or etcd's default pair: peer URLs in the order given, such as `http://10.0.1.10:2380`.
     Static(Vec<PeerUrl>),
+    /// `discovery` or `discovery-token`: the peers that a registry names.
+    Discovery(Discovery),
+    /// `discovery-srv`: the peers that the DNS names.
+    Srv(SrvDomain),
 }
 
 /// A URL of a peer port: scheme, host and port, without a path.

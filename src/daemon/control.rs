@@ -226,6 +226,7 @@ impl Control {
             listeners: self.listeners.client_urls(),
             metrics_listeners: self.listeners.metrics_urls(),
             workers: self.loaded.settings.workers.get(),
+            source: self.tracker.source_status(),
             peers: self.tracker.peer_statuses(),
             refresh: self.tracker.refresh_status(),
             ..Snapshot::default()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::Settings;
 use crate::proxy::generation::Generation;
+use crate::proxy::member_list::Advertised;
 use crate::tls::Material;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::link::Timeouts;
@@ -23,6 +24,9 @@ pub fn build(
         failure_wait: settings.failure_wait,
         cors: unless_all(&settings.cors),
         host_whitelist: unless_all(&settings.host_whitelist),
+        advertised: settings
+            .rewrite_members
+            .then(|| Advertised::new(&settings.advertise_client_urls)),
         acceptor: material.acceptor.clone(),
         connector: Some(material.upstream.clone()),
         endpoints,

@@ -38,6 +38,8 @@ pub struct Snapshot {
     pub problems: Vec<Problem>,
     /// The members as last listed.
     pub members: Vec<MemberStatus>,
+    /// Where the peers come from, when somebody has to be asked; `None` when they are written in the settings.
+    pub source: Option<SourceStatus>,
     /// The peers that are asked for the list.
     pub peers: Vec<PeerStatus>,
     /// How the member list is kept fresh.
@@ -118,6 +120,16 @@ pub struct EndpointStatus {
     pub in_flight: u64,
     /// Failures since start.
     pub failures: u64,
+}
+
+/// A registry or a domain that names the peers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SourceStatus {
+    /// What people call it, such as `SRV records of example.com`.
+    pub name: String,
+    /// What it lacks or suffers, such as `2 of 3 members registered at ...`; `None` when it has named peers that answer.
+    pub trouble: Option<String>,
 }
 
 /// One peer URL.

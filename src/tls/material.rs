@@ -30,6 +30,8 @@ pub struct Material {
     pub upstream: Connector,
     /// For peer ports.
     pub peer: Connector,
+    /// For registries of members.
+    pub registry: Connector,
     /// The certificates that we show, whose expiry is worth watching.
     pub certificates: Vec<Shown>,
 }
@@ -78,7 +80,7 @@ impl Shown {
 /// A certificate that we show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
-    /// To whom: `listener`, `upstream` or `peer`.
+    /// To whom: `listener`, `upstream`, `peer` or `registry`.
     pub identity: &'static str,
     /// The setting that names its file.
     pub setting: &'static str,
@@ -122,15 +124,16 @@ pub fn load(
     let acceptor = loading.acceptor();
     let upstream = loading.connector("upstream", &settings.tls.upstream);
     let peer = loading.connector("peer", &settings.tls.peer);
+    let registry = loading.connector("registry", &settings.tls.registry);
     let certificates = loading.certificates;
     let mut problems = loading.files.problems;
     if let Some(upstream) = &upstream {
         problems.0.extend(lends_its_user(settings, origins, upstream));
     }
     problems.sort();
-    match (upstream, peer) {
-        (Some(upstream), Some(peer)) if problems.errors() == 0 => {
-            Ok((Material { acceptor, upstream, peer, certificates }, problems.0))
+    match (upstream, peer, registry) {
+        (Some(upstream), Some(peer), Some(registry)) if problems.errors() == 0 => {
+            Ok((Material { acceptor, upstream, peer, registry, certificates }, problems.0))
         }
         _ => Err(problems),
     }
@@ -192,7 +195,11 @@ impl Loading<'_> {
             wanted.crl.as_ref(),
         ];
         let made_from = self.made_from(format!("{role} {wanted:?}"), &named);
-        let before = self.before.map(|it| if role == "peer" { &it.peer } else { &it.upstream });
+        let before = self.before.map(|it| match role {
+            "peer" => &it.peer,
+            "registry" => &it.registry,
+            _ => &it.upstream,
+        });
         if let Some(kept) = before.filter(|it| *it.made_from() == made_from) {
             self.keep(role);
             return Some(kept.clone());
@@ -205,6 +212,7 @@ impl Loading<'_> {
         let (authorities, lists) = self.trusted(wanted.ca.as_ref(), wanted.crl.as_ref());
         let (cert_setting, ca_setting) = match role {
             "peer" => ("peer-cert-file", "peer-trusted-ca-file"),
+            "registry" => ("discovery-cert", "discovery-cacert"),
             _ => ("upstream-cert-file", "upstream-trusted-ca-file"),
         };
         let allowed_hostnames = self.names("peer-cert-allowed-hostname", &wanted.allowed_hostnames);

@@ -16,6 +16,8 @@ mod lock;
 mod loops;
 mod maintenance;
 mod member_faults;
+mod member_list;
+mod promote;
 mod readonly;
 mod reload;
 mod stalled;

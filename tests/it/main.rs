@@ -13,6 +13,7 @@ mod hung;
 mod isolation;
 mod loops;
 mod malformed;
+mod member_list;
 mod occupied;
 mod pages;
 mod reload;

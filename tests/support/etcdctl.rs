@@ -30,6 +30,11 @@ impl Etcdctl {
         }
     }
 
+    /// For the v2 API as people use it: the member list is asked for first, and then the members that it names.
+    pub fn v2_with_sync(generation: Generation, endpoint: &str) -> Self {
+        Self { generation, api: "2", first: vec![format!("--endpoints=http://{endpoint}")] }
+    }
+
     /// Adds a flag that every command gets, such as `--user=root:pw`.
     pub fn with(mut self, flag: &str) -> Self {
         self.first.push(flag.to_owned());

@@ -19,6 +19,7 @@ pub(super) fn resolve(values: &Values<'_>, data_dir: &Path) -> TlsSettings {
         listener: listener(values, data_dir),
         upstream: upstream(values, &peer),
         peer,
+        registry: super::sources::registry_tls(values),
         min_version: version(&values.text("tls-min-version")),
         max_version: version(&values.text("tls-max-version")),
         cipher_suites: values
@@ -112,10 +113,11 @@ fn host_of(url: &str) -> Option<String> {
 }
 
 /// A certificate's setting and its key's.
-const PAIRS: [(&str, &str); 3] = [
+const PAIRS: [(&str, &str); 4] = [
     ("cert-file", "key-file"),
     ("peer-cert-file", "peer-key-file"),
     ("upstream-cert-file", "upstream-key-file"),
+    ("discovery-cert", "discovery-key"),
 ];
 
 /// Refuses what cannot work, and warns of what is ignored or dangerous. Files are not looked at.
@@ -248,11 +250,11 @@ fn check_cn(values: &Values<'_>, problems: &mut Problems) {
 }
 
 impl Values<'_> {
-    fn file(&self, setting: &'static str) -> Option<TlsFile> {
+    pub(super) fn file(&self, setting: &'static str) -> Option<TlsFile> {
         Some(TlsFile { setting, path: self.path(setting)? })
     }
 
-    fn pair(&self, cert: &'static str, key: &'static str) -> Option<KeyPair> {
+    pub(super) fn pair(&self, cert: &'static str, key: &'static str) -> Option<KeyPair> {
         Some(KeyPair { cert: self.file(cert)?, key: self.file(key)? })
     }
 

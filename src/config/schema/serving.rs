@@ -100,6 +100,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         "",
         "The client URLs of this proxy as others should see them.",
     ),
+    ours(
+        Group::Listening,
+        "rewrite-members",
+        Kind::Bool,
+        "false",
+        "Member lists name advertise-client-urls in place of the members' client URLs, so that clients which sync their \
+         endpoints stay behind this proxy.",
+    ),
     etcd(
         Group::Listening,
         "cors",

@@ -16,11 +16,13 @@ pub struct TlsSettings {
     pub upstream: ConnectTls,
     /// What peer ports are shown and held to.
     pub peer: ConnectTls,
-    /// `tls-min-version`, for all three; `None` is TLS 1.2.
+    /// What a registry of members is shown and held to.
+    pub registry: ConnectTls,
+    /// `tls-min-version`, for all of them; `None` is TLS 1.2.
     pub min_version: Option<TlsVersion>,
-    /// `tls-max-version`, for all three; `None` is TLS 1.3.
+    /// `tls-max-version`, for all of them; `None` is TLS 1.3.
     pub max_version: Option<TlsVersion>,
-    /// `cipher-suites`, for all three, in the order written; empty means all. As in Go, the suites of TLS 1.3 are only
+    /// `cipher-suites`, for all of them, in the order written; empty means all. As in Go, the suites of TLS 1.3 are only
     /// restricted when one of them is named.
     pub cipher_suites: Vec<CipherSuite>,
     /// `allow-upstream-cn` (ours): members may be shown a certificate with a CN on behalf of clients that showed none.

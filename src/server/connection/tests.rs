@@ -35,6 +35,7 @@ fn generation() -> Generation {
         failure_wait: Duration::ZERO,
         cors: None,
         host_whitelist: None,
+        advertised: None,
         acceptor: None,
         connector: None,
         endpoints: Vec::new(),
