@@ -115,8 +115,7 @@ impl Control {
     pub(super) async fn renew_certificates(&mut self, due: Due) {
         if due == Due::SecondChance {
             if let Some(seen) = self.certificates.take_refused() {
-                // Boxed, since the control loop would carry room for another reload.
-                Box::pin(self.reload(Trigger::File, seen)).await;
+                self.reload(Trigger::File, seen).await;
             }
             return;
         }
