@@ -212,6 +212,33 @@ fn material_of_the_same_files_is_equal_and_of_others_is_not() {
     assert_eq!(first.peer, second.peer);
 }
 
+proptest::proptest! {
+    #[test]
+    fn nothing_in_a_file_makes_the_readers_panic(bytes in proptest::collection::vec(0u8.., 0..300), label in "[A-Z ]{0,20}") {
+        let _ = pem::sections(&bytes);
+        let _ = certificate::Certificate::read(&bytes);
+        let mut text = format!("-----BEGIN {label}-----\n").into_bytes();
+        text.extend(&bytes);
+        text.extend(format!("\n-----END {label}-----\n").bytes());
+        let _ = pem::sections(&text);
+    }
+}
+
+/// Every prefix of a certificate, and every byte of it changed.
+#[test]
+fn damaged_certificates_are_read_or_refused() {
+    let desk = Desk::new();
+    desk.issue("server", None, with_cn);
+    let text = std::fs::read(desk.0.path().join("server.pem")).unwrap();
+    let der = &pem::sections(&text).unwrap()[0].der;
+    for at in 0..der.len() {
+        let _ = certificate::Certificate::read(&der[..at]);
+        let mut changed = der.clone();
+        changed[at] ^= 0xff;
+        let _ = certificate::Certificate::read(&changed).map(|it| it.title());
+    }
+}
+
 #[test]
 fn what_expires_soon_is_warned_about_by_its_lifetime() {
     use std::time::{Duration, SystemTime};
