@@ -29,7 +29,7 @@ const PLAIN_REQUEST: u64 = 16 * 1024;
 
 /// Does the handshake; the caller limits the time. Returns the stream, or `None` when there is nothing to serve: the
 /// reason is in the log, with `from`, when it is worth knowing.
-pub async fn shake<S>(mut stream: S, acceptor: &Acceptor, from: &str) -> Option<TlsStream<S>>
+pub async fn shake<S>(mut stream: S, acceptor: &Acceptor, from: &str) -> Option<Box<TlsStream<S>>>
 where
     S: AsyncRead + AsyncWrite + Peek + Unpin,
 {
@@ -47,7 +47,8 @@ where
         return None;
     }
     match acceptor.accept(stream).await {
-        Ok(stream) => Some(stream),
+        // Boxed: it has the state of the whole session in it, and is moved from one future into the next.
+        Ok(stream) => Some(Box::new(stream)),
         Err(error) => {
             // In the message, so that another reason is another line.
             let reason = explain(&error);

@@ -129,3 +129,19 @@ fn an_http2_client_without_calls_is_held_for_as_long_as_an_idle_one() {
         assert!(after >= SHORT.idle, "{after:?}");
     });
 }
+/// Every idle watcher holds one of these.
+#[test]
+fn the_future_of_a_connection_stays_small() {
+    let newest = Arc::new(ArcSwap::from_pointee(generation()));
+    let tally = Arc::new(Tally::new(Rpc::COUNT));
+    let worker = Worker::new(0, newest, tally, HeaderValue::from_static("hop"));
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let _inside = runtime.enter();
+    let (near, far) = UnixStream::pair().unwrap();
+    let client = Rc::new(Client::new(Rc::new(worker), None));
+    let (gate, pages) = (Rc::<Gate>::default(), Pages(mpsc::channel(1).0));
+    let plain = size_of_val(&serve(near, client.clone(), gate.clone(), pages.clone()));
+    let tls = size_of_val(&serve_tls(far, client, gate, pages));
+    assert!(plain <= 1400, "{plain} bytes");
+    assert!(tls <= 1800, "{tls} bytes, and the session's state is boxed");
+}
