@@ -101,7 +101,7 @@ impl Control {
                     }
                     Signal::Stop | Signal::StopNow => return self.stop(&mut events).await,
                 },
-                due = self.certificates.due() => self.renew_certificates(due),
+                due = self.certificates.due() => self.renew_certificates(due).await,
                 state = self.watch.changed() => drop(self.reload(Trigger::File, state).await),
                 Some(request) = events.commands.recv() => {
                     self.watch.catch_up();
