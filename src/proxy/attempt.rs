@@ -11,6 +11,7 @@ use super::failure::Failure;
 use super::outgoing::Outgoing;
 use super::retry::{is_interruptible, may_retry};
 use super::waiting;
+use crate::message::headers::remove_hop_by_hop;
 use crate::message::rpc::RpcKind;
 use crate::tls::HandshakeError;
 use crate::upstream::http2::{self, Use};
@@ -65,7 +66,7 @@ pub async fn attempt(
             Protocol::Grpc(_) => over_http2(client, link, kind, outgoing)
                 .await
                 .map(|response| response.map(MemberBody::Http2)),
-            Protocol::Json(_) | Protocol::Http => over_http1(link, kind, outgoing)
+            Protocol::Json(_) | Protocol::Http => over_http1(client, link, kind, outgoing)
                 .await
                 .map(|response| response.map(MemberBody::Http1)),
         }
@@ -78,6 +79,7 @@ pub async fn attempt(
 /// A kept connection may turn out to be closed by the member. Then, if the rules allow, a new one is tried before the
 /// member is given up.
 async fn over_http1(
+    client: &Client,
     link: &Rc<Link>,
     kind: RpcKind,
     outgoing: &mut Outgoing,
@@ -85,29 +87,23 @@ async fn over_http1(
     let mut connection = link.http1().await.map_err(|error| Failed::unreachable(&error))?;
     loop {
         let was_kept = connection.was_kept();
-        let Some(request) = outgoing.for_http1(&link.endpoint) else {
+        let Some((head, body)) = outgoing.for_http1(client, &link.endpoint) else {
             return Err(Failed::blameless(Failure::Lost));
         };
-        let lost = match connection.send(request, link.clone()).await {
+        let lost = match connection.send(&head, body, link.clone()).await {
             Ok(response) => return Ok(response),
             Err(lost) => lost,
         };
-        if lost.error.is_user() {
-            // Only the client's body can have failed on our side of the connection.
+        if lost.error.is_clients() {
             return Err(Failed::blameless(Failure::Incomplete));
         }
         if let Some(why) = link.explain(&lost.error) {
-            if let Some(request) = lost.unsent {
-                outgoing.put_back(request);
-            }
             return Err(Failed::refused(link, &why));
         }
-        let failure = if lost.unsent.is_some() { Failure::NotSent } else { Failure::Lost };
-        if let Some(request) = lost.unsent {
-            outgoing.put_back(request);
-        }
+        let failure = if lost.unsent { Failure::NotSent } else { Failure::Lost };
         if !(was_kept && may_retry(kind, failure) && outgoing.is_ready()) {
-            let mute = link.mute().filter(|_| !was_kept && lost.error.is_incomplete_message());
+            let never_spoke = !was_kept && matches!(lost.error, http1::Error::Closed);
+            let mute = link.mute().filter(|_| never_spoke);
             return Err(Failed { failure, reason: describe(&lost.error, mute) });
         }
         connection =
@@ -128,11 +124,14 @@ async fn over_http2(
         RpcKind::Bulk => Use::Bulk,
     };
     let connection = ready_http2(client, link, carries).await?;
-    let Some((head, body)) = outgoing.for_http2(&link.endpoint) else {
+    let Some((head, body)) = outgoing.for_http2(client, &link.endpoint) else {
         return Err(Failed::blameless(Failure::Lost));
     };
     match connection.send(head, body).await {
-        Ok(response) => Ok(response),
+        Ok(mut response) => {
+            remove_hop_by_hop(response.headers_mut());
+            Ok(response)
+        }
         Err(error) if http2::was_refused(&error) => Err(Failed::blameless(Failure::Refused)),
         Err(error) if http2::was_reset_by_us(&error) => Err(Failed::blameless(Failure::Incomplete)),
         Err(error) if error.is_reset() => Err(Failed::blameless(Failure::Lost)),

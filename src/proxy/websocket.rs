@@ -49,10 +49,7 @@ impl Handshake {
         kept.remove(http::header::CONTENT_LENGTH);
         kept.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         kept.insert(UPGRADE, upgrade.unwrap_or(HeaderValue::from_static("websocket")));
-        if let Some(address) = &client.address {
-            headers::append_forwarded_for(&mut kept, address);
-        }
-        kept.append(headers::HOP, client.worker.hop.clone());
+        client.marks().append_to(&mut kept);
         *passed.headers_mut() = kept;
         Self { request: passed, client_side }
     }

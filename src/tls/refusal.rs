@@ -29,7 +29,7 @@ pub enum HandshakeError {
     #[error("{0}")]
     NothingInCommon(String),
     /// The connection ended before the handshake did.
-    #[error("it closed the connection during the TLS handshake")]
+    #[error("it closed the connection during the TLS handshake; does it speak TLS at all?")]
     Closed,
     /// The host that was to be verified is neither a name nor an address.
     #[error("\"{0}\" is no host that a certificate could be for")]

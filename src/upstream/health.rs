@@ -68,7 +68,7 @@ struct Prober {
 
 impl Prober {
     fn new(endpoint: Arc<Endpoint>, probing: &Probing) -> Self {
-        let link = Link::new(endpoint, usize::MAX, probing.timeouts);
+        let link = Link::new(endpoint, usize::MAX, probing.timeouts, Arc::default());
         link.set_connector(probing.connector.as_ref());
         Self { link, deadline: probing.deadline, connection: None }
     }

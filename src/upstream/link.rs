@@ -49,9 +49,12 @@ pub struct Link {
     /// What speaks TLS; connections that are open keep the one that made them.
     connector: RefCell<Option<Connector>>,
     idle: RefCell<Vec<http1::Idle>>,
+    /// The time of the last sweep: exact enough to tell what has been idle for long, and free.
+    clock: Cell<Instant>,
     unary: Pool,
-    /// Wakes everything that must not wait for this endpoint any longer.
-    interrupt: Arc<Notify>,
+    /// The worker's alarm, which wakes everything that waits to look whether it still should.
+    alarm: Arc<Notify>,
+    retired: Cell<bool>,
 }
 
 /// Why no connection could be had.
@@ -81,7 +84,12 @@ impl ConnectError {
 
 impl Link {
     /// Makes a link without connections for the worker of this number.
-    pub fn new(endpoint: Arc<Endpoint>, worker: usize, timeouts: Timeouts) -> Self {
+    pub fn new(
+        endpoint: Arc<Endpoint>,
+        worker: usize,
+        timeouts: Timeouts,
+        alarm: Arc<Notify>,
+    ) -> Self {
         Self {
             endpoint,
             worker,
@@ -89,7 +97,9 @@ impl Link {
             connector: RefCell::default(),
             idle: RefCell::default(),
             unary: Pool::new(Use::Unary),
-            interrupt: Arc::new(Notify::new()),
+            alarm,
+            retired: Cell::new(false),
+            clock: Cell::new(Instant::now()),
         }
     }
 
@@ -114,16 +124,9 @@ impl Link {
         InFlight(self.clone())
     }
 
-    /// What wakes when waiting for this endpoint has become pointless: it has gone silent, or is no longer listed.
-    pub fn interrupt(&self) -> &Arc<Notify> {
-        &self.interrupt
-    }
-
-    /// Wakes what waits, if the endpoint has gone silent or is not listed any more.
-    pub fn interrupt_if_lost(&self) {
-        if self.endpoint.is_silent() || !self.endpoint.is_listed() {
-            self.interrupt.notify_waiters();
-        }
+    /// Whether waiting for this endpoint is pointless: it has gone silent, or is no longer listed.
+    pub fn is_lost(&self) -> bool {
+        self.retired.get() || self.endpoint.is_silent() || !self.endpoint.is_listed()
     }
 
     /// Takes an idle HTTP/1.1 connection that is alive, the last used first, or makes one.
@@ -144,8 +147,7 @@ impl Link {
     /// # Errors
     /// When the member cannot be reached.
     pub async fn new_http1(&self) -> Result<http1::Idle, ConnectError> {
-        let io = self.dial(Alpn::Http1).await?;
-        http1::handshake(io).await.map_err(|error| ConnectError::new(&error))
+        self.dial(Alpn::Http1).await.map(http1::Idle::new)
     }
 
     fn take_idle(&self) -> Option<http1::Idle> {
@@ -155,6 +157,11 @@ impl Link {
                 return Some(idle);
             }
         }
+    }
+
+    /// The time, some seconds late at most.
+    pub fn clock(&self) -> Instant {
+        self.clock.get()
     }
 
     /// Takes back a connection whose exchange is complete.
@@ -246,6 +253,7 @@ impl Link {
     /// Closes idle connections that their member has closed, or that nobody has used for long.
     pub fn sweep(&self, now: Instant) {
         let cx = &mut Context::from_waker(Waker::noop());
+        self.clock.set(now);
         let limit = now.checked_sub(IDLE_LIMIT).unwrap_or(now);
         self.idle.borrow_mut().retain_mut(|idle| idle.since() >= limit && idle.is_alive());
         self.unary.sweep(cx, limit);
@@ -255,7 +263,8 @@ impl Link {
     pub fn retire(&self) {
         self.idle.borrow_mut().clear();
         self.unary.clear();
-        self.interrupt.notify_waiters();
+        self.retired.set(true);
+        self.alarm.notify_waiters();
     }
 }
 

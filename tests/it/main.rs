@@ -22,5 +22,7 @@ mod settings;
 mod soak;
 mod strange_members;
 mod timeouts;
+mod tls_files;
+mod tls_listeners;
 mod transparency;
 mod websocket;

@@ -4,6 +4,7 @@ mod clients;
 mod matrix;
 mod refused;
 mod reload;
+mod sentences;
 
 use crate::stage::Stage;
 use crate::support::cluster::Cluster;
