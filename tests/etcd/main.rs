@@ -7,6 +7,8 @@ mod stage;
 
 mod auth;
 mod command_line;
+mod discovery;
+mod dns;
 mod failover;
 mod idle_watchers;
 mod json;
