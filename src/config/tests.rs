@@ -539,3 +539,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_only_a_member_needs_is_kept_for_a_host_that_may_be_one() {
+    let desk = Desk::new()
+        .file("proxy = \"off\"\ndiscovery = \"http://h1:2379/v2/keys/t\"\nlisten-peer-urls = [\"http://h2:2380\", \"http://h3:2380\"]\n")
+        .flags("--pre-vote --heartbeat-interval=200");
+    assert!(desk.complaints().is_empty(), "{:?}", desk.complaints());
+    let said: Vec<String> = desk
+        .load()
+        .member_only
+        .iter()
+        .map(|setting| format!("{}={} {}", setting.name, setting.value, setting.is_flag))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "pre-vote=true true",
+            "heartbeat-interval=200 true",
+            "listen-peer-urls=http://h2:2380,http://h3:2380 false"
+        ]
+    );
+    let proxy = Desk::new().flags("--pre-vote --heartbeat-interval=200");
+    assert_eq!(proxy.complaints().len(), 2, "{:?}", proxy.complaints());
+}

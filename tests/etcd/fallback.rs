@@ -184,6 +184,9 @@ fn three_of_five_become_members_and_two_proxies() {
     settle(&mut hosts);
     assert_eq!(hosts.iter().map(Host::is_member).collect::<Vec<_>>(), before, "{}", story(&hosts));
     assert_three_and_two(&hosts);
+    // etcd does not feed the watchdog, so systemd is told that there is none.
+    let (_, notify) = hosts[member].running.as_ref().expect("a process");
+    assert!(notify.heard().contains(&"WATCHDOG_USEC=0".to_owned()), "{:?}", notify.heard());
     assert!(hosts[member].said().contains("this host has a member's data: running etcd"));
 }
 
