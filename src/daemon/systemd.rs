@@ -98,6 +98,8 @@ impl Notifier {
     /// kept for us; `env` says which these are. Closes what of them this process was given.
     pub fn hand_over(&mut self, env: &[(std::ffi::OsString, std::ffi::OsString)]) {
         self.send(&[NotifyState::WatchdogUsec(0)]);
+        // It may wait long for others before it is ready, and does not ask for more time itself.
+        self.extend_timeout(Duration::MAX);
         let variable = |name: &str| env.iter().find(|(key, _)| key == name)?.1.to_str();
         for name in variable("LISTEN_FDNAMES").unwrap_or_default().split(':') {
             if !name.is_empty() {
