@@ -16,6 +16,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::ask::{Asked, ask};
 use super::doubt;
 use super::fetch::{Access, FETCH_LIMIT};
@@ -287,6 +289,11 @@ impl Tracker {
         let matters = self.peers.configured.is_empty() || self.record.failing.is_some();
         let trouble = self.source_trouble.clone().filter(|_| matters);
         Some(SourceStatus { name, trouble })
+    }
+
+    /// Notes what the source gives from now on: a reason to refresh at once. Ends with the tracker's source.
+    pub fn source_news(&self) -> watch::Receiver<Found> {
+        self.finder.news()
     }
 
     /// How the refresh has been going.

@@ -86,6 +86,7 @@ fn nothing_written_gives_the_documented_defaults() {
             mode: Mode::Readwrite,
             listen_client_urls: vec![ListenUrl::tcp("127.0.0.1:2379".parse().unwrap())],
             listen_metrics_urls: Vec::new(),
+            member: None,
             rewrite_members: false,
             advertise_client_urls: Vec::new(),
             data_dir: PathBuf::from("/work-directory/default.etcd"),
@@ -272,13 +273,13 @@ fn a_hidden_value_warns_of_nothing() {
 }
 
 #[test]
-fn what_is_not_built_yet_is_refused_in_one_sentence() {
+fn a_member_needs_a_registry() {
     let desk = Desk::new().file("proxy = \"off\"\ndiscovery-srv = \"example.com\"\n");
     assert_eq!(
         desk.flags("--initial-cluster http://h1:2380").complaints(),
         [
-            "etcd-proxy.toml:1:1: `proxy` is \"off\", which means being a member of the cluster, and this is not \
-             built yet; want \"on\" or \"readonly\"",
+            "etcd-proxy.toml:1:1: `proxy` is \"off\", which means being a member of the cluster if there is room, and \
+             no registry tells; want `discovery` or `discovery-token`, or \"on\" or \"readonly\"",
             "command line: --initial-cluster: `initial-cluster` is ignored, because `discovery-srv` is set and comes \
              first",
         ]
@@ -444,4 +445,28 @@ proptest! {
             prop_assert!(again.is_ok_and(|again| again.settings == loaded.settings));
         }
     }
+}
+
+#[test]
+fn what_only_a_member_needs_is_kept_for_a_host_that_may_be_one() {
+    let desk = Desk::new()
+        .file("proxy = \"off\"\ndiscovery = \"http://h1:2379/v2/keys/t\"\nlisten-peer-urls = [\"http://h2:2380\", \"http://h3:2380\"]\n")
+        .flags("--pre-vote --heartbeat-interval=200");
+    assert!(desk.complaints().is_empty(), "{:?}", desk.complaints());
+    let said: Vec<String> = desk
+        .load()
+        .member_only
+        .iter()
+        .map(|setting| format!("{}={} {}", setting.name, setting.value, setting.is_flag))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "pre-vote=true true",
+            "heartbeat-interval=200 true",
+            "listen-peer-urls=http://h2:2380,http://h3:2380 false"
+        ]
+    );
+    let proxy = Desk::new().flags("--pre-vote --heartbeat-interval=200");
+    assert_eq!(proxy.complaints().len(), 2, "{:?}", proxy.complaints());
 }

@@ -79,6 +79,7 @@ impl Control {
 
         // From here on nothing fails.
         self.tracker = candidate.commit().await;
+        self.source_news = self.tracker.source_news();
         self.log.apply(log);
         self.loaded = loaded;
         self.material = material;

@@ -105,8 +105,10 @@ fn build(
     let commands = serve_admin(&loaded, board.clone());
     let (probes, health) = Probes::new();
     let watched = loaded.file.clone().unwrap_or_else(|| inputs.default_file.clone());
+    let tracker = Tracker::new(Setup::new(settings, &material));
     let control = Control {
-        tracker: Tracker::new(Setup::new(settings, &material)),
+        source_news: tracker.source_news(),
+        tracker,
         listed: Listed::default(),
         roster: Roster::new(settings.workers.get()),
         number: 1,

@@ -16,6 +16,7 @@ mod malformed;
 mod member_list;
 mod occupied;
 mod pages;
+mod promote;
 mod reload;
 mod retries;
 mod settings;

@@ -44,6 +44,7 @@ pub struct Plan {
     variables: Vec<(String, String)>,
     file: Option<String>,
     bare: bool,
+    resolver: Option<PathBuf>,
     port: u16,
     scheme: &'static str,
     dialer: Dialer,
@@ -70,6 +71,7 @@ impl Proxy {
             variables: Vec::new(),
             file: None,
             bare: false,
+            resolver: None,
             port: port::free(),
             scheme: "http",
             dialer: Dialer::plain(),
@@ -204,6 +206,12 @@ impl Plan {
         self
     }
 
+    /// It sees this file as `/etc/resolv.conf` (needs root).
+    pub fn resolver(mut self, file: &Path) -> Self {
+        self.resolver = Some(file.to_owned());
+        self
+    }
+
     /// The address that it will listen on.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
@@ -245,7 +253,17 @@ impl Plan {
     }
 
     fn daemon(&self, file: Option<&SettingsFile>) -> Command {
-        let mut command = process::command(env!("CARGO_BIN_EXE_etcd-proxy"));
+        let mut command = match &self.resolver {
+            None => process::command(env!("CARGO_BIN_EXE_etcd-proxy")),
+            Some(resolver) => {
+                // A mount namespace of its own: the network stays the tests'.
+                let mut command = process::command("unshare");
+                let mount = "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
+                command.args(["--mount", "sh", "-c", mount]).arg(resolver);
+                command.arg(env!("CARGO_BIN_EXE_etcd-proxy"));
+                command
+            }
+        };
         if let Some(file) = file {
             command.arg("--config-file").arg(file.path());
         }
