@@ -274,3 +274,42 @@ fn a_self_made_certificate_is_kept_over_a_restart() {
         assert_eq!(key.permissions().mode() & 0o777, 0o600);
     });
 }
+
+#[test]
+fn garbage_in_place_of_a_handshake_harms_nobody_else() {
+    run(async {
+        let (mut desk, address) = (Desk::new(), address());
+        desk.serve(&format!("https://{address}"), "").await;
+        for round in 0..200_u64 {
+            let mut garbage: Vec<u8> =
+                (0..64 + round * 7).map(|at| (at * round * 31) as u8).collect();
+            // As a handshake record of some length, half of the time.
+            if round % 2 == 0 {
+                garbage[..5].copy_from_slice(&[22, 3, 1, (round % 80) as u8, round as u8]);
+            }
+            let mut stream = TcpStream::connect(&address).await.unwrap();
+            let _ = stream.write_all(&garbage).await;
+        }
+        assert!(desk.client().ask(&address).await.unwrap().starts_with("HTTP/1.1 200"));
+    });
+}
+
+#[test]
+fn a_certificate_that_expires_soon_is_a_problem_in_log_and_status() {
+    run(async {
+        let (mut desk, address) = (Desk::new(), address());
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        let now = std::time::SystemTime::now();
+        params.not_after = (now + std::time::Duration::from_secs(10 * 86_400 + 3600)).into();
+        replace(&desk.path("server.pem"), &params.self_signed(&key).unwrap().pem());
+        replace(&desk.path("server.key"), &key.serialize_pem());
+        let proxy = desk.serve(&format!("https://{address}"), "").await;
+        let line = proxy.process.wait_for_line("in 10 days; renew it", PATIENCE);
+        assert!(line.is_some_and(|line| line.contains("the certificate 127.0.0.1 expires on")));
+        let (status, _) = proxy.command(&["status"]);
+        assert!(status.contains("in 10 days; renew it"), "{status}");
+        assert!(status.contains("TLS:      listener 127.0.0.1 until "), "{status}");
+    });
+}
