@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWrite
 use tokio_rustls::server::TlsStream;
 
 use super::preface::{Peek, Protocol, TLS_HANDSHAKE};
+use crate::net::gather::Gather;
 use crate::tls::Acceptor;
 use crate::tls::acceptor::{agreed, explain};
 
@@ -29,7 +30,11 @@ const PLAIN_REQUEST: u64 = 16 * 1024;
 
 /// Does the handshake; the caller limits the time. Returns the stream, or `None` when there is nothing to serve: the
 /// reason is in the log, with `from`, when it is worth knowing.
-pub async fn shake<S>(mut stream: S, acceptor: &Acceptor, from: &str) -> Option<Box<TlsStream<S>>>
+pub async fn shake<S>(
+    mut stream: S,
+    acceptor: &Acceptor,
+    from: &str,
+) -> Option<Box<TlsStream<Gather<S>>>>
 where
     S: AsyncRead + AsyncWrite + Peek + Unpin,
 {
@@ -46,7 +51,7 @@ where
         let _ = turn_away(&mut stream).await;
         return None;
     }
-    match acceptor.accept(stream).await {
+    match acceptor.accept(Gather(stream)).await {
         // Boxed: it has the state of the whole session in it, and is moved from one future into the next.
         Ok(stream) => Some(Box::new(stream)),
         Err(error) => {
