@@ -50,9 +50,10 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// Gives each worker its socket of a listener that is known as `number` from then on.
+    /// Gives each worker its socket of a listener that is known as `number` from then on; sockets of a run that had more
+    /// workers go round, so that none is left unread.
     pub fn open(&self, number: u64, bound: &mut Bound) {
-        for (orders, socket) in self.orders.iter().zip(bound.take_sockets()) {
+        for (orders, socket) in self.orders.iter().cycle().zip(bound.take_sockets()) {
             let _ = orders.send(Order::Open(number, socket));
         }
     }

@@ -1,7 +1,11 @@
 //! The listeners in force: which addresses are open, which a change adds, and which it lets go.
 //!
 //! A change is planned first: every new address is bound while all the old ones stay open, so that a change that cannot
-//! be made leaves everything as it was. Sockets that systemd keeps for us will be taken up here too.
+//! be made leaves everything as it was.
+//!
+//! Every socket is also put into the service manager's store when its address is opened, and taken out when the
+//! settings let it go. So a restart, whatever its reason, refuses no connection: clients wait in the queues of the
+//! sockets that systemd holds, until the next process takes these up. A `.socket` unit's stay with their unit.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -10,8 +14,10 @@ use tokio::task::AbortHandle;
 
 use super::fleet::Fleet;
 use super::pages::{Renderer, serve_metrics};
+use super::systemd::Notifier;
 use crate::config::{ListenUrl, Settings};
-use crate::net::listen::{BindError, Bound, bind_all};
+use crate::net::inherited::{Inherited, Leftover, store_name};
+use crate::net::listen::{BindError, Bound, bind_all, tcp_address};
 
 /// The addresses that are served.
 #[derive(Default)]
@@ -28,8 +34,8 @@ struct Open {
     /// Keeps a unix socket's file.
     bound: Bound,
     number: u64,
-    /// The task of a metrics listener.
-    task: Option<AbortHandle>,
+    /// The tasks of a metrics listener, one for each socket.
+    tasks: Vec<AbortHandle>,
 }
 
 /// New addresses, bound and not served yet.
@@ -39,16 +45,22 @@ pub struct Plan {
 }
 
 impl Listeners {
-    /// Binds the addresses of `settings` that are not open yet.
+    /// Binds the addresses of `settings` that are not open yet, but for those that came with the start.
     ///
     /// # Errors
     /// One for each address that cannot be had; nothing has changed then.
-    pub fn plan(&self, settings: &Settings) -> Result<Plan, Vec<BindError>> {
-        let own = self.own_addresses();
-        let clients =
-            bind_missing(&self.clients, &settings.listen_client_urls, settings.workers, &own);
-        let metrics =
-            bind_missing(&self.metrics, &settings.listen_metrics_urls, NonZeroUsize::MIN, &own);
+    pub fn plan(
+        &self,
+        settings: &Settings,
+        inherited: &mut Inherited,
+    ) -> Result<Plan, Vec<BindError>> {
+        let mut own = self.own_addresses();
+        own.extend(inherited.addresses());
+        let mut bind = |open: &[Open], wanted: &[ListenUrl], workers| {
+            bind_missing(open, wanted, workers, &own, inherited)
+        };
+        let clients = bind(&self.clients, &settings.listen_client_urls, settings.workers);
+        let metrics = bind(&self.metrics, &settings.listen_metrics_urls, NonZeroUsize::MIN);
         match (clients, metrics) {
             (Ok(clients), Ok(metrics)) => Ok(Plan { clients, metrics }),
             (clients, metrics) => {
@@ -60,40 +72,58 @@ impl Listeners {
     }
 
     /// Serves what was planned, and closes what `settings` do not name any more.
-    pub fn commit(&mut self, plan: Plan, settings: &Settings, fleet: &Fleet, renderer: &Renderer) {
+    pub fn commit(
+        &mut self,
+        plan: Plan,
+        settings: &Settings,
+        fleet: &Fleet,
+        renderer: &Renderer,
+        notifier: &mut Notifier,
+    ) {
         renderer.set_profiles(settings.enable_pprof);
         for (asked, mut bound) in plan.clients {
             self.next += 1;
+            store(notifier, &asked, &mut bound);
             fleet.open(self.next, &mut bound);
             tracing::info!(url = %bound.url, "serving clients");
-            self.clients.push(Open { asked, bound, number: self.next, task: None });
+            self.clients.push(Open { asked, bound, number: self.next, tasks: Vec::new() });
         }
         for (asked, mut bound) in plan.metrics {
+            store(notifier, &asked, &mut bound);
             tracing::info!(url = %bound.url, "serving metrics");
-            let socket = bound.take_sockets().pop();
-            let serve = socket.map(|socket| serve_metrics(socket, renderer.clone()));
-            let task = serve.map(|serve| tokio::task::spawn_local(serve).abort_handle());
-            self.metrics.push(Open { asked, bound, number: 0, task });
+            let serve = |socket| tokio::task::spawn_local(serve_metrics(socket, renderer.clone()));
+            let tasks = bound.take_sockets().into_iter().map(|socket| serve(socket).abort_handle());
+            let tasks = tasks.collect();
+            self.metrics.push(Open { asked, bound, number: 0, tasks });
         }
-        self.close_others(settings, fleet);
+        self.close_others(settings, fleet, notifier);
     }
 
-    fn close_others(&mut self, settings: &Settings, fleet: &Fleet) {
-        self.clients.retain(|open| {
-            let stays = settings.listen_client_urls.contains(&open.asked);
-            if !stays {
-                tracing::info!(url = %open.bound.url, "closing a client listener; its connections finish");
-                fleet.close(open.number);
-            }
-            stays
-        });
-        self.metrics.retain(|open| {
-            let stays = settings.listen_metrics_urls.contains(&open.asked);
-            if let (false, Some(task)) = (stays, &open.task) {
-                task.abort();
-            }
-            stays
-        });
+    fn close_others(&mut self, settings: &Settings, fleet: &Fleet, notifier: &mut Notifier) {
+        let leaves = |wanted: &[ListenUrl], open: &Open| !wanted.contains(&open.asked);
+        let clients =
+            self.clients.extract_if(.., |open| leaves(&settings.listen_client_urls, open));
+        let mut left: Vec<Open> = clients.collect();
+        for open in &left {
+            tracing::info!(url = %open.bound.url, "closing a client listener; its connections finish");
+            fleet.close(open.number);
+        }
+        let metrics =
+            self.metrics.extract_if(.., |open| leaves(&settings.listen_metrics_urls, open));
+        left.extend(metrics);
+        for open in left {
+            open.tasks.iter().for_each(AbortHandle::abort);
+            self.forget(open, notifier);
+        }
+    }
+
+    /// Takes a listener that was closed out of the store, unless its address has gone over to another one.
+    fn forget(&self, mut open: Open, notifier: &mut Notifier) {
+        let name = store_name(&open.asked);
+        open.bound.keep_file(false);
+        if !self.clients.iter().chain(&self.metrics).any(|other| store_name(&other.asked) == name) {
+            notifier.forget(&name);
+        }
     }
 
     /// The client listeners as URLs, with their real ports.
@@ -110,27 +140,47 @@ impl Listeners {
         self.clients
             .iter()
             .chain(&self.metrics)
-            .filter_map(|open| address(&open.bound.url))
+            .filter_map(|open| tcp_address(&open.bound.url))
             .collect()
     }
 
     /// The TCP addresses that clients are served on, to know our own when a member advertises them.
     pub fn client_addresses(&self) -> Vec<SocketAddr> {
-        self.clients.iter().filter_map(|open| address(&open.bound.url)).collect()
+        self.clients.iter().filter_map(|open| tcp_address(&open.bound.url)).collect()
     }
 }
 
 impl Plan {
     /// The TCP addresses that it would add for clients.
     pub fn client_addresses(&self) -> Vec<SocketAddr> {
-        self.clients.iter().filter_map(|(_, bound)| address(&bound.url)).collect()
+        self.clients.iter().filter_map(|(_, bound)| tcp_address(&bound.url)).collect()
     }
 }
 
-fn address(url: &ListenUrl) -> Option<SocketAddr> {
-    match url {
-        ListenUrl::Tcp(address) => Some(*address),
-        ListenUrl::Unix(_) => None,
+/// Has the service manager keep the sockets of an address for the next run.
+fn store(notifier: &mut Notifier, asked: &ListenUrl, bound: &mut Bound) {
+    if !bound.of_unit {
+        let kept = notifier.store(&store_name(asked), &bound.sockets);
+        bound.keep_file(kept);
+    }
+}
+
+/// Lets go of sockets of the last run that the settings do not name any more.
+pub fn let_go(inherited: Inherited, notifier: &mut Notifier) {
+    for leftover in inherited.leftovers() {
+        match leftover {
+            Leftover::Stored(name) => {
+                tracing::info!(
+                    name,
+                    "closing a listener of the last run that is not configured any more"
+                );
+                notifier.forget(&name);
+            }
+            Leftover::OfUnit(name, address) => tracing::warn!(
+                name, %address,
+                "a socket unit holds an address that no setting names: connections to it wait for ever; add it to `listen-client-urls`"
+            ),
+        }
     }
 }
 
@@ -139,9 +189,10 @@ fn bind_missing(
     wanted: &[ListenUrl],
     sockets: NonZeroUsize,
     own: &[SocketAddr],
+    inherited: &mut Inherited,
 ) -> Result<Vec<(ListenUrl, Bound)>, Vec<BindError>> {
     let missing: Vec<ListenUrl> =
         wanted.iter().filter(|url| !open.iter().any(|open| open.asked == **url)).cloned().collect();
-    let bound = bind_all(&missing, sockets, own)?;
+    let bound = bind_all(&missing, sockets, own, inherited)?;
     Ok(missing.into_iter().zip(bound).collect())
 }

@@ -9,6 +9,7 @@ use crate::cluster::tracker::Setup;
 use crate::cluster::usable;
 use crate::config::change::{changes, needs_restart, overridden, vanished};
 use crate::config::{self, Loaded, Problem};
+use crate::net::inherited::Inherited;
 use crate::telemetry::log::OpenLog;
 use crate::telemetry::snapshot::ReloadRecord;
 
@@ -50,7 +51,7 @@ impl Control {
         }
         let plan = self
             .listeners
-            .plan(&loaded.settings)
+            .plan(&loaded.settings, &mut Inherited::default())
             .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
 
         // A refresh that is under way knows nothing of the new settings.
@@ -72,7 +73,13 @@ impl Control {
         self.loaded = loaded;
         self.number += 1;
         listed.log_changes(Some(&self.listed));
-        self.listeners.commit(plan, &self.loaded.settings, &self.fleet, &self.renderer);
+        self.listeners.commit(
+            plan,
+            &self.loaded.settings,
+            &self.fleet,
+            &self.renderer,
+            &mut self.notifier,
+        );
         self.put_in_force(listed);
         self.refresh_at = tokio::time::Instant::now();
         // So that what is reported as applied is applied: workers take orders in turn, and answer when all are done.

@@ -15,7 +15,7 @@ use super::control::{Control, End, Events};
 use super::fleet::Fleet;
 use super::generations;
 use super::history::{History, now_ms};
-use super::listeners::Listeners;
+use super::listeners::{Listeners, let_go};
 use super::pages::Renderer;
 use super::probes::Probes;
 use super::roster::Roster;
@@ -25,6 +25,7 @@ use super::watch::Watch;
 use crate::cluster::tracker::{Setup, Tracker};
 use crate::cluster::usable::Listed;
 use crate::config::{Inputs, Loaded, Severity};
+use crate::net::inherited::Inherited;
 use crate::server::admin::{AdminSocket, Answers};
 use crate::server::local::Pages;
 use crate::telemetry::log::{self, LogHandle};
@@ -82,8 +83,9 @@ fn build(inputs: Inputs, loaded: Loaded, log: Rc<LogHandle>) -> Result<(Control,
     let settings = &loaded.settings;
     let why = |error: std::io::Error| vec![error.to_string()];
     let signals = Signals::new().map_err(why)?;
+    let mut inherited = Inherited::from_env();
     let plan = Listeners::default()
-        .plan(settings)
+        .plan(settings, &mut inherited)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Reasons>())?;
     let newest = Arc::new(ArcSwap::from_pointee(generations::build(1, settings, Vec::new())));
     let (wishes, asked) = mpsc::channel(WISHES);
@@ -92,7 +94,9 @@ fn build(inputs: Inputs, loaded: Loaded, log: Rc<LogHandle>) -> Result<(Control,
     let renderer = Renderer::new(board.clone());
     tokio::task::spawn_local(renderer.clone().serve(asked));
     let mut listeners = Listeners::default();
-    listeners.commit(plan, settings, &fleet, &renderer);
+    let mut notifier = Notifier::from_env();
+    listeners.commit(plan, settings, &fleet, &renderer, &mut notifier);
+    let_go(inherited, &mut notifier);
     let commands = serve_admin(&loaded, board.clone());
     let (probes, health) = Probes::new();
     let watched = loaded.file.clone().unwrap_or_else(|| inputs.default_file.clone());
@@ -108,7 +112,7 @@ fn build(inputs: Inputs, loaded: Loaded, log: Rc<LogHandle>) -> Result<(Control,
         probes,
         history: History::default(),
         board,
-        notifier: Notifier::from_env(),
+        notifier,
         watch: Watch::start(watched),
         started_ms: now_ms(),
         ready: false,

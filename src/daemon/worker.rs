@@ -26,7 +26,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// What the control plane tells a worker.
 #[derive(Debug)]
 pub enum Order {
-    /// Accept connections on this socket; the number names the listener from then on.
+    /// Accept connections on this socket; the number names the listener from then on. One listener may have several.
     Open(u64, ListenSocket),
     /// Close the listener of this number. Its connections finish what they have.
     Close(u64),
@@ -77,7 +77,7 @@ pub fn start(
     })
 }
 
-/// An open listener on this worker.
+/// An open socket of a listener on this worker.
 struct Door {
     gate: Rc<Gate>,
     accepting: tokio::task::JoinHandle<()>,
@@ -103,11 +103,11 @@ async fn work(worker: Rc<Worker>, pages: Pages, mut orders: mpsc::UnboundedRecei
             order = orders.recv() => match order {
                 Some(Order::Open(number, socket)) => {
                     if let Some(door) = open(socket, &worker, &pages) {
-                        doors.insert(number, door);
+                        doors.entry(number).or_insert_with(Vec::new).push(door);
                     }
                 }
                 Some(Order::Close(number)) => {
-                    if let Some(mut door) = doors.remove(&number) {
+                    for mut door in doors.remove(&number).unwrap_or_default() {
                         door.close().await;
                         leaving.retain(|gate| !gate.is_empty());
                         leaving.push(door.gate);
@@ -138,17 +138,17 @@ fn open(socket: ListenSocket, worker: &Rc<Worker>, pages: &Pages) -> Option<Door
 /// Long streams never end by themselves, so they are ended as soon as nothing else is left to wait for.
 async fn drain(
     worker: &Worker,
-    mut doors: HashMap<u64, Door>,
+    mut doors: HashMap<u64, Vec<Door>>,
     mut leaving: Vec<Rc<Gate>>,
     limit: Duration,
 ) {
-    for door in doors.values_mut() {
+    for door in doors.values_mut().flatten() {
         door.close().await;
     }
     let _ = timeout(limit, worker.only_streams_left()).await;
     worker.end_exchanges();
     let goodbyes = async {
-        leaving.extend(doors.into_values().map(|door| door.gate));
+        leaving.extend(doors.into_values().flatten().map(|door| door.gate));
         for gate in leaving {
             gate.emptied().await;
         }
