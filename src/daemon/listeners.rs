@@ -76,7 +76,7 @@ impl Listeners {
         &mut self,
         plan: Plan,
         settings: &Settings,
-        fleet: &Fleet,
+        fleet: &mut Fleet,
         renderer: &Renderer,
         notifier: &mut Notifier,
     ) {

@@ -68,6 +68,7 @@ impl Control {
         };
 
         // From here on nothing fails.
+        self.fleet.release();
         self.tracker = candidate.commit().await;
         self.log.apply(log);
         self.loaded = loaded;
@@ -76,7 +77,7 @@ impl Control {
         self.listeners.commit(
             plan,
             &self.loaded.settings,
-            &self.fleet,
+            &mut self.fleet,
             &self.renderer,
             &mut self.notifier,
         );

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -32,6 +33,9 @@ use crate::telemetry::log::{self, LogHandle};
 
 /// Pages that may be asked for while one is rendered.
 const WISHES: usize = 64;
+
+/// Clients that have waited through a restart are answered after this time, also without a member list.
+const LONGEST_HOLD: Duration = Duration::from_secs(3);
 
 /// Why the daemon could not be started: each a line for people.
 type Reasons = Vec<String>;
@@ -84,18 +88,22 @@ fn build(inputs: Inputs, loaded: Loaded, log: Rc<LogHandle>) -> Result<(Control,
     let why = |error: std::io::Error| vec![error.to_string()];
     let signals = Signals::new().map_err(why)?;
     let mut inherited = Inherited::from_env();
+    let clients_wait = !inherited.is_empty();
     let plan = Listeners::default()
         .plan(settings, &mut inherited)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Reasons>())?;
     let newest = Arc::new(ArcSwap::from_pointee(generations::build(1, settings, Vec::new())));
     let (wishes, asked) = mpsc::channel(WISHES);
-    let fleet = Fleet::start(settings.workers.get(), &newest, &Pages(wishes)).map_err(why)?;
+    let mut fleet = Fleet::start(settings.workers.get(), &newest, &Pages(wishes)).map_err(why)?;
     let board = Arc::new(Board::new(fleet.tallies.clone()));
     let renderer = Renderer::new(board.clone());
     tokio::task::spawn_local(renderer.clone().serve(asked));
     let mut listeners = Listeners::default();
     let mut notifier = Notifier::from_env();
-    listeners.commit(plan, settings, &fleet, &renderer, &mut notifier);
+    if clients_wait {
+        fleet.hold();
+    }
+    listeners.commit(plan, settings, &mut fleet, &renderer, &mut notifier);
     let_go(inherited, &mut notifier);
     let commands = serve_admin(&loaded, board.clone());
     let (probes, health) = Probes::new();
@@ -119,6 +127,7 @@ fn build(inputs: Inputs, loaded: Loaded, log: Rc<LogHandle>) -> Result<(Control,
         draining: false,
         refreshing: None,
         refresh_at: Instant::now(),
+        open_at: Instant::now() + LONGEST_HOLD,
         inputs,
         loaded,
         log,

@@ -87,6 +87,11 @@ impl Inherited {
         Self { sockets }
     }
 
+    /// Whether nothing is left, or nothing came.
+    pub fn is_empty(&self) -> bool {
+        self.sockets.is_empty()
+    }
+
     /// Takes out all sockets of this address.
     pub fn take(&mut self, url: &ListenUrl) -> Taken {
         let name = store_name(url);
