@@ -34,4 +34,5 @@ pub mod net;
 pub mod proxy;
 pub mod server;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;

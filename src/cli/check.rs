@@ -1,7 +1,8 @@
 //! `etcd-proxy check`: everything that a start or a reload would say about the settings, without starting.
 
-use super::{Variables, args, complain, inputs, say_json, style, usage};
-use crate::config::{self, Inputs, Loaded, Problems};
+use super::{Variables, args, complain, inputs, load, say_json, style, usage};
+use crate::config::{Inputs, Loaded, Problems};
+use crate::tls::material::Purpose;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -17,8 +18,8 @@ pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
         Err(problem) => return usage(problem, &env),
     };
     let inputs = inputs(rest, env);
-    let (problems, loaded) = match config::load(&inputs) {
-        Ok(loaded) => (Problems(loaded.warnings.clone()), Some(loaded)),
+    let (problems, loaded) = match load(&inputs, Purpose::Check) {
+        Ok((loaded, _)) => (Problems(loaded.warnings.clone()), Some(loaded)),
         Err(problems) => (problems, None),
     };
     if format == "json" {

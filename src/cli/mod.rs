@@ -8,12 +8,14 @@ pub mod ask;
 mod check;
 mod help;
 mod print_config;
+mod promote;
 pub mod reload;
 pub mod status;
 pub mod table;
 
-use crate::config::{self, Inputs, Problem, Problems, Style};
-use args::{Command, Line};
+use crate::config::{self, Inputs, Loaded, Problem, Problems, Style};
+use crate::tls::material::{self, Material, Purpose};
+use args::Command;
 use status::WriteOut;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -43,7 +45,7 @@ pub fn main(args: Vec<OsString>, env: Variables) -> ExitCode {
             let socket = config::admin_socket(&inputs(line.rest, env));
             ExitCode::from(reload::run(&socket, &mut io::stdout(), &mut io::stderr()))
         }
-        Command::Promote => not_built(&line),
+        Command::Promote => promote::main(line.rest, env),
         Command::Version => say(&format!("etcd-proxy {}\n", env!("CARGO_PKG_VERSION"))),
         Command::Help => say(&help::text()),
     }
@@ -51,11 +53,27 @@ pub fn main(args: Vec<OsString>, env: Variables) -> ExitCode {
 
 /// Loads the settings and runs the daemon with them.
 fn run(inputs: Inputs) -> ExitCode {
-    match config::load(&inputs) {
-        Ok(loaded) => crate::daemon::run(inputs, loaded),
+    match load(&inputs, Purpose::Use) {
+        Ok((loaded, material)) => crate::daemon::run(inputs, loaded, material),
         Err(problems) => {
             complain(&problems.report(style(&inputs.env), "not started"));
             ExitCode::from(problems.exit_status())
+        }
+    }
+}
+
+/// Loads the settings and the TLS material that they name; warnings of both are in the first.
+fn load(inputs: &Inputs, purpose: Purpose) -> Result<(Loaded, Material), Problems> {
+    let mut loaded = config::load(inputs)?;
+    match material::load(&loaded.settings, &loaded.origins, None, purpose) {
+        Ok((material, warnings)) => {
+            loaded.warnings.extend(warnings);
+            Ok((loaded, material))
+        }
+        Err(mut problems) => {
+            problems.0.append(&mut loaded.warnings);
+            problems.sort();
+            Err(problems)
         }
     }
 }
@@ -69,11 +87,6 @@ fn show_status(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
     let quiet = args::take_switch(&mut rest, "quiet");
     let socket = config::admin_socket(&inputs(rest, env));
     ExitCode::from(status::run(&socket, form, quiet, &mut io::stdout(), &mut io::stderr()))
-}
-
-fn not_built(line: &Line) -> ExitCode {
-    complain(&format!("error: `{}` is not built yet\n", line.command.word()));
-    ExitCode::FAILURE
 }
 
 /// Returns what settings are made from: these flags, this environment, the default file.

@@ -129,6 +129,7 @@ fn facts(snapshot: &Snapshot, now: u64) -> Vec<String> {
         (!s.metrics_listeners.is_empty())
             .then(|| format!("metrics:  {}", listed(&s.metrics_listeners))),
         Some(format!("cluster:  {}", cluster(s, now))),
+        s.source.as_ref().map(|source| format!("peers:    {}", source.name)),
         Some(format!("traffic:  {}", traffic(s))),
     ];
     lines.into_iter().flatten().collect()

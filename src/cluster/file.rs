@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::member::{MemberList, hex_id};
-use super::url::parse_http;
+use super::url::parse_url;
 use crate::config::PeerUrl;
 
 /// A larger file was not written by us: etcd limits no list, but a thousand peers need 50 KiB.
@@ -50,7 +50,7 @@ impl Kept {
 
     /// The peers that can be asked.
     pub fn peers(&self) -> Vec<PeerUrl> {
-        self.peer_urls.iter().filter_map(|url| parse_http(url).ok()).collect()
+        self.peer_urls.iter().filter_map(|url| parse_url(url).ok()).collect()
     }
 
     /// The cluster they belong to.
@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(again, kept());
         assert_eq!(again.cluster_id(), Some(0xab));
         let hosts: Vec<String> = again.peers().into_iter().map(|peer| peer.host).collect();
-        assert_eq!(hosts, ["a", "b"]);
+        assert_eq!(hosts, ["a", "b", "c"]);
     }
 
     #[tokio::test]

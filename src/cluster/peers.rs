@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::ask::Asked;
 use super::fetch::FetchError;
 use super::member::MemberList;
-use super::url::parse_http;
+use super::url::parse_url;
 use crate::config::PeerUrl;
 use crate::telemetry::snapshot::PeerStatus;
 
@@ -46,7 +46,7 @@ impl Peers {
 
     /// Takes over the peer URLs of a good list, in place of those of the list before; unusable ones are left out.
     pub fn adopt(&mut self, list: &MemberList) {
-        self.adopted = list.peer_urls().iter().filter_map(|url| parse_http(url).ok()).collect();
+        self.adopted = list.peer_urls().iter().filter_map(|url| parse_url(url).ok()).collect();
         // The list says it better now.
         self.cached.clear();
         let known = self.to_ask();
@@ -108,7 +108,7 @@ mod tests {
     use crate::net::dial::DialReason;
 
     fn peer(host: &str) -> PeerUrl {
-        PeerUrl { host: host.to_owned(), port: 2380 }
+        PeerUrl { tls: false, host: host.to_owned(), port: 2380 }
     }
 
     fn configured(hosts: &[&str]) -> Peers {
@@ -138,7 +138,7 @@ mod tests {
     fn adopted_peers_are_those_of_the_last_list_only() {
         let mut peers = configured(&["c"]);
         peers.adopt(&list(r#"[{"id":1,"peerURLs":["http://a:2380"]}]"#));
-        peers.adopt(&list(r#"[{"id":1,"peerURLs":["http://b:2380","https://d:2380"]}]"#));
+        peers.adopt(&list(r#"[{"id":1,"peerURLs":["http://b:2380","unix:///d"]}]"#));
         assert_eq!(hosts(&peers.to_ask()), ["c", "b"]);
     }
 

@@ -6,7 +6,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::config::PeerUrl;
+use crate::config::{Inputs, PeerUrl};
+use crate::tls::Connector;
+use crate::tls::material::{self, Purpose};
 
 /// What a scripted peer does once it has read a request head.
 #[derive(Clone)]
@@ -28,8 +30,8 @@ pub(super) struct ScriptedPeer {
 impl ScriptedPeer {
     pub(super) async fn new(script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url =
-            PeerUrl { host: "127.0.0.1".to_owned(), port: listener.local_addr().unwrap().port() };
+        let port = listener.local_addr().unwrap().port();
+        let url = PeerUrl { tls: false, host: "127.0.0.1".to_owned(), port };
         let script = Arc::new(Mutex::new(script));
         let asked = watch::Sender::new(0);
         let accepting = tokio::spawn(accept(listener, Arc::clone(&script), asked.clone()));
@@ -117,4 +119,17 @@ async fn follow(mut stream: TcpStream, script: Arc<Mutex<Script>>, asked: watch:
         Script::Say(bytes) => drop(stream.write_all(&bytes).await),
         Script::Hang => drop(stream.read_buf(&mut head).await),
     }
+}
+
+/// A connector that trusts the machine's authorities and shows nothing.
+pub(super) fn connector() -> Connector {
+    let inputs = Inputs {
+        args: Vec::new(),
+        env: Vec::new(),
+        cwd: "/".into(),
+        default_file: "/nonexistent/etcd-proxy.toml".into(),
+    };
+    let loaded = crate::config::load(&inputs).unwrap();
+    let material = material::load(&loaded.settings, &loaded.origins, None, Purpose::Check);
+    material.unwrap().0.registry
 }

@@ -1,20 +1,24 @@
-//! Where the peers to ask come from. Static lists today; discovery and DNS SRV belong here.
+//! Where the peers to ask come from, in words: what to show before there are any, and what tells two sources apart.
 
-use crate::config::{PeerSource, PeerUrl};
-
-/// Finds the peers that `source` names, in the order in which they are to be asked.
-///
-/// A source that has to ask somebody itself waits here; dropping the future ends that.
-pub async fn resolve(source: &PeerSource) -> Vec<PeerUrl> {
-    match source {
-        PeerSource::Static(peers) => peers.clone(),
-    }
-}
+use super::registry;
+use crate::config::{Discovery, PeerSource, PeerUrl, WebUrl};
 
 /// Names the peers that are known without asking anybody, to be shown before the first refresh.
 pub fn known(source: &PeerSource) -> &[PeerUrl] {
     match source {
         PeerSource::Static(peers) => peers,
+        PeerSource::Discovery(_) | PeerSource::Srv(_) => &[],
+    }
+}
+
+/// Names a source that has to be asked, for people; `None` for a list.
+pub fn describe(source: &PeerSource) -> Option<String> {
+    match source {
+        PeerSource::Static(_) => None,
+        PeerSource::Discovery(discovery) => {
+            Some(format!("discovery at {}", registry::place(discovery)))
+        }
+        PeerSource::Srv(srv) => Some(format!("SRV records of {}", srv.domain)),
     }
 }
 
@@ -24,22 +28,33 @@ pub fn known(source: &PeerSource) -> &[PeerUrl] {
 pub fn fingerprint(source: &PeerSource) -> String {
     match source {
         PeerSource::Static(peers) => {
-            let mut urls: Vec<String> = peers.iter().map(PeerUrl::to_string).collect();
-            urls.sort();
-            urls.dedup();
-            format!("initial-cluster {}", urls.join(","))
+            format!("initial-cluster {}", sorted(peers.iter().map(PeerUrl::to_string)))
         }
+        PeerSource::Discovery(Discovery::V2(registry)) => format!("discovery {}", registry.url),
+        PeerSource::Discovery(Discovery::V3(registry)) => {
+            let endpoints = sorted(registry.endpoints.iter().map(WebUrl::to_string));
+            format!("discovery-token {} at {endpoints}", registry.token)
+        }
+        PeerSource::Srv(srv) => format!("discovery-srv {}", srv.record("etcd-server")),
     }
+}
+
+fn sorted(urls: impl Iterator<Item = String>) -> String {
+    let mut urls: Vec<String> = urls.collect();
+    urls.sort();
+    urls.dedup();
+    urls.join(",")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::SrvDomain;
 
     fn source(hosts: &[&str]) -> PeerSource {
-        PeerSource::Static(
-            hosts.iter().map(|host| PeerUrl { host: (*host).to_owned(), port: 2380 }).collect(),
-        )
+        let peer =
+            |host: &&str| super::super::url::parse_url(&format!("http://{host}:2380")).unwrap();
+        PeerSource::Static(hosts.iter().map(peer).collect())
     }
 
     #[test]
@@ -52,9 +67,12 @@ mod tests {
         );
     }
 
-    #[tokio::test]
-    async fn static_peers_are_asked_in_the_order_given() {
-        let peers = resolve(&source(&["b", "a"])).await;
-        assert_eq!(peers, known(&source(&["b", "a"])));
+    #[test]
+    fn a_domain_with_another_suffix_is_another_source() {
+        let srv = |name: &str| {
+            PeerSource::Srv(SrvDomain { domain: "example.com".to_owned(), name: name.to_owned() })
+        };
+        assert_eq!(fingerprint(&srv("")), "discovery-srv _etcd-server._tcp.example.com");
+        assert_ne!(fingerprint(&srv("")), fingerprint(&srv("blue")));
     }
 }

@@ -5,6 +5,9 @@
 //! list and a foreign cluster change nothing but the record. The pin is held over a restart by the cluster file, and
 //! released when the configured source is changed or the settings accept another cluster.
 //!
+//! The peers of a source that has to be asked come from a [`Finder`], which asks it in the background; the first refresh
+//! waits for its first word, so that the cluster file stays the last resort.
+//!
 //! The control plane calls [`Tracker::refresh`] each `proxy-refresh-interval`, or each second until the first list.
 
 mod candidate;
@@ -15,8 +18,9 @@ use std::time::Duration;
 
 use super::ask::{Asked, ask};
 use super::doubt;
-use super::fetch::FETCH_LIMIT;
+use super::fetch::{Access, FETCH_LIMIT};
 use super::file::{ClusterFile, Kept};
+use super::finder::{Finder, Found};
 use super::member::MemberList;
 use super::news::{ListChange, News};
 use super::peers::Peers;
@@ -24,7 +28,8 @@ use super::pin::Pin;
 use super::record::Record;
 use super::source;
 use crate::config::{PeerSource, PeerUrl, Settings};
-use crate::telemetry::snapshot::{PeerStatus, Problem, RefreshStatus};
+use crate::telemetry::snapshot::{PeerStatus, Problem, RefreshStatus, SourceStatus};
+use crate::tls::{Connector, Material};
 
 pub use candidate::Candidate;
 
@@ -33,20 +38,27 @@ pub use candidate::Candidate;
 pub struct Setup {
     /// Where the peers come from.
     pub source: PeerSource,
+    /// How a registry is talked to in TLS.
+    pub registry: Connector,
     /// A cluster ID that is accepted in place of the pinned one.
     pub accept_cluster_id: Option<u64>,
-    /// Limit for connecting to a peer; `None` means none of its own.
-    pub dial_timeout: Option<Duration>,
+    /// How peers are reached.
+    pub access: Access,
     /// The cluster file is `proxy/cluster` below this directory.
     pub data_dir: PathBuf,
 }
 
-impl From<&Settings> for Setup {
-    fn from(settings: &Settings) -> Self {
+impl Setup {
+    /// Takes what the tracker needs from settings and TLS material of one generation.
+    pub fn new(settings: &Settings, material: &Material) -> Self {
         Self {
             source: settings.peers.clone(),
+            registry: material.registry.clone(),
             accept_cluster_id: settings.accept_cluster_id,
-            dial_timeout: settings.dial_timeout,
+            access: Access {
+                dial_timeout: settings.dial_timeout,
+                tls: Some(material.peer.clone()),
+            },
             data_dir: settings.data_dir.clone(),
         }
     }
@@ -72,6 +84,9 @@ pub enum Outcome {
 pub struct Tracker {
     setup: Setup,
     fingerprint: String,
+    finder: Finder,
+    /// What the source lacks or suffers.
+    source_trouble: Option<String>,
     file: ClusterFile,
     peers: Peers,
     pin: Pin,
@@ -86,10 +101,12 @@ pub struct Tracker {
 }
 
 impl Tracker {
-    /// Makes a tracker that knows no members yet. Reads the cluster file, and asks nobody.
+    /// Makes a tracker that knows no members yet. Reads the cluster file; the search for peers begins.
     pub fn new(setup: Setup) -> Self {
         let mut tracker = Self {
             fingerprint: String::new(),
+            finder: Finder::start(&setup.source, &setup.registry, Vec::new()),
+            source_trouble: None,
             file: ClusterFile::below(&setup.data_dir),
             peers: Peers::default(),
             pin: Pin::default(),
@@ -110,6 +127,7 @@ impl Tracker {
         self.peers = Peers::new(source::known(&self.setup.source).to_vec());
         self.pin = Pin { pinned: None, accepted: self.setup.accept_cluster_id };
         self.keep = None;
+        self.source_trouble = None;
         self.record.from_file = false;
         match self.file.read(&self.fingerprint) {
             Ok(Some(kept)) => {
@@ -123,7 +141,8 @@ impl Tracker {
 
     /// Asks the peers for the member list, keeps the cluster file up to date, and logs what has changed.
     ///
-    /// Takes some 10 s at most while peers hang, and as long again when the cluster file's peers are asked as well.
+    /// Takes some 10 s at most while peers hang, as long again when the cluster file's peers are asked as well, and as
+    /// long again when the source has not said anything yet.
     /// May be dropped at any time: what was learned is kept whole or not at all.
     pub async fn refresh(&mut self) -> Outcome {
         let outcome = self.learn_within(FETCH_LIMIT).await;
@@ -139,21 +158,26 @@ impl Tracker {
 
     async fn inquire(&self, limit: Duration) -> Inquiry {
         let mut peers = self.peers.clone();
-        peers.configured = source::resolve(&self.setup.source).await;
-        let mut asked = ask(&peers.to_ask(), self.pin, self.setup.dial_timeout, limit).await;
+        let found = self.finder.first_word(limit).await;
+        peers.configured = found.peers.clone();
+        let mut asked = ask(&peers.to_ask(), self.pin, &self.setup.access, limit).await;
+        if asked.answer.is_none() {
+            self.finder.look_again();
+        }
         let last_resort = peers.last_resort();
         let from_file = asked.answer.is_none() && !last_resort.is_empty();
         if from_file {
-            let last = ask(&last_resort, self.pin, self.setup.dial_timeout, limit).await;
+            let last = ask(&last_resort, self.pin, &self.setup.access, limit).await;
             asked.answer = last.answer;
             asked.errors.extend(last.errors);
         }
-        Inquiry { configured: peers.configured, asked, from_file }
+        Inquiry { found, asked, from_file }
     }
 
     fn learn(&mut self, inquiry: Inquiry) -> Outcome {
-        let Inquiry { configured, asked, from_file } = inquiry;
-        self.peers.configured = configured;
+        let Inquiry { found, asked, from_file } = inquiry;
+        self.peers.configured = found.peers;
+        self.source_trouble = found.trouble;
         let foreign = self.peers.note(&asked);
         self.news.extend(foreign.into_iter().map(|(peer, error)| News::Foreign(peer, error)));
         match asked.answer {
@@ -161,7 +185,7 @@ impl Tracker {
                 self.note_way(&peer, from_file);
                 self.take(list)
             }
-            None => self.keep_last(reason(&asked)),
+            None => self.keep_last(self.reason(&asked), asked.errors.is_empty()),
         }
     }
 
@@ -200,8 +224,9 @@ impl Tracker {
         Outcome::Fresh { changed }
     }
 
-    fn keep_last(&mut self, reason: String) -> Outcome {
-        if self.record.failure(&reason) {
+    /// Notes that there is no list. Where nobody could be asked, the finder has told why already.
+    fn keep_last(&mut self, reason: String, is_told: bool) -> Outcome {
+        if self.record.failure(&reason) && !(is_told && self.source_trouble.is_some()) {
             self.news
                 .push(News::Failing { reason: reason.clone(), have_list: self.list.is_some() });
         }
@@ -221,6 +246,13 @@ impl Tracker {
             });
             self.log_news();
         }
+    }
+
+    /// Why there is no list: what the source says, then what each peer answered.
+    fn reason(&self, asked: &Asked) -> String {
+        let peers = asked.errors.iter().map(|(peer, error)| format!("{peer}: {error}"));
+        let lines: Vec<String> = self.source_trouble.iter().cloned().chain(peers).collect();
+        if lines.is_empty() { "there is no peer to ask".to_owned() } else { lines.join("; ") }
     }
 
     fn log_news(&mut self) {
@@ -248,6 +280,15 @@ impl Tracker {
         self.peers.statuses()
     }
 
+    /// Names the source of the peers, if it has to be asked, and what it lacks or suffers while that matters: until it
+    /// has named peers, and whenever none of them answers.
+    pub fn source_status(&self) -> Option<SourceStatus> {
+        let name = source::describe(&self.setup.source)?;
+        let matters = self.peers.configured.is_empty() || self.record.failing.is_some();
+        let trouble = self.source_trouble.clone().filter(|_| matters);
+        Some(SourceStatus { name, trouble })
+    }
+
     /// How the refresh has been going.
     pub fn refresh_status(&self) -> RefreshStatus {
         self.record.status()
@@ -268,6 +309,11 @@ impl Tracker {
             };
             add(Some(trouble.since_ms), format!("{what}: {}", trouble.reason));
         }
+        if let Some(SourceStatus { trouble: Some(trouble), .. }) = self.source_status()
+            && self.record.failing.is_none()
+        {
+            add(None, trouble);
+        }
         if self.record.from_file {
             add(
                 None,
@@ -285,19 +331,10 @@ impl Tracker {
 
 /// What was found out by asking.
 struct Inquiry {
-    configured: Vec<PeerUrl>,
+    found: Found,
     asked: Asked,
     /// Whether the answer, if any, is from a peer that only the cluster file knows.
     from_file: bool,
-}
-
-fn reason(asked: &Asked) -> String {
-    if asked.errors.is_empty() {
-        return "there is no peer to ask".to_owned();
-    }
-    let lines: Vec<String> =
-        asked.errors.iter().map(|(peer, error)| format!("{peer}: {error}")).collect();
-    lines.join("; ")
 }
 
 #[cfg(test)]

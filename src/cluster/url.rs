@@ -2,22 +2,22 @@
 
 use crate::config::PeerUrl;
 
-/// Takes `http://HOST:PORT` apart, for peer and client URLs alike.
+/// Takes `http://HOST:PORT` or `https://HOST:PORT` apart, for peer and client URLs alike.
 ///
 /// Stricter than a general URL parser on purpose: etcd wants a port and no path, and the host goes into a header.
-pub fn parse_http(url: &str) -> Result<PeerUrl, UnusableUrl> {
+pub fn parse_url(url: &str) -> Result<PeerUrl, UnusableUrl> {
     let (scheme, rest) = url.split_once("://").ok_or(UnusableUrl::Malformed)?;
     match scheme {
-        "http" => {
-            split_authority(rest.strip_suffix('/').unwrap_or(rest)).ok_or(UnusableUrl::Malformed)
+        "http" | "https" => {
+            split_authority(rest.strip_suffix('/').unwrap_or(rest), scheme == "https")
+                .ok_or(UnusableUrl::Malformed)
         }
-        "https" => Err(UnusableUrl::Tls),
         "unix" | "unixs" => Err(UnusableUrl::Socket),
         _ => Err(UnusableUrl::Scheme),
     }
 }
 
-fn split_authority(authority: &str) -> Option<PeerUrl> {
+fn split_authority(authority: &str, tls: bool) -> Option<PeerUrl> {
     let (host, port) = authority.rsplit_once(':')?;
     let port = port.bytes().all(|byte| byte.is_ascii_digit()).then(|| port.parse().ok())??;
     let host = match host.strip_prefix('[') {
@@ -26,7 +26,7 @@ fn split_authority(authority: &str) -> Option<PeerUrl> {
         }
         None => Some(host).filter(|host| is_host_name(host))?,
     };
-    Some(PeerUrl { host: host.to_owned(), port })
+    Some(PeerUrl { tls, host: host.to_owned(), port })
 }
 
 /// Letters, digits, dots, dashes and underscores: also all of an IPv4 literal.
@@ -38,9 +38,6 @@ fn is_host_name(host: &str) -> bool {
 /// Why an advertised URL cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnusableUrl {
-    /// It says `https`.
-    #[error("TLS to members is not built yet")]
-    Tls,
     /// It names a file on the member's own machine.
     #[error("a unix socket is not reachable from another machine")]
     Socket,
@@ -48,7 +45,7 @@ pub enum UnusableUrl {
     #[error("unknown scheme")]
     Scheme,
     /// It does not parse.
-    #[error("not a URL of the form http://HOST:PORT")]
+    #[error("not a URL of the form http://HOST:PORT or https://HOST:PORT")]
     Malformed,
 }
 
@@ -57,7 +54,7 @@ mod tests {
     use super::*;
 
     fn parsed(url: &str) -> String {
-        parse_http(url)
+        parse_url(url)
             .map_or_else(|error| error.to_string(), |peer| format!("{} {}", peer.host, peer.port))
     }
 
@@ -66,11 +63,12 @@ mod tests {
         assert_eq!(parsed("http://10.0.1.10:2380"), "10.0.1.10 2380");
         assert_eq!(parsed("http://infra0.example.com:2380/"), "infra0.example.com 2380");
         assert_eq!(parsed("http://[fd00::1]:2380"), "fd00::1 2380");
+        assert!(!parse_url("http://10.0.1.10:2380").unwrap().tls);
+        assert_eq!(parse_url("https://a:2380").unwrap().to_string(), "https://a:2380");
     }
 
     #[test]
     fn schemes_that_cannot_be_used_say_why() {
-        assert_eq!(parsed("https://10.0.1.10:2380"), "TLS to members is not built yet");
         assert_eq!(
             parsed("unix://etcd.sock:0"),
             "a unix socket is not reachable from another machine"
@@ -97,7 +95,7 @@ mod tests {
             "http://[infra0]:2380",
         ];
         for url in malformed {
-            assert_eq!(parse_http(url), Err(UnusableUrl::Malformed), "{url:?}");
+            assert_eq!(parse_url(url), Err(UnusableUrl::Malformed), "{url:?}");
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::member::{Member, MemberList, label};
-use super::url::parse_http;
+use super::url::parse_url;
 use crate::net::own::is_own;
 
 /// The members of a list with a verdict on each client URL, in the order of the list.
@@ -39,6 +39,8 @@ pub struct ListedMember {
 pub struct ListedUrl {
     /// The URL as the member advertises it.
     pub url: String,
+    /// Whether it says `https`.
+    pub tls: bool,
     /// Its host, without brackets; empty when the URL is unusable in itself.
     pub host: String,
     /// Its port; 0 when the URL is unusable in itself.
@@ -140,11 +142,11 @@ fn judge_member(member: &Member) -> ListedMember {
 }
 
 fn judge_url(url: &str) -> ListedUrl {
-    let (host, port, left_out) = match parse_http(url) {
-        Ok(parsed) => (parsed.host, parsed.port, None),
-        Err(reason) => (String::new(), 0, Some(reason.to_string())),
+    let (tls, host, port, left_out) = match parse_url(url) {
+        Ok(parsed) => (parsed.tls, parsed.host, parsed.port, None),
+        Err(reason) => (false, String::new(), 0, Some(reason.to_string())),
     };
-    ListedUrl { url: url.to_owned(), host, port, left_out }
+    ListedUrl { url: url.to_owned(), tls, host, port, left_out }
 }
 
 #[cfg(test)]
@@ -189,14 +191,14 @@ mod tests {
 
     #[tokio::test]
     async fn one_unusable_url_does_not_cost_the_others() {
-        let json = r#"[{"id":1,"clientURLs":["https://a:2379","unix:///run/etcd","bad","http://10.0.0.1:2379"]}]"#;
+        let json = r#"[{"id":1,"clientURLs":["ftp://a:2379","unix:///run/etcd","bad","http://10.0.0.1:2379"]}]"#;
         let listed = judged(json, &[]).await;
         assert_eq!(usable(&listed), ["http://10.0.0.1:2379"]);
         let reasons: Vec<_> =
             listed.members[0].urls.iter().map(|url| url.left_out.as_deref()).collect();
-        assert_eq!(reasons[0], Some("TLS to members is not built yet"));
+        assert_eq!(reasons[0], Some("unknown scheme"));
         assert_eq!(reasons[1], Some("a unix socket is not reachable from another machine"));
-        assert_eq!(reasons[2], Some("not a URL of the form http://HOST:PORT"));
+        assert_eq!(reasons[2], Some("not a URL of the form http://HOST:PORT or https://HOST:PORT"));
     }
 
     #[tokio::test]
@@ -213,7 +215,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_left_out_is_told_once_with_its_member() {
-        let json = r#"[{"id":171,"clientURLs":["https://a:2379"]},{"id":2,"isLearner":true,"clientURLs":["bad"]}]"#;
+        let json = r#"[{"id":171,"clientURLs":["ftp://a:2379"]},{"id":2,"isLearner":true,"clientURLs":["bad"]}]"#;
         let listed = judged(json, &[]).await;
         let told: Vec<_> =
             listed.left_out().map(|line| (line.member, line.url, line.reason)).collect();
@@ -221,7 +223,7 @@ mod tests {
             told,
             [
                 ("2".to_owned(), None, "learner"),
-                ("ab".to_owned(), Some("https://a:2379"), "TLS to members is not built yet"),
+                ("ab".to_owned(), Some("ftp://a:2379"), "unknown scheme"),
             ]
         );
     }

@@ -1,7 +1,7 @@
 //! Where every effective value comes from.
 
 use super::place::Place;
-use super::schema::{self, Setting, Standing};
+use super::schema::{self, Setting};
 use super::settings::{PeerSource, Settings};
 use super::source::{Entry, Layer};
 use super::value::Value;
@@ -41,8 +41,9 @@ impl Origins {
 
     /// Takes such values from the resolved settings.
     pub(super) fn compute_from(&mut self, settings: &Settings) {
-        let PeerSource::Static(peers) = &settings.peers;
-        self.compute("initial-cluster", Value::Peers(peers.clone()).to_text());
+        if let PeerSource::Static(peers) = &settings.peers {
+            self.compute("initial-cluster", Value::Peers(peers.clone()).to_text());
+        }
         self.compute("data-dir", settings.data_dir.display());
         self.compute("admin-socket", settings.admin_socket.display());
         self.compute("workers", settings.workers);
@@ -84,13 +85,5 @@ impl Origins {
 
     pub(super) fn value(&self, name: &str) -> Option<&Value> {
         self.effective.get(name).map(|entry| &entry.value)
-    }
-
-    /// Returns the settings that were set and that this version refuses, in the order of the table.
-    pub(super) fn not_yet(&self) -> impl Iterator<Item = (&'static Setting, &Place)> {
-        let refused = schema::all().filter(|setting| setting.standing == Standing::NotYet);
-        refused
-            .filter(|setting| self.text(setting.name) != setting.default)
-            .map(|setting| (setting, self.place(setting.name)))
     }
 }

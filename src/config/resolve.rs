@@ -3,13 +3,15 @@
 //! Every value has been checked on its own before. Here defaults that depend on other settings are filled in, and what
 //! cannot work, or not together, is refused.
 
+mod sources;
+mod tls;
+
 use super::Inputs;
 use super::origins::Origins;
 use super::place::Place;
 use super::problem::{Problem, Problems};
-use super::schema::Group;
 use super::settings::{
-    Balance, ListenUrl, LogFormat, LogLevel, LogOutput, LogSettings, Mode, PeerSource, PeerUrl,
+    Balance, ListenAddress, ListenUrl, LogFormat, LogLevel, LogOutput, LogSettings, Mode, PeerUrl,
     Settings,
 };
 use super::value::{self, Value};
@@ -28,9 +30,10 @@ pub(super) fn resolve(origins: &Origins, inputs: &Inputs, problems: &mut Problem
         listen_client_urls: values.client_urls(),
         listen_metrics_urls: values.listen("listen-metrics-urls"),
         advertise_client_urls: values.list("advertise-client-urls"),
+        rewrite_members: values.bool("rewrite-members"),
         data_dir: data_dir(origins, inputs),
         admin_socket: admin_socket(origins, inputs),
-        peers: PeerSource::Static(values.peers()),
+        peers: sources::peer_source(&values, problems),
         accept_cluster_id: values.id("accept-cluster-id"),
         refresh_interval: values.time("proxy-refresh-interval"),
         failure_wait: values.time("proxy-failure-wait"),
@@ -45,6 +48,7 @@ pub(super) fn resolve(origins: &Origins, inputs: &Inputs, problems: &mut Problem
         cors: values.list("cors"),
         host_whitelist: values.list("host-whitelist"),
         enable_pprof: values.bool("enable-pprof"),
+        tls: tls::resolve(&values, &data_dir(origins, inputs)),
         log: values.log(&inputs.cwd),
     }
 }
@@ -80,9 +84,13 @@ fn check(values: &Values<'_>, problems: &mut Problems) {
         let message = format!("`name` is {}", value::quoted(&values.text("name")));
         refuse(problems, &message, "want a word without slashes", origins.place("name"));
     }
+    if values.bool("rewrite-members") && values.list("advertise-client-urls").is_empty() {
+        let message = "`rewrite-members` is set, and `advertise-client-urls` is not";
+        let hint = "want the URLs by which clients reach this proxy in `advertise-client-urls`";
+        refuse(problems, message, hint, origins.place("rewrite-members"));
+    }
     check_metrics_urls(values, problems);
-    check_peer_sources(origins, problems);
-    check_not_yet(origins, problems);
+    tls::check(values, problems);
 }
 
 fn refuse(problems: &mut Problems, message: &str, hint: &str, place: &Place) {
@@ -91,36 +99,12 @@ fn refuse(problems: &mut Problems, message: &str, hint: &str, place: &Place) {
 
 fn check_metrics_urls(values: &Values<'_>, problems: &mut Problems) {
     let clients = values.client_urls();
-    let twice =
-        values.listen("listen-metrics-urls").into_iter().filter(|url| clients.contains(url));
-    for url in twice.filter(|url| !matches!(url, ListenUrl::Tcp(addr) if addr.port() == 0)) {
+    let twice = values.listen("listen-metrics-urls").into_iter();
+    let twice = twice.filter(|url| clients.iter().any(|client| client.at == url.at));
+    for url in twice.filter(|url| !matches!(url.at, ListenAddress::Tcp(addr) if addr.port() == 0)) {
         let message = format!("`listen-metrics-urls` has {url}, where clients are served");
         let hint = "leave it out, clients' URLs serve /metrics too, or choose another port";
         refuse(problems, &message, hint, values.0.place("listen-metrics-urls"));
-    }
-}
-
-/// The places that peers may come from; the first that is set counts.
-const SOURCES: [&str; 4] = ["discovery", "discovery-token", "discovery-srv", "initial-cluster"];
-
-fn check_peer_sources(origins: &Origins, problems: &mut Problems) {
-    let mut set =
-        SOURCES.iter().filter(|name| origins.is_set(name) && !origins.text(name).is_empty());
-    let Some(first) = set.next() else { return };
-    for name in set {
-        let message = format!("`{name}` is ignored, because `{first}` is set and comes first");
-        problems.push(Problem::warning(message, origins.place(name).clone()));
-    }
-}
-
-fn check_not_yet(origins: &Origins, problems: &mut Problems) {
-    for (setting, place) in origins.not_yet() {
-        let (what, hint) = match setting.group {
-            Group::Tls => ("TLS", "leave it out, and write http:// URLs"),
-            _ => ("discovery", "name the peers in `initial-cluster`"),
-        };
-        let message = format!("`{}` is set, and {what} is not built yet", setting.name);
-        refuse(problems, &message, hint, place);
     }
 }
 
@@ -191,7 +175,9 @@ impl Values<'_> {
     fn peers(&self) -> Vec<PeerUrl> {
         match self.0.value("initial-cluster") {
             Some(Value::Peers(peers)) if !peers.is_empty() => peers.clone(),
-            _ => [2380, 7001].map(|port| PeerUrl { host: "localhost".to_owned(), port }).to_vec(),
+            _ => [2380, 7001]
+                .map(|port| PeerUrl { tls: false, host: "localhost".to_owned(), port })
+                .to_vec(),
         }
     }
 

@@ -94,8 +94,6 @@ pub enum Standing {
     Works,
     /// It is read and checked, and changes nothing.
     Idle,
-    /// It is read and checked, and refused when it is set to anything but its default.
-    NotYet,
 }
 
 /// What a name means.
@@ -163,8 +161,8 @@ impl Group {
             Self::Members => "Members",
             Self::Process => "Process",
             Self::Logging => "Logging",
-            Self::Tls => "TLS (not built yet: refused when set)",
-            Self::Discovery => "Discovery (not built yet: refused when set)",
+            Self::Tls => "TLS",
+            Self::Discovery => "Discovery",
             Self::Accepted => "Accepted from old command lines, without effect",
         }
     }

@@ -3,10 +3,18 @@
 //! Nothing here opens a socket or reads a file. [`crate::config::load`] makes one of these from the
 //! settings file, the environment and the command line; the daemon builds a generation from it.
 
+mod sources;
+mod tls;
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use sources::*;
+pub use tls::{
+    CipherSuite, ConnectTls, KeyPair, ListenTls, SelfMade, TlsFile, TlsSettings, TlsVersion,
+};
 
 /// All settings of one generation of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +29,8 @@ pub struct Settings {
     pub listen_metrics_urls: Vec<ListenUrl>,
     /// `advertise-client-urls`: kept for the settings that need it (member list rewriting, auto-tls).
     pub advertise_client_urls: Vec<String>,
+    /// `rewrite-members` (ours): member lists name `advertise_client_urls`, which is not empty then.
+    pub rewrite_members: bool,
     /// `data-dir`: absolute; the cluster file is `<data-dir>/proxy/cluster`. Needs a restart to change.
     pub data_dir: PathBuf,
     /// `admin-socket` (ours): where `status` and `reload` ask.
@@ -55,6 +65,8 @@ pub struct Settings {
     pub host_whitelist: Vec<String>,
     /// `enable-pprof`: serve `/debug/pprof/profile` on the metrics listeners.
     pub enable_pprof: bool,
+    /// Everything about TLS.
+    pub tls: TlsSettings,
     /// Everything about logs.
     pub log: LogSettings,
 }
@@ -68,13 +80,40 @@ pub enum Mode {
     Readonly,
 }
 
+/// One URL to listen on: an address, and whether TLS is spoken there.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListenUrl {
+    /// Where.
+    pub at: ListenAddress,
+    /// Whether the scheme is `https` or `unixs`.
+    pub tls: bool,
+}
+
 /// One address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ListenUrl {
-    /// `http://IP:PORT`; `localhost` was resolved to 127.0.0.1.
+pub enum ListenAddress {
+    /// `IP:PORT`; `localhost` was resolved to 127.0.0.1.
     Tcp(SocketAddr),
-    /// `unix://PATH` (also etcd's `unix://HOST:PORT`, a file of that name in the working directory).
+    /// A path (also etcd's `unix://HOST:PORT`, a file of that name in the working directory).
     Unix(PathBuf),
+}
+
+impl ListenUrl {
+    /// The URL of a TCP address in cleartext.
+    pub fn tcp(address: SocketAddr) -> Self {
+        Self { at: ListenAddress::Tcp(address), tls: false }
+    }
+
+    /// The URL of a unix socket in cleartext.
+    pub fn unix(path: PathBuf) -> Self {
+        Self { at: ListenAddress::Unix(path), tls: false }
+    }
+
+    /// The same address with TLS.
+    #[must_use]
+    pub fn with_tls(self) -> Self {
+        Self { tls: true, ..self }
+    }
 }
 
 /// Where the cluster's peers come from.
@@ -82,11 +121,17 @@ pub enum ListenUrl {
 pub enum PeerSource {
     /// `initial-cluster`, or etcd's default pair: peer URLs in the order given, such as `http://10.0.1.10:2380`.
     Static(Vec<PeerUrl>),
+    /// `discovery` or `discovery-token`: the peers that a registry names.
+    Discovery(Discovery),
+    /// `discovery-srv`: the peers that the DNS names.
+    Srv(SrvDomain),
 }
 
 /// A URL of a peer port: scheme, host and port, without a path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerUrl {
+    /// Whether the scheme is `https`: the peer port speaks TLS.
+    pub tls: bool,
     /// Host name or IP literal (an IPv6 literal without its brackets).
     pub host: String,
     /// TCP port.
@@ -154,19 +199,22 @@ pub enum LogOutput {
 
 impl std::fmt::Display for PeerUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
         if self.host.contains(':') {
-            write!(f, "http://[{}]:{}", self.host, self.port)
+            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
         } else {
-            write!(f, "http://{}:{}", self.host, self.port)
+            write!(f, "{scheme}://{}:{}", self.host, self.port)
         }
     }
 }
 
 impl std::fmt::Display for ListenUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Tcp(addr) => write!(f, "http://{addr}"),
-            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        match (&self.at, self.tls) {
+            (ListenAddress::Tcp(addr), false) => write!(f, "http://{addr}"),
+            (ListenAddress::Tcp(addr), true) => write!(f, "https://{addr}"),
+            (ListenAddress::Unix(path), false) => write!(f, "unix://{}", path.display()),
+            (ListenAddress::Unix(path), true) => write!(f, "unixs://{}", path.display()),
         }
     }
 }

@@ -4,14 +4,18 @@
 //! metrics and the STATUS line are all made from [`Board::snapshot`], so they cannot disagree.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 
 use super::history::now_ms;
 use crate::cluster::member::hex_id;
 use crate::cluster::usable::{Listed, ListedMember, ListedUrl};
-use crate::telemetry::snapshot::{EndpointStatus, MemberStatus, Problem, ReloadRecord, Snapshot};
+use crate::telemetry::snapshot::{
+    CertificateStatus, EndpointStatus, MemberStatus, Problem, ReloadRecord, Snapshot,
+};
 use crate::telemetry::tally::{self, Tally};
+use crate::tls::material::Shown;
 use crate::upstream::endpoint::Endpoint;
 
 /// What the control loop posts: everything but health, traffic and problems.
@@ -25,6 +29,8 @@ pub struct Posted {
     pub endpoints: Vec<Arc<Endpoint>>,
     /// What the member list's tracker finds wrong.
     pub list_problems: Vec<Problem>,
+    /// The certificates that are shown.
+    pub certificates: Vec<Shown>,
 }
 
 /// Everything worth showing.
@@ -61,8 +67,19 @@ impl Board {
             .map(|member| member_status(member, &posted.endpoints))
             .collect();
         snapshot.traffic = tally::traffic(&self.tallies);
+        snapshot.certificates = posted.certificates.iter().map(certificate_status).collect();
         snapshot.problems = problems(&posted, &snapshot);
         snapshot
+    }
+}
+
+fn certificate_status(shown: &Shown) -> CertificateStatus {
+    let until = shown.not_after.duration_since(UNIX_EPOCH).unwrap_or_default();
+    CertificateStatus {
+        identity: shown.identity.to_owned(),
+        file: shown.file.display().to_string(),
+        title: shown.title.clone(),
+        not_after_ms: u64::try_from(until.as_millis()).unwrap_or(u64::MAX),
     }
 }
 
@@ -115,6 +132,13 @@ fn problems(posted: &Posted, snapshot: &Snapshot) -> Vec<Problem> {
         problems.push(refusal(refused, snapshot.generation));
     }
     problems.extend(posted.list_problems.iter().cloned());
+    let now = SystemTime::now();
+    let expiring = posted.certificates.iter().filter_map(|shown| shown.warning(now));
+    for text in expiring {
+        if !problems.iter().any(|known: &Problem| known.text == text) {
+            problems.push(Problem { since_ms: None, text });
+        }
+    }
     for endpoint in posted.endpoints.iter().filter(|endpoint| !endpoint.is_healthy()) {
         let state = endpoint.state();
         let reason = state.reason.unwrap_or_else(|| "unhealthy".into());

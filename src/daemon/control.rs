@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval, sleep_until};
 
 use super::board::{Board, Posted};
+use super::certificates::Certificates;
 use super::fleet::Fleet;
 use super::generations;
 use super::history::{History, Trigger, now_ms};
@@ -33,6 +34,7 @@ use crate::proxy::generation::Generation;
 use crate::server::admin::ReloadRequest;
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::snapshot::Snapshot;
+use crate::tls::Material;
 
 /// Pause between two tries to get the first member list, and while no endpoint is known.
 const FIRST_TRIES: Duration = Duration::from_secs(1);
@@ -48,6 +50,8 @@ const STOP_MARGIN: Duration = Duration::from_secs(10);
 pub struct Control {
     pub(super) inputs: Inputs,
     pub(super) loaded: Loaded,
+    pub(super) material: Material,
+    pub(super) certificates: Certificates,
     pub(super) log: Rc<LogHandle>,
     pub(super) tracker: Tracker,
     pub(super) listed: Listed,
@@ -102,6 +106,7 @@ impl Control {
                     }
                     Signal::Stop | Signal::StopNow => return self.stop(&mut events).await,
                 },
+                due = self.certificates.due() => self.renew_certificates(due),
                 state = self.watch.changed() => drop(self.reload(Trigger::File, state).await),
                 Some(request) = events.commands.recv() => {
                     self.watch.catch_up();
@@ -206,11 +211,14 @@ impl Control {
             endpoints = self.roster.endpoints().to_vec();
         }
         self.listed = listed;
-        let generation = generations::build(self.number, &self.loaded.settings, endpoints.clone());
+        let (settings, material) = (&self.loaded.settings, &self.material);
+        let generation = generations::build(self.number, settings, material, endpoints.clone());
         self.roster.commit(&endpoints, cluster);
         self.newest.store(Arc::new(generation));
+        self.renderer.set_acceptor(self.material.acceptor.clone());
         self.fleet.look();
-        self.probes.follow(&endpoints, &self.loaded.settings);
+        let connector = Some(&self.material.upstream);
+        self.probes.follow(&endpoints, &self.loaded.settings, connector);
         self.post();
     }
 
@@ -229,6 +237,7 @@ impl Control {
             listeners: self.listeners.client_urls(),
             metrics_listeners: self.listeners.metrics_urls(),
             workers: self.loaded.settings.workers.get(),
+            source: self.tracker.source_status(),
             peers: self.tracker.peer_statuses(),
             refresh: self.tracker.refresh_status(),
             ..Snapshot::default()
@@ -239,6 +248,7 @@ impl Control {
             listed: self.listed.clone(),
             endpoints: self.roster.endpoints().to_vec(),
             list_problems: self.tracker.problems(),
+            certificates: self.material.certificates.clone(),
         });
     }
 

@@ -21,7 +21,7 @@ pub struct Fleet {
     /// Counters, one for each worker.
     pub tallies: Vec<Arc<Tally>>,
     /// Listeners that are to open later.
-    held: Option<Vec<(u64, Vec<ListenSocket>)>>,
+    held: Option<Vec<(u64, Vec<ListenSocket>, bool)>>,
     ended: mpsc::UnboundedReceiver<usize>,
 }
 
@@ -55,16 +55,16 @@ impl Fleet {
     /// Gives each worker its socket of a listener that is known as `number` from then on; sockets of a run that had more
     /// workers go round, so that none is left unread.
     pub fn open(&mut self, number: u64, bound: &mut Bound) {
-        let sockets = bound.take_sockets();
+        let (sockets, tls) = (bound.take_sockets(), bound.url.tls);
         match &mut self.held {
-            Some(held) => held.push((number, sockets)),
-            None => self.hand_out(number, sockets),
+            Some(held) => held.push((number, sockets, tls)),
+            None => self.hand_out(number, sockets, tls),
         }
     }
 
-    fn hand_out(&self, number: u64, sockets: Vec<ListenSocket>) {
+    fn hand_out(&self, number: u64, sockets: Vec<ListenSocket>, tls: bool) {
         for (orders, socket) in self.orders.iter().cycle().zip(sockets) {
-            let _ = orders.send(Order::Open(number, socket));
+            let _ = orders.send(Order::Open(number, socket, tls));
         }
     }
 
@@ -81,9 +81,14 @@ impl Fleet {
 
     /// Opens what was held, and from now on opens at once.
     pub fn release(&mut self) {
-        for (number, sockets) in self.held.take().unwrap_or_default() {
-            self.hand_out(number, sockets);
+        for (number, sockets, tls) in self.held.take().unwrap_or_default() {
+            self.hand_out(number, sockets, tls);
         }
+    }
+
+    /// Has new connections of a listener speak TLS, or not.
+    pub fn speak(&self, number: u64, tls: bool) {
+        self.tell_all(|| Order::Speak(number, tls));
     }
 
     /// Closes a listener on every worker.

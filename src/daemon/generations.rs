@@ -4,11 +4,18 @@ use std::sync::Arc;
 
 use crate::config::Settings;
 use crate::proxy::generation::Generation;
+use crate::proxy::member_list::Advertised;
+use crate::tls::Material;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::link::Timeouts;
 
 /// Builds generation `number`.
-pub fn build(number: u64, settings: &Settings, endpoints: Vec<Arc<Endpoint>>) -> Generation {
+pub fn build(
+    number: u64,
+    settings: &Settings,
+    material: &Material,
+    endpoints: Vec<Arc<Endpoint>>,
+) -> Generation {
     Generation {
         number,
         mode: settings.mode,
@@ -17,6 +24,11 @@ pub fn build(number: u64, settings: &Settings, endpoints: Vec<Arc<Endpoint>>) ->
         failure_wait: settings.failure_wait,
         cors: unless_all(&settings.cors),
         host_whitelist: unless_all(&settings.host_whitelist),
+        advertised: settings
+            .rewrite_members
+            .then(|| Advertised::new(&settings.advertise_client_urls)),
+        acceptor: material.acceptor.clone(),
+        connector: Some(material.upstream.clone()),
         endpoints,
     }
 }

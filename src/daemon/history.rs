@@ -20,6 +20,8 @@ pub enum Trigger {
     Signal,
     /// `etcd-proxy reload`.
     Command,
+    /// A file for TLS changed.
+    Certificates,
 }
 
 impl Trigger {
@@ -29,6 +31,7 @@ impl Trigger {
             Self::File => "file",
             Self::Signal => "signal",
             Self::Command => "command",
+            Self::Certificates => "certificates",
         }
     }
 }

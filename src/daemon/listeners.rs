@@ -7,17 +7,19 @@
 //! settings let it go. So a restart, whatever its reason, refuses no connection: clients wait in the queues of the
 //! sockets that systemd holds, until the next process takes these up. A `.socket` unit's stay with their unit.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::rc::Rc;
 
 use tokio::task::AbortHandle;
 
 use super::fleet::Fleet;
 use super::pages::{Renderer, serve_metrics};
 use super::systemd::Notifier;
-use crate::config::{ListenUrl, Settings};
+use crate::config::{ListenAddress, ListenUrl, Settings};
 use crate::net::inherited::{Inherited, Leftover, store_name};
-use crate::net::listen::{BindError, Bound, bind_all, tcp_address};
+use crate::net::listen::{BindError, Bound, bind_all};
 
 /// The addresses that are served.
 #[derive(Default)]
@@ -34,8 +36,8 @@ struct Open {
     /// Keeps a unix socket's file.
     bound: Bound,
     number: u64,
-    /// The tasks of a metrics listener, one for each socket.
-    tasks: Vec<AbortHandle>,
+    /// The tasks of a metrics listener, one for each socket, and whether its new connections must speak TLS.
+    tasks: Option<(Vec<AbortHandle>, Rc<Cell<bool>>)>,
 }
 
 /// New addresses, bound and not served yet.
@@ -86,42 +88,66 @@ impl Listeners {
             store(notifier, &asked, &mut bound);
             fleet.open(self.next, &mut bound);
             tracing::info!(url = %bound.url, "serving clients");
-            self.clients.push(Open { asked, bound, number: self.next, tasks: Vec::new() });
+            self.clients.push(Open { asked, bound, number: self.next, tasks: None });
         }
         for (asked, mut bound) in plan.metrics {
             store(notifier, &asked, &mut bound);
             tracing::info!(url = %bound.url, "serving metrics");
-            let serve = |socket| tokio::task::spawn_local(serve_metrics(socket, renderer.clone()));
-            let tasks = bound.take_sockets().into_iter().map(|socket| serve(socket).abort_handle());
-            let tasks = tasks.collect();
-            self.metrics.push(Open { asked, bound, number: 0, tasks });
+            let tls = Rc::new(Cell::new(bound.url.tls));
+            let serve = |socket| {
+                let serving = serve_metrics(socket, renderer.clone(), tls.clone());
+                tokio::task::spawn_local(serving).abort_handle()
+            };
+            let tasks = bound.take_sockets().into_iter().map(serve).collect();
+            self.metrics.push(Open { asked, bound, number: 0, tasks: Some((tasks, tls)) });
         }
         self.close_others(settings, fleet, notifier);
+        self.change_schemes(settings, fleet);
+    }
+
+    /// An address that stays and changes its scheme keeps its socket.
+    fn change_schemes(&mut self, settings: &Settings, fleet: &Fleet) {
+        let clients = (&mut self.clients, &settings.listen_client_urls);
+        let metrics = (&mut self.metrics, &settings.listen_metrics_urls);
+        for (open, wanted) in [clients, metrics] {
+            for open in open {
+                let Some(url) = wanted.iter().find(|url| url.at == open.asked.at) else { continue };
+                if url.tls == open.asked.tls {
+                    continue;
+                }
+                open.asked.tls = url.tls;
+                open.bound.url.tls = url.tls;
+                match &open.tasks {
+                    Some((_, tls)) => tls.set(url.tls),
+                    None => fleet.speak(open.number, url.tls),
+                }
+                tracing::info!(url = %open.bound.url, "new connections here use another scheme");
+            }
+        }
     }
 
     fn close_others(&mut self, settings: &Settings, fleet: &Fleet, notifier: &mut Notifier) {
-        let leaves = |wanted: &[ListenUrl], open: &Open| !wanted.contains(&open.asked);
-        let clients =
-            self.clients.extract_if(.., |open| leaves(&settings.listen_client_urls, open));
-        let mut left: Vec<Open> = clients.collect();
-        for open in &left {
+        let clients = |open: &mut Open| !is_named(&settings.listen_client_urls, open);
+        let metrics = |open: &mut Open| !is_named(&settings.listen_metrics_urls, open);
+        for open in self.clients.extract_if(.., clients).collect::<Vec<_>>() {
             tracing::info!(url = %open.bound.url, "closing a client listener; its connections finish");
             fleet.close(open.number);
+            self.forget(open, notifier);
         }
-        let metrics =
-            self.metrics.extract_if(.., |open| leaves(&settings.listen_metrics_urls, open));
-        left.extend(metrics);
-        for open in left {
-            open.tasks.iter().for_each(AbortHandle::abort);
+        for open in self.metrics.extract_if(.., metrics).collect::<Vec<_>>() {
+            if let Some((tasks, _)) = &open.tasks {
+                tasks.iter().for_each(AbortHandle::abort);
+            }
             self.forget(open, notifier);
         }
     }
 
     /// Takes a listener that was closed out of the store, unless its address has gone over to another one.
     fn forget(&self, mut open: Open, notifier: &mut Notifier) {
-        let name = store_name(&open.asked);
+        let name = store_name(&open.asked.at);
         open.bound.keep_file(false);
-        if !self.clients.iter().chain(&self.metrics).any(|other| store_name(&other.asked) == name) {
+        let mut others = self.clients.iter().chain(&self.metrics);
+        if !others.any(|other| store_name(&other.asked.at) == name) {
             notifier.forget(&name);
         }
     }
@@ -140,27 +166,27 @@ impl Listeners {
         self.clients
             .iter()
             .chain(&self.metrics)
-            .filter_map(|open| tcp_address(&open.bound.url))
+            .filter_map(|open| address(&open.bound.url))
             .collect()
     }
 
     /// The TCP addresses that clients are served on, to know our own when a member advertises them.
     pub fn client_addresses(&self) -> Vec<SocketAddr> {
-        self.clients.iter().filter_map(|open| tcp_address(&open.bound.url)).collect()
+        self.clients.iter().filter_map(|open| address(&open.bound.url)).collect()
     }
 }
 
 impl Plan {
     /// The TCP addresses that it would add for clients.
     pub fn client_addresses(&self) -> Vec<SocketAddr> {
-        self.clients.iter().filter_map(|(_, bound)| tcp_address(&bound.url)).collect()
+        self.clients.iter().filter_map(|(_, bound)| address(&bound.url)).collect()
     }
 }
 
 /// Has the service manager keep the sockets of an address for the next run.
 fn store(notifier: &mut Notifier, asked: &ListenUrl, bound: &mut Bound) {
     if !bound.of_unit {
-        let kept = notifier.store(&store_name(asked), &bound.sockets);
+        let kept = notifier.store(&store_name(&asked.at), &bound.sockets);
         bound.keep_file(kept);
     }
 }
@@ -176,12 +202,23 @@ pub fn let_go(inherited: Inherited, notifier: &mut Notifier) {
                 );
                 notifier.forget(&name);
             }
-            Leftover::OfUnit(name, address) => tracing::warn!(
-                name, %address,
+            Leftover::OfUnit(name, at) => tracing::warn!(
+                name, address = %ListenUrl { at, tls: false },
                 "a socket unit holds an address that no setting names: connections to it wait for ever; add it to `listen-client-urls`"
             ),
         }
     }
+}
+
+fn address(url: &ListenUrl) -> Option<SocketAddr> {
+    match url.at {
+        ListenAddress::Tcp(address) => Some(address),
+        ListenAddress::Unix(_) => None,
+    }
+}
+
+fn is_named(urls: &[ListenUrl], open: &Open) -> bool {
+    urls.iter().any(|url| url.at == open.asked.at)
 }
 
 fn bind_missing(
@@ -191,8 +228,11 @@ fn bind_missing(
     own: &[SocketAddr],
     inherited: &mut Inherited,
 ) -> Result<Vec<(ListenUrl, Bound)>, Vec<BindError>> {
-    let missing: Vec<ListenUrl> =
-        wanted.iter().filter(|url| !open.iter().any(|open| open.asked == **url)).cloned().collect();
+    let missing: Vec<ListenUrl> = wanted
+        .iter()
+        .filter(|url| !open.iter().any(|open| open.asked.at == url.at))
+        .cloned()
+        .collect();
     let bound = bind_all(&missing, sockets, own, inherited)?;
     Ok(missing.into_iter().zip(bound).collect())
 }

@@ -4,6 +4,7 @@
 //! [`control`] until it is told to stop.
 
 pub mod board;
+pub mod certificates;
 pub mod control;
 pub mod fleet;
 pub mod generations;

@@ -1,10 +1,13 @@
 //! What the control plane renders for HTTP: the pages of client listeners, and the metrics listeners with all of it.
 
+use std::cell::Cell;
 use std::convert::Infallible;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::header::{ACCEPT, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -13,6 +16,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
@@ -25,6 +29,8 @@ use crate::server::limits;
 use crate::server::local::{Page, Wish};
 use crate::telemetry::metrics::{self, Format};
 use crate::telemetry::profile;
+use crate::tls::Acceptor;
+use crate::tls::acceptor::explain;
 
 /// Connections to a metrics listener at a time: a few scrapers and a person.
 const CONNECTIONS: usize = 64;
@@ -38,6 +44,7 @@ pub struct Renderer {
     board: Arc<Board>,
     rpcs: Arc<[&'static str]>,
     profiles: Arc<AtomicBool>,
+    acceptor: Arc<ArcSwapOption<Acceptor>>,
 }
 
 impl Renderer {
@@ -47,12 +54,18 @@ impl Renderer {
             board,
             rpcs: Rpc::ALL.iter().map(|rpc| rpc.name()).collect(),
             profiles: Arc::default(),
+            acceptor: Arc::default(),
         }
     }
 
     /// Says whether profiles may be taken (`enable-pprof`).
     pub fn set_profiles(&self, enabled: bool) {
         self.profiles.store(enabled, Relaxed);
+    }
+
+    /// Says what metrics listeners with TLS show and demand; `None` when no certificate is set.
+    pub fn set_acceptor(&self, acceptor: Option<Acceptor>) {
+        self.acceptor.store(acceptor.map(Arc::new));
     }
 
     /// Answers the workers' wishes for ever.
@@ -139,8 +152,9 @@ async fn profile_page(query: Option<&str>) -> Response<Bytes> {
     }
 }
 
-/// Serves a metrics listener for ever, on the control plane's thread. Cancel by dropping.
-pub async fn serve_metrics(socket: ListenSocket, renderer: Renderer) {
+/// Serves a metrics listener for ever, on the control plane's thread; a connection must speak TLS when `tls` says so at
+/// that moment. Cancel by dropping.
+pub async fn serve_metrics(socket: ListenSocket, renderer: Renderer, tls: Rc<Cell<bool>>) {
     let opened = match socket {
         ListenSocket::Tcp(socket) => TcpListener::from_std(socket).map(Listener::Tcp),
         ListenSocket::Unix(socket) => UnixListener::from_std(socket).map(Listener::Unix),
@@ -163,9 +177,16 @@ pub async fn serve_metrics(socket: ListenSocket, renderer: Renderer) {
         match accepted {
             Ok(stream) => {
                 let renderer = renderer.clone();
+                let acceptor = tls.get().then(|| renderer.acceptor.load_full());
                 tokio::task::spawn_local(async move {
                     // Neither a slow scraper nor one that never reads keeps its seat.
-                    let _ = timeout(LONGEST_VISIT, stream.serve(renderer)).await;
+                    let visit = async {
+                        match stream {
+                            Stream::Tcp(stream) => receive(stream, acceptor, renderer).await,
+                            Stream::Unix(stream) => receive(stream, acceptor, renderer).await,
+                        }
+                    };
+                    let _ = timeout(LONGEST_VISIT, visit).await;
                     drop(seat);
                 });
             }
@@ -184,18 +205,30 @@ enum Stream {
     Unix(tokio::net::UnixStream),
 }
 
-impl Stream {
-    async fn serve(self, renderer: Renderer) {
-        let service = service_fn(move |request: Request<Incoming>| {
-            let renderer = renderer.clone();
-            async move { Ok::<_, Infallible>(renderer.page(&request).await.map(Full::new)) }
-        });
-        let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(limits::FIRST_HEAD);
-        // A scraper that breaks off is no news.
-        let _ = match self {
-            Self::Tcp(stream) => builder.serve_connection(TokioIo::new(stream), service).await,
-            Self::Unix(stream) => builder.serve_connection(TokioIo::new(stream), service).await,
-        };
+/// Serves one connection; `acceptor` is there when it must speak TLS, and then empty when there is no certificate.
+async fn receive<S>(stream: S, acceptor: Option<Option<Arc<Acceptor>>>, renderer: Renderer)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let Some(acceptor) = acceptor else { return visit(stream, renderer).await };
+    let Some(acceptor) = acceptor else { return };
+    match timeout(limits::HANDSHAKE, acceptor.accept_http1(stream)).await {
+        Ok(Ok(stream)) => visit(stream, renderer).await,
+        Ok(Err(error)) => {
+            let reason = explain(&error);
+            tracing::info!(reason, "a TLS handshake on a metrics listener failed");
+        }
+        Err(_) => {}
     }
+}
+
+async fn visit<S: AsyncRead + AsyncWrite + Unpin>(stream: S, renderer: Renderer) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let renderer = renderer.clone();
+        async move { Ok::<_, Infallible>(renderer.page(&request).await.map(Full::new)) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(limits::FIRST_HEAD);
+    // A scraper that breaks off is no news.
+    let _ = builder.serve_connection(TokioIo::new(stream), service).await;
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::certificates::Certificates;
 use super::control::Control;
 use super::history::{Outcome, Trigger};
 use super::watch::FileState;
@@ -43,8 +44,11 @@ impl Control {
         refuse(needs_restart(&changes))?;
         let mut warnings: Vec<String> = loaded.warnings.iter().map(Problem::one_line).collect();
         warnings.extend(overridden(&self.loaded, &loaded).iter().map(Problem::one_line));
+        let (material, tls_warnings) = self.load_material(&loaded)?;
+        warnings.extend(tls_warnings);
+        let news = material.news(&self.material);
         let log = OpenLog::open(&loaded.settings.log).map_err(|error| vec![error.to_string()])?;
-        if changes.is_empty() {
+        if changes.is_empty() && material == self.material {
             self.loaded = loaded;
             self.log.apply(log);
             return Ok(Outcome::Unchanged { warnings });
@@ -58,7 +62,7 @@ impl Control {
         if let Some(refresh) = self.refreshing.take() {
             refresh.abort();
         }
-        let mut candidate = self.tracker.candidate(Setup::from(&loaded.settings));
+        let mut candidate = self.tracker.candidate(Setup::new(&loaded.settings, &material));
         warnings.extend(candidate.prepare(NEW_PEERS).await);
         let mut own = self.listeners.client_addresses();
         own.extend(plan.client_addresses());
@@ -72,8 +76,12 @@ impl Control {
         self.tracker = candidate.commit().await;
         self.log.apply(log);
         self.loaded = loaded;
+        self.material = material;
+        self.certificates = Certificates::follow(&self.loaded.settings);
         self.number += 1;
         listed.log_changes(Some(&self.listed));
+        // What a new listener with TLS shows must be there before its first client.
+        self.put_in_force(listed);
         self.listeners.commit(
             plan,
             &self.loaded.settings,
@@ -81,12 +89,11 @@ impl Control {
             &self.renderer,
             &mut self.notifier,
         );
-        self.put_in_force(listed);
         self.refresh_at = tokio::time::Instant::now();
         // So that what is reported as applied is applied: workers take orders in turn, and answer when all are done.
         let _ = tokio::time::timeout(WORKERS, self.fleet.all_answer()).await;
         Ok(Outcome::Applied {
-            changes: changes.iter().map(ToString::to_string).collect(),
+            changes: changes.iter().map(ToString::to_string).chain(news).collect(),
             warnings,
         })
     }
@@ -108,7 +115,8 @@ fn refuse(problems: Vec<Problem>) -> Result<(), Vec<String>> {
     if problems.is_empty() { Ok(()) } else { Err(problems.iter().map(Problem::one_line).collect()) }
 }
 
-fn log(record: &ReloadRecord) {
+/// Writes what became of a reload to the log.
+pub(super) fn log(record: &ReloadRecord) {
     let ReloadRecord { trigger, generation, changes, messages, .. } = record;
     if record.is_refused() {
         for reason in messages {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::uri::Scheme;
+
 use crate::cluster::usable::{Listed, ListedUrl};
 use crate::upstream::endpoint::Endpoint;
 
@@ -63,7 +65,8 @@ impl Roster {
         if let Some(old) = self.endpoints.iter().find(same) {
             return Some(old.clone());
         }
-        Endpoint::new(&url.url, name, id, &url.host, url.port, self.workers)
+        let scheme = if url.tls { Scheme::HTTPS } else { Scheme::HTTP };
+        Endpoint::new(&url.url, name, id, scheme, &url.host, url.port, self.workers)
             .inspect_err(
                 |error| tracing::warn!(url = %url.url, %error, "client URL cannot be used"),
             )
@@ -80,6 +83,7 @@ mod tests {
     fn listed(members: &[(u64, &[&str])]) -> Listed {
         let url = |text: &&str| ListedUrl {
             url: (*text).into(),
+            tls: text.starts_with("https"),
             host: "127.0.0.1".into(),
             port: text.rsplit(':').next().unwrap().parse().unwrap(),
             left_out: None,

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::board::Board;
+use super::certificates::Certificates;
 use super::control::{Control, End, Events};
 use super::fleet::Fleet;
 use super::generations;
@@ -30,6 +31,7 @@ use crate::net::inherited::Inherited;
 use crate::server::admin::{AdminSocket, Answers};
 use crate::server::local::Pages;
 use crate::telemetry::log::{self, LogHandle};
+use crate::tls::Material;
 
 /// Pages that may be asked for while one is rendered.
 const WISHES: usize = 64;
@@ -40,8 +42,8 @@ const LONGEST_HOLD: Duration = Duration::from_secs(3);
 /// Why the daemon could not be started: each a line for people.
 type Reasons = Vec<String>;
 
-/// Runs the daemon with these settings until it is told to stop.
-pub fn run(inputs: Inputs, loaded: Loaded) -> ExitCode {
+/// Runs the daemon with these settings and this TLS material until it is told to stop.
+pub fn run(inputs: Inputs, loaded: Loaded, material: Material) -> ExitCode {
     let log = match log::init(&loaded.settings.log) {
         // Kept here to the end: dropping the last hold on it waits for the last lines, a failed start's reasons included.
         Ok(log) => Rc::new(log),
@@ -65,7 +67,7 @@ pub fn run(inputs: Inputs, loaded: Loaded) -> ExitCode {
         }
     };
     let end = runtime.block_on(async {
-        let (control, events) = build(inputs, loaded, log.clone())?;
+        let (control, events) = build(inputs, loaded, material, log.clone())?;
         Ok::<End, Reasons>(control.run(events).await)
     });
     // A name lookup that hangs must not keep us from ending.
@@ -83,7 +85,12 @@ pub fn run(inputs: Inputs, loaded: Loaded) -> ExitCode {
 }
 
 /// Binds and starts everything; nothing has asked a peer yet.
-fn build(inputs: Inputs, loaded: Loaded, log: Rc<LogHandle>) -> Result<(Control, Events), Reasons> {
+fn build(
+    inputs: Inputs,
+    loaded: Loaded,
+    material: Material,
+    log: Rc<LogHandle>,
+) -> Result<(Control, Events), Reasons> {
     let settings = &loaded.settings;
     let why = |error: std::io::Error| vec![error.to_string()];
     let signals = Signals::new().map_err(why)?;
@@ -92,13 +99,15 @@ fn build(inputs: Inputs, loaded: Loaded, log: Rc<LogHandle>) -> Result<(Control,
     let plan = Listeners::default()
         .plan(settings, &mut inherited)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Reasons>())?;
-    let newest = Arc::new(ArcSwap::from_pointee(generations::build(1, settings, Vec::new())));
+    let newest =
+        Arc::new(ArcSwap::from_pointee(generations::build(1, settings, &material, Vec::new())));
     let (wishes, asked) = mpsc::channel(WISHES);
     let mut fleet = Fleet::start(settings.workers.get(), &newest, &Pages(wishes)).map_err(why)?;
     let board = Arc::new(Board::new(fleet.tallies.clone()));
     let renderer = Renderer::new(board.clone());
     tokio::task::spawn_local(renderer.clone().serve(asked));
     let mut listeners = Listeners::default();
+    renderer.set_acceptor(material.acceptor.clone());
     let mut notifier = Notifier::from_env();
     if clients_wait {
         fleet.hold();
@@ -109,7 +118,7 @@ fn build(inputs: Inputs, loaded: Loaded, log: Rc<LogHandle>) -> Result<(Control,
     let (probes, health) = Probes::new();
     let watched = loaded.file.clone().unwrap_or_else(|| inputs.default_file.clone());
     let control = Control {
-        tracker: Tracker::new(Setup::from(settings)),
+        tracker: Tracker::new(Setup::new(settings, &material)),
         listed: Listed::default(),
         roster: Roster::new(settings.workers.get()),
         number: 1,
@@ -121,7 +130,7 @@ fn build(inputs: Inputs, loaded: Loaded, log: Rc<LogHandle>) -> Result<(Control,
         history: History::default(),
         board,
         notifier,
-        watch: Watch::start(watched),
+        watch: Watch::since(watched, loaded.text.clone()),
         started_ms: now_ms(),
         ready: false,
         draining: false,
@@ -129,7 +138,9 @@ fn build(inputs: Inputs, loaded: Loaded, log: Rc<LogHandle>) -> Result<(Control,
         refresh_at: Instant::now(),
         open_at: Instant::now() + LONGEST_HOLD,
         inputs,
+        certificates: Certificates::follow(&loaded.settings),
         loaded,
+        material,
         log,
     };
     Ok((control, Events { signals, health, commands }))

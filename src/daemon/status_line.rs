@@ -36,10 +36,14 @@ fn waiting(snapshot: &Snapshot) -> String {
         peer.error.as_ref().map(|error| format!("{} {error}", short(&peer.url)))
     });
     let tried = some_of(tried.collect());
-    if tried.is_empty() {
-        "waiting for members".to_owned()
-    } else {
-        format!("waiting for members: {tried}, retry each second")
+    let source = snapshot.source.as_ref().and_then(|source| source.trouble.as_deref());
+    match (source, tried.is_empty()) {
+        (None, true) => "waiting for members".to_owned(),
+        (Some(source), true) => format!("waiting for members: {source}"),
+        (None, false) => format!("waiting for members: {tried}, retry each second"),
+        (Some(source), false) => {
+            format!("waiting for members: {source}; {tried}, retry each second")
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Notices that the settings file changed, however it was changed.
+//! Notices that files changed, however they were changed: the settings file, and those that it names for TLS.
 //!
 //! An edit can be a write in place, a rename over the file, or the swap of a symlink anywhere on the way
 //! to it (Kubernetes swaps `..data`); file and directories can vanish and come back. So what is watched
@@ -46,11 +46,56 @@ pub enum FileState {
     Unreadable(String),
 }
 
-/// A watch on one settings file. All file access is in place and blocks; settings files are small and local.
+/// A watch on one settings file.
 #[derive(Debug)]
-pub struct Watch {
-    path: PathBuf,
-    last: FileState,
+pub struct Watch(Watches);
+
+impl Watch {
+    /// Starts to watch, and reads the file: only what differs from [`Watch::last`] is a change. An absolute
+    /// path is meant; a relative one is taken from the working directory at each look. Needs a runtime with time.
+    pub fn start(path: impl Into<PathBuf>) -> Self {
+        let mut watches = Watches::start("the settings file", vec![path.into()]);
+        watches.catch_up();
+        Self(watches)
+    }
+
+    /// Starts to watch for changes of what the settings in force were read from; `None` means that there was no file. A
+    /// change since then comes at once.
+    pub fn since(path: impl Into<PathBuf>, text: Option<Vec<u8>>) -> Self {
+        let mut watches = Watches::start("the settings file", vec![path.into()]);
+        watches.last = vec![text.map_or(FileState::Missing, FileState::Content)];
+        Self(watches)
+    }
+
+    /// Returns what was handed out last, at first what the start found.
+    pub fn last(&self) -> &FileState {
+        self.0.last.first().unwrap_or(&FileState::Missing)
+    }
+
+    /// Reads the file now and counts it as handed out: for a reload that was asked for otherwise (by signal or
+    /// command), so that the same content does not reload twice.
+    pub fn catch_up(&mut self) -> &FileState {
+        self.0.catch_up();
+        self.last()
+    }
+
+    /// Waits until the content differs from what was handed out last, and hands it out. Use what is handed
+    /// out and do not read the file again, for it may be in the middle of the next write by then. Dropping the
+    /// future loses nothing: the next call goes on where it stopped.
+    pub async fn changed(&mut self) -> FileState {
+        self.0.changed().await;
+        self.last().clone()
+    }
+}
+
+/// A watch on some files at once. All file access is in place and blocks; these files are small and local.
+#[derive(Debug)]
+pub struct Watches {
+    /// What they are, in the log.
+    what: &'static str,
+    paths: Vec<PathBuf>,
+    /// The state of each, as last handed out.
+    last: Vec<FileState>,
     trail: Trail,
     /// The inotify watches along the trail; `None` when they cannot be had.
     hints: Option<Hints>,
@@ -59,42 +104,40 @@ pub struct Watch {
     changing_since: Option<Instant>,
 }
 
-impl Watch {
-    /// Starts to watch, and reads the file: only what differs from [`Watch::last`] is a change. An absolute
-    /// path is meant; a relative one is taken from the working directory at each look. Needs a runtime with time.
-    pub fn start(path: impl Into<PathBuf>) -> Self {
-        let path = path.into();
-        let mut watch = Self {
-            last: FileState::Missing,
+impl Watches {
+    /// Starts to watch. Nothing counts as handed out, so that the first change comes at once when any file exists.
+    pub fn start(what: &'static str, paths: Vec<PathBuf>) -> Self {
+        let mut watches = Self {
+            what,
+            last: vec![FileState::Missing; paths.len()],
             trail: Trail::default(),
             hints: None,
             next_look: Instant::now(),
             changing_since: None,
-            path,
+            paths,
         };
-        if let Err(error) = watch.follow() {
-            watch.complain(&error);
+        if let Err(error) = watches.follow() {
+            watches.complain(&error);
         }
-        watch.last = watch.look();
-        watch
+        watches
     }
 
-    /// Returns what was handed out last, at first what the start found.
-    pub fn last(&self) -> &FileState {
-        &self.last
+    /// Returns the files.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
     }
 
-    /// Reads the file now and counts it as handed out: for a reload that was asked for otherwise (by signal or
-    /// command), so that the same content does not reload twice.
-    pub fn catch_up(&mut self) -> &FileState {
+    /// Reads the files now and counts them as handed out.
+    pub fn catch_up(&mut self) {
         self.last = self.look();
-        &self.last
     }
 
-    /// Waits until the content differs from what was handed out last, and hands it out. Use what is handed
-    /// out and do not read the file again, for it may be in the middle of the next write by then. Dropping the
-    /// future loses nothing: the next call goes on where it stopped.
-    pub async fn changed(&mut self) -> FileState {
+    /// Waits until the content of any file differs from what was handed out last; for ever when there are none.
+    /// Dropping the future loses nothing: the next call goes on where it stopped.
+    pub async fn changed(&mut self) {
+        if self.paths.is_empty() {
+            std::future::pending().await
+        }
         loop {
             self.wait_for_hint().await;
             self.wait_for_quiet().await;
@@ -102,7 +145,7 @@ impl Watch {
             let now = self.look();
             if now != self.last {
                 self.last = now;
-                return self.last.clone();
+                return;
             }
         }
     }
@@ -134,8 +177,8 @@ impl Watch {
         }
     }
 
-    /// Makes sure that the watches stand where the path leads now, then reads the file.
-    fn look(&mut self) -> FileState {
+    /// Makes sure that the watches stand where the paths lead now, then reads the files.
+    fn look(&mut self) -> Vec<FileState> {
         let had_hints = self.hints.is_some();
         let rest = match self.follow() {
             Ok(Followed::ToTheEnd) => POLL_WATCHED,
@@ -148,17 +191,17 @@ impl Watch {
             }
         };
         if self.hints.is_some() && !had_hints {
-            tracing::debug!(file = %self.path.display(), "watching the settings file again");
+            tracing::debug!("watching {} again", self.what);
         }
         self.next_look = Instant::now() + rest;
-        read(&self.path)
+        self.paths.iter().map(|path| read(path)).collect()
     }
 
-    /// Lays the watches along the path. Each round lays them first and walks again after, so that no
+    /// Lays the watches along the paths. Each round lays them first and walks again after, so that no
     /// change between the two is missed.
     fn follow(&mut self) -> notify::Result<Followed> {
         for _ in 0..TRIES {
-            let trail = Trail::walk(&self.path);
+            let trail = Trail::walk_all(&self.paths);
             if self.hints.is_some() && trail == self.trail {
                 return Ok(Followed::ToTheEnd);
             }
@@ -175,7 +218,7 @@ impl Watch {
     }
 
     fn complain(&self, error: &notify::Error) {
-        tracing::warn!(file = %self.path.display(), %error, "cannot watch the settings file, reading it each second");
+        tracing::warn!(%error, "cannot watch {}, reading each second", self.what);
     }
 }
 

@@ -3,6 +3,7 @@
 //! The control plane sends it [`Order`]s; nothing else passes between them but the generation's pointer. A worker that
 //! ends, by order or by a panic, is reported through its [`Farewell`].
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::thread::JoinHandle;
@@ -26,8 +27,11 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// What the control plane tells a worker.
 #[derive(Debug)]
 pub enum Order {
-    /// Accept connections on this socket; the number names the listener from then on. One listener may have several.
-    Open(u64, ListenSocket),
+    /// Accept connections on this socket, under TLS or not; the number names the listener from then on. One listener may
+    /// have several.
+    Open(u64, ListenSocket, bool),
+    /// New connections of the listener of this number must speak TLS, or must not.
+    Speak(u64, bool),
     /// Close the listener of this number. Its connections finish what they have.
     Close(u64),
     /// A generation was published, or an endpoint's health has changed.
@@ -80,6 +84,8 @@ pub fn start(
 /// An open socket of a listener on this worker.
 struct Door {
     gate: Rc<Gate>,
+    /// Whether new connections must speak TLS.
+    tls: Rc<Cell<bool>>,
     accepting: tokio::task::JoinHandle<()>,
 }
 
@@ -101,9 +107,14 @@ async fn work(worker: Rc<Worker>, pages: Pages, mut orders: mpsc::UnboundedRecei
     loop {
         tokio::select! {
             order = orders.recv() => match order {
-                Some(Order::Open(number, socket)) => {
-                    if let Some(door) = open(socket, &worker, &pages) {
+                Some(Order::Open(number, socket, tls)) => {
+                    if let Some(door) = open(socket, tls, &worker, &pages) {
                         doors.entry(number).or_insert_with(Vec::new).push(door);
+                    }
+                }
+                Some(Order::Speak(number, tls)) => {
+                    for door in doors.get(&number).into_iter().flatten() {
+                        door.tls.set(tls);
                     }
                 }
                 Some(Order::Close(number)) => {
@@ -125,14 +136,14 @@ async fn work(worker: Rc<Worker>, pages: Pages, mut orders: mpsc::UnboundedRecei
     }
 }
 
-fn open(socket: ListenSocket, worker: &Rc<Worker>, pages: &Pages) -> Option<Door> {
+fn open(socket: ListenSocket, tls: bool, worker: &Rc<Worker>, pages: &Pages) -> Option<Door> {
     let listener = Listener::new(socket)
         .inspect_err(|error| tracing::error!(%error, "cannot accept on a socket that was bound"))
         .ok()?;
     let gate = Rc::<Gate>::default();
-    let accepting =
-        tokio::task::spawn_local(listener.run(worker.clone(), gate.clone(), pages.clone()));
-    Some(Door { gate, accepting })
+    let tls = Rc::new(Cell::new(tls));
+    let run = listener.run(worker.clone(), gate.clone(), pages.clone(), tls.clone());
+    Some(Door { gate, tls, accepting: tokio::task::spawn_local(run) })
 }
 
 /// Long streams never end by themselves, so they are ended as soon as nothing else is left to wait for.

@@ -15,9 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use socket2::{Socket, Type};
 
-use super::listen::tcp_address;
 use super::socket_file::SocketFile;
-use crate::config::ListenUrl;
+use crate::config::ListenAddress;
 
 /// What the names of our sockets in the store begin with.
 const PREFIX: &str = "listen-";
@@ -35,7 +34,7 @@ pub struct Inherited {
 #[derive(Debug)]
 struct Passed {
     name: String,
-    address: ListenUrl,
+    address: ListenAddress,
     socket: Socket,
 }
 
@@ -54,7 +53,7 @@ pub enum Leftover {
     /// A name in the descriptor store.
     Stored(String),
     /// The name and the address of a `.socket` unit's socket.
-    OfUnit(String, ListenUrl),
+    OfUnit(String, ListenAddress),
 }
 
 impl Inherited {
@@ -93,11 +92,11 @@ impl Inherited {
     }
 
     /// Takes out all sockets of this address.
-    pub fn take(&mut self, url: &ListenUrl) -> Taken {
-        let name = store_name(url);
+    pub fn take(&mut self, asked: &ListenAddress) -> Taken {
+        let name = store_name(asked);
         let (taken, rest) = std::mem::take(&mut self.sockets)
             .into_iter()
-            .partition::<Vec<_>, _>(|passed| passed.serves(url, &name));
+            .partition::<Vec<_>, _>(|passed| passed.serves(asked, &name));
         self.sockets = rest;
         Taken {
             of_unit: taken.iter().any(|passed| !passed.is_stored()),
@@ -107,15 +106,18 @@ impl Inherited {
 
     /// The TCP addresses of what was not taken yet. They stay in use until systemd lets go of them.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        let addresses = self.sockets.iter().map(|passed| &passed.address);
-        addresses.filter_map(tcp_address).collect()
+        let addresses = self.sockets.iter().filter_map(|passed| match passed.address {
+            ListenAddress::Tcp(address) => Some(address),
+            ListenAddress::Unix(_) => None,
+        });
+        addresses.collect()
     }
 
     /// Closes what was not taken, removes the socket files that we made for it, and tells what it was; each name once.
     pub fn leftovers(self) -> Vec<Leftover> {
         let mut left = Vec::new();
         for passed in self.sockets {
-            if let (true, ListenUrl::Unix(path)) = (passed.is_stored(), &passed.address) {
+            if let (true, ListenAddress::Unix(path)) = (passed.is_stored(), &passed.address) {
                 drop(SocketFile::of(path));
             }
             let one = match passed.is_stored() {
@@ -135,9 +137,9 @@ impl Passed {
         self.name.starts_with(PREFIX)
     }
 
-    fn serves(&self, url: &ListenUrl, name: &str) -> bool {
-        let same_address = match (&self.address, url) {
-            (ListenUrl::Tcp(real), ListenUrl::Tcp(asked)) => {
+    fn serves(&self, asked: &ListenAddress, name: &str) -> bool {
+        let same_address = match (&self.address, asked) {
+            (ListenAddress::Tcp(real), ListenAddress::Tcp(asked)) => {
                 real == asked || self.is_stored() && asked.port() == 0 && real.ip() == asked.ip()
             }
             (real, asked) => real == asked,
@@ -147,10 +149,10 @@ impl Passed {
 }
 
 /// The name under which the sockets of an address are stored: printable ASCII without colons, as systemd wants it.
-pub fn store_name(url: &ListenUrl) -> String {
-    let address = match url {
-        ListenUrl::Tcp(address) => address.to_string(),
-        ListenUrl::Unix(path) => path.display().to_string(),
+pub fn store_name(asked: &ListenAddress) -> String {
+    let address = match asked {
+        ListenAddress::Tcp(address) => address.to_string(),
+        ListenAddress::Unix(path) => path.display().to_string(),
     };
     let plain = |c: char| if c.is_ascii_graphic() && c != ':' { c } else { '_' };
     let mut name: String = PREFIX.chars().chain(address.chars().map(plain)).collect();
@@ -159,14 +161,14 @@ pub fn store_name(url: &ListenUrl) -> String {
 }
 
 /// Checks that a socket listens, and makes it one that does not block.
-fn listening(socket: Socket) -> io::Result<(ListenUrl, Socket)> {
+fn listening(socket: Socket) -> io::Result<(ListenAddress, Socket)> {
     if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
         return Err(io::Error::other("not a stream socket that listens"));
     }
     let local = socket.local_addr()?;
     let address = match (local.as_socket(), local.as_pathname()) {
-        (Some(address), _) => ListenUrl::Tcp(address),
-        (None, Some(path)) => ListenUrl::Unix(path.to_owned()),
+        (Some(address), _) => ListenAddress::Tcp(address),
+        (None, Some(path)) => ListenAddress::Unix(path.to_owned()),
         (None, None) => return Err(io::Error::other("neither TCP nor a path")),
     };
     socket.set_nonblocking(true)?;

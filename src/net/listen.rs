@@ -30,7 +30,7 @@ use socket2::{Domain, Socket, Type};
 use super::inherited::{Inherited, Taken};
 use super::occupant::{self, Occupant};
 use super::socket_file::{self, SocketFile};
-use crate::config::ListenUrl;
+use crate::config::{ListenAddress, ListenUrl};
 
 /// Connections that may wait to be accepted, for each socket; the kernel lowers it to `net.core.somaxconn`.
 pub const BACKLOG: i32 = 4096;
@@ -115,7 +115,7 @@ impl fmt::Display for BindError {
 
 impl BindError {
     fn is_low_port(&self) -> bool {
-        matches!(self.url, ListenUrl::Tcp(addr) if addr.port() < 1024)
+        matches!(self.url.at, ListenAddress::Tcp(addr) if addr.port() < 1024)
     }
 }
 
@@ -134,7 +134,7 @@ pub fn bind_all(
     let mut bound = Vec::with_capacity(urls.len());
     let mut errors = Vec::new();
     for url in urls {
-        match bind(url, workers, own, inherited.take(url)) {
+        match bind(url, workers, own, inherited.take(&url.at)) {
             Ok(one) => bound.push(one),
             Err(error) => errors.push(error),
         }
@@ -152,12 +152,13 @@ pub fn bind(
     own: &[SocketAddr],
     taken: Taken,
 ) -> Result<Bound, BindError> {
-    let result = match url {
-        ListenUrl::Tcp(_) if !taken.sockets.is_empty() => reuse_tcp(taken, workers),
-        ListenUrl::Tcp(addr) => bind_tcp(*addr, workers, own),
-        ListenUrl::Unix(path) => bind_unix(path, workers, taken),
+    let result = match &url.at {
+        ListenAddress::Tcp(_) if !taken.sockets.is_empty() => reuse_tcp(taken, workers),
+        ListenAddress::Tcp(addr) => bind_tcp(*addr, workers, own),
+        ListenAddress::Unix(path) => bind_unix(path, workers, taken),
     };
-    result.map_err(|source| BindError {
+    let named = |bound: Bound| Bound { url: ListenUrl { tls: url.tls, ..bound.url }, ..bound };
+    result.map(named).map_err(|source| BindError {
         url: url.clone(),
         occupant: occupant_of(url, &source),
         source,
@@ -165,8 +166,8 @@ pub fn bind(
 }
 
 fn occupant_of(url: &ListenUrl, error: &io::Error) -> Option<Occupant> {
-    match url {
-        ListenUrl::Tcp(addr) if error.kind() == io::ErrorKind::AddrInUse => {
+    match &url.at {
+        ListenAddress::Tcp(addr) if error.kind() == io::ErrorKind::AddrInUse => {
             Some(occupant::of_tcp(*addr))
         }
         _ => None,
@@ -186,7 +187,7 @@ fn bind_tcp(addr: SocketAddr, workers: NonZeroUsize, own: &[SocketAddr]) -> io::
     for _ in 1..workers.get() {
         sockets.push(ListenSocket::Tcp(join(addr)?.into()));
     }
-    Ok(Bound { url: ListenUrl::Tcp(addr), sockets, of_unit: false, file: None })
+    Ok(Bound { url: ListenUrl::tcp(addr), sockets, of_unit: false, file: None })
 }
 
 /// Makes do with sockets that are open already, of which there is at least one.
@@ -200,7 +201,7 @@ fn reuse_tcp(taken: Taken, workers: NonZeroUsize) -> io::Result<Bound> {
         sockets.push(next);
     }
     let sockets = sockets.into_iter().map(|socket| ListenSocket::Tcp(socket.into())).collect();
-    Ok(Bound { url: ListenUrl::Tcp(addr), sockets, of_unit, file: None })
+    Ok(Bound { url: ListenUrl::tcp(addr), sockets, of_unit, file: None })
 }
 
 /// One more socket on a port of this process (or of the one before it).
@@ -248,15 +249,7 @@ fn bind_unix(path: &Path, workers: NonZeroUsize, taken: Taken) -> io::Result<Bou
         sockets.push(sockets[at].try_clone()?);
     }
     let sockets = sockets.into_iter().map(ListenSocket::Unix).collect();
-    Ok(Bound { url: ListenUrl::Unix(path.to_owned()), sockets, of_unit, file })
-}
-
-/// The IP address and port of a URL; `None` for a unix socket.
-pub fn tcp_address(url: &ListenUrl) -> Option<SocketAddr> {
-    match url {
-        ListenUrl::Tcp(address) => Some(*address),
-        ListenUrl::Unix(_) => None,
-    }
+    Ok(Bound { url: ListenUrl::unix(path.to_owned()), sockets, of_unit, file })
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::time::Instant;
 use http::HeaderValue;
 
 use super::worker::Worker;
+use crate::message::headers::Marks;
 use crate::upstream::http2::{Connection, Use};
 use crate::upstream::http2_pool::{Pool, SHARED_CALLS};
 use crate::upstream::link::{ConnectError, Link};
@@ -19,6 +20,8 @@ pub struct Client {
     pub worker: Rc<Worker>,
     /// Its address as `X-Forwarded-For` has it; `None` for a client on a unix socket.
     pub address: Option<HeaderValue>,
+    /// Whether its connection is under TLS.
+    tls: bool,
     own: RefCell<Option<Rc<Link>>>,
     /// Requests that have begun and not ended.
     in_flight: Cell<u32>,
@@ -47,6 +50,7 @@ impl Client {
         Self {
             worker,
             address,
+            tls: false,
             own: RefCell::default(),
             in_flight: Cell::new(0),
             has_asked: Cell::new(false),
@@ -54,6 +58,28 @@ impl Client {
             inspected: Cell::new(0),
             own_pools: RefCell::default(),
         }
+    }
+
+    /// What we add to each of its requests.
+    pub fn marks(&self) -> Marks<'_> {
+        Marks { forwarded_for: self.address.as_ref(), hop: &self.worker.hop }
+    }
+
+    /// Says that its connection is under TLS.
+    #[must_use]
+    pub fn with_tls(self) -> Self {
+        Self { tls: true, ..self }
+    }
+
+    /// Whether its connection is under TLS.
+    pub fn has_tls(&self) -> bool {
+        self.tls
+    }
+
+    /// Its address for the log.
+    pub fn address_text(&self) -> &str {
+        let text = self.address.as_ref().and_then(|address| address.to_str().ok());
+        text.unwrap_or("unix socket")
     }
 
     /// Bytes of this client's requests that are held to inspect them.
@@ -67,10 +93,10 @@ impl Client {
         self.in_flight.set(self.in_flight.get() + 1);
     }
 
-    /// Counts a request that has ended.
-    pub fn end(&self) {
+    /// Counts a request that has ended, now.
+    pub fn end(&self, now: Instant) {
         self.in_flight.set(self.in_flight.get().saturating_sub(1));
-        self.last_active.set(Instant::now());
+        self.last_active.set(now);
     }
 
     /// Notes a request that was answered without a member.

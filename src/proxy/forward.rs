@@ -11,6 +11,7 @@ use super::classify::{Protocol, Route, classify};
 use super::client::Client;
 use super::failure::Failure;
 use super::inspect::{self, Rejected};
+use super::member_list::{Advertised, Listing};
 use super::meter::Meter;
 use super::outgoing::Outgoing;
 use super::readonly::{Verdict, What, verdict};
@@ -19,7 +20,7 @@ use super::retry::may_retry;
 use super::websocket::Handshake;
 use super::worker::View;
 use crate::config::Mode;
-use crate::message::headers::{HOP, remove_hop_by_hop};
+use crate::message::headers::HOP;
 use crate::message::reply::{self, Code, Dialect};
 use crate::message::rpc::RpcKind;
 use crate::telemetry::tally::{Dropped, RetryReason};
@@ -61,6 +62,11 @@ pub async fn forward(
             Box::pin(journey.switch(handshake)).await
         }
         Verdict::Pass => {
+            if let Some(advertised) = &view.generation.advertised
+                && let Some(listing) = Listing::wanted(&journey.route, &request)
+            {
+                return Box::pin(journey.list_members(listing, advertised, request)).await;
+            }
             let mut outgoing = journey.prepare(request);
             journey.send(&mut outgoing).await
         }
@@ -72,7 +78,20 @@ pub async fn forward(
 impl Journey<'_> {
     fn prepare(&self, request: Box<Request<Incoming>>) -> Outgoing {
         let is_grpc = matches!(self.route.protocol, Protocol::Grpc(_));
-        Outgoing::new(self.client, *request, is_grpc || self.route.retry == RpcKind::Read)
+        Outgoing::new(*request, is_grpc || self.route.retry == RpcKind::Read)
+    }
+
+    /// Sends a request for a member list, and passes it back with this proxy's URLs in it.
+    async fn list_members(
+        self,
+        listing: Listing,
+        advertised: &Advertised,
+        mut request: Box<Request<Incoming>>,
+    ) -> Response<ReplyBody> {
+        Listing::ask_plainly(request.headers_mut());
+        let mut outgoing = self.prepare(request);
+        let response = self.send(&mut outgoing).await;
+        listing.rewrite(response, advertised).await
     }
 
     async fn inspect_grpc(
@@ -139,8 +158,7 @@ impl Journey<'_> {
         link: &Rc<Link>,
         in_flight: crate::upstream::link::InFlight,
     ) -> Response<ReplyBody> {
-        let (mut head, body) = response.into_parts();
-        remove_hop_by_hop(&mut head.headers);
+        let (head, body) = response.into_parts();
         self.meter.answered(head.status, &head.headers);
         let interrupts = self.meter.is_long().then(|| Interrupts::new(&self.client.worker, link));
         Response::from_parts(head, ReplyBody::of_member(body, self.meter, in_flight, interrupts))

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::member_list::Advertised;
 use crate::config::{Balance, Mode};
+use crate::tls::{Acceptor, Connector};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::link::Timeouts;
 
@@ -27,6 +29,12 @@ pub struct Generation {
     pub cors: Option<Vec<String>>,
     /// Hosts that plaintext HTTP/1 requests may name, or `None` for all.
     pub host_whitelist: Option<Vec<String>>,
+    /// What member lists name in place of the members' client URLs, or `None` when they pass as they are.
+    pub advertised: Option<Advertised>,
+    /// What listeners with TLS show and demand; `None` when no certificate is set.
+    pub acceptor: Option<Acceptor>,
+    /// What speaks TLS to members; `None` reaches no `https` member.
+    pub connector: Option<Connector>,
     /// The endpoints that may get traffic, in the order in which they are preferred.
     pub endpoints: Vec<Arc<Endpoint>>,
 }

@@ -2,7 +2,7 @@
 //!
 //! [`forward::forward`] is the way of a request: [`classify`] tells what it is, [`readonly`] whether it may pass,
 //! [`outgoing`] prepares it, [`attempt`] sends it to one member, [`retry`] decides whether another is tried, and
-//! [`reply_body`] carries the answer back.
+//! [`reply_body`] carries the answer back. [`member_list`] steps in between for four answers, when it is told to.
 
 pub mod attempt;
 pub mod classify;
@@ -11,6 +11,7 @@ pub mod failure;
 pub mod forward;
 pub mod generation;
 pub mod inspect;
+pub mod member_list;
 pub mod meter;
 pub mod outgoing;
 pub mod readonly;

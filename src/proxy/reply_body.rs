@@ -8,6 +8,7 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -33,6 +34,8 @@ pub struct ReplyBody {
 
 enum Source {
     Whole(Bytes),
+    /// Rare, so in a box: bytes, and the trailers behind them.
+    Trailed(Box<(Bytes, HeaderMap)>),
     Http1(http1::ResponseBody),
     Http2(http2::ResponseBody),
     Ended,
@@ -40,15 +43,16 @@ enum Source {
 
 /// What ends a long stream before its member does.
 pub struct Interrupts {
-    silent: Pin<Box<OwnedNotified>>,
-    stopping: Pin<Box<OwnedNotified>>,
+    alarm: Pin<Box<OwnedNotified>>,
+    worker: Rc<Worker>,
+    link: Rc<Link>,
 }
 
 /// Why a body ended before its end.
 #[derive(Debug)]
 pub enum BodyError {
     /// The member's HTTP/1.1 connection failed.
-    Connection(hyper::Error),
+    Connection(http1::Error),
     /// The member reset the stream; the client's is reset for the same reason.
     Reset(h2::Error),
     /// The member went silent, is no longer listed, or the proxy is stopping.
@@ -57,18 +61,21 @@ pub enum BodyError {
 
 impl Interrupts {
     /// Arms the interrupts of a long stream.
-    pub fn new(worker: &Worker, link: &Link) -> Box<Self> {
-        Box::new(Self {
-            silent: Box::pin(link.interrupt().clone().notified_owned()),
-            stopping: Box::pin(worker.ending().clone().notified_owned()),
-        })
+    pub fn new(worker: &Rc<Worker>, link: &Rc<Link>) -> Box<Self> {
+        let alarm = Box::pin(worker.alarm().clone().notified_owned());
+        Box::new(Self { alarm, worker: worker.clone(), link: link.clone() })
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.silent.as_mut().poll(cx).is_ready() {
-            Poll::Ready(())
-        } else {
-            self.stopping.as_mut().poll(cx)
+        loop {
+            if self.worker.is_ending() {
+                return Poll::Ready(());
+            }
+            ready!(self.alarm.as_mut().poll(cx));
+            if self.link.is_lost() {
+                return Poll::Ready(());
+            }
+            self.alarm.set(self.worker.alarm().clone().notified_owned());
         }
     }
 }
@@ -77,6 +84,15 @@ impl ReplyBody {
     /// Makes the body of an answer of our own.
     pub fn whole(bytes: Bytes, meter: Option<Meter>) -> Self {
         Self { source: Source::Whole(bytes), meter, _in_flight: None, interrupts: None }
+    }
+
+    /// Makes the body of an answer that was held whole. It has been counted.
+    pub fn with_trailers(bytes: Bytes, trailers: Option<HeaderMap>) -> Self {
+        let source = match trailers {
+            Some(trailers) => Source::Trailed(Box::new((bytes, trailers))),
+            None => Source::Whole(bytes),
+        };
+        Self { source, meter: None, _in_flight: None, interrupts: None }
     }
 
     /// Drops what a request by HEAD must not get. hyper does so for HTTP/1 only.
@@ -111,6 +127,14 @@ impl ReplyBody {
                 let bytes = std::mem::take(bytes);
                 self.source = Source::Ended;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Source::Trailed(whole) => {
+                let (bytes, trailers) = &mut **whole;
+                if !bytes.is_empty() {
+                    return Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))));
+                }
+                let trailers = std::mem::take(trailers);
+                Poll::Ready(Some(Ok(self.end_with(trailers))))
             }
             Source::Http1(body) => Pin::new(body)
                 .poll_frame(cx)
@@ -153,7 +177,7 @@ impl ReplyBody {
                 self.source = Source::Ended;
                 Some(Err(BodyError::Interrupted))
             }
-            Source::Whole(_) | Source::Ended => None,
+            Source::Whole(_) | Source::Trailed(_) | Source::Ended => None,
         }
     }
 
@@ -195,6 +219,7 @@ impl Body for ReplyBody {
         match &self.source {
             Source::Ended => true,
             Source::Whole(bytes) => bytes.is_empty(),
+            Source::Trailed(_) => false,
             Source::Http1(body) => body.is_end_stream(),
             Source::Http2(body) => body.is_end_stream(),
         }
@@ -205,7 +230,7 @@ impl Body for ReplyBody {
             Source::Ended => SizeHint::with_exact(0),
             Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Http1(body) => body.size_hint(),
-            Source::Http2(_) => SizeHint::new(),
+            Source::Trailed(_) | Source::Http2(_) => SizeHint::new(),
         }
     }
 }

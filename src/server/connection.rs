@@ -19,6 +19,7 @@ use tokio::time::{sleep, timeout};
 use super::authority::LenientAuthority;
 use super::gate::Gate;
 use super::gatehouse;
+use super::handshake;
 use super::limits::{self, Patience};
 use super::local::Pages;
 use super::preface::{Peek, Protocol, detect};
@@ -43,10 +44,36 @@ pub async fn serve<S>(stream: S, client: Rc<Client>, gate: Rc<Gate>, pages: Page
 where
     S: AsyncRead + AsyncWrite + Peek + Unpin + Send + 'static,
 {
-    let protocol = match timeout(gate.patience().first_head, detect(&stream)).await {
-        Ok(Ok(protocol)) => protocol,
-        Ok(Err(_)) | Err(_) => return,
+    match timeout(gate.patience().first_head, detect(&stream)).await {
+        Ok(Ok(Protocol::Tls)) => tracing::warn!(
+            client = client.address_text(),
+            "a client speaks TLS to a port that does not; it should use http://, or the port's URL here should be https://"
+        ),
+        Ok(Ok(protocol)) => speak(protocol, stream, client, gate, pages).await,
+        Ok(Err(_)) | Err(_) => {}
+    }
+}
+
+/// Serves a connection whose client must speak TLS, until it ends.
+pub async fn serve_tls<S>(stream: S, client: Rc<Client>, gate: Rc<Gate>, pages: Pages)
+where
+    S: AsyncRead + AsyncWrite + Peek + Unpin + Send + 'static,
+{
+    let Some(acceptor) = client.worker.view().generation.acceptor.clone() else {
+        // Settings with a URL for TLS and no certificate are refused, so this is a listener that is about to close.
+        return;
     };
+    let limit = gate.patience().handshake;
+    let handshake = handshake::shake(stream, &acceptor, client.address_text());
+    if let Ok(Some((protocol, stream))) = timeout(limit, handshake).await {
+        speak(protocol, stream, client, gate, pages).await;
+    }
+}
+
+async fn speak<S>(protocol: Protocol, stream: S, client: Rc<Client>, gate: Rc<Gate>, pages: Pages)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = {
         let client = client.clone();
         service_fn(move |request: Request<Incoming>| {
@@ -56,7 +83,7 @@ where
         })
     };
     match protocol {
-        Protocol::Gone => {}
+        Protocol::Gone | Protocol::Tls => {}
         Protocol::Http1 => {
             let connection = http1_builder()
                 .serve_connection(TokioIo::new(Gather(stream)), service)
@@ -74,10 +101,10 @@ where
 
 fn http1_builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
+    // Of headers hyper takes 100 (Go counts their bytes only). Setting a number of ours costs two allocations a request.
     builder
         // Ours: one timer for a connection's life, and not one for each request.
         .header_read_timeout(None)
-        .max_headers(limits::HTTP1_HEADERS)
         .max_buf_size(limits::HTTP1_HEAD);
     builder
 }

@@ -6,6 +6,9 @@ use std::time::Duration;
 /// (GHSA-6vch-q96h-7gc3); a client that has not said anything in this time never will.
 pub const FIRST_HEAD: Duration = Duration::from_secs(30);
 
+/// From accept to the end of the TLS handshake; etcd's limit.
+pub const HANDSHAKE: Duration = Duration::from_secs(10);
+
 /// An HTTP/1 connection without a request is closed after this. etcd never closes one; this only collects what was
 /// forgotten, and TCP keepalive finds clients that are gone.
 pub const IDLE: Duration = Duration::from_secs(3600);
@@ -13,6 +16,8 @@ pub const IDLE: Duration = Duration::from_secs(3600);
 /// The limits in time that a connection is held to; tests shorten them.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
+    /// [`HANDSHAKE`].
+    pub handshake: Duration,
     /// [`FIRST_HEAD`].
     pub first_head: Duration,
     /// [`IDLE`].
@@ -23,7 +28,7 @@ pub struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { first_head: FIRST_HEAD, idle: IDLE, patrol: PATROL }
+        Self { handshake: HANDSHAKE, first_head: FIRST_HEAD, idle: IDLE, patrol: PATROL }
     }
 }
 
@@ -32,9 +37,6 @@ pub const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// The head of an HTTP/1 request. Tokens and cookies fit many times; Go's default is 1 MiB.
 pub const HTTP1_HEAD: usize = 128 * 1024;
-
-/// Headers of an HTTP/1 request.
-pub const HTTP1_HEADERS: usize = 128;
 
 /// Streams that a client may have open at a time. etcd's default is unlimited; hyper's 200 would stall a client's
 /// 201st watch without a word.

@@ -3,6 +3,7 @@
 //! The loop never ends by itself. Errors of a single connection are skipped; want of descriptors or memory is waited
 //! out, said once when it begins and once when it is over.
 
+use std::cell::Cell;
 use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -10,7 +11,7 @@ use std::rc::Rc;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use super::connection::serve;
+use super::connection::{serve, serve_tls};
 use super::gate::Gate;
 use super::limits;
 use super::local::Pages;
@@ -43,8 +44,9 @@ impl Listener {
         })
     }
 
-    /// Accepts for ever; each connection is a task of its own. Cancel by dropping: connections live on.
-    pub async fn run(self, worker: Rc<Worker>, gate: Rc<Gate>, pages: Pages) {
+    /// Accepts for ever; each connection is a task of its own, and must speak TLS when `tls` says so at that moment.
+    /// Cancel by dropping: connections live on.
+    pub async fn run(self, worker: Rc<Worker>, gate: Rc<Gate>, pages: Pages, tls: Rc<Cell<bool>>) {
         let mut starved = false;
         loop {
             match self.accept().await {
@@ -52,7 +54,7 @@ impl Listener {
                     if std::mem::take(&mut starved) {
                         tracing::info!("accepting connections again");
                     }
-                    admit(accepted, &worker, &gate, &pages);
+                    admit(accepted, &worker, &gate, &pages, tls.get());
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -84,14 +86,14 @@ fn is_of_one_connection(error: &io::Error) -> bool {
         || matches!(error.raw_os_error(), Some(nix::libc::EPROTO))
 }
 
-fn admit(accepted: Accepted, worker: &Rc<Worker>, gate: &Rc<Gate>, pages: &Pages) {
+fn admit(accepted: Accepted, worker: &Rc<Worker>, gate: &Rc<Gate>, pages: &Pages, tls: bool) {
     match accepted {
         Accepted::Tcp(stream, from) => {
             prepare(&stream);
-            start(stream, Rc::new(Client::new(worker.clone(), Some(from))), gate, pages);
+            start(stream, Client::new(worker.clone(), Some(from)), gate, pages, tls);
         }
         Accepted::Unix(stream) => {
-            start(stream, Rc::new(Client::new(worker.clone(), None)), gate, pages)
+            start(stream, Client::new(worker.clone(), None), gate, pages, tls)
         }
     }
 }
@@ -104,16 +106,26 @@ fn prepare(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
 
-fn start<S>(stream: S, client: Rc<Client>, gate: &Rc<Gate>, pages: &Pages)
+fn start<S>(stream: S, client: Client, gate: &Rc<Gate>, pages: &Pages, tls: bool)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + super::preface::Peek + Unpin + Send + 'static,
 {
     let present = Present::new(client.worker.clone(), gate.clone());
     let pages = pages.clone();
-    tokio::task::spawn_local(async move {
-        serve(stream, client, present.gate.clone(), pages).await;
-        drop(present);
-    });
+    // Two tasks, so that a connection in cleartext does not carry room for TLS.
+    if tls {
+        let client = Rc::new(client.with_tls());
+        tokio::task::spawn_local(async move {
+            serve_tls(stream, client, present.gate.clone(), pages).await;
+            drop(present);
+        });
+    } else {
+        let client = Rc::new(client);
+        tokio::task::spawn_local(async move {
+            serve(stream, client, present.gate.clone(), pages).await;
+            drop(present);
+        });
+    }
 }
 
 /// Counts a connection for as long as its task lives, also when that panics.

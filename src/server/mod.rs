@@ -10,6 +10,7 @@ pub mod connection;
 pub mod cors;
 pub mod gate;
 pub mod gatehouse;
+pub mod handshake;
 pub mod limits;
 pub mod listener;
 pub mod local;

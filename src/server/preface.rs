@@ -1,4 +1,4 @@
-//! Which protocol a cleartext client speaks: HTTP/2 by prior knowledge, or HTTP/1.
+//! Which protocol a client speaks: HTTP/2 by prior knowledge, HTTP/1, or TLS where none is spoken.
 //!
 //! The first bytes are peeked at, not read, so that nothing has to be replayed and the stream that hyper gets is the
 //! bare socket. A client that is slow to say even four bytes is looked at again a moment later, until its time is up.
@@ -13,6 +13,8 @@ use tokio::net::{TcpStream, UnixStream};
 
 /// What an HTTP/2 client's first bytes begin with (RFC 9113 section 3.4); no HTTP/1 method is called this.
 const PRI: &[u8; 4] = b"PRI ";
+/// What a TLS client's first byte is (RFC 8446 section 5.1); no HTTP begins with it.
+pub const TLS_HANDSHAKE: u8 = 22;
 /// First pause between two looks at a client that has sent fewer than four bytes; it doubles each time.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// The longest such pause.
@@ -25,6 +27,8 @@ pub enum Protocol {
     Http1,
     /// HTTP/2 by prior knowledge.
     Http2,
+    /// TLS: its first byte is that of a handshake record.
+    Tls,
     /// It left without a word.
     Gone,
 }
@@ -61,6 +65,7 @@ pub async fn detect(stream: &impl Peek) -> io::Result<Protocol> {
         let seen = stream.peek_at(&mut first).await?;
         match &first[..seen] {
             [] => return Ok(Protocol::Gone),
+            [TLS_HANDSHAKE, ..] => return Ok(Protocol::Tls),
             bytes if bytes == PRI => return Ok(Protocol::Http2),
             bytes if !PRI.starts_with(bytes) => return Ok(Protocol::Http1),
             // `P`, `PR` or `PRI`: PUT and POST are still possible.
@@ -99,6 +104,11 @@ mod tests {
     #[tokio::test]
     async fn a_put_in_pieces_is_http1() {
         assert_eq!(detected(&[b"P", b"UT / HTTP/1.1"]).await, Protocol::Http1);
+    }
+
+    #[tokio::test]
+    async fn a_tls_record_is_tls() {
+        assert_eq!(detected(&[b"\x16\x03\x01\x02\x00"]).await, Protocol::Tls);
     }
 
     #[tokio::test]

@@ -38,6 +38,8 @@ pub struct Snapshot {
     pub problems: Vec<Problem>,
     /// The members as last listed.
     pub members: Vec<MemberStatus>,
+    /// Where the peers come from, when somebody has to be asked; `None` when they are written in the settings.
+    pub source: Option<SourceStatus>,
     /// The peers that are asked for the list.
     pub peers: Vec<PeerStatus>,
     /// How the member list is kept fresh.
@@ -56,6 +58,22 @@ pub struct Snapshot {
     pub reloads_refused: u64,
     /// What passes through now.
     pub traffic: TrafficStatus,
+    /// The certificates that clients, members and peers are shown.
+    pub certificates: Vec<CertificateStatus>,
+}
+
+/// A certificate that is shown to others.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CertificateStatus {
+    /// To whom: `listener`, `upstream` or `peer`.
+    pub identity: String,
+    /// Its file.
+    pub file: String,
+    /// What it is known by, such as `CN=infra0`.
+    pub title: String,
+    /// When it expires, or the first of those between it and its authority.
+    pub not_after_ms: u64,
 }
 
 /// One thing that is wrong.
@@ -104,6 +122,16 @@ pub struct EndpointStatus {
     pub failures: u64,
 }
 
+/// A registry or a domain that names the peers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SourceStatus {
+    /// What people call it, such as `SRV records of example.com`.
+    pub name: String,
+    /// What it lacks or suffers, such as `2 of 3 members registered at ...`; `None` when it has named peers that answer.
+    pub trouble: Option<String>,
+}
+
 /// One peer URL.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -136,7 +164,7 @@ pub struct RefreshStatus {
 pub struct ReloadRecord {
     /// When it ended.
     pub at_ms: u64,
-    /// `file`, `signal` or `command`.
+    /// `file`, `signal`, `command` or `certificates`.
     pub trigger: String,
     /// `applied`, `unchanged` or `refused`.
     pub result: String,

@@ -90,8 +90,17 @@ mod tests {
         let timeouts = Timeouts { dial: None, read: None, write: None };
         (0..count)
             .map(|n| {
-                let endpoint = Endpoint::new("u", "m", n.into(), "127.0.0.1", 2379 + n, 1).unwrap();
-                Rc::new(Link::new(Arc::new(endpoint), 0, timeouts))
+                let endpoint = Endpoint::new(
+                    "u",
+                    "m",
+                    n.into(),
+                    http::uri::Scheme::HTTP,
+                    "127.0.0.1",
+                    2379 + n,
+                    1,
+                )
+                .unwrap();
+                Rc::new(Link::new(Arc::new(endpoint), 0, timeouts, Arc::default()))
             })
             .collect()
     }

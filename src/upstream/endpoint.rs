@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::HeaderValue;
-use http::uri::Authority;
+use http::uri::{Authority, Scheme};
 
 /// One client URL of a member.
 #[derive(Debug)]
@@ -19,7 +19,9 @@ pub struct Endpoint {
     pub member: String,
     /// ID of the member.
     pub member_id: u64,
-    /// Host name or address to connect to.
+    /// `https` when it speaks TLS, else `http`: as `:scheme`.
+    pub scheme: Scheme,
+    /// Host name or address to connect to; with TLS, the name that its certificate must be for.
     pub host: String,
     /// Port to connect to.
     pub port: u16,
@@ -74,6 +76,7 @@ impl Endpoint {
         url: &str,
         member: &str,
         member_id: u64,
+        scheme: Scheme,
         host: &str,
         port: u16,
         workers: usize,
@@ -85,6 +88,7 @@ impl Endpoint {
             url: url.into(),
             member: member.into(),
             member_id,
+            scheme,
             host: host.into(),
             port,
             authority: Authority::try_from(text.as_str()).map_err(bad)?,
@@ -99,6 +103,11 @@ impl Endpoint {
             born: Instant::now(),
             state: Mutex::new(State { reason: None, since_ms: now_ms() }),
         })
+    }
+
+    /// Whether its connections are TLS.
+    pub fn is_tls(&self) -> bool {
+        self.scheme == Scheme::HTTPS
     }
 
     /// Whether it may get a request now: listed, and neither probe nor traffic found it unwell.
@@ -235,7 +244,8 @@ mod tests {
     use super::*;
 
     fn endpoint() -> Endpoint {
-        Endpoint::new("http://127.0.0.1:2379", "infra0", 1, "127.0.0.1", 2379, 2).unwrap()
+        Endpoint::new("http://127.0.0.1:2379", "infra0", 1, Scheme::HTTP, "127.0.0.1", 2379, 2)
+            .unwrap()
     }
 
     #[test]
@@ -269,7 +279,8 @@ mod tests {
 
     #[test]
     fn an_ipv6_address_is_written_in_brackets() {
-        let endpoint = Endpoint::new("http://[::1]:2379", "a", 1, "::1", 2379, 1).unwrap();
+        let endpoint =
+            Endpoint::new("http://[::1]:2379", "a", 1, Scheme::HTTP, "::1", 2379, 1).unwrap();
         assert_eq!(endpoint.authority, "[::1]:2379");
     }
 }

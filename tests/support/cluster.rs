@@ -7,6 +7,7 @@ use super::notify::Notify;
 use super::port;
 use super::process::{self, Process};
 use super::scratch::Scratch;
+use super::tls::{Authority, ClientFiles, Files, Leaf};
 use nix::sys::signal::Signal;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard};
@@ -18,6 +19,8 @@ pub struct Cluster {
     pub generation: Generation,
     members: Mutex<Vec<Member>>,
     flags: Vec<String>,
+    /// What a client of the members needs; `None` while they speak plain HTTP.
+    secured: Option<ClientFiles>,
     scratch: Scratch,
 }
 
@@ -47,8 +50,8 @@ impl Member {
         }
     }
 
-    fn initial(&self) -> String {
-        format!("{}=http://127.0.0.1:{}", self.name, self.peer)
+    fn initial(&self, scheme: &str) -> String {
+        format!("{}={scheme}://127.0.0.1:{}", self.name, self.peer)
     }
 }
 
@@ -64,13 +67,54 @@ impl Cluster {
     pub fn planned(generation: Generation, members: usize) -> Self {
         let members = (0..members).map(Member::planned).collect();
         let scratch = Scratch::new(&format!("etcd-{}", generation.number()));
-        Self { generation, members: Mutex::new(members), flags: Vec::new(), scratch }
+        Self { generation, members: Mutex::new(members), flags: Vec::new(), secured: None, scratch }
     }
 
     /// Gives every member one more flag.
     pub fn with_flag(mut self, flag: &str) -> Self {
         self.flags.push(flag.to_owned());
         self
+    }
+
+    /// Gives every member TLS on both ports, with certificates of `authority`, and has both ask for client certificates.
+    pub fn secured(mut self, authority: &Authority) -> Self {
+        let directory = self.scratch.path();
+        let trusted = self.scratch.join("authority.pem");
+        std::fs::write(&trusted, authority.pem()).expect("the authority's file");
+        let member = authority.issue(&Leaf::loopback()).write(directory, "member");
+        let client = authority.issue(&Leaf::loopback()).write(directory, "client");
+        for (side, auth) in [("", "--client-cert-auth"), ("peer-", "--peer-client-cert-auth")] {
+            self.flags.push(auth.to_owned());
+            self.flags.push(format!("--{side}trusted-ca-file={}", trusted.display()));
+            self.flags.push(format!("--{side}cert-file={}", member.certificate.display()));
+            self.flags.push(format!("--{side}key-file={}", member.key.display()));
+        }
+        self.secured = Some(ClientFiles { authority: trusted, identity: Some(client) });
+        self
+    }
+
+    /// What a client of the members needs, when they speak TLS: an authority, and a certificate to show to either port.
+    pub fn client_files(&self) -> &ClientFiles {
+        self.secured.as_ref().expect("a cluster with TLS")
+    }
+
+    /// The certificate that a client of the members shows.
+    pub fn client_identity(&self) -> &Files {
+        self.client_files().identity.as_ref().expect("an identity")
+    }
+
+    /// `http` or `https`.
+    fn scheme(&self) -> &'static str {
+        if self.secured.is_some() { "https" } else { "http" }
+    }
+
+    /// An etcdctl with what it needs to be let in.
+    fn etcdctl_for(&self, endpoints: &str) -> Etcdctl {
+        let etcdctl = Etcdctl::v3(self.generation, endpoints);
+        match &self.secured {
+            Some(files) => etcdctl.secured(files),
+            None => etcdctl,
+        }
     }
 
     /// Makes a member advertise other client URLs than its own.
@@ -86,7 +130,7 @@ impl Cluster {
     /// Starts all members that do not run, and waits until each serves clients.
     pub fn start_all(&self) {
         let mut members = self.lock();
-        let initial: Vec<_> = members.iter().map(Member::initial).collect();
+        let initial: Vec<_> = members.iter().map(|member| member.initial(self.scheme())).collect();
         let started: Vec<_> = members
             .iter_mut()
             .filter(|member| member.running.is_none())
@@ -103,7 +147,7 @@ impl Cluster {
     /// Starts one member without waiting for it: alone it has no quorum. Its `READY=1` comes over the result.
     pub fn start_member(&self, index: usize) -> Notify {
         let mut members = self.lock();
-        let initial: Vec<_> = members.iter().map(Member::initial).collect();
+        let initial: Vec<_> = members.iter().map(|member| member.initial(self.scheme())).collect();
         self.spawn(&mut members[index], &initial.join(","))
     }
 
@@ -122,8 +166,8 @@ impl Cluster {
     }
 
     fn command(&self, member: &Member, initial: &str) -> Command {
-        let client = format!("http://127.0.0.1:{}", member.client);
-        let peer = format!("http://127.0.0.1:{}", member.peer);
+        let client = format!("{}://127.0.0.1:{}", self.scheme(), member.client);
+        let peer = format!("{}://127.0.0.1:{}", self.scheme(), member.peer);
         let mut command = process::command(self.generation.etcd());
         command.current_dir(self.scratch.path());
         command
@@ -158,14 +202,16 @@ impl Cluster {
 
     /// The value for `--initial-cluster`.
     pub fn initial_cluster(&self) -> String {
-        let initial: Vec<_> = self.lock().iter().map(Member::initial).collect();
+        let initial: Vec<_> =
+            self.lock().iter().map(|member| member.initial(self.scheme())).collect();
         initial.join(",")
     }
 
     /// The value for `--initial-cluster` with only some of the members.
     pub fn initial_cluster_of(&self, indexes: &[usize]) -> String {
         let members = self.lock();
-        let initial: Vec<_> = indexes.iter().map(|index| members[*index].initial()).collect();
+        let initial: Vec<_> =
+            indexes.iter().map(|index| members[*index].initial(self.scheme())).collect();
         initial.join(",")
     }
 
@@ -182,7 +228,7 @@ impl Cluster {
 
     /// A member's peer URL.
     pub fn peer_url(&self, index: usize) -> String {
-        format!("http://127.0.0.1:{}", self.lock()[index].peer)
+        format!("{}://127.0.0.1:{}", self.scheme(), self.lock()[index].peer)
     }
 
     /// A member's process ID.
@@ -192,7 +238,7 @@ impl Cluster {
 
     /// An etcdctl for the members themselves.
     pub fn etcdctl(&self) -> Etcdctl {
-        Etcdctl::v3(self.generation, &self.endpoints())
+        self.etcdctl_for(&self.endpoints())
     }
 
     /// Kills a member at once.
@@ -241,13 +287,13 @@ impl Cluster {
         let index = self.len();
         let mut member = Member::planned(index);
         member.name = format!("added{index}");
-        let peer = format!("--peer-urls=http://127.0.0.1:{}", member.peer);
+        let peer = format!("--peer-urls={}://127.0.0.1:{}", self.scheme(), member.peer);
         let arguments = [&["member", "add", &member.name, &peer], flags].concat();
         self.etcdctl_of_running().run(&arguments);
         let mut members = self.lock();
         let running = members.iter().filter(|other| other.running.is_some());
-        let mut initial: Vec<_> = running.map(Member::initial).collect();
-        initial.push(member.initial());
+        let mut initial: Vec<_> = running.map(|member| member.initial(self.scheme())).collect();
+        initial.push(member.initial(self.scheme()));
         member.joined = Some(initial.join(","));
         members.push(member);
         index
@@ -258,7 +304,7 @@ impl Cluster {
         let name = self.lock()[index].name.clone();
         // Asked of another one: the removed member stops, with or without an answer.
         let another = (0..self.len()).find(|other| *other != index && self.runs(*other));
-        let etcdctl = Etcdctl::v3(self.generation, &self.client(another.expect("another member")));
+        let etcdctl = self.etcdctl_for(&self.client(another.expect("another member")));
         let list = etcdctl.run(&["member", "list"]);
         let line = list.lines().find(|line| line.contains(&format!(", {name}, ")));
         let id = line.and_then(|line| line.split(',').next()).expect("a listed member");
@@ -275,7 +321,7 @@ impl Cluster {
         let running = members.iter().filter(|member| member.running.is_some());
         let clients: Vec<_> =
             running.map(|member| format!("127.0.0.1:{}", member.client)).collect();
-        Etcdctl::v3(self.generation, &clients.join(","))
+        self.etcdctl_for(&clients.join(","))
     }
 
     /// Which of the running members leads.
@@ -293,7 +339,7 @@ impl Cluster {
     }
 
     fn leads(&self, index: usize) -> bool {
-        let etcdctl = Etcdctl::v3(self.generation, &self.client(index));
+        let etcdctl = self.etcdctl_for(&self.client(index));
         let Ok(text) = etcdctl.try_run(&["endpoint", "status", "-w", "json"]) else { return false };
         let Ok(status) = serde_json::from_str::<serde_json::Value>(&text) else { return false };
         let status = &status[0]["Status"];

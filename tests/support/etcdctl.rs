@@ -3,6 +3,7 @@
 use super::generation::Generation;
 use super::process::{self, Process};
 use super::scratch::Scratch;
+use super::tls::ClientFiles;
 use std::process::Command;
 
 /// An etcdctl with its endpoint set.
@@ -29,9 +30,33 @@ impl Etcdctl {
         }
     }
 
+    /// For the v2 API as people use it: the member list is asked for first, and then the members that it names.
+    pub fn v2_with_sync(generation: Generation, endpoint: &str) -> Self {
+        Self { generation, api: "2", first: vec![format!("--endpoints=http://{endpoint}")] }
+    }
+
     /// Adds a flag that every command gets, such as `--user=root:pw`.
     pub fn with(mut self, flag: &str) -> Self {
         self.first.push(flag.to_owned());
+        self
+    }
+
+    /// Speaks TLS to the same endpoints, trusting and showing what these files hold.
+    pub fn secured(mut self, files: &ClientFiles) -> Self {
+        let endpoints = self.first.iter().find_map(|flag| flag.strip_prefix("--endpoints="));
+        let hosts = endpoints.unwrap_or_default().replace("http://", "");
+        let urls: Vec<_> = hosts.split(',').map(|host| format!("https://{host}")).collect();
+        self.first.retain(|flag| !flag.starts_with("--endpoints="));
+        self.first.push(format!("--endpoints={}", urls.join(",")));
+        let [authority, certificate, key] = match self.api {
+            "2" => ["ca-file", "cert-file", "key-file"],
+            _ => ["cacert", "cert", "key"],
+        };
+        self.first.push(format!("--{authority}={}", files.authority.display()));
+        if let Some(identity) = &files.identity {
+            self.first.push(format!("--{certificate}={}", identity.certificate.display()));
+            self.first.push(format!("--{key}={}", identity.key.display()));
+        }
         self
     }
 

@@ -1,5 +1,6 @@
 //! A gRPC client on plain HTTP/2 that hides nothing: single messages, half-close, stalls, how a connection ended.
 
+use super::tls::{Dialer, Stream};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
@@ -10,7 +11,6 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
-use tokio::net::TcpStream;
 
 /// Why a call did not end well.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,8 +70,12 @@ struct Line {
 impl Channel {
     /// Connects by prior knowledge to `HOST:PORT`, with the windows that Go's clients use for streams.
     pub async fn open(address: &str) -> Result<Self, Failure> {
-        let stream = TcpStream::connect(address).await.map_err(broken)?;
-        stream.set_nodelay(true).map_err(broken)?;
+        Self::open_by(&Dialer::plain(), address).await
+    }
+
+    /// Connects to `HOST:PORT`, by TLS if the dialer does.
+    pub async fn open_by(dialer: &Dialer, address: &str) -> Result<Self, Failure> {
+        let stream = dialer.dial(address, "h2").await.map_err(broken)?;
         // The connection's window is wide so that one unread stream holds up no other on this side, and so that
         // h2's budget for unread small frames (half of it) is never what ends the connection.
         let mut builder = h2::client::Builder::new();
@@ -146,7 +150,7 @@ impl Channel {
 }
 
 /// Drives the connection, except while it is stalled.
-async fn drive(connection: h2::client::Connection<TcpStream, Bytes>, line: Arc<Line>) {
+async fn drive(connection: h2::client::Connection<Box<dyn Stream>, Bytes>, line: Arc<Line>) {
     let mut connection = pin!(connection);
     let end = std::future::poll_fn(|context| {
         *line.waker.lock().expect("waker") = Some(context.waker().clone());

@@ -1,8 +1,8 @@
 //! A small HTTP/1.1 client that shows what is on the wire: raw requests, heads, single chunks, ends and aborts.
 
+use super::tls::{Dialer, Stream};
 use std::io::{Error, ErrorKind, Result};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
 
 /// The first line and headers of an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,20 +50,25 @@ impl Answer {
 
 /// One connection.
 pub struct Connection {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Stream>>,
 }
 
 impl Connection {
     /// Connects to `HOST:PORT`.
     pub async fn open(address: &str) -> Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
+        Self::open_by(&Dialer::plain(), address).await
+    }
+
+    /// Connects to `HOST:PORT`, by TLS if the dialer does.
+    pub async fn open_by(dialer: &Dialer, address: &str) -> Result<Self> {
+        let stream = dialer.dial(address, "http/1.1").await?;
         Ok(Self { stream: BufReader::with_capacity(512, stream) })
     }
 
     /// Sends bytes as they are.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) -> Result<()> {
-        self.stream.get_mut().write_all(bytes.as_ref()).await
+        self.stream.get_mut().write_all(bytes.as_ref()).await?;
+        self.stream.get_mut().flush().await
     }
 
     /// Sends a request with a body of known length, and the headers given besides `Host` and `Content-Length`.

@@ -9,6 +9,7 @@ use super::http1;
 use super::rpc::{
     self, Done, PutRequest, RangeRequest, RangeResponse, WatchRequest, WatchResponse,
 };
+use super::tls::Dialer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -21,6 +22,10 @@ use tokio::task::{LocalSet, spawn_local};
 pub struct Plan {
     /// Where clients connect.
     pub address: String,
+    /// How they connect.
+    pub dialer: Dialer,
+    /// Whether each request has a connection of its own.
+    pub fresh: bool,
     /// Keys are below it; `PREFIX/r` must be there, with the value `v`.
     pub prefix: String,
     /// HTTP/1.1 connections that read JSON.
@@ -42,6 +47,8 @@ impl Plan {
     pub fn new(address: &str, prefix: &str) -> Self {
         Self {
             address: address.to_owned(),
+            dialer: Dialer::plain(),
+            fresh: false,
             prefix: prefix.to_owned(),
             json_readers: 2,
             grpc_readers: 2,
@@ -50,6 +57,14 @@ impl Plan {
             watchers: 0,
             pause: Duration::from_millis(2),
         }
+    }
+
+    async fn open_http1(&self) -> std::io::Result<http1::Connection> {
+        http1::Connection::open_by(&self.dialer, &self.address).await
+    }
+
+    async fn open_grpc(&self) -> Result<Channel, Failure> {
+        Channel::open_by(&self.dialer, &self.address).await
     }
 }
 
@@ -236,7 +251,7 @@ async fn read_json(shared: Arc<Shared>) {
     while shared.goes_on() {
         let begin = Instant::now();
         let result = within(one_json_read(&shared, &mut connection)).await;
-        if result.is_err() {
+        if result.is_err() || shared.plan.fresh {
             connection = None;
         }
         shared.read_ended(begin, result);
@@ -252,7 +267,7 @@ async fn one_json_read(
     let body = format!("{{\"key\":\"{key}\",\"serializable\":{}}}", shared.plan.serializable);
     loop {
         if connection.is_none() {
-            *connection = Some(http1::Connection::open(&shared.plan.address).await.map_err(text)?);
+            *connection = Some(shared.plan.open_http1().await.map_err(text)?);
         }
         let open = connection.as_mut().expect("just opened");
         let answer = open.exchange("POST", "/v3/kv/range", &[], &body).await.map_err(text)?;
@@ -275,7 +290,7 @@ async fn read_grpc(shared: Arc<Shared>) {
     while shared.goes_on() {
         let begin = Instant::now();
         let result = within(one_grpc_read(&shared, &mut channel)).await;
-        if result.is_err() {
+        if result.is_err() || shared.plan.fresh {
             channel = None;
         }
         shared.read_ended(begin, result);
@@ -287,7 +302,7 @@ async fn one_grpc_read(shared: &Shared, channel: &mut Option<Channel>) -> Result
     let mut request = RangeRequest::key(&format!("{}/r", shared.plan.prefix));
     request.serializable = shared.plan.serializable;
     loop {
-        let open = opened(channel, &shared.plan.address).await.map_err(text)?;
+        let open = opened(channel, &shared.plan).await.map_err(text)?;
         match open.unary::<RangeResponse>(rpc::RANGE, &request).await {
             Ok(answer) if answer.kvs.first().is_some_and(|kv| kv.value == b"v") => return Ok(()),
             Ok(answer) => return Err(format!("wrong answer {answer:?}")),
@@ -300,12 +315,9 @@ async fn one_grpc_read(shared: &Shared, channel: &mut Option<Channel>) -> Result
 }
 
 /// The channel, opened when there is none or when it has been closed between two requests.
-async fn opened<'a>(
-    channel: &'a mut Option<Channel>,
-    address: &str,
-) -> Result<&'a Channel, Failure> {
+async fn opened<'a>(channel: &'a mut Option<Channel>, plan: &Plan) -> Result<&'a Channel, Failure> {
     if channel.as_ref().is_none_or(|channel| channel.ended().is_some()) {
-        *channel = Some(Channel::open(address).await?);
+        *channel = Some(plan.open_grpc().await?);
     }
     Ok(channel.as_ref().expect("just opened"))
 }
@@ -331,7 +343,7 @@ async fn one_write(
     channel: &mut Option<Channel>,
     key: &str,
 ) -> Result<(), String> {
-    let open = opened(channel, &shared.plan.address).await.map_err(text)?;
+    let open = opened(channel, &shared.plan).await.map_err(text)?;
     open.unary::<Done>(rpc::PUT, &PutRequest::new(key, "w")).await.map(|_| ()).map_err(text)
 }
 
@@ -366,7 +378,7 @@ async fn watch(shared: Arc<Shared>, index: usize) {
 async fn first_revision(shared: &Shared) -> i64 {
     loop {
         let range = async {
-            let channel = Channel::open(&shared.plan.address).await?;
+            let channel = shared.plan.open_grpc().await?;
             let request = RangeRequest::key(&format!("{}/r", shared.plan.prefix));
             channel.unary::<RangeResponse>(rpc::RANGE, &request).await
         };
@@ -379,7 +391,7 @@ async fn first_revision(shared: &Shared) -> i64 {
 }
 
 async fn watch_once(shared: &Shared, index: usize, next_revision: &mut i64) -> Result<(), Failure> {
-    let channel = Channel::open(&shared.plan.address).await?;
+    let channel = shared.plan.open_grpc().await?;
     let mut call = channel.call(rpc::WATCH).await?;
     call.send(&WatchRequest::prefix(&format!("{}/w/", shared.plan.prefix), *next_revision))?;
     while let Some(answer) = call.next::<WatchResponse>().await? {

@@ -21,6 +21,8 @@ pub mod proxy;
 pub mod rpc;
 pub mod scratch;
 pub mod settings_file;
+pub mod systemd;
+pub mod tls;
 
 use std::future::Future;
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -11,6 +11,7 @@ use super::notify::Notify;
 use super::process::{self, Process};
 use super::scratch::Scratch;
 use super::settings_file::SettingsFile;
+use super::tls::Dialer;
 use super::{http1, port};
 use nix::sys::signal::Signal;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ pub struct Proxy {
     pub file: Option<SettingsFile>,
     /// When it was started.
     pub started: Instant,
+    dialer: Dialer,
     admin: PathBuf,
     scratch: Scratch,
 }
@@ -43,6 +45,8 @@ pub struct Plan {
     file: Option<String>,
     bare: bool,
     port: u16,
+    scheme: &'static str,
+    dialer: Dialer,
 }
 
 /// The text of a settings file with these two settings.
@@ -67,6 +71,8 @@ impl Proxy {
             file: None,
             bare: false,
             port: port::free(),
+            scheme: "http",
+            dialer: Dialer::plain(),
         }
     }
 
@@ -96,7 +102,12 @@ impl Proxy {
 
     /// What its `/proxy/status` says.
     pub fn status(&self) -> serde_json::Value {
-        super::run(http1::get(&self.address, "/proxy/status")).json()
+        super::run(async {
+            let mut connection = http1::Connection::open_by(&self.dialer, &self.address).await?;
+            connection.exchange("GET", "/proxy/status", &[], "").await
+        })
+        .unwrap_or_else(|error| panic!("no status: {error}; {}", self.process.tail()))
+        .json()
     }
 
     /// Waits for `READY=1` and tells when it came.
@@ -186,6 +197,13 @@ impl Plan {
         self
     }
 
+    /// It listens by https, and its own fixture asks it by this dialer.
+    pub fn https(mut self, dialer: &Dialer) -> Self {
+        self.scheme = "https";
+        self.dialer = dialer.clone();
+        self
+    }
+
     /// The address that it will listen on.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
@@ -214,7 +232,16 @@ impl Plan {
         command.env("ETCD_ADMIN_SOCKET", &admin);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         let process = Process::start("etcd-proxy", command);
-        Proxy { process, notify, address, file, started: Instant::now(), admin, scratch }
+        Proxy {
+            process,
+            notify,
+            address,
+            file,
+            started: Instant::now(),
+            dialer: self.dialer,
+            admin,
+            scratch,
+        }
     }
 
     fn daemon(&self, file: Option<&SettingsFile>) -> Command {
@@ -223,7 +250,7 @@ impl Plan {
             command.arg("--config-file").arg(file.path());
         }
         if !self.bare {
-            let listen = format!("http://{}", self.address());
+            let listen = format!("{}://{}", self.scheme, self.address());
             command.args(["--listen-client-urls", &listen, "--data-dir", "data"]);
         }
         if !self.bare && file.is_none() {

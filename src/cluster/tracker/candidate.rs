@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::finder::Finder;
 use super::super::source;
 use super::{Outcome, Setup, Tracker};
 
@@ -15,9 +16,16 @@ impl Tracker {
         let accepts_another = setup.accept_cluster_id.is_some_and(|id| self.pin.pinned != Some(id));
         let ask = source_changed
             || accepts_another && setup.accept_cluster_id != self.setup.accept_cluster_id;
+        let found_before = if source_changed { Vec::new() } else { self.finder.found().peers };
+        let search_changed =
+            setup.source != self.setup.source || setup.registry != self.setup.registry;
         let mut tracker = Self { setup, ..self.clone() };
+        if search_changed {
+            tracker.finder =
+                Finder::start(&tracker.setup.source, &tracker.setup.registry, found_before);
+        }
         tracker.pin.accepted = tracker.setup.accept_cluster_id;
-        tracker.peers.configured = source::known(&tracker.setup.source).to_vec();
+        tracker.peers.configured = tracker.finder.found().peers;
         if source_changed {
             tracker.start_over();
         }

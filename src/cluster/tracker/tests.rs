@@ -3,7 +3,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use super::*;
-use crate::cluster::scripted::{Script, ScriptedPeer, members, refusing};
+use crate::cluster::scripted::{Script, ScriptedPeer, connector, members, refusing};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -17,8 +17,9 @@ fn one(name: &str, peer: &PeerUrl) -> String {
 fn setup(dir: &Path, peers: &[&PeerUrl]) -> Setup {
     Setup {
         source: PeerSource::Static(peers.iter().map(|peer| (*peer).clone()).collect()),
+        registry: connector(),
         accept_cluster_id: None,
-        dial_timeout: Some(Duration::from_secs(1)),
+        access: Access { dial_timeout: Some(Duration::from_secs(1)), tls: None },
         data_dir: dir.to_owned(),
     }
 }
@@ -130,8 +131,8 @@ async fn a_foreign_peer_is_refused_loudly_once_and_the_next_peer_is_asked() {
     let (peer, _) = tracked(dir.path()).await;
     let foreign = ScriptedPeer::with_list("b2", r#"[{"id":9}]"#).await;
     let mut tracker = Tracker::new(setup(dir.path(), &[&peer.url]));
-    tracker.peers.configured = vec![foreign.url.clone(), peer.url.clone()];
-    tracker.setup.source = PeerSource::Static(tracker.peers.configured.clone());
+    let both = PeerSource::Static(vec![foreign.url.clone(), peer.url.clone()]);
+    tracker.finder = Finder::start(&both, &tracker.setup.registry, Vec::new());
     tracker.learn_within(LIMIT).await;
     assert_eq!(names(&tracker), ["infra0"]);
     assert!(

@@ -1,75 +1,76 @@
-//! etcd's discovery settings: read and checked; those that start a discovery are refused for now.
+//! etcd's discovery settings: the first of `discovery`, `discovery-token` and `discovery-srv` that is set is where the
+//! peers come from; the rest are details of these.
 
 use super::{Group, Kind, Setting, Standing};
 
-const fn source(name: &'static str, kind: Kind, doc: &'static str) -> Setting {
-    let (group, standing) = (Group::Discovery, Standing::NotYet);
-    Setting { name, kind, default: "", group, standing, ours: false, doc }
-}
-
-/// A detail changes nothing unless a discovery is started.
-const fn detail(
+const fn works(
     name: &'static str,
     kind: Kind,
     default: &'static str,
     doc: &'static str,
 ) -> Setting {
-    let (group, standing) = (Group::Discovery, Standing::Idle);
+    let (group, standing) = (Group::Discovery, Standing::Works);
     Setting { name, kind, default, group, standing, ours: false, doc }
 }
 
 /// The settings of this group.
 pub(super) const SETTINGS: &[Setting] = &[
-    source("discovery", Kind::Text, "Discovery URL that the peers are read from (v2)."),
-    source("discovery-token", Kind::Text, "Discovery token that the peers are read from (v3)."),
-    source(
+    works("discovery", Kind::Text, "", "Discovery URL that the peers are read from (v2)."),
+    works("discovery-token", Kind::Text, "", "Discovery token that the peers are read from (v3)."),
+    works(
         "discovery-endpoints",
         Kind::List,
+        "",
         "Client URLs of the etcd that serves discovery-token.",
     ),
-    source("discovery-srv", Kind::Text, "Domain whose SRV records name the peers."),
-    detail("discovery-srv-name", Kind::Text, "", "Suffix of the SRV records' name."),
-    detail(
+    works("discovery-srv", Kind::Text, "", "Domain whose SRV records name the peers."),
+    works("discovery-srv-name", Kind::Text, "", "Suffix of the SRV records' service names."),
+    works(
         "discovery-fallback",
         Kind::Word(&["proxy", "exit"]),
         "proxy",
         "What a member does when the cluster is full; a proxy has nothing to fall back from.",
     ),
-    detail("discovery-proxy", Kind::Text, "", "HTTP proxy on the way to the discovery URL."),
-    detail(
+    works("discovery-proxy", Kind::Text, "", "HTTP proxy on the way to the discovery URL."),
+    works(
         "discovery-dial-timeout",
         Kind::Time,
         "2s",
         "Limit for connecting to a discovery endpoint.",
     ),
-    detail("discovery-request-timeout", Kind::Time, "5s", "Limit for one discovery request."),
-    detail(
+    works(
+        "discovery-request-timeout",
+        Kind::PositiveTime,
+        "5s",
+        "Limit for one discovery request.",
+    ),
+    works(
         "discovery-keepalive-time",
         Kind::Time,
         "2s",
         "Time between keepalive pings to a discovery endpoint.",
     ),
-    detail(
+    works(
         "discovery-keepalive-timeout",
         Kind::Time,
         "6s",
         "How long such a ping may stay unanswered.",
     ),
-    detail(
+    works(
         "discovery-insecure-transport",
         Kind::Bool,
         "true",
         "Talk to discovery endpoints without TLS.",
     ),
-    detail(
+    works(
         "discovery-insecure-skip-tls-verify",
         Kind::Bool,
         "false",
         "Do not check their certificates.",
     ),
-    detail("discovery-cert", Kind::Path, "", "Certificate towards discovery endpoints."),
-    detail("discovery-key", Kind::Path, "", "Key of discovery-cert."),
-    detail("discovery-cacert", Kind::Path, "", "CA that discovery endpoints must come from."),
-    detail("discovery-user", Kind::Text, "", "User name at discovery endpoints."),
-    detail("discovery-password", Kind::Secret, "", "Password at discovery endpoints."),
+    works("discovery-cert", Kind::Path, "", "Certificate towards discovery endpoints."),
+    works("discovery-key", Kind::Path, "", "Key of discovery-cert."),
+    works("discovery-cacert", Kind::Path, "", "CA that discovery endpoints must come from."),
+    works("discovery-user", Kind::Text, "", "User name at discovery endpoints."),
+    works("discovery-password", Kind::Secret, "", "Password at discovery endpoints."),
 ];

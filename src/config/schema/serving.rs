@@ -77,7 +77,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "listen-client-urls",
         Kind::ListenUrls,
         "http://localhost:2379",
-        "Where clients are served: http://IP:PORT, http://localhost:PORT or unix://PATH.",
+        "Where clients are served: http://IP:PORT, http://localhost:PORT or unix://PATH; https:// and unixs:// with TLS.",
     ),
     etcd(
         Group::Listening,
@@ -99,6 +99,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::Urls,
         "",
         "The client URLs of this proxy as others should see them.",
+    ),
+    ours(
+        Group::Listening,
+        "rewrite-members",
+        Kind::Bool,
+        "false",
+        "Member lists name advertise-client-urls in place of the members' client URLs, so that clients which sync their \
+         endpoints stay behind this proxy.",
     ),
     etcd(
         Group::Listening,

@@ -32,10 +32,10 @@ impl Reader<'_> {
             Some((name, url)) if !name.contains("://") => url.trim(),
             _ => text,
         };
+        let tls = url.starts_with("https:");
         let peer = match url.split_once("://") {
-            Some(("http", rest)) => super::url::authority(rest),
-            Some(("https", _)) => Err("TLS is not built yet, write http://".to_owned()),
-            Some(_) => Err("want http:// before the peer's address".to_owned()),
+            Some(("http" | "https", rest)) => super::url::authority(rest),
+            Some(_) => Err("want http:// or https:// before the peer's address".to_owned()),
             None => {
                 Err("want NAME=URL or a URL, such as \"infra0=http://10.0.1.10:2380\"".to_owned())
             }
@@ -43,7 +43,7 @@ impl Reader<'_> {
         let peer = peer.and_then(|to| match (to.host.as_str(), to.port) {
             ("", _) => Err("want a host before the port".to_owned()),
             (_, 0) => Err("want the port of the peer, usually 2380".to_owned()),
-            _ => Ok(PeerUrl { host: to.host, port: to.port }),
+            _ => Ok(PeerUrl { tls, host: to.host, port: to.port }),
         });
         let peer = peer.map_err(|fault| self.wrong_piece(text, place, fault)).ok()?;
         if CLIENT_PORTS.contains(&peer.port) {

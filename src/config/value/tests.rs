@@ -60,10 +60,10 @@ fn listen_urls_that_etcd_refuses_are_refused_with_what_to_write() {
         ("http://[::1:2379", "want a closing bracket"),
         ("http://[localhost]:2379", "want an IPv6 address in the brackets"),
         ("127.0.0.1:2379", "write \"http://127.0.0.1:2379\""),
-        ("ftp://127.0.0.1:2379", "want http:// or unix:// before it"),
+        ("ftp://127.0.0.1:2379", "want http://, https://, unix:// or unixs:// before it"),
         ("unix://", "want a path behind unix://"),
-        ("https://127.0.0.1:2379", "TLS is not built yet, write http:// or unix://"),
-        ("unixs://p.sock", "TLS is not built yet, write http:// or unix://"),
+        ("https://:2379", "write \"https://0.0.0.0:2379\" to listen on every address"),
+        ("unixs://", "want a path behind unixs://"),
     ] {
         let sentence = format!("`listen-client-urls` has \"{url}\"; {want}");
         refuses("listen-client-urls", url, &sentence);
@@ -82,9 +82,8 @@ fn peers_keep_their_order_and_lose_their_names() {
 #[test]
 fn peers_that_cannot_be_asked_are_refused() {
     for (peer, want) in [
-        ("a=https://h1:2380", "TLS is not built yet, write http://"),
         ("a=h1:2380", "want NAME=URL or a URL, such as \"infra0=http://10.0.1.10:2380\""),
-        ("a=unix://h1:2380", "want http:// before the peer's address"),
+        ("a=unix://h1:2380", "want http:// or https:// before the peer's address"),
         ("a=http://h1", "want a port, such as :2379"),
         ("a=http://:2380", "want a host before the port"),
         ("a=http://h1:0", "want the port of the peer, usually 2380"),

@@ -2,7 +2,7 @@
 
 use super::list::Piece;
 use super::{Raw, Reader};
-use crate::config::settings::ListenUrl;
+use crate::config::settings::{ListenAddress, ListenUrl};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// What a TCP URL names.
@@ -16,8 +16,6 @@ pub(super) struct Authority {
 /// Why a URL is not one that names a host and port: a sentence that says what to write.
 type Fault = String;
 
-const NO_TLS: &str = "TLS is not built yet, write http:// or unix://";
-
 impl Reader<'_> {
     /// Reads URLs to listen on; sorted, each once.
     pub(super) fn listen_urls(&mut self, raw: &Raw) -> Option<Vec<ListenUrl>> {
@@ -30,13 +28,20 @@ impl Reader<'_> {
 
     fn listen_url(&mut self, (text, place): &Piece) -> Option<ListenUrl> {
         let url = match text.split_once("://") {
-            Some(("http", rest)) => {
-                authority(rest).and_then(|to| bindable(&to)).map(ListenUrl::Tcp)
+            Some((scheme @ ("http" | "https"), rest)) => {
+                authority(rest).and_then(|to| bindable(&to, scheme)).map(|address| ListenUrl {
+                    at: ListenAddress::Tcp(address),
+                    tls: scheme == "https",
+                })
             }
-            Some(("unix", "")) => Err("want a path behind unix://".to_owned()),
-            Some(("unix", path)) => Ok(ListenUrl::Unix(self.cwd.join(path))),
-            Some(("https" | "unixs", _)) => Err(NO_TLS.to_owned()),
-            Some(_) => Err("want http:// or unix:// before it".to_owned()),
+            Some((scheme @ ("unix" | "unixs"), "")) => {
+                Err(format!("want a path behind {scheme}://"))
+            }
+            Some((scheme @ ("unix" | "unixs"), path)) => Ok(ListenUrl {
+                at: ListenAddress::Unix(self.cwd.join(path)),
+                tls: scheme == "unixs",
+            }),
+            Some(_) => Err("want http://, https://, unix:// or unixs:// before it".to_owned()),
             None => Err(format!("write \"http://{text}\"")),
         };
         url.map_err(|fault| self.wrong_piece(text, place, fault)).ok()
@@ -100,10 +105,10 @@ fn check_host(host: &str, bracketed: bool) -> Result<(), Fault> {
 }
 
 /// Returns the address to listen on.
-fn bindable(to: &Authority) -> Result<SocketAddr, Fault> {
+fn bindable(to: &Authority, scheme: &str) -> Result<SocketAddr, Fault> {
     let ip = match to.host.as_str() {
         "localhost" => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        "" => Err(format!("write \"http://0.0.0.0:{}\" to listen on every address", to.port)),
+        "" => Err(format!("write \"{scheme}://0.0.0.0:{}\" to listen on every address", to.port)),
         host => host.parse().map_err(|_| "want an IP address or localhost to listen on".to_owned()),
     };
     ip.map(|ip| SocketAddr::new(ip, to.port))

@@ -36,7 +36,7 @@ fn content(text: &str) -> FileState {
 }
 
 async fn change(watch: &mut Watch) -> FileState {
-    assert!(watch.hints.is_some(), "these tests need inotify");
+    assert!(watch.0.hints.is_some(), "these tests need inotify");
     timeout(DEADLINE, watch.changed()).await.expect("a change is handed out")
 }
 
@@ -214,12 +214,12 @@ async fn what_a_reload_by_other_means_has_read_is_not_handed_out() {
 #[tokio::test]
 async fn without_inotify_the_file_is_polled() {
     let (scene, mut watch) = Scene::watched();
-    watch.hints = None;
-    watch.next_look = Instant::now();
+    watch.0.hints = None;
+    watch.0.next_look = Instant::now();
     fs::write(scene.path("p.toml"), "new").unwrap();
     let state = timeout(DEADLINE, watch.changed()).await.expect("the next look finds it");
     assert_eq!(state, content("new"));
-    assert!(watch.hints.is_some(), "inotify is taken up again when it can be had");
+    assert!(watch.0.hints.is_some(), "inotify is taken up again when it can be had");
 }
 
 #[tokio::test]

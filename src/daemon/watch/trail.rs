@@ -23,6 +23,17 @@ pub(super) struct Trail {
 }
 
 impl Trail {
+    /// Walks several paths; the trail is that of all together.
+    pub(super) fn walk_all(paths: &[PathBuf]) -> Self {
+        let mut all = Self::default();
+        for path in paths {
+            let one = Self::walk(path);
+            all.steps.extend(one.steps);
+            all.directories.extend(one.directories);
+        }
+        all
+    }
+
     /// Walks a path as far as it leads; a missing step ends the walk and is part of it, for it may come back.
     pub(super) fn walk(path: &Path) -> Self {
         let mut trail = Self::default();

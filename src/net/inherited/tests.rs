@@ -2,8 +2,8 @@ use super::*;
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixListener;
 
-fn url(address: SocketAddr) -> ListenUrl {
-    ListenUrl::Tcp(address)
+fn url(address: SocketAddr) -> ListenAddress {
+    ListenAddress::Tcp(address)
 }
 
 fn tcp() -> (SocketAddr, OwnedFd) {
@@ -75,7 +75,7 @@ fn a_unix_socket_is_known_by_its_path() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("etcd.sock");
     let listener = UnixListener::bind(&path).unwrap();
-    let asked = ListenUrl::Unix(path);
+    let asked = ListenAddress::Unix(path);
     let mut inherited = Inherited::of([(store_name(&asked), listener.into())].into_iter());
     assert_eq!(inherited.take(&asked).sockets.len(), 1);
 }
@@ -86,7 +86,8 @@ fn the_file_of_a_unix_socket_goes_unless_a_unit_made_it() {
     for (unit, stays) in [(Some("a.socket"), true), (None, false)] {
         let path = dir.path().join("etcd.sock");
         let listener = UnixListener::bind(&path).unwrap();
-        let name = unit.map_or_else(|| store_name(&ListenUrl::Unix(path.clone())), str::to_owned);
+        let name =
+            unit.map_or_else(|| store_name(&ListenAddress::Unix(path.clone())), str::to_owned);
         Inherited::of([(name, listener.into())].into_iter()).leftovers();
         assert_eq!(path.exists(), stays, "{unit:?}");
         let _ = std::fs::remove_file(&path);
@@ -108,6 +109,6 @@ fn names_are_what_systemd_takes() {
     let name = |text: &str| store_name(&url(text.parse().unwrap()));
     assert_eq!(name("127.0.0.1:2379"), "listen-127.0.0.1_2379");
     assert_eq!(name("[::1]:2379"), "listen-[__1]_2379");
-    let long = store_name(&ListenUrl::Unix(format!("/run/ä{}", "x".repeat(300)).into()));
+    let long = store_name(&ListenAddress::Unix(format!("/run/ä{}", "x".repeat(300)).into()));
     assert_eq!((long.len(), long.is_ascii()), (NAME_LIMIT, true));
 }

@@ -3,7 +3,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 
 fn url(text: &str) -> ListenUrl {
-    ListenUrl::Tcp(text.parse().unwrap())
+    ListenUrl::tcp(text.parse().unwrap())
 }
 
 fn workers(n: usize) -> NonZeroUsize {
@@ -11,9 +11,9 @@ fn workers(n: usize) -> NonZeroUsize {
 }
 
 fn address(bound: &Bound) -> SocketAddr {
-    match bound.url {
-        ListenUrl::Tcp(addr) => addr,
-        ListenUrl::Unix(_) => panic!("{}", bound.url),
+    match bound.url.at {
+        ListenAddress::Tcp(addr) => addr,
+        ListenAddress::Unix(_) => panic!("{}", bound.url),
     }
 }
 
@@ -47,7 +47,7 @@ fn a_second_daemon_cannot_share_the_port() {
 fn a_second_daemon_cannot_share_the_port_even_when_both_start_at_once() {
     for _ in 0..50 {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let url = ListenUrl::Tcp(port);
+        let url = ListenUrl::tcp(port);
         let both = std::thread::scope(|s| {
             let racers: Vec<_> =
                 (0..2).map(|_| s.spawn(|| bind(&url, workers(4), &[], Taken::default()))).collect();
@@ -63,7 +63,7 @@ fn one_taken_address_frees_all_others_and_every_error_is_told() {
     let taken = holder.url.clone();
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
 
-    let urls = [ListenUrl::Tcp(free), taken.clone(), url("192.0.2.1:0")];
+    let urls = [ListenUrl::tcp(free), taken.clone(), url("192.0.2.1:0")];
     let errors = bind_all(&urls, workers(2), &[], &mut Inherited::default()).unwrap_err();
 
     assert_eq!(errors.len(), 2);
@@ -96,7 +96,7 @@ fn a_port_can_be_had_again_at_once_after_connections() {
     drop(listener.accept().unwrap());
     drop(client);
     drop(bound);
-    bind(&ListenUrl::Tcp(addr), workers(2), &[], Taken::default()).unwrap();
+    bind(&ListenUrl::tcp(addr), workers(2), &[], Taken::default()).unwrap();
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_unix_address_gives_each_worker_the_same_socket() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("etcd.sock");
     let mut bound =
-        bind(&ListenUrl::Unix(path.clone()), workers(3), &[], Taken::default()).unwrap();
+        bind(&ListenUrl::unix(path.clone()), workers(3), &[], Taken::default()).unwrap();
     let sockets = bound.take_sockets();
     assert_eq!(sockets.len(), 3);
     for socket in &sockets {
@@ -127,7 +127,7 @@ fn a_unix_address_gives_each_worker_the_same_socket() {
 #[test]
 fn a_unix_address_in_use_says_by_whom() {
     let dir = tempfile::tempdir().unwrap();
-    let url = ListenUrl::Unix(dir.path().join("etcd.sock"));
+    let url = ListenUrl::unix(dir.path().join("etcd.sock"));
     let _first = bind(&url, workers(1), &[], Taken::default()).unwrap();
     let error = bind(&url, workers(1), &[], Taken::default()).unwrap_err();
     assert_eq!(error.to_string(), format!("cannot listen on {url}: in use by this process itself"));
@@ -136,10 +136,10 @@ fn a_unix_address_in_use_says_by_whom() {
 #[test]
 fn an_address_of_our_own_may_give_way_to_one_that_covers_it() {
     let old =
-        bind(&ListenUrl::Tcp("127.0.0.1:0".parse().unwrap()), workers(1), &[], Taken::default())
+        bind(&ListenUrl::tcp("127.0.0.1:0".parse().unwrap()), workers(1), &[], Taken::default())
             .unwrap();
-    let ListenUrl::Tcp(own) = old.url else { panic!("not TCP: {}", old.url) };
-    let wider = ListenUrl::Tcp(SocketAddr::from(([0, 0, 0, 0], own.port())));
+    let ListenAddress::Tcp(own) = old.url.at else { panic!("not TCP: {}", old.url) };
+    let wider = ListenUrl::tcp(SocketAddr::from(([0, 0, 0, 0], own.port())));
     assert!(
         bind(&wider, workers(2), &[], Taken::default()).is_err(),
         "a stranger's port was shared"
@@ -179,7 +179,7 @@ fn more_workers_than_before_join_the_port() {
 fn a_port_that_cannot_be_joined_is_shared() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
-    let asked = ListenUrl::Tcp(listener.local_addr().unwrap());
+    let asked = ListenUrl::tcp(listener.local_addr().unwrap());
     let taken = Taken { sockets: vec![listener.into()], of_unit: true };
     let bound = bind(&asked, workers(3), &[], taken).unwrap();
     assert!(bound.of_unit);
@@ -192,12 +192,12 @@ fn a_port_that_cannot_be_joined_is_shared() {
 #[test]
 fn a_unix_socket_that_was_kept_is_taken_up_with_its_file() {
     let dir = tempfile::tempdir().unwrap();
-    let asked = ListenUrl::Unix(dir.path().join("etcd.sock"));
+    let asked = ListenUrl::unix(dir.path().join("etcd.sock"));
     let mut old = bind(&asked, workers(2), &[], Taken::default()).unwrap();
     let taken = kept(&mut old);
     old.keep_file(true);
     drop(old);
-    let ListenUrl::Unix(path) = &asked else { panic!() };
+    let ListenAddress::Unix(path) = &asked.at else { panic!() };
     let _client = UnixStream::connect(path).expect("nobody listens any more");
     let new = bind(&asked, workers(3), &[], taken).unwrap();
     assert_eq!(new.sockets.len(), 3);
@@ -208,12 +208,12 @@ fn a_unix_socket_that_was_kept_is_taken_up_with_its_file() {
 #[test]
 fn a_unix_socket_whose_file_is_gone_is_made_anew() {
     let dir = tempfile::tempdir().unwrap();
-    let asked = ListenUrl::Unix(dir.path().join("etcd.sock"));
+    let asked = ListenUrl::unix(dir.path().join("etcd.sock"));
     let mut old = bind(&asked, workers(1), &[], Taken::default()).unwrap();
     let taken = kept(&mut old);
     drop(old);
     let _new = bind(&asked, workers(1), &[], taken).unwrap();
-    let ListenUrl::Unix(path) = &asked else { panic!() };
+    let ListenAddress::Unix(path) = &asked.at else { panic!() };
     UnixStream::connect(path).unwrap();
 }
 
@@ -222,6 +222,6 @@ fn the_file_of_a_units_unix_socket_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("etcd.sock");
     let taken = Taken { sockets: vec![UnixListener::bind(&path).unwrap().into()], of_unit: true };
-    drop(bind(&ListenUrl::Unix(path.clone()), workers(2), &[], taken).unwrap());
+    drop(bind(&ListenUrl::unix(path.clone()), workers(2), &[], taken).unwrap());
     assert!(path.exists());
 }

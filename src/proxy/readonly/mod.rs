@@ -10,7 +10,7 @@
 
 mod json;
 mod pages;
-mod wire;
+pub(in crate::proxy) mod wire;
 
 use http::header::{HeaderMap, UPGRADE};
 use http::{Method, Uri};

@@ -69,13 +69,13 @@ fn only_asks(mut message: &[u8]) -> Option<()> {
 }
 
 /// Splits a length-delimited field from what follows it.
-fn delimited(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(in crate::proxy) fn delimited(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = varint(bytes)?;
     rest.split_at_checked(usize::try_from(length).ok()?)
 }
 
 /// Reads a varint of at most ten bytes. One that does not fit 64 bits is refused: decoders differ on its value.
-fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+pub(in crate::proxy) fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut value = 0;
     for (index, byte) in bytes.iter().enumerate().take(10) {
         if index == 9 && *byte > 1 {

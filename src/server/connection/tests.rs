@@ -18,6 +18,7 @@ use crate::upstream::link::Timeouts;
 
 /// So short that a test may wait for it, in proportion to the real ones.
 const SHORT: Patience = Patience {
+    handshake: Duration::from_millis(200),
     first_head: Duration::from_millis(200),
     idle: Duration::from_millis(600),
     patrol: Duration::from_millis(20),
@@ -34,6 +35,9 @@ fn generation() -> Generation {
         failure_wait: Duration::ZERO,
         cors: None,
         host_whitelist: None,
+        advertised: None,
+        acceptor: None,
+        connector: None,
         endpoints: Vec::new(),
     }
 }

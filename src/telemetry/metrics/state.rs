@@ -7,7 +7,14 @@ use crate::telemetry::snapshot::{EndpointStatus, MemberStatus, Snapshot};
 
 /// Returns every family that the snapshot feeds.
 pub fn families(snapshot: &Snapshot) -> Vec<Family> {
-    [gauges(snapshot), members(snapshot), reloads(snapshot), refreshes(snapshot)].concat()
+    [
+        gauges(snapshot),
+        members(snapshot),
+        reloads(snapshot),
+        refreshes(snapshot),
+        certificates(snapshot),
+    ]
+    .concat()
 }
 
 fn gauges(snapshot: &Snapshot) -> Vec<Family> {
@@ -155,6 +162,20 @@ fn refreshes(snapshot: &Snapshot) -> Vec<Family> {
             samples: Samples::Gauge(last.into_iter().collect()),
         },
     ]
+}
+
+/// One sample for each identity, which has one certificate.
+fn certificates(snapshot: &Snapshot) -> Vec<Family> {
+    let samples = snapshot.certificates.iter().map(|certificate| {
+        let file = certificate.file.clone().into();
+        let labels = vec![("identity", certificate.identity.clone().into()), ("file", file)];
+        (labels, seconds(certificate.not_after_ms).into())
+    });
+    vec![Family {
+        name: "etcd_proxy_certificate_expiry_timestamp_seconds",
+        help: "When the certificate expires that clients (listener), members (upstream) or peers are shown.",
+        samples: Samples::Gauge(samples.collect()),
+    }]
 }
 
 fn by_result(results: &[(&'static str, u64)]) -> Vec<(Labels, Number)> {

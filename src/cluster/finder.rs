@@ -1,0 +1,226 @@
+//! Finding the peers in the background, for sources that have to be asked: a registry or the DNS.
+//!
+//! A [`Finder`] is a task of its own, because a registry may take days to fill up, and pauses between tries grow to
+//! minutes. Whoever refreshes the member list reads what was found so far, and says when no peer answers, which is a
+//! reason to look again. What was found once is kept until something better is found.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::registry::{self, RegistryError};
+use super::srv::Records;
+use crate::config::{Discovery, PeerSource, PeerUrl, SrvDomain};
+use crate::tls::Connector;
+
+/// How long a wait for registrations lasts before the registry is looked at again: shorter than the patience of load
+/// balancers, so that a connection that is silently lost costs no more.
+const WAIT: Duration = Duration::from_secs(60);
+
+/// Least time between two looks, whatever the source does.
+const LEAST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest of etcd's pauses between tries, in powers of two of seconds.
+const MOST_DOUBLINGS: u32 = 8;
+
+/// Pause after a failed DNS lookup.
+const SRV_RETRY: Duration = Duration::from_secs(10);
+
+/// What a source has given so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The peers, in the order in which they are to be asked.
+    pub peers: Vec<PeerUrl>,
+    /// What the source lacks or suffers, in one line; `None` when all is well, or nothing is known yet.
+    pub trouble: Option<String>,
+    /// Whether the source has said anything yet, if only that it does not work.
+    pub settled: bool,
+}
+
+/// Knows what the source has given, and looks for more. The last clone to go ends the search.
+#[derive(Debug, Clone)]
+pub struct Finder {
+    found: watch::Receiver<Found>,
+    again: Arc<Notify>,
+    _search: Option<Arc<Search>>,
+}
+
+/// A running search.
+#[derive(Debug)]
+struct Search(tokio::task::JoinHandle<()>);
+
+impl Drop for Search {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Finder {
+    /// Starts to look for the peers of `source`, by `tls` where a registry wants it; `before` is what it gave to a finder
+    /// before this one.
+    ///
+    /// A list needs no task; anything else does, and so a runtime.
+    pub fn start(source: &PeerSource, tls: &Connector, before: Vec<PeerUrl>) -> Self {
+        let again = Arc::new(Notify::new());
+        let seeker = |peers: Vec<PeerUrl>| {
+            let (found, seen) = watch::channel(Found { peers, ..Found::default() });
+            (Seeker { found, again: again.clone(), tries: 0 }, seen)
+        };
+        let (found, search) = match source {
+            PeerSource::Static(peers) => {
+                let found = Found { peers: peers.clone(), trouble: None, settled: true };
+                (watch::channel(found).1, None)
+            }
+            PeerSource::Discovery(discovery) => {
+                let (seeker, found) = seeker(before);
+                (found, Some(tokio::spawn(seeker.read_registry(discovery.clone(), tls.clone()))))
+            }
+            PeerSource::Srv(srv) => {
+                let (seeker, found) = seeker(before);
+                (found, Some(tokio::spawn(seeker.follow_dns(srv.clone()))))
+            }
+        };
+        Self { found, again, _search: search.map(|task| Arc::new(Search(task))) }
+    }
+
+    /// What was found so far.
+    pub fn found(&self) -> Found {
+        self.found.borrow().clone()
+    }
+
+    /// Waits until the source has said something, for at most `limit`.
+    pub async fn first_word(&self, limit: Duration) -> Found {
+        let mut found = self.found.clone();
+        let _ = timeout(limit, found.wait_for(|found| found.settled)).await;
+        self.found()
+    }
+
+    /// Says that no peer answers, so that the source may have something newer.
+    pub fn look_again(&self) {
+        self.again.notify_one();
+    }
+}
+
+/// The task's side of a finder.
+struct Seeker {
+    found: watch::Sender<Found>,
+    again: Arc<Notify>,
+    /// Tries that failed since one went well.
+    tries: u32,
+}
+
+impl Seeker {
+    async fn read_registry(mut self, discovery: Discovery, tls: Connector) {
+        loop {
+            let looked = Instant::now();
+            match self.look(&discovery, &tls).await {
+                Ok(true) => self.rest(LEAST_PAUSE).await,
+                Ok(false) => {}
+                Err(error) => self.suffer(&error).await,
+            }
+            sleep_until(looked + LEAST_PAUSE).await;
+        }
+    }
+
+    /// Looks at the registry once, and waits for more members if some are missing. Returns whether all are there.
+    async fn look(
+        &mut self,
+        discovery: &Discovery,
+        tls: &Connector,
+    ) -> Result<bool, RegistryError> {
+        let seen = registry::look(discovery, tls).await?;
+        if seen.is_complete() {
+            let peers = seen.peers()?;
+            self.tries = 0;
+            tracing::info!(peers = %shown(&peers), "{seen}: the cluster is complete");
+            self.publish(Some(peers), None);
+            return Ok(true);
+        }
+        let word = seen.to_string();
+        if self.found.borrow().trouble.as_ref() != Some(&word) {
+            tracing::info!("{word}, waiting for the others");
+        }
+        self.publish(None, Some(word));
+        registry::changed(discovery, tls, &seen, WAIT).await?;
+        self.tries = 0;
+        Ok(false)
+    }
+
+    /// Publishes what is wrong, and lets the time pass that etcd would: twice as long after each failure. Where etcd
+    /// would end, the longest pause is made: its service manager would start it again, too.
+    async fn suffer(&mut self, error: &RegistryError) {
+        self.tries =
+            if error.is_fatal() { MOST_DOUBLINGS } else { MOST_DOUBLINGS.min(self.tries + 1) };
+        let pause = Duration::from_secs(1 << self.tries);
+        let word = format!("{error}; next try after {} s", pause.as_secs());
+        if error.is_fatal() {
+            tracing::error!("discovery cannot go on: {word}, or when the settings change");
+        } else {
+            tracing::warn!("discovery failed: {word}");
+        }
+        self.publish(None, Some(word));
+        sleep(pause).await;
+    }
+
+    async fn follow_dns(mut self, srv: SrvDomain) {
+        let mut records = Records::default();
+        loop {
+            let pause = match records.look_up(&srv).await {
+                Ok(ttl) => {
+                    self.take(&srv, &records);
+                    ttl
+                }
+                Err(error) => {
+                    let word = error.to_string();
+                    if self.found.borrow().trouble.as_ref() != Some(&word) {
+                        tracing::warn!("{word}");
+                    }
+                    self.publish(None, Some(word));
+                    SRV_RETRY
+                }
+            };
+            self.rest_at_most(pause).await;
+        }
+    }
+
+    fn take(&mut self, srv: &SrvDomain, records: &Records) {
+        let peers = records.in_order();
+        let sorted = |peers: &[PeerUrl]| {
+            let mut peers = peers.to_vec();
+            peers.sort();
+            peers
+        };
+        if sorted(&peers) != sorted(&self.found.borrow().peers) {
+            tracing::info!(domain = srv.domain, peers = %shown(&peers), "SRV records name these peers");
+        }
+        self.publish(Some(peers), None);
+    }
+
+    fn publish(&mut self, peers: Option<Vec<PeerUrl>>, trouble: Option<String>) {
+        self.found.send_modify(|found| {
+            if let Some(peers) = peers {
+                found.peers = peers;
+            }
+            found.trouble = trouble;
+            found.settled = true;
+        });
+    }
+
+    /// Waits until no peer answers, and a little.
+    async fn rest(&self, least: Duration) {
+        // What was said before now was about the answer before.
+        sleep(least).await;
+        self.again.notified().await;
+    }
+
+    /// Waits until no peer answers, or for `most`; always a little.
+    async fn rest_at_most(&self, most: Duration) {
+        let _ = timeout(most, self.rest(2 * LEAST_PAUSE)).await;
+    }
+}
+
+fn shown(peers: &[PeerUrl]) -> String {
+    peers.iter().map(PeerUrl::to_string).collect::<Vec<_>>().join(",")
+}

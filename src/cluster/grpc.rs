@@ -1,0 +1,294 @@
+//! A small gRPC client for the control plane: unary calls of etcd's v3 API, with prost messages over HTTP/2.
+//!
+//! Clients' calls pass through `upstream` as bytes and never come here. This is for the few calls that we make
+//! ourselves: a handful a day, so there is no pool and no retry; who calls decides what a failure means. One connection is
+//! driven by a task of its own, which ends when the [`Channel`] is dropped. The other side is not trusted: an answer is
+//! limited in size, and a call by its caller's deadline.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE};
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::{Method, Request, Response, StatusCode};
+use prost::Message;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::AbortHandle;
+
+use crate::message::grpc::{self, FirstMessage, Progress};
+
+/// Largest answer that is read; a member list or a registry has some kilobytes.
+const MOST: usize = 4 << 20;
+/// UNAUTHENTICATED.
+pub const UNAUTHENTICATED: u8 = 16;
+/// UNIMPLEMENTED: the other side does not know the call.
+pub const UNIMPLEMENTED: u8 = 12;
+
+/// A connection for calls.
+pub struct Channel {
+    sender: SendRequest<Bytes>,
+    scheme: Scheme,
+    authority: Authority,
+    token: Option<HeaderValue>,
+    pings: Option<h2::PingPong>,
+    driver: AbortHandle,
+}
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallError {
+    /// The other side answered with a status that is not OK: the code and its words.
+    Status(u8, String),
+    /// The connection broke, or could not be used. Whether the call took effect is not known.
+    Lost(String),
+    /// What answers is no gRPC server, or says what cannot be read.
+    Strange(String),
+    /// No answer in time. Whether the call took effect is not known.
+    TimedOut(Duration),
+}
+
+impl Channel {
+    /// Speaks HTTP/2 over `stream`, which leads to `authority` (`HOST:PORT`). `secure` tells whether the stream is TLS.
+    ///
+    /// # Errors
+    /// When the authority is none, or the preface cannot be written.
+    pub async fn over<S>(stream: S, authority: &str, secure: bool) -> Result<Self, CallError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let authority = Authority::try_from(authority)
+            .map_err(|_| CallError::Lost(format!("{authority} is no host and port")))?;
+        let (sender, mut connection) = h2::client::handshake(stream).await?;
+        let pings = connection.ping_pong();
+        let driver = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection of our own ended");
+            }
+        });
+        let scheme = if secure { Scheme::HTTPS } else { Scheme::HTTP };
+        Ok(Self { sender, scheme, authority, token: None, pings, driver: driver.abort_handle() })
+    }
+
+    /// Logs in, and sends the token with every later call.
+    ///
+    /// # Errors
+    /// As [`Channel::call`]; a wrong password is INVALID_ARGUMENT (3), a cluster without authentication
+    /// FAILED_PRECONDITION (9).
+    pub async fn authenticate(
+        &mut self,
+        name: &str,
+        password: &str,
+        limit: Duration,
+    ) -> Result<(), CallError> {
+        let request = AuthenticateRequest { name: name.to_owned(), password: password.to_owned() };
+        let answer: AuthenticateResponse =
+            self.call("/etcdserverpb.Auth/Authenticate", &request, limit).await?;
+        let token = HeaderValue::from_str(&answer.token)
+            .map_err(|_| CallError::Strange("a token that is no header".to_owned()))?;
+        self.token = Some(token);
+        Ok(())
+    }
+
+    /// Makes one unary call. Dropping it resets the stream.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn call<A: Message + Default>(
+        &self,
+        path: &'static str,
+        request: &impl Message,
+        limit: Duration,
+    ) -> Result<A, CallError> {
+        let message = tokio::time::timeout(limit, self.exchange(path, request.encode_to_vec()))
+            .await
+            .unwrap_or(Err(CallError::TimedOut(limit)))?;
+        A::decode(message.as_slice()).map_err(|error| CallError::Strange(error.to_string()))
+    }
+
+    /// Opens a stream and sends the first message of it; with `last` also the end.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub async fn open(
+        &self,
+        path: &'static str,
+        message: &[u8],
+        last: bool,
+    ) -> Result<(h2::client::ResponseFuture, h2::SendStream<Bytes>), CallError> {
+        let mut sender = self.sender.clone().ready().await?;
+        let (response, mut stream) = sender.send_request(self.head(path), false)?;
+        stream.send_data(framed(message), last)?;
+        Ok((response, stream))
+    }
+
+    /// Pings the other side each `every`, and returns why when a ping stays unanswered for `limit`. An etcd wants 5 s at
+    /// least between pings, and a call open meanwhile.
+    pub async fn lost(&mut self, every: Duration, limit: Duration) -> CallError {
+        // Only the first to ask h2 for them has the pings, and nobody else does.
+        let Some(pings) = &mut self.pings else { return std::future::pending().await };
+        loop {
+            tokio::time::sleep(every).await;
+            match tokio::time::timeout(limit, pings.ping(h2::Ping::opaque())).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return error.into(),
+                Err(_) => return CallError::TimedOut(limit),
+            }
+        }
+    }
+
+    async fn exchange(&self, path: &'static str, message: Vec<u8>) -> Result<Vec<u8>, CallError> {
+        let (response, _stream) = self.open(path, &message, true).await?;
+        read(response.await?).await
+    }
+
+    fn head(&self, path: &'static str) -> Request<()> {
+        let mut uri = http::uri::Parts::default();
+        uri.scheme = Some(self.scheme.clone());
+        uri.authority = Some(self.authority.clone());
+        uri.path_and_query = Some(PathAndQuery::from_static(path));
+        let mut request = Request::new(());
+        *request.method_mut() = Method::POST;
+        // All three parts are there, which is all that can be wrong.
+        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
+        let headers = request.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        if let Some(token) = &self.token {
+            headers.insert("token", token.clone());
+        }
+        request
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// Reads the one message of a unary answer.
+async fn read(response: Response<h2::RecvStream>) -> Result<Vec<u8>, CallError> {
+    let (head, mut body) = response.into_parts();
+    if head.status != StatusCode::OK {
+        return Err(CallError::Strange(format!("HTTP status {}", head.status.as_u16())));
+    }
+    if head.headers.contains_key("grpc-status") {
+        status(&head.headers)?;
+    }
+    let mut message = FirstMessage::new(MOST);
+    let mut progress = Progress::NeedMore;
+    while let Some(data) = body.data().await {
+        let data = data?;
+        let _ = body.flow_control().release_capacity(data.len());
+        progress = message.push(&data);
+        if progress == Progress::TooLarge {
+            return Err(CallError::Strange(format!("an answer of more than {MOST} bytes")));
+        }
+    }
+    status(&body.trailers().await?.unwrap_or_default())?;
+    match (progress, message.message()) {
+        (Progress::Complete, Some(message)) => Ok(message.to_vec()),
+        _ => Err(CallError::Strange("an answer that is not one message".to_owned())),
+    }
+}
+
+/// Looks at the status of a call.
+///
+/// # Errors
+/// Unless it is OK.
+pub fn status(trailers: &HeaderMap) -> Result<(), CallError> {
+    match grpc::status(trailers) {
+        Some(0) => Ok(()),
+        Some(code) => {
+            let words = trailers.get("grpc-message").map(|words| decoded(words.as_bytes()));
+            Err(CallError::Status(code, words.unwrap_or_default()))
+        }
+        None => Err(CallError::Strange("an answer without grpc-status".to_owned())),
+    }
+}
+
+/// Undoes gRPC's percent-encoding.
+fn decoded(words: &[u8]) -> String {
+    let mut bytes = Vec::with_capacity(words.len());
+    let mut rest = words;
+    while let Some((first, later)) = rest.split_first() {
+        let hex = later.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()).filter(|_| *first == b'%') {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &later[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = later;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn framed(message: &[u8]) -> Bytes {
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    [&[0], length.to_be_bytes().as_slice(), message].concat().into()
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(code, words) if words.is_empty() => write!(f, "gRPC status {code}"),
+            Self::Status(_, words) => f.write_str(words),
+            Self::Lost(why) => write!(f, "the connection was lost: {why}"),
+            Self::Strange(what) => write!(f, "not an etcd v3 API: {what}"),
+            Self::TimedOut(limit) => write!(f, "no answer within {limit:?}"),
+        }
+    }
+}
+
+impl std::error::Error for CallError {}
+
+impl From<h2::Error> for CallError {
+    fn from(error: h2::Error) -> Self {
+        Self::Lost(error.to_string())
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct AuthenticateRequest {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    password: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct AuthenticateResponse {
+    #[prost(string, tag = "2")]
+    token: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_decoded_and_junk_is_left_as_it_is() {
+        assert_eq!(decoded(b"etcdserver%3A caf%C3%A9"), "etcdserver: caf\u{e9}");
+        assert_eq!(decoded(b"100% of %zz%4"), "100% of %zz%4");
+    }
+
+    #[test]
+    fn a_status_is_ok_or_says_why_not() {
+        let trailers = |pairs: &[(&'static str, &'static str)]| -> HeaderMap {
+            let pair = |(name, value): &(&'static str, &'static str)| {
+                (http::HeaderName::from_static(name), HeaderValue::from_static(value))
+            };
+            pairs.iter().map(pair).collect()
+        };
+        assert_eq!(status(&trailers(&[("grpc-status", "0")])), Ok(()));
+        let refused = status(&trailers(&[("grpc-status", "9"), ("grpc-message", "a%20b")]));
+        assert_eq!(refused, Err(CallError::Status(9, "a b".to_owned())));
+        assert!(matches!(status(&trailers(&[])), Err(CallError::Strange(_))));
+    }
+}

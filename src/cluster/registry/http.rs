@@ -1,0 +1,178 @@
+//! One `GET` of a v2 registry: through an HTTP proxy if there is one, following redirects as etcd's client does.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, Uri, header};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+
+use super::error::Fault;
+use super::link::{Link, connect, secure};
+use crate::config::{RegistryUrl, WebUrl};
+use crate::net::dial::Authority;
+use crate::tls::{Alpn, Connector};
+
+/// Redirects that are followed; etcd's client follows as many.
+const REDIRECTS: usize = 10;
+
+/// Largest answer that is read; a hundred members need some 20 KiB.
+const BODY_LIMIT: usize = 1024 * 1024;
+
+/// Largest response head that is read.
+const HEAD_LIMIT: usize = 64 * 1024;
+
+/// Limit for connecting, as etcd's.
+const DIAL_LIMIT: Duration = Duration::from_secs(30);
+
+/// An answer, whatever its status.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+/// Gets the registry's URL with `rest` (path and query) behind it. `limit` is for everything, redirects included.
+pub(super) async fn get(
+    registry: &RegistryUrl,
+    tls: &Connector,
+    rest: &str,
+    limit: Duration,
+) -> Result<Page, Fault> {
+    let following = follow(registry, tls, rest);
+    tokio::time::timeout(limit, following).await.unwrap_or(Err(Fault::NoAnswer(limit)))
+}
+
+async fn follow(registry: &RegistryUrl, tls: &Connector, rest: &str) -> Result<Page, Fault> {
+    let mut host = WebUrl { path: String::new(), ..registry.url.clone() };
+    let mut target = format!("{}{rest}", registry.url.path);
+    for _ in 0..=REDIRECTS {
+        let page = exchange(&host, &target, registry.proxy.as_ref(), tls).await?;
+        if page.status / 100 != 3 {
+            return Ok(page);
+        }
+        (host, target) = redirected(&host, &page.headers)?;
+    }
+    Err(Fault::Redirect("it redirects more than ten times"))
+}
+
+/// Finds where a redirect leads: like etcd's client, to exactly that URL.
+fn redirected(from: &WebUrl, headers: &HeaderMap) -> Result<(WebUrl, String), Fault> {
+    const NOWHERE: Fault = Fault::Redirect("it redirects to nowhere");
+    let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
+    let location = location.ok_or(NOWHERE)?;
+    let uri: Uri = location.parse().map_err(|_| NOWHERE)?;
+    let target = uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
+    let host = match (uri.scheme_str(), uri.authority()) {
+        (Some(scheme), Some(authority)) => {
+            WebUrl::parse(&format!("{scheme}://{authority}")).map_err(|_| NOWHERE)?
+        }
+        (None, None) if target.starts_with('/') => from.clone(),
+        _ => return Err(NOWHERE),
+    };
+    Ok((host, target))
+}
+
+async fn exchange(
+    host: &WebUrl,
+    target: &str,
+    proxy: Option<&WebUrl>,
+    tls: &Connector,
+) -> Result<Page, Fault> {
+    let link = match proxy {
+        None => connect(host, Some(DIAL_LIMIT), tls, Alpn::Http1).await?,
+        Some(proxy) if host.tls => {
+            secure(tunnel(proxy, host, tls).await?, host, tls, Alpn::Http1).await?
+        }
+        Some(proxy) => connect(proxy, Some(DIAL_LIMIT), tls, Alpn::Http1).await?,
+    };
+    // A proxy that forwards wants the whole URL.
+    let uri =
+        if proxy.is_some() && !host.tls { format!("{host}{target}") } else { target.to_owned() };
+    let request = http::Request::get(uri)
+        .header(header::HOST, Authority(&host.host, host.port).to_string())
+        .header(header::USER_AGENT, concat!("etcd-proxy/", env!("CARGO_PKG_VERSION")))
+        .body(Empty::new())
+        .map_err(|_| Fault::Broken("its URL does not fit into a request".to_owned()))?;
+    talk(link, request).await
+}
+
+/// Asks an HTTP proxy for a way to `host` through which TLS can be spoken.
+async fn tunnel(proxy: &WebUrl, host: &WebUrl, tls: &Connector) -> Result<Link, Fault> {
+    let link = connect(proxy, Some(DIAL_LIMIT), tls, Alpn::Http1).await?;
+    let authority = Authority(&host.host, host.port).to_string();
+    let request = http::Request::connect(&authority)
+        .header(header::HOST, &authority)
+        .body(Empty::new())
+        .map_err(|_| Fault::Broken("its host does not fit into a request".to_owned()))?;
+    let (mut sender, connection) = handshake(link).await?;
+    let driving = AbortOnDrop(tokio::spawn(async move {
+        let _ = connection.with_upgrades().await;
+    }));
+    let response = sender.send_request(request).await.map_err(broken)?;
+    if !response.status().is_success() {
+        return Err(Fault::Proxy(proxy.to_string(), response.status().as_u16()));
+    }
+    let upgraded = hyper::upgrade::on(response).await.map_err(broken)?;
+    drop(driving);
+    Ok(Box::new(TokioIo::new(upgraded)))
+}
+
+/// Ends a task when it is no longer wanted.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+type Connection = http1::Connection<TokioIo<Link>, Empty<Bytes>>;
+
+async fn handshake(link: Link) -> Result<(http1::SendRequest<Empty<Bytes>>, Connection), Fault> {
+    let builder = http1::Builder::new().max_buf_size(HEAD_LIMIT).clone();
+    builder.handshake(TokioIo::new(link)).await.map_err(broken)
+}
+
+/// Sends a request and reads the answer, driving the connection meanwhile.
+async fn talk(link: Link, request: http::Request<Empty<Bytes>>) -> Result<Page, Fault> {
+    let (mut sender, mut connection) = handshake(link).await?;
+    let answer = async move {
+        let response = sender.send_request(request).await.map_err(broken)?;
+        read(response).await
+    };
+    let mut answer = std::pin::pin!(answer);
+    let mut driving = true;
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut answer => return result,
+            _ = &mut connection, if driving => driving = false,
+        }
+    }
+}
+
+async fn read(response: Response<Incoming>) -> Result<Page, Fault> {
+    let (head, body) = response.into_parts();
+    let body = match Limited::new(body, BODY_LIMIT).collect().await {
+        Ok(collected) => collected.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => return Err(Fault::TooLarge),
+        Err(_) => {
+            return Err(Fault::Broken(
+                "the connection broke in the middle of its answer".to_owned(),
+            ));
+        }
+    };
+    Ok(Page { status: head.status.as_u16(), headers: head.headers, body })
+}
+
+fn broken(error: hyper::Error) -> Fault {
+    Fault::Broken(if error.is_parse() {
+        "it does not answer in HTTP".to_owned()
+    } else {
+        "the connection broke before its answer".to_owned()
+    })
+}

@@ -1,0 +1,258 @@
+//! The peers that a domain's SRV records name, as etcd 3.5 and later read them.
+//!
+//! `_etcd-server-ssl._tcp.DOMAIN` has the peers that speak TLS, `_etcd-server._tcp.DOMAIN` the others; both count, the
+//! first before the second, each by priority and weight (RFC 2782). A target that does not resolve is left out. A
+//! lookup that fails keeps what the one before had brought.
+
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::net::NetError;
+use hickory_resolver::proto::rr::{RData, RecordType};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::url::parse_url;
+use crate::config::{PeerUrl, SrvDomain};
+
+/// The service names, and the scheme that each means.
+const SERVICES: [(&str, &str); 2] = [("etcd-server-ssl", "https"), ("etcd-server", "http")];
+
+/// Limit for one lookup, retries of the resolver included.
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// Records whose time to live is shorter or longer are looked up as if it were this.
+const TTL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(3600));
+
+/// Targets that are looked at; more than any cluster has members.
+const MOST: usize = 100;
+
+/// What the records of a domain last said.
+#[derive(Debug, Clone, Default)]
+pub struct Records {
+    services: [Vec<Target>; 2],
+}
+
+/// One record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Target {
+    peer: PeerUrl,
+    priority: u16,
+    weight: u16,
+}
+
+/// Why there are no peers to be had from the DNS.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SrvError {
+    /// There is no such record.
+    #[error("the DNS has neither {0} nor {1}; is `discovery-srv` the right domain?")]
+    NoRecords(String, String),
+    /// The resolver has trouble.
+    #[error("cannot look up {0}: {1}")]
+    Failed(String, String),
+    /// There are records, and all lead nowhere.
+    #[error("the SRV records of {0} are of no use: {1}")]
+    NoTargets(String, String),
+}
+
+impl Records {
+    /// Looks up both names. Returns after what time to do it again; an error leaves everything as it was.
+    pub async fn look_up(&mut self, srv: &SrvDomain) -> Result<Duration, SrvError> {
+        let [tls, plain] = SERVICES.map(|(service, _)| srv.record(service));
+        let (tls_answer, plain_answer) = tokio::join!(records(&tls), records(&plain));
+        let mut new = self.clone();
+        let (mut ttl, mut useless, mut failure) = (TTL.1, Vec::new(), None);
+        for (index, (name, answer)) in
+            [(&tls, tls_answer), (&plain, plain_answer)].into_iter().enumerate()
+        {
+            match answer {
+                Ok(answer) => {
+                    ttl = ttl.min(answer.ttl);
+                    let (targets, bad) = resolved(answer.records, SERVICES[index].1).await;
+                    new.services[index] = targets;
+                    useless.extend(bad);
+                }
+                Err(reason) => failure = Some(SrvError::Failed(name.clone(), reason)),
+            }
+        }
+        if new.services.iter().all(Vec::is_empty) {
+            return Err(match failure {
+                Some(failure) => failure,
+                None if useless.is_empty() => SrvError::NoRecords(tls, plain),
+                None => SrvError::NoTargets(srv.domain.clone(), useless.join(", ")),
+            });
+        }
+        if let Some(failure) = failure {
+            tracing::debug!("{failure}, keeping what it was");
+        }
+        for target in useless {
+            tracing::debug!(domain = srv.domain, "SRV target left out: {target}");
+        }
+        *self = new;
+        Ok(ttl.max(TTL.0))
+    }
+
+    /// The peers in the order in which they are to be asked: by priority, and by chance among equals, the heavier the
+    /// sooner.
+    pub fn in_order(&self) -> Vec<PeerUrl> {
+        let mut peers = Vec::new();
+        for service in &self.services {
+            for target in shuffled(service) {
+                if !peers.contains(&target.peer) {
+                    peers.push(target.peer);
+                }
+            }
+        }
+        peers
+    }
+}
+
+fn shuffled(targets: &[Target]) -> Vec<Target> {
+    let mut waiting = targets.to_vec();
+    waiting.sort_by_key(|target| target.priority);
+    let mut ordered = Vec::new();
+    while let Some(first) = waiting.first() {
+        let equals = waiting.iter().take_while(|target| target.priority == first.priority).count();
+        ordered.push(waiting.remove(drawn(&waiting[..equals])));
+    }
+    ordered
+}
+
+/// Draws one of these, each with the chance of its weight; a weight of zero has a small one.
+fn drawn(targets: &[Target]) -> usize {
+    // A hundred weights of 16 bits stay far below the limit of 64.
+    let chance = |target: &Target| u64::from(target.weight) * 100 + 1;
+    let mut ball = fastrand::u64(..targets.iter().map(chance).sum::<u64>().max(1));
+    for (index, target) in targets.iter().enumerate() {
+        if ball < chance(target) {
+            return index;
+        }
+        ball -= chance(target);
+    }
+    0
+}
+
+/// What the DNS said of one name.
+struct Answer {
+    /// Target, port, priority and weight; empty when there is no such record.
+    records: Vec<(String, u16, u16, u16)>,
+    ttl: Duration,
+}
+
+async fn records(name: &str) -> Result<Answer, String> {
+    let looking = async {
+        // Made anew each time, so that a changed resolv.conf counts and nothing is cached beyond its time.
+        let resolver = TokioResolver::builder_tokio().and_then(|builder| builder.build());
+        resolver?.lookup(name, RecordType::SRV).await
+    };
+    let lookup = match timeout(LIMIT, looking).await {
+        Ok(Ok(lookup)) => lookup,
+        Ok(Err(error)) if error.is_no_records_found() => {
+            return Ok(Answer { records: Vec::new(), ttl: TTL.1 });
+        }
+        Ok(Err(error)) => return Err(reason(&error)),
+        Err(_) => return Err(format!("no answer within {LIMIT:?}")),
+    };
+    let mut answer = Answer { records: Vec::new(), ttl: TTL.1 };
+    for record in lookup.answers() {
+        if let RData::SRV(srv) = &record.data {
+            let target = srv.target.to_ascii();
+            let target = target.strip_suffix('.').unwrap_or(&target).to_owned();
+            answer.records.push((target, srv.port, srv.priority, srv.weight));
+            answer.ttl = answer.ttl.min(Duration::from_secs(record.ttl.into()));
+        }
+    }
+    answer.records.truncate(MOST);
+    Ok(answer)
+}
+
+fn reason(error: &NetError) -> String {
+    error.to_string()
+}
+
+/// Keeps the targets that resolve and can be used, and says of the others why not.
+async fn resolved(
+    records: Vec<(String, u16, u16, u16)>,
+    scheme: &str,
+) -> (Vec<Target>, Vec<String>) {
+    let (mut targets, mut useless) = (Vec::new(), Vec::new());
+    let mut looking = JoinSet::new();
+    for (index, (host, port, priority, weight)) in records.into_iter().enumerate() {
+        match parse_url(&format!("{scheme}://{host}:{port}")) {
+            Ok(peer) => {
+                let target = Target { peer, priority, weight };
+                looking.spawn(async move { (index, resolves(&target.peer).await, target) });
+            }
+            Err(reason) => useless.push(format!("{host}:{port}: {reason}")),
+        }
+    }
+    while let Some(looked) = looking.join_next().await {
+        match looked {
+            Ok((index, true, target)) => targets.push((index, target)),
+            Ok((_, false, target)) => {
+                useless.push(format!("{} does not resolve", target.peer.host))
+            }
+            // A lookup does not panic, and only dropping the set cancels one.
+            Err(_) => {}
+        }
+    }
+    targets.sort_by_key(|(index, _)| *index);
+    (targets.into_iter().map(|(_, target)| target).collect(), useless)
+}
+
+async fn resolves(peer: &PeerUrl) -> bool {
+    let looking = tokio::net::lookup_host((peer.host.as_str(), peer.port));
+    timeout(LIMIT, looking)
+        .await
+        .is_ok_and(|found| found.is_ok_and(|mut found| found.next().is_some()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(host: &str, priority: u16, weight: u16) -> Target {
+        Target { peer: parse_url(&format!("http://{host}:2380")).unwrap(), priority, weight }
+    }
+
+    fn hosts(targets: &[Target]) -> Vec<&str> {
+        targets.iter().map(|target| target.peer.host.as_str()).collect()
+    }
+
+    #[test]
+    fn a_lower_priority_is_asked_first() {
+        let targets = [target("c", 20, 9), target("a", 1, 0), target("b", 10, 0)];
+        for _ in 0..50 {
+            assert_eq!(hosts(&shuffled(&targets)), ["a", "b", "c"]);
+        }
+    }
+
+    #[test]
+    fn among_equals_the_heavier_comes_first_more_often() {
+        let targets = [target("light", 0, 10), target("heavy", 0, 90), target("zero", 0, 0)];
+        let mut first = std::collections::HashMap::new();
+        for _ in 0..2000 {
+            *first.entry(hosts(&shuffled(&targets))[0].to_owned()).or_insert(0) += 1;
+        }
+        assert!(first["heavy"] > 1600 && first["light"] > 100, "{first:?}");
+        assert!(first.get("zero").is_none_or(|zero| *zero < 20), "{first:?}");
+    }
+
+    #[test]
+    fn one_peer_is_named_once() {
+        let records = Records { services: [vec![target("a", 0, 0)], vec![target("a", 1, 1)]] };
+        assert_eq!(records.in_order().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn targets_that_lead_nowhere_are_left_out() {
+        let records = vec![
+            ("127.0.0.1".to_owned(), 2380, 0, 0),
+            ("etcd.invalid".to_owned(), 2380, 0, 0),
+            (String::new(), 2380, 0, 0),
+        ];
+        let (targets, useless) = resolved(records, "http").await;
+        assert_eq!(hosts(&targets), ["127.0.0.1"]);
+        assert_eq!(useless.len(), 2);
+    }
+}

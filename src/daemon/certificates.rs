@@ -1,0 +1,146 @@
+//! Follows the files of certificates, keys, authorities and revocation lists while the daemon runs.
+//!
+//! A certificate and its key are two files, and no tool changes both at once. So what does not fit yet is not reported:
+//! every further change is tried again, and only after [`PATIENCE`] is it an error. What was in force stays in force all
+//! the while. Once a day, and at the start, certificates that expire within 30 days are warned about.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::{Instant, Interval, interval, sleep_until};
+
+use super::control::Control;
+use super::history::{Outcome, Trigger};
+use super::reload;
+use super::watch::Watches;
+use crate::config::{Loaded, Problem, Settings};
+use crate::telemetry::snapshot::ReloadRecord;
+use crate::tls::Material;
+use crate::tls::material::{self, Purpose};
+
+/// How long files that do not fit together are waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// What is to be done about certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// A file has changed.
+    Changed,
+    /// Files did not fit together, and the time that they had is over.
+    OutOfPatience,
+    /// A day has passed.
+    Daily,
+}
+
+/// The watch on the files of the settings in force.
+#[derive(Debug)]
+pub struct Certificates {
+    watches: Watches,
+    /// When files that do not fit together are to be reported; `None` while all is well, or was reported.
+    report_at: Option<Instant>,
+    daily: Interval,
+}
+
+impl Certificates {
+    /// Follows the files that `settings` name. They are looked at again at once, since they may have changed after they
+    /// were read.
+    pub fn follow(settings: &Settings) -> Self {
+        let paths = settings.tls.files().into_iter().map(|file| file.path.clone()).collect();
+        Self {
+            watches: Watches::start("the files for TLS", paths),
+            report_at: None,
+            daily: interval(DAY),
+        }
+    }
+
+    /// Waits until something is to be done. Dropping the future loses nothing.
+    pub async fn due(&mut self) -> Due {
+        let report = async {
+            match self.report_at {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.watches.changed() => Due::Changed,
+            () = report => Due::OutOfPatience,
+            _ = self.daily.tick() => Due::Daily,
+        }
+    }
+}
+
+impl Control {
+    /// Reads the files for TLS for settings that are about to be in force. Returns the material and warnings.
+    pub(super) fn load_material(
+        &self,
+        loaded: &Loaded,
+    ) -> Result<(Material, Vec<String>), Vec<String>> {
+        let lines = |problems: &[Problem]| problems.iter().map(Problem::one_line).collect();
+        material::load(&loaded.settings, &loaded.origins, Some(&self.material), Purpose::Use)
+            .map(|(material, warnings)| (material, lines(&warnings)))
+            .map_err(|problems| lines(&problems.0))
+    }
+
+    /// Does what is due about certificates.
+    pub(super) fn renew_certificates(&mut self, due: Due) {
+        if due == Due::Daily {
+            self.warn_of_expiry();
+            // Only what we make ourselves is renewed by the clock.
+            if self.loaded.settings.tls.listener.self_made.is_none() {
+                return;
+            }
+        }
+        match self.load_material(&self.loaded) {
+            Ok((material, warnings)) => {
+                self.certificates.report_at = None;
+                self.take_over(material, warnings);
+            }
+            Err(reasons) if due == Due::OutOfPatience => {
+                self.certificates.report_at = None;
+                self.conclude(Outcome::Refused { reasons });
+            }
+            Err(reasons) => {
+                tracing::debug!(reason = %reasons.join("; "), "files for TLS do not fit yet, waiting");
+                self.certificates.report_at.get_or_insert(Instant::now() + PATIENCE);
+            }
+        }
+    }
+
+    fn take_over(&mut self, material: Material, warnings: Vec<String>) {
+        if material == self.material {
+            // Whoever has put the old files back wants to know that all is well again.
+            if self.history.newest().is_some_and(is_open_refusal) {
+                self.conclude(Outcome::Unchanged { warnings });
+            }
+            return;
+        }
+        let changes = material.news(&self.material);
+        self.material = material;
+        self.number += 1;
+        // A refresh that is under way would bring back what peers were shown before.
+        if let Some(refresh) = self.refreshing.take() {
+            refresh.abort();
+        }
+        self.refresh_at = Instant::now();
+        self.put_in_force(self.listed.clone());
+        self.conclude(Outcome::Applied { changes, warnings });
+    }
+
+    fn conclude(&mut self, outcome: Outcome) {
+        let record = self.history.record(Trigger::Certificates, outcome, self.number);
+        reload::log(&record);
+        self.say_status();
+    }
+
+    fn warn_of_expiry(&self) {
+        let now = SystemTime::now();
+        for warning in self.material.certificates.iter().filter_map(|shown| shown.warning(now)) {
+            tracing::warn!("{warning}");
+        }
+    }
+}
+
+fn is_open_refusal(record: &ReloadRecord) -> bool {
+    record.is_refused() && record.trigger == Trigger::Certificates.as_str()
+}

@@ -1,0 +1,161 @@
+//! Accepting TLS: what `https` and `unixs` listeners show and demand.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::SingleCertAndKey;
+use rustls::{Error, InvalidMessage, ServerConfig};
+use rustls_pki_types::{CertificateRevocationListDer, ServerName};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::{Accept, TlsAcceptor};
+
+use super::authorities::Authorities;
+use super::connector::MadeFrom;
+use super::identity::Identity;
+use super::protocol::Protocol;
+use super::refusal::{Verdict, incompatible};
+use super::verify::Clients;
+
+/// Accepts TLS connections. Cheap to clone and shared by all workers; two are equal when they were made from the same
+/// files and settings.
+///
+/// Session tickets are under a key of its own: what one acceptor issued, its successor does not take, so that a client
+/// whose certificate was revoked meanwhile has to show it again.
+#[derive(Clone)]
+pub struct Acceptor(Arc<Inner>);
+
+struct Inner {
+    any: TlsAcceptor,
+    http1: TlsAcceptor,
+    title: String,
+    made_from: MadeFrom,
+}
+
+/// The parts of an acceptor, all of them good.
+pub(super) struct Parts {
+    pub(super) identity: Identity,
+    /// `None` when clients need not show a certificate.
+    pub(super) clients: Option<Authorities>,
+    pub(super) lists: Vec<CertificateRevocationListDer<'static>>,
+    pub(super) allowed_hostnames: Vec<ServerName<'static>>,
+    pub(super) made_from: MadeFrom,
+}
+
+impl Acceptor {
+    /// Makes one.
+    ///
+    /// # Errors
+    /// rustls' sentence, when the parts do not go together.
+    pub(super) fn new(parts: Parts, protocol: &Protocol) -> Result<Self, String> {
+        let words = |error: Error| error.to_string();
+        let builder = ServerConfig::builder_with_provider(protocol.provider.clone())
+            .with_protocol_versions(&protocol.versions)
+            .map_err(words)?;
+        let builder = match parts.clients {
+            None => builder.with_no_client_auth(),
+            Some(authorities) => builder.with_client_cert_verifier(Arc::new(clients(
+                authorities,
+                parts.lists,
+                parts.allowed_hostnames,
+                protocol,
+            )?)),
+        };
+        let title = parts.identity.leaf().map(super::certificate::Certificate::title);
+        let key = Arc::new(SingleCertAndKey::from(parts.identity.key));
+        let mut config = builder.with_cert_resolver(key);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.ticketer = Ticketer::new().map_err(words)?;
+        // As many as Go sends. The store for clients without tickets would be a lock that workers share.
+        config.send_tls13_tickets = 1;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        let mut http1 = config.clone();
+        http1.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self(Arc::new(Inner {
+            any: Arc::new(config).into(),
+            http1: Arc::new(http1).into(),
+            title: title.unwrap_or_default(),
+            made_from: parts.made_from,
+        })))
+    }
+
+    /// Does the handshake with a client that may speak HTTP/2 or HTTP/1.1. Limit it in time; dropping the future closes
+    /// the stream.
+    pub fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Accept<S> {
+        self.0.any.accept(stream)
+    }
+
+    /// Like [`Acceptor::accept`], for listeners that speak HTTP/1.1 only.
+    pub fn accept_http1<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Accept<S> {
+        self.0.http1.accept(stream)
+    }
+
+    /// What the certificate that clients see is known by.
+    pub fn title(&self) -> &str {
+        &self.0.title
+    }
+
+    pub(super) fn made_from(&self) -> &MadeFrom {
+        &self.0.made_from
+    }
+}
+
+/// Says why a handshake with a client failed, for the log.
+pub fn explain(error: &io::Error) -> String {
+    let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
+        return match error.kind() {
+            io::ErrorKind::UnexpectedEof => "the client left during the TLS handshake".to_owned(),
+            _ => error.to_string(),
+        };
+    };
+    match tls {
+        Error::InvalidCertificate(rustls::CertificateError::Other(other)) => {
+            other.0.downcast_ref::<Verdict>().map_or_else(|| tls.to_string(), ToString::to_string)
+        }
+        Error::NoCertificatesPresented => "the client showed no certificate".to_owned(),
+        Error::AlertReceived(alert) => format!("the client ended it: TLS alert {alert:?}"),
+        Error::PeerIncompatible(why) => incompatible(why),
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "the client does not speak TLS".to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Which protocol was agreed on; `None` when the client knows no ALPN.
+pub fn agreed<S>(stream: &TlsStream<S>) -> Option<&[u8]> {
+    stream.get_ref().1.alpn_protocol()
+}
+
+fn clients(
+    authorities: Authorities,
+    lists: Vec<CertificateRevocationListDer<'static>>,
+    allowed_hostnames: Vec<ServerName<'static>>,
+    protocol: &Protocol,
+) -> Result<Clients, String> {
+    let provider = protocol.provider.clone();
+    let mut builder = WebPkiClientVerifier::builder_with_provider(authorities.roots, provider);
+    if !lists.is_empty() {
+        builder = builder.with_crls(lists).allow_unknown_revocation_status();
+    }
+    let inner = builder.build().map_err(|error| error.to_string())?;
+    Ok(Clients { inner, allowed_hostnames, trusted: authorities.described })
+}
+
+impl PartialEq for Acceptor {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.made_from == other.0.made_from
+    }
+}
+
+impl Eq for Acceptor {}
+
+/// Keys are not shown.
+impl fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acceptor").field("shows", &self.0.title).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,112 @@
+//! What a certificate says of itself, as far as people are told.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
+use x509_parser::time::ASN1Time;
+
+/// The words of a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// Its subject, such as `CN=infra0, O=etcd`; may be empty.
+    pub subject: String,
+    /// The first CN of its subject that is not empty.
+    pub common_name: Option<String>,
+    /// Who signed it.
+    pub issuer: String,
+    /// The DNS names and IP addresses that it is good for.
+    pub names: Vec<String>,
+    /// When it begins to be valid.
+    pub not_before: SystemTime,
+    /// When it ends to be valid.
+    pub not_after: SystemTime,
+    /// Whether it may sign others: it says so, or it is its own issuer.
+    pub can_sign: bool,
+}
+
+impl Certificate {
+    /// Reads a certificate; `None` when it is not one.
+    pub fn read(der: &[u8]) -> Option<Self> {
+        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        let (subject, issuer) = (certificate.subject(), certificate.issuer());
+        Some(Self {
+            common_name: common_name(subject),
+            names: names(&certificate),
+            not_before: moment(certificate.validity().not_before),
+            not_after: moment(certificate.validity().not_after),
+            can_sign: certificate.is_ca() || subject.as_raw() == issuer.as_raw(),
+            subject: printable(&subject.to_string()),
+            issuer: printable(&issuer.to_string()),
+        })
+    }
+
+    /// What people know it by: its subject, else its names.
+    pub fn title(&self) -> String {
+        match (self.subject.as_str(), self.names.as_slice()) {
+            ("", []) => "(no subject)".to_owned(),
+            ("", names) => names.join(", "),
+            (subject, _) => subject.to_owned(),
+        }
+    }
+
+    /// Says that it is not valid at `now`, if so, with the day.
+    pub fn untimely(&self, now: SystemTime) -> Option<String> {
+        if now > self.not_after {
+            Some(format!("expired on {}", day(self.not_after)))
+        } else if now < self.not_before {
+            Some(format!("is not valid before {}", moment_text(self.not_before)))
+        } else {
+            None
+        }
+    }
+}
+
+fn common_name(subject: &X509Name<'_>) -> Option<String> {
+    let names = subject.iter_common_name().filter_map(|name| name.as_str().ok());
+    names.map(printable).find(|name| !name.is_empty())
+}
+
+fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
+    let names = extension.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::DNSName(name) => Some(printable(name)),
+        GeneralName::IPAddress(bytes) => address(bytes),
+        _ => None,
+    });
+    names.collect()
+}
+
+fn address(bytes: &[u8]) -> Option<String> {
+    if let Ok(four) = <[u8; 4]>::try_from(bytes) {
+        return Some(std::net::Ipv4Addr::from(four).to_string());
+    }
+    <[u8; 16]>::try_from(bytes).ok().map(|bytes| std::net::Ipv6Addr::from(bytes).to_string())
+}
+
+/// Times before 1970 become 1970.
+fn moment(time: ASN1Time) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
+}
+
+fn date_time(time: SystemTime) -> Option<ASN1Time> {
+    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    ASN1Time::from_timestamp(i64::try_from(seconds).ok()?).ok()
+}
+
+/// Returns the day of `time` in UTC, such as `2026-11-22`.
+pub fn day(time: SystemTime) -> String {
+    date_time(time).map_or_else(String::new, |time| time.to_datetime().date().to_string())
+}
+
+fn moment_text(time: SystemTime) -> String {
+    let Some(time) = date_time(time) else { return String::new() };
+    let time = time.to_datetime();
+    format!("{} {:02}:{:02} UTC", time.date(), time.hour(), time.minute())
+}
+
+/// Certificates come from strangers too.
+fn printable(text: &str) -> String {
+    const LONGEST: usize = 200;
+    text.chars().take(LONGEST).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}

@@ -1,0 +1,227 @@
+//! Connecting with TLS: to members, and to peers.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::sign::SingleCertAndKey;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{CertificateRevocationListDer, ServerName};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::authorities::Authorities;
+use super::certificate::Certificate;
+use super::identity::Identity;
+use super::protocol::Protocol;
+use super::refusal::{self, HandshakeError, Shown};
+use super::verify::Servers;
+
+/// What is to be spoken over a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alpn {
+    /// HTTP/1.1; a server that knows no ALPN is fine.
+    Http1,
+    /// HTTP/2, for gRPC; the server must agree to it.
+    H2,
+}
+
+/// Makes TLS connections. Cheap to clone; two are equal when they were made from the same files and settings.
+#[derive(Clone)]
+pub struct Connector(Arc<Inner>);
+
+struct Inner {
+    http1: TlsConnector,
+    h2: TlsConnector,
+    /// Stands in for the host that was dialled.
+    server_name: Option<ServerName<'static>>,
+    shown: Shown,
+    leaf: Option<Certificate>,
+    /// Everything that it was made from.
+    made_from: MadeFrom,
+}
+
+/// Settings in words, and the contents of the files by the settings that name them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct MadeFrom {
+    pub(super) words: String,
+    pub(super) files: Vec<(&'static str, Option<Arc<[u8]>>)>,
+}
+
+impl MadeFrom {
+    /// The settings whose files have another content than `before`.
+    pub(super) fn changed(&self, before: &Self) -> impl Iterator<Item = &'static str> {
+        let files = self.files.iter().filter(|file| !before.files.contains(file));
+        files.map(|(setting, _)| *setting)
+    }
+}
+
+/// The parts of a connector, all of them good.
+pub(super) struct Parts {
+    pub(super) identity: Option<Identity>,
+    pub(super) authorities: Authorities,
+    pub(super) lists: Vec<CertificateRevocationListDer<'static>>,
+    pub(super) verify: bool,
+    pub(super) server_name: Option<ServerName<'static>>,
+    pub(super) allowed_cns: Vec<String>,
+    pub(super) allowed_hostnames: Vec<ServerName<'static>>,
+    /// The setting that would name a certificate to show.
+    pub(super) cert_setting: &'static str,
+    pub(super) made_from: MadeFrom,
+}
+
+impl Connector {
+    /// Makes one.
+    ///
+    /// # Errors
+    /// rustls' sentence, when the parts do not go together.
+    pub(super) fn new(parts: Parts, protocol: &Protocol) -> Result<Self, String> {
+        let words = |error: rustls::Error| error.to_string();
+        let inner = if parts.verify { Some(verifier(&parts, protocol)?) } else { None };
+        let servers = Servers {
+            inner,
+            provider: protocol.provider.clone(),
+            pinned: parts.authorities.ders,
+            allowed_cns: parts.allowed_cns,
+            allowed_hostnames: parts.allowed_hostnames,
+            trusted: parts.authorities.described,
+        };
+        let builder = ClientConfig::builder_with_provider(protocol.provider.clone())
+            .with_protocol_versions(&protocol.versions)
+            .map_err(words)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(servers));
+        let leaf = parts.identity.as_ref().and_then(|identity| identity.leaf().cloned());
+        let mut http1 = match parts.identity {
+            Some(identity) => {
+                let key = Arc::new(SingleCertAndKey::from(identity.key));
+                builder.with_client_cert_resolver(key)
+            }
+            None => builder.with_no_client_auth(),
+        };
+        let mut h2 = http1.clone();
+        http1.alpn_protocols = vec![b"http/1.1".to_vec()];
+        h2.alpn_protocols = vec![b"h2".to_vec()];
+        let shown =
+            Shown { title: leaf.as_ref().map(Certificate::title), setting: parts.cert_setting };
+        Ok(Self(Arc::new(Inner {
+            http1: Arc::new(http1).into(),
+            h2: Arc::new(h2).into(),
+            server_name: parts.server_name,
+            shown,
+            leaf,
+            made_from: parts.made_from,
+        })))
+    }
+
+    /// Does the handshake over `stream` with the server at `host` (a name or an IP literal without brackets), whose
+    /// certificate must be good for it, or for the name that the settings give in its place. Limit it in time; dropping
+    /// the future closes the stream.
+    ///
+    /// In TLS 1.3 a server refuses our certificate only after this: see [`Connector::explain`].
+    ///
+    /// # Errors
+    /// Why it failed, in words.
+    pub async fn connect<S>(
+        &self,
+        stream: S,
+        host: &str,
+        alpn: Alpn,
+    ) -> Result<TlsStream<S>, HandshakeError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let name = match &self.0.server_name {
+            Some(name) => name.clone(),
+            None => server_name(host)?,
+        };
+        let connector = match alpn {
+            Alpn::Http1 => &self.0.http1,
+            Alpn::H2 => &self.0.h2,
+        };
+        let stream = connector
+            .connect(name, stream)
+            .await
+            .map_err(|error| refusal::in_handshake(&error, &self.0.shown))?;
+        let agreed = stream.get_ref().1.alpn_protocol();
+        if alpn == Alpn::H2 && agreed != Some(b"h2") {
+            return Err(HandshakeError::NoHttp2);
+        }
+        Ok(stream)
+    }
+
+    /// Explains an error of a stream that it made; `None` when it has nothing to do with TLS. A server that refuses our
+    /// certificate says so in the first read in TLS 1.3.
+    pub fn explain(&self, error: &io::Error) -> Option<HandshakeError> {
+        refusal::explain(error, &self.0.shown)
+    }
+
+    /// What a peer port probably means by closing a connection after the handshake without a word: etcd looks up whether
+    /// the names in our certificate lead to the address that we come from, and says nothing to us when they do not.
+    pub fn san_rule(&self) -> Option<String> {
+        let leaf = self.0.leaf.as_ref().filter(|leaf| !leaf.names.is_empty())?;
+        Some(format!(
+            "a peer port does this when none of the names in our certificate {} leads to this host's address: {}",
+            leaf.title(),
+            leaf.names.join(", ")
+        ))
+    }
+
+    /// What a client port probably means by closing a connection after the handshake without a word: etcd looks at its
+    /// revocation list and its allowed names only then, and says nothing to us when it refuses.
+    pub fn mute_rule(&self) -> String {
+        let closed = "it closed the connection right after the TLS handshake without a word";
+        match &self.0.shown.title {
+            Some(title) => format!(
+                "{closed}; etcd does so to a certificate that it has revoked or whose names it does not allow, and ours is {title}"
+            ),
+            None => closed.to_owned(),
+        }
+    }
+
+    pub(super) fn made_from(&self) -> &MadeFrom {
+        &self.0.made_from
+    }
+
+    /// The certificate that it shows when asked for one.
+    pub fn leaf(&self) -> Option<&Certificate> {
+        self.0.leaf.as_ref()
+    }
+}
+
+fn verifier(parts: &Parts, protocol: &Protocol) -> Result<Arc<dyn ServerCertVerifier>, String> {
+    let roots: Arc<RootCertStore> = parts.authorities.roots.clone();
+    if roots.is_empty() {
+        return Ok(Arc::new(super::verify::Nobody(protocol.provider.clone())));
+    }
+    let mut builder = WebPkiServerVerifier::builder_with_provider(roots, protocol.provider.clone());
+    if !parts.lists.is_empty() {
+        builder = builder.with_crls(parts.lists.clone()).allow_unknown_revocation_status();
+    }
+    let verifier = builder.build().map_err(|error| error.to_string())?;
+    Ok(verifier)
+}
+
+/// Reads a host as a name to verify.
+pub(super) fn server_name(host: &str) -> Result<ServerName<'static>, HandshakeError> {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    ServerName::try_from(host.to_owned()).map_err(|_| HandshakeError::Host(host.to_owned()))
+}
+
+impl PartialEq for Connector {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.made_from == other.0.made_from
+    }
+}
+
+impl Eq for Connector {}
+
+/// Keys are not shown.
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").field("shows", &self.0.shown.title).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,143 @@
+//! Reads the files that settings name, each once, and collects what is wrong with them.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use nix::libc::O_NONBLOCK;
+
+use super::pem::{self, Section};
+use crate::config::{Origins, Problem, Problems, TlsFile};
+
+/// The largest file that is read; the authorities of a whole system have a quarter of a megabyte.
+const LARGEST: u64 = 16 << 20;
+
+/// Reads files and collects problems; each problem is placed where the file is named.
+pub(super) struct Files<'a> {
+    origins: &'a Origins,
+    read: HashMap<PathBuf, Option<Arc<[u8]>>>,
+    /// The moment that certificates must be valid at.
+    pub(super) now: SystemTime,
+    pub(super) problems: Problems,
+}
+
+impl<'a> Files<'a> {
+    pub(super) fn new(origins: &'a Origins, now: SystemTime) -> Self {
+        Self { origins, read: HashMap::new(), now, problems: Problems::default() }
+    }
+
+    /// Says that something cannot be used, once.
+    pub(super) fn error(&mut self, setting: &str, message: impl Into<String>, hint: &str) {
+        let problem = Problem::error(message, self.origins.place(setting).clone());
+        self.add(if hint.is_empty() { problem } else { problem.hint(hint) });
+    }
+
+    /// Says that something is probably not meant, once.
+    pub(super) fn warning(&mut self, setting: &str, message: impl Into<String>, hint: &str) {
+        let problem = Problem::warning(message, self.origins.place(setting).clone());
+        self.add(if hint.is_empty() { problem } else { problem.hint(hint) });
+    }
+
+    /// Says what was done.
+    pub(super) fn notice(&mut self, setting: &str, message: String) {
+        self.add(Problem::notice(message, self.origins.place(setting).clone()));
+    }
+
+    fn add(&mut self, problem: Problem) {
+        if !self.problems.0.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+
+    /// Has a file read anew when it is next asked for.
+    pub(super) fn forget(&mut self, path: &Path) {
+        self.read.remove(path);
+    }
+
+    /// Returns a file's content; `None` when there is none, which is then among the problems.
+    pub(super) fn content(&mut self, file: &TlsFile) -> Option<Arc<[u8]>> {
+        if let Some(known) = self.read.get(&file.path) {
+            return known.clone();
+        }
+        let content = match read(&file.path) {
+            Ok(content) => Some(content.into()),
+            Err((message, hint)) => {
+                self.error(file.setting, format!("`{}`: {message}", file.setting), &hint);
+                None
+            }
+        };
+        self.read.insert(file.path.clone(), content.clone());
+        content
+    }
+
+    /// Returns the PEM blocks of a file; `None` when it cannot be read as PEM, which is then among the problems.
+    pub(super) fn sections(&mut self, file: &TlsFile) -> Option<Vec<Section>> {
+        let content = self.content(file)?;
+        let (path, setting) = (file.path.display(), file.setting);
+        match pem::sections(&content) {
+            Ok(sections) if sections.is_empty() => {
+                let (what, hint) = if content.first() == Some(&0x30) {
+                    ("is DER", "want PEM: openssl x509 -inform der -in FILE -out FILE.pem")
+                } else {
+                    ("has no PEM block in it", "want -----BEGIN ...----- and what follows")
+                };
+                self.error(setting, format!("`{setting}`: {path} {what}"), hint);
+                None
+            }
+            Ok(sections) => Some(sections),
+            Err(damage) => {
+                let message = format!("`{setting}`: {path}:{}: {}", damage.line, damage.what);
+                self.error(setting, message, "");
+                None
+            }
+        }
+    }
+}
+
+/// Returns the content, or what is wrong and what would be right.
+fn read(path: &Path) -> Result<Vec<u8>, (String, String)> {
+    let shown = path.display();
+    let none = String::new;
+    let mut content = Vec::new();
+    let reading = open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut content));
+    match reading {
+        Ok(_) if content.is_empty() => Err((format!("{shown} is empty"), none())),
+        Ok(_) if content.len() as u64 > LARGEST => {
+            Err((format!("{shown} is too large"), "want at most 16 MiB".to_owned()))
+        }
+        Ok(_) => Ok(content),
+        Err(error) => Err(match error.kind() {
+            io::ErrorKind::NotFound => (format!("{shown} does not exist"), none()),
+            io::ErrorKind::NotADirectory => {
+                (format!("{shown} does not exist: a part of its path is a file"), none())
+            }
+            io::ErrorKind::IsADirectory => {
+                (format!("{shown} is a directory"), "want a file".to_owned())
+            }
+            io::ErrorKind::PermissionDenied => {
+                let hint = "it must be readable by the user that this program runs as";
+                (format!("{shown} cannot be read: permission denied"), hint.to_owned())
+            }
+            _ => (format!("{shown} cannot be read: {error}"), none()),
+        }),
+    }
+}
+
+/// Opens a regular file; a pipe or a terminal would hang us.
+fn open(path: &Path) -> io::Result<File> {
+    let file = fs::OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if kind.is_file() { Ok(file) } else { Err(io::Error::other("not a regular file")) }
+}
+
+/// Whether users that are neither the owner nor in the group may read a file.
+pub(super) fn is_readable_by_all(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|meta| meta.mode() & 0o004 != 0)
+}

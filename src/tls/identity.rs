@@ -1,0 +1,118 @@
+//! A certificate with its key: what one of the three identities shows.
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::sign::CertifiedKey;
+use rustls::{Error, InconsistentKeys};
+use rustls_pki_types::pem::{PemObject, SectionKind};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::certificate::Certificate;
+use super::files::{Files, is_readable_by_all};
+use crate::config::{KeyPair, TlsFile};
+
+/// A certificate and its key, which belong together.
+#[derive(Debug, Clone)]
+pub(super) struct Identity {
+    pub(super) key: Arc<CertifiedKey>,
+    /// The certificates of the chain, the shown one first; never empty.
+    pub(super) chain: Vec<Certificate>,
+}
+
+impl Identity {
+    /// The certificate that is shown.
+    pub(super) fn leaf(&self) -> Option<&Certificate> {
+        self.chain.first()
+    }
+}
+
+/// Reads a pair; `None` when it cannot be used, and why is then among the problems.
+pub(super) fn read(
+    files: &mut Files<'_>,
+    pair: &KeyPair,
+    provider: &CryptoProvider,
+) -> Option<Identity> {
+    let chain = read_chain(files, &pair.cert);
+    let key = read_key(files, &pair.key);
+    let (ders, chain) = chain?;
+    let key = match provider.key_provider.load_private_key(key?) {
+        Ok(key) => key,
+        Err(_) => {
+            let message =
+                format!("{}: the private key is of a kind that is not supported", named(&pair.key));
+            files.error(pair.key.setting, message, "want RSA, P-256, P-384, P-521 or Ed25519");
+            return None;
+        }
+    };
+    let key = CertifiedKey::new(ders, key);
+    let title = chain.first().map(Certificate::title).unwrap_or_default();
+    match key.keys_match() {
+        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
+        Err(Error::InconsistentKeys(_)) => {
+            let (key, cert) = (named(&pair.key), pair.cert.path.display());
+            let message = format!("{key} is not the key of the certificate {title} in {cert}");
+            files.error(pair.key.setting, message, "put the key there that it was issued for");
+            return None;
+        }
+        Err(error) => {
+            let message =
+                format!("{}: the certificate {title} cannot be used: {error}", named(&pair.cert));
+            files.error(pair.cert.setting, message, "");
+            return None;
+        }
+    }
+    Some(Identity { key: Arc::new(key), chain })
+}
+
+fn named(file: &TlsFile) -> String {
+    format!("`{}`: {}", file.setting, file.path.display())
+}
+
+type Chain = (Vec<CertificateDer<'static>>, Vec<Certificate>);
+
+fn read_chain(files: &mut Files<'_>, file: &TlsFile) -> Option<Chain> {
+    let sections = files.sections(file)?;
+    let (mut ders, mut chain) = (Vec::new(), Vec::new());
+    for section in sections.into_iter().filter(|section| section.kind == SectionKind::Certificate) {
+        let Some(certificate) = Certificate::read(&section.der) else {
+            let message = format!("{}:{}: this is no X.509 certificate", named(file), section.line);
+            files.error(file.setting, message, "");
+            return None;
+        };
+        if let Some(untimely) = certificate.untimely(files.now) {
+            let title = certificate.title();
+            let message =
+                format!("{}:{}: the certificate {title} {untimely}", named(file), section.line);
+            files.error(file.setting, message, "renew it, or set the clock right");
+            return None;
+        }
+        ders.push(CertificateDer::from(section.der));
+        chain.push(certificate);
+    }
+    if chain.is_empty() {
+        let message = format!("{} has no certificate in it", named(file));
+        files.error(file.setting, message, "want -----BEGIN CERTIFICATE-----; is it the key?");
+        return None;
+    }
+    Some((ders, chain))
+}
+
+fn read_key(files: &mut Files<'_>, file: &TlsFile) -> Option<PrivateKeyDer<'static>> {
+    let sections = files.sections(file)?;
+    if is_readable_by_all(&file.path) {
+        let message =
+            format!("{}: every user of this machine can read the private key", named(file));
+        files.warning(file.setting, message, "chmod o-rwx it");
+    }
+    let key = sections.into_iter().find_map(|it| PrivateKeyDer::from_pem(it.kind, it.der));
+    if key.is_none() {
+        let message = format!("{} has no private key in it", named(file));
+        files.error(
+            file.setting,
+            message,
+            "want -----BEGIN PRIVATE KEY-----; is it the certificate?",
+        );
+    }
+    key
+}

@@ -1,0 +1,326 @@
+//! Everything about TLS that one generation has, made from the settings and the files that they name.
+//!
+//! What the same files and settings would make again is taken over from the generation before: its session tickets stay
+//! good, its connections to members stay, and a certificate that has expired in use is no reason to refuse a change of
+//! something else.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use rustls_pki_types::ServerName;
+
+use super::acceptor::{self, Acceptor};
+use super::authorities::{self, Authorities};
+use super::certificate::{Certificate, day};
+use super::connector::{self, Connector, MadeFrom, server_name};
+use super::files::Files;
+use super::identity::{self, Identity};
+use super::protocol::Protocol;
+use super::{revocation, self_made};
+use crate::config::{
+    ConnectTls, KeyPair, ListenTls, Origins, Problem, Problems, Settings, TlsFile, TlsSettings,
+};
+
+/// What one generation shows and demands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Material {
+    /// For listeners; `None` when the settings name no certificate for them.
+    pub acceptor: Option<Acceptor>,
+    /// For members' client ports.
+    pub upstream: Connector,
+    /// For peer ports.
+    pub peer: Connector,
+    /// For registries of members.
+    pub registry: Connector,
+    /// The certificates that we show, whose expiry is worth watching.
+    pub certificates: Vec<Shown>,
+}
+
+impl Material {
+    /// The files whose content differs from what was in force `before`, each with what it is now.
+    pub fn news(&self, before: &Self) -> Vec<String> {
+        let connectors = [(&self.upstream, &before.upstream), (&self.peer, &before.peer)];
+        let connectors = connectors.map(|(now, then)| (now.made_from(), then.made_from()));
+        let acceptors = self.acceptor.iter().zip(&before.acceptor);
+        let acceptors = acceptors.map(|(now, then)| (now.made_from(), then.made_from()));
+        let changed = acceptors.chain(connectors).flat_map(|(now, then)| now.changed(then));
+        let mut news = Vec::new();
+        for setting in changed {
+            let line = match self.certificates.iter().find(|shown| shown.setting == setting) {
+                Some(Shown { title, not_after, .. }) => {
+                    format!("{setting}: {title}, valid until {}", day(*not_after))
+                }
+                None => format!("{setting}: new content"),
+            };
+            if !news.contains(&line) {
+                news.push(line);
+            }
+        }
+        news
+    }
+}
+
+impl Shown {
+    /// Says that it expires soon, from 30 days before, or that it has; `None` while there is time.
+    pub fn warning(&self, now: SystemTime) -> Option<String> {
+        const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
+        let Self { title, setting, file, not_after, .. } = self;
+        let left = not_after.duration_since(now).unwrap_or_default();
+        let when = match left.as_secs() / (24 * 3600) {
+            _ if left.is_zero() => format!("expired on {}", day(*not_after)),
+            _ if left > SOON => return None,
+            days => format!("expires on {}, in {days} days", day(*not_after)),
+        };
+        Some(format!("`{setting}`: {}: the certificate {title} {when}; renew it", file.display()))
+    }
+}
+
+/// A certificate that we show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// To whom: `listener`, `upstream`, `peer` or `registry`.
+    pub identity: &'static str,
+    /// The setting that names its file.
+    pub setting: &'static str,
+    /// Its file.
+    pub file: PathBuf,
+    /// What it is known by.
+    pub title: String,
+    /// When the first of it and those between it and its authority expires.
+    pub not_after: SystemTime,
+}
+
+/// What the material is loaded for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be used: what `auto-tls` needs is made.
+    Use,
+    /// To see whether it could be: nothing is written.
+    Check,
+}
+
+/// Reads every file, once. `before` is what is in force. Returns the material with warnings, errors never among them.
+///
+/// # Errors
+/// Everything that is wrong, warnings included; each problem is placed where the file is named.
+pub fn load(
+    settings: &Settings,
+    origins: &Origins,
+    before: Option<&Material>,
+    purpose: Purpose,
+) -> Result<(Material, Vec<Problem>), Problems> {
+    let mut loading = Loading {
+        files: Files::new(origins, SystemTime::now()),
+        protocol: Protocol::allowed(&settings.tls),
+        tls: &settings.tls,
+        before,
+        purpose,
+        certificates: Vec::new(),
+    };
+    let acceptor = loading.acceptor();
+    let upstream = loading.connector("upstream", &settings.tls.upstream);
+    let peer = loading.connector("peer", &settings.tls.peer);
+    let registry = loading.connector("registry", &settings.tls.registry);
+    let certificates = loading.certificates;
+    let mut problems = loading.files.problems;
+    if let Some(upstream) = &upstream {
+        problems.0.extend(lends_its_user(settings, origins, upstream));
+    }
+    problems.sort();
+    match (upstream, peer, registry) {
+        (Some(upstream), Some(peer), Some(registry)) if problems.errors() == 0 => {
+            Ok((Material { acceptor, upstream, peer, registry, certificates }, problems.0))
+        }
+        _ => Err(problems),
+    }
+}
+
+struct Loading<'a> {
+    files: Files<'a>,
+    protocol: Protocol,
+    tls: &'a TlsSettings,
+    before: Option<&'a Material>,
+    purpose: Purpose,
+    certificates: Vec<Shown>,
+}
+
+impl Loading<'_> {
+    fn acceptor(&mut self) -> Option<Acceptor> {
+        let wanted = &self.tls.listener;
+        let made = wanted.self_made.as_ref().and_then(|self_made| {
+            let may_write = self.purpose == Purpose::Use;
+            let made =
+                self_made::read_or_make(&mut self.files, self_made, &self.protocol, may_write);
+            Some((made?, self_made::pair(self_made)))
+        });
+        let pair = made.as_ref().map(|(_, pair)| pair.clone()).or_else(|| wanted.pair.clone())?;
+        let named = [
+            Some(&pair.cert),
+            Some(&pair.key),
+            wanted.client_ca.as_ref(),
+            wanted.client_crl.as_ref(),
+        ];
+        let made_from = self.made_from(format!("{wanted:?}"), &named);
+        let kept = self
+            .before
+            .and_then(|it| it.acceptor.as_ref())
+            .filter(|it| *it.made_from() == made_from);
+        if let Some(kept) = kept {
+            self.keep("listener");
+            return Some(kept.clone());
+        }
+        let identity = match made {
+            Some((identity, _)) => Some(identity),
+            None => identity::read(&mut self.files, &pair, &self.protocol.provider),
+        };
+        let (clients, lists) = self.trusted(wanted.client_ca.as_ref(), wanted.client_crl.as_ref());
+        let allowed_hostnames =
+            self.names("client-cert-allowed-hostname", &wanted.allowed_hostnames);
+        let identity = self.show("listener", &pair, identity?);
+        let parts =
+            acceptor::Parts { identity, clients, lists: lists?, allowed_hostnames, made_from };
+        self.whole(pair.cert.setting, Acceptor::new(parts, &self.protocol))
+    }
+
+    fn connector(&mut self, role: &'static str, wanted: &ConnectTls) -> Option<Connector> {
+        let pair = wanted.pair.as_ref();
+        let named = [
+            pair.map(|pair| &pair.cert),
+            pair.map(|pair| &pair.key),
+            wanted.ca.as_ref(),
+            wanted.crl.as_ref(),
+        ];
+        let made_from = self.made_from(format!("{role} {wanted:?}"), &named);
+        let before = self.before.map(|it| match role {
+            "peer" => &it.peer,
+            "registry" => &it.registry,
+            _ => &it.upstream,
+        });
+        if let Some(kept) = before.filter(|it| *it.made_from() == made_from) {
+            self.keep(role);
+            return Some(kept.clone());
+        }
+        let identity = match pair {
+            None => Some(None),
+            Some(pair) => identity::read(&mut self.files, pair, &self.protocol.provider)
+                .map(|identity| Some(self.show(role, pair, identity))),
+        };
+        let (authorities, lists) = self.trusted(wanted.ca.as_ref(), wanted.crl.as_ref());
+        let (cert_setting, ca_setting) = match role {
+            "peer" => ("peer-cert-file", "peer-trusted-ca-file"),
+            "registry" => ("discovery-cert", "discovery-cacert"),
+            _ => ("upstream-cert-file", "upstream-trusted-ca-file"),
+        };
+        let allowed_hostnames = self.names("peer-cert-allowed-hostname", &wanted.allowed_hostnames);
+        let domain = wanted.server_name.as_slice();
+        let server_name = self.names("discovery-srv", domain).pop();
+        let parts = connector::Parts {
+            identity: identity?,
+            authorities: match (&wanted.ca, authorities) {
+                (None, _) => authorities::of_machine(ca_setting),
+                (Some(_), authorities) => authorities?,
+            },
+            lists: lists?,
+            verify: wanted.verify,
+            server_name,
+            allowed_cns: wanted.allowed_cns.clone(),
+            allowed_hostnames,
+            cert_setting,
+            made_from,
+        };
+        self.whole(cert_setting, Connector::new(parts, &self.protocol))
+    }
+
+    /// Reads a CA file and the revocation lists of its authorities. Without a file there is nobody and nothing.
+    fn trusted(
+        &mut self,
+        ca: Option<&TlsFile>,
+        crl: Option<&TlsFile>,
+    ) -> (Option<Authorities>, Option<Lists>) {
+        let Some(ca) = ca else {
+            if let Some(crl) = crl {
+                let message = format!(
+                    "`{}` is set, and no authority that its lists could be from",
+                    crl.setting
+                );
+                self.files.error(crl.setting, message, "set the CA file that belongs to it");
+            }
+            return (None, Some(Vec::new()));
+        };
+        let authorities = authorities::read(&mut self.files, ca);
+        let lists = match (&authorities, crl) {
+            (_, None) => Some(Vec::new()),
+            (None, Some(_)) => None,
+            (Some(authorities), Some(crl)) => {
+                revocation::read(&mut self.files, crl, authorities, &self.protocol)
+            }
+        };
+        let both = authorities.filter(|_| lists.is_some());
+        (both, lists)
+    }
+
+    fn names(&mut self, setting: &str, hosts: &[String]) -> Vec<ServerName<'static>> {
+        let mut names = Vec::new();
+        for host in hosts {
+            match server_name(host) {
+                Ok(name) => names.push(name),
+                Err(error) => self.files.error(setting, format!("`{setting}`: {error}"), ""),
+            }
+        }
+        names
+    }
+
+    fn show(&mut self, identity: &'static str, pair: &KeyPair, it: Identity) -> Identity {
+        let until = it.chain.iter().map(|certificate| certificate.not_after).min();
+        self.certificates.push(Shown {
+            identity,
+            setting: pair.cert.setting,
+            file: pair.cert.path.clone(),
+            title: it.leaf().map(Certificate::title).unwrap_or_default(),
+            not_after: until.unwrap_or(SystemTime::UNIX_EPOCH),
+        });
+        it
+    }
+
+    fn keep(&mut self, identity: &str) {
+        let known = self.before.into_iter().flat_map(|before| &before.certificates);
+        self.certificates.extend(known.filter(|shown| shown.identity == identity).cloned());
+    }
+
+    fn made_from(&mut self, words: String, named: &[Option<&TlsFile>]) -> MadeFrom {
+        let tls = self.tls;
+        let protocol =
+            format!("{:?} {:?} {:?}", tls.min_version, tls.max_version, tls.cipher_suites);
+        let files = named.iter().flatten();
+        let files = files.map(|file| (file.setting, self.files.content(file))).collect();
+        MadeFrom { words: format!("{words} {protocol}"), files }
+    }
+
+    fn whole<T>(&mut self, setting: &'static str, made: Result<T, String>) -> Option<T> {
+        made.map_err(|error| self.files.error(setting, format!("`{setting}`: {error}"), "")).ok()
+    }
+}
+
+type Lists = Vec<rustls_pki_types::CertificateRevocationListDer<'static>>;
+
+/// Refuses to let everybody in under our own name. A member whose auth is on takes whoever shows a certificate for the
+/// user that its CN names; through us that would be every client, also those that showed nothing.
+fn lends_its_user(settings: &Settings, origins: &Origins, upstream: &Connector) -> Option<Problem> {
+    let cn = upstream.leaf()?.common_name.clone()?;
+    let tls = &settings.tls;
+    let setting = tls.upstream.pair.as_ref()?.cert.setting;
+    let open = settings
+        .listen_client_urls
+        .iter()
+        .find(|url| !(url.tls && ListenTls::asks_for_certificates(&tls.listener)))?;
+    if tls.allow_upstream_cn {
+        return None;
+    }
+    let message = format!(
+        "`{setting}`: members whose auth is on take whoever shows this certificate for the user \"{cn}\" (its CN), and \
+         that would be every client of {open}, which need not show a certificate"
+    );
+    let hint = "show members one without a CN (upstream-cert-file), serve only https with trusted-ca-file, or set \
+                allow-upstream-cn = true";
+    Some(Problem::error(message, origins.place(setting).clone()).hint(hint))
+}

@@ -1,0 +1,206 @@
+//! Why a handshake failed, in words that say what would be right.
+
+use std::error::Error as _;
+use std::io;
+
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
+
+use super::certificate::{Certificate, day};
+
+/// Why there is no TLS connection.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HandshakeError {
+    /// We refuse the server's certificate: a sentence about it.
+    #[error("{0}")]
+    Certificate(String),
+    /// The server wants a certificate and we have none: which setting would name one.
+    #[error("it demands a client certificate; set {0}")]
+    CertificateDemanded(String),
+    /// The server refuses the certificate that we showed: which, and what it said.
+    #[error("it refuses our certificate {0}: {1}")]
+    Refused(String, String),
+    /// The server does not speak TLS.
+    #[error("it does not speak TLS; write http:// for it, or give it a certificate")]
+    NotTls,
+    /// The server does not speak HTTP/2 over TLS.
+    #[error("it does not offer HTTP/2")]
+    NoHttp2,
+    /// There is no version, cipher suite or key exchange that both sides speak.
+    #[error("{0}")]
+    NothingInCommon(String),
+    /// The connection ended before the handshake did.
+    #[error("it closed the connection during the TLS handshake; does it speak TLS at all?")]
+    Closed,
+    /// The host that was to be verified is neither a name nor an address.
+    #[error("\"{0}\" is no host that a certificate could be for")]
+    Host(String),
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl HandshakeError {
+    /// Whether the other side speaks TLS, though not to us.
+    pub fn comes_of_tls(&self) -> bool {
+        match self {
+            Self::Certificate(_)
+            | Self::CertificateDemanded(_)
+            | Self::Refused(..)
+            | Self::NoHttp2
+            | Self::NothingInCommon(_) => true,
+            Self::NotTls | Self::Closed | Self::Host(_) | Self::Other(_) => false,
+        }
+    }
+}
+
+/// A verdict of ours on a certificate, carried through rustls.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Verdict(pub(super) String);
+
+impl Verdict {
+    /// Wraps a sentence as the error that a verifier returns.
+    pub(super) fn error(sentence: String) -> Error {
+        let other = rustls::OtherError(std::sync::Arc::new(Self(sentence)));
+        Error::InvalidCertificate(CertificateError::Other(other))
+    }
+}
+
+/// Whom a connector shows itself as, for its errors.
+#[derive(Debug, Clone)]
+pub(super) struct Shown {
+    /// The certificate's title, when one is shown.
+    pub(super) title: Option<String>,
+    /// The setting that would name one.
+    pub(super) setting: &'static str,
+}
+
+/// Explains an error of a TLS stream, in the handshake or, as TLS 1.3 reports refusals, in the first read after it.
+/// `None` when it has nothing to do with TLS.
+pub(super) fn explain(error: &io::Error, shown: &Shown) -> Option<HandshakeError> {
+    let tls = error.get_ref()?.downcast_ref::<Error>()?;
+    Some(match tls {
+        Error::InvalidCertificate(CertificateError::Other(other)) => {
+            let sentence = other.0.downcast_ref::<Verdict>().map(ToString::to_string);
+            HandshakeError::Certificate(sentence.unwrap_or_else(|| tls.to_string()))
+        }
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => HandshakeError::NotTls,
+        Error::AlertReceived(alert) => alerted(*alert, shown),
+        Error::PeerIncompatible(why) => HandshakeError::NothingInCommon(incompatible(why)),
+        Error::NoApplicationProtocol => HandshakeError::NoHttp2,
+        other => HandshakeError::Other(other.to_string()),
+    })
+}
+
+/// Explains an error of the handshake itself.
+pub(super) fn in_handshake(error: &io::Error, shown: &Shown) -> HandshakeError {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    explain(error, shown).unwrap_or_else(|| match error.kind() {
+        UnexpectedEof | ConnectionReset | BrokenPipe => HandshakeError::Closed,
+        _ => HandshakeError::Other(error.to_string()),
+    })
+}
+
+fn alerted(alert: AlertDescription, shown: &Shown) -> HandshakeError {
+    use AlertDescription as Alert;
+    let about_us = match alert {
+        Alert::CertificateRequired | Alert::NoCertificate => "it wants one",
+        Alert::BadCertificate | Alert::AccessDenied => "bad certificate",
+        Alert::UnknownCA => "its authority is unknown there",
+        Alert::CertificateExpired => "it has expired",
+        Alert::CertificateRevoked => "it is revoked",
+        Alert::UnsupportedCertificate => "unsupported certificate",
+        Alert::CertificateUnknown => "certificate unknown",
+        Alert::HandshakeFailure if shown.title.is_none() => {
+            let set = format!(
+                "no common parameters, or a client certificate is demanded (set {})",
+                shown.setting
+            );
+            return HandshakeError::NothingInCommon(set);
+        }
+        Alert::ProtocolVersion => {
+            return HandshakeError::NothingInCommon("no version of TLS in common".to_owned());
+        }
+        Alert::HandshakeFailure | Alert::InsufficientSecurity => {
+            return HandshakeError::NothingInCommon("no cipher suite in common".to_owned());
+        }
+        Alert::NoApplicationProtocol => return HandshakeError::NoHttp2,
+        other => {
+            return HandshakeError::Other(format!("it ended the connection: TLS alert {other:?}"));
+        }
+    };
+    match &shown.title {
+        Some(title) => HandshakeError::Refused(title.clone(), about_us.to_owned()),
+        None => HandshakeError::CertificateDemanded(shown.setting.to_owned()),
+    }
+}
+
+/// Says in words what two sides do not have in common.
+pub(super) fn incompatible(why: &PeerIncompatible) -> String {
+    match why {
+        PeerIncompatible::NoCipherSuitesInCommon => "no cipher suite in common".to_owned(),
+        PeerIncompatible::NoKxGroupsInCommon => "no key exchange in common".to_owned(),
+        PeerIncompatible::NoSignatureSchemesInCommon
+        | PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon => {
+            "no kind of signature in common".to_owned()
+        }
+        PeerIncompatible::ServerDoesNotSupportTls12Or13
+        | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+        | PeerIncompatible::SupportedVersionsExtensionRequired
+        | PeerIncompatible::Tls12NotOffered
+        | PeerIncompatible::Tls12NotOfferedOrEnabled => "no version of TLS in common".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// Says why a certificate is refused, by its DER and rustls' error; `trusted` names the authorities.
+pub(super) fn sentence(der: &[u8], error: &Error, trusted: &str) -> String {
+    let certificate = Certificate::read(der);
+    let title = certificate.as_ref().map_or_else(|| "(unreadable)".to_owned(), Certificate::title);
+    let issuer = certificate.as_ref().map_or("an unknown one", |it| it.issuer.as_str());
+    let Error::InvalidCertificate(reason) = error else {
+        return format!("certificate {title}: {error}");
+    };
+    let at = |time: &rustls_pki_types::UnixTime| {
+        day(std::time::UNIX_EPOCH + std::time::Duration::from_secs(time.as_secs()))
+    };
+    match reason {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            format!(
+                "certificate {title} is from an unknown authority, {issuer}; trusted are those in {trusted}"
+            )
+        }
+        CertificateError::ExpiredContext { not_after, .. } => {
+            format!(
+                "certificate {title} (or one between it and its authority) expired on {}",
+                at(not_after)
+            )
+        }
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            format!("certificate {title} is not valid before {}", at(not_before))
+        }
+        CertificateError::NotValidForNameContext { expected, .. } => {
+            let names = certificate.map(|it| it.names).unwrap_or_default().join(", ");
+            let names =
+                if names.is_empty() { "no name at all (a CN does not count)" } else { &names };
+            format!("certificate {title} is for {names}, and not for {}", expected.to_str())
+        }
+        CertificateError::Revoked => format!("certificate {title} is revoked"),
+        CertificateError::InvalidPurposeContext { required, .. } => {
+            format!(
+                "certificate {title} is not for this purpose: its extended key usage lacks {required}"
+            )
+        }
+        CertificateError::Other(other) if is_ca_as_leaf(other) => {
+            format!("certificate {title} is that of an authority, and none for a server or client")
+        }
+        other => format!("certificate {title} cannot be used: {other}"),
+    }
+}
+
+/// Whether a certificate was refused only because it says that it is an authority's.
+pub(super) fn is_ca_as_leaf(other: &rustls::OtherError) -> bool {
+    // rustls hands webpki's error through without its type being public here.
+    other.0.to_string() == "CaUsedAsEndEntity"
+        || other.source().is_some_and(|it| it.to_string() == "CaUsedAsEndEntity")
+}
