@@ -47,6 +47,7 @@ pub struct Plan {
     port: u16,
     scheme: &'static str,
     dialer: Dialer,
+    minds_modes: bool,
 }
 
 /// The text of a settings file with these two settings.
@@ -73,6 +74,7 @@ impl Proxy {
             port: port::free(),
             scheme: "http",
             dialer: Dialer::plain(),
+            minds_modes: false,
         }
     }
 
@@ -204,6 +206,12 @@ impl Plan {
         self
     }
 
+    /// Files that it may not read it cannot read, even as root.
+    pub fn minding_modes(mut self) -> Self {
+        self.minds_modes = nix::unistd::geteuid().is_root();
+        self
+    }
+
     /// The address that it will listen on.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
@@ -245,7 +253,11 @@ impl Plan {
     }
 
     fn daemon(&self, file: Option<&SettingsFile>) -> Command {
-        let mut command = process::command(env!("CARGO_BIN_EXE_etcd-proxy"));
+        let binary = env!("CARGO_BIN_EXE_etcd-proxy");
+        let mut command = process::command(if self.minds_modes { "setpriv" } else { binary });
+        if self.minds_modes {
+            command.args(["--bounding-set", "-dac_override,-dac_read_search", "--", binary]);
+        }
         if let Some(file) = file {
             command.arg("--config-file").arg(file.path());
         }
