@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 /// The listener's certificate and key, which can be spoilt in several ways and mended again.
 struct Desk {
-    scratch: Scratch,
+    _scratch: Scratch,
     authority: Authority,
     files: Files,
     /// What is good: the certificate and the key.
@@ -63,7 +63,7 @@ const FAULTS: [Fault; 6] = [
     (
         "unreadable",
         |desk| {
-            let none = Permissions::from_mode(0);
+            let none = Permissions::from_mode(0o000);
             std::fs::set_permissions(&desk.files.key, none).expect("a mode");
         },
         &["server.key", "permission"],
@@ -75,7 +75,7 @@ impl Desk {
         let (scratch, authority) = (Scratch::new("faults"), Authority::new("clients"));
         let identity = authority.issue(&Leaf::loopback());
         let files = identity.write(scratch.path(), "server");
-        Self { scratch, authority, files, good: [identity.certificate, identity.key] }
+        Self { _scratch: scratch, authority, files, good: [identity.certificate, identity.key] }
     }
 
     fn put_pair(&self, authority: &Authority, leaf: Leaf) {
