@@ -6,6 +6,9 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 use x509_parser::time::ASN1Time;
 
+/// Names that are told of a certificate. A stranger's may have thousands, and a sentence about it is kept for the status.
+const NAMES_MOST: usize = 20;
+
 /// The words of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
@@ -15,7 +18,7 @@ pub struct Certificate {
     pub common_name: Option<String>,
     /// Who signed it.
     pub issuer: String,
-    /// The DNS names and IP addresses that it is good for.
+    /// The DNS names and IP addresses that it is good for, as people are told them: twenty at most.
     pub names: Vec<String>,
     /// When it begins to be valid.
     pub not_before: SystemTime,
@@ -74,7 +77,7 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
         GeneralName::IPAddress(bytes) => address(bytes),
         _ => None,
     });
-    names.collect()
+    names.take(NAMES_MOST).collect()
 }
 
 fn address(bytes: &[u8]) -> Option<String> {
