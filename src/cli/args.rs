@@ -122,6 +122,24 @@ pub fn take_word(
     Ok(found)
 }
 
+/// Takes a flag of the command and its value out of `rest`. Returns the last one; `None` when the flag is not there.
+pub fn take_value(rest: &mut Vec<OsString>, names: &[&str]) -> Result<Option<String>, Problem> {
+    let mut found = None;
+    while let Some((at, name, inline)) = position(rest, names) {
+        rest.remove(at);
+        found = Some(match inline {
+            Some(value) => value,
+            None if at < rest.len() => rest.remove(at).to_string_lossy().into_owned(),
+            None => {
+                let place = Place::Flag(format!("--{name}"));
+                let problem = Problem::error(format!("`--{name}` has no value"), place);
+                return Err(problem.hint(format!("write `--{name} VALUE`")));
+            }
+        });
+    }
+    Ok(found)
+}
+
 /// Returns where one of the flags stands, which one, and the value behind its `=`.
 fn position<'a>(rest: &[OsString], names: &[&'a str]) -> Option<(usize, &'a str, Option<String>)> {
     rest.iter().enumerate().find_map(|(at, arg)| {

@@ -12,6 +12,11 @@ Usage:
   etcd-proxy print-config [FLAGS]   shows every effective setting and where it was written (-w json)
   etcd-proxy status                 shows what the running daemon does (-w json)
   etcd-proxy reload                 makes the running daemon reload, and waits for the result
+  etcd-proxy promote --name NAME --peer-url URL[,URL]
+                                    turns this host into a member of the cluster: shows a plan, and runs it with --yes
+                                    (--dry-run, --learner, --user NAME:PASSWORD or --user-file FILE or $ETCDCTL_USER,
+                                    --etcd-environment-file FILE, --etcd-data-dir DIR, --etcd-unit, --proxy-unit,
+                                    --systemctl PROGRAM)
   etcd-proxy version
   etcd-proxy help
 

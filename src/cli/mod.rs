@@ -8,13 +8,14 @@ pub mod ask;
 mod check;
 mod help;
 mod print_config;
+mod promote;
 pub mod reload;
 pub mod status;
 pub mod table;
 
 use crate::config::{self, Inputs, Loaded, Problem, Problems, Style};
 use crate::tls::material::{self, Material, Purpose};
-use args::{Command, Line};
+use args::Command;
 use status::WriteOut;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -44,7 +45,7 @@ pub fn main(args: Vec<OsString>, env: Variables) -> ExitCode {
             let socket = config::admin_socket(&inputs(line.rest, env));
             ExitCode::from(reload::run(&socket, &mut io::stdout(), &mut io::stderr()))
         }
-        Command::Promote => not_built(&line),
+        Command::Promote => promote::main(line.rest, env),
         Command::Version => say(&format!("etcd-proxy {}\n", env!("CARGO_PKG_VERSION"))),
         Command::Help => say(&help::text()),
     }
@@ -86,11 +87,6 @@ fn show_status(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
     let quiet = args::take_switch(&mut rest, "quiet");
     let socket = config::admin_socket(&inputs(rest, env));
     ExitCode::from(status::run(&socket, form, quiet, &mut io::stdout(), &mut io::stderr()))
-}
-
-fn not_built(line: &Line) -> ExitCode {
-    complain(&format!("error: `{}` is not built yet\n", line.command.word()));
-    ExitCode::FAILURE
 }
 
 /// Returns what settings are made from: these flags, this environment, the default file.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-use super::fetch::{FetchError, fetch};
+use super::fetch::{Access, FetchError, fetch};
 use super::member::MemberList;
 use super::pin::{ForeignCluster, Pin};
 use crate::config::PeerUrl;
@@ -31,13 +31,8 @@ pub struct Asked {
 }
 
 /// Asks `peers` for a list of the cluster that `pin` admits, for at most `limit` altogether.
-pub async fn ask(
-    peers: &[PeerUrl],
-    pin: Pin,
-    dial_timeout: Option<Duration>,
-    limit: Duration,
-) -> Asked {
-    let mut asking = Asking::new(peers, pin, dial_timeout, limit);
+pub async fn ask(peers: &[PeerUrl], pin: Pin, access: &Access, limit: Duration) -> Asked {
+    let mut asking = Asking::new(peers, pin, access, limit);
     loop {
         asking.start_due();
         let wake = asking.wake();
@@ -60,7 +55,7 @@ type Answer = (usize, Result<MemberList, FetchError>);
 struct Asking<'a> {
     peers: &'a [PeerUrl],
     pin: Pin,
-    dial_timeout: Option<Duration>,
+    access: &'a Access,
     deadline: Instant,
     /// The first peer that was not asked yet.
     unasked: usize,
@@ -75,17 +70,12 @@ struct Asking<'a> {
 }
 
 impl<'a> Asking<'a> {
-    fn new(
-        peers: &'a [PeerUrl],
-        pin: Pin,
-        dial_timeout: Option<Duration>,
-        limit: Duration,
-    ) -> Self {
+    fn new(peers: &'a [PeerUrl], pin: Pin, access: &'a Access, limit: Duration) -> Self {
         let now = Instant::now();
         Self {
             peers,
             pin,
-            dial_timeout,
+            access,
             deadline: now + limit,
             unasked: 0,
             next: now,
@@ -113,9 +103,9 @@ impl<'a> Asking<'a> {
     }
 
     fn start(&mut self, index: usize) {
-        let (peer, dial_timeout) = (self.peers[index].clone(), self.dial_timeout);
+        let (peer, access) = (self.peers[index].clone(), self.access.clone());
         self.since[index] = Some(Instant::now());
-        self.running.spawn(async move { (index, fetch(&peer, dial_timeout).await) });
+        self.running.spawn(async move { (index, fetch(&peer, &access).await) });
     }
 
     /// When [`Self::start_due`] has something to do again; the deadline when it never has.
@@ -195,7 +185,7 @@ mod tests {
 
     async fn ask_all(peers: &[&PeerUrl], pin: Pin) -> Asked {
         let peers: Vec<PeerUrl> = peers.iter().map(|peer| (*peer).clone()).collect();
-        ask(&peers, pin, None, LIMIT).await
+        ask(&peers, pin, &Access::default(), LIMIT).await
     }
 
     fn winner(asked: &Asked) -> &PeerUrl {
@@ -262,7 +252,8 @@ mod tests {
     async fn the_limit_ends_the_wait_for_peers_that_hang() {
         let hung = ScriptedPeer::new(Script::Hang).await;
         let limit = Duration::from_millis(100);
-        let asked = ask(std::slice::from_ref(&hung.url), Pin::default(), None, limit).await;
+        let asked =
+            ask(std::slice::from_ref(&hung.url), Pin::default(), &Access::default(), limit).await;
         assert_eq!(asked.errors, [(hung.url.clone(), FetchError::NoAnswer(limit))]);
     }
 
@@ -271,7 +262,8 @@ mod tests {
         let hung = ScriptedPeer::new(Script::Hang).await;
         let back = ScriptedPeer::saying("").await;
         let peers = [hung.url.clone(), back.url.clone()];
-        let asking = ask(&peers, Pin::default(), None, LIMIT);
+        let access = Access::default();
+        let asking = ask(&peers, Pin::default(), &access, LIMIT);
         let coming_back = async {
             back.wait_asked().await;
             back.say(members("1", LIST));

@@ -3,6 +3,7 @@
 //! The peer is not trusted: the whole exchange has a limit in time, its head and body in size, and redirects are
 //! not followed (etcd stopped following them for safety as well).
 
+mod access;
 mod error;
 
 use std::time::Duration;
@@ -13,12 +14,13 @@ use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use super::member::{ListError, MemberList};
 use crate::config::PeerUrl;
-use crate::net::dial::{Authority, dial};
+use crate::net::dial::Authority;
+use crate::net::line::Line;
 
+pub use access::Access;
 pub use error::FetchError;
 
 /// Limit for one exchange, connecting included; etcd raised its own to this for slow links.
@@ -36,36 +38,38 @@ const GO_TLS_HINT: &[u8] = b"Client sent an HTTP request to an HTTPS server";
 /// First byte of a TLS alert record.
 const TLS_ALERT: u8 = 0x15;
 
-/// Asks `peer` for the member list. `dial_timeout` limits connecting (`None`: only by [`FETCH_LIMIT`]).
+/// Asks `peer` for the member list.
 ///
 /// Dropping the future closes the connection.
-pub async fn fetch(
-    peer: &PeerUrl,
-    dial_timeout: Option<Duration>,
-) -> Result<MemberList, FetchError> {
-    fetch_within(FETCH_LIMIT, peer, dial_timeout).await
+pub async fn fetch(peer: &PeerUrl, access: &Access) -> Result<MemberList, FetchError> {
+    fetch_within(FETCH_LIMIT, peer, access).await
 }
 
 async fn fetch_within(
     limit: Duration,
     peer: &PeerUrl,
-    dial_timeout: Option<Duration>,
+    access: &Access,
 ) -> Result<MemberList, FetchError> {
     let exchange = async {
-        let stream =
-            dial(&peer.host, peer.port, dial_timeout).await.map_err(|error| error.reason)?;
-        exchange(stream, peer).await
+        match exchange(access.connect(peer).await?, peer).await {
+            Ok(list) => Ok(list),
+            Err((Some(source), error)) => Err(access.explain(peer, &source, error).await),
+            Err((None, error)) => Err(error),
+        }
     };
     tokio::time::timeout(limit, exchange).await.unwrap_or(Err(FetchError::NoAnswer(limit)))
 }
 
 /// Sends the request and reads the answer, driving the connection meanwhile instead of in a task of its own.
-async fn exchange(stream: TcpStream, peer: &PeerUrl) -> Result<MemberList, FetchError> {
+async fn exchange(
+    stream: Line,
+    peer: &PeerUrl,
+) -> Result<MemberList, (Option<hyper::Error>, FetchError)> {
     let (sender, mut connection) = http1::Builder::new()
         .max_buf_size(HEAD_LIMIT)
         .handshake(TokioIo::new(stream))
         .await
-        .map_err(|error| FetchError::Broken(error.to_string()))?;
+        .map_err(|error| (None, FetchError::Broken(error.to_string())))?;
     let mut answer = std::pin::pin!(request(sender, peer));
     let mut driving = true;
     let result = loop {
@@ -77,8 +81,11 @@ async fn exchange(stream: TcpStream, peer: &PeerUrl) -> Result<MemberList, Fetch
     };
     result.map_err(|failure| match failure {
         // What could not be parsed is still in the connection's buffer.
-        Failure::Http(error) => explain(&error, &connection.into_parts().read_buf),
-        Failure::Answer(error) => error,
+        Failure::Http(error) => {
+            let found = explain(&error, &connection.into_parts().read_buf);
+            (Some(error), found)
+        }
+        Failure::Answer(error) => (None, error),
     })
 }
 

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use super::ask::{Asked, ask};
 use super::doubt;
-use super::fetch::FETCH_LIMIT;
+use super::fetch::{Access, FETCH_LIMIT};
 use super::file::{ClusterFile, Kept};
 use super::finder::{Finder, Found};
 use super::member::MemberList;
@@ -44,8 +44,8 @@ pub struct Setup {
     pub registry: Connector,
     /// A cluster ID that is accepted in place of the pinned one.
     pub accept_cluster_id: Option<u64>,
-    /// Limit for connecting to a peer; `None` means none of its own.
-    pub dial_timeout: Option<Duration>,
+    /// How peers are reached.
+    pub access: Access,
     /// The cluster file is `proxy/cluster` below this directory.
     pub data_dir: PathBuf,
 }
@@ -57,7 +57,10 @@ impl Setup {
             source: settings.peers.clone(),
             registry: material.registry.clone(),
             accept_cluster_id: settings.accept_cluster_id,
-            dial_timeout: settings.dial_timeout,
+            access: Access {
+                dial_timeout: settings.dial_timeout,
+                tls: Some(material.peer.clone()),
+            },
             data_dir: settings.data_dir.clone(),
         }
     }
@@ -159,14 +162,14 @@ impl Tracker {
         let mut peers = self.peers.clone();
         let found = self.finder.first_word(limit).await;
         peers.configured = found.peers.clone();
-        let mut asked = ask(&peers.to_ask(), self.pin, self.setup.dial_timeout, limit).await;
+        let mut asked = ask(&peers.to_ask(), self.pin, &self.setup.access, limit).await;
         if asked.answer.is_none() {
             self.finder.look_again();
         }
         let last_resort = peers.last_resort();
         let from_file = asked.answer.is_none() && !last_resort.is_empty();
         if from_file {
-            let last = ask(&last_resort, self.pin, self.setup.dial_timeout, limit).await;
+            let last = ask(&last_resort, self.pin, &self.setup.access, limit).await;
             asked.answer = last.answer;
             asked.errors.extend(last.errors);
         }

@@ -209,7 +209,8 @@ impl Control {
         self.newest.store(Arc::new(generation));
         self.renderer.set_acceptor(self.material.acceptor.clone());
         self.fleet.look();
-        self.probes.follow(&endpoints, &self.loaded.settings);
+        let connector = Some(&self.material.upstream);
+        self.probes.follow(&endpoints, &self.loaded.settings, connector);
         self.post();
     }
 

@@ -28,6 +28,7 @@ pub fn build(
             .rewrite_members
             .then(|| Advertised::new(&settings.advertise_client_urls)),
         acceptor: material.acceptor.clone(),
+        connector: Some(material.upstream.clone()),
         endpoints,
     }
 }

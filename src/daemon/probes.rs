@@ -7,6 +7,7 @@ use tokio::task::AbortHandle;
 
 use super::generations::timeouts;
 use crate::config::Settings;
+use crate::tls::Connector;
 use crate::upstream::endpoint::{Endpoint, Finding};
 use crate::upstream::health::{self, Probing};
 
@@ -24,14 +25,21 @@ impl Probes {
         (Self { running: Vec::new(), probing: None, changed }, changes)
     }
 
-    /// Probes exactly `endpoints`, in the way that `settings` say.
-    pub fn follow(&mut self, endpoints: &[Arc<Endpoint>], settings: &Settings) {
+    /// Probes exactly `endpoints`, in the way that `settings` say, by TLS with `connector`.
+    pub fn follow(
+        &mut self,
+        endpoints: &[Arc<Endpoint>],
+        settings: &Settings,
+        connector: Option<&Connector>,
+    ) {
         let probing = settings.health_interval.map(|interval| Probing {
             interval,
             deadline: settings.health_timeout,
             timeouts: timeouts(settings),
+            connector: connector.cloned(),
         });
-        let same_way = std::mem::replace(&mut self.probing, probing) == probing;
+        let same_way = self.probing == probing;
+        self.probing = probing.clone();
         self.running.retain(|(endpoint, task)| {
             let stays = same_way && endpoints.iter().any(|wanted| Arc::ptr_eq(wanted, endpoint));
             if !stays {
@@ -50,7 +58,7 @@ impl Probes {
             if !self.running.iter().any(|(running, _)| Arc::ptr_eq(running, endpoint)) {
                 let task = tokio::task::spawn_local(probe(
                     endpoint.clone(),
-                    probing,
+                    probing.clone(),
                     self.changed.clone(),
                 ));
                 self.running.push((endpoint.clone(), task.abort_handle()));

@@ -120,7 +120,7 @@ fn build(
         history: History::default(),
         board,
         notifier: Notifier::from_env(),
-        watch: Watch::start(watched),
+        watch: Watch::since(watched, loaded.text.clone()),
         started_ms: now_ms(),
         ready: false,
         draining: false,

@@ -59,6 +59,14 @@ impl Watch {
         Self(watches)
     }
 
+    /// Starts to watch for changes of what the settings in force were read from; `None` means that there was no file. A
+    /// change since then comes at once.
+    pub fn since(path: impl Into<PathBuf>, text: Option<Vec<u8>>) -> Self {
+        let mut watches = Watches::start("the settings file", vec![path.into()]);
+        watches.last = vec![text.map_or(FileState::Missing, FileState::Content)];
+        Self(watches)
+    }
+
     /// Returns what was handed out last, at first what the start found.
     pub fn last(&self) -> &FileState {
         self.0.last.first().unwrap_or(&FileState::Missing)

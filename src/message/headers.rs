@@ -4,7 +4,7 @@
 //! `X-Forwarded-For`. Everything else is left alone, trace headers and metadata included.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
 };
 
 /// `X-Forwarded-For`.
@@ -32,7 +32,8 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-fn is_hop_by_hop(name: &HeaderName) -> bool {
+/// Whether a header belongs to one hop by its name alone.
+pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
         "connection"
@@ -45,26 +46,43 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
     )
 }
 
-/// Removes what a client says to us only; the body has been asked for by the time it is passed on.
-pub fn remove_request_only(headers: &mut HeaderMap) {
-    headers.remove(EXPECT);
-}
-
 fn remove_connection_named(headers: &mut HeaderMap) {
-    let is_header =
-        |name: &&str| !["close", "keep-alive"].iter().any(|word| name.eq_ignore_ascii_case(word));
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|list| list.split(','))
-        .map(str::trim)
-        .filter(is_header)
-        .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
-        .filter(|name| name != TE)
-        .collect();
+    let values = headers.get_all(CONNECTION).iter();
+    let named: Vec<HeaderName> = values.flat_map(|value| names_in(value.as_bytes())).collect();
     for name in named {
         headers.remove(name);
+    }
+}
+
+/// The headers that a `Connection` names; `TE` is none of them, which has a rule of its own.
+pub fn names_in(connection: &[u8]) -> impl Iterator<Item = HeaderName> {
+    let is_header = |name: &&[u8]| {
+        ![&b"close"[..], b"keep-alive"].iter().any(|word| name.eq_ignore_ascii_case(word))
+    };
+    connection
+        .split(|&byte| byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(is_header)
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
+        .filter(|name| name != TE)
+}
+
+/// What we add to each request of a client.
+#[derive(Debug, Clone, Copy)]
+pub struct Marks<'a> {
+    /// The client's address, unless it came by a unix socket.
+    pub forwarded_for: Option<&'a HeaderValue>,
+    /// The mark of this process.
+    pub hop: &'a HeaderValue,
+}
+
+impl Marks<'_> {
+    /// Adds them to `headers`.
+    pub fn append_to(&self, headers: &mut HeaderMap) {
+        if let Some(address) = self.forwarded_for {
+            append_forwarded_for(headers, address);
+        }
+        headers.append(HOP, self.hop.clone());
     }
 }
 

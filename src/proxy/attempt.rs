@@ -11,7 +11,9 @@ use super::failure::Failure;
 use super::outgoing::Outgoing;
 use super::retry::{is_interruptible, may_retry};
 use super::waiting;
+use crate::message::headers::remove_hop_by_hop;
 use crate::message::rpc::RpcKind;
+use crate::tls::HandshakeError;
 use crate::upstream::http2::{self, Use};
 use crate::upstream::link::{ConnectError, Link};
 use crate::upstream::{http1, http2::Connection};
@@ -38,6 +40,11 @@ impl Failed {
         Self { failure: Failure::Unreachable, reason }
     }
 
+    /// The member refused us in a way that TLS 1.3 tells only in answer to a request: it has not looked at that.
+    fn refused(link: &Link, why: &HandshakeError) -> Self {
+        Self::unreachable(&link.blame(why))
+    }
+
     fn blameless(failure: Failure) -> Self {
         Self { failure, reason: String::new() }
     }
@@ -59,7 +66,7 @@ pub async fn attempt(
             Protocol::Grpc(_) => over_http2(client, link, kind, outgoing)
                 .await
                 .map(|response| response.map(MemberBody::Http2)),
-            Protocol::Json(_) | Protocol::Http => over_http1(link, kind, outgoing)
+            Protocol::Json(_) | Protocol::Http => over_http1(client, link, kind, outgoing)
                 .await
                 .map(|response| response.map(MemberBody::Http1)),
         }
@@ -72,6 +79,7 @@ pub async fn attempt(
 /// A kept connection may turn out to be closed by the member. Then, if the rules allow, a new one is tried before the
 /// member is given up.
 async fn over_http1(
+    client: &Client,
     link: &Rc<Link>,
     kind: RpcKind,
     outgoing: &mut Outgoing,
@@ -79,23 +87,24 @@ async fn over_http1(
     let mut connection = link.http1().await.map_err(|error| Failed::unreachable(&error))?;
     loop {
         let was_kept = connection.was_kept();
-        let Some(request) = outgoing.for_http1(&link.endpoint) else {
+        let Some((head, body)) = outgoing.for_http1(client, &link.endpoint) else {
             return Err(Failed::blameless(Failure::Lost));
         };
-        let lost = match connection.send(request, link.clone()).await {
+        let lost = match connection.send(&head, body, link.clone()).await {
             Ok(response) => return Ok(response),
             Err(lost) => lost,
         };
-        if lost.error.is_user() {
-            // Only the client's body can have failed on our side of the connection.
+        if lost.error.is_clients() {
             return Err(Failed::blameless(Failure::Incomplete));
         }
-        let failure = if lost.unsent.is_some() { Failure::NotSent } else { Failure::Lost };
-        if let Some(request) = lost.unsent {
-            outgoing.put_back(request);
+        if let Some(why) = link.explain(&lost.error) {
+            return Err(Failed::refused(link, &why));
         }
+        let failure = if lost.unsent { Failure::NotSent } else { Failure::Lost };
         if !(was_kept && may_retry(kind, failure) && outgoing.is_ready()) {
-            return Err(Failed { failure, reason: describe(&lost.error) });
+            let never_spoke = !was_kept && matches!(lost.error, http1::Error::Closed);
+            let mute = link.mute().filter(|_| never_spoke);
+            return Err(Failed { failure, reason: describe(&lost.error, mute) });
         }
         connection =
             Box::pin(link.new_http1()).await.map_err(|error| Failed::unreachable(&error))?;
@@ -115,15 +124,22 @@ async fn over_http2(
         RpcKind::Bulk => Use::Bulk,
     };
     let connection = ready_http2(client, link, carries).await?;
-    let Some((head, body)) = outgoing.for_http2(&link.endpoint) else {
+    let Some((head, body)) = outgoing.for_http2(client, &link.endpoint) else {
         return Err(Failed::blameless(Failure::Lost));
     };
     match connection.send(head, body).await {
-        Ok(response) => Ok(response),
+        Ok(mut response) => {
+            remove_hop_by_hop(response.headers_mut());
+            Ok(response)
+        }
         Err(error) if http2::was_refused(&error) => Err(Failed::blameless(Failure::Refused)),
         Err(error) if http2::was_reset_by_us(&error) => Err(Failed::blameless(Failure::Incomplete)),
         Err(error) if error.is_reset() => Err(Failed::blameless(Failure::Lost)),
-        Err(error) => Err(Failed { failure: Failure::Lost, reason: describe(&error) }),
+        Err(_) if let Some(why) = connection.refusal() => Err(Failed::refused(link, why)),
+        Err(error) => {
+            let mute = link.mute().filter(|_| connection.is_mute());
+            Err(Failed { failure: Failure::Lost, reason: describe(&error, mute) })
+        }
     }
 }
 
@@ -138,6 +154,9 @@ async fn ready_http2(
         if connection.is_ready().await {
             return Ok(connection);
         }
+        if let Some(why) = connection.refusal() {
+            return Err(Failed::refused(link, why));
+        }
     }
     Err(Failed {
         failure: Failure::NotSent,
@@ -145,8 +164,11 @@ async fn ready_http2(
     })
 }
 
-/// An error with its causes, in one line.
-fn describe(error: &dyn std::error::Error) -> String {
+/// An error with its causes, in one line; or what stands behind it, when that is known better.
+fn describe(error: &dyn std::error::Error, better: Option<ConnectError>) -> String {
+    if let Some(better) = better {
+        return better.to_string();
+    }
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -9,6 +9,7 @@ use std::time::Instant;
 use http::HeaderValue;
 
 use super::worker::Worker;
+use crate::message::headers::Marks;
 use crate::upstream::http2::{Connection, Use};
 use crate::upstream::http2_pool::{Pool, SHARED_CALLS};
 use crate::upstream::link::{ConnectError, Link};
@@ -59,6 +60,11 @@ impl Client {
         }
     }
 
+    /// What we add to each of its requests.
+    pub fn marks(&self) -> Marks<'_> {
+        Marks { forwarded_for: self.address.as_ref(), hop: &self.worker.hop }
+    }
+
     /// Says that its connection is under TLS.
     #[must_use]
     pub fn with_tls(self) -> Self {
@@ -87,10 +93,10 @@ impl Client {
         self.in_flight.set(self.in_flight.get() + 1);
     }
 
-    /// Counts a request that has ended.
-    pub fn end(&self) {
+    /// Counts a request that has ended, now.
+    pub fn end(&self, now: Instant) {
         self.in_flight.set(self.in_flight.get().saturating_sub(1));
-        self.last_active.set(Instant::now());
+        self.last_active.set(now);
     }
 
     /// Notes a request that was answered without a member.

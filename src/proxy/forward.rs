@@ -20,7 +20,7 @@ use super::retry::may_retry;
 use super::websocket::Handshake;
 use super::worker::View;
 use crate::config::Mode;
-use crate::message::headers::{HOP, remove_hop_by_hop};
+use crate::message::headers::HOP;
 use crate::message::reply::{self, Code, Dialect};
 use crate::message::rpc::RpcKind;
 use crate::telemetry::tally::{Dropped, RetryReason};
@@ -78,7 +78,7 @@ pub async fn forward(
 impl Journey<'_> {
     fn prepare(&self, request: Box<Request<Incoming>>) -> Outgoing {
         let is_grpc = matches!(self.route.protocol, Protocol::Grpc(_));
-        Outgoing::new(self.client, *request, is_grpc || self.route.retry == RpcKind::Read)
+        Outgoing::new(*request, is_grpc || self.route.retry == RpcKind::Read)
     }
 
     /// Sends a request for a member list, and passes it back with this proxy's URLs in it.
@@ -158,8 +158,7 @@ impl Journey<'_> {
         link: &Rc<Link>,
         in_flight: crate::upstream::link::InFlight,
     ) -> Response<ReplyBody> {
-        let (mut head, body) = response.into_parts();
-        remove_hop_by_hop(&mut head.headers);
+        let (head, body) = response.into_parts();
         self.meter.answered(head.status, &head.headers);
         let interrupts = self.meter.is_long().then(|| Interrupts::new(&self.client.worker, link));
         Response::from_parts(head, ReplyBody::of_member(body, self.meter, in_flight, interrupts))

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::member_list::Advertised;
 use crate::config::{Balance, Mode};
-use crate::tls::Acceptor;
+use crate::tls::{Acceptor, Connector};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::link::Timeouts;
 
@@ -33,6 +33,8 @@ pub struct Generation {
     pub advertised: Option<Advertised>,
     /// What listeners with TLS show and demand; `None` when no certificate is set.
     pub acceptor: Option<Acceptor>,
+    /// What speaks TLS to members; `None` reaches no `https` member.
+    pub connector: Option<Connector>,
     /// The endpoints that may get traffic, in the order in which they are preferred.
     pub endpoints: Vec<Arc<Endpoint>>,
 }

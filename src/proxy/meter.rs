@@ -93,7 +93,8 @@ impl Meter {
 impl Drop for Meter {
     fn drop(&mut self) {
         let tally = &self.client.worker.tally;
-        let took = self.since.elapsed();
+        let now = Instant::now();
+        let took = now.saturating_duration_since(self.since);
         match self.what {
             What::Http { method, status: Some(status), dropped: false } => {
                 tally.http_finished(method, status.as_u16(), took)
@@ -105,6 +106,6 @@ impl Drop for Meter {
         if !self.long {
             self.client.worker.end_short();
         }
-        self.client.end();
+        self.client.end(now);
     }
 }

@@ -1,7 +1,7 @@
 //! A request as it goes to members: prepared once, sent as often as the retry rules allow.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderValue};
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue};
 use http::uri::{Parts, PathAndQuery, Uri};
 use http::{Method, Request, Version};
 use hyper::body::Incoming;
@@ -10,6 +10,7 @@ use super::client::Client;
 use crate::message::headers::{self, KeptHeaders};
 use crate::message::request_body::{RequestBody, Ticket};
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::http1::RequestHead;
 
 /// A request without what depends on the member.
 pub struct Outgoing {
@@ -27,17 +28,12 @@ pub struct Outgoing {
 
 impl Outgoing {
     /// Takes what passes on of a client's request. With `keeps` it can be sent again after it was sent.
-    pub fn new(client: &Client, request: Request<Incoming>, keeps: bool) -> Self {
+    pub fn new(request: Request<Incoming>, keeps: bool) -> Self {
         let (mut head, incoming) = request.into_parts();
         headers::remove_hop_by_hop(&mut head.headers);
-        headers::remove_request_only(&mut head.headers);
         if head.version == Version::HTTP_2 {
             join_cookies(&mut head.headers);
         }
-        if let Some(address) = &client.address {
-            headers::append_forwarded_for(&mut head.headers, address);
-        }
-        head.headers.append(headers::HOP, client.worker.hop.clone());
         let target =
             head.uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
         let body = RequestBody::new(incoming);
@@ -81,21 +77,28 @@ impl Outgoing {
         self.kept = None;
     }
 
-    /// Takes the request in the form of HTTP/1.1, for `endpoint`; `None` if it cannot be sent any more.
-    pub fn for_http1(&mut self, endpoint: &Endpoint) -> Option<Request<RequestBody>> {
-        let (mut headers, body) = self.take()?;
-        headers.insert(HOST, endpoint.host_header.clone());
-        let mut request = Request::new(body);
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = Uri::from(self.target.clone());
-        *request.headers_mut() = headers;
-        Some(request)
+    /// Gives the head in the form of HTTP/1.1, for `endpoint`, with the body; `None` if that cannot be sent any more.
+    pub fn for_http1<'a>(
+        &'a mut self,
+        client: &'a Client,
+        endpoint: &'a Endpoint,
+    ) -> Option<(RequestHead<'a>, RequestBody)> {
+        let body = self.take_body_again()?;
+        let headers = self.headers.as_ref()?;
+        let (method, target, host) = (&self.method, &self.target, &endpoint.host_header);
+        Some((RequestHead { method, target, host, headers, ours: client.marks() }, body))
     }
 
     /// Takes the request in the form of HTTP/2, for `endpoint`; `None` if it cannot be sent any more.
-    pub fn for_http2(&mut self, endpoint: &Endpoint) -> Option<(Request<()>, RequestBody)> {
+    pub fn for_http2(
+        &mut self,
+        client: &Client,
+        endpoint: &Endpoint,
+    ) -> Option<(Request<()>, RequestBody)> {
         let (mut headers, body) = self.take()?;
         headers.remove(HOST);
+        headers.remove(EXPECT);
+        client.marks().append_to(&mut headers);
         let mut uri = Parts::default();
         uri.scheme = Some(endpoint.scheme.clone());
         uri.authority = Some(endpoint.authority.clone());
@@ -108,15 +111,12 @@ impl Outgoing {
         Some((request, body))
     }
 
-    /// Takes back a request of which nothing was sent.
-    pub fn put_back(&mut self, request: Request<RequestBody>) {
-        let (head, body) = request.into_parts();
-        self.headers = Some(head.headers);
-        self.body = Some(body);
+    fn take_body_again(&mut self) -> Option<RequestBody> {
+        self.body.take().or_else(|| self.ticket.again())
     }
 
     fn take(&mut self) -> Option<(HeaderMap, RequestBody)> {
-        let body = self.body.take().or_else(|| self.ticket.again())?;
+        let body = self.take_body_again()?;
         let headers = match self.headers.take() {
             Some(headers) => {
                 if self.keeps && self.kept.is_none() {

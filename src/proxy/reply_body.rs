@@ -8,6 +8,7 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -42,15 +43,16 @@ enum Source {
 
 /// What ends a long stream before its member does.
 pub struct Interrupts {
-    silent: Pin<Box<OwnedNotified>>,
-    stopping: Pin<Box<OwnedNotified>>,
+    alarm: Pin<Box<OwnedNotified>>,
+    worker: Rc<Worker>,
+    link: Rc<Link>,
 }
 
 /// Why a body ended before its end.
 #[derive(Debug)]
 pub enum BodyError {
     /// The member's HTTP/1.1 connection failed.
-    Connection(hyper::Error),
+    Connection(http1::Error),
     /// The member reset the stream; the client's is reset for the same reason.
     Reset(h2::Error),
     /// The member went silent, is no longer listed, or the proxy is stopping.
@@ -59,18 +61,21 @@ pub enum BodyError {
 
 impl Interrupts {
     /// Arms the interrupts of a long stream.
-    pub fn new(worker: &Worker, link: &Link) -> Box<Self> {
-        Box::new(Self {
-            silent: Box::pin(link.interrupt().clone().notified_owned()),
-            stopping: Box::pin(worker.ending().clone().notified_owned()),
-        })
+    pub fn new(worker: &Rc<Worker>, link: &Rc<Link>) -> Box<Self> {
+        let alarm = Box::pin(worker.alarm().clone().notified_owned());
+        Box::new(Self { alarm, worker: worker.clone(), link: link.clone() })
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.silent.as_mut().poll(cx).is_ready() {
-            Poll::Ready(())
-        } else {
-            self.stopping.as_mut().poll(cx)
+        loop {
+            if self.worker.is_ending() {
+                return Poll::Ready(());
+            }
+            ready!(self.alarm.as_mut().poll(cx));
+            if self.link.is_lost() {
+                return Poll::Ready(());
+            }
+            self.alarm.set(self.worker.alarm().clone().notified_owned());
         }
     }
 }

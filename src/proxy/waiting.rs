@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use super::failure::Failure;
 use super::worker::Worker;
@@ -18,19 +18,22 @@ pub async fn for_answer<T>(
     link: &Link,
     interruptible: bool,
 ) -> Result<T, Failure> {
-    let mut stopping = pin!(worker.ending().notified());
-    let mut silent = pin!(link.interrupt().notified());
+    let mut alarm = pin!(worker.alarm().notified());
     poll_fn(|cx| {
         if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
             return Poll::Ready(Ok(answer));
         }
-        if worker.is_ending() || stopping.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(Failure::Stopping));
+        loop {
+            if worker.is_ending() {
+                return Poll::Ready(Err(Failure::Stopping));
+            }
+            // Only an alarm makes it look at the member: one that was silent before may be tried all the same.
+            ready!(alarm.as_mut().poll(cx));
+            if interruptible && link.is_lost() {
+                return Poll::Ready(Err(Failure::Silent));
+            }
+            alarm.set(worker.alarm().notified());
         }
-        if interruptible && silent.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(Failure::Silent));
-        }
-        Poll::Pending
     })
     .await
 }

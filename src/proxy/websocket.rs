@@ -22,6 +22,7 @@ use super::failure::Failure;
 use super::meter::Meter;
 use super::waiting;
 use crate::message::headers;
+use crate::tls::Alpn;
 use crate::upstream::link::Link;
 
 /// The largest answer to a handshake that is not a 101; members send a line of text.
@@ -48,10 +49,7 @@ impl Handshake {
         kept.remove(http::header::CONTENT_LENGTH);
         kept.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         kept.insert(UPGRADE, upgrade.unwrap_or(HeaderValue::from_static("websocket")));
-        if let Some(address) = &client.address {
-            headers::append_forwarded_for(&mut kept, address);
-        }
-        kept.append(headers::HOP, client.worker.hop.clone());
+        client.marks().append_to(&mut kept);
         *passed.headers_mut() = kept;
         Self { request: passed, client_side }
     }
@@ -66,11 +64,15 @@ impl Handshake {
         link: &Rc<Link>,
     ) -> Result<Response<Bytes>, Failed> {
         let io = link
-            .dial()
+            .dial(Alpn::Http1)
             .await
             .map_err(|error| Failed { failure: Failure::Unreachable, reason: error.to_string() })?;
-        let lost =
-            |error: hyper::Error| Failed { failure: Failure::Lost, reason: error.to_string() };
+        let lost = |error: hyper::Error| match link.explain(&error) {
+            Some(why) => {
+                Failed { failure: Failure::Unreachable, reason: link.blame(&why).to_string() }
+            }
+            None => Failed { failure: Failure::Lost, reason: error.to_string() },
+        };
         let (mut sender, driver) = http1::handshake(TokioIo::new(io)).await.map_err(lost)?;
         tokio::task::spawn_local(driver.with_upgrades());
         let mut request = self.request.clone().map(|()| Empty::<Bytes>::new());

@@ -36,8 +36,9 @@ pub struct Worker {
     /// Exchanges that end by themselves in a while: all but long streams.
     short: Cell<usize>,
     short_ended: Notify,
-    /// Wakes every exchange that is still open when draining must end.
-    ending: Arc<Notify>,
+    /// Wakes every exchange that waits, to look whether it still should: its member may have gone silent, or draining
+    /// may be over. One for all, since both are rare and each registration costs every request.
+    alarm: Arc<Notify>,
     is_ending: Cell<bool>,
 }
 
@@ -49,17 +50,18 @@ impl Worker {
         tally: Arc<Tally>,
         hop: HeaderValue,
     ) -> Self {
-        let view = RefCell::new(Rc::new(View::new(number, newest.load_full(), &[])));
+        let alarm = Arc::new(Notify::new());
+        let view = View::new(number, newest.load_full(), &[], &alarm);
         Self {
             number,
             tally,
             hop,
             newest,
-            view,
+            view: RefCell::new(Rc::new(view)),
             inspected: Cell::new(0),
             short: Cell::new(0),
             short_ended: Notify::new(),
-            ending: Arc::new(Notify::new()),
+            alarm,
             is_ending: Cell::new(false),
         }
     }
@@ -79,7 +81,7 @@ impl Worker {
 
     fn renew(&self, generation: Arc<Generation>) -> Rc<View> {
         let old = self.view.borrow().clone();
-        let view = Rc::new(View::new(self.number, generation, &old.links));
+        let view = Rc::new(View::new(self.number, generation, &old.links, &self.alarm));
         self.view.replace(view.clone());
         for gone in
             old.links.iter().filter(|old| !view.links.iter().any(|new| Rc::ptr_eq(old, new)))
@@ -91,7 +93,9 @@ impl Worker {
 
     /// Interrupts what waits for endpoints that have gone silent.
     pub fn interrupt_lost(&self) {
-        self.view().links.iter().for_each(|link| link.interrupt_if_lost());
+        if self.view().links.iter().any(|link| link.is_lost()) {
+            self.alarm.notify_waiters();
+        }
     }
 
     /// Closes connections to members that nobody needs.
@@ -125,9 +129,9 @@ impl Worker {
         }
     }
 
-    /// What wakes when exchanges must end now.
-    pub fn ending(&self) -> &Arc<Notify> {
-        &self.ending
+    /// What wakes when an exchange should look whether it may still wait.
+    pub fn alarm(&self) -> &Arc<Notify> {
+        &self.alarm
     }
 
     /// Whether draining is over, so that nothing new may wait.
@@ -138,18 +142,24 @@ impl Worker {
     /// Ends every open exchange: the time for draining is over.
     pub fn end_exchanges(&self) {
         self.is_ending.set(true);
-        self.ending.notify_waiters();
+        self.alarm.notify_waiters();
     }
 }
 
 impl View {
-    fn new(worker: usize, generation: Arc<Generation>, earlier: &[Rc<Link>]) -> Self {
+    fn new(
+        worker: usize,
+        generation: Arc<Generation>,
+        earlier: &[Rc<Link>],
+        alarm: &Arc<Notify>,
+    ) -> Self {
         let links = generation.endpoints.iter().map(|endpoint| {
             let same = earlier.iter().find(|link| Arc::ptr_eq(&link.endpoint, endpoint)).cloned();
             let link = same.unwrap_or_else(|| {
-                Rc::new(Link::new(endpoint.clone(), worker, generation.timeouts))
+                Rc::new(Link::new(endpoint.clone(), worker, generation.timeouts, alarm.clone()))
             });
             link.set_timeouts(generation.timeouts);
+            link.set_connector(generation.connector.as_ref());
             link
         });
         let links = links.collect();

@@ -53,8 +53,9 @@ where
     let mut stream = match acceptor.accept(stream).await {
         Ok(stream) => stream,
         Err(error) => {
+            // In the message, so that another reason is another line.
             let reason = explain(&error);
-            tracing::warn!(client = from, reason, "a TLS handshake with a client failed");
+            tracing::warn!(client = from, "a TLS handshake with a client failed: {reason}");
             return None;
         }
     };

@@ -38,9 +38,6 @@ pub const KEEPALIVE: Duration = Duration::from_secs(30);
 /// The head of an HTTP/1 request. Tokens and cookies fit many times; Go's default is 1 MiB.
 pub const HTTP1_HEAD: usize = 128 * 1024;
 
-/// Headers of an HTTP/1 request.
-pub const HTTP1_HEADERS: usize = 128;
-
 /// Streams that a client may have open at a time. etcd's default is unlimited; hyper's 200 would stall a client's
 /// 201st watch without a word.
 pub const STREAMS: u32 = 10_000;

@@ -170,6 +170,18 @@ impl Connector {
         ))
     }
 
+    /// What a client port probably means by closing a connection after the handshake without a word: etcd looks at its
+    /// revocation list and its allowed names only then, and says nothing to us when it refuses.
+    pub fn mute_rule(&self) -> String {
+        let closed = "it closed the connection right after the TLS handshake without a word";
+        match &self.0.shown.title {
+            Some(title) => format!(
+                "{closed}; etcd does so to a certificate that it has revoked or whose names it does not allow, and ours is {title}"
+            ),
+            None => closed.to_owned(),
+        }
+    }
+
     pub(super) fn made_from(&self) -> &MadeFrom {
         &self.0.made_from
     }

@@ -29,7 +29,7 @@ pub enum HandshakeError {
     #[error("{0}")]
     NothingInCommon(String),
     /// The connection ended before the handshake did.
-    #[error("it closed the connection during the TLS handshake")]
+    #[error("it closed the connection during the TLS handshake; does it speak TLS at all?")]
     Closed,
     /// The host that was to be verified is neither a name nor an address.
     #[error("\"{0}\" is no host that a certificate could be for")]
@@ -37,6 +37,20 @@ pub enum HandshakeError {
     /// Anything else.
     #[error("{0}")]
     Other(String),
+}
+
+impl HandshakeError {
+    /// Whether the other side speaks TLS, though not to us.
+    pub fn comes_of_tls(&self) -> bool {
+        match self {
+            Self::Certificate(_)
+            | Self::CertificateDemanded(_)
+            | Self::Refused(..)
+            | Self::NoHttp2
+            | Self::NothingInCommon(_) => true,
+            Self::NotTls | Self::Closed | Self::Host(_) | Self::Other(_) => false,
+        }
+    }
 }
 
 /// A verdict of ours on a certificate, carried through rustls.

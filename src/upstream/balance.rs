@@ -100,7 +100,7 @@ mod tests {
                     1,
                 )
                 .unwrap();
-                Rc::new(Link::new(Arc::new(endpoint), 0, timeouts))
+                Rc::new(Link::new(Arc::new(endpoint), 0, timeouts, Arc::default()))
             })
             .collect()
     }

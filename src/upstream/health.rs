@@ -21,6 +21,7 @@ use super::endpoint::{Endpoint, Finding};
 use super::http2::{self, Connection, Part, Use};
 use super::link::{ConnectError, Link, Timeouts};
 use crate::message::request_body::RequestBody;
+use crate::tls::{Alpn, Connector};
 
 /// `RangeRequest { key: "\0", limit: 1, count_only: true }` as one gRPC message.
 const RANGE: &[u8] = &[0, 0, 0, 0, 7, 0x0a, 1, 0, 0x18, 1, 0x48, 1];
@@ -28,7 +29,7 @@ const RANGE: &[u8] = &[0, 0, 0, 0, 7, 0x0a, 1, 0, 0x18, 1, 0x48, 1];
 const CHECK: &[u8] = &[0, 0, 0, 0, 0];
 
 /// How an endpoint is probed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probing {
     /// `health-interval`: pause between two probes.
     pub interval: Duration,
@@ -36,6 +37,8 @@ pub struct Probing {
     pub deadline: Duration,
     /// Limits of the probe's own connection.
     pub timeouts: Timeouts,
+    /// What speaks TLS on it; `None` reaches no `https` member.
+    pub connector: Option<Connector>,
 }
 
 /// Probes `endpoint` for ever, calling `changed` whenever its health has changed. Cancel by dropping.
@@ -44,7 +47,7 @@ pub async fn watch(
     probing: Probing,
     changed: impl Fn(&Endpoint, &Finding),
 ) {
-    let mut prober = Prober::new(endpoint.clone(), probing);
+    let mut prober = Prober::new(endpoint.clone(), &probing);
     loop {
         if let Some(finding) = prober.probe().await
             && endpoint.mark_probed(&finding)
@@ -64,12 +67,10 @@ struct Prober {
 }
 
 impl Prober {
-    fn new(endpoint: Arc<Endpoint>, probing: Probing) -> Self {
-        Self {
-            link: Link::new(endpoint, usize::MAX, probing.timeouts),
-            deadline: probing.deadline,
-            connection: None,
-        }
+    fn new(endpoint: Arc<Endpoint>, probing: &Probing) -> Self {
+        let link = Link::new(endpoint, usize::MAX, probing.timeouts, Arc::default());
+        link.set_connector(probing.connector.as_ref());
+        Self { link, deadline: probing.deadline, connection: None }
     }
 
     /// Returns what one probe found; `None` when trouble of this host kept it from finding anything.
@@ -82,8 +83,23 @@ impl Prober {
                 self.connection = None;
                 Finding::Silent(reason)
             }
+            Ok(Err(Unanswered::Broken(reason))) => {
+                self.connection = None;
+                Finding::Silent(self.diagnose(reason).await)
+            }
             Err(_) => self.alive_without_answer().await,
         })
+    }
+
+    /// Looks whether a connection broke because the member speaks TLS and its URL says that it does not.
+    async fn diagnose(&self, reason: String) -> String {
+        if self.link.endpoint.is_tls() {
+            return reason;
+        }
+        match timeout(self.deadline, self.link.speaks_tls()).await {
+            Ok(true) => self.link.blame(&"it speaks TLS, but its URL says http").to_string(),
+            _ => reason,
+        }
     }
 
     /// Tells a member without quorum from one that hangs.
@@ -106,7 +122,19 @@ impl Prober {
             None => self.connect().await?,
         };
         let answer = call(&connection, &self.link.endpoint, "/etcdserverpb.KV/Range", RANGE).await;
-        judge(&answer.map_err(|error| Unanswered::Connection(error.to_string()))?)
+        match answer {
+            Ok(trailers) => judge(&trailers),
+            Err(error) => Err(Unanswered::Broken(self.describe(&connection, &error))),
+        }
+    }
+
+    fn describe(&self, connection: &Connection, error: &h2::Error) -> String {
+        let mute = self.link.mute().filter(|_| connection.is_mute());
+        match (connection.refusal(), mute) {
+            (Some(why), _) => self.link.blame(why).to_string(),
+            (None, Some(mute)) => mute.to_string(),
+            (None, None) => error.to_string(),
+        }
     }
 
     async fn open_connection(&self) -> Option<Rc<Connection>> {
@@ -116,10 +144,10 @@ impl Prober {
     }
 
     async fn connect(&mut self) -> Result<Rc<Connection>, Unanswered> {
-        let io = self.link.dial().await?;
+        let io = self.link.dial(Alpn::H2).await?;
         let made = http2::handshake(io, Use::Unary)
             .await
-            .map_err(|error| Unanswered::Connection(error.to_string()))?;
+            .map_err(|error| Unanswered::Broken(error.to_string()))?;
         self.connection = Some(made.clone());
         Ok(made)
     }
@@ -131,6 +159,8 @@ enum Unanswered {
     Status(String),
     /// There is no connection to it.
     Connection(String),
+    /// There was a connection, and it broke.
+    Broken(String),
     /// This host could not even try.
     Ours,
 }

@@ -1,87 +1,73 @@
 //! HTTP/1.1 connections to a member.
 //!
-//! A connection has no task of its own: whoever waits for its answer drives it, within the same task that serves
-//! the client. That saves a wake-up and a context switch between tasks for every byte that arrives, and a task's
-//! memory for every idle watcher. hyper's response future and body are woken only by the driver that we poll
-//! ourselves, so they are polled with a waker that does nothing, always after the driver; the driver has a
-//! [`Signal`] for its waker.
+//! A connection has no task of its own: whoever waits for its answer reads and writes it, within the same task that
+//! serves the client. That saves a wake-up and a context switch between tasks for every byte that arrives, and a
+//! task's memory for every idle watcher. hyper's client wants to be driven beside its response, which cost a third of a
+//! request's instructions and most of a watcher's memory; so the protocol (RFC 9112) is spoken here, on httparse, and
+//! only as much of it as a proxy needs:
+//!
+//! * [`request`] writes a head and says how its body is framed, [`outbox`] has what is not yet written;
+//! * [`head`] reads the head of a response, [`framing`] says how its body ends;
+//! * [`connection`] is the stream with both, [`body`] what a client reads of it.
 //!
 //! The price: a request body goes up only while somebody waits for the answer's head or reads its body. HTTP/1.1 is made
 //! that way round, and only a client that streams into a JSON watch without ever reading could tell.
 //!
 //! An idle connection is driven by nobody. Whether its member has closed it is seen when it is taken up again, and
-//! by the sweep of its [`Link`](super::link::Link).
+//! by the sweep of its [`Link`].
+
+pub mod body;
+mod chunked;
+mod connection;
+pub mod error;
+mod framing;
+mod head;
+mod outbox;
+pub mod request;
+mod upload;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use pin_project_lite::pin_project;
+use http::{Method, Response};
 
+pub use self::body::ResponseBody;
+use self::connection::Connection;
+pub use self::error::Error;
+pub use self::request::RequestHead;
 use super::io::MemberIo;
 use super::link::Link;
-use super::signal::Signal;
 use crate::message::request_body::RequestBody;
-
-/// Largest head of a response that is accepted; etcd's are far below, and the limit is a member's, not a client's.
-const MAX_HEAD: usize = 1024 * 1024;
-
-/// The part of a connection that reads and writes, with the signal that it has something to do.
-struct Driver {
-    connection: Pin<Box<http1::Connection<TokioIo<MemberIo>, RequestBody>>>,
-    signal: Signal,
-}
-
-impl Driver {
-    /// Drives the connection if anything has happened on it. Returns whether it is still open.
-    fn drive(&mut self) -> bool {
-        !self.signal.lower()
-            || self.connection.as_mut().poll(&mut self.signal.context()).is_pending()
-    }
-}
 
 /// A connection without a request on it.
 pub struct Idle {
-    sender: SendRequest<RequestBody>,
-    driver: Driver,
+    /// In a box for its whole life: what goes from hand to hand with each request is a pointer.
+    connection: Box<Connection>,
     since: Instant,
     kept: bool,
 }
 
-/// A request that got no response head.
+/// Why a request got no response head.
+#[derive(Debug)]
 pub struct Lost {
-    /// The request, when nothing of it was sent.
-    pub unsent: Option<Request<RequestBody>>,
-    /// Why.
-    pub error: hyper::Error,
-}
-
-/// Speaks HTTP/1.1 over a stream.
-///
-/// # Errors
-/// hyper's; none are known for a stream that is open.
-pub async fn handshake(io: MemberIo) -> Result<Idle, hyper::Error> {
-    let (sender, connection) = http1::Builder::new()
-        .max_buf_size(MAX_HEAD)
-        .handshake::<_, RequestBody>(TokioIo::new(io))
-        .await?;
-    let driver = Driver { connection: Box::pin(connection), signal: Signal::raised() };
-    Ok(Idle { sender, driver, since: Instant::now(), kept: false })
+    /// Whether nothing of the request was sent.
+    pub unsent: bool,
+    /// What happened.
+    pub error: Error,
 }
 
 impl Idle {
+    /// Speaks HTTP/1.1 over a stream.
+    pub fn new(io: MemberIo) -> Self {
+        Self { connection: Box::new(Connection::new(io)), since: Instant::now(), kept: false }
+    }
+
     /// Whether the member has neither closed it nor said anything unasked.
     pub fn is_alive(&mut self) -> bool {
-        self.driver.drive() && self.sender.is_ready()
+        self.connection.is_quiet()
     }
 
     /// Since when it has been idle.
@@ -99,106 +85,50 @@ impl Idle {
     /// Cancelling closes the connection, which is how a member learns of it.
     ///
     /// # Errors
-    /// [`Lost`], with the request when it may be sent elsewhere without risk.
+    /// [`Lost`] when the connection fails, or the client's body does.
     pub fn send(
         mut self,
-        request: Request<RequestBody>,
+        head: &RequestHead<'_>,
+        body: RequestBody,
         link: Rc<Link>,
-    ) -> impl Future<Output = Result<Response<ResponseBody>, Box<Lost>>> {
-        let response = self.sender.try_send_request(request);
-        Sending { response, driver: Some(self.driver), sender: Some(self.sender), link }
+    ) -> impl Future<Output = Result<Response<ResponseBody>, Lost>> + use<> {
+        self.connection.begin(head, body);
+        let is_head = head.method == Method::HEAD;
+        Sending { connection: Some(self.connection), link, is_head }
     }
 }
 
-pin_project! {
-    // Not an async function: that would hold the request three times over.
-    struct Sending<F> {
-        #[pin]
-        response: F,
-        driver: Option<Driver>,
-        sender: Option<SendRequest<RequestBody>>,
-        link: Rc<Link>,
-    }
-}
-
-impl<F> Future for Sending<F>
-where
-    F: Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>,
-{
-    type Output = Result<Response<ResponseBody>, Box<Lost>>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        // Dropping a driver that has ended resolves the response if it is not resolved yet.
-        this.driver.take_if(|driver| !driver.drive());
-        let answer = this.response.poll(&mut Context::from_waker(Waker::noop()));
-        if let (Poll::Pending, Some(driver)) = (&answer, &*this.driver) {
-            driver.signal.wait(cx);
-        }
-        Poll::Ready(match ready!(answer) {
-            Ok(response) => Ok(response.map(|body| ResponseBody {
-                body: Some(body),
-                driver: this.driver.take(),
-                sender: this.sender.take(),
-                link: this.link.clone(),
-            })),
-            Err(mut error) => {
-                Err(Box::new(Lost { unsent: error.take_message(), error: error.into_error() }))
-            }
-        })
-    }
-}
-
-/// The body of a response, which drives the connection that it arrives on.
-///
-/// When it is dropped the connection goes back to its link if the exchange was complete, else it is closed.
-pub struct ResponseBody {
-    body: Option<Incoming>,
-    driver: Option<Driver>,
-    sender: Option<SendRequest<RequestBody>>,
+/// A request under way, until the head of its response is there.
+struct Sending {
+    /// `None` once that is so.
+    connection: Option<Box<Connection>>,
     link: Rc<Link>,
+    is_head: bool,
 }
 
-impl Body for ResponseBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
+impl Future for Sending {
+    type Output = Result<Response<ResponseBody>, Lost>;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let Some(body) = &mut this.body else { return Poll::Ready(None) };
-        let quiet = &mut Context::from_waker(Waker::noop());
-        if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(quiet) {
-            return Poll::Ready(frame);
+        let Some(connection) = &mut this.connection else { return Poll::Pending };
+        let written = connection.poll_upload(cx);
+        if let Poll::Ready(Err(error @ Error::ClientBody(_))) = written {
+            return Poll::Ready(Err(Lost { unsent: false, error }));
         }
-        this.driver.take_if(|driver| !driver.drive());
-        let frame = Pin::new(body).poll_frame(quiet);
-        if let (Poll::Pending, Some(driver)) = (&frame, &this.driver) {
-            driver.signal.wait(cx);
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
-    }
-}
-
-impl Drop for ResponseBody {
-    fn drop(&mut self) {
-        // First the body: if it was not read to its end, the driver now sees that nobody wants it and closes.
-        self.body = None;
-        let (Some(mut driver), Some(sender)) = (self.driver.take(), self.sender.take()) else {
-            return;
+        // A member may answer and close before it has read everything: its answer counts more than our failed write.
+        let error = match (connection.poll_head(cx, this.is_head), written) {
+            (Poll::Ready(Ok((head, framing))), _) => {
+                let connection = this.connection.take();
+                let body = ResponseBody::new(connection, framing, this.link.clone());
+                return Poll::Ready(Ok(head.map(|()| body)));
+            }
+            (_, Poll::Ready(Err(error))) | (Poll::Ready(Err(error)), _) => error,
+            (Poll::Pending, _) => return Poll::Pending,
         };
-        if driver.drive() && sender.is_ready() {
-            self.link.put_idle(Idle { sender, driver, since: Instant::now(), kept: true });
-        }
+        Poll::Ready(Err(Lost { unsent: !connection.has_written(), error }))
     }
 }
+
+#[cfg(test)]
+mod tests;

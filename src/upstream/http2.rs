@@ -16,7 +16,7 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -27,8 +27,9 @@ use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use tokio::task::AbortHandle;
 
-use super::io::MemberIo;
+use super::io::{MemberIo, Signs};
 use crate::message::request_body::RequestBody;
+use crate::tls::HandshakeError;
 
 /// Pause between two PINGs on a connection with open streams.
 pub const PING_EVERY: Duration = Duration::from_secs(10);
@@ -81,6 +82,7 @@ pub struct Connection {
     streams: Rc<Cell<usize>>,
     closed: Cell<bool>,
     last_used: Cell<Instant>,
+    signs: Arc<Signs>,
     driver: AbortHandle,
 }
 
@@ -89,7 +91,7 @@ pub struct Connection {
 /// # Errors
 /// When the preface cannot be written.
 pub async fn handshake(io: MemberIo, carries: Use) -> Result<Rc<Connection>, h2::Error> {
-    let reads = io.reads();
+    let signs = io.signs();
     let (sender, connection) = client::Builder::new()
         .initial_window_size(carries.stream_window())
         .initial_connection_window_size(carries.connection_window())
@@ -105,8 +107,9 @@ pub async fn handshake(io: MemberIo, carries: Use) -> Result<Rc<Connection>, h2:
         let watched = weak.clone();
         let streams = Rc::new(Cell::new(0));
         let counted = streams.clone();
+        let seen = signs.clone();
         let driver = tokio::task::spawn_local(async move {
-            let reason = drive(connection, &counted, &reads).await;
+            let reason = drive(connection, &counted, &seen).await;
             if let Some(connection) = watched.upgrade() {
                 connection.closed.set(true);
             }
@@ -117,6 +120,7 @@ pub async fn handshake(io: MemberIo, carries: Use) -> Result<Rc<Connection>, h2:
             streams,
             closed: Cell::new(false),
             last_used: Cell::new(Instant::now()),
+            signs,
             driver: driver.abort_handle(),
         }
     }))
@@ -126,7 +130,7 @@ pub async fn handshake(io: MemberIo, carries: Use) -> Result<Rc<Connection>, h2:
 async fn drive(
     mut connection: client::Connection<MemberIo, Bytes>,
     streams: &Cell<usize>,
-    reads: &AtomicU64,
+    signs: &Signs,
 ) -> String {
     let Some(mut pings) = connection.ping_pong() else { return "no ping handle".into() };
     let mut timer = Box::pin(tokio::time::sleep(PING_EVERY));
@@ -141,7 +145,7 @@ async fn drive(
             timer.as_mut().reset(tokio::time::Instant::now() + PING_EVERY);
         }
         while timer.as_mut().poll(cx).is_ready() {
-            let reads_now = reads.load(Relaxed);
+            let reads_now = signs.reads();
             if waiting && reads_now == reads_then {
                 return Poll::Ready("no answer to a ping".into());
             }
@@ -180,6 +184,16 @@ impl Connection {
     /// When a stream last ended on it.
     pub fn last_used(&self) -> Instant {
         self.last_used.get()
+    }
+
+    /// Why TLS has ended it, if it has: see [`Signs::refusal`].
+    pub fn refusal(&self) -> Option<&HandshakeError> {
+        self.signs.refusal()
+    }
+
+    /// Whether the member has not said anything yet.
+    pub fn is_mute(&self) -> bool {
+        self.signs.reads() == 0
     }
 
     /// Streams that the member allows at a time.

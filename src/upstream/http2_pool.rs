@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use super::http2::{self, Connection, Use};
 use super::link::{ConnectError, Link};
+use crate::tls::Alpn;
 
 /// Streams on one connection of unary calls from which on another connection is opened. h2 guards all streams of a
 /// connection by one lock and one window, so very many on one connection slow each other.
@@ -69,7 +70,7 @@ impl Pool {
     }
 
     async fn make(&self, link: &Link) -> Result<Rc<Connection>, ConnectError> {
-        let io = link.dial().await?;
+        let io = link.dial(Alpn::H2).await?;
         http2::handshake(io, self.carries).await.map_err(|error| ConnectError::new(&error))
     }
 

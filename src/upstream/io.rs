@@ -5,8 +5,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,15 +14,37 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use crate::net::line::Line;
+use crate::tls::{Connector, HandshakeError};
 
 /// A stream to a member whose single reads and writes are limited in time.
 #[derive(Debug)]
 pub struct MemberIo {
     stream: Line,
-    /// How often something was read: a sign of life for who waits for an answer.
-    reads: Arc<AtomicU64>,
+    /// What made the TLS within, if there is any: it can explain its errors.
+    tls: Option<Connector>,
+    signs: Arc<Signs>,
     read: Limit,
     write: Limit,
+}
+
+/// What is seen of a connection besides its bytes, for whoever waits for an answer on it.
+#[derive(Debug, Default)]
+pub struct Signs {
+    reads: AtomicU64,
+    refusal: OnceLock<HandshakeError>,
+}
+
+impl Signs {
+    /// How often something was read.
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Relaxed)
+    }
+
+    /// Why TLS has ended the connection, if it has. In TLS 1.3 a member refuses our certificate only in answer to the
+    /// first bytes, and has then acted on none of them.
+    pub fn refusal(&self) -> Option<&HandshakeError> {
+        self.refusal.get()
+    }
 }
 
 /// A limit on how long one operation may make us wait; without a duration it never strikes.
@@ -34,14 +56,26 @@ struct Limit {
 }
 
 impl MemberIo {
-    /// Puts limits on `stream`; `None` means no limit.
-    pub fn new(stream: Line, read: Option<Duration>, write: Option<Duration>) -> Self {
-        Self { stream, reads: Arc::default(), read: Limit::new(read), write: Limit::new(write) }
+    /// Puts limits on `stream`, which is TLS made by `tls` if that is given; `None` means no limit.
+    pub fn new(
+        stream: Line,
+        tls: Option<Connector>,
+        read: Option<Duration>,
+        write: Option<Duration>,
+    ) -> Self {
+        let (read, write) = (Limit::new(read), Limit::new(write));
+        Self { stream, tls, signs: Arc::default(), read, write }
     }
 
-    /// Counts the reads that brought something.
-    pub fn reads(&self) -> Arc<AtomicU64> {
-        self.reads.clone()
+    /// What is seen of it, also once it is given away.
+    pub fn signs(&self) -> Arc<Signs> {
+        self.signs.clone()
+    }
+
+    fn note(&self, error: &io::Error) {
+        if let Some(why) = self.tls.as_ref().and_then(|tls| tls.explain(error)) {
+            let _ = self.signs.refusal.set(why);
+        }
     }
 }
 
@@ -86,9 +120,12 @@ impl AsyncRead for MemberIo {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if polled.is_ready() {
-            self.reads.fetch_add(1, Relaxed);
+        if buf.filled().len() > before {
+            self.signs.reads.fetch_add(1, Relaxed);
+        } else if let Poll::Ready(Err(error)) = &polled {
+            self.note(error);
         }
         self.read.watch(cx, "nothing read within proxy-read-timeout", polled)
     }

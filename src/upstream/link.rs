@@ -9,20 +9,26 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::endpoint::Endpoint;
 use super::http1;
 use super::http2::Use;
 use super::http2_pool::Pool;
 use super::io::MemberIo;
-use crate::net::dial;
+use crate::net::dial::{self, Authority};
+use crate::net::gather::Gather;
 use crate::net::line::Line;
+use crate::tls::{Alpn, Connector, HandshakeError};
 
 /// Idle connections older than this are closed by the sweep.
 const IDLE_LIMIT: Duration = Duration::from_secs(90);
 /// Idle HTTP/1.1 connections kept for one endpoint and worker; etcd's old proxy kept 128 for each host.
 const IDLE_MOST: usize = 128;
+/// Limit of a TLS handshake when `proxy-dial-timeout` is off; etcd's own.
+const HANDSHAKE_MOST: Duration = Duration::from_secs(10);
 /// Limits of connections to members, each `None` for none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
@@ -40,10 +46,15 @@ pub struct Link {
     pub endpoint: Arc<Endpoint>,
     worker: usize,
     timeouts: Cell<Timeouts>,
+    /// What speaks TLS; connections that are open keep the one that made them.
+    connector: RefCell<Option<Connector>>,
     idle: RefCell<Vec<http1::Idle>>,
+    /// The time of the last sweep: exact enough to tell what has been idle for long, and free.
+    clock: Cell<Instant>,
     unary: Pool,
-    /// Wakes everything that must not wait for this endpoint any longer.
-    interrupt: Arc<Notify>,
+    /// The worker's alarm, which wakes everything that waits to look whether it still should.
+    alarm: Arc<Notify>,
+    retired: Cell<bool>,
 }
 
 /// Why no connection could be had.
@@ -73,20 +84,33 @@ impl ConnectError {
 
 impl Link {
     /// Makes a link without connections for the worker of this number.
-    pub fn new(endpoint: Arc<Endpoint>, worker: usize, timeouts: Timeouts) -> Self {
+    pub fn new(
+        endpoint: Arc<Endpoint>,
+        worker: usize,
+        timeouts: Timeouts,
+        alarm: Arc<Notify>,
+    ) -> Self {
         Self {
             endpoint,
             worker,
             timeouts: Cell::new(timeouts),
+            connector: RefCell::default(),
             idle: RefCell::default(),
             unary: Pool::new(Use::Unary),
-            interrupt: Arc::new(Notify::new()),
+            alarm,
+            retired: Cell::new(false),
+            clock: Cell::new(Instant::now()),
         }
     }
 
     /// Sets the timeouts of connections that are made from now on.
     pub fn set_timeouts(&self, timeouts: Timeouts) {
         self.timeouts.set(timeouts);
+    }
+
+    /// Sets what speaks TLS on connections that are made from now on; without it no `https` member can be reached.
+    pub fn set_connector(&self, connector: Option<&Connector>) {
+        self.connector.replace(connector.cloned());
     }
 
     /// Requests and streams of this worker on the endpoint.
@@ -100,16 +124,9 @@ impl Link {
         InFlight(self.clone())
     }
 
-    /// What wakes when waiting for this endpoint has become pointless: it has gone silent, or is no longer listed.
-    pub fn interrupt(&self) -> &Arc<Notify> {
-        &self.interrupt
-    }
-
-    /// Wakes what waits, if the endpoint has gone silent or is not listed any more.
-    pub fn interrupt_if_lost(&self) {
-        if self.endpoint.is_silent() || !self.endpoint.is_listed() {
-            self.interrupt.notify_waiters();
-        }
+    /// Whether waiting for this endpoint is pointless: it has gone silent, or is no longer listed.
+    pub fn is_lost(&self) -> bool {
+        self.retired.get() || self.endpoint.is_silent() || !self.endpoint.is_listed()
     }
 
     /// Takes an idle HTTP/1.1 connection that is alive, the last used first, or makes one.
@@ -130,8 +147,7 @@ impl Link {
     /// # Errors
     /// When the member cannot be reached.
     pub async fn new_http1(&self) -> Result<http1::Idle, ConnectError> {
-        let io = self.dial().await?;
-        http1::handshake(io).await.map_err(|error| ConnectError::new(&error))
+        self.dial(Alpn::Http1).await.map(http1::Idle::new)
     }
 
     fn take_idle(&self) -> Option<http1::Idle> {
@@ -141,6 +157,11 @@ impl Link {
                 return Some(idle);
             }
         }
+    }
+
+    /// The time, some seconds late at most.
+    pub fn clock(&self) -> Instant {
+        self.clock.get()
     }
 
     /// Takes back a connection whose exchange is complete.
@@ -156,24 +177,83 @@ impl Link {
         &self.unary
     }
 
-    /// Connects to the member's client port.
+    /// Connects to the member's client port, by TLS if its URL says so; `alpn` is what will be spoken.
     ///
     /// # Errors
-    /// When the member cannot be reached within `proxy-dial-timeout`.
-    pub async fn dial(&self) -> Result<MemberIo, ConnectError> {
+    /// When the member cannot be reached within `proxy-dial-timeout`, the handshake included.
+    pub async fn dial(&self, alpn: Alpn) -> Result<MemberIo, ConnectError> {
         let timeouts = self.timeouts.get();
+        let begin = Instant::now();
         let stream = dial::dial(&self.endpoint.host, self.endpoint.port, timeouts.dial)
             .await
             .map_err(|error| ConnectError {
                 text: error.to_string().into(),
                 ours: error.reason.is_ours(),
             })?;
-        Ok(MemberIo::new(Line::Tcp(stream), timeouts.read, timeouts.write))
+        if !self.endpoint.is_tls() {
+            return Ok(MemberIo::new(Line::Tcp(stream), None, timeouts.read, timeouts.write));
+        }
+        let connector = self.connector.borrow().clone();
+        let connector = connector.ok_or_else(|| self.blame(&"TLS is not set up"))?;
+        let left =
+            timeouts.dial.map_or(HANDSHAKE_MOST, |most| most.saturating_sub(begin.elapsed()));
+        let line = self.secure(stream, &connector, alpn, left).await?;
+        Ok(MemberIo::new(line, Some(connector), timeouts.read, timeouts.write))
+    }
+
+    async fn secure(
+        &self,
+        stream: TcpStream,
+        connector: &Connector,
+        alpn: Alpn,
+        left: Duration,
+    ) -> Result<Line, ConnectError> {
+        let handshake = connector.connect(Gather(stream), &self.endpoint.host, alpn);
+        match timeout(left, handshake).await {
+            Ok(Ok(stream)) => Ok(Line::Tls(Box::new(stream))),
+            Ok(Err(why)) => Err(self.blame(&why)),
+            Err(_) => Err(self.blame(&format!("no answer to the TLS handshake within {left:?}"))),
+        }
+    }
+
+    /// Whether the member's port answers in TLS, whatever its URL says.
+    pub async fn speaks_tls(&self) -> bool {
+        let connector = self.connector.borrow().clone();
+        let dialled =
+            dial::dial(&self.endpoint.host, self.endpoint.port, self.timeouts.get().dial).await;
+        let (Some(connector), Ok(stream)) = (connector, dialled) else { return false };
+        match connector.connect(Gather(stream), &self.endpoint.host, Alpn::H2).await {
+            Ok(_) => true,
+            Err(why) => why.comes_of_tls(),
+        }
+    }
+
+    /// Says of a member what is wrong with it.
+    pub fn blame(&self, why: &impl std::fmt::Display) -> ConnectError {
+        let at = Authority(&self.endpoint.host, self.endpoint.port);
+        ConnectError::new(&format_args!("{at}: {why}"))
+    }
+
+    /// What it probably means that the member has closed a new connection before it said anything; `None` in the clear.
+    pub fn mute(&self) -> Option<ConnectError> {
+        let connector = self.connector.borrow();
+        let connector = connector.as_ref().filter(|_| self.endpoint.is_tls())?;
+        Some(self.blame(&connector.mute_rule()))
+    }
+
+    /// Says why TLS has ended a connection to the member, if `error` comes of that.
+    pub fn explain(&self, error: &(dyn std::error::Error + 'static)) -> Option<HandshakeError> {
+        let connector = self.connector.borrow();
+        let connector = connector.as_ref().filter(|_| self.endpoint.is_tls())?;
+        let causes = std::iter::successors(Some(error), |error| error.source());
+        let mut io = causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+        io.find_map(|error| connector.explain(error))
     }
 
     /// Closes idle connections that their member has closed, or that nobody has used for long.
     pub fn sweep(&self, now: Instant) {
         let cx = &mut Context::from_waker(Waker::noop());
+        self.clock.set(now);
         let limit = now.checked_sub(IDLE_LIMIT).unwrap_or(now);
         self.idle.borrow_mut().retain_mut(|idle| idle.since() >= limit && idle.is_alive());
         self.unary.sweep(cx, limit);
@@ -183,7 +263,8 @@ impl Link {
     pub fn retire(&self) {
         self.idle.borrow_mut().clear();
         self.unary.clear();
-        self.interrupt.notify_waiters();
+        self.retired.set(true);
+        self.alarm.notify_waiters();
     }
 }
 

@@ -11,4 +11,3 @@ pub mod http2;
 pub mod http2_pool;
 pub mod io;
 pub mod link;
-pub mod signal;

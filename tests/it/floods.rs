@@ -48,7 +48,7 @@ fn a_head_that_is_too_large_is_refused_and_ordinary_ones_pass() {
         let target =
             |length: usize| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "y".repeat(length));
         for (request, status) in [
-            (headers(100), 200),
+            (headers(99), 200),
             (headers(300), 431),
             (long(64 << 10), 200),
             (long(1 << 20), 431),

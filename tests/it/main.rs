@@ -5,6 +5,7 @@ mod support;
 
 mod cancel;
 mod chaos;
+mod discovery;
 mod drain;
 mod floods;
 mod floors;
@@ -22,5 +23,7 @@ mod settings;
 mod soak;
 mod strange_members;
 mod timeouts;
+mod tls_files;
+mod tls_listeners;
 mod transparency;
 mod websocket;

@@ -23,6 +23,7 @@ pub mod registry;
 pub mod rpc;
 pub mod scratch;
 pub mod settings_file;
+pub mod systemd;
 pub mod tls;
 pub mod tools;
 

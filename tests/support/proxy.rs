@@ -11,6 +11,7 @@ use super::notify::Notify;
 use super::process::{self, Process};
 use super::scratch::Scratch;
 use super::settings_file::SettingsFile;
+use super::tls::Dialer;
 use super::{http1, port};
 use nix::sys::signal::Signal;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ pub struct Proxy {
     pub file: Option<SettingsFile>,
     /// When it was started.
     pub started: Instant,
+    dialer: Dialer,
     admin: PathBuf,
     scratch: Scratch,
 }
@@ -44,6 +46,8 @@ pub struct Plan {
     bare: bool,
     resolver: Option<PathBuf>,
     port: u16,
+    scheme: &'static str,
+    dialer: Dialer,
 }
 
 /// The text of a settings file with these two settings.
@@ -69,6 +73,8 @@ impl Proxy {
             bare: false,
             resolver: None,
             port: port::free(),
+            scheme: "http",
+            dialer: Dialer::plain(),
         }
     }
 
@@ -98,7 +104,12 @@ impl Proxy {
 
     /// What its `/proxy/status` says.
     pub fn status(&self) -> serde_json::Value {
-        super::run(http1::get(&self.address, "/proxy/status")).json()
+        super::run(async {
+            let mut connection = http1::Connection::open_by(&self.dialer, &self.address).await?;
+            connection.exchange("GET", "/proxy/status", &[], "").await
+        })
+        .unwrap_or_else(|error| panic!("no status: {error}; {}", self.process.tail()))
+        .json()
     }
 
     /// Waits for `READY=1` and tells when it came.
@@ -194,6 +205,13 @@ impl Plan {
         self
     }
 
+    /// It listens by https, and its own fixture asks it by this dialer.
+    pub fn https(mut self, dialer: &Dialer) -> Self {
+        self.scheme = "https";
+        self.dialer = dialer.clone();
+        self
+    }
+
     /// The address that it will listen on.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
@@ -222,7 +240,16 @@ impl Plan {
         command.env("ETCD_ADMIN_SOCKET", &admin);
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         let process = Process::start("etcd-proxy", command);
-        Proxy { process, notify, address, file, started: Instant::now(), admin, scratch }
+        Proxy {
+            process,
+            notify,
+            address,
+            file,
+            started: Instant::now(),
+            dialer: self.dialer,
+            admin,
+            scratch,
+        }
     }
 
     fn daemon(&self, file: Option<&SettingsFile>) -> Command {
@@ -241,7 +268,7 @@ impl Plan {
             command.arg("--config-file").arg(file.path());
         }
         if !self.bare {
-            let listen = format!("http://{}", self.address());
+            let listen = format!("{}://{}", self.scheme, self.address());
             command.args(["--listen-client-urls", &listen, "--data-dir", "data"]);
         }
         if !self.bare && file.is_none() {

@@ -11,10 +11,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 /// An authority that signs certificates and revocation lists.
 pub struct Authority {
@@ -153,6 +154,11 @@ impl Leaf {
 }
 
 impl Identity {
+    /// The certificate as it is shown.
+    pub fn der(&self) -> Vec<u8> {
+        CertificateDer::from_pem_slice(self.certificate.as_bytes()).expect("PEM").to_vec()
+    }
+
     /// Writes `STEM.pem` and `STEM.key` into a directory.
     pub fn write(&self, directory: &Path, stem: &str) -> Files {
         let files = Files {
@@ -184,14 +190,14 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// How test clients connect: in the clear, or by TLS.
+/// How test clients connect: in the clear, or by TLS. Clones change together, and resume each other's sessions.
 #[derive(Debug, Clone, Default)]
-pub struct Dialer(Option<Arc<ClientConfig>>);
+pub struct Dialer(Arc<Mutex<Option<Arc<ClientConfig>>>>);
 
 impl Dialer {
     /// In the clear.
     pub fn plain() -> Self {
-        Self(None)
+        Self::default()
     }
 
     /// By TLS, trusting these authorities and showing this certificate, if any.
@@ -214,20 +220,50 @@ impl Dialer {
             }
             None => builder.with_no_client_auth(),
         };
-        Self(Some(Arc::new(config)))
+        Self(Arc::new(Mutex::new(Some(Arc::new(config)))))
+    }
+
+    /// Connects in `other`'s way from now on.
+    pub fn become_like(&self, other: &Self) {
+        let config = other.config();
+        *self.0.lock().expect("dialer") = config;
+    }
+
+    fn config(&self) -> Option<Arc<ClientConfig>> {
+        self.0.lock().expect("dialer").clone()
+    }
+
+    /// Connects to a TLS port and tells the certificate that it showed.
+    pub async fn look(&self, address: &str) -> std::io::Result<Vec<u8>> {
+        let config = self.config().expect("a dialer with TLS");
+        let stream = connect(&config, address, "").await?;
+        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        Ok(shown.map(|certificate| certificate.to_vec()).unwrap_or_default())
     }
 
     /// Connects to `HOST:PORT`, offering this protocol by ALPN (none when empty).
     pub async fn dial(&self, address: &str, alpn: &str) -> std::io::Result<Box<dyn Stream>> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let Some(config) = &self.0 else { return Ok(Box::new(stream)) };
-        let mut config = ClientConfig::clone(config);
-        config.alpn_protocols =
-            [alpn].iter().filter(|p| !p.is_empty()).map(|p| p.as_bytes().to_vec()).collect();
-        let host = address.rsplit_once(':').map_or(address, |(host, _)| host).to_owned();
-        let name = ServerName::try_from(host).map_err(std::io::Error::other)?;
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-        Ok(Box::new(connector.connect(name, stream).await?))
+        let Some(config) = self.config() else {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            return Ok(Box::new(stream));
+        };
+        Ok(Box::new(connect(&config, address, alpn).await?))
     }
+}
+
+async fn connect(
+    config: &ClientConfig,
+    address: &str,
+    alpn: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let mut config = config.clone();
+    config.alpn_protocols =
+        [alpn].iter().filter(|p| !p.is_empty()).map(|p| p.as_bytes().to_vec()).collect();
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host).to_owned();
+    let name = ServerName::try_from(host).map_err(std::io::Error::other)?;
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    connector.connect(name, stream).await
 }

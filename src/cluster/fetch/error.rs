@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::super::member::ListError;
 use super::super::pin::ForeignCluster;
 use crate::net::dial::DialReason;
+use crate::tls::HandshakeError;
 
 /// Why there is no member list from a peer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -12,6 +13,19 @@ pub enum FetchError {
     /// No connection.
     #[error(transparent)]
     Dial(#[from] DialReason),
+    /// A connection, and no TLS on it.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+    /// A connection, and no answer to the TLS handshake in time.
+    #[error("no answer to the TLS handshake within {0:?}")]
+    NoHandshake(Duration),
+    /// Nothing here speaks TLS.
+    #[error("TLS is not set up")]
+    NoTls,
+    /// Closed without a word after the TLS handshake, as etcd does when it does not like our certificate or where we come
+    /// from: a sentence about that.
+    #[error("{0}")]
+    HungAfterTls(String),
     /// No answer in time; a member that was stopped accepts connections and says nothing.
     #[error("no answer to GET /members within {0:?}")]
     NoAnswer(Duration),

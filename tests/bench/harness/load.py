@@ -1,8 +1,10 @@
-"""The load generators: wrk for HTTP/1.1, h2load for gRPC. Each run gives requests, seconds, latencies and what went wrong."""
+"""The load generators: wrk for HTTP/1.1, h2load for gRPC, `handshakes.py` for TLS handshakes. Each run gives requests, seconds, latencies and what went wrong."""
 
+import json
 import os
 import re
 import subprocess
+import sys
 from array import array
 from dataclasses import dataclass
 
@@ -24,9 +26,9 @@ class Load:
     wrong: str
 
 
-def http1(port, seconds, connections, cpus=None):
-    """GETs on keep-alive connections, one outstanding request each, from one thread."""
-    url = f"http://127.0.0.1:{port}/v2/keys/foo"
+def http1(port, seconds, connections, cpus=None, scheme="http"):
+    """GETs on keep-alive connections, one outstanding request each, from one thread. wrk does not look at certificates."""
+    url = f"{scheme}://127.0.0.1:{port}/v2/keys/foo"
     text = _run([need("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "10s", url], cpus)
     done = re.search(r"(\d+) requests in ([\d.]+)(us|ms|s|m)", text)
     share = dict(re.findall(r"^ +(50|99)% +(\S+)", text, re.MULTILINE))
@@ -35,6 +37,16 @@ def http1(port, seconds, connections, cpus=None):
         raise Trouble(f"wrk said: {text.strip()[-300:]}")
     measured = float(done[2]) * _UNIT[done[3]] / 1e3
     return Load(int(done[1]), measured, _milliseconds(share["50"]), _milliseconds(share["99"]), wrong)
+
+
+def handshakes(port, seconds, kind, cpus=None):
+    """TLS connections with one request each, `full` handshakes or `resumed` ones."""
+    program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "handshakes.py")
+    text = _run([sys.executable, program, str(port), str(seconds), kind], cpus)
+    try:
+        return Load(**json.loads(text))
+    except (ValueError, TypeError):
+        raise Trouble(f"handshakes.py said: {text.strip()[-300:]}") from None
 
 
 def http1_exactly(port, requests, connections):

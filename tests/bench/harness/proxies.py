@@ -8,6 +8,8 @@ from harness import configs
 from harness.backend import first_line, need, status_of
 from harness.process import Daemon, Trouble, free_port, wait_until
 
+# Suites whose listeners speak TLS, in front of members that do not.
+TLS_SUITES = ("tls", "full", "resumed")
 # Go's runtime threads for one processor; its own helpers (GC, network poller) share it.
 ONE_PROCESSOR = {"GOMAXPROCS": "1"}
 
@@ -22,6 +24,10 @@ class Start:
     scratch: str
     files: int
     tools: dict
+
+    def pair(self):
+        """Certificate, key and both, when this suite's listeners speak TLS; else None."""
+        return self.tools["certificate"] if self.suite in TLS_SUITES else None
 
     def write(self, name, text):
         """Puts a file into the scratch directory and gives its path."""
@@ -49,26 +55,29 @@ class Proxy:
 
 def ours(start):
     """The release binary. It may not probe the static nginx by gRPC, which that cannot answer; etcd it probes as shipped."""
+    pair = start.pair()
     argv = [
         _ours_binary(start.tools),
         "--proxy", "on", "--workers", "1",
-        "--listen-client-urls", f"http://127.0.0.1:{start.port}",
+        "--listen-client-urls", f"{'https' if pair else 'http'}://127.0.0.1:{start.port}",
         "--initial-cluster", start.backend.initial_cluster(),
         "--data-dir", f"{start.scratch}/data",
         "--admin-socket", f"{start.scratch}/admin.sock",
     ]  # fmt: skip
-    return argv + (["--health-interval", "0"] if start.suite == "http1" else [])
+    if pair:
+        argv += ["--cert-file", pair[0], "--key-file", pair[1]]
+    return argv + (["--health-interval", "0"] if start.suite == "http1" or pair else [])
 
 
 def haproxy(start):
     """HAProxy in the foreground, without a master process."""
-    text = configs.haproxy(start.suite, start.port, start.backend.clients, start.files)
+    text = configs.haproxy(start.suite, start.port, start.backend.clients, start.files, start.pair())
     return [need("haproxy"), "-db", "-f", start.write("haproxy.cfg", text)]
 
 
 def nginx(start):
     """nginx with its master and one worker."""
-    text = configs.nginx(start.suite, start.port, start.backend.clients, start.scratch, start.files)
+    text = configs.nginx(start.suite, start.port, start.backend.clients, start.scratch, start.files, start.pair())
     conf = start.write("nginx.conf", text)
     return [need("nginx"), "-c", conf, "-p", start.scratch, "-e", f"{start.scratch}/error.log"]
 
@@ -121,9 +130,9 @@ def _etcd_version(_tools):
 
 
 PROXIES = [
-    Proxy("ours", "**etcd-proxy**", ("http1", "grpc", "watch"), ours, lambda t: first_line(_ours_binary(t), "--version")),
-    Proxy("haproxy", "HAProxy", ("http1", "grpc", "watch"), haproxy, lambda _: " ".join(first_line(need("haproxy"), "-v").split()[:3])),
-    Proxy("nginx", "nginx", ("http1", "grpc", "watch"), nginx, lambda _: first_line(need("nginx"), "-v").split(": ")[-1]),
+    Proxy("ours", "**etcd-proxy**", ("http1", "grpc", "watch", *TLS_SUITES), ours, lambda t: first_line(_ours_binary(t), "--version")),
+    Proxy("haproxy", "HAProxy", ("http1", "grpc", "watch", *TLS_SUITES), haproxy, lambda _: " ".join(first_line(need("haproxy"), "-v").split()[:3])),
+    Proxy("nginx", "nginx", ("http1", "grpc", "watch", *TLS_SUITES), nginx, lambda _: first_line(need("nginx"), "-v").split(": ")[-1]),
     Proxy("gateway", "`etcd gateway`", ("http1", "grpc", "watch"), etcd_gateway, _etcd_version, ONE_PROCESSOR),
     Proxy("envoy", "Envoy", ("http1", "grpc", "watch"), envoy, lambda t: _envoy_version(t)),
     Proxy("v2-proxy", "`etcd --proxy on`", ("http1", "watch"), etcd_proxy_on, _etcd_version, ONE_PROCESSOR),
@@ -146,6 +155,11 @@ def launch(proxy, suite, backend, scratch, tools, files, cpus=None):
         daemon.stop()
         raise
     return daemon, port
+
+
+def serves_https(port):
+    """The same by TLS."""
+    return lambda: status_of(f"https://127.0.0.1:{port}/version") == 200
 
 
 def serves_http(port):

@@ -8,7 +8,14 @@ from statistics import median
 
 from harness.proxies import RIVALS
 
-TITLES = {"http1": "HTTP/1.1", "grpc": "gRPC unary Range", "watch": "idle HTTP/1.1 watcher"}
+TITLES = {
+    "http1": "HTTP/1.1",
+    "tls": "HTTP/1.1 over TLS",
+    "full": "TLS connection, full handshake, one request",
+    "resumed": "TLS connection, resumed, one request",
+    "grpc": "gRPC unary Range",
+    "watch": "idle HTTP/1.1 watcher",
+}
 # Above this share of the machine, other people's work makes absolute figures worthless and ratios doubtful.
 NOISY = 0.05
 

@@ -1,0 +1,222 @@
+//! What a promotion asks of the cluster: who is in it, who of them is well, and to take one more.
+//!
+//! It goes to the members directly, never through the proxy: that is stopped half way. The v3 API is tried first, and v2
+//! where a member has nothing else.
+
+use std::time::Duration;
+
+use super::{api, v2};
+use crate::cluster::grpc::{CallError, Channel, UNIMPLEMENTED};
+use crate::cluster::member::{Member, MemberList};
+use crate::cluster::url::parse_url;
+use crate::config::{PeerUrl, Settings};
+use crate::net::dial::{Authority, dial};
+use crate::net::gather::Gather;
+use crate::net::line::Line;
+use crate::tls::{Alpn, Connector};
+
+/// Limit for one call; etcd's own clients wait 5 s.
+const LIMIT: Duration = Duration::from_secs(5);
+/// Limit for a change of the members: etcd's `member add` waits for a raft round and an election at most.
+const CHANGE_LIMIT: Duration = Duration::from_secs(15);
+
+/// The way to the members' client ports.
+pub(super) struct Way {
+    dial_timeout: Duration,
+    user: Option<(String, String)>,
+    tls: Connector,
+}
+
+/// A member that answers, and by which API.
+pub(super) struct Cluster<'a> {
+    way: &'a Way,
+    /// The client URL that is asked.
+    pub(super) url: String,
+    to: PeerUrl,
+    /// `None` where only v2 is spoken.
+    channel: Option<Channel>,
+}
+
+/// A member that was added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Added {
+    /// Its ID.
+    pub(super) id: u64,
+    /// The cluster with the new member in it, in the cluster's own order.
+    pub(super) list: MemberList,
+}
+
+impl Way {
+    /// By these settings, as this user.
+    pub(super) fn new(
+        settings: &Settings,
+        tls: &Connector,
+        user: Option<(String, String)>,
+    ) -> Self {
+        Self { dial_timeout: settings.dial_timeout.unwrap_or(LIMIT), user, tls: tls.clone() }
+    }
+
+    async fn line(&self, to: &PeerUrl, alpn: Alpn) -> Result<Line, String> {
+        let stream = dial(&to.host, to.port, Some(self.dial_timeout)).await;
+        let stream = stream.map_err(|error| error.reason.to_string())?;
+        if !to.tls {
+            return Ok(Line::Tcp(stream));
+        }
+        let secured = self.tls.connect(Gather(stream), &to.host, alpn);
+        let secured = tokio::time::timeout(LIMIT, secured)
+            .await
+            .map_err(|_| format!("no TLS handshake within {LIMIT:?}"))?;
+        Ok(Line::Tls(Box::new(secured.map_err(|error| error.to_string())?)))
+    }
+
+    async fn channel(&self, to: &PeerUrl) -> Result<Channel, CallError> {
+        let line = self.line(to, Alpn::H2).await.map_err(CallError::Lost)?;
+        Channel::over(line, &authority(to), to.tls).await
+    }
+
+    /// Finds the first of these client URLs that answers with the member list. `fresh` asks for a list that a quorum knows.
+    ///
+    /// # Errors
+    /// What each of them answered.
+    pub(super) async fn find(
+        &self,
+        urls: &[String],
+        fresh: bool,
+    ) -> Result<(Cluster<'_>, MemberList), String> {
+        let mut reasons = Vec::new();
+        for url in urls {
+            match self.try_one(url, fresh).await {
+                Ok(found) => return Ok(found),
+                Err(reason) => reasons.push(format!("{url}: {reason}")),
+            }
+        }
+        if reasons.is_empty() {
+            return Err("no member has a client URL that could be asked".to_owned());
+        }
+        Err(reasons.join("; "))
+    }
+
+    async fn try_one(&self, url: &str, fresh: bool) -> Result<(Cluster<'_>, MemberList), String> {
+        let to = parse_url(url).map_err(|error| error.to_string())?;
+        let mut cluster = Cluster { way: self, url: url.to_owned(), to, channel: None };
+        let v3 = self.list_by_v3(&mut cluster, fresh).await;
+        let list = match v3 {
+            Ok(list) => list,
+            // Nothing but a server without the v3 API breaks off, or knows no such call.
+            Err(
+                CallError::Lost(_) | CallError::Strange(_) | CallError::Status(UNIMPLEMENTED, _),
+            ) => {
+                cluster.channel = None;
+                let v2 = cluster.v2_members().await;
+                v2.map_err(|error| format!("{}; v2: {error}", sentence(&v3)))?
+            }
+            Err(error) => return Err(error.to_string()),
+        };
+        Ok((cluster, list))
+    }
+
+    async fn list_by_v3(
+        &self,
+        cluster: &mut Cluster<'_>,
+        fresh: bool,
+    ) -> Result<MemberList, CallError> {
+        let mut channel = self.channel(&cluster.to).await?;
+        if let Some((name, password)) = &self.user {
+            channel.authenticate(name, password, LIMIT).await?;
+        }
+        let request = api::MemberListRequest { linearizable: fresh };
+        let answer: api::MemberListResponse =
+            channel.call(api::MEMBER_LIST, &request, LIMIT).await?;
+        cluster.channel = Some(channel);
+        Ok(api::list(answer.header, answer.members))
+    }
+}
+
+fn sentence(result: &Result<MemberList, CallError>) -> String {
+    result.as_ref().err().map(ToString::to_string).unwrap_or_default()
+}
+
+fn authority(to: &PeerUrl) -> String {
+    Authority(&to.host, to.port).to_string()
+}
+
+impl Cluster<'_> {
+    /// Whether the v3 API is spoken.
+    pub(super) fn has_v3(&self) -> bool {
+        self.channel.is_some()
+    }
+
+    async fn v2_members(&self) -> Result<MemberList, String> {
+        let line = self.way.line(&self.to, Alpn::Http1).await?;
+        v2::members(line, &authority(&self.to), self.way.user.as_ref(), LIMIT).await
+    }
+
+    /// Adds a member.
+    ///
+    /// # Errors
+    /// The reason, and whether it is certain that nothing was changed.
+    pub(super) async fn add(
+        &self,
+        peer_urls: &[String],
+        is_learner: bool,
+    ) -> Result<Added, (String, bool)> {
+        let Some(channel) = &self.channel else { return self.v2_add(peer_urls).await };
+        let request = api::MemberAddRequest { peer_urls: peer_urls.to_vec(), is_learner };
+        let answer: api::MemberAddResponse = channel
+            .call(api::MEMBER_ADD, &request, CHANGE_LIMIT)
+            .await
+            .map_err(|error| (error.to_string(), has_changed_nothing(&error)))?;
+        let id = answer.member.map(|member| member.id).unwrap_or_default();
+        Ok(Added { id, list: api::list(answer.header, answer.members) })
+    }
+
+    async fn v2_add(&self, peer_urls: &[String]) -> Result<Added, (String, bool)> {
+        let sure = |reason: String| (reason, true);
+        let line = self.way.line(&self.to, Alpn::Http1).await.map_err(sure)?;
+        let user = self.way.user.as_ref();
+        let added = v2::add(line, &authority(&self.to), user, peer_urls, CHANGE_LIMIT).await;
+        let Member { id, .. } = added.map_err(|reason| (reason, false))?;
+        let list = self.v2_members().await.map_err(|reason| (reason, false))?;
+        Ok(Added { id, list })
+    }
+
+    /// Asks a member, at the first of its client URLs that answers, whether it is well.
+    pub(super) async fn health(&self, member: &Member) -> Result<(), String> {
+        let mut reason = "it has not started".to_owned();
+        for url in &member.client_urls {
+            match self.health_at(url).await {
+                Ok(()) => return Ok(()),
+                Err(error) => reason = format!("{url}: {error}"),
+            }
+        }
+        Err(reason)
+    }
+
+    async fn health_at(&self, url: &str) -> Result<(), String> {
+        let to = parse_url(url).map_err(|error| error.to_string())?;
+        if self.channel.is_none() {
+            return v2::health(self.way.line(&to, Alpn::Http1).await?, &authority(&to), LIMIT)
+                .await;
+        }
+        let channel = self.way.channel(&to).await.map_err(|error| error.to_string())?;
+        let status: Result<api::StatusResponse, CallError> =
+            channel.call(api::STATUS, &api::StatusRequest {}, LIMIT).await;
+        match status {
+            Ok(status) if status.leader == 0 => Err("it sees no leader".to_owned()),
+            Ok(_) => Ok(()),
+            // Whoever refuses a stranger is alive; with authentication on, newer members tell their status to nobody else.
+            Err(CallError::Status(3 | 7 | 16, _)) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// etcd refuses before it changes anything, but for the two that may come after a change was proposed: DEADLINE_EXCEEDED and
+/// UNAVAILABLE.
+fn has_changed_nothing(error: &CallError) -> bool {
+    match error {
+        CallError::Status(14, words) => words.contains("unhealthy cluster"),
+        CallError::Status(code, _) => *code != 4,
+        CallError::Lost(_) | CallError::Strange(_) | CallError::TimedOut(_) => false,
+    }
+}

@@ -1,0 +1,260 @@
+//! What becomes of this host: where its etcd keeps things, and which variables that etcd will start with.
+//!
+//! etcd's own unit says where its environment file and its data directory are. What the file already says of listeners
+//! stays, unless only this host could use it; the proxy's own settings fill in the rest, so that local clients find the new
+//! member where they found the proxy.
+
+use super::environment::{self, Variables, lookup};
+use super::options::Options;
+use super::services::Unit;
+use crate::cluster::url::parse_url;
+use crate::config::{Loaded, Settings};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// Where systemd reads the proxy's environment from.
+const PROXY_FILES: [&str; 2] = ["/etc/default/etcd-proxy", "/etc/sysconfig/etcd-proxy"];
+/// The proxy's data directory under systemd.
+const PROXY_DATA: &str = "/var/lib/etcd-proxy";
+
+/// Settings of the proxy that mean the same to a member; paths and switches of TLS.
+const SHARED: [&str; 13] = [
+    "cert-file",
+    "key-file",
+    "trusted-ca-file",
+    "client-cert-auth",
+    "client-crl-file",
+    "client-cert-allowed-hostname",
+    "auto-tls",
+    "peer-cert-file",
+    "peer-key-file",
+    "peer-trusted-ca-file",
+    "peer-client-cert-auth",
+    "peer-crl-file",
+    "peer-auto-tls",
+];
+
+/// What a member that joins must not be told.
+pub(super) const UNSET: [&str; 6] = [
+    "ETCD_DISCOVERY",
+    "ETCD_DISCOVERY_SRV",
+    "ETCD_DISCOVERY_TOKEN",
+    "ETCD_DISCOVERY_ENDPOINTS",
+    "ETCD_PROXY",
+    "ETCD_FORCE_NEW_CLUSTER",
+];
+
+/// The places of this host's etcd.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Host {
+    /// etcd's environment file.
+    pub(super) file: PathBuf,
+    /// Its text; empty when there is none.
+    pub(super) text: String,
+    /// Where the present file will be kept.
+    pub(super) backup: PathBuf,
+    /// etcd's data directory.
+    pub(super) data_dir: PathBuf,
+    /// Whether nothing but us says where that is.
+    chosen: bool,
+}
+
+/// Returns the environment that the daemon has under systemd: what is set here wins over its environment files.
+pub(super) fn daemon_environment(mut env: crate::cli::Variables) -> crate::cli::Variables {
+    let text: String =
+        PROXY_FILES.iter().filter_map(|file| std::fs::read_to_string(file).ok()).collect();
+    let mut more: Vec<(OsString, OsString)> = environment::read(&text)
+        .into_iter()
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect();
+    if Path::new(PROXY_DATA).is_dir() {
+        more.push(("STATE_DIRECTORY".into(), PROXY_DATA.into()));
+    }
+    more.retain(|(name, _)| !env.iter().any(|(other, _)| other == name));
+    env.extend(more);
+    env
+}
+
+impl Host {
+    /// Finds the places, by the flags or by what etcd's unit says.
+    ///
+    /// # Errors
+    /// When the environment file is there and cannot be read.
+    pub(super) fn find(options: &Options, unit: &Unit) -> Result<Self, String> {
+        let file = options.environment_file.clone().unwrap_or_else(|| default_file(unit));
+        let text = match std::fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(format!("cannot read {}: {error}", file.display())),
+        };
+        let known = lookup(&environment::read(&text), "ETCD_DATA_DIR")
+            .or_else(|| lookup(&unit.environment, "ETCD_DATA_DIR"))
+            .map(PathBuf::from);
+        let chosen = options.data_dir.is_some() || known.is_none();
+        let data_dir = options.data_dir.clone().or(known);
+        let data_dir = data_dir.unwrap_or_else(|| "/var/lib/etcd/default".into());
+        let backup = environment::beside(&file, ".before-promotion");
+        Ok(Self { file, text, backup, data_dir, chosen })
+    }
+
+    /// Returns the variables to write besides those that name the member and its cluster.
+    pub(super) fn variables(&self, options: &Options, loaded: &Loaded) -> Variables {
+        let present = environment::read(&self.text);
+        let mut variables = Vec::new();
+        if self.chosen {
+            variables.push(("ETCD_DATA_DIR".to_owned(), self.data_dir.display().to_string()));
+        }
+        let mut fill = |name: &str, value: String| {
+            let there = lookup(&present, name);
+            if there.is_none_or(|there| is_only_local(there) && !is_only_local(&value)) {
+                variables.push((name.to_owned(), value));
+            }
+        };
+        fill("ETCD_LISTEN_PEER_URLS", listen_peer_urls(&options.peer_urls));
+        let (listen, advertise) = client_urls(options, &loaded.settings);
+        fill("ETCD_LISTEN_CLIENT_URLS", listen);
+        fill("ETCD_ADVERTISE_CLIENT_URLS", advertise);
+        for (name, value) in shared(loaded) {
+            fill(&name, value);
+        }
+        variables
+    }
+}
+
+fn default_file(unit: &Unit) -> PathBuf {
+    if let Some(file) = unit.environment_files.last() {
+        return file.clone();
+    }
+    let debian = Path::new("/etc/default").is_dir();
+    if debian { "/etc/default/etcd".into() } else { "/etc/etcd/etcd.conf".into() }
+}
+
+/// An IP address is listened on; for a name, which etcd does not listen on, all addresses.
+fn listen_peer_urls(peer_urls: &[String]) -> String {
+    let listen = |url: &String| match parse_url(url) {
+        Ok(to) if to.host.parse::<std::net::IpAddr>().is_err() => {
+            format!("{}://0.0.0.0:{}", if to.tls { "https" } else { "http" }, to.port)
+        }
+        _ => url.clone(),
+    };
+    let mut urls: Vec<String> = peer_urls.iter().map(listen).collect();
+    urls.dedup();
+    urls.join(",")
+}
+
+/// The proxy's listeners, and what others shall use. When that is nothing but loopback and the peer URL is more, clients on
+/// other hosts get the peer URL's host too: a member that advertises localhost harms every client elsewhere.
+fn client_urls(options: &Options, settings: &Settings) -> (String, String) {
+    let listen: Vec<String> = settings.listen_client_urls.iter().map(ToString::to_string).collect();
+    let mut listen = listen.join(",");
+    let advertise = settings.advertise_client_urls.join(",");
+    if !advertise.is_empty() {
+        return (listen, advertise);
+    }
+    let reachable = listen.split(',').filter(|url| {
+        !url.contains("//0.0.0.0:") && !url.contains("//[::]:") && url.starts_with("http")
+    });
+    let reachable: Vec<&str> = reachable.collect();
+    let peers = options.peer_urls.join(",");
+    if !reachable.is_empty() && (is_only_local(&peers) || !is_only_local(&reachable.join(","))) {
+        let advertise = reachable.join(",");
+        return (listen, advertise);
+    }
+    let Some(outside) = options.peer_urls.iter().find_map(|url| beside_peer(url, &listen)) else {
+        return (listen.clone(), listen);
+    };
+    if is_only_local(&listen) {
+        listen = format!("{listen},{}", listen_peer_urls(std::slice::from_ref(&outside)));
+    }
+    (listen, outside)
+}
+
+/// The client URL beside a peer URL: the same host, and the port and scheme of the proxy's first listener.
+fn beside_peer(peer: &str, listen: &str) -> Option<String> {
+    let first = listen.split(',').find_map(|url| parse_url(url).ok());
+    let peer = parse_url(peer).ok()?;
+    let (port, tls) = first.map_or((2379, peer.tls), |to| (to.port, to.tls));
+    Some(crate::config::PeerUrl { tls, host: peer.host, port }.to_string())
+}
+
+/// Whether a list of URLs names nothing but loopback.
+fn is_only_local(urls: &str) -> bool {
+    let hosts = urls.split(',').filter_map(|url| parse_url(url.trim()).ok());
+    let mut hosts = hosts.map(|to| to.host).peekable();
+    let is_local = |host: &String| {
+        host == "localhost"
+            || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    };
+    hosts.peek().is_some() && hosts.all(|host| is_local(&host))
+}
+
+/// What the proxy was told of TLS, as variables.
+fn shared(loaded: &Loaded) -> impl Iterator<Item = (String, String)> {
+    let set = loaded.origins.iter().filter(|setting| {
+        SHARED.contains(&setting.setting.name) && setting.value != setting.setting.default
+    });
+    set.map(|setting| (setting.setting.variable(), setting.value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Inputs, load};
+
+    fn variables(peer_url: &str, proxy: &str, file: &str) -> Variables {
+        let args = proxy.split_whitespace().map(OsString::from).collect();
+        let inputs =
+            Inputs { args, env: Vec::new(), cwd: "/w".into(), default_file: "/nonexistent".into() };
+        let loaded = load(&inputs).unwrap();
+        let line = format!("--name m --peer-url {peer_url} --etcd-data-dir /d");
+        let mut rest = line.split_whitespace().map(OsString::from).collect();
+        let options = Options::take(&mut rest, &Vec::new()).unwrap();
+        let host =
+            Host { text: file.to_owned(), ..Host::find(&options, &Unit::default()).unwrap() };
+        host.variables(&options, &loaded)
+    }
+
+    fn value<'a>(variables: &'a Variables, name: &str) -> Option<&'a str> {
+        lookup(variables, name)
+    }
+
+    #[test]
+    fn local_clients_find_the_member_where_the_proxy_was() {
+        let made = variables("http://10.0.1.12:2380", "", "");
+        assert_eq!(value(&made, "ETCD_DATA_DIR"), Some("/d"));
+        assert_eq!(value(&made, "ETCD_LISTEN_PEER_URLS"), Some("http://10.0.1.12:2380"));
+        assert_eq!(
+            value(&made, "ETCD_LISTEN_CLIENT_URLS"),
+            Some("http://127.0.0.1:2379,http://10.0.1.12:2379")
+        );
+        assert_eq!(value(&made, "ETCD_ADVERTISE_CLIENT_URLS"), Some("http://10.0.1.12:2379"));
+    }
+
+    #[test]
+    fn a_name_is_advertised_and_all_addresses_are_listened_on() {
+        let made =
+            variables("http://m2.example.com:2380", "--listen-client-urls http://0.0.0.0:2379", "");
+        assert_eq!(value(&made, "ETCD_LISTEN_PEER_URLS"), Some("http://0.0.0.0:2380"));
+        assert_eq!(value(&made, "ETCD_LISTEN_CLIENT_URLS"), Some("http://0.0.0.0:2379"));
+        assert_eq!(value(&made, "ETCD_ADVERTISE_CLIENT_URLS"), Some("http://m2.example.com:2379"));
+    }
+
+    #[test]
+    fn what_etcds_file_says_stays_unless_only_this_host_could_use_it() {
+        let made = variables(
+            "http://10.0.1.12:2380",
+            "--advertise-client-urls http://10.0.1.12:2379",
+            "ETCD_LISTEN_PEER_URLS=http://0.0.0.0:2380\nETCD_ADVERTISE_CLIENT_URLS=\"http://localhost:2379\"\n",
+        );
+        assert_eq!(value(&made, "ETCD_LISTEN_PEER_URLS"), None);
+        assert_eq!(value(&made, "ETCD_ADVERTISE_CLIENT_URLS"), Some("http://10.0.1.12:2379"));
+    }
+
+    #[test]
+    fn on_loopback_everything_is_loopback() {
+        let made =
+            variables("http://127.0.0.1:2380", "--listen-client-urls http://127.0.0.1:4000", "");
+        assert_eq!(value(&made, "ETCD_LISTEN_CLIENT_URLS"), Some("http://127.0.0.1:4000"));
+        assert_eq!(value(&made, "ETCD_ADVERTISE_CLIENT_URLS"), Some("http://127.0.0.1:4000"));
+    }
+}

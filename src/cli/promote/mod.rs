@@ -1,0 +1,337 @@
+//! `etcd-proxy promote`: turns this proxy's host into a member of the cluster.
+//!
+//! [`options`] reads the command, [`host`] and [`services`] look at this machine, [`cluster`] asks the members, [`judge`] says
+//! what speaks against it, [`plan`] shows what will be done, [`steps`] does it, and [`record`] remembers how far it came.
+//! Everything is looked at before anything is changed. What etcdctl prints goes to standard output, all else to standard
+//! error.
+
+mod api;
+mod cluster;
+mod environment;
+mod host;
+mod judge;
+mod options;
+mod plan;
+mod record;
+mod services;
+mod steps;
+mod v2;
+
+use super::{Variables, complain, inputs, style, usage};
+use crate::cluster::ask::ask as ask_peers;
+use crate::cluster::fetch::{Access, FETCH_LIMIT};
+use crate::cluster::member::{Member, MemberList};
+use crate::cluster::pin::Pin;
+use crate::cluster::registry;
+use crate::cluster::srv::Records;
+use crate::config::{self, Loaded, PeerSource, PeerUrl, Settings};
+use crate::telemetry::snapshot::Snapshot;
+use crate::tls::material::{self, Material, Purpose};
+use cluster::{Cluster, Way};
+use host::Host;
+use nix::unistd::{AccessFlags, access};
+use options::Options;
+use plan::Plan;
+use record::Record;
+use services::{Services, Unit};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+use steps::Run;
+
+/// How long the running daemon may take to say which members it knows.
+const DAEMON_LIMIT: Duration = Duration::from_secs(5);
+
+/// Runs the command. Ends with 0 when this host is a member or the plan was only to be shown, 64 and 78 as every command, and
+/// 1 when it was refused, failed, or was not told to go ahead.
+pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
+    let options = match Options::take(&mut rest, &env) {
+        Ok(options) => options,
+        Err(problem) => return usage(problem, &env),
+    };
+    let inputs = inputs(rest, host::daemon_environment(env));
+    let loaded = match config::load(&inputs) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            complain(&problems.report(style(&inputs.env), "nothing was done"));
+            return ExitCode::from(problems.exit_status());
+        }
+    };
+    let (material, _) =
+        match material::load(&loaded.settings, &loaded.origins, None, Purpose::Check) {
+            Ok(read) => read,
+            Err(problems) => {
+                complain(&problems.report(style(&inputs.env), "nothing was done"));
+                return ExitCode::from(problems.exit_status());
+            }
+        };
+    match promote(&options, &loaded, &material) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            complain(&text);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn promote(options: &Options, loaded: &Loaded, material: &Material) -> Result<(), String> {
+    let services = Services::new(&options.systemctl);
+    let unit = services.unit(&options.etcd_unit).map_err(error)?;
+    let host = Host::find(options, &unit).map_err(error)?;
+    let settings = &loaded.settings;
+    let path = record::path(&settings.data_dir);
+    let earlier = record::read(&path).map_err(error)?;
+    let known = known_endpoints(settings, earlier.as_ref());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|fault| error(fault.to_string()))?;
+    runtime.block_on(async {
+        let way = Way::new(settings, &material.upstream, options.user.clone());
+        let desk = Desk {
+            options,
+            loaded,
+            material,
+            services: &services,
+            unit,
+            host: &host,
+            path: &path,
+            way: &way,
+        };
+        match earlier {
+            Some(record) => desk.go_on(record).await,
+            None => desk.begin(known).await,
+        }
+    })
+}
+
+fn error(reason: impl std::fmt::Display) -> String {
+    format!("error: {reason}\n")
+}
+
+/// The client URLs that an earlier run or the running daemon knows.
+fn known_endpoints(settings: &Settings, earlier: Option<&Record>) -> Vec<String> {
+    if let Some(earlier) = earlier {
+        return earlier.endpoints.clone();
+    }
+    let socket = &settings.admin_socket;
+    let answer = super::ask::ask(socket, http::Method::GET, "/status", DAEMON_LIMIT);
+    let snapshot: Option<Snapshot> = answer.ok().and_then(|answer| answer.json(socket).ok());
+    let members = snapshot.unwrap_or_default().members;
+    let urls = members.into_iter().flat_map(|member| member.endpoints);
+    urls.filter(|url| url.usable).map(|url| url.url).collect()
+}
+
+/// The client URLs that the configured peers tell of.
+async fn endpoints_by_peers(
+    settings: &Settings,
+    material: &Material,
+) -> Result<Vec<String>, String> {
+    let peers = peers(&settings.peers, material).await?;
+    let pin = Pin { pinned: None, accepted: settings.accept_cluster_id };
+    let access = Access { dial_timeout: settings.dial_timeout, tls: Some(material.peer.clone()) };
+    let asked = ask_peers(&peers, pin, &access, FETCH_LIMIT).await;
+    match asked.answer {
+        Some((_, list)) => Ok(client_urls(&list)),
+        None => {
+            let reasons = asked.errors.iter().map(|(peer, error)| format!("{peer}: {error}"));
+            Err(format!("no member can be found: {}", reasons.collect::<Vec<_>>().join("; ")))
+        }
+    }
+}
+
+/// The peers, found as the daemon would find them, but without waiting for any.
+async fn peers(source: &PeerSource, material: &Material) -> Result<Vec<PeerUrl>, String> {
+    match source {
+        PeerSource::Static(peers) => Ok(peers.clone()),
+        PeerSource::Discovery(discovery) => {
+            let registered = registry::look(discovery, &material.registry).await;
+            let registered = registered.map_err(|error| error.to_string())?;
+            registered.peers().map_err(|error| error.to_string())
+        }
+        PeerSource::Srv(domain) => {
+            let mut records = Records::default();
+            records.look_up(domain).await.map_err(|error| error.to_string())?;
+            Ok(records.in_order())
+        }
+    }
+}
+
+/// All client URLs of members that could take a change.
+fn client_urls(list: &MemberList) -> Vec<String> {
+    let voters = list.members.iter().filter(|member| !member.is_learner);
+    voters.flat_map(|member| member.client_urls.clone()).collect()
+}
+
+/// What all ways of a promotion need.
+struct Desk<'a> {
+    options: &'a Options,
+    loaded: &'a Loaded,
+    material: &'a Material,
+    services: &'a Services,
+    unit: Unit,
+    host: &'a Host,
+    path: &'a Path,
+    way: &'a Way,
+}
+
+impl Desk<'_> {
+    /// The first run: everything may speak against it.
+    async fn begin(&self, known: Vec<String>) -> Result<(), String> {
+        let mut reasons = self.against_host();
+        let endpoints = match known.is_empty() {
+            true => {
+                endpoints_by_peers(&self.loaded.settings, self.material).await.map_err(error)?
+            }
+            false => known,
+        };
+        let (cluster, list) = self.way.find(&endpoints, true).await.map_err(error)?;
+        let health = health(&cluster, &list.members).await;
+        let Options { name, peer_urls, learner, .. } = self.options;
+        reasons.extend(judge::against(name, peer_urls, *learner, &list, &health));
+        if *learner && !cluster.has_v3() {
+            reasons.push(
+                "a cluster that only speaks v2 has no learners; leave --learner out".to_owned(),
+            );
+        }
+        if !reasons.is_empty() {
+            let lines: Vec<String> = reasons.iter().map(error).collect();
+            return Err(format!("{}refused, and nothing was done\n", lines.concat()));
+        }
+        let record = Record {
+            name: name.clone(),
+            peer_urls: peer_urls.clone(),
+            learner: *learner,
+            endpoints: client_urls(&list),
+            ..Record::default()
+        };
+        self.show_and_run(record, Some((cluster, list))).await
+    }
+
+    /// A second run: the first one's record says what is ours.
+    async fn go_on(&self, record: Record) -> Result<(), String> {
+        let Options { name, peer_urls, learner, .. } = self.options;
+        if (&record.name, &record.peer_urls, &record.learner) != (name, peer_urls, learner) {
+            let flag = if record.learner { " --learner" } else { "" };
+            return Err(error(format!(
+                "a promotion with `--name {} --peer-url {}{flag}` has begun here; finish that one, or undo it and remove {}",
+                record.name,
+                record.peer_urls.join(","),
+                self.path.display()
+            )));
+        }
+        let found = match self.way.find(&record.endpoints, false).await {
+            Ok(found) => Some(found),
+            Err(reason) if record.added.is_none() => return Err(error(reason)),
+            // Without a quorum, as between two members of which one has not started, even a login may fail.
+            Err(_) => None,
+        };
+        if let (Some((_, list)), Some(added)) = (&found, &record.added)
+            && !list.members.iter().any(|member| member.id == added.id)
+        {
+            return Err(error(format!(
+                "member {:x}, which an earlier run added, is not in the cluster any more; to start over remove {}",
+                added.id,
+                self.path.display()
+            )));
+        }
+        self.show_and_run(record, found).await
+    }
+
+    async fn show_and_run(
+        &self,
+        record: Record,
+        found: Option<(Cluster<'_>, MemberList)>,
+    ) -> Result<(), String> {
+        let Options { name, yes, dry_run, .. } = self.options;
+        let plan = Plan {
+            options: self.options,
+            host: self.host,
+            proxy_data: self.proxy_data(),
+            variables: self.host.variables(self.options, self.loaded),
+            record: &record,
+            voters: found.as_ref().map(|(_, list)| voters(list)),
+        };
+        let intro = match &found {
+            Some((cluster, list)) => format!(
+                "promotion of this host to member {name} of cluster {:x}, through {}:\n",
+                list.cluster_id, cluster.url
+            ),
+            None => format!("promotion of this host to member {name}:\n"),
+        };
+        complain(&format!("{intro}{plan}"));
+        if *dry_run {
+            return Ok(());
+        }
+        if !yes {
+            return Err("nothing was done; --yes runs this plan\n".to_owned());
+        }
+        let run = Run {
+            plan: &plan,
+            services: self.services,
+            way: self.way,
+            record: record.clone(),
+            record_path: self.path,
+        };
+        run.all(found).await?;
+        complain(&format!("this host is member {name} now\n"));
+        if self.options.learner {
+            complain(
+                "it has no vote yet: `etcdctl member promote` gives it one when it has caught up\n",
+            );
+        }
+        Ok(())
+    }
+
+    fn proxy_data(&self) -> PathBuf {
+        self.loaded.settings.data_dir.join("proxy")
+    }
+
+    /// What speaks against making a member of this machine.
+    fn against_host(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        let unit = &self.options.etcd_unit;
+        if !self.unit.is_there {
+            reasons.push(format!("there is no {unit} on this host; install etcd's server first"));
+        } else if self.unit.is_running() {
+            reasons.push(format!("{unit} is {} already; stop it first", self.unit.state));
+        }
+        for directory in [&self.host.data_dir, &self.loaded.settings.data_dir] {
+            let member = directory.join("member");
+            if member.exists() {
+                reasons.push(format!(
+                    "{} exists, so this host is or was a member; move it away if its data is not needed",
+                    member.display()
+                ));
+            }
+        }
+        reasons.extend(unwritable(self.host.file.parent()));
+        reasons.extend(unwritable(Some(&self.loaded.settings.data_dir)));
+        reasons.dedup();
+        reasons
+    }
+}
+
+/// Why the directory cannot be written to; one that is not there yet is judged by the one above it.
+fn unwritable(directory: Option<&Path>) -> Option<String> {
+    let directory = directory?;
+    if !directory.exists() {
+        return unwritable(directory.parent());
+    }
+    let refused = access(directory, AccessFlags::W_OK).err()?;
+    Some(format!("cannot write to {}: {}; run this as root", directory.display(), refused.desc()))
+}
+
+fn voters(list: &MemberList) -> usize {
+    list.members.iter().filter(|member| !member.is_learner).count()
+}
+
+/// Asks all members, one after the other: a handful, and each limited.
+async fn health(cluster: &Cluster<'_>, members: &[Member]) -> Vec<judge::Health> {
+    let mut health = Vec::new();
+    for member in members {
+        health.push(cluster.health(member).await.err());
+    }
+    health
+}

@@ -1,0 +1,106 @@
+//! What a promotion will do, step by step, as it is shown before anything is done.
+
+use super::environment::{Variables, assignment};
+use super::host::{Host, UNSET};
+use super::options::Options;
+use super::record::Record;
+use std::fmt;
+use std::path::PathBuf;
+
+/// How many steps there are.
+pub(super) const STEPS: usize = 5;
+
+/// Everything that is to be done.
+pub(super) struct Plan<'a> {
+    pub(super) options: &'a Options,
+    pub(super) host: &'a Host,
+    /// The proxy's data that goes.
+    pub(super) proxy_data: PathBuf,
+    /// Variables besides those that name the member and its cluster.
+    pub(super) variables: Variables,
+    /// What an earlier run has done.
+    pub(super) record: &'a Record,
+    /// How many voters the cluster has now; `None` when it does not answer.
+    pub(super) voters: Option<usize>,
+}
+
+impl Plan<'_> {
+    /// Returns what step `number` does, in a few words.
+    pub(super) fn step(&self, number: usize) -> String {
+        let Options { name, etcd_unit, proxy_unit, .. } = self.options;
+        match number {
+            1 => {
+                let kind = if self.options.learner { "learner" } else { "member" };
+                format!("add {kind} {name}, peer URL {}", self.options.peer_urls.join(","))
+            }
+            2 => format!("stop and disable {proxy_unit}"),
+            3 => format!("remove {}", self.proxy_data.display()),
+            4 => format!("write {}", self.host.file.display()),
+            _ => format!("enable and start {etcd_unit}, and wait until {name} has joined"),
+        }
+    }
+
+    /// Returns the variables that name the member and its cluster; etcdctl prints the same.
+    pub(super) fn membership(&self) -> Variables {
+        let added = self.record.added.as_ref();
+        let cluster = added.map_or("(the members, with this one)", |added| &added.initial_cluster);
+        named(self.options, cluster)
+    }
+}
+
+/// The four variables that etcdctl prints.
+pub(super) fn named(options: &Options, initial_cluster: &str) -> Variables {
+    let pairs = [
+        ("ETCD_NAME", options.name.clone()),
+        ("ETCD_INITIAL_CLUSTER", initial_cluster.to_owned()),
+        ("ETCD_INITIAL_ADVERTISE_PEER_URLS", options.peer_urls.join(",")),
+        ("ETCD_INITIAL_CLUSTER_STATE", "existing".to_owned()),
+    ];
+    pairs.map(|(name, value)| (name.to_owned(), value)).to_vec()
+}
+
+impl fmt::Display for Plan<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for number in 1..=STEPS {
+            let done = if number <= self.record.done { " (done)" } else { "" };
+            writeln!(f, "  {number}. {}{done}", self.step(number))?;
+            if number == 4 && done.is_empty() {
+                self.file(f)?;
+            }
+        }
+        self.remarks(f)
+    }
+}
+
+impl Plan<'_> {
+    fn file(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.host.text.is_empty() {
+            writeln!(f, "     the present file is kept as {}", self.host.backup.display())?;
+        }
+        for variable in self.membership().iter().chain(&self.variables) {
+            write!(f, "       {}", assignment(variable))?;
+        }
+        let present = super::environment::read(&self.host.text);
+        for name in UNSET.iter().filter(|name| super::environment::lookup(&present, name).is_some())
+        {
+            writeln!(f, "       #{name}: commented out")?;
+        }
+        Ok(())
+    }
+
+    fn remarks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.record.done > 0 || self.options.learner {
+            return Ok(());
+        }
+        if self.voters == Some(1) {
+            writeln!(
+                f,
+                "note: from step 1 until the new member has started, this cluster of one cannot write: two members need \
+                 both. A learner (--learner) is not counted"
+            )?;
+        } else if self.voters.is_some_and(|voters| voters % 2 == 1) {
+            writeln!(f, "note: an even number of voters survives no more failures than one less")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,118 @@
+//! What a promotion has done so far, kept in `<data-dir>/promotion.json` from before the first step to after the last.
+//!
+//! A second run reads it and goes on. It is written before the member is added too, so that a member whose addition was never
+//! answered is known for ours.
+
+use crate::cluster::member::MemberList;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+/// The state of one promotion.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Record {
+    /// The member's name.
+    pub(super) name: String,
+    /// Its peer URLs.
+    pub(super) peer_urls: Vec<String>,
+    /// Whether it joins as a learner.
+    pub(super) learner: bool,
+    /// Client URLs of the members that were there before.
+    pub(super) endpoints: Vec<String>,
+    /// The member, once it is known to have been added.
+    pub(super) added: Option<Membership>,
+    /// How many steps are done.
+    pub(super) done: usize,
+}
+
+/// A member as the cluster confirmed it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Membership {
+    /// Its ID.
+    pub(super) id: u64,
+    /// The cluster's ID.
+    pub(super) cluster_id: u64,
+    /// `NAME=URL,...` of all members.
+    pub(super) initial_cluster: String,
+}
+
+impl Membership {
+    /// As etcdctl makes it: the members in the cluster's order, and the new one by its new name.
+    pub(super) fn new(id: u64, name: &str, list: &MemberList) -> Self {
+        let mut entries = Vec::new();
+        for member in &list.members {
+            let name = if member.id == id { name } else { &member.name };
+            entries.extend(member.peer_urls.iter().map(|url| format!("{name}={url}")));
+        }
+        Self { id, cluster_id: list.cluster_id, initial_cluster: entries.join(",") }
+    }
+}
+
+/// Where a record is kept.
+pub(super) fn path(data_dir: &Path) -> PathBuf {
+    data_dir.join("promotion.json")
+}
+
+/// Reads the record; `None` when there is none.
+///
+/// # Errors
+/// When there is one that cannot be read.
+pub(super) fn read(path: &Path) -> Result<Option<Record>, String> {
+    let broken = |error: &dyn std::fmt::Display| {
+        format!("cannot read {}, the record of an earlier run: {error}", path.display())
+    };
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| broken(&error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(broken(&error)),
+    }
+}
+
+/// Writes the record, so that it is there after a power cut too.
+pub(super) fn write(path: &Path, record: &Record) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(directory)?;
+    let new = path.with_extension("new");
+    let mut file = fs::File::create(&new)?;
+    file.write_all(&serde_json::to_vec_pretty(record)?)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    fs::File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::member::Member;
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = path(&directory.path().join("not/there/yet"));
+        assert_eq!(read(&path), Ok(None));
+        let added = Membership { id: u64::MAX, ..Membership::default() };
+        let record =
+            Record { name: "m".to_owned(), added: Some(added), done: 2, ..Record::default() };
+        write(&path, &record).unwrap();
+        assert_eq!(read(&path), Ok(Some(record)));
+        fs::write(&path, "{").unwrap();
+        assert!(read(&path).unwrap_err().contains("promotion.json, the record of an earlier run"));
+    }
+
+    #[test]
+    fn the_initial_cluster_is_etcdctls() {
+        let member = |id, name: &str, urls: &[&str]| Member {
+            id,
+            name: name.to_owned(),
+            peer_urls: urls.iter().map(|url| (*url).to_owned()).collect(),
+            client_urls: Vec::new(),
+            is_learner: false,
+        };
+        let members =
+            vec![member(9, "", &["http://n:1", "http://n:2"]), member(1, "a", &["http://a:1"])];
+        let membership = Membership::new(9, "new", &MemberList { cluster_id: 7, members });
+        assert_eq!(membership.initial_cluster, "new=http://n:1,new=http://n:2,a=http://a:1");
+    }
+}

@@ -1,0 +1,138 @@
+//! systemd's side of a promotion, by systemctl: what the units are, and stopping one and starting the other.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// systemctl, wherever it is.
+#[derive(Debug, Clone)]
+pub(super) struct Services {
+    program: PathBuf,
+}
+
+/// What systemd knows of a unit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Unit {
+    /// Whether there is such a unit.
+    pub(super) is_there: bool,
+    /// `active`, `inactive`, `failed`, ...
+    pub(super) state: String,
+    /// Its `Environment=`.
+    pub(super) environment: Vec<(String, String)>,
+    /// Its `EnvironmentFile=`s.
+    pub(super) environment_files: Vec<PathBuf>,
+}
+
+impl Unit {
+    /// Whether it runs, or is about to.
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.state.as_str(), "active" | "activating" | "reloading")
+    }
+}
+
+impl Services {
+    /// By this program.
+    pub(super) fn new(program: &Path) -> Self {
+        Self { program: program.to_owned() }
+    }
+
+    /// Asks for a unit.
+    ///
+    /// # Errors
+    /// When systemctl cannot be run, or there is no systemd behind it.
+    pub(super) fn unit(&self, unit: &str) -> Result<Unit, String> {
+        let properties = "--property=LoadState,ActiveState,Environment,EnvironmentFiles";
+        Ok(parse(&self.run(&["show", properties, unit])?))
+    }
+
+    /// Stops a unit and keeps it from starting at boot.
+    ///
+    /// # Errors
+    /// systemctl's words, or that the unit still runs.
+    pub(super) fn disable(&self, unit: &str) -> Result<(), String> {
+        self.run(&["disable", "--now", unit])?;
+        match self.unit(unit)? {
+            unit if unit.is_running() => Err(format!("it is still {}", unit.state)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Starts a unit, waits until systemd calls it started, and has it started at boot.
+    ///
+    /// # Errors
+    /// systemctl's words, or that the unit does not run.
+    pub(super) fn enable(&self, unit: &str) -> Result<(), String> {
+        self.run(&["enable", "--now", unit])?;
+        match self.unit(unit)? {
+            unit if unit.is_running() => Ok(()),
+            unit => Err(format!("it is {}", unit.state)),
+        }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Result<String, String> {
+        let line = format!("{} {}", self.program.display(), arguments.join(" "));
+        let output = Command::new(&self.program)
+            .args(arguments)
+            .output()
+            .map_err(|error| format!("cannot run `{line}`: {error}"))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(format!("`{line}` failed: {}", said.trim().replace('\n', "; ")))
+    }
+}
+
+/// Reads `KEY=VALUE` lines.
+fn parse(text: &str) -> Unit {
+    let mut unit = Unit::default();
+    for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
+        match key {
+            "LoadState" => unit.is_there = value == "loaded",
+            "ActiveState" => unit.state = value.to_owned(),
+            "Environment" => unit.environment = variables(value),
+            // One line each, with `(ignore_errors=yes)` behind it.
+            "EnvironmentFiles" => {
+                let path = value.split(" (ignore_errors").next().unwrap_or(value);
+                unit.environment_files.push(path.into());
+            }
+            _ => {}
+        }
+    }
+    unit
+}
+
+/// What systemctl prints of `Environment=`: a list with blanks between, quoted where a blank is in a value.
+fn variables(list: &str) -> Vec<(String, String)> {
+    let pairs = list.split_whitespace().filter_map(|pair| pair.trim_matches('"').split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_systemctl_shows_is_understood() {
+        let unit = parse(
+            "LoadState=loaded\nActiveState=inactive\nEnvironment=DAEMON_ARGS= ETCD_DATA_DIR=/var/lib/etcd/default\n\
+             EnvironmentFiles=/etc/default/etcd (ignore_errors=yes)\nEnvironmentFiles=/etc/x\n",
+        );
+        assert!(unit.is_there && !unit.is_running());
+        let data_dir = ("ETCD_DATA_DIR".to_owned(), "/var/lib/etcd/default".to_owned());
+        assert_eq!(unit.environment[1], data_dir);
+        let files: [PathBuf; 2] = ["/etc/default/etcd".into(), "/etc/x".into()];
+        assert_eq!(unit.environment_files, files);
+    }
+
+    #[test]
+    fn a_unit_that_is_not_there_is_not_there() {
+        assert!(!parse("LoadState=not-found\nActiveState=inactive\n").is_there);
+        assert!(!parse("").is_there);
+    }
+
+    #[test]
+    fn a_systemctl_that_is_missing_is_named() {
+        let services = Services::new(Path::new("/nonexistent/systemctl"));
+        assert!(services.unit("etcd.service").unwrap_err().contains("/nonexistent/systemctl show"));
+    }
+}

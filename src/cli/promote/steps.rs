@@ -1,0 +1,238 @@
+//! Running the plan: each step is checked before the next, and recorded when it is done.
+//!
+//! Only adding the member cannot be done twice; the record tells whether it was. All others are done again by a second run,
+//! which changes nothing where they hold.
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use super::cluster::{Cluster, Way};
+use super::environment;
+use super::host::UNSET;
+use super::plan::{Plan, STEPS, named};
+use super::record::{self, Membership, Record};
+use super::services::Services;
+use crate::cli::complain;
+use crate::cluster::member::{MemberList, hex_id};
+use std::path::Path;
+
+/// How long a member that was started may take to join.
+const JOIN_LIMIT: Duration = Duration::from_secs(60);
+/// Pause between two looks whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Whether two lists name the same URLs; members keep theirs sorted.
+fn is_same(one: &[String], other: &[String]) -> bool {
+    one.len() == other.len() && one.iter().all(|url| other.contains(url))
+}
+
+/// A plan that is being run.
+pub(super) struct Run<'a> {
+    pub(super) plan: &'a Plan<'a>,
+    pub(super) services: &'a Services,
+    pub(super) way: &'a Way,
+    pub(super) record: Record,
+    pub(super) record_path: &'a Path,
+}
+
+impl Run<'_> {
+    /// Does all steps.
+    ///
+    /// # Errors
+    /// What failed, what is done, and how to go on or back.
+    pub(super) async fn all(
+        mut self,
+        found: Option<(Cluster<'_>, MemberList)>,
+    ) -> Result<(), String> {
+        let mut found = found;
+        for number in 1..=STEPS {
+            let result = match number {
+                1 => self.add(found.take()).await,
+                2 => self.services.disable(&self.plan.options.proxy_unit),
+                3 => self.remove_proxy_data(),
+                4 => self.write_variables(),
+                _ => self.start().await,
+            };
+            let result = result.and_then(|()| self.note(number));
+            result.map_err(|reason| self.failure(number, &reason))?;
+            complain(&format!("{number}/{STEPS} done: {}\n", self.plan.step(number)));
+            if number == 1 {
+                self.show_membership();
+            }
+        }
+        let _ = std::fs::remove_file(self.record_path);
+        Ok(())
+    }
+
+    fn note(&mut self, number: usize) -> Result<(), String> {
+        self.record.done = self.record.done.max(number);
+        self.save()
+    }
+
+    fn save(&self) -> Result<(), String> {
+        record::write(self.record_path, &self.record)
+            .map_err(|error| format!("cannot write {}: {error}", self.record_path.display()))
+    }
+
+    /// Adds the member, or finds the one that an earlier run has added.
+    async fn add(&mut self, found: Option<(Cluster<'_>, MemberList)>) -> Result<(), String> {
+        if self.record.added.is_some() {
+            return Ok(());
+        }
+        let Some((cluster, list)) = found else {
+            return Err("no member answers".to_owned());
+        };
+        // From here on a member with these peer URLs is ours.
+        self.save()?;
+        let options = self.plan.options;
+        let ours =
+            list.members.iter().find(|member| is_same(&member.peer_urls, &options.peer_urls));
+        let (id, list) = match ours {
+            Some(member) => (member.id, list),
+            None => match cluster.add(&options.peer_urls, options.learner).await {
+                Ok(added) => (added.id, added.list),
+                Err((reason, true)) => {
+                    if self.record.done == 0 {
+                        let _ = std::fs::remove_file(self.record_path);
+                    }
+                    return Err(format!("{} refused: {reason}", cluster.url));
+                }
+                Err((reason, false)) => {
+                    return Err(format!(
+                        "{}: {reason}; whether the member was added is not known, a second run finds out",
+                        cluster.url
+                    ));
+                }
+            },
+        };
+        if !list.members.iter().any(|member| member.id == id) {
+            return Err(format!("{} added a member that its list does not have", cluster.url));
+        }
+        self.record.added = Some(Membership::new(id, &options.name, &list));
+        Ok(())
+    }
+
+    /// Prints exactly what `etcdctl member add` prints.
+    fn show_membership(&self) {
+        let Some(added) = &self.record.added else { return };
+        let learner = if self.record.learner { "as learner " } else { "" };
+        let mut text = format!(
+            "Member {:>16} added {learner}to cluster {:>16}\n\n",
+            hex_id(added.id),
+            hex_id(added.cluster_id)
+        );
+        for variable in named(self.plan.options, &added.initial_cluster) {
+            text.push_str(&environment::assignment(&variable));
+        }
+        let _ = std::io::stdout().write_all(text.as_bytes());
+    }
+
+    fn remove_proxy_data(&self) -> Result<(), String> {
+        let path = &self.plan.proxy_data;
+        match std::fs::remove_dir_all(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(format!("cannot remove {}: {error}", path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn write_variables(&self) -> Result<(), String> {
+        let host = self.plan.host;
+        let cluster = self.record.added.as_ref().map(|added| added.initial_cluster.as_str());
+        let mut variables = named(self.plan.options, cluster.unwrap_or_default());
+        variables.extend(self.plan.variables.clone());
+        let text = environment::edited(&host.text, &variables, &UNSET);
+        let fault =
+            |error: std::io::Error| format!("cannot write {}: {error}", host.file.display());
+        environment::replace(&host.file, &text, &host.backup).map_err(fault)?;
+        let written = std::fs::read_to_string(&host.file).map_err(fault)?;
+        let written = environment::read(&written);
+        let missing = |(name, value): &&(String, String)| {
+            environment::lookup(&written, name) != Some(value.as_str()) && !value.is_empty()
+        };
+        match variables.iter().find(missing) {
+            Some((name, _)) => {
+                Err(format!("{} does not say {name} as written", host.file.display()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn start(&self) -> Result<(), String> {
+        self.services.enable(&self.plan.options.etcd_unit)?;
+        let begin = Instant::now();
+        loop {
+            match self.has_joined().await {
+                Ok(()) => return Ok(()),
+                Err(reason) if begin.elapsed() > JOIN_LIMIT => {
+                    return Err(format!("it has not joined within {JOIN_LIMIT:?}: {reason}"));
+                }
+                Err(_) => tokio::time::sleep(LOOK_EVERY).await,
+            }
+        }
+    }
+
+    /// Whether the others know the new member's name, and it sees a leader itself.
+    async fn has_joined(&self) -> Result<(), String> {
+        let (cluster, list) = self.way.find(&self.record.endpoints, false).await?;
+        let id = self.record.added.as_ref().map(|added| added.id).unwrap_or_default();
+        let member = list.members.iter().find(|member| member.id == id);
+        match member {
+            None => Err(format!("member {} is not in the list any more", hex_id(id))),
+            Some(member) => cluster.health(member).await,
+        }
+    }
+
+    fn failure(&self, number: usize, reason: &str) -> String {
+        let mut text = format!(
+            "error: step {number} of {STEPS} ({}) failed: {reason}\n",
+            self.plan.step(number)
+        );
+        let done: Vec<String> = (1..number).map(|step| step.to_string()).collect();
+        if done.is_empty() {
+            text.push_str("  done: nothing\n");
+        } else {
+            text.push_str(&format!("  done: steps {}\n", done.join(", ")));
+        }
+        text.push_str("  to go on: mend this and run the same command again\n");
+        let back = self.way_back(number);
+        if !back.is_empty() {
+            text.push_str(&format!("  to go back: {}\n", back.join("; ")));
+        }
+        text
+    }
+
+    /// The commands that undo what is done or may be, the last first.
+    fn way_back(&self, failed: usize) -> Vec<String> {
+        let options = self.plan.options;
+        let mut back = Vec::new();
+        if failed >= 5 {
+            back.push(format!("systemctl disable --now {}", options.etcd_unit));
+        }
+        if failed > 4 {
+            let (file, backup) = (self.plan.host.file.display(), self.plan.host.backup.display());
+            back.push(match self.plan.host.text.is_empty() {
+                true => format!("rm {file}"),
+                false => format!("mv {backup} {file}"),
+            });
+        }
+        if let Some(added) = &self.record.added {
+            let endpoints = self.record.endpoints.join(",");
+            let id = hex_id(added.id);
+            back.push(format!("etcdctl --endpoints={endpoints} member remove {id}"));
+        }
+        if failed >= 2 {
+            back.push(format!("systemctl enable --now {}", options.proxy_unit));
+        }
+        if self.record_path.exists() {
+            back.push(format!("rm {}", self.record_path.display()));
+        }
+        if self.plan.voters == Some(1) && !self.record.learner && self.record.added.is_some() {
+            back.push(
+                "(a cluster that had one member cannot commit the removal before the new one has started)".to_owned(),
+            );
+        }
+        back
+    }
+}

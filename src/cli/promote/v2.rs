@@ -1,0 +1,160 @@
+//! The v2 API, where a cluster has no other: `/v2/members` and `/health` over HTTP/1.1.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::cluster::member::{Member, MemberList};
+use crate::net::line::Line;
+
+/// Largest answer that is read.
+const MOST: usize = 1 << 20;
+
+/// One request. Returns the status, the cluster's ID and the body.
+async fn exchange(
+    line: Line,
+    authority: &str,
+    user: Option<&(String, String)>,
+    (method, path, body): (Method, &str, String),
+) -> Result<(StatusCode, u64, Bytes), String> {
+    let mut request = Request::builder().method(method).uri(path).header(HOST, authority);
+    if !body.is_empty() {
+        request = request.header(CONTENT_TYPE, "application/json");
+    }
+    if let Some((name, password)) = user {
+        let login = base64(format!("{name}:{password}").as_bytes());
+        request = request.header(AUTHORIZATION, format!("Basic {login}"));
+    }
+    let request = request.body(Full::new(Bytes::from(body))).map_err(|error| error.to_string())?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(line)).await.map_err(|error| error.to_string())?;
+    // Its error comes back through the sender.
+    tokio::spawn(connection);
+    let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+    let id = response.headers().get("x-etcd-cluster-id").and_then(|id| id.to_str().ok());
+    let id = id.and_then(|id| u64::from_str_radix(id, 16).ok()).unwrap_or_default();
+    let status = response.status();
+    let body = Limited::new(response.into_body(), MOST).collect().await;
+    Ok((status, id, body.map_err(|error| error.to_string())?.to_bytes()))
+}
+
+/// Asks for the members.
+pub(super) async fn members(
+    line: Line,
+    authority: &str,
+    user: Option<&(String, String)>,
+    limit: Duration,
+) -> Result<MemberList, String> {
+    let get = (Method::GET, "/v2/members", String::new());
+    let (status, cluster_id, body) = within(limit, exchange(line, authority, user, get)).await?;
+    if status != StatusCode::OK {
+        return Err(words(status, &body));
+    }
+    let list: WireList = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
+    let members = list.members.into_iter().map(Member::try_from).collect::<Result<_, _>>()?;
+    Ok(MemberList { cluster_id, members })
+}
+
+/// Adds a member with these peer URLs; returns it.
+pub(super) async fn add(
+    line: Line,
+    authority: &str,
+    user: Option<&(String, String)>,
+    peer_urls: &[String],
+    limit: Duration,
+) -> Result<Member, String> {
+    let post = (Method::POST, "/v2/members", json!({ "peerURLs": peer_urls }).to_string());
+    let (status, _, body) = within(limit, exchange(line, authority, user, post)).await?;
+    if status != StatusCode::CREATED {
+        return Err(words(status, &body));
+    }
+    let member: WireMember = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
+    member.try_into()
+}
+
+/// Asks one member whether it is healthy.
+pub(super) async fn health(line: Line, authority: &str, limit: Duration) -> Result<(), String> {
+    let get = (Method::GET, "/health", String::new());
+    let (status, _, body) = within(limit, exchange(line, authority, None, get)).await?;
+    if status == StatusCode::OK { Ok(()) } else { Err(words(status, &body)) }
+}
+
+async fn within<T>(
+    limit: Duration,
+    asked: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    tokio::time::timeout(limit, asked)
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer within {limit:?}")))
+}
+
+/// What the member says is wrong, in its own words where it has any.
+fn words(status: StatusCode, body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Complaint {
+        message: String,
+    }
+    match serde_json::from_slice::<Complaint>(body) {
+        Ok(complaint) => format!("{} (HTTP status {})", complaint.message, status.as_u16()),
+        Err(_) => format!("HTTP status {}", status.as_u16()),
+    }
+}
+
+/// RFC 4648, with padding.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let mut group = [0; 4];
+        group[1..=chunk.len()].copy_from_slice(chunk);
+        let group = u32::from_be_bytes(group);
+        for place in 0..4 {
+            let sextet = group >> (18 - 6 * place) & 63;
+            let letter = LETTERS.get(sextet as usize).copied().unwrap_or(b'=');
+            text.push(if place > chunk.len() { '=' } else { char::from(letter) });
+        }
+    }
+    text
+}
+
+#[derive(Deserialize)]
+struct WireList {
+    members: Vec<WireMember>,
+}
+
+#[derive(Deserialize)]
+struct WireMember {
+    id: String,
+    #[serde(default)]
+    name: String,
+    #[serde(default, rename = "peerURLs")]
+    peer_urls: Vec<String>,
+    #[serde(default, rename = "clientURLs")]
+    client_urls: Vec<String>,
+}
+
+impl TryFrom<WireMember> for Member {
+    type Error = String;
+
+    fn try_from(wire: WireMember) -> Result<Self, String> {
+        let WireMember { id, name, peer_urls, client_urls } = wire;
+        let id = u64::from_str_radix(&id, 16).map_err(|_| format!("a member ID of {id:?}"))?;
+        Ok(Self { id, name, peer_urls, client_urls, is_learner: false })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn base64_is_padded() {
+        let encoded = ["", "f", "fo", "foo", "foob"].map(|text| super::base64(text.as_bytes()));
+        assert_eq!(encoded, ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg=="]);
+    }
+}

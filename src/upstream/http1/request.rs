@@ -1,0 +1,106 @@
+//! Writes the head of a request, and says how its body follows (RFC 9112 sections 3 and 6).
+
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{HeaderName, Method};
+use http_body::Body;
+
+use crate::message::headers::{HOP, Marks, X_FORWARDED_FOR};
+use crate::message::request_body::RequestBody;
+
+/// Room for a head before it must grow; etcd's clients stay below.
+const USUAL_HEAD: usize = 512;
+
+/// What the head of a request says, borrowed for as long as it takes to write it.
+pub struct RequestHead<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// Path and query.
+    pub target: &'a PathAndQuery,
+    /// `Host`: the member's own.
+    pub host: &'a HeaderValue,
+    /// The client's headers, without those that belong to one hop. `Host` and `Expect` are left out: the body has been
+    /// asked for by the time it is passed on.
+    pub headers: &'a HeaderMap,
+    /// What we add to them.
+    pub ours: Marks<'a>,
+}
+
+/// How the body of a request is framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// No body.
+    Empty,
+    /// As many bytes as `Content-Length` said.
+    Length(u64),
+    /// In chunks, since nobody knows how much will come.
+    Chunked,
+}
+
+impl RequestHead<'_> {
+    /// Writes the head into a new buffer; the body is to follow as the framing says.
+    pub fn write(&self, body: &RequestBody) -> (Vec<u8>, Framing) {
+        let mut out = Vec::with_capacity(USUAL_HEAD);
+        for part in [self.method.as_str(), " ", self.target.as_str(), " HTTP/1.1\r\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        field(&mut out, &HOST, self.host);
+        let mut forwarded_for = self.ours.forwarded_for;
+        for (name, value) in self.headers {
+            if name == X_FORWARDED_FOR && self.ours.forwarded_for.is_some() {
+                if let Some(address) = forwarded_for.take() {
+                    self.write_forwarded_for(address, &mut out);
+                }
+            } else if name != HOST && name != EXPECT {
+                field(&mut out, name, value);
+            }
+        }
+        if let Some(address) = forwarded_for {
+            field(&mut out, &X_FORWARDED_FOR, address);
+        }
+        field(&mut out, &HOP, self.ours.hop);
+        let framing = self.frame(body, &mut out);
+        out.extend_from_slice(b"\r\n");
+        (out, framing)
+    }
+
+    /// Writes the addresses of the hops before, all in one line, and the client's behind them.
+    fn write_forwarded_for(&self, address: &HeaderValue, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"x-forwarded-for: ");
+        for earlier in self.headers.get_all(X_FORWARDED_FOR) {
+            out.extend_from_slice(earlier.as_bytes());
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(address.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Decides on the framing, and writes the field for it unless the client did.
+    fn frame(&self, body: &RequestBody, out: &mut Vec<u8>) -> Framing {
+        let declared = self.headers.get(CONTENT_LENGTH);
+        if body.is_end_stream() {
+            // RFC 9110 section 8.6: methods that are made for a body say that there is none.
+            if declared.is_none() && matches!(*self.method, Method::POST | Method::PUT) {
+                out.extend_from_slice(b"content-length: 0\r\n");
+            }
+            return Framing::Empty;
+        }
+        if let Some(length) = declared.and_then(|length| length.to_str().ok()?.parse().ok()) {
+            return Framing::Length(length);
+        }
+        if let Some(length) = body.size_hint().exact() {
+            field(out, &CONTENT_LENGTH, &HeaderValue::from(length));
+            return Framing::Length(length);
+        }
+        out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+        Framing::Chunked
+    }
+}
+
+/// Writes one header, or one trailer.
+pub(super) fn field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+    out.extend_from_slice(name.as_str().as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}

@@ -1,0 +1,327 @@
+//! From one member and one proxy to two members, on real etcd; what is refused, and what was interrupted.
+
+use crate::stage::on_each_generation;
+use crate::support::PATIENCE;
+use crate::support::beside_others;
+use crate::support::cluster::Cluster;
+use crate::support::etcdctl::Etcdctl;
+use crate::support::generation::Generation;
+use crate::support::process;
+use crate::support::proxy::Proxy;
+use crate::support::scratch::Scratch;
+use crate::support::systemd::{Hook, Host, variables};
+use crate::support::{http1, port, run};
+use std::path::PathBuf;
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+on_each_generation!(
+    a_proxy_becomes_a_member,
+    a_run_that_was_killed_or_failed_anywhere_is_finished_by_the_next,
+    a_learner_joins_with_credentials,
+);
+
+/// A cluster, and a host beside it on which the proxy runs.
+struct Scene {
+    cluster: Cluster,
+    host: Host,
+    address: String,
+    proxy_data: PathBuf,
+    admin: PathBuf,
+    peer_url: String,
+    _scratch: Scratch,
+}
+
+impl Scene {
+    fn new(generation: Generation, members: usize) -> Self {
+        Self::of(Cluster::start(generation, members))
+    }
+
+    fn of(cluster: Cluster) -> Self {
+        // The proxy's data outlives it, as on a real host.
+        let scratch = Scratch::new("promoted");
+        let proxy_data = scratch.join("data");
+        let data_dir = proxy_data.display().to_string();
+        let proxy = Proxy::before(&cluster).arguments(&["--data-dir", &data_dir]).start();
+        let address = proxy.address.clone();
+        let admin = proxy.directory().join("admin.sock");
+        let peer_url = format!("http://127.0.0.1:{}", port::free());
+        let host = Host::new(Some(cluster.generation), proxy);
+        Self { cluster, host, address, proxy_data, admin, peer_url, _scratch: scratch }
+    }
+
+    fn promote(&self, more: &[&str]) -> Said {
+        self.promote_as("two", &self.peer_url, more)
+    }
+
+    fn promote_as(&self, name: &str, peer_url: &str, more: &[&str]) -> Said {
+        let mut command = process::command(env!("CARGO_BIN_EXE_etcd-proxy"));
+        command.args(["promote", "--name", name, "--peer-url", peer_url]);
+        command.arg("--systemctl").arg(&self.host.systemctl);
+        command.arg("--data-dir").arg(&self.proxy_data);
+        command.arg("--admin-socket").arg(&self.admin);
+        command.args(["--initial-cluster", &self.cluster.initial_cluster()]);
+        command.args(["--listen-client-urls", &format!("http://{}", self.address)]);
+        command.args(more);
+        Said::from(process::output(command))
+    }
+
+    /// An etcdctl for the new member alone.
+    fn new_member(&self) -> Etcdctl {
+        Etcdctl::v3(self.cluster.generation, &self.address)
+    }
+
+    fn member_list(&self) -> String {
+        self.cluster.etcdctl().run(&["member", "list"])
+    }
+
+    #[track_caller]
+    fn assert_promoted(&self, said: &Said) {
+        assert!(said.ok, "{said:?}\n{}", self.host.etcd_said());
+        let written = variables(&self.host.environment_file);
+        let printed: Vec<_> = said.out.lines().filter_map(|line| line.split_once('=')).collect();
+        assert_eq!(printed.len(), 4, "{}", said.out);
+        for (name, value) in printed {
+            let pair = (name.to_owned(), value.trim_matches('"').to_owned());
+            assert!(written.contains(&pair), "{pair:?} is not in {written:?}");
+        }
+        assert!(!self.proxy_data.join("proxy").exists());
+        assert!(!self.proxy_data.join("promotion.json").exists());
+        assert!(!self.host.runs_proxy());
+        assert_eq!(self.member_list().matches(", two, ").count(), 1, "{}", self.member_list());
+        assert_eq!(self.member_list().lines().count(), self.cluster.len() + 1);
+    }
+}
+
+/// What a command said.
+#[derive(Debug)]
+struct Said {
+    ok: bool,
+    out: String,
+    err: String,
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        Self { ok: output.status.success(), out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+fn a_proxy_becomes_a_member(generation: Generation) {
+    let _floor = beside_others();
+    let scene = Scene::new(generation, 1);
+    scene.new_member().run(&["put", "before", "through the proxy"]);
+
+    let shown = scene.promote(&["--dry-run"]);
+    assert!(shown.ok && shown.err.contains("1. add member two"), "{shown:?}");
+    assert!(shown.err.contains("cluster of one cannot write"), "{shown:?}");
+    let held = scene.promote(&[]);
+    assert!(!held.ok && held.err.contains("--yes runs this plan"), "{held:?}");
+    assert_eq!(scene.member_list().lines().count(), 1);
+    assert!(scene.host.asked().is_empty() && scene.host.runs_proxy());
+
+    let said = scene.promote(&["--yes"]);
+    scene.assert_promoted(&said);
+    // Word for word what `etcdctl member add` prints.
+    let list = scene.member_list();
+    let id =
+        list.lines().find(|line| line.contains(", two, ")).and_then(|line| line.split(',').next());
+    let lines: Vec<_> = said.out.lines().collect();
+    assert!(
+        lines[0].starts_with(&format!("Member {:>16} added to cluster ", id.expect("an ID"))),
+        "{}",
+        said.out
+    );
+    assert_eq!((lines[1], lines[2]), ("", "ETCD_NAME=\"two\""));
+    assert!(lines[3].starts_with("ETCD_INITIAL_CLUSTER=\""), "{}", said.out);
+    assert!(lines[3].contains(&format!("two={}", scene.peer_url)), "{}", said.out);
+    assert_eq!(lines[4], format!("ETCD_INITIAL_ADVERTISE_PEER_URLS=\"{}\"", scene.peer_url));
+    assert_eq!(lines[5..], ["ETCD_INITIAL_CLUSTER_STATE=\"existing\""]);
+    assert_eq!(
+        scene.host.asked(),
+        ["disable --now etcd-proxy.service", "enable --now etcd.service"]
+    );
+
+    let member = scene.new_member();
+    assert_eq!(member.run(&["get", "--print-value-only", "before"]), "through the proxy\n");
+    member.run(&["put", "after", "through the member"]);
+    let first = Etcdctl::v3(generation, &scene.cluster.client(0));
+    assert_eq!(first.run(&["get", "--print-value-only", "after"]), "through the member\n");
+    let backup = format!("{}.before-promotion", scene.host.environment_file.display());
+    assert!(std::fs::read_to_string(backup).expect("a backup").starts_with("# etcd\n"));
+
+    let again = scene.promote(&["--yes"]);
+    assert!(!again.ok && again.err.contains("is already a member: two"), "{again:?}");
+    assert!(again.err.contains("etcd.service is active already"), "{again:?}");
+    assert!(again.err.contains("member exists, so this host is or was a member"), "{again:?}");
+}
+
+fn a_run_that_was_killed_or_failed_anywhere_is_finished_by_the_next(generation: Generation) {
+    let _floor = beside_others();
+    // One kind each of the slower generations; all of them on 3.7.
+    let all = generation == Generation::V3_7;
+    let cases: &[Case] = &[
+        ("disable", |_| Hook::Kill, ""),
+        ("disable", |_| Hook::Fail, "step 2 of 5"),
+        ("disable", |_| Hook::DoAndKill, ""),
+        ("disable", |scene| Hook::Spoil(scene.proxy_data.join("proxy")), "step 3 of 5"),
+        ("disable", |scene| Hook::Spoil(scene.host.path("default")), "step 4 of 5"),
+        ("enable", |_| Hook::Fail, "step 5 of 5"),
+        ("enable", |_| Hook::Kill, ""),
+        ("enable", |_| Hook::DoAndKill, ""),
+    ];
+    let few = match generation {
+        Generation::V3_4 => 3..5,
+        _ => 5..7,
+    };
+    let cases = if all { cases } else { &cases[few] };
+    std::thread::scope(|threads| {
+        for (verb, hook, words) in cases {
+            threads.spawn(move || interrupted(generation, verb, *hook, words));
+        }
+    });
+}
+
+/// At which verb of systemctl, what happens there, and what the failure says.
+type Case = (&'static str, fn(&Scene) -> Hook, &'static str);
+
+fn interrupted(generation: Generation, verb: &'static str, hook: fn(&Scene) -> Hook, words: &str) {
+    let scene = Scene::new(generation, 1);
+    scene.new_member().run(&["put", "before", "kept"]);
+    let hook = hook(&scene);
+    scene.host.hook(verb, hook.clone());
+    let first = scene.promote(&["--yes"]);
+    assert!(!first.ok, "{hook:?}: {first:?}");
+    assert!(first.err.contains(words), "{hook:?}: {first:?}");
+    if !words.is_empty() {
+        let id = first.out.split_whitespace().nth(1).expect("the member's ID");
+        assert!(first.err.contains("run the same command again"), "{first:?}");
+        assert!(first.err.contains(&format!("member remove {id}")), "{first:?}");
+    }
+    if let Hook::Spoil(path) = &hook {
+        std::fs::remove_file(path).expect("the obstacle");
+        std::fs::create_dir(path).expect("a directory");
+    }
+    let other = scene.promote_as("three", &scene.peer_url, &["--yes"]);
+    assert!(!other.ok && other.err.contains("a promotion with `--name two"), "{other:?}");
+    let second = scene.promote(&["--yes"]);
+    scene.assert_promoted(&second);
+    assert_eq!(scene.new_member().run(&["get", "--print-value-only", "before"]), "kept\n");
+    assert_eq!(
+        second.out.lines().next().map(str::to_owned),
+        first.out.lines().next().map(str::to_owned).or(second
+            .out
+            .lines()
+            .next()
+            .map(str::to_owned)),
+        "the same member"
+    );
+}
+
+fn a_learner_joins_with_credentials(generation: Generation) {
+    let _floor = beside_others();
+    let scene = Scene::new(generation, 1);
+    let etcdctl = scene.cluster.etcdctl();
+    for line in ["user add root:secret", "user grant-role root root", "role list", "auth enable"] {
+        let words: Vec<_> = line.split(' ').collect();
+        let _ = etcdctl.try_run(&words).unwrap_or_else(|error| panic!("{line}: {error}"));
+    }
+    let refused = scene.promote(&["--yes", "--learner"]);
+    assert!(!refused.ok && refused.out.is_empty(), "{refused:?}");
+    let wrong = scene.promote(&["--yes", "--learner", "--user", "root:guess"]);
+    assert!(!wrong.ok && wrong.err.contains("authentication failed"), "{wrong:?}");
+    let said = scene.promote(&["--yes", "--learner", "--user", "root:secret"]);
+    assert!(said.ok, "{said:?}\n{}", scene.host.etcd_said());
+    assert!(said.out.contains("added as learner to cluster"), "{}", said.out);
+    let list = scene.cluster.etcdctl().with("--user=root:secret").run(&["member", "list"]);
+    let line = list.lines().find(|line| line.contains(", two, ")).expect("the learner");
+    assert!(line.ends_with(", true"), "{list}");
+}
+
+#[test]
+fn what_would_harm_the_cluster_or_the_host_is_refused() {
+    let generation = Generation::V3_5;
+    if !generation.is_here() {
+        return;
+    }
+    let _floor = beside_others();
+    let scene = Scene::new(generation, 3);
+    let refused = |said: Said, words: &str| {
+        assert!(!said.ok && said.err.contains(words), "{words}: {said:?}");
+        assert!(said.err.ends_with("refused, and nothing was done\n"), "{said:?}");
+        assert!(said.out.is_empty() && scene.host.runs_proxy(), "{said:?}");
+    };
+    let taken = scene.cluster.peer_url(1);
+    refused(scene.promote_as("two", &taken, &["--yes"]), "is already a member: m1");
+    refused(scene.promote_as("m2", &scene.peer_url, &["--yes"]), "is already called m2");
+    refused(scene.promote(&["--yes", "--etcd-unit", "no.service"]), "there is no no.service");
+    for directory in [&scene.host.data_dir, &scene.proxy_data] {
+        std::fs::create_dir_all(directory.join("member")).expect("a directory");
+        refused(scene.promote(&["--yes"]), "this host is or was a member");
+        std::fs::remove_dir_all(directory.join("member")).expect("a directory");
+    }
+    // Somebody added it by hand, and it is not known whether that was meant for here.
+    let added = scene.added_by_hand();
+    let id = added.split_whitespace().nth(1).expect("an ID").to_owned();
+    refused(scene.promote(&["--yes"]), "was not added by a promotion here");
+    refused(
+        scene.promote_as("two", "http://127.0.0.1:1", &["--yes"]),
+        &format!("`etcdctl member remove {id}`"),
+    );
+    // What was added by a run that was killed before it heard the answer, however, is ours.
+    std::fs::write(
+        scene.proxy_data.join("promotion.json"),
+        format!(
+            "{{\"name\":\"two\",\"peer_urls\":[\"{}\"],\"endpoints\":[\"http://{}\"]}}",
+            scene.peer_url,
+            scene.cluster.client(0)
+        ),
+    )
+    .expect("a record");
+    let taken_up = scene.promote(&["--yes"]);
+    scene.assert_promoted(&taken_up);
+    assert!(taken_up.out.contains(&id), "{taken_up:?}");
+}
+
+#[test]
+fn a_cluster_with_a_dead_member_does_not_grow() {
+    let generation = Generation::V3_5;
+    if !generation.is_here() {
+        return;
+    }
+    let _floor = beside_others();
+    let scene = Scene::new(generation, 3);
+    scene.cluster.kill(2);
+    let said = scene.promote(&["--yes"]);
+    assert!(
+        !said.ok && said.err.contains("quorum would be at risk: of 3 voters 2 are well"),
+        "{said:?}"
+    );
+    assert!(scene.host.runs_proxy() && scene.member_list_of_the_living().lines().count() == 3);
+    // The proxy serves on.
+    let version = run(http1::get(&scene.address, "/version"));
+    assert_eq!(version.status, 200);
+}
+
+impl Scene {
+    /// Members take nobody in before they have been connected for five seconds.
+    fn added_by_hand(&self) -> String {
+        let peer_url = format!("--peer-urls={}", self.peer_url);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.cluster.etcdctl().try_run(&["member", "add", "two", &peer_url]) {
+                Ok(added) => return added,
+                Err(error) => {
+                    assert!(error.contains("unhealthy cluster"), "{error}");
+                    assert!(Instant::now() < deadline, "{error}");
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+            }
+        }
+    }
+
+    fn member_list_of_the_living(&self) -> String {
+        Etcdctl::v3(self.cluster.generation, &self.cluster.client(0)).run(&["member", "list"])
+    }
+}

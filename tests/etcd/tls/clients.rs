@@ -1,0 +1,123 @@
+//! curl and openssl as clients: both protocols by ALPN, no ALPN, both versions of TLS, and what is no TLS at all.
+
+use super::TlsStage;
+use crate::stage::when_here;
+use crate::support::generation::Generation;
+use crate::support::http1::Connection;
+use crate::support::process;
+use crate::support::scratch::Scratch;
+use crate::support::tls::{ClientFiles, Files};
+use crate::support::{beside_others, run};
+use std::io::Write;
+
+/// Whether a program is there. If not, says so on the real standard error, or fails when `CI` is set.
+fn have(program: &str) -> bool {
+    let mut which = process::command("sh");
+    which.args(["-c", &format!("command -v {program}")]);
+    if process::output(which).status.success() {
+        return true;
+    }
+    let text = format!("{program} is not here: `make generations` brings it");
+    assert!(std::env::var_os("CI").is_none_or(|ci| ci.is_empty()), "{text}");
+    let _ = writeln!(std::io::stderr(), "skipping a test: {text}");
+    false
+}
+
+fn paths(files: &ClientFiles) -> (&str, &str, &str) {
+    let Files { certificate, key } = files.identity.as_ref().expect("an identity");
+    let text = |path: &'static std::path::Path| path.to_str().expect("a path in UTF-8");
+    let leaked = |path: &std::path::Path| text(Box::leak(path.to_owned().into_boxed_path()));
+    (leaked(&files.authority), leaked(certificate), leaked(key))
+}
+
+/// Runs curl against a path of the daemon with TLS on both sides: `STATUS HTTP-VERSION` and the body.
+fn curl(stage: &TlsStage, arguments: &[&str], path: &str) -> String {
+    let (authority, certificate, key) = paths(&stage.pki.client_files);
+    let mut command = process::command("curl");
+    command.args(["--silent", "--show-error", "--write-out", " %{http_code} %{http_version}"]);
+    command.args(["--cacert", authority, "--cert", certificate, "--key", key]);
+    command.args(arguments).arg(format!("https://{}{path}", stage.https_to_https.address));
+    let output = process::output(command);
+    let text = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[test]
+fn curl_speaks_both_protocols_and_both_versions() {
+    when_here(Generation::V3_5, |generation| {
+        let _floor = beside_others();
+        if !have("curl") {
+            return;
+        }
+        let stage = TlsStage::shared(generation);
+        let range = ["--data", "{\"key\":\"YQ==\"}"];
+        for (arguments, version) in [
+            (vec!["--http1.1"], "200 1.1"),
+            (vec!["--http2"], "200 2"),
+            (vec!["--no-alpn", "--http1.1"], "200 1.1"),
+            (vec!["--tlsv1.2", "--tls-max", "1.2", "--http2"], "200 2"),
+            (vec!["--tlsv1.2", "--tls-max", "1.2", "--http1.1"], "200 1.1"),
+            (vec!["--tlsv1.3", "--http2"], "200 2"),
+        ] {
+            let answer = curl(stage, &arguments, "/version");
+            assert!(answer.ends_with(version), "{arguments:?}: {answer}");
+            assert!(answer.contains("etcdserver"), "{arguments:?}: {answer}");
+            let answer = curl(stage, &[&arguments[..], &range[..]].concat(), "/v3/kv/range");
+            assert!(answer.ends_with(version), "{arguments:?}: {answer}");
+        }
+    });
+}
+
+/// Runs `openssl s_client` with an input; everything it printed.
+fn s_client(stage: &TlsStage, arguments: &[&str], input: &str) -> String {
+    let (authority, certificate, key) = paths(&stage.pki.client_files);
+    let scratch = Scratch::new("s_client");
+    std::fs::write(scratch.join("input"), input).expect("a file for the input");
+    let mut command = process::command("openssl");
+    command.args(["s_client", "-connect", &stage.https_to_https.address, "-verify_return_error"]);
+    command.args(["-CAfile", authority, "-cert", certificate, "-key", key]).args(arguments);
+    command.stdin(std::fs::File::open(scratch.join("input")).expect("the input's file"));
+    let output = process::output(command);
+    let text = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[test]
+fn openssl_speaks_tls_1_2_and_1_3_with_and_without_alpn() {
+    when_here(Generation::V3_5, |generation| {
+        let _floor = beside_others();
+        if !have("openssl") {
+            return;
+        }
+        let stage = TlsStage::shared(generation);
+        let request = "GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        for (flag, version) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")] {
+            // -ign_eof waits for the answer after the input's end.
+            let answer = s_client(stage, &[flag, "-ign_eof"], request);
+            assert!(answer.contains("etcdserver"), "{flag}: {answer}");
+            assert!(answer.contains("No ALPN negotiated"), "{flag}: {answer}");
+            assert!(answer.contains(version), "{flag}: {answer}");
+            for alpn in ["h2", "http/1.1"] {
+                let answer = s_client(stage, &[flag, "-alpn", alpn], "");
+                let agreed = format!("ALPN protocol: {alpn}");
+                assert!(answer.contains(&agreed), "{flag}: {answer}");
+            }
+        }
+        let refused = s_client(stage, &["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"], "");
+        assert!(refused.contains("Cipher is (NONE)"), "{refused}");
+    });
+}
+
+#[test]
+fn plain_http_on_a_tls_port_is_told_what_is_wrong() {
+    when_here(Generation::V3_5, |generation| {
+        let _floor = beside_others();
+        let stage = TlsStage::shared(generation);
+        run(async {
+            let mut plain = Connection::open(&stage.https_to_https.address).await.expect("open");
+            let answer = plain.exchange("GET", "/version", &[], "").await.expect("an answer");
+            assert_eq!(answer.status, 400);
+            assert!(answer.text().to_lowercase().contains("https"), "{}", answer.text());
+        });
+    });
+}

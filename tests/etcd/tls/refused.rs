@@ -1,0 +1,94 @@
+//! Clients that are let in and clients that are not.
+
+use super::{Pki, TlsStage, towards};
+use crate::stage::when_here;
+use crate::support::cluster::Cluster;
+use crate::support::generation::Generation;
+use crate::support::http1::Connection;
+use crate::support::proxy::Proxy;
+use crate::support::tls::{Authority, ClientFiles, Dialer, Identity, Leaf};
+use crate::support::{PATIENCE, beside_others, run};
+
+/// Whether a client that shows this is served, and what it is told when not.
+pub fn is_served(address: &str, dialer: &Dialer) -> Result<(), String> {
+    run(async {
+        let text = |error: std::io::Error| error.to_string();
+        let mut connection = Connection::open_by(dialer, address).await.map_err(text)?;
+        let answer = connection.exchange("GET", "/version", &[], "").await.map_err(text)?;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        Ok(())
+    })
+}
+
+#[test]
+fn revoked_and_nameless_clients_are_refused_and_the_others_served() {
+    when_here(Generation::V3_5, |generation| {
+        let _floor = beside_others();
+        let stage = TlsStage::shared(generation);
+        let pki = Pki::new();
+        let named = |name: &str| pki.authority.issue(&Leaf::of(&[name]));
+        let (good, revoked) = (named("app.example"), named("app.example"));
+        let other = named("other.example");
+        let list = pki.directory().join("revoked.pem");
+        std::fs::write(&list, pki.authority.revoke(&[&revoked])).expect("a list");
+        let proxy = pki
+            .listening(towards(&stage.secured, Proxy::before(&stage.secured)))
+            .arguments(&["--client-crl-file", list.to_str().expect("UTF-8")])
+            .arguments(&["--client-cert-allowed-hostname", "else.example,app.example"]);
+        let address = proxy.address();
+        let by = |identity| Dialer::tls(&[&pki.authority], identity);
+        // The fixture's own client has no name.
+        let proxy = proxy.https(&by(Some(&good))).start();
+        is_served(&address, &by(Some(&good))).expect("a good client");
+        for (what, identity) in [
+            ("revoked", Some(&revoked)),
+            ("with another name", Some(&other)),
+            ("without a name", Some(&pki.client)),
+            ("without a certificate", None),
+        ] {
+            let told = is_served(&address, &by(identity)).expect_err(what);
+            println!("{what}: {told}");
+        }
+        let stranger = Authority::new("stranger").issue(&Leaf::of(&["app.example"]));
+        is_served(&address, &by(Some(&stranger))).expect_err("a stranger");
+        etcdctl_is_refused(&proxy, &pki, &revoked, generation);
+    });
+}
+
+fn etcdctl_is_refused(proxy: &Proxy, pki: &Pki, revoked: &Identity, generation: Generation) {
+    let files = ClientFiles {
+        authority: pki.client_files.authority.clone(),
+        identity: Some(revoked.write(pki.directory(), "revoked")),
+    };
+    let etcdctl = proxy.etcdctl(generation).secured(&files).with("--command-timeout=2s");
+    etcdctl.try_run(&["get", "a"]).expect_err("a revoked client");
+}
+
+/// A cluster that has revoked what the daemon shows: no request gets through, and the status says why.
+#[test]
+fn members_that_refuse_our_certificate_are_named_with_the_reason() {
+    when_here(Generation::V3_5, |generation| {
+        let _floor = beside_others();
+        let authority = Authority::new("cluster");
+        let cluster = Cluster::planned(generation, 1).secured(&authority);
+        let directory = crate::support::scratch::Scratch::new("revoked");
+        let shown = authority.issue(&Leaf::loopback());
+        let files = shown.write(directory.path(), "shown");
+        let list = directory.join("revoked.pem");
+        std::fs::write(&list, authority.revoke(&[&shown])).expect("a list");
+        let cluster = cluster.with_flag(&format!("--client-crl-file={}", list.display()));
+        cluster.start_all();
+        // Peers still take it, so there is a list of members, and nobody to send requests to.
+        let proxy = towards(&cluster, Proxy::before(&cluster))
+            .arguments(&["--upstream-cert-file", files.certificate.to_str().expect("UTF-8")])
+            .arguments(&["--upstream-key-file", files.key.to_str().expect("UTF-8")])
+            .start();
+        let told = crate::support::run(crate::support::http1::get(&proxy.address, "/version"));
+        assert_eq!(told.status, 502, "{}", told.text());
+        let reason = "a certificate that it has revoked";
+        let said = proxy.process.wait_for_line(reason, PATIENCE);
+        assert!(said.is_some(), "{}", proxy.story());
+        let (status, _) = proxy.command(&["status"]);
+        assert!(status.contains(reason), "{status}");
+    });
+}

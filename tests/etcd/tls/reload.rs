@@ -1,0 +1,189 @@
+//! Certificates, authorities and revocation lists that change under load.
+//!
+//! Four loads run at a time: clients with and without a certificate, on kept connections and on new ones.
+
+use super::refused::is_served;
+use super::towards;
+use crate::stage::when_here;
+use crate::support::cluster::Cluster;
+use crate::support::generation::Generation;
+use crate::support::http1::Connection;
+use crate::support::load::{Load, Plan};
+use crate::support::proxy::Proxy;
+use crate::support::scratch::Scratch;
+use crate::support::tls::{Authority, Dialer, Identity, Leaf, replace};
+use crate::support::{PATIENCE, alone, eventually, run};
+use std::path::PathBuf;
+use std::time::Duration;
+
+const CHANGES: usize = 50;
+
+/// A cluster with TLS, a daemon that asks clients for certificates and one that does not, and load on both.
+struct Scene {
+    with: Proxy,
+    without: Proxy,
+    /// What clients of each connect by; the loads follow when it changes.
+    dialers: [Dialer; 2],
+    loads: Vec<Load>,
+    files: Scratch,
+    _cluster: Cluster,
+}
+
+impl Scene {
+    fn start(generation: Generation, authority: &Authority) -> Self {
+        let cluster = Cluster::planned(generation, 3).secured(&Authority::new("cluster"));
+        cluster.start_all();
+        cluster.etcdctl().run(&["put", "load/r", "v"]);
+        let files = Scratch::new("changing");
+        authority.issue(&Leaf::loopback()).write(files.path(), "server");
+        let client = authority.issue(&Leaf::client());
+        replace(&files.join("trusted.pem"), authority.pem());
+        replace(&files.join("revoked.pem"), &authority.revoke(&[]));
+        let flag = |name: &str, file: &str| format!("--{name}={}", files.join(file).display());
+        let pair = [flag("cert-file", "server.pem"), flag("key-file", "server.key")];
+        let demand =
+            [flag("trusted-ca-file", "trusted.pem"), flag("client-crl-file", "revoked.pem")];
+        let dialers = [Some(&client), None].map(|identity| Dialer::tls(&[authority], identity));
+        let flags = [[&pair[..], &demand[..]].concat(), pair.to_vec()];
+        let [with, without] = [0, 1].map(|which| {
+            let flags: Vec<_> = flags[which].iter().map(String::as_str).collect();
+            let plan = towards(&cluster, Proxy::before(&cluster)).https(&dialers[which]);
+            plan.arguments(&flags).start()
+        });
+        let mut scene =
+            Self { with, without, dialers, loads: Vec::new(), files, _cluster: cluster };
+        scene.load();
+        scene
+    }
+
+    fn load(&mut self) {
+        for (proxy, dialer) in [&self.with, &self.without].into_iter().zip(&self.dialers) {
+            for fresh in [false, true] {
+                self.loads.push(Load::start(Plan {
+                    dialer: dialer.clone(),
+                    fresh,
+                    json_readers: 1,
+                    grpc_readers: 1,
+                    pause: Duration::from_millis(5),
+                    ..Plan::new(&proxy.address, "load")
+                }));
+            }
+        }
+        self.loads.iter().for_each(|load| load.wait_for_reads(5));
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.files.join(name)
+    }
+
+    /// Puts another certificate in place and waits until both daemons show it.
+    fn show(&self, identity: &Identity) {
+        identity.write_to(&crate::support::tls::Files {
+            certificate: self.file("server.pem"),
+            key: self.file("server.key"),
+        });
+        for (proxy, dialer) in [&self.with, &self.without].into_iter().zip(&self.dialers) {
+            run(eventually("the new certificate is shown", PATIENCE, async || {
+                dialer.look(&proxy.address).await.is_ok_and(|shown| shown == identity.der())
+            }));
+        }
+    }
+
+    /// Waits until a client is served, or is not, at its next connection.
+    fn wait_until(&self, served: bool, dialer: &Dialer) {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            let told = is_served(&self.with.address, dialer);
+            if told.is_ok() == served {
+                return;
+            }
+            assert!(std::time::Instant::now() < deadline, "{told:?}; {}", self.with.story());
+        }
+    }
+
+    /// Ends the loads; nothing of them may have failed.
+    fn finish(self) {
+        for load in self.loads {
+            load.wait_for_reads(5);
+            load.wait_for_writes(5);
+            let report = load.finish();
+            println!(
+                "{} reads, slowest {:?}, {} writes",
+                report.reads,
+                report.slowest_read,
+                report.written.len()
+            );
+            assert_eq!(report.failed_reads, [], "of {} reads", report.reads);
+            assert_eq!(report.failed_writes, [], "of {} writes", report.written.len());
+        }
+    }
+}
+
+#[test]
+fn fifty_changes_of_the_certificate_fail_no_request() {
+    when_here(Generation::V3_4, |generation| {
+        let _floor = alone();
+        let authority = Authority::new("clients");
+        let scene = Scene::start(generation, &authority);
+        for _ in 0..CHANGES {
+            scene.show(&authority.issue(&Leaf::loopback()));
+        }
+        scene.finish();
+    });
+}
+
+/// Each time both are trusted, then everybody shows what the new one has signed, then only the new one is trusted.
+#[test]
+fn fifty_changes_of_the_authority_fail_no_request() {
+    when_here(Generation::V3_5, |generation| {
+        let _floor = alone();
+        let mut old = Authority::new("clients 0");
+        let scene = Scene::start(generation, &old);
+        let mut left = old.issue(&Leaf::client());
+        for number in 0..CHANGES / 3 + 1 {
+            let new = Authority::new(&format!("clients {}", number + 1));
+            let client = new.issue(&Leaf::client());
+            let empty = [old.revoke(&[]), new.revoke(&[])].concat();
+            replace(&scene.file("revoked.pem"), &empty);
+            replace(&scene.file("trusted.pem"), &[old.pem(), new.pem()].concat());
+            scene.wait_until(true, &Dialer::tls(&[&old], Some(&client)));
+            for (dialer, identity) in scene.dialers.iter().zip([Some(&client), None]) {
+                dialer.become_like(&Dialer::tls(&[&old, &new], identity));
+            }
+            scene.show(&new.issue(&Leaf::loopback()));
+            replace(&scene.file("revoked.pem"), &new.revoke(&[]));
+            replace(&scene.file("trusted.pem"), new.pem());
+            scene.wait_until(false, &Dialer::tls(&[&new], Some(&left)));
+            left = client;
+            old = new;
+        }
+        scene.finish();
+    });
+}
+
+#[test]
+fn fifty_changes_of_the_revocation_list_fail_no_request_but_those_of_the_revoked() {
+    when_here(Generation::V3_7, |generation| {
+        let _floor = alone();
+        let authority = Authority::new("clients");
+        let scene = Scene::start(generation, &authority);
+        let mut revoked: Vec<Identity> = Vec::new();
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        for _ in 0..CHANGES {
+            let client = authority.issue(&Leaf::client());
+            // One and the same dialer, so that a session could be resumed.
+            let dialer = Dialer::tls(&[&authority], Some(&client));
+            is_served(&scene.with.address, &dialer).expect("a client that is not revoked yet");
+            let open = Connection::open_by(&dialer, &scene.with.address);
+            let mut open = runtime.block_on(open).expect("a connection");
+            revoked.push(client);
+            let all: Vec<&Identity> = revoked.iter().collect();
+            replace(&scene.file("revoked.pem"), &authority.revoke(&all));
+            scene.wait_until(false, &dialer);
+            // What is open lives on.
+            let answer = runtime.block_on(open.exchange("GET", "/version", &[], ""));
+            assert_eq!(answer.expect("an answer").status, 200);
+        }
+        scene.finish();
+    });
+}

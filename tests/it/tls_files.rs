@@ -1,0 +1,248 @@
+//! What is said of files for TLS that cannot be used: each has its own sentence, with the file, the line and the reason.
+
+use crate::support::process;
+use crate::support::scratch::Scratch;
+use crate::support::tls::{Authority, Leaf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+/// A directory with an authority, a certificate of it, and settings that name both.
+struct Desk {
+    scratch: Scratch,
+    authority: Authority,
+}
+
+const SETTINGS: &str = "listen-client-urls = \"https://127.0.0.1:0\"\n\
+                        cert-file = \"DIR/server.pem\"\n\
+                        key-file = \"DIR/server.key\"\n";
+
+impl Desk {
+    fn new() -> Self {
+        let desk = Self { scratch: Scratch::new("tls-files"), authority: Authority::new("ca") };
+        desk.authority.issue(&Leaf::loopback()).write(desk.scratch.path(), "server");
+        desk.put("ca.pem", desk.authority.pem());
+        desk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.scratch.join(name)
+    }
+
+    fn put(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+        self.mode(name, 0o600);
+    }
+
+    fn mode(&self, name: &str, mode: u32) {
+        std::fs::set_permissions(self.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// What `check` says to these settings beside [`SETTINGS`]: the lines that are no count, with the directory as DIR,
+    /// and how it ends.
+    fn check(&self, more: &str) -> (String, i32) {
+        let directory = self.scratch.path().display().to_string();
+        let text = format!("{SETTINGS}{more}").replace("DIR", &directory);
+        std::fs::write(self.path("p.toml"), text).unwrap();
+        let mut command = process::command("setpriv");
+        if nix::unistd::geteuid().is_root() {
+            // Without the capabilities by which root may read everything.
+            command.args(["--bounding-set", "-dac_override,-dac_read_search"]);
+        }
+        command.arg("--").arg(env!("CARGO_BIN_EXE_etcd-proxy")).arg("check");
+        command.arg("--config-file").arg(self.path("p.toml"));
+        command.arg("--data-dir").arg(self.path("data"));
+        let output = process::output(command);
+        let said = String::from_utf8(output.stderr).unwrap().replace(&directory, "DIR");
+        (said, output.status.code().unwrap())
+    }
+
+    /// Asserts that these settings are refused with this sentence.
+    #[track_caller]
+    fn refuses(&self, more: &str, sentence: &str) {
+        let (said, status) = self.check(more);
+        assert!(said.contains(sentence), "--- said\n{said}--- expected in it\n{sentence}");
+        assert_eq!(status, 78, "{said}");
+    }
+
+    /// Asserts that these settings can be used, with this warning.
+    #[track_caller]
+    fn warns(&self, more: &str, sentence: &str) {
+        let (said, status) = self.check(more);
+        assert!(said.contains(sentence), "--- said\n{said}--- expected in it\n{sentence}");
+        assert_eq!(status, 0, "{said}");
+    }
+}
+
+const CLIENTS: &str = "trusted-ca-file = \"DIR/ca.pem\"\n";
+const LISTS: &str = "trusted-ca-file = \"DIR/ca.pem\"\nclient-crl-file = \"DIR/crl.pem\"\n";
+
+#[test]
+fn good_files_are_said_to_be_usable() {
+    let desk = Desk::new();
+    desk.put("crl.pem", &desk.authority.revoke(&[]));
+    let (said, status) = desk.check(LISTS);
+    assert_eq!((said.as_str(), status), ("0 errors, 0 warnings; DIR/p.toml can be used\n", 0));
+}
+
+#[test]
+fn a_problem_with_a_file_is_shown_where_the_file_is_named() {
+    let desk = Desk::new();
+    std::fs::remove_file(desk.path("server.key")).unwrap();
+    let (said, _) = desk.check("");
+    let start = "error: `key-file`: DIR/server.key does not exist\n  --> DIR/p.toml:3:1\n";
+    assert!(said.starts_with(start), "{said}");
+}
+
+#[test]
+fn missing_empty_and_unreadable_files_and_directories_are_told_apart() {
+    let desk = Desk::new();
+    desk.put("server.pem", "");
+    desk.refuses("", "`cert-file`: DIR/server.pem is empty");
+    std::fs::remove_file(desk.path("server.pem")).unwrap();
+    desk.refuses("", "`cert-file`: DIR/server.pem does not exist");
+    std::fs::create_dir(desk.path("server.pem")).unwrap();
+    desk.refuses("", "`cert-file`: DIR/server.pem is a directory");
+    std::fs::remove_dir(desk.path("server.pem")).unwrap();
+    std::os::unix::fs::symlink("server.key/x", desk.path("server.pem")).unwrap();
+    desk.refuses("", "`cert-file`: DIR/server.pem does not exist: a part of its path is a file");
+}
+
+#[test]
+fn a_file_that_may_not_be_read_says_so() {
+    let desk = Desk::new();
+    desk.mode("server.key", 0o000);
+    desk.refuses("", "`key-file`: DIR/server.key cannot be read: permission denied");
+}
+
+#[test]
+fn a_half_written_file_is_refused_with_the_line_where_it_breaks_off() {
+    let desk = Desk::new();
+    let whole = std::fs::read_to_string(desk.path("server.pem")).unwrap();
+    desk.put("server.pem", &format!("{whole}{}", &whole[..whole.len() / 2]));
+    let line = whole.lines().count() + 1;
+    let sentence = format!(
+        "`cert-file`: DIR/server.pem:{line}: the CERTIFICATE that begins here has no end, the file may be half written"
+    );
+    desk.refuses("", &sentence);
+}
+
+#[test]
+fn the_key_of_another_certificate_is_refused_by_its_subject() {
+    let desk = Desk::new();
+    let other = desk.authority.issue(&Leaf::loopback());
+    desk.put("server.key", &other.key);
+    desk.refuses(
+        "",
+        "`key-file`: DIR/server.key is not the key of the certificate O=etcd-proxy tests in DIR/server.pem",
+    );
+}
+
+#[test]
+fn certificate_and_key_that_changed_places_are_recognised() {
+    let desk = Desk::new();
+    std::fs::rename(desk.path("server.pem"), desk.path("x")).unwrap();
+    std::fs::rename(desk.path("server.key"), desk.path("server.pem")).unwrap();
+    std::fs::rename(desk.path("x"), desk.path("server.key")).unwrap();
+    desk.refuses("", "`cert-file`: DIR/server.pem has no certificate in it");
+    desk.refuses("", "`key-file`: DIR/server.key has no private key in it");
+}
+
+#[test]
+fn an_expired_certificate_is_refused_with_its_day() {
+    let desk = Desk::new();
+    let expired = desk.authority.issue(&Leaf::loopback().common_name("old").expired());
+    expired.write(desk.scratch.path(), "server");
+    desk.refuses(
+        "",
+        "`cert-file`: DIR/server.pem:1: the certificate O=etcd-proxy tests, CN=old expired on 2001-02-03",
+    );
+}
+
+#[test]
+fn a_ca_file_without_a_ca_is_refused() {
+    let desk = Desk::new();
+    desk.put("ca.pem", &desk.authority.issue(&Leaf::client().common_name("me")).certificate);
+    desk.refuses(
+        CLIENTS,
+        "`trusted-ca-file`: DIR/ca.pem has no CA in it, O=etcd-proxy tests, CN=me is an ordinary certificate from CN=ca",
+    );
+    desk.put("ca.pem", "not PEM at all\n");
+    desk.refuses(CLIENTS, "`trusted-ca-file`: DIR/ca.pem has no PEM block in it");
+}
+
+#[test]
+fn a_revocation_list_of_another_issuer_is_refused() {
+    let desk = Desk::new();
+    desk.put("crl.pem", &Authority::new("other").revoke(&[]));
+    desk.refuses(
+        LISTS,
+        "`client-crl-file`: DIR/crl.pem:1: the revocation list is from CN=other, which is not among the authorities",
+    );
+    desk.put("crl.pem", &Authority::new("ca").revoke(&[]));
+    desk.refuses(LISTS, "the revocation list is signed with another key of CN=ca");
+    desk.put("crl.pem", desk.authority.pem());
+    desk.refuses(LISTS, "`client-crl-file`: DIR/crl.pem has no revocation list in it");
+}
+
+#[test]
+fn a_key_that_everybody_can_read_is_warned_about() {
+    let desk = Desk::new();
+    desk.mode("server.key", 0o644);
+    desk.warns(
+        "",
+        "`key-file`: DIR/server.key: every user of this machine can read the private key",
+    );
+}
+
+#[test]
+fn unknown_cipher_suites_are_refused_with_the_known_ones() {
+    let desk = Desk::new();
+    desk.refuses("cipher-suites = \"TLS_NULL\"\n", "known are TLS_AES_128_GCM_SHA256, TLS_AES_256");
+    // Go's name, and IANA's.
+    let known = "cipher-suites = [\"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305\", \"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256\"]\n";
+    assert_eq!(desk.check(known).1, 0);
+    let outdated = "cipher-suites = \"TLS_RSA_WITH_AES_128_CBC_SHA,TLS_AES_128_GCM_SHA256\"\n";
+    desk.warns(outdated, "has TLS_RSA_WITH_AES_128_CBC_SHA, which is too weak to be offered");
+}
+
+#[test]
+fn settings_that_cannot_work_together_are_refused() {
+    let desk = Desk::new();
+    desk.refuses(
+        "tls-min-version = \"TLS1.3\"\ntls-max-version = \"TLS1.2\"\n",
+        "`tls-min-version` is TLS1.3 and `tls-max-version` is TLS1.2",
+    );
+    desk.refuses("client-cert-auth = true\n", "`client-cert-auth` is set, and no authority");
+    desk.refuses(
+        "peer-cert-file = \"DIR/server.pem\"\n",
+        "`peer-cert-file` is set and `peer-key-file` is not",
+    );
+    desk.refuses(
+        "listen-metrics-urls = \"https://127.0.0.1:0\"\npeer-crl-file = \"DIR/crl.pem\"\n",
+        "`peer-crl-file` is set, and no authority",
+    );
+}
+
+/// Members whose auth is on take whoever shows a certificate for the user that its CN names.
+#[test]
+fn a_common_name_is_not_lent_to_clients_that_show_nothing() {
+    let desk = Desk::new();
+    desk.authority
+        .issue(&Leaf::loopback().common_name("root"))
+        .write(desk.scratch.path(), "server");
+    desk.refuses("", "take whoever shows this certificate for the user \"root\" (its CN)");
+    assert_eq!(desk.check(CLIENTS).1, 0, "clients show certificates of their own");
+    assert_eq!(desk.check("allow-upstream-cn = true\n").1, 0, "the operator wants it");
+    desk.authority.issue(&Leaf::client()).write(desk.scratch.path(), "nobody");
+    let other = "upstream-cert-file = \"DIR/nobody.pem\"\nupstream-key-file = \"DIR/nobody.key\"\n";
+    assert_eq!(desk.check(other).1, 0, "members are shown another certificate");
+}
+
+#[test]
+fn checking_auto_tls_makes_nothing() {
+    let desk = Desk::new();
+    let (said, status) = desk.check("auto-tls = true\n");
+    assert!(said.contains("`auto-tls` is ignored, because `cert-file` is set"), "{said}");
+    assert_eq!(status, 0);
+    assert!(!desk.path("data").exists());
+}

@@ -1,0 +1,385 @@
+//! Listeners that speak TLS: protocols with ALPN and without, versions, clients' certificates, and mistaken schemes.
+
+use crate::support::proxy::Proxy;
+use crate::support::scratch::Scratch;
+use crate::support::tls::{Authority, Identity, Leaf, replace};
+use crate::support::{PATIENCE, eventually, port, run};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion, version};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// A page that the daemon answers without any member.
+const PAGE: &[u8] = b"GET /v2/config/local/proxy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+
+/// A daemon whose listeners have a certificate, and no members.
+struct Desk {
+    scratch: Scratch,
+    authority: Authority,
+    proxy: Option<Proxy>,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let desk =
+            Self { scratch: Scratch::new("tls"), authority: Authority::new("ca"), proxy: None };
+        desk.authority.issue(&Leaf::loopback()).write(desk.directory(), "server");
+        replace(&desk.path("ca.pem"), desk.authority.pem());
+        desk
+    }
+
+    fn directory(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.scratch.join(name)
+    }
+
+    /// Starts the daemon on this URL, with more settings; DIR in both is the directory of the files.
+    async fn serve(&mut self, url: &str, more: &str) -> &Proxy {
+        self.put_settings(url, more);
+        let file = self.path("p.toml").display().to_string();
+        let plan = Proxy::with_peers("").bare();
+        let proxy = plan.arguments(&["--config-file", &file, "--data-dir", "data"]).spawn();
+        let listening = proxy.process.wait_for_line("serving clients", PATIENCE);
+        assert!(listening.is_some(), "{}", proxy.story());
+        self.proxy.insert(proxy)
+    }
+
+    fn put_settings(&self, url: &str, more: &str) {
+        let text = format!(
+            "listen-client-urls = \"{url}\"\ninitial-cluster = \"http://127.0.0.1:1\"\nworkers = 2\n\
+             cert-file = \"DIR/server.pem\"\nkey-file = \"DIR/server.key\"\n{more}"
+        );
+        replace(
+            &self.path("p.toml"),
+            &text.replace("DIR", &self.directory().display().to_string()),
+        );
+    }
+
+    fn client(&self) -> Client<'_> {
+        Client { trusts: &self.authority, shows: None, versions: rustls::ALL_VERSIONS }
+    }
+}
+
+/// A client that speaks TLS.
+#[derive(Clone, Copy)]
+struct Client<'a> {
+    trusts: &'a Authority,
+    shows: Option<&'a Identity>,
+    versions: &'a [&'static SupportedProtocolVersion],
+}
+
+impl Client<'_> {
+    fn connector(&self, alpn: &[&str]) -> TlsConnector {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.trusts.pem().as_bytes()).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(self.versions)
+            .unwrap()
+            .with_root_certificates(roots);
+        let mut config = match self.shows {
+            None => builder.with_no_client_auth(),
+            Some(identity) => {
+                let chain =
+                    CertificateDer::from_pem_slice(identity.certificate.as_bytes()).unwrap();
+                let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
+                builder.with_client_auth_cert(vec![chain], key).unwrap()
+            }
+        };
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Arc::new(config).into()
+    }
+
+    async fn connect(&self, address: &str, alpn: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(address).await?;
+        self.connector(alpn).connect(ServerName::try_from("127.0.0.1").unwrap(), stream).await
+    }
+
+    /// Asks for the page over HTTP/1.1. In TLS 1.3 a server refuses a client's certificate only after the handshake.
+    async fn ask(&self, address: &str) -> std::io::Result<String> {
+        let mut stream = self.connect(address, &["http/1.1"]).await?;
+        page(&mut stream).await
+    }
+}
+
+async fn page(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> std::io::Result<String> {
+    stream.write_all(PAGE).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
+/// A port that the daemon may listen on.
+fn address() -> String {
+    format!("127.0.0.1:{}", port::free())
+}
+
+fn agreed(stream: &TlsStream<TcpStream>) -> Option<&str> {
+    stream.get_ref().1.alpn_protocol().map(|name| str::from_utf8(name).unwrap())
+}
+
+/// Speaks HTTP/2 as far as to the server's SETTINGS, its first frame.
+async fn is_http2(stream: &mut TlsStream<TcpStream>) -> bool {
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.is_ok() && head[3] == 4
+}
+
+#[test]
+fn protocols_are_agreed_on_by_alpn_and_found_out_without() {
+    run(async {
+        let (mut desk, address) = (Desk::new(), address());
+        desk.serve(&format!("https://{address}"), "").await;
+        let client = desk.client();
+
+        let mut both = client.connect(&address, &["h2", "http/1.1"]).await.unwrap();
+        assert_eq!(agreed(&both), Some("h2"));
+        assert!(is_http2(&mut both).await);
+
+        let mut old = client.connect(&address, &["http/1.1"]).await.unwrap();
+        assert_eq!(agreed(&old), Some("http/1.1"));
+        assert!(page(&mut old).await.unwrap().starts_with("HTTP/1.1 200"));
+
+        let mut none = client.connect(&address, &[]).await.unwrap();
+        assert_eq!(agreed(&none), None);
+        assert!(page(&mut none).await.unwrap().starts_with("HTTP/1.1 200"));
+
+        let mut prior = client.connect(&address, &[]).await.unwrap();
+        assert!(is_http2(&mut prior).await, "HTTP/2 by prior knowledge under TLS");
+    });
+}
+
+#[test]
+fn both_versions_are_spoken_unless_one_is_ruled_out() {
+    run(async {
+        let (mut desk, address) = (Desk::new(), address());
+        let url = format!("https://{address}");
+        desk.serve(&url, "").await;
+        let versions: [(&[_], _); 2] = [
+            (&[&version::TLS12], ProtocolVersion::TLSv1_2),
+            (&[&version::TLS13], ProtocolVersion::TLSv1_3),
+        ];
+        for (versions, spoken) in versions {
+            let stream = Client { versions, ..desk.client() }.connect(&address, &[]).await.unwrap();
+            assert_eq!(stream.get_ref().1.protocol_version(), Some(spoken));
+        }
+
+        // The same address with other settings: new connections are held to them at once.
+        desk.put_settings(&url, "tls-min-version = \"TLS1.3\"\n");
+        let old = Client { versions: &[&version::TLS12], ..desk.client() };
+        eventually("TLS 1.2 is refused", PATIENCE, async || old.ask(&address).await.is_err()).await;
+        assert!(desk.client().ask(&address).await.is_ok());
+
+        let suites = "tls-max-version = \"TLS1.2\"\ncipher-suites = \"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384\"\n";
+        desk.put_settings(&url, suites);
+        eventually("TLS 1.2 is spoken", PATIENCE, async || old.ask(&address).await.is_ok()).await;
+        let stream = desk.client().connect(&address, &[]).await.unwrap();
+        let suite = stream.get_ref().1.negotiated_cipher_suite().unwrap().suite();
+        assert_eq!(suite, rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384);
+    });
+}
+
+#[test]
+fn clients_of_the_wrong_scheme_are_told_the_right_one() {
+    run(async {
+        let (mut desk, address) = (Desk::new(), address());
+        let proxy = desk.serve(&format!("https://{address}"), "").await;
+        let mut plain = TcpStream::connect(&address).await.unwrap();
+        let answer = page(&mut plain).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
+        assert!(answer.ends_with("this port speaks TLS; use https://\r\n"), "{answer}");
+
+        let mut grpc = TcpStream::connect(&address).await.unwrap();
+        grpc.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        let mut answer = Vec::new();
+        grpc.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.ends_with(b"this port speaks TLS; use https:// for it."), "{answer:?}");
+        assert!(
+            proxy
+                .process
+                .wait_for_line("a client speaks plain HTTP to a port with TLS", PATIENCE)
+                .is_some()
+        );
+    });
+}
+
+#[test]
+fn tls_to_a_plain_port_is_closed_and_said_in_the_log() {
+    run(async {
+        let (mut desk, address) = (Desk::new(), address());
+        desk.serve(&format!("http://{address}"), "").await;
+        assert!(desk.client().ask(&address).await.is_err());
+        let proxy = desk.proxy.as_ref().unwrap();
+        let line =
+            proxy.process.wait_for_line("a client speaks TLS to a port that does not", PATIENCE);
+        assert!(line.is_some(), "{}", proxy.story());
+    });
+}
+
+#[test]
+fn an_address_changes_its_scheme_without_being_closed() {
+    run(async {
+        let (mut desk, address) = (Desk::new(), address());
+        desk.serve(&format!("http://{address}"), "").await;
+        let mut open = TcpStream::connect(&address).await.unwrap();
+        desk.put_settings(&format!("https://{address}"), "");
+        let client = desk.client();
+        eventually("TLS is spoken", PATIENCE, async || client.ask(&address).await.is_ok()).await;
+        let listeners = desk.proxy.as_ref().unwrap().command(&["status", "-w", "json"]).0;
+        assert!(listeners.contains(&format!("https://{address}")), "{listeners}");
+        // Whoever was connected stays.
+        assert!(page(&mut open).await.unwrap().starts_with("HTTP/1.1 200"));
+    });
+}
+
+#[test]
+fn clients_show_certificates_that_are_good_and_not_revoked() {
+    run(async {
+        let (mut desk, address) = (Desk::new(), address());
+        let leaf = |name: &str| desk.authority.issue(&Leaf::of(&[name]));
+        let (alice, bob) = (leaf("alice.example"), leaf("bob.example"));
+        let stranger = Authority::new("other").issue(&Leaf::of(&["alice.example"]));
+        replace(&desk.path("crl.pem"), &desk.authority.revoke(&[]));
+        let more = "trusted-ca-file = \"DIR/ca.pem\"\nclient-crl-file = \"DIR/crl.pem\"\n";
+        let url = format!("https://{address}");
+        desk.serve(&url, more).await;
+        let shows = |identity| Client { shows: Some(identity), ..desk.client() };
+
+        assert!(desk.client().ask(&address).await.is_err(), "a certificate is demanded");
+        assert!(shows(&stranger).ask(&address).await.is_err());
+        assert!(shows(&alice).ask(&address).await.is_ok());
+        let process = &desk.proxy.as_ref().unwrap().process;
+        assert!(process.wait_for_line("the client showed no certificate", PATIENCE).is_some());
+        assert!(
+            process.wait_for_line("is from an unknown authority, CN=other", PATIENCE).is_some()
+        );
+
+        // A client that keeps its session tickets has to show its certificate again, too.
+        let bobs = shows(&bob).connector(&["http/1.1"]);
+        let bob_asks = async || {
+            let stream = TcpStream::connect(&address).await?;
+            let name = ServerName::try_from("127.0.0.1").unwrap();
+            page(&mut bobs.connect(name, stream).await?).await
+        };
+        assert!(bob_asks().await.is_ok());
+        assert!(bob_asks().await.is_ok());
+        replace(&desk.path("crl.pem"), &desk.authority.revoke(&[&bob]));
+        eventually("bob is refused", PATIENCE, async || bob_asks().await.is_err()).await;
+        assert!(process.wait_for_line("is revoked", PATIENCE).is_some());
+        assert!(shows(&alice).ask(&address).await.is_ok());
+
+        desk.put_settings(
+            &url,
+            &format!("{more}client-cert-allowed-hostname = \"carol.example,dave.example\"\n"),
+        );
+        eventually("alice is refused", PATIENCE, async || {
+            shows(&alice).ask(&address).await.is_err()
+        })
+        .await;
+        let reason = "is for alice.example, and allowed is only carol.example or dave.example";
+        assert!(process.wait_for_line(reason, PATIENCE).is_some());
+    });
+}
+
+#[test]
+fn unix_sockets_speak_tls_too() {
+    run(async {
+        let mut desk = Desk::new();
+        let socket = desk.path("client.sock");
+        desk.serve(&format!("unixs://{}", socket.display()), "").await;
+        let stream = UnixStream::connect(&socket).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut stream = desk.client().connector(&[]).connect(name, stream).await.unwrap();
+        assert!(page(&mut stream).await.unwrap().starts_with("HTTP/1.1 200"));
+    });
+}
+
+#[test]
+fn metrics_are_served_under_tls_with_the_day_of_expiry() {
+    run(async {
+        let mut desk = Desk::new();
+        let (address, metrics) = (address(), address());
+        let more = format!("listen-metrics-urls = \"https://{metrics}\"\n");
+        desk.serve(&format!("https://{address}"), &more).await;
+        let mut stream = desk.client().connect(&metrics, &["h2", "http/1.1"]).await.unwrap();
+        assert_eq!(agreed(&stream), Some("http/1.1"));
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .await
+            .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        let file = desk.path("server.pem").display().to_string();
+        let sample = format!(
+            "etcd_proxy_certificate_expiry_timestamp_seconds{{identity=\"listener\",file=\"{file}\"}} "
+        );
+        assert!(text.contains(&sample), "{text}");
+    });
+}
+
+#[test]
+fn a_silent_client_does_not_hold_its_connection() {
+    run(async {
+        let (mut desk, address) = (Desk::new(), address());
+        desk.serve(&format!("https://{address}"), "").await;
+        let mut silent = TcpStream::connect(&address).await.unwrap();
+        silent.write_all(b"\x16\x03\x01").await.unwrap();
+        let mut rest = Vec::new();
+        let ended = tokio::time::timeout(PATIENCE, silent.read_to_end(&mut rest)).await;
+        assert!(ended.is_ok(), "the handshake has no deadline");
+    });
+}
+
+#[test]
+fn a_self_made_certificate_is_kept_over_a_restart() {
+    run(async {
+        let (mut desk, address) = (Desk::new(), address());
+        let url = format!("https://{address}");
+        let settings = format!(
+            "listen-client-urls = \"{url}\"\ninitial-cluster = \"http://127.0.0.1:1\"\nauto-tls = true\n"
+        );
+        replace(&desk.path("auto.toml"), &settings);
+        let file = desk.path("auto.toml").display().to_string();
+        let data = desk.path("data").display().to_string();
+        let made = Path::new(&data).join("proxy/clientCerts/cert.pem");
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            let plan = Proxy::with_peers("").bare();
+            let proxy = plan.arguments(&["--config-file", &file, "--data-dir", &data]).spawn();
+            assert!(
+                proxy.process.wait_for_line("serving clients", PATIENCE).is_some(),
+                "{}",
+                proxy.story()
+            );
+            let certificate = std::fs::read_to_string(&made).unwrap();
+            let mut roots = RootCertStore::empty();
+            roots.add(CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()).unwrap();
+            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+            let config = ClientConfig::builder_with_provider(provider)
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+            let stream = TcpStream::connect(&address).await.unwrap();
+            let name = ServerName::try_from("localhost").unwrap();
+            let mut stream =
+                TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+            assert!(page(&mut stream).await.unwrap().starts_with("HTTP/1.1 200"));
+            seen.push(certificate);
+            desk.proxy = Some(proxy);
+            desk.proxy.take().unwrap().terminate(PATIENCE);
+        }
+        assert_eq!(seen[0], seen[1]);
+        use std::os::unix::fs::PermissionsExt;
+        let key = std::fs::metadata(made.with_file_name("key.pem")).unwrap();
+        assert_eq!(key.permissions().mode() & 0o777, 0o600);
+    });
+}
