@@ -10,6 +10,7 @@ use crate::cluster::tracker::Setup;
 use crate::cluster::usable;
 use crate::config::change::{changes, needs_restart, overridden, vanished};
 use crate::config::{self, Loaded, Problem};
+use crate::net::inherited::Inherited;
 use crate::telemetry::log::OpenLog;
 use crate::telemetry::snapshot::ReloadRecord;
 
@@ -38,12 +39,19 @@ impl Control {
 
     /// Does everything that can fail before anything is changed.
     async fn rehearse(&mut self, seen: FileState) -> Result<Outcome, Vec<String>> {
-        let loaded = self.load(seen)?;
+        self.certificates.take_refused();
+        let loaded = self.load(seen.clone())?;
         let changes = changes(&self.loaded, &loaded);
         refuse(needs_restart(&changes))?;
         let mut warnings: Vec<String> = loaded.warnings.iter().map(Problem::one_line).collect();
         warnings.extend(overridden(&self.loaded, &loaded).iter().map(Problem::one_line));
-        let (material, tls_warnings) = self.load_material(&loaded)?;
+        let (material, tls_warnings) = match self.load_material(&loaded) {
+            Ok(material) => material,
+            Err(reasons) => {
+                self.certificates.remember(&loaded.settings, seen);
+                return Err(reasons);
+            }
+        };
         warnings.extend(tls_warnings);
         let news = material.news(&self.material);
         let log = OpenLog::open(&loaded.settings.log).map_err(|error| vec![error.to_string()])?;
@@ -54,7 +62,7 @@ impl Control {
         }
         let plan = self
             .listeners
-            .plan(&loaded.settings)
+            .plan(&loaded.settings, &mut Inherited::default())
             .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
 
         // A refresh that is under way knows nothing of the new settings.
@@ -71,6 +79,7 @@ impl Control {
         };
 
         // From here on nothing fails.
+        self.fleet.release();
         self.tracker = candidate.commit().await;
         self.source_news = self.tracker.source_news();
         self.log.apply(log);
@@ -81,7 +90,13 @@ impl Control {
         listed.log_changes(Some(&self.listed));
         // What a new listener with TLS shows must be there before its first client.
         self.put_in_force(listed);
-        self.listeners.commit(plan, &self.loaded.settings, &self.fleet, &self.renderer);
+        self.listeners.commit(
+            plan,
+            &self.loaded.settings,
+            &mut self.fleet,
+            &self.renderer,
+            &mut self.notifier,
+        );
         self.refresh_at = tokio::time::Instant::now();
         // So that what is reported as applied is applied: workers take orders in turn, and answer when all are done.
         let _ = tokio::time::timeout(WORKERS, self.fleet.all_answer()).await;

@@ -10,6 +10,7 @@ mod command_line;
 mod discovery;
 mod dns;
 mod failover;
+mod fallback;
 mod idle_watchers;
 mod json;
 mod kv;
