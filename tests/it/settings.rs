@@ -171,6 +171,8 @@ error: `--name` has no value; write `--name=VALUE`
   --> command line: --name
 error: `workers` is \"many\"; want a whole number from 0 to 1024
   --> command line: --workers
+error: `--snapshot-count` is for members of the cluster, not for a proxy; leave it out
+  --> command line: --snapshot-count
 5 errors, 0 warnings; nothing was changed
 ",
     );
