@@ -144,7 +144,7 @@ fn https_records_come_before_http_ones_and_bring_tls() {
     let port = peer_port(&cluster, 0);
     // The member's certificate is good for `localhost`, and not for the domain.
     let tls = format!("srv-host=_etcd-server-ssl._tcp.example.test,localhost,{port},0,10");
-    let Some(dns) = Dns::start(&with_hosts(&[tls.clone()])) else { return };
+    let Some(dns) = Dns::start(&with_hosts(std::slice::from_ref(&tls))) else { return };
     let (files, identity) = (cluster.client_files(), cluster.client_identity());
     let shown = format!(
         "peer-cert-file = \"{}\"\npeer-key-file = \"{}\"\n",
