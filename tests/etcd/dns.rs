@@ -5,6 +5,7 @@ use crate::support::dns::Dns;
 use crate::support::generation::Generation;
 use crate::support::proxy::{Plan, Proxy};
 use crate::support::settings_file::Way;
+use crate::support::tls::Authority;
 use crate::support::{PATIENCE, beside_others, wait_until};
 
 const GENERATION: Generation = Generation::V3_5;
@@ -129,4 +130,43 @@ fn a_suffix_chooses_other_records_and_a_change_of_it_is_followed() {
     let colour =
         |cluster: &Cluster| cluster.etcdctl().run(&["get", "colour", "--print-value-only"]);
     assert_eq!((colour(&blue).trim(), colour(&green).trim()), ("blue", "green"));
+}
+
+#[test]
+fn https_records_come_before_http_ones_and_bring_tls() {
+    let _floor = beside_others();
+    if !GENERATION.is_here() {
+        return;
+    }
+    let authority = Authority::new("peers");
+    let cluster = Cluster::planned(GENERATION, 1).secured(&authority);
+    cluster.start_all();
+    let port = peer_port(&cluster, 0);
+    // The member's certificate is good for `localhost`, and not for the domain.
+    let tls = format!("srv-host=_etcd-server-ssl._tcp.example.test,localhost,{port},0,10");
+    let Some(dns) = Dns::start(&with_hosts(std::slice::from_ref(&tls))) else { return };
+    let (files, identity) = (cluster.client_files(), cluster.client_identity());
+    let shown = format!(
+        "peer-cert-file = \"{}\"\npeer-key-file = \"{}\"\n",
+        identity.certificate.display(),
+        identity.key.display()
+    );
+    let trusting = format!("{shown}peer-trusted-ca-file = \"{}\"\n", files.authority.display());
+    // Without an authority of its own, etcd wants the certificate to be good for the domain.
+    let machine = files.authority.display().to_string();
+    let domain = proxy(&dns, &shown).variable("SSL_CERT_FILE", &machine).spawn();
+    wait_for_status(&domain, "example.test");
+    assert!(!domain.notify.heard().contains(&"READY=1".to_owned()), "{}", domain.story());
+    let proxy = proxy(&dns, &trusting).start();
+    proxy.etcdctl(GENERATION).run(&["put", "by", "tls"]);
+    let urls = || {
+        let status = proxy.status();
+        let peers = status["peers"].as_array().expect("peers").iter();
+        peers.filter_map(|peer| peer["url"].as_str().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    assert_eq!(urls()[0], format!("https://localhost:{port}"));
+    dns.answer(&with_hosts(&[srv("etcd-server", "infra0", 1, 0), tls]));
+    let both = [format!("https://localhost:{port}"), "http://infra0.example.test:1".to_owned()];
+    wait_until("both are there", || urls().starts_with(&both));
+    proxy.etcdctl(GENERATION).run(&["put", "by", "both"]);
 }

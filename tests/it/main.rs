@@ -5,6 +5,7 @@ mod support;
 
 mod cancel;
 mod chaos;
+mod discovery;
 mod drain;
 mod floods;
 mod floors;

@@ -139,3 +139,6 @@ fn index(page: &Page) -> Option<u64> {
 fn newest(nodes: &[Node]) -> u64 {
     nodes.iter().map(|node| node.modified_index).max().unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests;
