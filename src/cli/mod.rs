@@ -6,7 +6,9 @@
 mod args;
 pub mod ask;
 mod check;
+mod commands;
 mod help;
+pub mod manual;
 mod print_config;
 mod promote;
 pub mod reload;
