@@ -42,6 +42,7 @@ etcd: generations ## tests against real etcd: 3.4, 3.5 and 3.7
 
 generations: ## install or build the etcd generations that the tests need
 	@tests/etcd/provision
+	@tests/etcd/provision-discovery
 
 system: machine ## tests of the packages on a booted systemd (root)
 	$(CARGO) test --locked --test system $(TESTS)

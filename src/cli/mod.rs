@@ -1,12 +1,14 @@
 //! The command line: what was typed, and the commands that are not the daemon.
 //!
 //! [`main`] is the whole program. A command comes first and settings follow it; with no command the daemon runs. Exit
-//! status: 0 fine, 64 unusable command line, 78 unusable configuration, 1 anything else.
+//! status: 0 fine, 64 unusable command line, 69 the cluster is full and `discovery-fallback` is "exit", 78 unusable
+//! configuration, 1 anything else.
 
 mod args;
 pub mod ask;
 mod check;
 mod commands;
+mod fallback;
 mod help;
 pub mod manual;
 mod print_config;
@@ -55,6 +57,9 @@ pub fn main(args: Vec<OsString>, env: Variables) -> ExitCode {
 
 /// Loads the settings and runs the daemon with them.
 fn run(inputs: Inputs) -> ExitCode {
+    if let Some(status) = run_as_member(&inputs) {
+        return status;
+    }
     match load(&inputs, Purpose::Use) {
         Ok((loaded, material)) => crate::daemon::run(inputs, loaded, material),
         Err(problems) => {
@@ -62,6 +67,15 @@ fn run(inputs: Inputs) -> ExitCode {
             ExitCode::from(problems.exit_status())
         }
     }
+}
+
+/// Lets a host that may be a member become one. Returns `None` when it is a proxy, also when the settings cannot be used:
+/// whoever loads them next says why.
+fn run_as_member(inputs: &Inputs) -> Option<ExitCode> {
+    let loaded = config::load(inputs).ok()?;
+    let member = loaded.settings.member.as_ref()?;
+    let (_, material) = load(inputs, Purpose::Check).ok()?;
+    fallback::decide(inputs, &loaded, &material, member)
 }
 
 /// Loads the settings and the TLS material that they name; warnings of both are in the first.

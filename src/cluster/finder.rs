@@ -3,6 +3,8 @@
 //! A [`Finder`] is a task of its own, because a registry may take days to fill up, and pauses between tries grow to
 //! minutes. Whoever refreshes the member list reads what was found so far, and says when no peer answers, which is a
 //! reason to look again. What was found once is kept until something better is found.
+//!
+//! Its log lines are few by themselves (`every = true`): changes, and tries at growing pauses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::registry::{self, RegistryError};
-use super::srv::Records;
+use super::srv::{Looked, Records};
 use crate::config::{Discovery, PeerSource, PeerUrl, SrvDomain};
 use crate::tls::Connector;
 
@@ -97,6 +99,13 @@ impl Finder {
         self.found()
     }
 
+    /// Notes every change from now on of what was found, so that it need not wait for the next refresh.
+    pub fn news(&self) -> watch::Receiver<Found> {
+        let mut news = self.found.clone();
+        news.mark_unchanged();
+        news
+    }
+
     /// Says that no peer answers, so that the source may have something newer.
     pub fn look_again(&self) {
         self.again.notify_one();
@@ -134,13 +143,13 @@ impl Seeker {
         if seen.is_complete() {
             let peers = seen.peers()?;
             self.tries = 0;
-            tracing::info!(peers = %shown(&peers), "{seen}: the cluster is complete");
+            tracing::info!(every = true, peers = %shown(&peers), "{seen}: the cluster is complete");
             self.publish(Some(peers), None);
             return Ok(true);
         }
         let word = seen.to_string();
         if self.found.borrow().trouble.as_ref() != Some(&word) {
-            tracing::info!("{word}, waiting for the others");
+            tracing::info!(every = true, "{word}, waiting for the others");
         }
         self.publish(None, Some(word));
         registry::changed(discovery, tls, &seen, WAIT).await?;
@@ -156,9 +165,12 @@ impl Seeker {
         let pause = Duration::from_secs(1 << self.tries);
         let word = format!("{error}; next try after {} s", pause.as_secs());
         if error.is_fatal() {
-            tracing::error!("discovery cannot go on: {word}, or when the settings change");
+            tracing::error!(
+                every = true,
+                "discovery cannot go on: {word}, or when the settings change"
+            );
         } else {
-            tracing::warn!("discovery failed: {word}");
+            tracing::warn!(every = true, "discovery failed: {word}");
         }
         self.publish(None, Some(word));
         sleep(pause).await;
@@ -168,14 +180,14 @@ impl Seeker {
         let mut records = Records::default();
         loop {
             let pause = match records.look_up(&srv).await {
-                Ok(ttl) => {
-                    self.take(&srv, &records);
+                Ok(Looked { ttl, changed }) => {
+                    self.take(&srv, changed.then(|| records.in_order()));
                     ttl
                 }
                 Err(error) => {
                     let word = error.to_string();
                     if self.found.borrow().trouble.as_ref() != Some(&word) {
-                        tracing::warn!("{word}");
+                        tracing::warn!(every = true, "{word}");
                     }
                     self.publish(None, Some(word));
                     SRV_RETRY
@@ -185,26 +197,21 @@ impl Seeker {
         }
     }
 
-    fn take(&mut self, srv: &SrvDomain, records: &Records) {
-        let peers = records.in_order();
-        let sorted = |peers: &[PeerUrl]| {
-            let mut peers = peers.to_vec();
-            peers.sort();
-            peers
-        };
-        if sorted(&peers) != sorted(&self.found.borrow().peers) {
-            tracing::info!(domain = srv.domain, peers = %shown(&peers), "SRV records name these peers");
+    /// Takes over what the records name now, if that is something else than before.
+    fn take(&mut self, srv: &SrvDomain, peers: Option<Vec<PeerUrl>>) {
+        if let Some(peers) = &peers {
+            tracing::info!(every = true, domain = srv.domain, peers = %shown(peers), "SRV records name these peers");
         }
-        self.publish(Some(peers), None);
+        self.publish(peers, None);
     }
 
     fn publish(&mut self, peers: Option<Vec<PeerUrl>>, trouble: Option<String>) {
-        self.found.send_modify(|found| {
-            if let Some(peers) = peers {
-                found.peers = peers;
-            }
-            found.trouble = trouble;
-            found.settled = true;
+        self.found.send_if_modified(|found| {
+            let peers = peers.unwrap_or_else(|| found.peers.clone());
+            let now = Found { peers, trouble, settled: true };
+            let is_news = *found != now;
+            *found = now;
+            is_news
         });
     }
 

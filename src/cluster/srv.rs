@@ -33,8 +33,17 @@ pub struct Records {
     services: [Vec<Target>; 2],
 }
 
+/// What came of looking up the records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Looked {
+    /// After what time to do it again.
+    pub ttl: Duration,
+    /// Whether they are others than before.
+    pub changed: bool,
+}
+
 /// One record.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Target {
     peer: PeerUrl,
     priority: u16,
@@ -56,8 +65,8 @@ pub enum SrvError {
 }
 
 impl Records {
-    /// Looks up both names. Returns after what time to do it again; an error leaves everything as it was.
-    pub async fn look_up(&mut self, srv: &SrvDomain) -> Result<Duration, SrvError> {
+    /// Looks up both names. An error leaves everything as it was.
+    pub async fn look_up(&mut self, srv: &SrvDomain) -> Result<Looked, SrvError> {
         let [tls, plain] = SERVICES.map(|(service, _)| srv.record(service));
         let (tls_answer, plain_answer) = tokio::join!(records(&tls), records(&plain));
         let mut new = self.clone();
@@ -72,7 +81,13 @@ impl Records {
                     new.services[index] = targets;
                     useless.extend(bad);
                 }
-                Err(reason) => failure = Some(SrvError::Failed(name.clone(), reason)),
+                Err(reason) => {
+                    let failed = SrvError::Failed(name.clone(), reason);
+                    if !self.services[index].is_empty() {
+                        return Err(failed);
+                    }
+                    failure = Some(failed);
+                }
             }
         }
         if new.services.iter().all(Vec::is_empty) {
@@ -83,13 +98,14 @@ impl Records {
             });
         }
         if let Some(failure) = failure {
-            tracing::debug!("{failure}, keeping what it was");
+            tracing::debug!("{failure}, and the other has records");
         }
         for target in useless {
             tracing::debug!(domain = srv.domain, "SRV target left out: {target}");
         }
+        let changed = self.services != new.services;
         *self = new;
-        Ok(ttl.max(TTL.0))
+        Ok(Looked { ttl: ttl.max(TTL.0), changed })
     }
 
     /// The peers in the order in which they are to be asked: by priority, and by chance among equals, the heavier the
@@ -177,27 +193,27 @@ async fn resolved(
 ) -> (Vec<Target>, Vec<String>) {
     let (mut targets, mut useless) = (Vec::new(), Vec::new());
     let mut looking = JoinSet::new();
-    for (index, (host, port, priority, weight)) in records.into_iter().enumerate() {
+    for (host, port, priority, weight) in records {
         match parse_url(&format!("{scheme}://{host}:{port}")) {
             Ok(peer) => {
                 let target = Target { peer, priority, weight };
-                looking.spawn(async move { (index, resolves(&target.peer).await, target) });
+                looking.spawn(async move { (resolves(&target.peer).await, target) });
             }
             Err(reason) => useless.push(format!("{host}:{port}: {reason}")),
         }
     }
     while let Some(looked) = looking.join_next().await {
         match looked {
-            Ok((index, true, target)) => targets.push((index, target)),
-            Ok((_, false, target)) => {
-                useless.push(format!("{} does not resolve", target.peer.host))
-            }
+            Ok((true, target)) => targets.push(target),
+            Ok((false, target)) => useless.push(format!("{} does not resolve", target.peer.host)),
             // A lookup does not panic, and only dropping the set cancels one.
             Err(_) => {}
         }
     }
-    targets.sort_by_key(|(index, _)| *index);
-    (targets.into_iter().map(|(_, target)| target).collect(), useless)
+    // The order in which a server tells them means nothing.
+    targets.sort();
+    useless.sort();
+    (targets, useless)
 }
 
 async fn resolves(peer: &PeerUrl) -> bool {

@@ -16,6 +16,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::ask::{Asked, ask};
 use super::doubt;
 use super::fetch::{Access, FETCH_LIMIT};
@@ -55,10 +57,7 @@ impl Setup {
             source: settings.peers.clone(),
             registry: material.registry.clone(),
             accept_cluster_id: settings.accept_cluster_id,
-            access: Access {
-                dial_timeout: settings.dial_timeout,
-                tls: Some(material.peer.clone()),
-            },
+            access: Access::new(settings, material),
             data_dir: settings.data_dir.clone(),
         }
     }
@@ -137,6 +136,11 @@ impl Tracker {
             Ok(None) => {}
             Err(reason) => self.news.push(News::ignored(self.file.path().to_owned(), &reason)),
         }
+    }
+
+    /// Reaches peers in this way from the next refresh on: what they are shown, or whom we trust, has changed.
+    pub fn set_access(&mut self, access: Access) {
+        self.setup.access = access;
     }
 
     /// Asks the peers for the member list, keeps the cluster file up to date, and logs what has changed.
@@ -287,6 +291,11 @@ impl Tracker {
         let matters = self.peers.configured.is_empty() || self.record.failing.is_some();
         let trouble = self.source_trouble.clone().filter(|_| matters);
         Some(SourceStatus { name, trouble })
+    }
+
+    /// Notes what the source gives from now on: a reason to refresh at once. Ends with the tracker's source.
+    pub fn source_news(&self) -> watch::Receiver<Found> {
+        self.finder.news()
     }
 
     /// How the refresh has been going.

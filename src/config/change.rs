@@ -45,7 +45,11 @@ fn blamed(new: &Loaded, key: &str) -> Place {
 
 /// Returns an error for every change that needs a restart; a reload with one is refused whole.
 pub fn needs_restart(changes: &[Change]) -> Vec<Problem> {
-    let fixed = changes.iter().filter(|change| FIXED.contains(&change.key.as_str()));
+    // Becoming a member takes another program.
+    let becomes_member = |change: &Change| change.key == "proxy" && change.new == "off";
+    let fixed = changes
+        .iter()
+        .filter(|change| FIXED.contains(&change.key.as_str()) || becomes_member(change));
     fixed
         .map(|Change { key, old, new, place }| {
             let message =

@@ -23,7 +23,7 @@ pub use problem::{Problem, Problems, Severity, Style};
 pub use settings::*;
 
 use source::file::Choice;
-use source::{Given, Layer, environment, file, flags};
+use source::{Given, Layer, MemberGiven, environment, file, flags};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use value::Shape;
@@ -55,6 +55,8 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// The file's content; `None` when it does not exist.
     pub text: Option<Vec<u8>>,
+    /// What is written for etcd alone; empty unless this host may become a member.
+    pub member_only: Vec<MemberSetting>,
 }
 
 /// Reads everything and returns the settings, or all that is wrong with them, warnings included.
@@ -66,15 +68,22 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Problems> {
 /// middle of the next write.
 pub fn load_seen(inputs: &Inputs, seen: Option<Vec<u8>>) -> Result<Loaded, Problems> {
     let mut problems = Problems::default();
-    let Gathered { mut origins, file, text } = gather(inputs, seen, &mut problems);
+    let Gathered { mut origins, file, text, members } = gather(inputs, seen, &mut problems);
     origins.compute("config-file", file.display());
     let settings = resolve::resolve(&origins, inputs, &mut problems);
     origins.compute_from(&settings);
+    let mut member_only = Vec::new();
+    for member in members {
+        match settings.member {
+            Some(_) => member_only.push(member.setting),
+            None => problems.push(member.refused),
+        }
+    }
     problems.sort();
     if problems.errors() > 0 {
         return Err(problems);
     }
-    Ok(Loaded { settings, warnings: problems.0, origins, file: Some(file), text })
+    Ok(Loaded { settings, warnings: problems.0, origins, file: Some(file), text, member_only })
 }
 
 /// Returns where a running daemon with these inputs has its admin socket. Mistakes in other settings do not matter: a
@@ -89,14 +98,17 @@ struct Gathered {
     origins: Origins,
     file: PathBuf,
     text: Option<Vec<u8>>,
+    members: Vec<MemberGiven>,
 }
 
 fn gather(inputs: &Inputs, seen: Option<Vec<u8>>, problems: &mut Problems) -> Gathered {
-    let flags = flags::read(&inputs.args, problems);
-    let variables = environment::read(&inputs.env, problems);
+    let mut members = Vec::new();
+    let flags = flags::read(&inputs.args, &mut members, problems);
+    let variables = environment::read(&inputs.env, &mut members, problems);
     let choice = choose_file(inputs, &variables, &flags);
     let text = seen.or_else(|| file::content(&choice, problems));
-    let written = text.as_ref().map(|bytes| file::read(&choice.path, bytes, problems));
+    let written =
+        text.as_ref().map(|bytes| file::read(&choice.path, bytes, &mut members, problems));
     let layers = [
         Layer::defaults(&inputs.cwd, problems),
         Layer::new("file", written.unwrap_or_default(), &inputs.cwd, problems),
@@ -104,7 +116,7 @@ fn gather(inputs: &Inputs, seen: Option<Vec<u8>>, problems: &mut Problems) -> Ga
         Layer::new("command line", flags, &inputs.cwd, problems),
     ];
     let effective = source::merge(&layers, problems);
-    Gathered { origins: Origins::new(effective, &layers[1]), file: choice.path, text }
+    Gathered { origins: Origins::new(effective, &layers[1]), file: choice.path, text, members }
 }
 
 /// Returns the file that a flag names, else the one that a variable names, else the default one.

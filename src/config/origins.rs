@@ -83,6 +83,14 @@ impl Origins {
         }
     }
 
+    /// Returns the effective value of `name` as it would be written, a secret too.
+    pub fn written(&self, name: &str) -> String {
+        match self.value(name) {
+            Some(Value::Secret(secret)) => secret.clone(),
+            _ => self.text(name),
+        }
+    }
+
     pub(super) fn value(&self, name: &str) -> Option<&Value> {
         self.effective.get(name).map(|entry| &entry.value)
     }

@@ -11,8 +11,8 @@ use super::origins::Origins;
 use super::place::Place;
 use super::problem::{Problem, Problems};
 use super::settings::{
-    Balance, ListenAddress, ListenUrl, LogFormat, LogLevel, LogOutput, LogSettings, Mode, PeerUrl,
-    Settings,
+    Balance, ListenAddress, ListenUrl, LogFormat, LogLevel, LogOutput, LogSettings, MemberSettings,
+    Mode, PeerUrl, Settings,
 };
 use super::value::{self, Value};
 use std::ffi::OsStr;
@@ -31,6 +31,11 @@ pub(super) fn resolve(origins: &Origins, inputs: &Inputs, problems: &mut Problem
         listen_metrics_urls: values.listen("listen-metrics-urls"),
         advertise_client_urls: values.list("advertise-client-urls"),
         rewrite_members: values.bool("rewrite-members"),
+        member: (values.text("proxy") == "off").then(|| MemberSettings {
+            binary: values.text("member-binary").into(),
+            peer_urls: values.list("initial-advertise-peer-urls"),
+            exits_when_full: values.text("discovery-fallback") == "exit",
+        }),
         data_dir: data_dir(origins, inputs),
         admin_socket: admin_socket(origins, inputs),
         peers: sources::peer_source(&values, problems),
@@ -72,9 +77,15 @@ fn data_dir(origins: &Origins, inputs: &Inputs) -> PathBuf {
 /// Refuses what cannot work, and warns of what is ignored.
 fn check(values: &Values<'_>, problems: &mut Problems) {
     let origins = values.0;
-    if values.text("proxy") == "off" {
-        let message = "`proxy` is \"off\", which means being a member of the cluster, and this is not built yet";
-        refuse(problems, message, "want \"on\" or \"readonly\"", origins.place("proxy"));
+    let registries = ["discovery", "discovery-token"];
+    if values.text("proxy") == "off" && registries.iter().all(|name| values.text(name).is_empty()) {
+        let message = "`proxy` is \"off\", which means being a member of the cluster if there is room, and no registry tells";
+        let hint = "want `discovery` or `discovery-token`, or \"on\" or \"readonly\"";
+        refuse(problems, message, hint, origins.place("proxy"));
+    }
+    if values.text("member-binary").is_empty() {
+        let hint = "want the path of etcd, or its name in PATH";
+        refuse(problems, "`member-binary` is empty", hint, origins.place("member-binary"));
     }
     if values.listen("listen-client-urls").is_empty() {
         let place = origins.place("listen-client-urls");

@@ -29,6 +29,9 @@ pub struct Settings {
     pub listen_metrics_urls: Vec<ListenUrl>,
     /// `advertise-client-urls`: kept for the settings that need it (member list rewriting, auto-tls).
     pub advertise_client_urls: Vec<String>,
+    /// What decides whether this host is a member; `Some` exactly when `proxy` is "off". A daemon that serves with it does so
+    /// because the cluster is full.
+    pub member: Option<MemberSettings>,
     /// `rewrite-members` (ours): member lists name `advertise_client_urls`, which is not empty then.
     pub rewrite_members: bool,
     /// `data-dir`: absolute; the cluster file is `<data-dir>/proxy/cluster`. Needs a restart to change.
@@ -87,6 +90,28 @@ pub struct ListenUrl {
     pub at: ListenAddress,
     /// Whether the scheme is `https` or `unixs`.
     pub tls: bool,
+}
+
+/// How a host becomes a member that may be one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberSettings {
+    /// `member-binary` (ours): etcd, as a path or as a name to be found in `PATH`.
+    pub binary: PathBuf,
+    /// `initial-advertise-peer-urls`: by these, and by `name`, the registry knows this host.
+    pub peer_urls: Vec<String>,
+    /// `discovery-fallback` is "exit": without room in the cluster, this host serves nothing.
+    pub exits_when_full: bool,
+}
+
+/// A setting that only etcd has, to be passed on to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberSetting {
+    /// Its name, without dashes before it.
+    pub name: String,
+    /// Its value as text.
+    pub value: String,
+    /// Whether it was a flag; else it is written in the file or in a variable.
+    pub is_flag: bool,
 }
 
 /// One address to listen on.

@@ -11,6 +11,7 @@ pub(super) mod flags;
 use super::place::Place;
 use super::problem::{Problem, Problems, Severity};
 use super::schema::{self, Setting};
+use super::settings::MemberSetting;
 use super::value::{self, Raw, Shape, Value};
 use figment::value::Dict;
 use figment::{Figment, Metadata, Profile, Provider};
@@ -24,6 +25,14 @@ pub(super) struct Given {
     pub(super) raw: Raw,
     /// The key, variable or flag.
     pub(super) place: Place,
+}
+
+/// A setting that only a member needs: refused for a proxy, and passed on to etcd where this host may become a member.
+#[derive(Debug)]
+pub(super) struct MemberGiven {
+    pub(super) setting: MemberSetting,
+    /// What is said of it to a proxy.
+    pub(super) refused: Problem,
 }
 
 /// One setting in one layer.

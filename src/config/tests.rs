@@ -3,6 +3,8 @@ use proptest::prelude::*;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+mod sources;
+
 /// A directory with a settings file, an environment and a command line.
 pub(super) struct Desk {
     directory: tempfile::TempDir,
@@ -84,6 +86,7 @@ fn nothing_written_gives_the_documented_defaults() {
             mode: Mode::Readwrite,
             listen_client_urls: vec![ListenUrl::tcp("127.0.0.1:2379".parse().unwrap())],
             listen_metrics_urls: Vec::new(),
+            member: None,
             rewrite_members: false,
             advertise_client_urls: Vec::new(),
             data_dir: PathBuf::from("/work-directory/default.etcd"),
@@ -270,110 +273,15 @@ fn a_hidden_value_warns_of_nothing() {
 }
 
 #[test]
-fn what_is_not_built_yet_is_refused_in_one_sentence() {
+fn a_member_needs_a_registry() {
     let desk = Desk::new().file("proxy = \"off\"\ndiscovery-srv = \"example.com\"\n");
     assert_eq!(
         desk.flags("--initial-cluster http://h1:2380").complaints(),
         [
-            "etcd-proxy.toml:1:1: `proxy` is \"off\", which means being a member of the cluster, and this is not \
-             built yet; want \"on\" or \"readonly\"",
+            "etcd-proxy.toml:1:1: `proxy` is \"off\", which means being a member of the cluster if there is room, and \
+             no registry tells; want `discovery` or `discovery-token`, or \"on\" or \"readonly\"",
             "command line: --initial-cluster: `initial-cluster` is ignored, because `discovery-srv` is set and comes \
              first",
-        ]
-    );
-}
-
-fn source(file: &str) -> PeerSource {
-    Desk::new().file(file).load().settings.peers
-}
-
-#[test]
-fn a_discovery_url_is_taken_apart() {
-    let PeerSource::Discovery(Discovery::V2(registry)) =
-        source("discovery = \"http://10.0.0.9:8087/0123/\"\ndiscovery-proxy = \"10.0.0.8:3128\"\n")
-    else {
-        panic!("another source")
-    };
-    assert_eq!(registry.url.to_string(), "http://10.0.0.9:8087/0123");
-    assert_eq!(registry.proxy.unwrap().to_string(), "http://10.0.0.8:3128");
-}
-
-#[test]
-fn a_discovery_token_comes_with_its_endpoints() {
-    let file =
-        "discovery-token = \"t\"\ndiscovery-endpoints = [\"10.0.0.9:2379\", \"http://b:1\"]\n";
-    let registry = |more: &str| match source(&format!("{file}{more}")) {
-        PeerSource::Discovery(Discovery::V3(registry)) => registry,
-        other => panic!("{other:?}"),
-    };
-    let plain = registry("discovery-user = \"root:hunter2\"\n");
-    let endpoints: Vec<String> = plain.endpoints.iter().map(ToString::to_string).collect();
-    assert_eq!(endpoints, ["http://10.0.0.9:2379", "http://b:1"]);
-    let login = plain.login.unwrap();
-    assert_eq!((login.user.as_str(), login.password.as_str()), ("root", "hunter2"));
-    let secure = registry("discovery-cacert = \"ca.pem\"\n");
-    assert_eq!(secure.endpoints[0].to_string(), "https://10.0.0.9:2379");
-}
-
-#[test]
-fn a_domain_may_have_a_suffix() {
-    let file = "discovery-srv = \"example.com\"\ndiscovery-srv-name = \"blue\"\n";
-    let PeerSource::Srv(srv) = source(file) else { panic!("another source") };
-    assert_eq!(srv.record("etcd-server"), "_etcd-server-blue._tcp.example.com");
-}
-
-#[test]
-fn mistakes_in_a_source_say_what_would_be_right() {
-    let complaints = |file: &str| Desk::new().file(file).complaints();
-    assert_eq!(
-        complaints("discovery = \"https://discovery.etcd.io\"\n"),
-        [
-            "etcd-proxy.toml:1:1: `discovery` is \"https://discovery.etcd.io\"; want the token as the URL's path, as in \
-          \"https://discovery.etcd.io/TOKEN\""
-        ]
-    );
-    assert_eq!(
-        complaints("discovery = \"discovery.etcd.io/t\"\n"),
-        [
-            "etcd-proxy.toml:1:1: `discovery` is \"discovery.etcd.io/t\"; want http:// or https:// before it"
-        ]
-    );
-    assert_eq!(
-        complaints("discovery-token = \"t\"\n"),
-        [
-            "etcd-proxy.toml:1:1: `discovery-token` is set, and `discovery-endpoints` is not; name the client URLs of the \
-          etcd that has the registry"
-        ]
-    );
-    assert_eq!(
-        complaints("discovery-token = \"t\"\ndiscovery-endpoints = \"http://a:1/v3\"\n"),
-        ["etcd-proxy.toml:2:1: `discovery-endpoints` has \"http://a:1/v3\"; leave out the path"]
-    );
-    assert_eq!(
-        complaints("discovery-srv = \"http://example.com\"\n"),
-        [
-            "etcd-proxy.toml:1:1: `discovery-srv` is \"http://example.com\"; want a domain such as \"example.com\""
-        ]
-    );
-    assert_eq!(
-        complaints("discovery-endpoints = \"http://a:1\"\n"),
-        [
-            "etcd-proxy.toml:1:1: `discovery-endpoints` is ignored, because `discovery-token` is not set"
-        ]
-    );
-}
-
-#[test]
-fn the_first_source_that_is_set_counts() {
-    let desk = Desk::new().file(
-        "initial-cluster = \"http://a:2380\"\ndiscovery-srv = \"example.com\"\ndiscovery = \"http://r/t\"\n",
-    );
-    assert!(matches!(desk.load().settings.peers, PeerSource::Discovery(Discovery::V2(_))));
-    assert_eq!(
-        desk.complaints(),
-        [
-            "etcd-proxy.toml:1:1: `initial-cluster` is ignored, because `discovery` is set and comes first",
-            "etcd-proxy.toml:2:1: `discovery-srv` is ignored, because `discovery` is set and comes first",
         ]
     );
 }
@@ -537,4 +445,28 @@ proptest! {
             prop_assert!(again.is_ok_and(|again| again.settings == loaded.settings));
         }
     }
+}
+
+#[test]
+fn what_only_a_member_needs_is_kept_for_a_host_that_may_be_one() {
+    let desk = Desk::new()
+        .file("proxy = \"off\"\ndiscovery = \"http://h1:2379/v2/keys/t\"\nlisten-peer-urls = [\"http://h2:2380\", \"http://h3:2380\"]\n")
+        .flags("--pre-vote --heartbeat-interval=200");
+    assert!(desk.complaints().is_empty(), "{:?}", desk.complaints());
+    let said: Vec<String> = desk
+        .load()
+        .member_only
+        .iter()
+        .map(|setting| format!("{}={} {}", setting.name, setting.value, setting.is_flag))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "pre-vote=true true",
+            "heartbeat-interval=200 true",
+            "listen-peer-urls=http://h2:2380,http://h3:2380 false"
+        ]
+    );
+    let proxy = Desk::new().flags("--pre-vote --heartbeat-interval=200");
+    assert_eq!(proxy.complaints().len(), 2, "{:?}", proxy.complaints());
 }

@@ -112,6 +112,23 @@ impl Reader<'_> {
 }
 
 impl Shape {
+    /// Returns it as a flag's value would be written.
+    pub(super) fn to_text(&self) -> String {
+        match self {
+            Self::Text(text) | Self::Other(text) => text.clone(),
+            Self::Bool(on) => on.to_string(),
+            Self::Integer(number) => number.to_string(),
+            Self::List(list) => {
+                list.iter().map(|raw| raw.shape.to_text()).collect::<Vec<_>>().join(",")
+            }
+            Self::Table(entries) => entries
+                .iter()
+                .map(|(name, raw)| format!("{name}={}", raw.shape.to_text()))
+                .collect::<Vec<_>>()
+                .join(","),
+        }
+    }
+
     /// Returns how it is named in a message.
     fn shown(&self) -> String {
         match self {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval, sleep_until};
 
@@ -26,6 +26,7 @@ use super::signals::{Signal, Signals};
 use super::status_line::status_line;
 use super::systemd::{Notifier, watchdog_interval};
 use super::watch::Watch;
+use crate::cluster::finder::Found;
 use crate::cluster::member::hex_id;
 use crate::cluster::tracker::{Outcome, Tracker};
 use crate::cluster::usable::{self, Listed};
@@ -54,6 +55,7 @@ pub struct Control {
     pub(super) certificates: Certificates,
     pub(super) log: Rc<LogHandle>,
     pub(super) tracker: Tracker,
+    pub(super) source_news: watch::Receiver<Found>,
     pub(super) listed: Listed,
     pub(super) roster: Roster,
     pub(super) number: u64,
@@ -106,7 +108,7 @@ impl Control {
                     }
                     Signal::Stop | Signal::StopNow => return self.stop(&mut events).await,
                 },
-                due = self.certificates.due() => self.renew_certificates(due),
+                due = self.certificates.due() => self.renew_certificates(due).await,
                 state = self.watch.changed() => drop(self.reload(Trigger::File, state).await),
                 Some(request) = events.commands.recv() => {
                     self.watch.catch_up();
@@ -119,6 +121,7 @@ impl Control {
                     self.say_status();
                 }
                 () = sleep_until(self.refresh_at), if self.refreshing.is_none() => self.begin_refresh(),
+                Ok(()) = self.source_news.changed(), if self.refreshing.is_none() => self.refresh_at = Instant::now(),
                 () = sleep_until(self.open_at), if self.fleet.holds() => self.fleet.release(),
                 refreshed = finished(&mut self.refreshing) => self.end_refresh(refreshed).await,
                 _ = status.tick() => self.say_status(),
@@ -163,13 +166,13 @@ impl Control {
             listed.log_changes(Some(&self.listed));
             self.put_in_force(listed);
         }
+        if !self.ready {
+            self.first_list(&outcome);
+        }
         let eager =
             !self.ready || self.roster.endpoints().is_empty() || self.tracker.wants_second_look();
         let pause = if eager { FIRST_TRIES.min(self.interval()) } else { self.interval() };
         self.refresh_at = Instant::now() + pause;
-        if !self.ready {
-            self.first_list(&outcome);
-        }
         self.say_status();
     }
 
@@ -281,6 +284,8 @@ impl Control {
                 },
             }
         }
+        // "stopped" is the last line: what is held back as repeated comes before it.
+        self.log.flush_held(Duration::from_secs(1));
         tracing::info!("stopped");
         self.log.flush(Duration::from_secs(1));
         End::Stopped

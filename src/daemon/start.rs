@@ -68,7 +68,7 @@ pub fn run(inputs: Inputs, loaded: Loaded, material: Material) -> ExitCode {
     };
     let end = runtime.block_on(async {
         let (control, events) = build(inputs, loaded, material, log.clone())?;
-        Ok::<End, Reasons>(control.run(events).await)
+        Ok::<End, Reasons>(Box::pin(control.run(events)).await)
     });
     // A name lookup that hangs must not keep us from ending.
     runtime.shutdown_background();
@@ -117,8 +117,10 @@ fn build(
     let commands = serve_admin(&loaded, board.clone());
     let (probes, health) = Probes::new();
     let watched = loaded.file.clone().unwrap_or_else(|| inputs.default_file.clone());
+    let tracker = Tracker::new(Setup::new(settings, &material));
     let control = Control {
-        tracker: Tracker::new(Setup::new(settings, &material)),
+        source_news: tracker.source_news(),
+        tracker,
         listed: Listed::default(),
         roster: Roster::new(settings.workers.get()),
         number: 1,

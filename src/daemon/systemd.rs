@@ -101,6 +101,26 @@ impl Notifier {
         self.send(&[NotifyState::Stopping]);
     }
 
+    /// Leaves the line to a program that takes this process over and knows neither the watchdog nor the descriptors that are
+    /// kept for us; `env` says which these are. Closes what of them this process was given.
+    pub fn hand_over(&mut self, env: &[(std::ffi::OsString, std::ffi::OsString)]) {
+        self.send(&[NotifyState::WatchdogUsec(0)]);
+        // It may wait long for others before it is ready, and does not ask for more time itself.
+        self.extend_timeout(Duration::MAX);
+        let variable = |name: &str| env.iter().find(|(key, _)| key == name)?.1.to_str();
+        for name in variable("LISTEN_FDNAMES").unwrap_or_default().split(':') {
+            if !name.is_empty() {
+                let name = format!("FDNAME={name}");
+                self.send(&[NotifyState::Custom("FDSTOREREMOVE=1"), NotifyState::Custom(&name)]);
+            }
+        }
+        let ours = variable("LISTEN_PID").is_some_and(|pid| *pid == std::process::id().to_string());
+        let count: i32 = variable("LISTEN_FDS").and_then(|count| count.parse().ok()).unwrap_or(0);
+        for descriptor in (3..3 + count.clamp(0, 1024)).filter(|_| ours) {
+            let _ = nix::unistd::close(descriptor);
+        }
+    }
+
     /// Feeds the watchdog.
     pub fn watchdog(&mut self) {
         self.send(&[NotifyState::Watchdog]);

@@ -7,7 +7,10 @@ mod stage;
 
 mod auth;
 mod command_line;
+mod discovery;
+mod dns;
 mod failover;
+mod fallback;
 mod idle_watchers;
 mod json;
 mod kv;

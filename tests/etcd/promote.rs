@@ -10,7 +10,9 @@ use crate::support::process;
 use crate::support::proxy::Proxy;
 use crate::support::scratch::Scratch;
 use crate::support::systemd::{Hook, Host, variables};
+use crate::support::tls::Authority;
 use crate::support::{http1, port, run};
+use crate::tls::towards_flags;
 use std::path::PathBuf;
 use std::process::Output;
 use std::time::{Duration, Instant};
@@ -29,6 +31,7 @@ struct Scene {
     proxy_data: PathBuf,
     admin: PathBuf,
     peer_url: String,
+    flags: Vec<String>,
     _scratch: Scratch,
 }
 
@@ -38,16 +41,23 @@ impl Scene {
     }
 
     fn of(cluster: Cluster) -> Self {
+        Self::with_flags(cluster, Vec::new())
+    }
+
+    /// A proxy that needs these flags to get at the members.
+    fn with_flags(cluster: Cluster, flags: Vec<String>) -> Self {
         // The proxy's data outlives it, as on a real host.
         let scratch = Scratch::new("promoted");
         let proxy_data = scratch.join("data");
         let data_dir = proxy_data.display().to_string();
-        let proxy = Proxy::before(&cluster).arguments(&["--data-dir", &data_dir]).start();
+        let proxy = Proxy::before(&cluster).arguments(&["--data-dir", &data_dir]);
+        let more: Vec<_> = flags.iter().map(String::as_str).collect();
+        let proxy = proxy.arguments(&more).start();
         let address = proxy.address.clone();
         let admin = proxy.directory().join("admin.sock");
         let peer_url = format!("http://127.0.0.1:{}", port::free());
         let host = Host::new(Some(cluster.generation), proxy);
-        Self { cluster, host, address, proxy_data, admin, peer_url, _scratch: scratch }
+        Self { cluster, host, address, proxy_data, admin, peer_url, flags, _scratch: scratch }
     }
 
     fn promote(&self, more: &[&str]) -> Said {
@@ -62,7 +72,7 @@ impl Scene {
         command.arg("--admin-socket").arg(&self.admin);
         command.args(["--initial-cluster", &self.cluster.initial_cluster()]);
         command.args(["--listen-client-urls", &format!("http://{}", self.address)]);
-        command.args(more);
+        command.args(&self.flags).args(more);
         Said::from(process::output(command))
     }
 
@@ -237,6 +247,24 @@ fn a_learner_joins_with_credentials(generation: Generation) {
     let list = scene.cluster.etcdctl().with("--user=root:secret").run(&["member", "list"]);
     let line = list.lines().find(|line| line.contains(", two, ")).expect("the learner");
     assert!(line.ends_with(", true"), "{list}");
+}
+
+#[test]
+fn a_cluster_with_tls_takes_a_member_with_the_proxys_certificates() {
+    let generation = Generation::V3_7;
+    if !generation.is_here() {
+        return;
+    }
+    let _floor = beside_others();
+    let cluster = Cluster::planned(generation, 1).secured(&Authority::new("cluster"));
+    cluster.start_all();
+    let flags = towards_flags(&cluster);
+    let mut scene = Scene::with_flags(cluster, flags);
+    scene.new_member().run(&["put", "before", "by TLS"]);
+    scene.peer_url = scene.peer_url.replace("http:", "https:");
+    let said = scene.promote(&["--yes"]);
+    scene.assert_promoted(&said);
+    assert_eq!(scene.new_member().run(&["get", "--print-value-only", "before"]), "by TLS\n");
 }
 
 #[test]

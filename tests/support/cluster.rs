@@ -19,6 +19,8 @@ pub struct Cluster {
     pub generation: Generation,
     members: Mutex<Vec<Member>>,
     flags: Vec<String>,
+    /// Flags that say where the members find each other, in place of `--initial-cluster`.
+    found_by: Vec<String>,
     /// What a client of the members needs; `None` while they speak plain HTTP.
     secured: Option<ClientFiles>,
     scratch: Scratch,
@@ -67,7 +69,21 @@ impl Cluster {
     pub fn planned(generation: Generation, members: usize) -> Self {
         let members = (0..members).map(Member::planned).collect();
         let scratch = Scratch::new(&format!("etcd-{}", generation.number()));
-        Self { generation, members: Mutex::new(members), flags: Vec::new(), secured: None, scratch }
+        let members = Mutex::new(members);
+        Self {
+            generation,
+            members,
+            flags: Vec::new(),
+            found_by: Vec::new(),
+            secured: None,
+            scratch,
+        }
+    }
+
+    /// Lets the members find each other by discovery, not by a list.
+    pub fn found_by(mut self, flags: &[String]) -> Self {
+        self.found_by = flags.to_vec();
+        self
     }
 
     /// Gives every member one more flag.
@@ -178,7 +194,10 @@ impl Cluster {
         command.args(["--listen-client-urls", &client, "--listen-peer-urls", &peer]);
         command.args(["--advertise-client-urls", member.advertised.as_ref().unwrap_or(&client)]);
         command.args(["--initial-advertise-peer-urls", &peer]);
-        command.args(["--initial-cluster", member.joined.as_deref().unwrap_or(initial)]);
+        if self.found_by.is_empty() {
+            command.args(["--initial-cluster", member.joined.as_deref().unwrap_or(initial)]);
+        }
+        command.args(&self.found_by);
         command.args([
             "--initial-cluster-state",
             if member.joined.is_some() { "existing" } else { "new" },

@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each test binary uses its part of the fixtures")]
 
 pub mod cluster;
+pub mod dns;
 pub mod etcdctl;
 pub mod generation;
 pub mod grpc;
@@ -18,11 +19,13 @@ pub mod peer;
 pub mod port;
 pub mod process;
 pub mod proxy;
+pub mod registry;
 pub mod rpc;
 pub mod scratch;
 pub mod settings_file;
 pub mod systemd;
 pub mod tls;
+pub mod tools;
 
 use std::future::Future;
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -63,5 +66,15 @@ pub async fn eventually(what: &str, within: Duration, mut holds: impl AsyncFnMut
     while !holds().await {
         assert!(Instant::now() < deadline, "not within {within:?}: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Like [`eventually`], outside of async code.
+#[track_caller]
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }

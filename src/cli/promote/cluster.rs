@@ -112,6 +112,9 @@ impl Way {
             }
             Err(error) => return Err(error.to_string()),
         };
+        if list.members.is_empty() {
+            return Err("an empty member list".to_owned());
+        }
         Ok((cluster, list))
     }
 

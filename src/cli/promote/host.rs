@@ -121,6 +121,29 @@ impl Host {
     }
 }
 
+impl Host {
+    /// Why etcd would not start with these variables: it serves https only with a certificate.
+    pub(super) fn without_certificate(&self, written: &[(String, String)]) -> Vec<String> {
+        let mut all = environment::read(&self.text);
+        all.extend(written.iter().cloned());
+        let sides = [
+            ("ETCD_LISTEN_PEER_URLS", "ETCD_PEER_CERT_FILE", "ETCD_PEER_AUTO_TLS"),
+            ("ETCD_LISTEN_CLIENT_URLS", "ETCD_CERT_FILE", "ETCD_AUTO_TLS"),
+        ];
+        let bare = sides.iter().filter(|(urls, certificate, auto)| {
+            let speaks_tls = lookup(&all, urls).is_some_and(|urls| urls.contains("https://"));
+            speaks_tls && lookup(&all, certificate).or(lookup(&all, auto)).is_none()
+        });
+        bare.map(|(urls, certificate, auto)| {
+            format!(
+                "{urls} would be https, and there is no certificate for it; set {certificate} (with its key) or {auto} in {}",
+                self.file.display()
+            )
+        })
+        .collect()
+    }
+}
+
 fn default_file(unit: &Unit) -> PathBuf {
     if let Some(file) = unit.environment_files.last() {
         return file.clone();
@@ -248,6 +271,27 @@ mod tests {
         );
         assert_eq!(value(&made, "ETCD_LISTEN_PEER_URLS"), None);
         assert_eq!(value(&made, "ETCD_ADVERTISE_CLIENT_URLS"), Some("http://10.0.1.12:2379"));
+    }
+
+    #[test]
+    fn https_needs_a_certificate_of_the_proxy_or_of_etcds_file() {
+        let without = |proxy: &str, file: &str| {
+            let made = variables("https://10.0.1.12:2380", proxy, file);
+            let host = Host {
+                file: "/etc/default/etcd".into(),
+                text: file.to_owned(),
+                backup: "/b".into(),
+                data_dir: "/d".into(),
+                chosen: true,
+            };
+            host.without_certificate(&made)
+        };
+        assert!(without("", "")[0].contains("set ETCD_PEER_CERT_FILE"));
+        assert!(without("", "ETCD_PEER_AUTO_TLS=true\n").is_empty());
+        let files = "--peer-cert-file /p.pem --peer-key-file /p.key --peer-trusted-ca-file /ca.pem";
+        assert!(without(files, "").is_empty());
+        let made = variables("https://10.0.1.12:2380", files, "");
+        assert_eq!(value(&made, "ETCD_PEER_TRUSTED_CA_FILE"), Some("/ca.pem"));
     }
 
     #[test]

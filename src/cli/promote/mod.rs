@@ -306,6 +306,8 @@ impl Desk<'_> {
                 ));
             }
         }
+        let variables = self.host.variables(self.options, self.loaded);
+        reasons.extend(self.host.without_certificate(&variables));
         reasons.extend(unwritable(self.host.file.parent()));
         reasons.extend(unwritable(Some(&self.loaded.settings.data_dir)));
         reasons.dedup();

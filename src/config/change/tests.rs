@@ -105,3 +105,14 @@ fn a_file_of_comments_is_not_empty() {
     assert_eq!(vanished(&old, &new), None);
     assert_eq!(vanished(&new, &old), None);
 }
+
+#[test]
+fn a_running_daemon_does_not_become_a_member() {
+    let off = "proxy = \"off\"\ndiscovery = \"http://h1:2379/v2/keys/t\"\n";
+    let on = "proxy = \"on\"\ndiscovery = \"http://h1:2379/v2/keys/t\"\n";
+    let (old, new) = reload(on, off, "");
+    let problems = needs_restart(&changes(&old, &new));
+    assert!(problems[0].one_line().contains("`proxy` cannot change in a running daemon"));
+    let (old, new) = reload(off, on, "");
+    assert_eq!(needs_restart(&changes(&old, &new)), []);
+}

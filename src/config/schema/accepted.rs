@@ -10,12 +10,6 @@ const fn idle(name: &'static str, kind: Kind, default: &'static str, doc: &'stat
 
 /// The settings of this group.
 pub(super) const SETTINGS: &[Setting] = &[
-    idle(
-        "initial-advertise-peer-urls",
-        Kind::Urls,
-        "http://localhost:2380",
-        "A proxy has no peer port to announce.",
-    ),
     idle("metrics", Kind::Word(&["basic", "extensive"]), "basic", "All metrics are always served."),
     idle(
         "max-request-bytes",

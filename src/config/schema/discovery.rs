@@ -29,7 +29,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "discovery-fallback",
         Kind::Word(&["proxy", "exit"]),
         "proxy",
-        "What a member does when the cluster is full; a proxy has nothing to fall back from.",
+        "With proxy = \"off\" and a full cluster: serve as a proxy, or end with status 69.",
     ),
     works("discovery-proxy", Kind::Text, "", "HTTP proxy on the way to the discovery URL."),
     works(

@@ -34,8 +34,15 @@ pub(super) const SETTINGS: &[Setting] = &[
         "proxy",
         Kind::Word(&["on", "readonly", "off"]),
         "on",
-        "Whether writes pass (on) or are refused (readonly); off, which is etcd's default and means being a member, \
-         is not built yet.",
+        "Whether writes pass (on) or are refused (readonly). off, which is etcd's default, means being a member if \
+         discovery has room for one, and a proxy if not.",
+    ),
+    ours(
+        Group::Proxy,
+        "member-binary",
+        Kind::Text,
+        "etcd",
+        "With proxy = \"off\": the etcd that is run in place of this program when this host is a member.",
     ),
     etcd(
         Group::Proxy,
@@ -179,6 +186,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         Kind::Text,
         "default",
         "What this host is called; names the data directory.",
+    ),
+    etcd(
+        Group::Process,
+        "initial-advertise-peer-urls",
+        Kind::Urls,
+        "http://localhost:2380",
+        "With proxy = \"off\": the peer URLs of this host as a member. A proxy has no peer port to announce.",
     ),
     etcd(
         Group::Process,

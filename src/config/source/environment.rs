@@ -2,10 +2,11 @@
 //!
 //! An empty variable is unset. An unknown one is a warning, because people share one environment file with etcd itself.
 
-use super::Given;
+use super::{Given, MemberGiven};
 use crate::config::place::{Place, printable};
 use crate::config::problem::{Problem, Problems};
 use crate::config::schema::{self, Known};
+use crate::config::settings::MemberSetting;
 use crate::config::value::{Raw, Shape};
 use std::ffi::{OsStr, OsString};
 
@@ -14,22 +15,31 @@ const PREFIX: &str = "ETCD_";
 /// Returns the settings among `variables`.
 pub(in crate::config) fn read(
     variables: &[(OsString, OsString)],
+    members: &mut Vec<MemberGiven>,
     problems: &mut Problems,
 ) -> Vec<Given> {
     let ours = variables
         .iter()
         .map(|(name, value)| (name.to_string_lossy(), value))
         .filter(|(name, value)| name.starts_with(PREFIX) && !value.is_empty());
-    ours.filter_map(|(name, value)| variable(&name, value, problems)).collect()
+    ours.filter_map(|(name, value)| variable(&name, value, members, problems)).collect()
 }
 
-fn variable(name: &str, value: &OsStr, problems: &mut Problems) -> Option<Given> {
+fn variable(
+    name: &str,
+    value: &OsStr,
+    members: &mut Vec<MemberGiven>,
+    problems: &mut Problems,
+) -> Option<Given> {
     let place = Place::Variable(name.to_owned());
     let setting = match known(name) {
         Some(Known::Setting(setting)) => setting,
         Some(Known::MemberOnly) => {
             let message = format!("`{name}` is ignored; only a member of the cluster needs it");
-            problems.push(Problem::warning(message, place));
+            let value = value.to_string_lossy().into_owned();
+            let setting = MemberSetting { name: setting_name(name), value, is_flag: false };
+            let refused = Problem::warning(message, place);
+            members.push(MemberGiven { setting, refused });
             return None;
         }
         None => {
@@ -48,9 +58,13 @@ fn variable(name: &str, value: &OsStr, problems: &mut Problems) -> Option<Given>
 
 /// Returns what the variable sets; its name must be written exactly.
 fn known(name: &str) -> Option<Known> {
-    let setting = name.strip_prefix(PREFIX)?.to_ascii_lowercase().replace('_', "-");
+    let setting = setting_name(name);
     let exact = !name.contains(|c: char| c.is_ascii_lowercase() || c == '-');
     schema::find(&setting).filter(|_| exact)
+}
+
+fn setting_name(variable: &str) -> String {
+    variable.trim_start_matches(PREFIX).to_ascii_lowercase().replace('_', "-")
 }
 
 fn unknown(name: &str, place: Place) -> Problem {

@@ -2,10 +2,11 @@
 //!
 //! The TOML parser recovers from errors, so that a file's mistakes are found in one go.
 
-use super::Given;
+use super::{Given, MemberGiven};
 use crate::config::place::{Place, SourceFile, printable};
 use crate::config::problem::{Problem, Problems};
 use crate::config::schema::{self, Kind, Known};
+use crate::config::settings::MemberSetting;
 use crate::config::value::{Raw, Shape};
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -67,7 +68,12 @@ fn slurp(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Returns the settings written in `bytes`, the content of the file at `path`.
-pub(in crate::config) fn read(path: &Path, bytes: &[u8], problems: &mut Problems) -> Vec<Given> {
+pub(in crate::config) fn read(
+    path: &Path,
+    bytes: &[u8],
+    members: &mut Vec<MemberGiven>,
+    problems: &mut Problems,
+) -> Vec<Given> {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => {
@@ -86,7 +92,7 @@ pub(in crate::config) fn read(path: &Path, bytes: &[u8], problems: &mut Problems
     let broken = syntax(&source, &errors, problems);
     let entries = table.into_inner().into_iter();
     let sound = entries.filter(|(key, value)| is_sound(text, &broken, key.span(), value));
-    sound.filter_map(|(key, value)| entry(&source, &key, value, problems)).collect()
+    sound.filter_map(|(key, value)| entry(&source, &key, value, members, problems)).collect()
 }
 
 /// Reports the first error of each line, and returns those lines: what the parser makes of the rest of such a line is
@@ -139,6 +145,7 @@ fn entry(
     source: &Arc<SourceFile>,
     key: &Spanned<std::borrow::Cow<'_, str>>,
     value: Spanned<DeValue<'_>>,
+    members: &mut Vec<MemberGiven>,
     problems: &mut Problems,
 ) -> Option<Given> {
     let name = key.get_ref().as_ref();
@@ -155,7 +162,11 @@ fn entry(
             .hint("use `--config-file` or ETCD_CONFIG_FILE"),
         Some(Known::MemberOnly) => {
             let message = format!("`{name}` is for members of the cluster, not for a proxy");
-            Problem::error(message, place).hint("leave it out")
+            let refused = Problem::error(message, place).hint("leave it out");
+            let value = raw(source, value).shape.to_text();
+            let setting = MemberSetting { name: name.to_owned(), value, is_flag: false };
+            members.push(MemberGiven { setting, refused });
+            return None;
         }
         None => unknown(name, place),
     };

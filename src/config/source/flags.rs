@@ -3,10 +3,11 @@
 //! One dash or two, `--name value` or `--name=value`; a boolean needs no value, and takes one only behind `=`.
 //! Of a flag given twice the last counts.
 
-use super::Given;
+use super::{Given, MemberGiven};
 use crate::config::place::{Place, printable};
 use crate::config::problem::{Problem, Problems};
 use crate::config::schema::{self, Kind, Known, Setting};
+use crate::config::settings::MemberSetting;
 use crate::config::value::{Raw, Shape};
 use std::ffi::OsString;
 use std::iter::Peekable;
@@ -15,13 +16,18 @@ use std::slice::Iter;
 type Args<'a> = Peekable<Iter<'a, OsString>>;
 
 /// Returns the settings among `args`, which hold nothing but flags and their values.
-pub(in crate::config) fn read(args: &[OsString], problems: &mut Problems) -> Vec<Given> {
+pub(in crate::config) fn read(
+    args: &[OsString],
+    members: &mut Vec<MemberGiven>,
+    problems: &mut Problems,
+) -> Vec<Given> {
     let mut args = args.iter().peekable();
     let mut given = Vec::new();
     while let Some(arg) = args.next() {
         match arg.to_str().map(|arg| (arg, dashed(arg))) {
             Some((_, Some(flag))) => match read_flag(flag, &mut args) {
-                Ok(setting) => given.push(setting),
+                Ok(Flag::Setting(setting)) => given.push(setting),
+                Ok(Flag::MemberOnly(member)) => members.push(member),
                 Err(problem) => problems.push(problem),
             },
             Some((arg, None)) => problems.push(unexpected(arg, given.last())),
@@ -37,7 +43,13 @@ fn dashed(arg: &str) -> Option<&str> {
     (!flag.is_empty()).then_some(flag)
 }
 
-fn read_flag(flag: &str, args: &mut Args<'_>) -> Result<Given, Problem> {
+/// What a flag sets.
+enum Flag {
+    Setting(Given),
+    MemberOnly(MemberGiven),
+}
+
+fn read_flag(flag: &str, args: &mut Args<'_>) -> Result<Flag, Problem> {
     let (name, inline) = match flag.split_once('=') {
         Some((name, value)) => (name, Some(value.to_owned())),
         None => (flag, None),
@@ -47,13 +59,18 @@ fn read_flag(flag: &str, args: &mut Args<'_>) -> Result<Given, Problem> {
         Some(Known::Setting(setting)) => {
             let text = value(setting, inline, args, &place)?;
             let raw = Raw { shape: Shape::Text(text), place: place.clone() };
-            Ok(Given { setting, raw, place })
+            Ok(Flag::Setting(Given { setting, raw, place }))
         }
         known => {
-            if inline.is_none() {
-                skip_value(args);
+            let value = inline.or_else(|| probable_value(args));
+            let refused = refusal(name, known.is_some(), place);
+            if known.is_none() {
+                return Err(refused);
             }
-            Err(refusal(name, known.is_some(), place))
+            // A flag without a value is a switch.
+            let value = value.unwrap_or_else(|| "true".to_owned());
+            let setting = MemberSetting { name: name.to_owned(), value, is_flag: true };
+            Ok(Flag::MemberOnly(MemberGiven { setting, refused }))
         }
     }
 }
@@ -87,9 +104,10 @@ fn is_known_flag(arg: &OsString) -> bool {
     name.is_some_and(|name| schema::find(name).is_some())
 }
 
-/// Skips what is probably the value of a flag that is refused, so that it is not refused too.
-fn skip_value(args: &mut Args<'_>) {
-    args.next_if(|next| !next.as_encoded_bytes().starts_with(b"-"));
+/// Takes what is probably the value of a flag whose kind is not known, so that it is not refused too.
+fn probable_value(args: &mut Args<'_>) -> Option<String> {
+    let next = args.next_if(|next| !next.as_encoded_bytes().starts_with(b"-"))?;
+    Some(next.to_string_lossy().into_owned())
 }
 
 fn refusal(name: &str, is_member_only: bool, place: Place) -> Problem {

@@ -1,6 +1,7 @@
 //! TLS on either side of the daemon, with clusters that ask for client certificates on both ports.
 
 mod clients;
+mod faults;
 mod matrix;
 mod refused;
 mod reload;
@@ -65,6 +66,13 @@ impl Pki {
 
 /// What the daemon shows members and peers of a cluster with TLS, and whom it trusts there.
 pub fn towards(cluster: &Cluster, plan: Plan) -> Plan {
+    let flags = towards_flags(cluster);
+    let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+    plan.arguments(&flags)
+}
+
+/// The flags of [`towards`].
+pub fn towards_flags(cluster: &Cluster) -> Vec<String> {
     let (trusted, identity) = (&cluster.client_files().authority, cluster.client_identity());
     let mut flags = Vec::new();
     for side in ["upstream", "peer"] {
@@ -72,8 +80,7 @@ pub fn towards(cluster: &Cluster, plan: Plan) -> Plan {
         flags.push(format!("--{side}-cert-file={}", identity.certificate.display()));
         flags.push(format!("--{side}-key-file={}", identity.key.display()));
     }
-    let flags: Vec<_> = flags.iter().map(String::as_str).collect();
-    plan.arguments(&flags)
+    flags
 }
 
 /// A cluster with TLS, and daemons with TLS on one side or both; tests share it and keep to keys below their own names.

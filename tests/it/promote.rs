@@ -1,0 +1,142 @@
+//! A promotion where the members speak nothing but v2, and what is said when they say strange things.
+
+use crate::support::beside_others;
+use crate::support::members::Members;
+use crate::support::port;
+use crate::support::process;
+use crate::support::proxy::Proxy;
+use crate::support::run;
+use crate::support::scratch::Scratch;
+use crate::support::systemd::{Host, variables};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+/// A member of etcd 2: it lists itself, and a member that was added to it as one that has started.
+struct Old {
+    url: String,
+    /// What was sent to it, head and body.
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Old {
+    fn start() -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port::free())).expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let (kept, own) = (requests.clone(), url.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                answer(stream, &own, &kept);
+            }
+        });
+        Self { url, requests }
+    }
+
+    fn posted(&self) -> Vec<String> {
+        let requests = self.requests.lock().expect("requests").clone();
+        requests.into_iter().filter(|request| request.starts_with("POST")).collect()
+    }
+}
+
+fn answer(mut stream: TcpStream, url: &str, requests: &Mutex<Vec<String>>) {
+    let mut buffer = [0; 4096];
+    let length = stream.read(&mut buffer).unwrap_or_default();
+    let request = String::from_utf8_lossy(&buffer[..length]).into_owned();
+    let mut requests = requests.lock().expect("requests");
+    requests.push(request.clone());
+    let added = requests.iter().any(|request| request.starts_with("POST"));
+    let first = format!(
+        "{{\"id\":\"a\",\"name\":\"old\",\"peerURLs\":[\"http://h:2380\"],\"clientURLs\":[\"{url}\"]}}"
+    );
+    let second = format!(
+        ",{{\"id\":\"b\",\"name\":\"two\",\"peerURLs\":[\"http://10.0.0.2:2380\"],\"clientURLs\":[\"{url}\"]}}"
+    );
+    let (status, body) = match request.split(' ').take(2).collect::<Vec<_>>()[..] {
+        ["GET", "/v2/members"] => {
+            (200, format!("{{\"members\":[{first}{}]}}", if added { &second } else { "" }))
+        }
+        ["POST", "/v2/members"] => {
+            (201, "{\"id\":\"b\",\"name\":\"\",\"peerURLs\":[\"http://10.0.0.2:2380\"],\"clientURLs\":[]}".to_owned())
+        }
+        ["GET", "/health"] => (200, "{\"health\": \"true\"}".to_owned()),
+        ["GET", "/members"] => (200, format!("[{}]", first.replace("\"a\"", "10"))),
+        // HTTP/2's preface among the rest.
+        _ => (400, String::new()),
+    };
+    let head = format!(
+        "HTTP/1.1 {status} Said\r\nX-Etcd-Cluster-Id: cafe\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    let _ = stream.write_all(format!("{head}{body}").as_bytes());
+}
+
+fn promote(host: &Host, data: &Path, peers: &str, more: &[&str]) -> (bool, String, String) {
+    let mut command = process::command(env!("CARGO_BIN_EXE_etcd-proxy"));
+    command.args(["promote", "--yes", "--name", "two", "--peer-url", "http://10.0.0.2:2380"]);
+    command.arg("--systemctl").arg(&host.systemctl).arg("--data-dir").arg(data);
+    command.args(["--admin-socket", "/nonexistent/admin.sock", "--initial-cluster", peers]);
+    let output = process::output(command_with(command, more));
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (output.status.success(), text(output.stdout), text(output.stderr))
+}
+
+fn command_with(mut command: std::process::Command, more: &[&str]) -> std::process::Command {
+    command.args(more);
+    command
+}
+
+#[test]
+fn a_cluster_that_speaks_only_v2_takes_a_member() {
+    let _beside = beside_others();
+    let old = Old::start();
+    let host = Host::new(None, Proxy::with_peers(&old.url).spawn());
+    let scratch = Scratch::new("data");
+    let learner = promote(&host, &scratch.join("data"), &old.url, &["--learner"]);
+    assert!(!learner.0 && learner.2.contains("has no learners"), "{learner:?}");
+    let user = ["--user", "root:secret"];
+    let (ok, out, err) = promote(&host, &scratch.join("data"), &old.url, &user);
+    assert!(ok, "{err}");
+    assert_eq!(
+        out,
+        "Member                b added to cluster             cafe\n\nETCD_NAME=\"two\"\n\
+         ETCD_INITIAL_CLUSTER=\"old=http://h:2380,two=http://10.0.0.2:2380\"\n\
+         ETCD_INITIAL_ADVERTISE_PEER_URLS=\"http://10.0.0.2:2380\"\nETCD_INITIAL_CLUSTER_STATE=\"existing\"\n"
+    );
+    let posted = old.posted();
+    assert_eq!(posted.len(), 1, "added once");
+    assert!(posted[0].contains("uthorization: Basic cm9vdDpzZWNyZXQ="), "{posted:?}");
+    let written = variables(&host.environment_file);
+    let advertised = ("ETCD_ADVERTISE_CLIENT_URLS".to_owned(), "http://10.0.0.2:2379".to_owned());
+    assert!(written.contains(&advertised), "{written:?}");
+}
+
+#[test]
+fn a_cluster_that_cannot_be_asked_is_left_alone() {
+    let _beside = beside_others();
+    run(async {
+        let members = Members::start(1).await;
+        let proxy = members.proxy().await;
+        let (peers, host) = (members.initial_cluster(), Host::new(None, proxy));
+        let scratch = Scratch::new("data");
+        let data = scratch.join("data");
+        // Whatever the members are asked is answered with what is none.
+        let serving = members.serve(async |arrival| match arrival {
+            crate::support::members::Arrival::Http1(exchange) => {
+                exchange.answer(200, "<html>").await
+            }
+            crate::support::members::Arrival::Http2(call) => call.answer(b""),
+            crate::support::members::Arrival::Raw(..) => {}
+        });
+        let said = tokio::task::spawn_blocking(move || {
+            let said = promote(&host, &data, &peers, &[]);
+            assert!(host.asked().is_empty() && host.runs_proxy());
+            said
+        });
+        let (ok, out, err) = said.await.expect("the command");
+        drop(serving);
+        assert!(!ok && out.is_empty(), "{err}");
+        assert!(err.contains("an empty member list"), "{err}");
+    });
+}

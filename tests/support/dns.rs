@@ -1,0 +1,71 @@
+//! A real DNS server, and the `resolv.conf` that leads to it.
+
+use super::process::{self, Process};
+use super::scratch::Scratch;
+use super::tools;
+use std::net::UdpSocket;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+/// dnsmasq on a loopback address of its own, port 53, answering for `example.test` alone.
+pub struct Dns {
+    address: String,
+    running: Mutex<Option<Process>>,
+    scratch: Scratch,
+}
+
+impl Dns {
+    /// Starts it with these lines of configuration; `None` where it cannot be had.
+    pub fn start(lines: &[String]) -> Option<Self> {
+        tools::find("dnsmasq").filter(|_| tools::is_root())?;
+        let scratch = Scratch::new("dns");
+        let dns = Self { address: free_address(), running: Mutex::new(None), scratch };
+        std::fs::write(dns.resolver(), format!("nameserver {}\noptions timeout:1\n", dns.address))
+            .expect("a resolv.conf");
+        dns.answer(lines);
+        Some(dns)
+    }
+
+    /// A `resolv.conf` that names this server.
+    pub fn resolver(&self) -> PathBuf {
+        self.scratch.join("resolv.conf")
+    }
+
+    /// Answers by these lines from now on.
+    pub fn answer(&self, lines: &[String]) {
+        let configuration = self.scratch.join("dnsmasq.conf");
+        std::fs::write(&configuration, lines.join("\n")).expect("a configuration");
+        let mut command = process::command(tools::find("dnsmasq").expect("it was there"));
+        command.args([
+            "--no-daemon",
+            "--no-resolv",
+            "--no-hosts",
+            "--bind-interfaces",
+            "--user=root",
+        ]);
+        command.args(["--group=root", "--pid-file", "--local=/example.test/", "--local-ttl=1"]);
+        command.arg(format!("--listen-address={}", self.address));
+        command.arg(format!("--conf-file={}", configuration.display()));
+        self.stop();
+        let process = Process::start("dnsmasq", command);
+        assert!(process.wait_for_line("started", super::PATIENCE).is_some(), "{}", process.tail());
+        *self.running.lock().expect("dnsmasq") = Some(process);
+    }
+
+    /// Ends it: whoever asks is refused.
+    pub fn stop(&self) {
+        *self.running.lock().expect("dnsmasq") = None;
+    }
+}
+
+/// A loopback address on whose port 53 nobody listens.
+fn free_address() -> String {
+    for _ in 0..1000 {
+        let address =
+            format!("127.{}.{}.{}", fastrand::u8(64..), fastrand::u8(..), fastrand::u8(1..255));
+        if UdpSocket::bind((address.as_str(), 53)).is_ok() {
+            return address;
+        }
+    }
+    panic!("no loopback address with a free port 53");
+}
