@@ -8,7 +8,7 @@ CARGO ?= cargo
 PEERS ?=
 TESTS ?=
 
-.PHONY: help run build test fmt clippy unit it etcd generations system machine deb bench clean
+.PHONY: help run build test fmt clippy unit it etcd generations system machine generate deb rpm bench clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,12 @@ system: machine ## tests of the packages on a booted systemd (root)
 
 machine: build ## make the Debian that the tests boot, and the packages they install
 	@tests/system/provision
+
+generate: ## write the man pages, completions and the full example from the tables of commands and settings
+	$(CARGO) run --locked --quiet --example generate
+
+rpm: build ## build the RPM package, target/package/*.rpm
+	@packaging/rpm/build
 
 deb: build ## build the Debian package, target/package/*.deb
 	@packaging/deb/build

@@ -162,6 +162,13 @@ fn is_flag(arg: &std::ffi::OsStr, name: &str) -> bool {
 mod tests {
     use super::*;
 
+    #[test]
+    fn every_command_is_documented() {
+        let documented = crate::cli::commands::COMMANDS.iter().map(|about| about.command);
+        let known = [Command::Run].into_iter().chain(COMMANDS);
+        assert_eq!(documented.collect::<Vec<_>>(), known.collect::<Vec<_>>());
+    }
+
     fn words(line: &str) -> Vec<OsString> {
         line.split_whitespace().map(OsString::from).collect()
     }

@@ -1,25 +1,10 @@
 //! `etcd-proxy help`: the commands, and every flag from the table of settings.
 
+use super::commands::{About, COMMANDS};
 use crate::config::schema::{self, Group, Kind, Setting};
 use std::fmt::Write as _;
 
-const COMMANDS: &str = "\
-etcd-proxy makes an etcd cluster look like a local service.
-
-Usage:
-  etcd-proxy [FLAGS]                runs the daemon
-  etcd-proxy check [FLAGS]          looks for problems in the settings (--strict, --format json)
-  etcd-proxy print-config [FLAGS]   shows every effective setting and where it was written (-w json)
-  etcd-proxy status                 shows what the running daemon does (-w json)
-  etcd-proxy reload                 makes the running daemon reload, and waits for the result
-  etcd-proxy promote --name NAME --peer-url URL[,URL]
-                                    turns this host into a member of the cluster: shows a plan, and runs it with --yes
-                                    (--dry-run, --learner, --user NAME:PASSWORD or --user-file FILE or $ETCDCTL_USER,
-                                    --etcd-environment-file FILE, --etcd-data-dir DIR, --etcd-unit, --proxy-unit,
-                                    --systemctl PROGRAM)
-  etcd-proxy version
-  etcd-proxy help
-
+const SPELLINGS: &str = "
 Each flag is also a key of the settings file (/etc/etcd-proxy.toml) and a variable: --proxy-dial-timeout is
 proxy-dial-timeout and ETCD_PROXY_DIAL_TIMEOUT. Later wins: default, file, variable, flag. Times are milliseconds
 (5000) or durations (5s).
@@ -30,7 +15,10 @@ const WIDTH: usize = 108;
 
 /// Returns the whole help.
 pub(super) fn text() -> String {
-    let mut out = COMMANDS.to_owned();
+    let mut out =
+        "etcd-proxy makes an etcd cluster look like a local service.\n\nUsage:\n".to_owned();
+    COMMANDS.iter().for_each(|about| command(&mut out, about));
+    out.push_str(SPELLINGS);
     for group in Group::ALL {
         let _ = writeln!(out, "\n{}:", group.title());
         for setting in schema::all().filter(|setting| setting.group == group) {
@@ -38,6 +26,13 @@ pub(super) fn text() -> String {
         }
     }
     out
+}
+
+fn command(out: &mut String, about: &About) {
+    let _ = writeln!(out, "  {:32}  {}", about.usage(), about.summary);
+    for flag in about.flags {
+        let _ = writeln!(out, "      {:28}  {}", flag.usage(), flag.doc);
+    }
 }
 
 fn entry(out: &mut String, setting: &Setting) {

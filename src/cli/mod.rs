@@ -7,8 +7,10 @@
 mod args;
 pub mod ask;
 mod check;
+mod commands;
 mod fallback;
 mod help;
+pub mod manual;
 mod print_config;
 mod promote;
 pub mod reload;

@@ -10,6 +10,7 @@ mod drain;
 mod floods;
 mod floors;
 mod garbage;
+mod generated;
 mod hung;
 mod isolation;
 mod loops;

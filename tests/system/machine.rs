@@ -233,7 +233,7 @@ impl Machine {
         self.ok(
             "umount -q /var/lib/etcd-proxy; umount -q /etc; \
              systemctl stop etcd-proxy.socket etcd-proxy.service 'member-*' etcd.service 2>/dev/null; \
-             dpkg --purge etcd-proxy >/dev/null 2>&1; \
+             dpkg --purge etcd-proxy >/dev/null 2>&1; rpm --erase --force-debian etcd-proxy >/dev/null 2>&1; \
              rm -rf /etc/systemd/system/etcd-proxy.* /etc/systemd/system.conf.d /etc/systemd/system/*.wants/etcd-proxy.* \
                     /etc/etcd-proxy.toml* /etc/default/etcd-proxy* /var/lib/etcd-proxy /var/lib/members /var/lib/etcd/* /run/etcd-proxy; \
              systemctl daemon-reload && systemctl reset-failed",

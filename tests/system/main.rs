@@ -13,6 +13,7 @@ mod machine;
 
 mod failures;
 mod packages;
+mod quality;
 mod reload;
 mod restart;
 mod sockets;

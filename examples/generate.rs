@@ -1,0 +1,9 @@
+//! Writes the generated files, man pages and completions and the full example, where they belong. `make generate` runs it.
+
+fn main() -> std::io::Result<()> {
+    for (path, text) in etcd_proxy::cli::manual::files() {
+        std::fs::write(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path), text)?;
+        println!("{path}");
+    }
+    Ok(())
+}

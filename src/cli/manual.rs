@@ -1,0 +1,75 @@
+//! What is written of the settings and commands beside `help`: two man pages, completions of three shells, and the
+//! settings file with everything in it. All of it comes from the two tables, [`commands`](super::commands) and
+//! [`schema`]. The files are kept in the repository, where people read them; `make generate` writes them, and a
+//! test fails when they differ from what is generated here.
+
+mod completions;
+mod example;
+mod pages;
+
+use super::commands::Value;
+use crate::config::schema::{self, Group, Kind, Setting};
+
+/// Returns every generated file: its path in the repository, and what it must contain.
+pub fn files() -> Vec<(&'static str, String)> {
+    vec![
+        ("packaging/man/etcd-proxy.8", pages::program()),
+        ("packaging/man/etcd-proxy.toml.5", pages::file()),
+        ("packaging/completions/etcd-proxy.bash", completions::bash()),
+        ("packaging/completions/_etcd-proxy", completions::zsh()),
+        ("packaging/completions/etcd-proxy.fish", completions::fish()),
+        ("etc/etcd-proxy.example.toml", example::file()),
+    ]
+}
+
+/// The settings of a group that may stand in the file, or on a command line.
+fn settings(group: Group) -> impl Iterator<Item = &'static Setting> {
+    schema::all().filter(move |setting| setting.group == group)
+}
+
+/// What follows a setting's flag.
+fn value(setting: &Setting) -> Value {
+    match setting.kind {
+        Kind::Bool => Value::Words(&["true", "false"]),
+        Kind::Word(words) => Value::Words(words),
+        Kind::Path => Value::Path,
+        kind => Value::Text(noun(kind)),
+    }
+}
+
+/// What may be written for a kind, in few words.
+fn noun(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Bool => "true or false",
+        Kind::Time => "milliseconds or a duration",
+        Kind::PositiveTime => "milliseconds or a duration, more than 0",
+        Kind::Number(_) => "number",
+        Kind::Text => "text",
+        Kind::Secret => "text, never shown",
+        Kind::Word(_) => "word",
+        Kind::Path => "path",
+        Kind::List => "list",
+        Kind::ListenUrls => "URLs to listen on",
+        Kind::Urls => "URLs",
+        Kind::Peers => "peer URLs, with or without NAME= before each",
+        Kind::Origins => "origins",
+        Kind::Id => "ID in hex",
+        Kind::Levels => "MODULE=LEVEL pairs",
+    }
+}
+
+/// Returns `text` in lines of at most `width` characters.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.len() + word.len() < width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
