@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use http::Method;
 
@@ -14,6 +14,7 @@ use super::table::{Table, printable};
 use crate::daemon::history::now_ms;
 use crate::daemon::local_time::time_of_day;
 use crate::telemetry::snapshot::{EndpointStatus, MemberStatus, ReloadRecord, Snapshot};
+use crate::tls::certificate::day;
 
 /// How long the daemon may take to answer.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -128,6 +129,7 @@ fn facts(snapshot: &Snapshot, now: u64) -> Vec<String> {
         Some(format!("clients:  {} ({} workers)", listed(&s.listeners), s.workers)),
         (!s.metrics_listeners.is_empty())
             .then(|| format!("metrics:  {}", listed(&s.metrics_listeners))),
+        (!s.certificates.is_empty()).then(|| format!("TLS:      {}", certificates(s))),
         Some(format!("cluster:  {}", cluster(s, now))),
         s.source.as_ref().map(|source| format!("peers:    {}", source.name)),
         Some(format!("traffic:  {}", traffic(s))),
@@ -145,6 +147,15 @@ fn state(snapshot: &Snapshot) -> &'static str {
 
 fn listed(urls: &[String]) -> String {
     if urls.is_empty() { "none".to_owned() } else { urls.join(", ") }
+}
+
+/// What clients, members and peers are shown, and how long that is good.
+fn certificates(snapshot: &Snapshot) -> String {
+    let day = |ms| day(UNIX_EPOCH + Duration::from_millis(ms));
+    let shown = snapshot.certificates.iter();
+    let shown =
+        shown.map(|it| format!("{} {} until {}", it.identity, it.title, day(it.not_after_ms)));
+    shown.collect::<Vec<_>>().join("; ")
 }
 
 fn cluster(snapshot: &Snapshot, now: u64) -> String {

@@ -4,6 +4,7 @@
 //! every further change is tried again, and only after [`PATIENCE`] is it an error. What was in force stays in force all
 //! the while. Once a day, and at the start, certificates that expire within 30 days are warned about.
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, Interval, interval, sleep_until};
@@ -11,7 +12,7 @@ use tokio::time::{Instant, Interval, interval, sleep_until};
 use super::control::Control;
 use super::history::{Outcome, Trigger};
 use super::reload;
-use super::watch::Watches;
+use super::watch::{FileState, Watches};
 use crate::config::{Loaded, Problem, Settings};
 use crate::telemetry::snapshot::ReloadRecord;
 use crate::tls::Material;
@@ -31,6 +32,8 @@ pub enum Due {
     OutOfPatience,
     /// A day has passed.
     Daily,
+    /// A file has changed that refused settings name, so that they may be good now.
+    SecondChance,
 }
 
 /// The watch on the files of the settings in force.
@@ -40,18 +43,33 @@ pub struct Certificates {
     /// When files that do not fit together are to be reported; `None` while all is well, or was reported.
     report_at: Option<Instant>,
     daily: Interval,
+    /// Settings that were refused for the files that they name, and the watch on those.
+    refused: Option<(FileState, Watches)>,
 }
 
 impl Certificates {
     /// Follows the files that `settings` name. They are looked at again at once, since they may have changed after they
     /// were read.
     pub fn follow(settings: &Settings) -> Self {
-        let paths = settings.tls.files().into_iter().map(|file| file.path.clone()).collect();
         Self {
-            watches: Watches::start("the files for TLS", paths),
+            watches: Watches::start("the files for TLS", paths(settings)),
             report_at: None,
             daily: interval(DAY),
+            refused: None,
         }
+    }
+
+    /// Remembers settings that were refused for the files that they name: who deploys both may well write the settings
+    /// first.
+    pub fn remember(&mut self, refused: &Settings, seen: FileState) {
+        let mut watches = Watches::start("the files for TLS", paths(refused));
+        watches.catch_up();
+        self.refused = Some((seen, watches));
+    }
+
+    /// Takes the settings that were refused out.
+    pub fn take_refused(&mut self) -> Option<FileState> {
+        self.refused.take().map(|(seen, _)| seen)
     }
 
     /// Waits until something is to be done. Dropping the future loses nothing.
@@ -62,12 +80,23 @@ impl Certificates {
                 None => std::future::pending().await,
             }
         };
+        let second_chance = async {
+            match &mut self.refused {
+                Some((_, watches)) => watches.changed().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            () = second_chance => Due::SecondChance,
             () = self.watches.changed() => Due::Changed,
             () = report => Due::OutOfPatience,
             _ = self.daily.tick() => Due::Daily,
         }
     }
+}
+
+fn paths(settings: &Settings) -> Vec<PathBuf> {
+    settings.tls.files().into_iter().map(|file| file.path.clone()).collect()
 }
 
 impl Control {
@@ -83,7 +112,13 @@ impl Control {
     }
 
     /// Does what is due about certificates.
-    pub(super) fn renew_certificates(&mut self, due: Due) {
+    pub(super) async fn renew_certificates(&mut self, due: Due) {
+        if due == Due::SecondChance {
+            if let Some(seen) = self.certificates.take_refused() {
+                self.reload(Trigger::File, seen).await;
+            }
+            return;
+        }
         if due == Due::Daily {
             self.warn_of_expiry();
             // Only what we make ourselves is renewed by the clock.

@@ -103,7 +103,7 @@ impl Control {
                     }
                     Signal::Stop | Signal::StopNow => return self.stop(&mut events).await,
                 },
-                due = self.certificates.due() => self.renew_certificates(due),
+                due = self.certificates.due() => self.renew_certificates(due).await,
                 state = self.watch.changed() => drop(self.reload(Trigger::File, state).await),
                 Some(request) = events.commands.recv() => {
                     self.watch.catch_up();
@@ -155,13 +155,13 @@ impl Control {
             listed.log_changes(Some(&self.listed));
             self.put_in_force(listed);
         }
+        if !self.ready {
+            self.first_list(&outcome);
+        }
         let eager =
             !self.ready || self.roster.endpoints().is_empty() || self.tracker.wants_second_look();
         let pause = if eager { FIRST_TRIES.min(self.interval()) } else { self.interval() };
         self.refresh_at = Instant::now() + pause;
-        if !self.ready {
-            self.first_list(&outcome);
-        }
         self.say_status();
     }
 
@@ -272,6 +272,8 @@ impl Control {
                 },
             }
         }
+        // "stopped" is the last line: what is held back as repeated comes before it.
+        self.log.flush_held(Duration::from_secs(1));
         tracing::info!("stopped");
         self.log.flush(Duration::from_secs(1));
         End::Stopped

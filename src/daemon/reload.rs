@@ -38,12 +38,19 @@ impl Control {
 
     /// Does everything that can fail before anything is changed.
     async fn rehearse(&mut self, seen: FileState) -> Result<Outcome, Vec<String>> {
-        let loaded = self.load(seen)?;
+        self.certificates.take_refused();
+        let loaded = self.load(seen.clone())?;
         let changes = changes(&self.loaded, &loaded);
         refuse(needs_restart(&changes))?;
         let mut warnings: Vec<String> = loaded.warnings.iter().map(Problem::one_line).collect();
         warnings.extend(overridden(&self.loaded, &loaded).iter().map(Problem::one_line));
-        let (material, tls_warnings) = self.load_material(&loaded)?;
+        let (material, tls_warnings) = match self.load_material(&loaded) {
+            Ok(material) => material,
+            Err(reasons) => {
+                self.certificates.remember(&loaded.settings, seen);
+                return Err(reasons);
+            }
+        };
         warnings.extend(tls_warnings);
         let news = material.news(&self.material);
         let log = OpenLog::open(&loaded.settings.log).map_err(|error| vec![error.to_string()])?;

@@ -63,7 +63,7 @@ pub fn run(inputs: Inputs, loaded: Loaded, material: Material) -> ExitCode {
     };
     let end = runtime.block_on(async {
         let (control, events) = build(inputs, loaded, material, log.clone())?;
-        Ok::<End, Reasons>(control.run(events).await)
+        Ok::<End, Reasons>(Box::pin(control.run(events)).await)
     });
     // A name lookup that hangs must not keep us from ending.
     runtime.shutdown_background();

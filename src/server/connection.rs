@@ -63,9 +63,11 @@ where
         // Settings with a URL for TLS and no certificate are refused, so this is a listener that is about to close.
         return;
     };
-    let limit = gate.patience().handshake;
+    let patience = gate.patience();
     let handshake = handshake::shake(stream, &acceptor, client.address_text());
-    if let Ok(Some((protocol, stream))) = timeout(limit, handshake).await {
+    let Ok(Some(mut stream)) = timeout(patience.handshake, handshake).await else { return };
+    drop(acceptor);
+    if let Ok(Ok(protocol)) = timeout(patience.first_head, handshake::spoken(&mut stream)).await {
         speak(protocol, stream, client, gate, pages).await;
     }
 }

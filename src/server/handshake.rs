@@ -27,13 +27,9 @@ const PLAIN_HTTP2: &[u8] = b"\0\0\0\x04\0\0\0\0\0\
 /// What is read of such a client, so that closing does not throw our answer away.
 const PLAIN_REQUEST: u64 = 16 * 1024;
 
-/// Does the handshake; the caller limits the time. Returns the stream and what is spoken over it, or `None` when there is
-/// nothing to serve: the reason is in the log, with `from`, when it is worth knowing.
-pub async fn shake<S>(
-    mut stream: S,
-    acceptor: &Acceptor,
-    from: &str,
-) -> Option<(Protocol, TlsStream<S>)>
+/// Does the handshake; the caller limits the time. Returns the stream, or `None` when there is nothing to serve: the
+/// reason is in the log, with `from`, when it is worth knowing.
+pub async fn shake<S>(mut stream: S, acceptor: &Acceptor, from: &str) -> Option<TlsStream<S>>
 where
     S: AsyncRead + AsyncWrite + Peek + Unpin,
 {
@@ -50,28 +46,31 @@ where
         let _ = turn_away(&mut stream).await;
         return None;
     }
-    let mut stream = match acceptor.accept(stream).await {
-        Ok(stream) => stream,
+    match acceptor.accept(stream).await {
+        Ok(stream) => Some(stream),
         Err(error) => {
             // In the message, so that another reason is another line.
             let reason = explain(&error);
             tracing::warn!(client = from, "a TLS handshake with a client failed: {reason}");
-            return None;
+            None
         }
-    };
-    let protocol = match agreed(&stream) {
-        Some(b"h2") => Protocol::Http2,
-        Some(_) => Protocol::Http1,
-        None => by_preface(&mut stream).await.ok()?,
-    };
-    Some((protocol, stream))
+    }
 }
 
-/// Tells what a client without ALPN speaks. Those of HTTP/2 send their preface in one piece.
-async fn by_preface<S>(stream: &mut TlsStream<S>) -> io::Result<Protocol>
+/// Tells what a client speaks: as was agreed on, or by its first bytes, for which the caller limits the time. Those who
+/// speak HTTP/2 without ALPN send their preface in one piece.
+///
+/// # Errors
+/// The stream's.
+pub async fn spoken<S>(stream: &mut TlsStream<S>) -> io::Result<Protocol>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    match agreed(stream) {
+        Some(b"h2") => return Ok(Protocol::Http2),
+        Some(_) => return Ok(Protocol::Http1),
+        None => {}
+    }
     Ok(match Pin::new(stream).fill_buf().await? {
         [] => Protocol::Gone,
         bytes if bytes.starts_with(b"PRI ") => Protocol::Http2,

@@ -61,14 +61,16 @@ impl Material {
 }
 
 impl Shown {
-    /// Says that it expires soon, from 30 days before, or that it has; `None` while there is time.
+    /// Says that it expires soon, or that it has; `None` while there is time. Soon is 30 days, or a third of its lifetime if
+    /// that is less: certificates that are renewed each week are no news.
     pub fn warning(&self, now: SystemTime) -> Option<String> {
         const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
-        let Self { title, setting, file, not_after, .. } = self;
+        let Self { title, setting, file, not_after, lifetime, .. } = self;
         let left = not_after.duration_since(now).unwrap_or_default();
         let when = match left.as_secs() / (24 * 3600) {
             _ if left.is_zero() => format!("expired on {}", day(*not_after)),
-            _ if left > SOON => return None,
+            _ if left > SOON.min(*lifetime / 3) => return None,
+            0 => format!("expires on {}, today or tomorrow", day(*not_after)),
             days => format!("expires on {}, in {days} days", day(*not_after)),
         };
         Some(format!("`{setting}`: {}: the certificate {title} {when}; renew it", file.display()))
@@ -88,6 +90,8 @@ pub struct Shown {
     pub title: String,
     /// When the first of it and those between it and its authority expires.
     pub not_after: SystemTime,
+    /// How long that one is valid altogether.
+    pub lifetime: Duration,
 }
 
 /// What the material is loaded for.
@@ -271,13 +275,18 @@ impl Loading<'_> {
     }
 
     fn show(&mut self, identity: &'static str, pair: &KeyPair, it: Identity) -> Identity {
-        let until = it.chain.iter().map(|certificate| certificate.not_after).min();
+        let first = it.chain.iter().min_by_key(|certificate| certificate.not_after);
+        let (not_before, not_after) = first
+            .map_or((SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH), |first| {
+                (first.not_before, first.not_after)
+            });
         self.certificates.push(Shown {
             identity,
             setting: pair.cert.setting,
             file: pair.cert.path.clone(),
             title: it.leaf().map(Certificate::title).unwrap_or_default(),
-            not_after: until.unwrap_or(SystemTime::UNIX_EPOCH),
+            lifetime: not_after.duration_since(not_before).unwrap_or_default(),
+            not_after,
         });
         it
     }

@@ -27,3 +27,6 @@ pub use acceptor::Acceptor;
 pub use connector::{Alpn, Connector};
 pub use material::Material;
 pub use refusal::HandshakeError;
+
+#[cfg(test)]
+mod tests;

@@ -23,30 +23,40 @@ pub(super) fn read(
     protocol: &Protocol,
 ) -> Option<Lists> {
     let (setting, path) = (file.setting, file.path.display());
-    let mut lists = Vec::new();
+    let (mut lists, mut foreign) = (Vec::new(), Vec::new());
     for (line, der) in ders(files, file)? {
         let at =
             format!("`{setting}`: {path}{}", line.map_or_else(String::new, |it| format!(":{it}")));
         match judge(&der, authorities, protocol) {
-            Ok(Judged { overdue: None, .. }) => {}
-            Ok(Judged { overdue: Some(since), issuer }) => {
-                let message =
-                    format!("{at}: the revocation list of {issuer} was to be replaced by {since}");
-                files.warning(setting, message, "it is used as it is; fetch the newest");
+            Verdict::Good { issuer, overdue } => {
+                if let Some(since) = overdue {
+                    let message = format!(
+                        "{at}: the revocation list of {issuer} was to be replaced by {since}"
+                    );
+                    files.warning(setting, message, "it is used as it is; fetch the newest");
+                }
+                lists.push(CertificateRevocationListDer::from(der));
             }
-            Err((what, hint)) => {
+            Verdict::Foreign { what, hint } => foreign.push((format!("{at}: {what}"), hint)),
+            Verdict::Bad { what, hint } => {
                 files.error(setting, format!("{at}: {what}"), &hint);
                 return None;
             }
         }
-        lists.push(CertificateRevocationListDer::from(der));
     }
-    if lists.is_empty() {
+    if lists.is_empty() && foreign.is_empty() {
         let message = format!("`{setting}`: {path} has no revocation list in it");
         files.error(setting, message, "want -----BEGIN X509 CRL-----");
-        return None;
     }
-    Some(lists)
+    // While authorities change, one list too many is harmless; but if none fits, nobody is revoked.
+    for (message, hint) in foreign {
+        if lists.is_empty() {
+            files.error(setting, message, &hint);
+        } else {
+            files.warning(setting, message, "it is not used");
+        }
+    }
+    (!lists.is_empty()).then_some(lists)
 }
 
 /// etcd takes lists in PEM and in DER.
@@ -60,55 +70,61 @@ fn ders(files: &mut Files<'_>, file: &TlsFile) -> Option<Vec<(Option<usize>, Vec
     Some(lists.map(|section| (Some(section.line), section.der)).collect())
 }
 
-struct Judged {
-    issuer: String,
-    /// The day by which it was to be replaced, if that has passed.
-    overdue: Option<String>,
+/// What becomes of one list.
+enum Verdict {
+    Good {
+        issuer: String,
+        /// The day by which it was to be replaced, if that has passed.
+        overdue: Option<String>,
+    },
+    /// It is from none of the authorities: what is wrong, and what would be right.
+    Foreign { what: String, hint: String },
+    /// It can never be used.
+    Bad { what: String, hint: String },
 }
 
-/// Returns what is wrong with a list and what would be right, if it cannot be used.
-fn judge(
-    der: &[u8],
-    authorities: &Authorities,
-    protocol: &Protocol,
-) -> Result<Judged, (String, String)> {
-    let damaged = || ("the revocation list is damaged".to_owned(), String::new());
-    let (_, list) = CertificateRevocationList::from_der(der).map_err(|_| damaged())?;
+fn judge(der: &[u8], authorities: &Authorities, protocol: &Protocol) -> Verdict {
+    let Ok((_, list)) = CertificateRevocationList::from_der(der) else {
+        return Verdict::Bad {
+            what: "the revocation list is damaged".to_owned(),
+            hint: String::new(),
+        };
+    };
     let issuer = list.issuer().to_string();
     if list.version() != Some(X509Version::V2) {
         let hint = "openssl makes version 2 with `crl_extensions` set".to_owned();
-        return Err((format!("the revocation list of {issuer} is of version 1"), hint));
+        return Verdict::Bad {
+            what: format!("the revocation list of {issuer} is of version 1"),
+            hint,
+        };
     }
-    let mut known = Vec::new();
-    for authority in &authorities.ders {
-        let Ok((_, authority)) = X509Certificate::from_der(authority) else { continue };
-        if authority.subject().as_raw() != list.issuer().as_raw() {
-            known.push(authority.subject().to_string());
-        } else if has_signed(&authority, &list, protocol) {
-            return check_usage(&authority, &issuer)
-                .map(|()| Judged { issuer, overdue: overdue(&list) });
-        } else {
-            let hint = "want the list that was signed with the key of the authority in the CA file"
-                .to_owned();
-            return Err((
-                format!("the revocation list is signed with another key of {issuer}"),
-                hint,
-            ));
+    let known = authorities.ders.iter().filter_map(|der| X509Certificate::from_der(der).ok());
+    let known: Vec<_> = known.map(|(_, authority)| authority).collect();
+    let named = |it: &&X509Certificate<'_>| it.subject().as_raw() == list.issuer().as_raw();
+    match known.iter().filter(named).find(|it| has_signed(it, &list, protocol)) {
+        Some(authority) if !may_sign_lists(authority) => Verdict::Bad {
+            what: format!("the authority {issuer} is not allowed to sign revocation lists"),
+            hint: "its key usage needs cRLSign".to_owned(),
+        },
+        Some(_) => Verdict::Good { overdue: overdue(&list), issuer },
+        None if known.iter().any(|it| named(&it)) => Verdict::Foreign {
+            what: format!("the revocation list is signed with another key of {issuer}"),
+            hint: "want the list that was signed with the key of the authority in the CA file"
+                .to_owned(),
+        },
+        None => {
+            let names: Vec<_> = known.iter().map(|it| it.subject().to_string()).collect();
+            let what =
+                format!("the revocation list is from {issuer}, which is not among the authorities");
+            let hint = format!("these are {} in {}", names.join("; "), authorities.described);
+            Verdict::Foreign { what, hint }
         }
     }
-    let what = format!("the revocation list is from {issuer}, which is not among the authorities");
-    Err((what, format!("these are {} in {}", known.join("; "), authorities.described)))
 }
 
 /// An authority whose key usage lists anything must list this too.
-fn check_usage(authority: &X509Certificate<'_>, issuer: &str) -> Result<(), (String, String)> {
-    match authority.key_usage() {
-        Ok(Some(usage)) if !usage.value.crl_sign() => {
-            let what = format!("the authority {issuer} is not allowed to sign revocation lists");
-            Err((what, "its key usage needs cRLSign".to_owned()))
-        }
-        _ => Ok(()),
-    }
+fn may_sign_lists(authority: &X509Certificate<'_>) -> bool {
+    !matches!(authority.key_usage(), Ok(Some(usage)) if !usage.value.crl_sign())
 }
 
 fn has_signed(

@@ -23,7 +23,6 @@ mod settings;
 mod soak;
 mod strange_members;
 mod timeouts;
-mod tls_files;
-mod tls_listeners;
+mod tls;
 mod transparency;
 mod websocket;

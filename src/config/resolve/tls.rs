@@ -33,7 +33,11 @@ pub(super) fn resolve(values: &Values<'_>, data_dir: &Path) -> TlsSettings {
 
 fn listener(values: &Values<'_>, data_dir: &Path) -> ListenTls {
     let pair = values.pair("cert-file", "key-file");
-    let self_made = (pair.is_none() && values.bool("auto-tls")).then(|| SelfMade {
+    let speaks_tls = ["listen-client-urls", "listen-client-http-urls", "listen-metrics-urls"]
+        .iter()
+        .any(|name| values.listen(name).iter().any(|url| url.tls));
+    let makes_one = pair.is_none() && speaks_tls && values.bool("auto-tls");
+    let self_made = makes_one.then(|| SelfMade {
         directory: data_dir.join("proxy/clientCerts"),
         years: values.number("self-signed-cert-validity"),
         names: own_names(values),

@@ -34,7 +34,7 @@ pub struct TlsSettings {
 pub struct ListenTls {
     /// `cert-file` and `key-file`.
     pub pair: Option<KeyPair>,
-    /// What to make a certificate from when there is none; `None` unless `auto-tls` says so.
+    /// What to make a certificate from when there is none; `None` unless `auto-tls` says so and a listener speaks TLS.
     pub self_made: Option<SelfMade>,
     /// `trusted-ca-file`; as with etcd, clients must show a certificate of it whenever it is set.
     pub client_ca: Option<TlsFile>,

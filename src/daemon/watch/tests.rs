@@ -230,3 +230,35 @@ async fn a_pipe_in_place_of_the_file_does_not_hang() {
     let state = change(&mut watch).await;
     assert_eq!(state, FileState::Unreadable("not a regular file".to_owned()));
 }
+
+/// Kubernetes puts a certificate and its key in place by swapping one link.
+#[tokio::test]
+async fn several_files_that_change_at_once_are_one_change() {
+    let scene = Scene::new();
+    for version in ["..1", "..2"] {
+        fs::create_dir(scene.path(version)).unwrap();
+        for name in ["tls.crt", "tls.key"] {
+            fs::write(scene.path(version).join(name), version).unwrap();
+        }
+    }
+    symlink("..1", scene.path("..data")).unwrap();
+    for name in ["tls.crt", "tls.key"] {
+        symlink(format!("..data/{name}"), scene.path(name)).unwrap();
+    }
+    let paths = vec![scene.path("tls.crt"), scene.path("tls.key")];
+    let mut watches = Watches::start("these files", paths);
+    timeout(DEADLINE, watches.changed()).await.expect("what is there counts as a change at first");
+    assert_eq!(watches.last, [content("..1"), content("..1")]);
+
+    symlink("..2", scene.path("..new")).unwrap();
+    fs::rename(scene.path("..new"), scene.path("..data")).unwrap();
+    timeout(DEADLINE, watches.changed()).await.expect("the swap is noticed");
+    assert_eq!(watches.last, [content("..2"), content("..2")]);
+    assert!(timeout(NOTHING, watches.changed()).await.is_err());
+}
+
+#[tokio::test]
+async fn no_files_never_change() {
+    let mut watches = Watches::start("these files", Vec::new());
+    assert!(timeout(NOTHING, watches.changed()).await.is_err());
+}

@@ -121,6 +121,11 @@ impl LogHandle {
     pub fn flush(&self, limit: Duration) -> bool {
         self.logger.queue.flush(limit, false)
     }
+
+    /// Waits as [`LogHandle::flush`] does, and has the lines written that are held back as repeated.
+    pub fn flush_held(&self, limit: Duration) -> bool {
+        self.logger.queue.flush(limit, true)
+    }
 }
 
 impl Drop for LogHandle {

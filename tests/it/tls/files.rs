@@ -180,6 +180,9 @@ fn a_revocation_list_of_another_issuer_is_refused() {
     );
     desk.put("crl.pem", &Authority::new("ca").revoke(&[]));
     desk.refuses(LISTS, "the revocation list is signed with another key of CN=ca");
+    let both = desk.authority.revoke(&[]) + &Authority::new("old").revoke(&[]);
+    desk.put("crl.pem", &both);
+    desk.warns(LISTS, "the revocation list is from CN=old, which is not among the authorities");
     desk.put("crl.pem", desk.authority.pem());
     desk.refuses(LISTS, "`client-crl-file`: DIR/crl.pem has no revocation list in it");
 }

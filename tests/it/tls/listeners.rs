@@ -1,130 +1,18 @@
 //! Listeners that speak TLS: protocols with ALPN and without, versions, clients' certificates, and mistaken schemes.
 
+use super::desk::{Client, Desk, address, agreed, page};
 use crate::support::proxy::Proxy;
-use crate::support::scratch::Scratch;
-use crate::support::tls::{Authority, Identity, Leaf, replace};
-use crate::support::{PATIENCE, eventually, port, run};
+use crate::support::tls::{Authority, Leaf, replace};
+use crate::support::{PATIENCE, eventually, run};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion, version};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ProtocolVersion, RootCertStore, version};
 use std::path::Path;
 use std::sync::Arc;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-
-/// A page that the daemon answers without any member.
-const PAGE: &[u8] = b"GET /v2/config/local/proxy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-
-/// A daemon whose listeners have a certificate, and no members.
-struct Desk {
-    scratch: Scratch,
-    authority: Authority,
-    proxy: Option<Proxy>,
-}
-
-impl Desk {
-    fn new() -> Self {
-        let desk =
-            Self { scratch: Scratch::new("tls"), authority: Authority::new("ca"), proxy: None };
-        desk.authority.issue(&Leaf::loopback()).write(desk.directory(), "server");
-        replace(&desk.path("ca.pem"), desk.authority.pem());
-        desk
-    }
-
-    fn directory(&self) -> &Path {
-        self.scratch.path()
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.scratch.join(name)
-    }
-
-    /// Starts the daemon on this URL, with more settings; DIR in both is the directory of the files.
-    async fn serve(&mut self, url: &str, more: &str) -> &Proxy {
-        self.put_settings(url, more);
-        let file = self.path("p.toml").display().to_string();
-        let plan = Proxy::with_peers("").bare();
-        let proxy = plan.arguments(&["--config-file", &file, "--data-dir", "data"]).spawn();
-        let listening = proxy.process.wait_for_line("serving clients", PATIENCE);
-        assert!(listening.is_some(), "{}", proxy.story());
-        self.proxy.insert(proxy)
-    }
-
-    fn put_settings(&self, url: &str, more: &str) {
-        let text = format!(
-            "listen-client-urls = \"{url}\"\ninitial-cluster = \"http://127.0.0.1:1\"\nworkers = 2\n\
-             cert-file = \"DIR/server.pem\"\nkey-file = \"DIR/server.key\"\n{more}"
-        );
-        replace(
-            &self.path("p.toml"),
-            &text.replace("DIR", &self.directory().display().to_string()),
-        );
-    }
-
-    fn client(&self) -> Client<'_> {
-        Client { trusts: &self.authority, shows: None, versions: rustls::ALL_VERSIONS }
-    }
-}
-
-/// A client that speaks TLS.
-#[derive(Clone, Copy)]
-struct Client<'a> {
-    trusts: &'a Authority,
-    shows: Option<&'a Identity>,
-    versions: &'a [&'static SupportedProtocolVersion],
-}
-
-impl Client<'_> {
-    fn connector(&self, alpn: &[&str]) -> TlsConnector {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.trusts.pem().as_bytes()).unwrap()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(self.versions)
-            .unwrap()
-            .with_root_certificates(roots);
-        let mut config = match self.shows {
-            None => builder.with_no_client_auth(),
-            Some(identity) => {
-                let chain =
-                    CertificateDer::from_pem_slice(identity.certificate.as_bytes()).unwrap();
-                let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
-                builder.with_client_auth_cert(vec![chain], key).unwrap()
-            }
-        };
-        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        Arc::new(config).into()
-    }
-
-    async fn connect(&self, address: &str, alpn: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
-        let stream = TcpStream::connect(address).await?;
-        self.connector(alpn).connect(ServerName::try_from("127.0.0.1").unwrap(), stream).await
-    }
-
-    /// Asks for the page over HTTP/1.1. In TLS 1.3 a server refuses a client's certificate only after the handshake.
-    async fn ask(&self, address: &str) -> std::io::Result<String> {
-        let mut stream = self.connect(address, &["http/1.1"]).await?;
-        page(&mut stream).await
-    }
-}
-
-async fn page(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> std::io::Result<String> {
-    stream.write_all(PAGE).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    Ok(answer)
-}
-
-/// A port that the daemon may listen on.
-fn address() -> String {
-    format!("127.0.0.1:{}", port::free())
-}
-
-fn agreed(stream: &TlsStream<TcpStream>) -> Option<&str> {
-    stream.get_ref().1.alpn_protocol().map(|name| str::from_utf8(name).unwrap())
-}
 
 /// Speaks HTTP/2 as far as to the server's SETTINGS, its first frame.
 async fn is_http2(stream: &mut TlsStream<TcpStream>) -> bool {
@@ -230,6 +118,9 @@ fn an_address_changes_its_scheme_without_being_closed() {
         let (mut desk, address) = (Desk::new(), address());
         desk.serve(&format!("http://{address}"), "").await;
         let mut open = TcpStream::connect(&address).await.unwrap();
+        open.write_all(b"GET /proxy/health HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        // Something was answered, so it was accepted: the whole answer is small and comes in one piece.
+        assert!(open.read(&mut [0; 4096]).await.unwrap() > 0);
         desk.put_settings(&format!("https://{address}"), "");
         let client = desk.client();
         eventually("TLS is spoken", PATIENCE, async || client.ask(&address).await.is_ok()).await;
