@@ -186,8 +186,11 @@ fn three_of_five_become_members_and_two_proxies() {
     assert_three_and_two(&hosts);
     // etcd does not feed the watchdog, so systemd is told that there is none.
     let (_, notify) = hosts[member].running.as_ref().expect("a process");
-    assert!(notify.heard().contains(&"WATCHDOG_USEC=0".to_owned()), "{:?}", notify.heard());
-    assert!(hosts[member].said().contains("this host has a member's data: running etcd"));
+    wait_until("no watchdog", || notify.heard().contains(&"WATCHDOG_USEC=0".to_owned()));
+    let (process, _) = hosts[member].running.as_ref().expect("a process");
+    assert!(
+        process.wait_for_line("this host has a member's data: running etcd", PATIENCE).is_some()
+    );
 }
 
 #[test]
@@ -242,7 +245,7 @@ fn a_registry_that_does_not_answer_is_waited_for_and_one_that_says_no_is_not() {
     let said = process.wait_for_line("asking again in 2s", PATIENCE).expect("a warning");
     assert!(said.starts_with("warning: whether this host is a member is not known: "), "{said}");
     let extended = |line: &String| line.starts_with("EXTEND_TIMEOUT_USEC=");
-    assert!(notify.heard().iter().any(extended), "{:?}", notify.heard());
+    wait_until("more time", || notify.heard().iter().any(extended));
     wait_until("a status", || {
         notify.statuses().iter().any(|status| status.contains("asking again in 2s"))
     });
