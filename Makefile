@@ -8,7 +8,7 @@ CARGO ?= cargo
 PEERS ?=
 TESTS ?=
 
-.PHONY: help run build test fmt clippy unit it etcd generations bench clean
+.PHONY: help run build test fmt clippy unit it etcd generations system machine deb bench clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ run: ## start three etcd members and the proxy on 127.0.0.1:2379; Ctrl-C removes
 build: ## build the release binary, target/release/etcd-proxy
 	$(CARGO) build --release --locked
 
-test: fmt clippy unit it etcd ## run everything: format, lints, unit tests, scripted members, real etcd
+test: fmt clippy unit it etcd system ## run everything: format, lints, unit tests, scripted members, real etcd, booted systemd
 
 fmt: ## check the format, where rustfmt is installed
 	@if $(CARGO) fmt --version >/dev/null 2>&1; then $(CARGO) fmt --check; else echo "format: skipped, rustfmt is not installed"; fi
@@ -43,6 +43,15 @@ etcd: generations ## tests against real etcd: 3.4, 3.5 and 3.7
 generations: ## install or build the etcd generations that the tests need
 	@tests/etcd/provision
 	@tests/etcd/provision-discovery
+
+system: machine ## tests of the packages on a booted systemd (root)
+	$(CARGO) test --locked --test system $(TESTS)
+
+machine: build ## make the Debian that the tests boot, and the packages they install
+	@tests/system/provision
+
+deb: build ## build the Debian package, target/package/*.deb
+	@packaging/deb/build
 
 bench: build ## compare with HAProxy, nginx, Envoy and etcd's own proxies
 	@tests/bench/run

@@ -57,10 +57,7 @@ impl Setup {
             source: settings.peers.clone(),
             registry: material.registry.clone(),
             accept_cluster_id: settings.accept_cluster_id,
-            access: Access {
-                dial_timeout: settings.dial_timeout,
-                tls: Some(material.peer.clone()),
-            },
+            access: Access::new(settings, material),
             data_dir: settings.data_dir.clone(),
         }
     }
@@ -139,6 +136,11 @@ impl Tracker {
             Ok(None) => {}
             Err(reason) => self.news.push(News::ignored(self.file.path().to_owned(), &reason)),
         }
+    }
+
+    /// Reaches peers in this way from the next refresh on: what they are shown, or whom we trust, has changed.
+    pub fn set_access(&mut self, access: Access) {
+        self.setup.access = access;
     }
 
     /// Asks the peers for the member list, keeps the cluster file up to date, and logs what has changed.

@@ -13,6 +13,7 @@ use super::control::Control;
 use super::history::{Outcome, Trigger};
 use super::reload;
 use super::watch::{FileState, Watches};
+use crate::cluster::fetch::Access;
 use crate::config::{Loaded, Problem, Settings};
 use crate::telemetry::snapshot::ReloadRecord;
 use crate::tls::Material;
@@ -157,6 +158,7 @@ impl Control {
         if let Some(refresh) = self.refreshing.take() {
             refresh.abort();
         }
+        self.tracker.set_access(Access::new(&self.loaded.settings, &self.material));
         self.refresh_at = Instant::now();
         self.put_in_force(self.listed.clone());
         self.conclude(Outcome::Applied { changes, warnings });

@@ -44,6 +44,9 @@ const STATUS_EVERY: Duration = Duration::from_secs(5);
 /// What the start timeout is extended by while the cluster is away; asked for again well before it runs out.
 const EXTENSION: Duration = Duration::from_secs(30);
 
+/// What a stop may take beside draining.
+const STOP_MARGIN: Duration = Duration::from_secs(10);
+
 /// Everything the control plane knows and has.
 pub struct Control {
     pub(super) inputs: Inputs,
@@ -70,6 +73,8 @@ pub struct Control {
     pub(super) draining: bool,
     pub(super) refreshing: Option<JoinHandle<(Tracker, Outcome, Option<Listed>)>>,
     pub(super) refresh_at: Instant,
+    /// When clients are let in at the latest, should they be held until the first list.
+    pub(super) open_at: Instant,
 }
 
 /// What wakes the loop from outside.
@@ -117,6 +122,7 @@ impl Control {
                 }
                 () = sleep_until(self.refresh_at), if self.refreshing.is_none() => self.begin_refresh(),
                 Ok(()) = self.source_news.changed(), if self.refreshing.is_none() => self.refresh_at = Instant::now(),
+                () = sleep_until(self.open_at), if self.fleet.holds() => self.fleet.release(),
                 refreshed = finished(&mut self.refreshing) => self.end_refresh(refreshed).await,
                 _ = status.tick() => self.say_status(),
                 beat = watchdog.next() => match beat {
@@ -145,6 +151,11 @@ impl Control {
     }
 
     async fn end_refresh(&mut self, refreshed: Option<(Tracker, Outcome, Option<Listed>)>) {
+        self.take_in(refreshed);
+        self.fleet.release();
+    }
+
+    fn take_in(&mut self, refreshed: Option<(Tracker, Outcome, Option<Listed>)>) {
         self.refreshing = None;
         let Some((tracker, outcome, listed)) = refreshed else {
             self.refresh_at = Instant::now() + FIRST_TRIES;
@@ -261,6 +272,7 @@ impl Control {
         tracing::info!(drain_timeout = ?limit, "stopping");
         self.draining = true;
         self.notifier.stopping();
+        self.notifier.extend_timeout(limit + STOP_MARGIN);
         self.say_status();
         self.fleet.drain(limit);
         loop {

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::worker::{self, Order};
 use crate::message::rpc::Rpc;
-use crate::net::listen::Bound;
+use crate::net::listen::{Bound, ListenSocket};
 use crate::proxy::generation::Generation;
 use crate::proxy::worker::Worker;
 use crate::server::local::Pages;
@@ -20,6 +20,8 @@ pub struct Fleet {
     orders: Vec<mpsc::UnboundedSender<Order>>,
     /// Counters, one for each worker.
     pub tallies: Vec<Arc<Tally>>,
+    /// Listeners that are to open later.
+    held: Option<Vec<(u64, Vec<ListenSocket>, bool)>>,
     ended: mpsc::UnboundedReceiver<usize>,
 }
 
@@ -35,7 +37,7 @@ impl Fleet {
     ) -> std::io::Result<Self> {
         let (ended_sender, ended) = mpsc::unbounded_channel();
         let hop = hop_mark();
-        let mut fleet = Self { orders: Vec::new(), tallies: Vec::new(), ended };
+        let mut fleet = Self { orders: Vec::new(), tallies: Vec::new(), held: None, ended };
         for number in 0..count {
             let tally = Arc::new(Tally::new(Rpc::COUNT));
             let (orders, received) = mpsc::unbounded_channel();
@@ -50,10 +52,37 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// Gives each worker its socket of a listener that is known as `number` from then on.
-    pub fn open(&self, number: u64, bound: &mut Bound) {
-        for (orders, socket) in self.orders.iter().zip(bound.take_sockets()) {
-            let _ = orders.send(Order::Open(number, socket, bound.url.tls));
+    /// Gives each worker its socket of a listener that is known as `number` from then on; sockets of a run that had more
+    /// workers go round, so that none is left unread.
+    pub fn open(&mut self, number: u64, bound: &mut Bound) {
+        let (sockets, tls) = (bound.take_sockets(), bound.url.tls);
+        match &mut self.held {
+            Some(held) => held.push((number, sockets, tls)),
+            None => self.hand_out(number, sockets, tls),
+        }
+    }
+
+    fn hand_out(&self, number: u64, sockets: Vec<ListenSocket>, tls: bool) {
+        for (orders, socket) in self.orders.iter().cycle().zip(sockets) {
+            let _ = orders.send(Order::Open(number, socket, tls));
+        }
+    }
+
+    /// Leaves clients in the kernel's queues until [`release`](Self::release): those that a restart has kept waiting
+    /// shall not be told that nothing is there a moment before it is.
+    pub fn hold(&mut self) {
+        self.held.get_or_insert_default();
+    }
+
+    /// Whether clients are kept waiting.
+    pub fn holds(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Opens what was held, and from now on opens at once.
+    pub fn release(&mut self) {
+        for (number, sockets, tls) in self.held.take().unwrap_or_default() {
+            self.hand_out(number, sockets, tls);
         }
     }
 

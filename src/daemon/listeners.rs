@@ -1,7 +1,11 @@
 //! The listeners in force: which addresses are open, which a change adds, and which it lets go.
 //!
 //! A change is planned first: every new address is bound while all the old ones stay open, so that a change that cannot
-//! be made leaves everything as it was. Sockets that systemd keeps for us will be taken up here too.
+//! be made leaves everything as it was.
+//!
+//! Every socket is also put into the service manager's store when its address is opened, and taken out when the
+//! settings let it go. So a restart, whatever its reason, refuses no connection: clients wait in the queues of the
+//! sockets that systemd holds, until the next process takes these up. A `.socket` unit's stay with their unit.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -12,7 +16,9 @@ use tokio::task::AbortHandle;
 
 use super::fleet::Fleet;
 use super::pages::{Renderer, serve_metrics};
+use super::systemd::Notifier;
 use crate::config::{ListenAddress, ListenUrl, Settings};
+use crate::net::inherited::{Inherited, Leftover, store_name};
 use crate::net::listen::{BindError, Bound, bind_all};
 
 /// The addresses that are served.
@@ -30,8 +36,8 @@ struct Open {
     /// Keeps a unix socket's file.
     bound: Bound,
     number: u64,
-    /// The task of a metrics listener, and whether its new connections must speak TLS.
-    task: Option<(AbortHandle, Rc<Cell<bool>>)>,
+    /// The tasks of a metrics listener, one for each socket, and whether its new connections must speak TLS.
+    tasks: Option<(Vec<AbortHandle>, Rc<Cell<bool>>)>,
 }
 
 /// New addresses, bound and not served yet.
@@ -41,16 +47,22 @@ pub struct Plan {
 }
 
 impl Listeners {
-    /// Binds the addresses of `settings` that are not open yet.
+    /// Binds the addresses of `settings` that are not open yet, but for those that came with the start.
     ///
     /// # Errors
     /// One for each address that cannot be had; nothing has changed then.
-    pub fn plan(&self, settings: &Settings) -> Result<Plan, Vec<BindError>> {
-        let own = self.own_addresses();
-        let clients =
-            bind_missing(&self.clients, &settings.listen_client_urls, settings.workers, &own);
-        let metrics =
-            bind_missing(&self.metrics, &settings.listen_metrics_urls, NonZeroUsize::MIN, &own);
+    pub fn plan(
+        &self,
+        settings: &Settings,
+        inherited: &mut Inherited,
+    ) -> Result<Plan, Vec<BindError>> {
+        let mut own = self.own_addresses();
+        own.extend(inherited.addresses());
+        let mut bind = |open: &[Open], wanted: &[ListenUrl], workers| {
+            bind_missing(open, wanted, workers, &own, inherited)
+        };
+        let clients = bind(&self.clients, &settings.listen_client_urls, settings.workers);
+        let metrics = bind(&self.metrics, &settings.listen_metrics_urls, NonZeroUsize::MIN);
         match (clients, metrics) {
             (Ok(clients), Ok(metrics)) => Ok(Plan { clients, metrics }),
             (clients, metrics) => {
@@ -62,23 +74,34 @@ impl Listeners {
     }
 
     /// Serves what was planned, and closes what `settings` do not name any more.
-    pub fn commit(&mut self, plan: Plan, settings: &Settings, fleet: &Fleet, renderer: &Renderer) {
+    pub fn commit(
+        &mut self,
+        plan: Plan,
+        settings: &Settings,
+        fleet: &mut Fleet,
+        renderer: &Renderer,
+        notifier: &mut Notifier,
+    ) {
         renderer.set_profiles(settings.enable_pprof);
         for (asked, mut bound) in plan.clients {
             self.next += 1;
+            store(notifier, &asked, &mut bound);
             fleet.open(self.next, &mut bound);
             tracing::info!(url = %bound.url, "serving clients");
-            self.clients.push(Open { asked, bound, number: self.next, task: None });
+            self.clients.push(Open { asked, bound, number: self.next, tasks: None });
         }
         for (asked, mut bound) in plan.metrics {
+            store(notifier, &asked, &mut bound);
             tracing::info!(url = %bound.url, "serving metrics");
-            let socket = bound.take_sockets().pop();
             let tls = Rc::new(Cell::new(bound.url.tls));
-            let serve = socket.map(|socket| serve_metrics(socket, renderer.clone(), tls.clone()));
-            let task = serve.map(|serve| (tokio::task::spawn_local(serve).abort_handle(), tls));
-            self.metrics.push(Open { asked, bound, number: 0, task });
+            let serve = |socket| {
+                let serving = serve_metrics(socket, renderer.clone(), tls.clone());
+                tokio::task::spawn_local(serving).abort_handle()
+            };
+            let tasks = bound.take_sockets().into_iter().map(serve).collect();
+            self.metrics.push(Open { asked, bound, number: 0, tasks: Some((tasks, tls)) });
         }
-        self.close_others(settings, fleet);
+        self.close_others(settings, fleet, notifier);
         self.change_schemes(settings, fleet);
     }
 
@@ -94,7 +117,7 @@ impl Listeners {
                 }
                 open.asked.tls = url.tls;
                 open.bound.url.tls = url.tls;
-                match &open.task {
+                match &open.tasks {
                     Some((_, tls)) => tls.set(url.tls),
                     None => fleet.speak(open.number, url.tls),
                 }
@@ -103,22 +126,30 @@ impl Listeners {
         }
     }
 
-    fn close_others(&mut self, settings: &Settings, fleet: &Fleet) {
-        self.clients.retain(|open| {
-            let stays = is_named(&settings.listen_client_urls, open);
-            if !stays {
-                tracing::info!(url = %open.bound.url, "closing a client listener; its connections finish");
-                fleet.close(open.number);
+    fn close_others(&mut self, settings: &Settings, fleet: &Fleet, notifier: &mut Notifier) {
+        let clients = |open: &mut Open| !is_named(&settings.listen_client_urls, open);
+        let metrics = |open: &mut Open| !is_named(&settings.listen_metrics_urls, open);
+        for open in self.clients.extract_if(.., clients).collect::<Vec<_>>() {
+            tracing::info!(url = %open.bound.url, "closing a client listener; its connections finish");
+            fleet.close(open.number);
+            self.forget(open, notifier);
+        }
+        for open in self.metrics.extract_if(.., metrics).collect::<Vec<_>>() {
+            if let Some((tasks, _)) = &open.tasks {
+                tasks.iter().for_each(AbortHandle::abort);
             }
-            stays
-        });
-        self.metrics.retain(|open| {
-            let stays = is_named(&settings.listen_metrics_urls, open);
-            if let (false, Some((task, _))) = (stays, &open.task) {
-                task.abort();
-            }
-            stays
-        });
+            self.forget(open, notifier);
+        }
+    }
+
+    /// Takes a listener that was closed out of the store, unless its address has gone over to another one.
+    fn forget(&self, mut open: Open, notifier: &mut Notifier) {
+        let name = store_name(&open.asked.at);
+        open.bound.keep_file(false);
+        let mut others = self.clients.iter().chain(&self.metrics);
+        if !others.any(|other| store_name(&other.asked.at) == name) {
+            notifier.forget(&name);
+        }
     }
 
     /// The client listeners as URLs, with their real ports.
@@ -152,6 +183,33 @@ impl Plan {
     }
 }
 
+/// Has the service manager keep the sockets of an address for the next run.
+fn store(notifier: &mut Notifier, asked: &ListenUrl, bound: &mut Bound) {
+    if !bound.of_unit {
+        let kept = notifier.store(&store_name(&asked.at), &bound.sockets);
+        bound.keep_file(kept);
+    }
+}
+
+/// Lets go of sockets of the last run that the settings do not name any more.
+pub fn let_go(inherited: Inherited, notifier: &mut Notifier) {
+    for leftover in inherited.leftovers() {
+        match leftover {
+            Leftover::Stored(name) => {
+                tracing::info!(
+                    name,
+                    "closing a listener of the last run that is not configured any more"
+                );
+                notifier.forget(&name);
+            }
+            Leftover::OfUnit(name, at) => tracing::warn!(
+                name, address = %ListenUrl { at, tls: false },
+                "a socket unit holds an address that no setting names: connections to it wait for ever; add it to `listen-client-urls`"
+            ),
+        }
+    }
+}
+
 fn address(url: &ListenUrl) -> Option<SocketAddr> {
     match url.at {
         ListenAddress::Tcp(address) => Some(address),
@@ -168,12 +226,13 @@ fn bind_missing(
     wanted: &[ListenUrl],
     sockets: NonZeroUsize,
     own: &[SocketAddr],
+    inherited: &mut Inherited,
 ) -> Result<Vec<(ListenUrl, Bound)>, Vec<BindError>> {
     let missing: Vec<ListenUrl> = wanted
         .iter()
         .filter(|url| !open.iter().any(|open| open.asked.at == url.at))
         .cloned()
         .collect();
-    let bound = bind_all(&missing, sockets, own)?;
+    let bound = bind_all(&missing, sockets, own, inherited)?;
     Ok(missing.into_iter().zip(bound).collect())
 }

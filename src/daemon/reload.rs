@@ -10,6 +10,7 @@ use crate::cluster::tracker::Setup;
 use crate::cluster::usable;
 use crate::config::change::{changes, needs_restart, overridden, vanished};
 use crate::config::{self, Loaded, Problem};
+use crate::net::inherited::Inherited;
 use crate::telemetry::log::OpenLog;
 use crate::telemetry::snapshot::ReloadRecord;
 
@@ -61,7 +62,7 @@ impl Control {
         }
         let plan = self
             .listeners
-            .plan(&loaded.settings)
+            .plan(&loaded.settings, &mut Inherited::default())
             .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
 
         // A refresh that is under way knows nothing of the new settings.
@@ -78,6 +79,7 @@ impl Control {
         };
 
         // From here on nothing fails.
+        self.fleet.release();
         self.tracker = candidate.commit().await;
         self.source_news = self.tracker.source_news();
         self.log.apply(log);
@@ -88,7 +90,13 @@ impl Control {
         listed.log_changes(Some(&self.listed));
         // What a new listener with TLS shows must be there before its first client.
         self.put_in_force(listed);
-        self.listeners.commit(plan, &self.loaded.settings, &self.fleet, &self.renderer);
+        self.listeners.commit(
+            plan,
+            &self.loaded.settings,
+            &mut self.fleet,
+            &self.renderer,
+            &mut self.notifier,
+        );
         self.refresh_at = tokio::time::Instant::now();
         // So that what is reported as applied is applied: workers take orders in turn, and answer when all are done.
         let _ = tokio::time::timeout(WORKERS, self.fleet.all_answer()).await;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -16,7 +17,7 @@ use super::control::{Control, End, Events};
 use super::fleet::Fleet;
 use super::generations;
 use super::history::{History, now_ms};
-use super::listeners::Listeners;
+use super::listeners::{Listeners, let_go};
 use super::pages::Renderer;
 use super::probes::Probes;
 use super::roster::Roster;
@@ -26,6 +27,7 @@ use super::watch::Watch;
 use crate::cluster::tracker::{Setup, Tracker};
 use crate::cluster::usable::Listed;
 use crate::config::{Inputs, Loaded, Severity};
+use crate::net::inherited::Inherited;
 use crate::server::admin::{AdminSocket, Answers};
 use crate::server::local::Pages;
 use crate::telemetry::log::{self, LogHandle};
@@ -33,6 +35,9 @@ use crate::tls::Material;
 
 /// Pages that may be asked for while one is rendered.
 const WISHES: usize = 64;
+
+/// Clients that have waited through a restart are answered after this time, also without a member list.
+const LONGEST_HOLD: Duration = Duration::from_secs(3);
 
 /// Why the daemon could not be started: each a line for people.
 type Reasons = Vec<String>;
@@ -89,19 +94,26 @@ fn build(
     let settings = &loaded.settings;
     let why = |error: std::io::Error| vec![error.to_string()];
     let signals = Signals::new().map_err(why)?;
+    let mut inherited = Inherited::from_env();
+    let clients_wait = !inherited.is_empty();
     let plan = Listeners::default()
-        .plan(settings)
+        .plan(settings, &mut inherited)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Reasons>())?;
     let newest =
         Arc::new(ArcSwap::from_pointee(generations::build(1, settings, &material, Vec::new())));
     let (wishes, asked) = mpsc::channel(WISHES);
-    let fleet = Fleet::start(settings.workers.get(), &newest, &Pages(wishes)).map_err(why)?;
+    let mut fleet = Fleet::start(settings.workers.get(), &newest, &Pages(wishes)).map_err(why)?;
     let board = Arc::new(Board::new(fleet.tallies.clone()));
     let renderer = Renderer::new(board.clone());
     tokio::task::spawn_local(renderer.clone().serve(asked));
     let mut listeners = Listeners::default();
     renderer.set_acceptor(material.acceptor.clone());
-    listeners.commit(plan, settings, &fleet, &renderer);
+    let mut notifier = Notifier::from_env();
+    if clients_wait {
+        fleet.hold();
+    }
+    listeners.commit(plan, settings, &mut fleet, &renderer, &mut notifier);
+    let_go(inherited, &mut notifier);
     let commands = serve_admin(&loaded, board.clone());
     let (probes, health) = Probes::new();
     let watched = loaded.file.clone().unwrap_or_else(|| inputs.default_file.clone());
@@ -119,13 +131,14 @@ fn build(
         probes,
         history: History::default(),
         board,
-        notifier: Notifier::from_env(),
+        notifier,
         watch: Watch::since(watched, loaded.text.clone()),
         started_ms: now_ms(),
         ready: false,
         draining: false,
         refreshing: None,
         refresh_at: Instant::now(),
+        open_at: Instant::now() + LONGEST_HOLD,
         inputs,
         certificates: Certificates::follow(&loaded.settings),
         loaded,

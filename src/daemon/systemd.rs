@@ -5,17 +5,21 @@
 //! smuggle in another message. Sending never blocks for longer than a second and never fails
 //! for the caller: a supervisor that does not listen is no reason to stop serving.
 //!
-//! The descriptor store (`FDSTORE=1` with the listening sockets as ancillary data, so that a restart
-//! refuses no connection) belongs here too: a method that takes the sockets of a
-//! [`Bound`](crate::net::listen::Bound) and a name, sent after each change of the listeners.
+//! The descriptor store is told here too: the listening sockets travel beside `FDSTORE=1` as ancillary data, under the
+//! names of [`store_name`](crate::net::inherited::store_name), and come back through
+//! [`Inherited`](crate::net::inherited::Inherited). systemd keeps them over a restart, also one after a crash, and closes
+//! them when the unit has stopped for good.
 
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::Path;
 use std::time::Duration;
 
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use sd_notify::NotifyState;
 
 /// How long one message may wait for room in systemd's queue.
@@ -23,6 +27,9 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Longest status sent, in bytes: systemd drops a whole datagram above 4096.
 const STATUS_LIMIT: usize = 1024;
+
+/// Descriptors in one message; the kernel takes 253.
+const FDS_LIMIT: usize = 128;
 
 /// The line to the service manager.
 #[derive(Debug, Default)]
@@ -125,10 +132,31 @@ impl Notifier {
         self.send(&[NotifyState::ExtendTimeoutUsec(micros)]);
     }
 
+    /// Asks that these sockets be kept for the next run, under a name that more of them may have. One that is kept
+    /// already is not kept twice. Returns whether there is anybody to keep them; whether it does, nobody tells.
+    pub fn store(&mut self, name: &str, sockets: &[impl AsFd]) -> bool {
+        let fds: Vec<RawFd> = sockets.iter().map(|socket| socket.as_fd().as_raw_fd()).collect();
+        for fds in fds.chunks(FDS_LIMIT) {
+            let name = format!("FDNAME={name}");
+            self.send_with(&[NotifyState::Custom("FDSTORE=1"), NotifyState::Custom(&name)], fds);
+        }
+        self.target.is_some()
+    }
+
+    /// Asks that the sockets of this name be closed.
+    pub fn forget(&mut self, name: &str) {
+        let name = format!("FDNAME={name}");
+        self.send(&[NotifyState::Custom("FDSTOREREMOVE=1"), NotifyState::Custom(&name)]);
+    }
+
     fn send(&mut self, states: &[NotifyState<'_>]) {
+        self.send_with(states, &[]);
+    }
+
+    fn send_with(&mut self, states: &[NotifyState<'_>], fds: &[RawFd]) {
         let Some(target) = &self.target else { return };
         let message: String = states.iter().map(|state| format!("{state}\n")).collect();
-        match target.socket.send_to_addr(message.as_bytes(), &target.address) {
+        match target.send(message.as_bytes(), fds) {
             Ok(_) => self.complained = false,
             Err(error) if self.complained => tracing::debug!(%error, "service manager unreachable"),
             Err(error) => {
@@ -136,6 +164,22 @@ impl Notifier {
                 tracing::warn!(%error, "cannot notify the service manager");
             }
         }
+    }
+}
+
+impl Target {
+    fn send(&self, message: &[u8], fds: &[RawFd]) -> io::Result<usize> {
+        if fds.is_empty() {
+            return self.socket.send_to_addr(message, &self.address);
+        }
+        let address = match self.address.as_abstract_name() {
+            Some(name) => UnixAddr::new_abstract(name)?,
+            None => UnixAddr::new(self.address.as_pathname().unwrap_or(Path::new("")))?,
+        };
+        let rights = [ControlMessage::ScmRights(fds)];
+        let parts = [IoSlice::new(message)];
+        let to = Some(&address);
+        Ok(sendmsg(self.socket.as_raw_fd(), &parts, &rights, MsgFlags::empty(), to)?)
     }
 }
 
@@ -152,6 +196,8 @@ fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::socket::{ControlMessageOwned, recvmsg};
+
     use super::*;
 
     struct Listener {
@@ -196,6 +242,28 @@ mod tests {
         let message = listener.next();
         let stamp = message.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").expect("both in one");
         assert!(stamp.trim_end().parse::<u64>().unwrap() > 0);
+    }
+
+    #[test]
+    fn sockets_travel_with_their_name() {
+        let (mut notifier, listener) = pair();
+        let sockets = [(); 3].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        assert!(notifier.store("listen-a", &sockets));
+        notifier.forget("listen-a");
+
+        let mut buffer = [0; 256];
+        let mut space = nix::cmsg_space!([RawFd; 3]);
+        let mut parts = [io::IoSliceMut::new(&mut buffer)];
+        let fd = listener.socket.as_raw_fd();
+        let got = recvmsg::<UnixAddr>(fd, &mut parts, Some(&mut space), MsgFlags::empty()).unwrap();
+        let n = got.bytes;
+        let Some(ControlMessageOwned::ScmRights(fds)) = got.cmsgs().unwrap().next() else {
+            panic!("no descriptors came")
+        };
+        assert_eq!(fds.len(), 3);
+        assert_eq!(&buffer[..n], b"FDSTORE=1\nFDNAME=listen-a\n");
+        assert_eq!(listener.next(), "FDSTOREREMOVE=1\nFDNAME=listen-a\n");
+        assert!(!Notifier::default().store("listen-a", &sockets));
     }
 
     #[test]

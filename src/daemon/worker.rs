@@ -27,7 +27,8 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// What the control plane tells a worker.
 #[derive(Debug)]
 pub enum Order {
-    /// Accept connections on this socket, under TLS or not; the number names the listener from then on.
+    /// Accept connections on this socket, under TLS or not; the number names the listener from then on. One listener may
+    /// have several.
     Open(u64, ListenSocket, bool),
     /// New connections of the listener of this number must speak TLS, or must not.
     Speak(u64, bool),
@@ -80,7 +81,7 @@ pub fn start(
     })
 }
 
-/// An open listener on this worker.
+/// An open socket of a listener on this worker.
 struct Door {
     gate: Rc<Gate>,
     /// Whether new connections must speak TLS.
@@ -108,16 +109,16 @@ async fn work(worker: Rc<Worker>, pages: Pages, mut orders: mpsc::UnboundedRecei
             order = orders.recv() => match order {
                 Some(Order::Open(number, socket, tls)) => {
                     if let Some(door) = open(socket, tls, &worker, &pages) {
-                        doors.insert(number, door);
+                        doors.entry(number).or_insert_with(Vec::new).push(door);
                     }
                 }
                 Some(Order::Speak(number, tls)) => {
-                    if let Some(door) = doors.get(&number) {
+                    for door in doors.get(&number).into_iter().flatten() {
                         door.tls.set(tls);
                     }
                 }
                 Some(Order::Close(number)) => {
-                    if let Some(mut door) = doors.remove(&number) {
+                    for mut door in doors.remove(&number).unwrap_or_default() {
                         door.close().await;
                         leaving.retain(|gate| !gate.is_empty());
                         leaving.push(door.gate);
@@ -148,17 +149,17 @@ fn open(socket: ListenSocket, tls: bool, worker: &Rc<Worker>, pages: &Pages) -> 
 /// Long streams never end by themselves, so they are ended as soon as nothing else is left to wait for.
 async fn drain(
     worker: &Worker,
-    mut doors: HashMap<u64, Door>,
+    mut doors: HashMap<u64, Vec<Door>>,
     mut leaving: Vec<Rc<Gate>>,
     limit: Duration,
 ) {
-    for door in doors.values_mut() {
+    for door in doors.values_mut().flatten() {
         door.close().await;
     }
     let _ = timeout(limit, worker.only_streams_left()).await;
     worker.end_exchanges();
     let goodbyes = async {
-        leaving.extend(doors.into_values().map(|door| door.gate));
+        leaving.extend(doors.into_values().flatten().map(|door| door.gate));
         for gate in leaving {
             gate.emptied().await;
         }

@@ -9,20 +9,25 @@
 //! `[::]` takes IPv4 too, as in Go, whatever the `bindv6only` sysctl says. `0.0.0.0` takes IPv4 only
 //! (Go would open IPv6 as well, which nobody expects who reads the address).
 //!
-//! Sockets inherited from systemd (`LISTEN_FDS`, the descriptor store) will become [`Bound`]s here too,
-//! matched to the settings by address; nothing else needs to know where a socket came from.
+//! Sockets that systemd has kept for us ([`Inherited`]) become [`Bound`]s here too; nothing else needs to know where a
+//! socket came from. There may be more of them than workers, or fewer. Each is a queue of its own in the kernel, so all
+//! of them are handed on, and a worker may have several; where some are missing, new ones join the port, or share a
+//! queue when they may not join (a `.socket` unit's port belongs to root).
 //!
-//! The sockets of a unix address are duplicates of one; its file goes when the [`Bound`] is dropped.
+//! The sockets of a unix address are duplicates of one; its file goes when the [`Bound`] is dropped, unless a
+//! service manager keeps the socket for the next run ([`Bound::keep_file`]).
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use socket2::{Domain, Socket, Type};
 
+use super::inherited::{Inherited, Taken};
 use super::occupant::{self, Occupant};
 use super::socket_file::{self, SocketFile};
 use crate::config::{ListenAddress, ListenUrl};
@@ -35,16 +40,25 @@ pub const BACKLOG: i32 = 4096;
 pub struct Bound {
     /// The address as bound: with the real port where the settings said 0.
     pub url: ListenUrl,
-    /// The sockets, non-blocking and close-on-exec, already listening.
+    /// The sockets, non-blocking and close-on-exec, already listening; at least one for each worker.
     pub sockets: Vec<ListenSocket>,
-    /// Removes the socket file when this is dropped; `None` for TCP.
-    _file: Option<SocketFile>,
+    /// Whether they belong to a `.socket` unit, which passes them again at the next start.
+    pub of_unit: bool,
+    /// Removes the socket file when this is dropped; `None` for TCP, and for a unit's socket.
+    file: Option<SocketFile>,
 }
 
 impl Bound {
     /// Takes the sockets out, in order; what stays behind still owns the socket file.
     pub fn take_sockets(&mut self) -> Vec<ListenSocket> {
         std::mem::take(&mut self.sockets)
+    }
+
+    /// Says whether a socket file is left behind when this is dropped, because somebody else goes on listening on it.
+    pub fn keep_file(&mut self, keep: bool) {
+        if let Some(file) = &mut self.file {
+            file.keep(keep);
+        }
     }
 }
 
@@ -55,6 +69,15 @@ pub enum ListenSocket {
     Tcp(std::net::TcpListener),
     /// A unix listener.
     Unix(UnixListener),
+}
+
+impl AsFd for ListenSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+        }
+    }
 }
 
 /// Why an address cannot be listened on; displays as one line that names the address and the reason.
@@ -97,7 +120,8 @@ impl BindError {
 }
 
 /// Binds every address for `workers` workers. A reload passes only the addresses it adds, and in `own` those that this
-/// process has open: one of them may cover a new one, as when 127.0.0.1 gives way to 0.0.0.0 on the same port.
+/// process has open: one of them may cover a new one, as when 127.0.0.1 gives way to 0.0.0.0 on the same port. What is
+/// in `inherited` is not bound again but taken from there.
 ///
 /// # Errors
 /// One for each address that cannot be had; then nothing stays bound.
@@ -105,11 +129,12 @@ pub fn bind_all(
     urls: &[ListenUrl],
     workers: NonZeroUsize,
     own: &[SocketAddr],
+    inherited: &mut Inherited,
 ) -> Result<Vec<Bound>, Vec<BindError>> {
     let mut bound = Vec::with_capacity(urls.len());
     let mut errors = Vec::new();
     for url in urls {
-        match bind(url, workers, own) {
+        match bind(url, workers, own, inherited.take(&url.at)) {
             Ok(one) => bound.push(one),
             Err(error) => errors.push(error),
         }
@@ -117,7 +142,7 @@ pub fn bind_all(
     if errors.is_empty() { Ok(bound) } else { Err(errors) }
 }
 
-/// Binds one address for `workers` workers.
+/// Binds one address for `workers` workers, or takes the sockets that it already has.
 ///
 /// # Errors
 /// When it cannot be had; then nothing stays bound.
@@ -125,10 +150,12 @@ pub fn bind(
     url: &ListenUrl,
     workers: NonZeroUsize,
     own: &[SocketAddr],
+    taken: Taken,
 ) -> Result<Bound, BindError> {
     let result = match &url.at {
+        ListenAddress::Tcp(_) if !taken.sockets.is_empty() => reuse_tcp(taken, workers),
         ListenAddress::Tcp(addr) => bind_tcp(*addr, workers, own),
-        ListenAddress::Unix(path) => bind_unix(path, workers),
+        ListenAddress::Unix(path) => bind_unix(path, workers, taken),
     };
     let named = |bound: Bound| Bound { url: ListenUrl { tls: url.tls, ..bound.url }, ..bound };
     result.map(named).map_err(|source| BindError {
@@ -158,12 +185,31 @@ fn bind_tcp(addr: SocketAddr, workers: NonZeroUsize, own: &[SocketAddr]) -> io::
     let addr = real_address(&first)?;
     let mut sockets = vec![ListenSocket::Tcp(first.into())];
     for _ in 1..workers.get() {
-        let next = tcp_socket(addr)?;
-        next.set_reuse_port(true)?;
-        claim(&next, addr)?;
-        sockets.push(ListenSocket::Tcp(next.into()));
+        sockets.push(ListenSocket::Tcp(join(addr)?.into()));
     }
-    Ok(Bound { url: ListenUrl::tcp(addr), sockets, _file: None })
+    Ok(Bound { url: ListenUrl::tcp(addr), sockets, of_unit: false, file: None })
+}
+
+/// Makes do with sockets that are open already, of which there is at least one.
+fn reuse_tcp(taken: Taken, workers: NonZeroUsize) -> io::Result<Bound> {
+    let Taken { mut sockets, of_unit } = taken;
+    let addr = real_address(&sockets[0])?;
+    for at in 0..workers.get().saturating_sub(sockets.len()) {
+        // Another user than the one who bound the port may not join it; then the queue is shared.
+        let joined = if of_unit { None } else { join(addr).ok() };
+        let next = joined.map_or_else(|| sockets[at].try_clone(), Ok)?;
+        sockets.push(next);
+    }
+    let sockets = sockets.into_iter().map(|socket| ListenSocket::Tcp(socket.into())).collect();
+    Ok(Bound { url: ListenUrl::tcp(addr), sockets, of_unit, file: None })
+}
+
+/// One more socket on a port of this process (or of the one before it).
+fn join(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = tcp_socket(addr)?;
+    socket.set_reuse_port(true)?;
+    claim(&socket, addr)?;
+    Ok(socket)
 }
 
 fn tcp_socket(addr: SocketAddr) -> io::Result<Socket> {
@@ -188,14 +234,22 @@ fn real_address(socket: &Socket) -> io::Result<SocketAddr> {
     socket.local_addr()?.as_socket().ok_or_else(unexpected)
 }
 
-fn bind_unix(path: &Path, workers: NonZeroUsize) -> io::Result<Bound> {
-    let (first, file) = socket_file::listen(path, None)?;
-    let mut sockets = Vec::with_capacity(workers.get());
-    for _ in 1..workers.get() {
-        sockets.push(ListenSocket::Unix(first.try_clone()?));
+fn bind_unix(path: &Path, workers: NonZeroUsize, taken: Taken) -> io::Result<Bound> {
+    let Taken { sockets, of_unit } = taken;
+    let mut sockets: Vec<UnixListener> = sockets.into_iter().map(Into::into).collect();
+    let stored = !of_unit && !sockets.is_empty();
+    let mut file = if stored { SocketFile::of(path).ok() } else { None };
+    // A stored socket whose file is gone is found by nobody any more.
+    if !of_unit && file.is_none() {
+        let (first, made) = socket_file::listen(path, None)?;
+        sockets = vec![first];
+        file = Some(made);
     }
-    sockets.push(ListenSocket::Unix(first));
-    Ok(Bound { url: ListenUrl::unix(path.to_owned()), sockets, _file: Some(file) })
+    for at in 0..workers.get().saturating_sub(sockets.len()) {
+        sockets.push(sockets[at].try_clone()?);
+    }
+    let sockets = sockets.into_iter().map(ListenSocket::Unix).collect();
+    Ok(Bound { url: ListenUrl::unix(path.to_owned()), sockets, of_unit, file })
 }
 
 #[cfg(test)]

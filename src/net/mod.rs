@@ -2,6 +2,7 @@
 
 pub mod dial;
 pub mod gather;
+pub mod inherited;
 pub mod line;
 pub mod listen;
 pub mod occupant;

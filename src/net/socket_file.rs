@@ -1,7 +1,8 @@
 //! Unix sockets that listen: made, taken over when stale, removed at the end.
 //!
 //! A file of a daemon that was killed stays behind; it is told from a live one by connecting. The file
-//! is removed when its [`SocketFile`] is dropped, unless somebody else's socket has taken its place.
+//! is removed when its [`SocketFile`] is dropped, unless somebody else's socket has taken its place, or the service
+//! manager keeps listening on it for the next run.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -20,11 +21,31 @@ pub struct SocketFile {
     path: PathBuf,
     /// Device and inode, so that we never remove a successor's socket.
     identity: (u64, u64),
+    /// Whether it stays when this is dropped.
+    kept: bool,
+}
+
+impl SocketFile {
+    /// Takes charge of the file of a socket that is open already.
+    ///
+    /// # Errors
+    /// When there is no such file, or it is not a socket.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        if !fs::symlink_metadata(path)?.file_type().is_socket() {
+            return Err(in_use("a file that is not a socket is in the way"));
+        }
+        Ok(Self { path: path.to_owned(), identity: identity(path)?, kept: false })
+    }
+
+    /// Says whether the file stays when this is dropped; it does not unless told.
+    pub fn keep(&mut self, keep: bool) {
+        self.kept = keep;
+    }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|now| now == self.identity) {
+        if !self.kept && identity(&self.path).is_ok_and(|now| now == self.identity) {
             // Nothing can be done about a failure; the next start takes the stale file over.
             let _ = fs::remove_file(&self.path);
         }
@@ -38,7 +59,7 @@ impl Drop for SocketFile {
 /// `AddrInUse` when another process answers there or the path is not a socket; else what the kernel says.
 pub fn listen(path: &Path, mode: Option<u32>) -> io::Result<(UnixListener, SocketFile)> {
     let socket = bind(path)?;
-    let file = SocketFile { path: path.to_owned(), identity: identity(path)? };
+    let file = SocketFile { path: path.to_owned(), identity: identity(path)?, kept: false };
     if let Some(mode) = mode {
         fs::set_permissions(path, Permissions::from_mode(mode))?;
     }
@@ -98,6 +119,17 @@ mod tests {
         let bound = listen(&path, None).unwrap();
         assert!(path.exists());
         drop(bound);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_that_is_kept_stays() {
+        let (_dir, path) = path();
+        let (_listener, mut file) = listen(&path, None).unwrap();
+        file.keep(true);
+        drop(file);
+        UnixStream::connect(&path).unwrap();
+        drop(SocketFile::of(&path).unwrap());
         assert!(!path.exists());
     }
 

@@ -48,6 +48,7 @@ pub struct Plan {
     port: u16,
     scheme: &'static str,
     dialer: Dialer,
+    minds_modes: bool,
 }
 
 /// The text of a settings file with these two settings.
@@ -75,6 +76,7 @@ impl Proxy {
             port: port::free(),
             scheme: "http",
             dialer: Dialer::plain(),
+            minds_modes: false,
         }
     }
 
@@ -212,6 +214,12 @@ impl Plan {
         self
     }
 
+    /// Files that it may not read it cannot read, even as root.
+    pub fn minding_modes(mut self) -> Self {
+        self.minds_modes = nix::unistd::geteuid().is_root();
+        self
+    }
+
     /// The address that it will listen on.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
@@ -252,18 +260,25 @@ impl Plan {
         }
     }
 
+    /// The command for `binary`, in the surroundings that were asked for.
+    fn wrapped(&self, binary: &str) -> Command {
+        if let Some(resolver) = &self.resolver {
+            // A mount namespace of its own: the network stays the tests'.
+            let mut command = process::command("unshare");
+            let mount = "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
+            command.args(["--mount", "sh", "-c", mount]).arg(resolver).arg(binary);
+            return command;
+        }
+        if self.minds_modes {
+            let mut command = process::command("setpriv");
+            command.args(["--bounding-set", "-dac_override,-dac_read_search", "--", binary]);
+            return command;
+        }
+        process::command(binary)
+    }
+
     fn daemon(&self, file: Option<&SettingsFile>) -> Command {
-        let mut command = match &self.resolver {
-            None => process::command(env!("CARGO_BIN_EXE_etcd-proxy")),
-            Some(resolver) => {
-                // A mount namespace of its own: the network stays the tests'.
-                let mut command = process::command("unshare");
-                let mount = "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
-                command.args(["--mount", "sh", "-c", mount]).arg(resolver);
-                command.arg(env!("CARGO_BIN_EXE_etcd-proxy"));
-                command
-            }
-        };
+        let mut command = self.wrapped(env!("CARGO_BIN_EXE_etcd-proxy"));
         if let Some(file) = file {
             command.arg("--config-file").arg(file.path());
         }

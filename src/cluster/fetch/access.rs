@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 use super::FetchError;
-use crate::config::PeerUrl;
+use crate::config::{PeerUrl, Settings};
 use crate::net::dial::dial;
 use crate::net::gather::Gather;
 use crate::net::line::Line;
-use crate::tls::{Alpn, Connector};
+use crate::tls::{Alpn, Connector, Material};
 
 /// Limit of a TLS handshake when `proxy-dial-timeout` is off; etcd's own.
 const HANDSHAKE_MOST: Duration = Duration::from_secs(10);
@@ -24,6 +24,11 @@ pub struct Access {
 }
 
 impl Access {
+    /// As settings and TLS material of one generation have it.
+    pub fn new(settings: &Settings, material: &Material) -> Self {
+        Self { dial_timeout: settings.dial_timeout, tls: Some(material.peer.clone()) }
+    }
+
     /// Connects to `peer`, by TLS if its URL says so.
     ///
     /// # Errors

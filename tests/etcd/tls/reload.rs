@@ -3,7 +3,7 @@
 //! Four loads run at a time: clients with and without a certificate, on kept connections and on new ones.
 
 use super::refused::is_served;
-use super::towards;
+use super::{TlsStage, towards};
 use crate::stage::when_here;
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
@@ -11,8 +11,8 @@ use crate::support::http1::Connection;
 use crate::support::load::{Load, Plan};
 use crate::support::proxy::Proxy;
 use crate::support::scratch::Scratch;
-use crate::support::tls::{Authority, Dialer, Identity, Leaf, replace};
-use crate::support::{PATIENCE, alone, eventually, run};
+use crate::support::tls::{Authority, Dialer, Files, Identity, Leaf, replace};
+use crate::support::{PATIENCE, alone, beside_others, eventually, run};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ impl Scene {
 
     /// Puts another certificate in place and waits until both daemons show it.
     fn show(&self, identity: &Identity) {
-        identity.write_to(&crate::support::tls::Files {
+        identity.write_to(&Files {
             certificate: self.file("server.pem"),
             key: self.file("server.key"),
         });
@@ -117,6 +117,44 @@ impl Scene {
             assert_eq!(report.failed_writes, [], "of {} writes", report.written.len());
         }
     }
+}
+
+/// What members and peers are shown at first is a stranger's; the right files come while the daemon runs.
+#[test]
+fn the_certificates_shown_to_members_and_peers_are_renewed_too() {
+    when_here(Generation::V3_5, |generation| {
+        let _floor = beside_others();
+        let secured = &TlsStage::shared(generation).secured;
+        let files = Scratch::new("renewed");
+        let stranger = Authority::new("stranger").issue(&Leaf::loopback());
+        let mut flags = Vec::new();
+        let mut shown = Vec::new();
+        for side in ["peer", "upstream"] {
+            let pair = stranger.write(files.path(), side);
+            let trusted = &secured.client_files().authority;
+            flags.push(format!("--{side}-cert-file={}", pair.certificate.display()));
+            flags.push(format!("--{side}-key-file={}", pair.key.display()));
+            flags.push(format!("--{side}-trusted-ca-file={}", trusted.display()));
+            shown.push(pair);
+        }
+        let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+        let proxy = Proxy::before(secured).arguments(&flags).spawn();
+        let good = secured.client_identity();
+        let renew = |pair: &Files| {
+            std::fs::copy(&good.certificate, &pair.certificate).expect("a certificate");
+            std::fs::copy(&good.key, &pair.key).expect("a key");
+        };
+        let refused = "no peer gives a member list yet";
+        assert!(proxy.process.wait_for_line(refused, PATIENCE).is_some(), "{}", proxy.story());
+        renew(&shown[0]);
+        proxy.wait_until_ready();
+        let told = run(crate::support::http1::get(&proxy.address, "/version"));
+        assert_eq!(told.status, 502, "{}", told.text());
+        renew(&shown[1]);
+        run(eventually("members are reached", PATIENCE, async || {
+            crate::support::http1::get(&proxy.address, "/version").await.status == 200
+        }));
+    });
 }
 
 #[test]

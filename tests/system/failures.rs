@@ -1,0 +1,49 @@
+//! What becomes of the service when something else fails.
+
+use crate::machine::turn;
+use nix::sys::ptrace;
+use nix::sys::wait::{WaitPidFlag, waitpid};
+
+#[test]
+fn a_worker_that_hangs_is_noticed_and_the_process_replaced() {
+    let Some(machine) = turn() else { return };
+    machine.write(
+        "/etc/systemd/system/etcd-proxy.service.d/watchdog.conf",
+        "[Service]\nWatchdogSec=2s\n",
+    );
+    machine.install_before_a_cluster("");
+    // Only this one thread stands still, as if it were in an endless loop.
+    let worker = machine.ok("grep --files-with-matches worker-1 /proc/$(systemctl show -p MainPID --value etcd-proxy)/task/*/comm");
+    let thread = machine.outside_pid(worker.split('/').nth(4).expect("a thread ID"));
+    ptrace::attach(thread).expect("the worker can be stopped");
+    waitpid(thread, Some(WaitPidFlag::__WALL)).expect("it has stopped");
+    machine.wait_for("the watchdog", || machine.journal().contains("Watchdog timeout"));
+    // The process is not gone before its stopped thread has been seen to end.
+    waitpid(thread, Some(WaitPidFlag::__WALL)).expect("it has ended");
+    machine.wait_for("the next process", || machine.property("NRestarts") == "1");
+    machine.wait_until_active();
+    assert_eq!(machine.etcdctl("put greeting hello").out, "OK\n");
+}
+
+#[test]
+fn a_full_disk_costs_only_the_kept_member_list() {
+    let Some(machine) = turn() else { return };
+    machine.ok("mkdir -p /var/lib/etcd-proxy; mount -t tmpfs -o size=4k,nr_inodes=1 tmpfs /var/lib/etcd-proxy");
+    machine.install_before_a_cluster("");
+    assert_eq!(machine.etcdctl("put greeting hello").out, "OK\n");
+    let journal = machine.journal();
+    assert!(journal.contains("the cluster file cannot be written"), "{journal}");
+    machine.ok("systemctl restart etcd-proxy; systemctl reload etcd-proxy");
+    machine.ok("systemctl stop etcd-proxy; umount /var/lib/etcd-proxy");
+}
+
+#[test]
+fn a_read_only_etc_is_served_from_as_it_is() {
+    let Some(machine) = turn() else { return };
+    machine.install_before_a_cluster("");
+    machine.ok("mount --bind /etc /etc && mount -o remount,bind,ro /etc");
+    machine.ok("systemctl restart etcd-proxy && systemctl reload etcd-proxy");
+    let said = machine.etcdctl("put greeting hello");
+    machine.ok("umount /etc");
+    assert_eq!(said.out, "OK\n", "{said:?}");
+}
