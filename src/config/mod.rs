@@ -73,11 +73,9 @@ pub fn load_seen(inputs: &Inputs, seen: Option<Vec<u8>>) -> Result<Loaded, Probl
     let settings = resolve::resolve(&origins, inputs, &mut problems);
     origins.compute_from(&settings);
     let mut member_only = Vec::new();
-    for member in members {
-        match settings.member {
-            Some(_) => member_only.push(member.setting),
-            None => problems.push(member.refused),
-        }
+    if settings.member.is_some() {
+        problems.0.retain(|problem| !members.iter().any(|member| member.refused == *problem));
+        member_only = members.into_iter().map(|member| member.setting).collect();
     }
     problems.sort();
     if problems.errors() > 0 {

@@ -31,7 +31,7 @@ pub(super) struct Given {
 #[derive(Debug)]
 pub(super) struct MemberGiven {
     pub(super) setting: MemberSetting,
-    /// What is said of it to a proxy.
+    /// What is said of it to a proxy; it is among the problems until the mode is known.
     pub(super) refused: Problem,
 }
 

@@ -6,7 +6,7 @@ use crate::support::notify::Notify;
 use crate::support::process::{self, Process};
 use crate::support::registry::{self, Service};
 use crate::support::scratch::Scratch;
-use crate::support::{PATIENCE, beside_others, cluster::Cluster, port};
+use crate::support::{PATIENCE, beside_others, cluster::Cluster, port, wait_until};
 use std::time::{Duration, Instant};
 
 /// How the daemon ends when the cluster is full and it may not be a proxy.
@@ -186,8 +186,11 @@ fn three_of_five_become_members_and_two_proxies() {
     assert_three_and_two(&hosts);
     // etcd does not feed the watchdog, so systemd is told that there is none.
     let (_, notify) = hosts[member].running.as_ref().expect("a process");
-    assert!(notify.heard().contains(&"WATCHDOG_USEC=0".to_owned()), "{:?}", notify.heard());
-    assert!(hosts[member].said().contains("this host has a member's data: running etcd"));
+    wait_until("no watchdog", || notify.heard().contains(&"WATCHDOG_USEC=0".to_owned()));
+    let (process, _) = hosts[member].running.as_ref().expect("a process");
+    assert!(
+        process.wait_for_line("this host has a member's data: running etcd", PATIENCE).is_some()
+    );
 }
 
 #[test]
@@ -202,7 +205,8 @@ fn without_fallback_the_two_end_with_their_own_status() {
     let ended: Vec<_> = hosts.iter().filter(|host| host.ended.is_some()).collect();
     assert_eq!(ended.len(), 2, "{}", story(&hosts));
     for host in ended {
-        let said = host.said();
+        let (process, _) = host.running.as_ref().expect("a process");
+        let said = process.wait_for_line("error: not started: ", PATIENCE).expect("a sentence");
         assert!(
             said.contains("error: not started: the cluster is full (3 of 3 members registered at "),
             "{said}"
@@ -229,6 +233,33 @@ fn the_same_by_v3_discovery() {
 }
 
 #[test]
+fn a_registry_that_does_not_answer_is_waited_for_and_one_that_says_no_is_not() {
+    let _floor = beside_others();
+    if !Generation::V3_4.is_here() {
+        return;
+    }
+    let nowhere = format!("--discovery=http://127.0.0.1:{}/v2/keys/token", port::free());
+    let mut host = Host::new(1, Generation::V3_4, &[nowhere]);
+    host.start();
+    let (process, notify) = host.running.as_ref().expect("a process");
+    let said = process.wait_for_line("asking again in 2s", PATIENCE).expect("a warning");
+    assert!(said.starts_with("warning: whether this host is a member is not known: "), "{said}");
+    let extended = |line: &String| line.starts_with("EXTEND_TIMEOUT_USEC=");
+    wait_until("more time", || notify.heard().iter().any(extended));
+    wait_until("a status", || {
+        notify.statuses().iter().any(|status| status.contains("asking again in 2s"))
+    });
+    assert!(process.ended().is_none());
+
+    let unknown = format!("--discovery=http://{}/v2/keys/never-made", registry::etcd().client(0));
+    let mut host = Host::new(1, Generation::V3_4, &[unknown]);
+    host.start();
+    let (process, _) = host.running.as_ref().expect("a process");
+    assert_eq!(process.wait(PATIENCE).expect("an end").code(), Some(1), "{}", process.tail());
+    assert!(process.wait_for_line("error: not started: ", PATIENCE).is_some(), "{}", host.said());
+}
+
+#[test]
 fn an_etcd_that_cannot_be_run_is_named() {
     let _floor = beside_others();
     if !Generation::V3_4.is_here() {
@@ -243,5 +274,6 @@ fn an_etcd_that_cannot_be_run_is_named() {
     let (process, _) = host.running.as_ref().expect("a process");
     let status = process.wait(PATIENCE).expect("an end");
     assert_eq!(status.code(), Some(1));
-    assert!(host.said().contains("cannot run `/nonexistent/etcd`"), "{}", host.said());
+    let said = process.wait_for_line("cannot run `/nonexistent/etcd`", PATIENCE);
+    assert!(said.is_some(), "{}", host.said());
 }

@@ -5,16 +5,17 @@ use crate::support::beside_others;
 use crate::support::cluster::Cluster;
 use crate::support::etcdctl::Etcdctl;
 use crate::support::generation::Generation;
-use crate::support::http1;
 use crate::support::process;
 use crate::support::proxy::Proxy;
 use crate::support::run;
+use crate::support::{http1, http2};
 use std::sync::LazyLock;
 
 on_each_generation!(
     every_list_names_the_proxy,
     etcdctl_asks_the_proxy_where_it_would_ask_the_members,
     lists_pass_as_they_are_when_nothing_is_said,
+    a_go_client_that_syncs_stays_behind_the_proxy,
 );
 on_generations_with_v2!(v2_lists_name_the_proxy, etcdctl_v2_syncs_to_the_proxy);
 
@@ -71,15 +72,21 @@ fn every_list_names_the_proxy(generation: Generation) {
     json_over_http2(&stage.proxy.address, &ours);
 }
 
-/// By curl, which every machine has that `make test` knows.
+/// With the header by which clients ask for a compressed answer.
 fn json_over_http2(address: &str, ours: &str) {
-    let mut curl = process::command("curl");
-    curl.args(["-sS", "--compressed", "--http2-prior-knowledge", "-d", "{}"]);
-    curl.arg(format!("http://{address}/v3/cluster/member/list"));
-    let output = process::output(curl);
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let listed: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    assert_eq!(listed["members"][0]["clientURLs"], serde_json::json!([ours]), "{text}");
+    let answer = run(async {
+        let connection = http2::Connection::open(address).await;
+        let headers = [("accept-encoding", "gzip, deflate"), ("content-type", "application/json")];
+        connection.exchange("POST", "/v3/cluster/member/list", &headers, b"{}").await
+    });
+    let answer = answer.expect("an answer");
+    let listed: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+    assert_eq!(listed["members"][0]["clientURLs"], serde_json::json!([ours]), "{answer:?}");
+    let length = answer.body.len().to_string();
+    assert_eq!(
+        answer.headers.get("content-length").map(|value| value.as_bytes()),
+        Some(length.as_bytes())
+    );
 }
 
 fn etcdctl_asks_the_proxy_where_it_would_ask_the_members(generation: Generation) {
@@ -93,6 +100,35 @@ fn etcdctl_asks_the_proxy_where_it_would_ask_the_members(generation: Generation)
     for index in 0..2 {
         assert!(!status.contains(&stage.cluster.client(index)), "{status}");
     }
+}
+
+/// What etcd's Go client has for endpoints after it has synced with those at this address.
+fn synced(address: &str) -> Vec<String> {
+    let mut client = process::command(Generation::V3_7.etcd().with_file_name("endpoints"));
+    client.arg(address);
+    let output = process::output(client);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().map(str::to_owned).collect()
+}
+
+fn a_go_client_that_syncs_stays_behind_the_proxy(generation: Generation) {
+    if !Generation::V3_7.is_here() {
+        return;
+    }
+    let _floor = beside_others();
+    let stage = rewriting(generation);
+    let mut endpoints = synced(&stage.proxy.address);
+    endpoints.dedup();
+    assert_eq!(endpoints, [format!("http://{}", stage.proxy.address)]);
+    // Without the setting it walks past the proxy, which is what the setting is for.
+    let stage = Stage::shared(generation);
+    let mut expected: Vec<_> =
+        (0..3).map(|index| format!("http://{}", stage.cluster.client(index))).collect();
+    let mut endpoints = synced(&stage.proxy.address);
+    expected.sort();
+    endpoints.sort();
+    assert_eq!(endpoints, expected);
 }
 
 fn lists_pass_as_they_are_when_nothing_is_said(generation: Generation) {

@@ -12,6 +12,7 @@ mod load;
 mod machine;
 
 mod failures;
+mod membership;
 mod packages;
 mod quality;
 mod reload;

@@ -122,6 +122,25 @@ impl Host {
 }
 
 impl Host {
+    /// Why the variables would change nothing: with a file of its own etcd looks at no variable.
+    pub(super) fn ignores_variables(&self, unit: &Unit) -> Option<String> {
+        let present = environment::read(&self.text);
+        let by_variable = lookup(&present, "ETCD_CONFIG_FILE")
+            .or_else(|| lookup(&unit.environment, "ETCD_CONFIG_FILE"));
+        let why = match by_variable {
+            Some(file) => format!("ETCD_CONFIG_FILE is {file}"),
+            None if unit.command.contains("-config-file") => {
+                "its unit has --config-file".to_owned()
+            }
+            None => return None,
+        };
+        Some(format!(
+            "this host's etcd takes its settings from a file of its own ({why}) and would ignore what is written to {}; \
+             have it read that instead",
+            self.file.display()
+        ))
+    }
+
     /// Why etcd would not start with these variables: it serves https only with a certificate.
     pub(super) fn without_certificate(&self, written: &[(String, String)]) -> Vec<String> {
         let mut all = environment::read(&self.text);
@@ -292,6 +311,24 @@ mod tests {
         assert!(without(files, "").is_empty());
         let made = variables("https://10.0.1.12:2380", files, "");
         assert_eq!(value(&made, "ETCD_PEER_TRUSTED_CA_FILE"), Some("/ca.pem"));
+    }
+
+    #[test]
+    fn an_etcd_with_a_file_of_its_own_is_not_started_with_variables() {
+        let host = |text: &str| Host {
+            file: "/etc/default/etcd".into(),
+            text: text.to_owned(),
+            backup: "/b".into(),
+            data_dir: "/d".into(),
+            chosen: false,
+        };
+        let unit = |command: &str| Unit { command: command.to_owned(), ..Unit::default() };
+        assert_eq!(host("").ignores_variables(&unit("/usr/bin/etcd $DAEMON_ARGS")), None);
+        let by_flag =
+            host("").ignores_variables(&unit("/usr/bin/etcd --config-file /etc/etcd.yml"));
+        assert!(by_flag.unwrap().contains("its unit has --config-file"));
+        let by_variable = host("ETCD_CONFIG_FILE=/etc/etcd.yml\n").ignores_variables(&unit(""));
+        assert!(by_variable.unwrap().contains("ETCD_CONFIG_FILE is /etc/etcd.yml"));
     }
 
     #[test]

@@ -306,6 +306,7 @@ impl Desk<'_> {
                 ));
             }
         }
+        reasons.extend(self.host.ignores_variables(&self.unit));
         let variables = self.host.variables(self.options, self.loaded);
         reasons.extend(self.host.without_certificate(&variables));
         reasons.extend(unwritable(self.host.file.parent()));

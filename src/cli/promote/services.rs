@@ -20,6 +20,8 @@ pub(super) struct Unit {
     pub(super) environment: Vec<(String, String)>,
     /// Its `EnvironmentFile=`s.
     pub(super) environment_files: Vec<PathBuf>,
+    /// Its `ExecStart=`, as systemctl writes it.
+    pub(super) command: String,
 }
 
 impl Unit {
@@ -40,7 +42,7 @@ impl Services {
     /// # Errors
     /// When systemctl cannot be run, or there is no systemd behind it.
     pub(super) fn unit(&self, unit: &str) -> Result<Unit, String> {
-        let properties = "--property=LoadState,ActiveState,Environment,EnvironmentFiles";
+        let properties = "--property=LoadState,ActiveState,Environment,EnvironmentFiles,ExecStart";
         Ok(parse(&self.run(&["show", properties, unit])?))
     }
 
@@ -89,6 +91,7 @@ fn parse(text: &str) -> Unit {
         match key {
             "LoadState" => unit.is_there = value == "loaded",
             "ActiveState" => unit.state = value.to_owned(),
+            "ExecStart" => unit.command = value.to_owned(),
             "Environment" => unit.environment = variables(value),
             // One line each, with `(ignore_errors=yes)` behind it.
             "EnvironmentFiles" => {

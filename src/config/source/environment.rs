@@ -39,6 +39,7 @@ fn variable(
             let value = value.to_string_lossy().into_owned();
             let setting = MemberSetting { name: setting_name(name), value, is_flag: false };
             let refused = Problem::warning(message, place);
+            problems.push(refused.clone());
             members.push(MemberGiven { setting, refused });
             return None;
         }

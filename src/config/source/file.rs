@@ -165,8 +165,8 @@ fn entry(
             let refused = Problem::error(message, place).hint("leave it out");
             let value = raw(source, value).shape.to_text();
             let setting = MemberSetting { name: name.to_owned(), value, is_flag: false };
-            members.push(MemberGiven { setting, refused });
-            return None;
+            members.push(MemberGiven { setting, refused: refused.clone() });
+            refused
         }
         None => unknown(name, place),
     };

@@ -27,7 +27,10 @@ pub(in crate::config) fn read(
         match arg.to_str().map(|arg| (arg, dashed(arg))) {
             Some((_, Some(flag))) => match read_flag(flag, &mut args) {
                 Ok(Flag::Setting(setting)) => given.push(setting),
-                Ok(Flag::MemberOnly(member)) => members.push(member),
+                Ok(Flag::MemberOnly(member)) => {
+                    problems.push(member.refused.clone());
+                    members.push(member);
+                }
                 Err(problem) => problems.push(problem),
             },
             Some((arg, None)) => problems.push(unexpected(arg, given.last())),
