@@ -101,10 +101,10 @@ error: `snapshot-count` is for members of the cluster, not for a proxy
    | ^^^^^^^^^^^^^^ leave it out
 error: `proxy-refresh-interval` is "soon"; want milliseconds (30000) or a duration ("30s")
   --> environment variable ETCD_PROXY_REFRESH_INTERVAL
-warning: unknown variable `ETCD_PROXXY` is ignored; did you mean `ETCD_PROXY`?
-  --> environment variable ETCD_PROXXY
 warning: `ETCD_HEARTBEAT_INTERVAL` is ignored; only a member of the cluster needs it
   --> environment variable ETCD_HEARTBEAT_INTERVAL
+warning: unknown variable `ETCD_PROXXY` is ignored; did you mean `ETCD_PROXY`?
+  --> environment variable ETCD_PROXXY
 6 errors, 2 warnings; nothing was changed
 "#,
     );
@@ -165,14 +165,14 @@ fn an_unusable_command_line_ends_with_64() {
         "\
 error: unknown flag `--proxxy`; did you mean `--proxy`?
   --> command line: --proxxy
+error: `--snapshot-count` is for members of the cluster, not for a proxy; leave it out
+  --> command line: --snapshot-count
 error: unexpected argument `false`; a value for `--debug` is written `--debug=false`
   --> command line: false
 error: `--name` has no value; write `--name=VALUE`
   --> command line: --name
 error: `workers` is \"many\"; want a whole number from 0 to 1024
   --> command line: --workers
-error: `--snapshot-count` is for members of the cluster, not for a proxy; leave it out
-  --> command line: --snapshot-count
 5 errors, 0 warnings; nothing was changed
 ",
     );
