@@ -24,11 +24,12 @@ pub async fn for_answer<T>(
             return Poll::Ready(Ok(answer));
         }
         loop {
+            // Only an alarm makes it look: a member that was silent before may be tried all the same, and a request that
+            // comes in while the last connections say goodbye may still be answered.
+            ready!(alarm.as_mut().poll(cx));
             if worker.is_ending() {
                 return Poll::Ready(Err(Failure::Stopping));
             }
-            // Only an alarm makes it look at the member: one that was silent before may be tried all the same.
-            ready!(alarm.as_mut().poll(cx));
             if interruptible && link.is_lost() {
                 return Poll::Ready(Err(Failure::Silent));
             }
