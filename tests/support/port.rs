@@ -2,8 +2,14 @@
 //!
 //! They come from below the kernel's range for outgoing connections, in blocks. A block belongs to the
 //! process that has bound its first port, so that test runs beside each other keep apart.
+//!
+//! Whether a port is free is found out by binding it without listening. A test starts daemons while others look for
+//! ports, and a child has a copy of every socket of its parent between `fork` and `exec`: the copy of one that listens
+//! keeps the port taken after it was closed here, the copy of one that is only bound does not.
 
-use std::net::TcpListener;
+use socket2::{Domain, Socket, Type};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::sync::Mutex;
 
 const FIRST: u16 = 20_000;
@@ -28,10 +34,16 @@ pub fn free() -> u16 {
         let block = blocks.last_mut().expect("a block was just claimed");
         let port = block.next;
         block.next += 1;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        if bind_without_listening(port).is_ok() {
             return port;
         }
     }
+}
+
+fn bind_without_listening(port: u16) -> io::Result<()> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, port).into())
 }
 
 fn claim_block() -> Block {
