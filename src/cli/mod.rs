@@ -16,6 +16,7 @@ mod promote;
 pub mod reload;
 pub mod status;
 pub mod table;
+mod unit;
 
 use crate::config::{self, Inputs, Loaded, Problem, Problems, Style};
 use crate::tls::material::{self, Material, Purpose};
@@ -46,7 +47,7 @@ pub fn main(args: Vec<OsString>, env: Variables) -> ExitCode {
         Command::PrintConfig => print_config::main(line.rest, env),
         Command::Status => show_status(line.rest, env),
         Command::Reload => {
-            let socket = config::admin_socket(&inputs(line.rest, env));
+            let socket = socket(line.rest, env);
             ExitCode::from(reload::run(&socket, &mut io::stdout(), &mut io::stderr()))
         }
         Command::Promote => promote::main(line.rest, env),
@@ -101,8 +102,14 @@ fn show_status(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
         Err(problem) => return usage(problem, &env),
     };
     let quiet = args::take_switch(&mut rest, "quiet");
-    let socket = config::admin_socket(&inputs(rest, env));
+    let socket = socket(rest, env);
     ExitCode::from(status::run(&socket, form, quiet, &mut io::stdout(), &mut io::stderr()))
+}
+
+/// Returns where the daemon is asked that these flags and this environment mean.
+fn socket(args: Vec<OsString>, env: Variables) -> PathBuf {
+    let env = unit::meant(&args, env).variables;
+    unit::socket(&inputs(args, env))
 }
 
 /// Returns what settings are made from: these flags, this environment, the default file.

@@ -57,6 +57,15 @@ impl Origins {
         }
     }
 
+    /// Says more exactly where values were written, wherever `exact` knows it.
+    pub fn locate(&mut self, exact: impl Fn(&Place) -> Option<Place>) {
+        for entry in self.effective.values_mut() {
+            if let Some(place) = exact(&entry.place) {
+                entry.place = place;
+            }
+        }
+    }
+
     /// Returns every setting with its effective value, in the order of the table.
     pub fn iter(&self) -> impl Iterator<Item = Effective<'_>> {
         schema::all().filter_map(|setting| {

@@ -7,7 +7,7 @@
 
 mod api;
 mod cluster;
-mod environment;
+pub(super) mod environment;
 mod host;
 mod judge;
 mod options;
@@ -50,7 +50,7 @@ pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
         Ok(options) => options,
         Err(problem) => return usage(problem, &env),
     };
-    let inputs = inputs(rest, host::daemon_environment(env));
+    let inputs = inputs(rest, crate::cli::unit::daemon(env).variables);
     let loaded = match config::load(&inputs) {
         Ok(loaded) => loaded,
         Err(problems) => {
