@@ -5,6 +5,7 @@ mod support;
 
 mod cancel;
 mod chaos;
+mod demo;
 mod discovery;
 mod drain;
 mod floods;
