@@ -40,7 +40,7 @@ fn restarts_break_no_read_on_connections_that_are_kept() {
     machine.install_before_a_cluster("");
     machine.enter_network();
     let load = Load::start_kept(CLIENT);
-    for _ in 0..10 {
+    for _ in 0..6 {
         machine.ok("systemctl restart etcd-proxy");
         load.wait_for_reads(500);
     }
