@@ -8,9 +8,9 @@ use crate::support::rpc::PUT;
 use crate::support::scratch::Scratch;
 use crate::support::tls::{Authority, Leaf, replace};
 use crate::support::{beside_others, http1, run};
+use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::ServerConfig;
 use std::io::Write;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -115,7 +115,8 @@ fn a_grpc_write_is_seen_once_when_tls_breaks_before_its_answer() {
         let (member, mut below) = site.accept().await;
         let mut connection = h2::server::handshake(member).await.unwrap();
         let (request, _answer) = connection.accept().await.unwrap().unwrap();
-        let driver = tokio::spawn(async move { while let Some(Ok(_)) = connection.accept().await {} });
+        let driver =
+            tokio::spawn(async move { while let Some(Ok(_)) = connection.accept().await {} });
         let mut body = request.into_body();
         while let Some(data) = body.data().await {
             let _ = body.flow_control().release_capacity(data.unwrap().len());
