@@ -185,7 +185,7 @@ mod tests {
         let signs = io.signs();
         let block = [7; 4096];
         let mut sent = 0;
-        let mut write = async |io: &mut ClientIo<UnixStream>| {
+        let write = async |io: &mut ClientIo<UnixStream>| {
             std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *io).poll_write(cx, &block))).await
         };
         while let Poll::Ready(Ok(count)) = write(&mut io).await {
