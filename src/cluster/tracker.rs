@@ -165,8 +165,9 @@ impl Tracker {
         let found = self.finder.first_word(limit).await;
         peers.configured = found.peers.clone();
         let mut asked = ask(&peers.to_ask(), self.pin, &self.setup.access, limit).await;
-        if asked.answer.is_none() {
-            self.finder.look_again();
+        match asked.answer {
+            Some(_) => self.finder.is_good(),
+            None => self.finder.look_again(),
         }
         let last_resort = peers.last_resort();
         let from_file = asked.answer.is_none() && !last_resort.is_empty();

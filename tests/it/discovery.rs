@@ -3,8 +3,8 @@
 use crate::scripted_registry::{Registry, entries, page, size};
 use crate::support::peer::{Peer, Reply};
 use crate::support::proxy::{Plan, Proxy};
-use crate::support::{beside_others, http1, run, wait_until};
-use std::sync::Mutex;
+use crate::support::{beside_others, http1, port, run, wait_until};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 fn proxy(url: &str) -> Plan {
@@ -137,4 +137,35 @@ fn lost_history_and_a_cut_wait_are_survived() {
     let proxy = proxy(&registry.url).spawn();
     proxy.wait_until_ready();
     assert_eq!(registry.count("/t?recursive=true&wait=true&waitIndex=8"), 3);
+}
+
+#[test]
+fn a_complete_registry_whose_peers_are_silent_is_asked_at_growing_pauses_and_told_once() {
+    let _floor = beside_others();
+    let (one, two) = (format!("a=http://127.0.0.1:{}", port::free()), Peer::start(Reply::Never));
+    let list = format!(
+        r#"[{{"id":1,"name":"a","peerURLs":["{}"],"clientURLs":["http://127.0.0.1:9"]}}]"#,
+        two.url
+    );
+    two.set(Reply::members("a1", &list));
+    let entry = Arc::new(Mutex::new(one));
+    let served = entry.clone();
+    let registry = Registry::start(move |target| {
+        if target.contains("_config") {
+            return size("1");
+        }
+        entries(&[served.lock().expect("an entry").as_str()])
+    });
+    let proxy = proxy(&registry.url).spawn();
+    wait_for_status(&proxy, "connection refused");
+    std::thread::sleep(Duration::from_secs(6));
+    // At the start, and after 1, 2 and 4 s.
+    let looks = registry.count("/t/_config");
+    assert!((3..=4).contains(&looks), "{looks} looks in 6 s");
+    let told =
+        |words: &str| proxy.process.lines().iter().filter(|line| line.contains(words)).count();
+    assert_eq!(told("the cluster is complete"), 1, "{}", proxy.story());
+    *entry.lock().expect("an entry") = format!("a={}", two.url);
+    proxy.wait_until_ready();
+    assert_eq!(told("the cluster is complete"), 2, "{}", proxy.story());
 }
