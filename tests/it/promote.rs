@@ -7,7 +7,7 @@ use crate::support::process;
 use crate::support::proxy::Proxy;
 use crate::support::run;
 use crate::support::scratch::Scratch;
-use crate::support::systemd::{Host, variables};
+use crate::support::systemd::{Hook, Host, variables};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -139,4 +139,22 @@ fn a_cluster_that_cannot_be_asked_is_left_alone() {
         assert!(!ok && out.is_empty(), "{err}");
         assert!(err.contains("an empty member list"), "{err}");
     });
+}
+
+#[test]
+fn a_socket_that_would_keep_the_port_is_stopped_before_the_proxy() {
+    let _beside = beside_others();
+    let old = Old::start();
+    let host = Host::new(None, Proxy::with_peers(&old.url).spawn());
+    host.enable_socket();
+    host.hook("enable", Hook::Fail);
+    let scratch = Scratch::new("data");
+    let (ok, _, err) = promote(&host, &scratch.join("data"), &old.url, &[]);
+    assert!(!ok, "{err}");
+    assert!(err.contains("2. stop and disable etcd-proxy.socket, etcd-proxy.service\n"), "{err}");
+    assert!(err.contains("systemctl enable --now etcd-proxy.socket etcd-proxy.service;"), "{err}");
+    let asked = host.asked();
+    assert_eq!(asked[..2], ["disable --now etcd-proxy.socket", "disable --now etcd-proxy.service"]);
+    let (ok, _, err) = promote(&host, &scratch.join("data"), &old.url, &[]);
+    assert!(ok, "{err}");
 }

@@ -43,6 +43,8 @@ struct Inner {
     generation: Option<Generation>,
     scratch: Scratch,
     proxy: Mutex<Option<Proxy>>,
+    /// Whether etcd-proxy.socket listens; `None` where it is not installed.
+    socket: Mutex<Option<bool>>,
     etcd: Mutex<Option<Process>>,
     /// A verb, and what happens at its next use.
     hooks: Mutex<Vec<(&'static str, Hook)>>,
@@ -76,6 +78,7 @@ impl Host {
             generation,
             scratch,
             proxy: Mutex::new(Some(proxy)),
+            socket: Mutex::default(),
             etcd: Mutex::default(),
             hooks: Mutex::default(),
             asked: Mutex::default(),
@@ -94,6 +97,11 @@ impl Host {
     /// Has this happen at the next use of a verb: `show`, `disable`, `enable`.
     pub fn hook(&self, verb: &'static str, hook: Hook) {
         self.inner.hooks.lock().expect("hooks").push((verb, hook));
+    }
+
+    /// Enables etcd-proxy.socket.
+    pub fn enable_socket(&self) {
+        *self.inner.socket.lock().expect("socket") = Some(true);
     }
 
     /// All that was asked of systemctl, without `show`.
@@ -173,7 +181,16 @@ impl Inner {
         match (line.split(' ').next().unwrap_or_default(), unit) {
             ("show", "etcd.service") => (0, self.show_etcd()),
             ("show", "etcd-proxy.service") => {
-                (0, state(self.proxy.lock().expect("proxy").is_some()))
+                let there = self.socket.lock().expect("socket").is_some();
+                let trigger = if there { "TriggeredBy=etcd-proxy.socket\n" } else { "" };
+                (0, state(self.proxy.lock().expect("proxy").is_some()) + trigger)
+            }
+            ("show", "etcd-proxy.socket") => {
+                (0, state(self.socket.lock().expect("socket").unwrap_or(false)))
+            }
+            ("disable", "etcd-proxy.socket") => {
+                *self.socket.lock().expect("socket") = Some(false);
+                (0, String::new())
             }
             ("show", _) => (0, "LoadState=not-found\nActiveState=inactive\n".to_owned()),
             ("disable", "etcd-proxy.service") => {

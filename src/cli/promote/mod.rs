@@ -204,6 +204,7 @@ impl Desk<'_> {
             peer_urls: peer_urls.clone(),
             learner: *learner,
             endpoints: client_urls(&list),
+            triggers: self.services.triggers(&self.options.proxy_unit).map_err(error)?,
             ..Record::default()
         };
         self.show_and_run(record, Some((cluster, list))).await
@@ -236,7 +237,17 @@ impl Desk<'_> {
                 self.path.display()
             )));
         }
-        self.show_and_run(record, found).await
+        self.show_and_run(self.with_triggers(record)?, found).await
+    }
+
+    /// What was enabled since the first run starts the proxy too.
+    fn with_triggers(&self, mut record: Record) -> Result<Record, String> {
+        for trigger in self.services.triggers(&self.options.proxy_unit).map_err(error)? {
+            if !record.triggers.contains(&trigger) {
+                record.triggers.push(trigger);
+            }
+        }
+        Ok(record)
     }
 
     async fn show_and_run(

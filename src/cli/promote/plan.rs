@@ -33,7 +33,11 @@ impl Plan<'_> {
                 let kind = if self.options.learner { "learner" } else { "member" };
                 format!("add {kind} {name}, peer URL {}", self.options.peer_urls.join(","))
             }
-            2 => format!("stop and disable {proxy_unit}"),
+            2 => {
+                let mut units = self.record.triggers.clone();
+                units.push(proxy_unit.clone());
+                format!("stop and disable {}", units.join(", "))
+            }
             3 => format!("remove {}", self.proxy_data.display()),
             4 => format!("write {}", self.host.file.display()),
             _ => format!("enable and start {etcd_unit}, and wait until {name} has joined"),

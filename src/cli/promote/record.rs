@@ -21,6 +21,8 @@ pub(super) struct Record {
     pub(super) learner: bool,
     /// Client URLs of the members that were there before.
     pub(super) endpoints: Vec<String>,
+    /// What starts the proxy's unit, and is stopped with it.
+    pub(super) triggers: Vec<String>,
     /// The member, once it is known to have been added.
     pub(super) added: Option<Membership>,
     /// How many steps are done.

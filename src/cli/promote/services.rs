@@ -9,6 +9,10 @@ pub(super) struct Services {
     program: PathBuf,
 }
 
+/// What is asked of a unit.
+const PROPERTIES: &str =
+    "LoadState,ActiveState,UnitFileState,Environment,EnvironmentFiles,ExecStart,TriggeredBy";
+
 /// What systemd knows of a unit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Unit {
@@ -22,6 +26,10 @@ pub(super) struct Unit {
     pub(super) environment_files: Vec<PathBuf>,
     /// Its `ExecStart=`, as systemctl writes it.
     pub(super) command: String,
+    /// Whether it is started at boot.
+    pub(super) is_enabled: bool,
+    /// Its `TriggeredBy=`: sockets and the like, which start it.
+    pub(super) triggers: Vec<String>,
 }
 
 impl Unit {
@@ -42,8 +50,26 @@ impl Services {
     /// # Errors
     /// When systemctl cannot be run, or there is no systemd behind it.
     pub(super) fn unit(&self, unit: &str) -> Result<Unit, String> {
-        let properties = "--property=LoadState,ActiveState,Environment,EnvironmentFiles,ExecStart";
-        Ok(parse(&self.run(&["show", properties, unit])?))
+        let properties = format!("--property={PROPERTIES}");
+        Ok(parse(&self.run(&["show", &properties, unit])?))
+    }
+
+    /// Asks for the units that start this one and are in use, sockets first: a socket goes on listening when its service has
+    /// stopped.
+    ///
+    /// # Errors
+    /// As [`Self::unit`].
+    pub(super) fn triggers(&self, unit: &str) -> Result<Vec<String>, String> {
+        let mut triggers = self.unit(unit)?.triggers;
+        triggers.sort_by_key(|trigger| !trigger.ends_with(".socket"));
+        let mut used = Vec::new();
+        for trigger in triggers {
+            let unit = self.unit(&trigger)?;
+            if unit.is_running() || unit.is_enabled {
+                used.push(trigger);
+            }
+        }
+        Ok(used)
     }
 
     /// Stops a unit and keeps it from starting at boot.
@@ -90,6 +116,8 @@ fn parse(text: &str) -> Unit {
     for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
         match key {
             "LoadState" => unit.is_there = value == "loaded",
+            "UnitFileState" => unit.is_enabled = value.starts_with("enabled"),
+            "TriggeredBy" => unit.triggers = value.split_whitespace().map(str::to_owned).collect(),
             "ActiveState" => unit.state = value.to_owned(),
             "ExecStart" => unit.command = value.to_owned(),
             "Environment" => unit.environment = variables(value),
@@ -125,6 +153,14 @@ mod tests {
         assert_eq!(unit.environment[1], data_dir);
         let files: [PathBuf; 2] = ["/etc/default/etcd".into(), "/etc/x".into()];
         assert_eq!(unit.environment_files, files);
+    }
+
+    #[test]
+    fn what_starts_a_unit_is_known() {
+        let unit = parse("LoadState=loaded\nUnitFileState=enabled\nTriggeredBy=a.path b.socket\n");
+        assert!(unit.is_enabled);
+        assert_eq!(unit.triggers, ["a.path", "b.socket"]);
+        assert!(!parse("UnitFileState=disabled\nTriggeredBy=\n").is_enabled);
     }
 
     #[test]

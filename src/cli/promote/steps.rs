@@ -48,7 +48,7 @@ impl Run<'_> {
         for number in 1..=STEPS {
             let result = match number {
                 1 => self.add(found.take()).await,
-                2 => self.services.disable(&self.plan.options.proxy_unit),
+                2 => self.stop_proxy(),
                 3 => self.remove_proxy_data(),
                 4 => self.write_variables(),
                 _ => self.start().await,
@@ -125,6 +125,14 @@ impl Run<'_> {
             text.push_str(&environment::assignment(&variable));
         }
         let _ = std::io::stdout().write_all(text.as_bytes());
+    }
+
+    /// What would start the proxy again, or listen in its place, goes first.
+    fn stop_proxy(&self) -> Result<(), String> {
+        for trigger in &self.record.triggers {
+            self.services.disable(trigger)?;
+        }
+        self.services.disable(&self.plan.options.proxy_unit)
     }
 
     fn remove_proxy_data(&self) -> Result<(), String> {
@@ -223,7 +231,9 @@ impl Run<'_> {
             back.push(format!("etcdctl --endpoints={endpoints} member remove {id}"));
         }
         if failed >= 2 {
-            back.push(format!("systemctl enable --now {}", options.proxy_unit));
+            let mut units = self.record.triggers.clone();
+            units.push(options.proxy_unit.clone());
+            back.push(format!("systemctl enable --now {}", units.join(" ")));
         }
         if self.record_path.exists() {
             back.push(format!("rm {}", self.record_path.display()));
