@@ -462,9 +462,9 @@ fn what_only_a_member_needs_is_kept_for_a_host_that_may_be_one() {
     assert_eq!(
         said,
         [
+            "listen-peer-urls=http://h2:2380,http://h3:2380 false",
             "pre-vote=true true",
-            "heartbeat-interval=200 true",
-            "listen-peer-urls=http://h2:2380,http://h3:2380 false"
+            "heartbeat-interval=200 true"
         ]
     );
     let proxy = Desk::new().flags("--pre-vote --heartbeat-interval=200");
