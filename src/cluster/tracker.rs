@@ -138,9 +138,15 @@ impl Tracker {
         }
     }
 
-    /// Reaches peers in this way from the next refresh on: what they are shown, or whom we trust, has changed.
-    pub fn set_access(&mut self, access: Access) {
+    /// Reaches peers and the registry in this way from the next refresh on: what they are shown, or whom we trust, has changed.
+    /// For a registry that is reached in another way the search begins anew, with what it has found.
+    pub fn set_access(&mut self, access: Access, registry: &Connector) {
         self.setup.access = access;
+        if self.setup.registry != *registry {
+            self.setup.registry = registry.clone();
+            let found = self.finder.found().peers;
+            self.finder = Finder::start(&self.setup.source, registry, found);
+        }
     }
 
     /// Asks the peers for the member list, keeps the cluster file up to date, and logs what has changed.

@@ -139,18 +139,24 @@ fn a_registry_of_v3_may_want_tls_and_a_password() {
     etcdctl.run(&["user", "grant-role", "root", "root"]);
     etcdctl.run(&["auth", "enable"]);
     let (files, identity) = (registry.client_files(), registry.client_identity());
+    let scratch = Scratch::new("authority");
+    let trusted = scratch.join("ca.pem");
+    std::fs::write(&trusted, Authority::new("another").pem()).expect("a file");
     let settings = |password: &str| {
         format!(
             "discovery-token = \"t\"\ndiscovery-endpoints = [\"{}\"]\ndiscovery-cacert = \"{}\"\n\
              discovery-cert = \"{}\"\ndiscovery-key = \"{}\"\ndiscovery-user = \"root\"\n\
              discovery-password = \"{password}\"\n",
             registry.client(0),
-            files.authority.display(),
+            trusted.display(),
             identity.certificate.display(),
             identity.key.display()
         )
     };
     let proxy = proxy(&settings("hunter1")).spawn();
+    wait_for_status(&proxy, "unknown authority");
+    // The file is watched, and the registry asked again at once when it has changed.
+    std::fs::copy(&files.authority, &trusted).expect("the right one");
     wait_for_status(&proxy, "it refuses `discovery-user`: etcdserver: authentication failed");
     // What a person mends is taken up at once, whatever pause was being made.
     proxy.edit(Way::Rename, &settings("hunter2"));
