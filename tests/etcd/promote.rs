@@ -285,7 +285,8 @@ fn what_would_harm_the_cluster_or_the_host_is_refused() {
     refused(scene.promote_as("m2", &scene.peer_url, &["--yes"]), "is already called m2");
     refused(scene.promote(&["--yes", "--etcd-unit", "no.service"]), "there is no no.service");
     for directory in [&scene.host.data_dir, &scene.proxy_data] {
-        std::fs::create_dir_all(directory.join("member")).expect("a directory");
+        std::fs::create_dir_all(directory.join("member/wal")).expect("a directory");
+        std::fs::write(directory.join("member/wal/0.wal"), "").expect("a log");
         refused(scene.promote(&["--yes"]), "this host is or was a member");
         std::fs::remove_dir_all(directory.join("member")).expect("a directory");
     }

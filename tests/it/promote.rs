@@ -8,6 +8,7 @@ use crate::support::proxy::Proxy;
 use crate::support::run;
 use crate::support::scratch::Scratch;
 use crate::support::systemd::{Hook, Host, variables};
+use crate::support::tls::{Authority, Leaf};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -93,6 +94,8 @@ fn a_cluster_that_speaks_only_v2_takes_a_member() {
     let old = Old::start();
     let host = Host::new(None, Proxy::with_peers(&old.url).spawn());
     let scratch = Scratch::new("data");
+    // What an etcd has left that lost the race for the last place of a cluster.
+    std::fs::create_dir_all(scratch.join("data/member/snap")).expect("a directory");
     let learner = promote(&host, &scratch.join("data"), &old.url, &["--learner"]);
     assert!(!learner.0 && learner.2.contains("has no learners"), "{learner:?}");
     let user = ["--user", "root:secret"];
@@ -157,4 +160,31 @@ fn a_socket_that_would_keep_the_port_is_stopped_before_the_proxy() {
     assert_eq!(asked[..2], ["disable --now etcd-proxy.socket", "disable --now etcd-proxy.service"]);
     let (ok, _, err) = promote(&host, &scratch.join("data"), &old.url, &[]);
     assert!(ok, "{err}");
+}
+
+#[test]
+fn what_etcds_unit_cannot_do_is_refused_before_anything_is_done() {
+    let _beside = beside_others();
+    let old = Old::start();
+    let host = Host::new(None, Proxy::with_peers(&old.url).spawn());
+    let scratch = Scratch::new("data");
+    let refused = |line: &str, more: &[&str], words: &str| {
+        host.show_of_etcd(line);
+        let (ok, out, err) = promote(&host, &scratch.join("data"), &old.url, more);
+        assert!(!ok && out.is_empty() && err.contains(words), "{err}");
+        assert!(err.ends_with("refused, and nothing was done\n"), "{err}");
+    };
+    let line = "ExecStart={ path=/usr/bin/etcd ; argv[]=/usr/bin/etcd --name=here $DAEMON_ARGS ; }";
+    refused(line, &[], "starts etcd with --name, which ETCD_NAME cannot change");
+    // The proxy's key is only for the proxy.
+    let directory = Scratch::new("keys");
+    let authority = Authority::new("peers");
+    let files = authority.issue(&Leaf::loopback()).write(directory.path(), "peer");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&files.key, mode).expect("a mode");
+    let path = |path: &Path| path.display().to_string();
+    let (certificate, key) = (path(&files.certificate), path(&files.key));
+    let shown = ["--peer-cert-file", &certificate, "--peer-key-file", &key];
+    refused("User=54321", &shown, "runs as 54321, who cannot read ETCD_PEER_KEY_FILE: ");
+    assert!(old.posted().is_empty() && host.asked().is_empty() && host.runs_proxy());
 }

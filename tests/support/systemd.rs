@@ -45,6 +45,8 @@ struct Inner {
     proxy: Mutex<Option<Proxy>>,
     /// Whether etcd-proxy.socket listens; `None` where it is not installed.
     socket: Mutex<Option<bool>>,
+    /// What systemd knows of etcd's unit besides.
+    more: Mutex<String>,
     etcd: Mutex<Option<Process>>,
     /// A verb, and what happens at its next use.
     hooks: Mutex<Vec<(&'static str, Hook)>>,
@@ -79,6 +81,7 @@ impl Host {
             scratch,
             proxy: Mutex::new(Some(proxy)),
             socket: Mutex::default(),
+            more: Mutex::default(),
             etcd: Mutex::default(),
             hooks: Mutex::default(),
             asked: Mutex::default(),
@@ -97,6 +100,11 @@ impl Host {
     /// Has this happen at the next use of a verb: `show`, `disable`, `enable`.
     pub fn hook(&self, verb: &'static str, hook: Hook) {
         self.inner.hooks.lock().expect("hooks").push((verb, hook));
+    }
+
+    /// Has systemd know this line of etcd's unit as well.
+    pub fn show_of_etcd(&self, line: &str) {
+        *self.inner.more.lock().expect("more") = format!("{line}\n");
     }
 
     /// Enables etcd-proxy.socket.
@@ -206,10 +214,11 @@ impl Inner {
 
     fn show_etcd(&self) -> String {
         format!(
-            "{}Environment=DAEMON_ARGS= ETCD_NAME=host ETCD_DATA_DIR={}\nEnvironmentFiles={} (ignore_errors=yes)\n",
+            "{}{}Environment=DAEMON_ARGS= ETCD_NAME=host ETCD_DATA_DIR={}\nEnvironmentFiles={} (ignore_errors=yes)\n",
             state(
                 self.etcd.lock().expect("etcd").as_ref().is_some_and(|etcd| etcd.ended().is_none())
             ),
+            self.more.lock().expect("more"),
             self.scratch.join("var").display(),
             self.scratch.join("default/etcd").display()
         )

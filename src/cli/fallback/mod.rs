@@ -37,7 +37,7 @@ pub(super) fn decide(
     material: &Material,
     member: &MemberSettings,
 ) -> Option<ExitCode> {
-    if is_member(&loaded.settings.data_dir, &member::wal_dir(inputs, loaded)) {
+    if has_joined(inputs, loaded) {
         complain("this host has a member's data: running etcd\n");
         return Some(become_member(inputs, loaded, member));
     }
@@ -76,6 +76,11 @@ pub(super) fn decide(
         "the cluster is full ({registered}), and this host is not in it: serving as a proxy\n"
     ));
     None
+}
+
+/// Whether etcd has joined a cluster with the data directory of these settings.
+pub(super) fn has_joined(inputs: &Inputs, loaded: &Loaded) -> bool {
+    is_member(&loaded.settings.data_dir, &member::wal_dir(inputs, loaded))
 }
 
 /// Whether etcd has joined here: it writes a log before anything else counts, but makes directories even when it is refused.

@@ -1,30 +1,32 @@
 //! `etcd-proxy promote`: turns this proxy's host into a member of the cluster.
 //!
-//! [`options`] reads the command, [`host`] and [`services`] look at this machine, [`cluster`] asks the members, [`judge`] says
-//! what speaks against it, [`plan`] shows what will be done, [`steps`] does it, and [`record`] remembers how far it came.
-//! Everything is looked at before anything is changed. What etcdctl prints goes to standard output, all else to standard
-//! error.
+//! [`options`] reads the command; [`host`], [`services`], [`command_line`] and [`readable`] look at this machine, and
+//! [`cluster`] asks the members; [`judge`] says what speaks against it, [`plan`] shows what will be done, [`steps`] does it,
+//! and [`record`] remembers how far it came. Everything is looked at before anything is changed. What etcdctl prints goes to
+//! standard output, all else to standard error.
 
 mod api;
 mod cluster;
+mod command_line;
 mod environment;
 mod host;
 mod judge;
 mod options;
 mod plan;
+mod readable;
 mod record;
 mod services;
 mod steps;
 mod v2;
 
-use super::{Variables, complain, inputs, style, usage};
+use super::{Variables, complain, fallback, inputs, style, usage};
 use crate::cluster::ask::ask as ask_peers;
 use crate::cluster::fetch::{Access, FETCH_LIMIT};
 use crate::cluster::member::{Member, MemberList};
 use crate::cluster::pin::Pin;
 use crate::cluster::registry;
 use crate::cluster::srv::Records;
-use crate::config::{self, Loaded, PeerSource, PeerUrl, Settings};
+use crate::config::{self, Inputs, Loaded, PeerSource, PeerUrl, Settings};
 use crate::telemetry::snapshot::Snapshot;
 use crate::tls::material::{self, Material, Purpose};
 use cluster::{Cluster, Way};
@@ -66,7 +68,7 @@ pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
                 return ExitCode::from(problems.exit_status());
             }
         };
-    match promote(&options, &loaded, &material) {
+    match promote(&options, &inputs, &loaded, &material) {
         Ok(()) => ExitCode::SUCCESS,
         Err(text) => {
             complain(&text);
@@ -75,7 +77,12 @@ pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
     }
 }
 
-fn promote(options: &Options, loaded: &Loaded, material: &Material) -> Result<(), String> {
+fn promote(
+    options: &Options,
+    inputs: &Inputs,
+    loaded: &Loaded,
+    material: &Material,
+) -> Result<(), String> {
     let services = Services::new(&options.systemctl);
     let unit = services.unit(&options.etcd_unit).map_err(error)?;
     let host = Host::find(options, &unit).map_err(error)?;
@@ -91,6 +98,7 @@ fn promote(options: &Options, loaded: &Loaded, material: &Material) -> Result<()
         let way = Way::new(settings, &material.upstream, options.user.clone());
         let desk = Desk {
             options,
+            inputs,
             loaded,
             material,
             services: &services,
@@ -167,6 +175,7 @@ fn client_urls(list: &MemberList) -> Vec<String> {
 /// What all ways of a promotion need.
 struct Desk<'a> {
     options: &'a Options,
+    inputs: &'a Inputs,
     loaded: &'a Loaded,
     material: &'a Material,
     services: &'a Services,
@@ -262,6 +271,7 @@ impl Desk<'_> {
             proxy_data: self.proxy_data(),
             variables: self.host.variables(self.options, self.loaded),
             record: &record,
+            socket_files: host::socket_files(&self.loaded.settings),
             voters: found.as_ref().map(|(_, list)| voters(list)),
         };
         let intro = match &found {
@@ -299,6 +309,20 @@ impl Desk<'_> {
         self.loaded.settings.data_dir.join("proxy")
     }
 
+    /// The data directories in which a member has been. An etcd that was refused when it wanted to join leaves directories in
+    /// ours, and no log.
+    fn with_a_member(&self) -> Vec<&Path> {
+        let (etcds, own) = (&self.host.data_dir, &self.loaded.settings.data_dir);
+        let mut directories = Vec::new();
+        if etcds != own && etcds.join("member").exists() {
+            directories.push(etcds.as_path());
+        }
+        if fallback::has_joined(self.inputs, self.loaded) {
+            directories.push(own);
+        }
+        directories
+    }
+
     /// What speaks against making a member of this machine.
     fn against_host(&self) -> Vec<String> {
         let mut reasons = Vec::new();
@@ -308,17 +332,16 @@ impl Desk<'_> {
         } else if self.unit.is_running() {
             reasons.push(format!("{unit} is {} already; stop it first", self.unit.state));
         }
-        for directory in [&self.host.data_dir, &self.loaded.settings.data_dir] {
-            let member = directory.join("member");
-            if member.exists() {
-                reasons.push(format!(
-                    "{} exists, so this host is or was a member; move it away if its data is not needed",
-                    member.display()
-                ));
-            }
+        for directory in self.with_a_member() {
+            reasons.push(format!(
+                "{} exists, so this host is or was a member; move it away if its data is not needed",
+                directory.join("member").display()
+            ));
         }
         reasons.extend(self.host.ignores_variables(&self.unit));
-        let variables = self.host.variables(self.options, self.loaded);
+        let mut variables = self.host.variables(self.options, self.loaded);
+        variables.extend(plan::named(self.options, ""));
+        reasons.extend(self.host.in_the_way(&self.unit, unit, &variables));
         reasons.extend(self.host.without_certificate(&variables));
         reasons.extend(unwritable(self.host.file.parent()));
         reasons.extend(unwritable(Some(&self.loaded.settings.data_dir)));

@@ -10,8 +10,8 @@ pub(super) struct Services {
 }
 
 /// What is asked of a unit.
-const PROPERTIES: &str =
-    "LoadState,ActiveState,UnitFileState,Environment,EnvironmentFiles,ExecStart,TriggeredBy";
+const PROPERTIES: &str = "LoadState,ActiveState,UnitFileState,Environment,EnvironmentFiles,ExecStart,TriggeredBy,\
+                          User,Group,SupplementaryGroups";
 
 /// What systemd knows of a unit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,6 +30,10 @@ pub(super) struct Unit {
     pub(super) is_enabled: bool,
     /// Its `TriggeredBy=`: sockets and the like, which start it.
     pub(super) triggers: Vec<String>,
+    /// Its `User=`; empty is root.
+    pub(super) user: String,
+    /// Its `Group=` and `SupplementaryGroups=`.
+    pub(super) groups: Vec<String>,
 }
 
 impl Unit {
@@ -117,6 +121,10 @@ fn parse(text: &str) -> Unit {
         match key {
             "LoadState" => unit.is_there = value == "loaded",
             "UnitFileState" => unit.is_enabled = value.starts_with("enabled"),
+            "User" => unit.user = value.to_owned(),
+            "Group" | "SupplementaryGroups" => {
+                unit.groups.extend(value.split_whitespace().map(str::to_owned));
+            }
             "TriggeredBy" => unit.triggers = value.split_whitespace().map(str::to_owned).collect(),
             "ActiveState" => unit.state = value.to_owned(),
             "ExecStart" => unit.command = value.to_owned(),
@@ -134,7 +142,12 @@ fn parse(text: &str) -> Unit {
 
 /// What systemctl prints of `Environment=`: a list with blanks between, quoted where a blank is in a value.
 fn variables(list: &str) -> Vec<(String, String)> {
-    let pairs = list.split_whitespace().filter_map(|pair| pair.trim_matches('"').split_once('='));
+    let mut quoted = false;
+    let is_between = |c: char| {
+        quoted ^= c == '"';
+        c == ' ' && !quoted
+    };
+    let pairs = list.split(is_between).filter_map(|pair| pair.trim_matches('"').split_once('='));
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
@@ -146,13 +159,22 @@ mod tests {
     fn what_systemctl_shows_is_understood() {
         let unit = parse(
             "LoadState=loaded\nActiveState=inactive\nEnvironment=DAEMON_ARGS= ETCD_DATA_DIR=/var/lib/etcd/default\n\
-             EnvironmentFiles=/etc/default/etcd (ignore_errors=yes)\nEnvironmentFiles=/etc/x\n",
+             EnvironmentFiles=/etc/default/etcd (ignore_errors=yes)\nEnvironmentFiles=/etc/x\nUser=etcd\nGroup=etcd\n\
+             SupplementaryGroups=tls\n",
         );
+        assert_eq!((unit.user.as_str(), unit.groups.join(" ")), ("etcd", "etcd tls".to_owned()));
         assert!(unit.is_there && !unit.is_running());
         let data_dir = ("ETCD_DATA_DIR".to_owned(), "/var/lib/etcd/default".to_owned());
         assert_eq!(unit.environment[1], data_dir);
         let files: [PathBuf; 2] = ["/etc/default/etcd".into(), "/etc/x".into()];
         assert_eq!(unit.environment_files, files);
+    }
+
+    #[test]
+    fn a_variable_may_have_blanks() {
+        let variables = variables("A=1 \"DAEMON_ARGS=--name=a --debug\" B=2");
+        let values: Vec<&str> = variables.iter().map(|(_, value)| value.as_str()).collect();
+        assert_eq!(values, ["1", "--name=a --debug", "2"]);
     }
 
     #[test]
