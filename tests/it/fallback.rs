@@ -2,6 +2,7 @@
 
 use crate::scripted_registry::{Registry, page};
 use crate::support::peer::{Peer, Reply};
+use crate::support::process;
 use crate::support::proxy::Proxy;
 use crate::support::scratch::Scratch;
 use crate::support::{PATIENCE, beside_others, port};
@@ -71,4 +72,20 @@ fn a_host_that_was_a_proxy_of_another_cluster_or_may_not_be_one_waits_for_the_re
         let said = proxy.process.wait_for_line("asking again in 2s", PATIENCE);
         assert!(said.is_some(), "{}", proxy.story());
     }
+}
+
+#[test]
+fn what_is_wrong_with_the_settings_of_a_member_is_said_before_etcd_takes_over() {
+    let _floor = beside_others();
+    let scratch = Scratch::new("data");
+    std::fs::create_dir_all(scratch.join("member/wal")).expect("a directory");
+    std::fs::write(scratch.join("member/wal/0.wal"), "").expect("a log");
+    let mut command = process::command(env!("CARGO_BIN_EXE_etcd-proxy"));
+    command.args(["--proxy", "off", "--member-binary", "true", "--discovery", "http://a:1/t"]);
+    command.args(["--initial-cluster", "a=http://a:2380", "--data-dir"]).arg(scratch.path());
+    let output = process::output(command);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("warning: `initial-cluster` is ignored"), "{said}");
+    assert!(said.contains("this host has a member's data: running etcd"), "{said}");
 }

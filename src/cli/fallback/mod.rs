@@ -11,11 +11,11 @@
 
 mod member;
 
-use super::complain;
+use super::{complain, style};
 use crate::cluster::file::ClusterFile;
 use crate::cluster::registry::{self, Registered, RegistryError};
 use crate::cluster::source;
-use crate::config::{Discovery, Inputs, Loaded, MemberSettings, PeerSource, Settings};
+use crate::config::{Discovery, Inputs, Loaded, MemberSettings, PeerSource, Problems, Settings};
 use crate::daemon::systemd::Notifier;
 use crate::tls::Material;
 use std::path::Path;
@@ -148,6 +148,11 @@ fn become_member(inputs: &Inputs, loaded: &Loaded, settings: &MemberSettings) ->
     {
         complain(&format!("error: not started: cannot remove {}: {error}\n", left.display()));
         return ExitCode::FAILURE;
+    }
+    // etcd says nothing of what stands in our settings file.
+    if !loaded.warnings.is_empty() {
+        let warnings = Problems(loaded.warnings.clone());
+        complain(&warnings.report(style(&inputs.env), "running etcd"));
     }
     Notifier::from_env().hand_over(&inputs.env);
     let fault = member::command(inputs, loaded, settings).exec();
