@@ -95,7 +95,7 @@ impl Host {
         let chosen = options.data_dir.is_some() || known.is_none();
         let data_dir = options.data_dir.clone().or(known);
         let data_dir = data_dir.unwrap_or_else(|| "/var/lib/etcd/default".into());
-        let backup = environment::beside(&file, ".before-promotion");
+        let backup = environment::free_backup(&file);
         Ok(Self { file, text, backup, data_dir, chosen })
     }
 

@@ -8,6 +8,7 @@
 mod api;
 mod cluster;
 mod command_line;
+mod durable;
 mod environment;
 mod host;
 mod judge;
@@ -22,9 +23,11 @@ mod v2;
 use super::{Variables, complain, fallback, inputs, style, usage};
 use crate::cluster::ask::ask as ask_peers;
 use crate::cluster::fetch::{Access, FETCH_LIMIT};
+use crate::cluster::file::ClusterFile;
 use crate::cluster::member::{Member, MemberList};
 use crate::cluster::pin::Pin;
 use crate::cluster::registry;
+use crate::cluster::source;
 use crate::cluster::srv::Records;
 use crate::config::{self, Inputs, Loaded, PeerSource, PeerUrl, Settings};
 use crate::telemetry::snapshot::Snapshot;
@@ -85,10 +88,13 @@ fn promote(
 ) -> Result<(), String> {
     let services = Services::new(&options.systemctl);
     let unit = services.unit(&options.etcd_unit).map_err(error)?;
-    let host = Host::find(options, &unit).map_err(error)?;
+    let mut host = Host::find(options, &unit).map_err(error)?;
     let settings = &loaded.settings;
     let path = record::path(&settings.data_dir);
     let earlier = record::read(&path).map_err(error)?;
+    if let Some(backup) = earlier.as_ref().and_then(|earlier| earlier.backup.clone()) {
+        host.backup = backup;
+    }
     let known = known_endpoints(settings, earlier.as_ref());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -118,6 +124,15 @@ fn error(reason: impl std::fmt::Display) -> String {
     format!("error: {reason}\n")
 }
 
+/// Ends the command if anything speaks against it.
+fn refuse_for(reasons: &[String]) -> Result<(), String> {
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = reasons.iter().map(error).collect();
+    Err(format!("{}refused, and nothing was done\n", lines.concat()))
+}
+
 /// The client URLs that an earlier run or the running daemon knows.
 fn known_endpoints(settings: &Settings, earlier: Option<&Record>) -> Vec<String> {
     if let Some(earlier) = earlier {
@@ -137,7 +152,10 @@ async fn endpoints_by_peers(
     material: &Material,
 ) -> Result<Vec<String>, String> {
     let peers = peers(&settings.peers, material).await?;
-    let pin = Pin { pinned: None, accepted: settings.accept_cluster_id };
+    // A cluster that was rebuilt behind one of the addresses is not the one that was served.
+    let kept = ClusterFile::below(&settings.data_dir).read(&source::fingerprint(&settings.peers));
+    let pinned = kept.ok().flatten().and_then(|kept| kept.cluster_id());
+    let pin = Pin { pinned, accepted: settings.accept_cluster_id };
     let access = Access { dial_timeout: settings.dial_timeout, tls: Some(material.peer.clone()) };
     let asked = ask_peers(&peers, pin, &access, FETCH_LIMIT).await;
     match asked.answer {
@@ -156,6 +174,9 @@ async fn peers(source: &PeerSource, material: &Material) -> Result<Vec<PeerUrl>,
         PeerSource::Discovery(discovery) => {
             let registered = registry::look(discovery, &material.registry).await;
             let registered = registered.map_err(|error| error.to_string())?;
+            if !registered.is_complete() {
+                return Err(format!("the cluster is not complete: {registered}"));
+            }
             registered.peers().map_err(|error| error.to_string())
         }
         PeerSource::Srv(domain) => {
@@ -196,18 +217,9 @@ impl Desk<'_> {
             false => known,
         };
         let (cluster, list) = self.way.find(&endpoints, true).await.map_err(error)?;
-        let health = health(&cluster, &list.members).await;
+        reasons.extend(self.against_cluster(&cluster, &list).await);
+        refuse_for(&reasons)?;
         let Options { name, peer_urls, learner, .. } = self.options;
-        reasons.extend(judge::against(name, peer_urls, *learner, &list, &health));
-        if *learner && !cluster.has_v3() {
-            reasons.push(
-                "a cluster that only speaks v2 has no learners; leave --learner out".to_owned(),
-            );
-        }
-        if !reasons.is_empty() {
-            let lines: Vec<String> = reasons.iter().map(error).collect();
-            return Err(format!("{}refused, and nothing was done\n", lines.concat()));
-        }
         let record = Record {
             name: name.clone(),
             peer_urls: peer_urls.clone(),
@@ -231,7 +243,16 @@ impl Desk<'_> {
                 self.path.display()
             )));
         }
-        let found = match self.way.find(&record.endpoints, false).await {
+        // Whether the member was added is asked of a quorum if there is one: one member alone may lag behind.
+        let fresh = match record.added {
+            None => self.way.find(&record.endpoints, true).await.ok(),
+            Some(_) => None,
+        };
+        let found = match fresh {
+            Some(found) => Ok(found),
+            None => self.way.find(&record.endpoints, false).await,
+        };
+        let found = match found {
             Ok(found) => Some(found),
             Err(reason) if record.added.is_none() => return Err(error(reason)),
             // Without a quorum, as between two members of which one has not started, even a login may fail.
@@ -246,7 +267,25 @@ impl Desk<'_> {
                 self.path.display()
             )));
         }
+        if let (Some((cluster, list)), None) = (&found, &record.added)
+            && !list.members.iter().any(|member| steps::is_same(&member.peer_urls, peer_urls))
+        {
+            refuse_for(&self.against_cluster(cluster, list).await)?;
+        }
         self.show_and_run(self.with_triggers(record)?, found).await
+    }
+
+    /// What speaks against adding the member to this cluster.
+    async fn against_cluster(&self, cluster: &Cluster<'_>, list: &MemberList) -> Vec<String> {
+        let Options { name, peer_urls, learner, .. } = self.options;
+        let health = health(cluster, &list.members).await;
+        let mut reasons = judge::against(name, peer_urls, *learner, list, &health);
+        if *learner && !cluster.has_v3() {
+            reasons.push(
+                "a cluster that only speaks v2 has no learners; leave --learner out".to_owned(),
+            );
+        }
+        reasons
     }
 
     /// What was enabled since the first run starts the proxy too.
