@@ -37,11 +37,16 @@ fn a_registry_that_hangs_holds_up_nothing_else() {
     let proxy = proxy(&registry.url).spawn();
     run(proxy.wait_until_open());
     let before = Instant::now();
+    wait_until("a question", || registry.count("/t") == 1);
     assert_eq!(run(http1::get(&proxy.address, "/version")).status, 503);
-    assert!(
-        proxy.command(&["status", "-w", "json"]).0.contains("waiting")
-            || before.elapsed() < Duration::from_secs(2)
+    let status = proxy.status();
+    assert_eq!(
+        (status["ready"].as_bool(), status["peers"].as_array().map(Vec::len)),
+        (Some(false), Some(0))
     );
+    assert_eq!(status["source"]["name"], format!("discovery at {}", registry.url));
+    let (elapsed, asked) = (before.elapsed(), registry.count("/t"));
+    assert!(elapsed < Duration::from_secs(3) && asked == 1, "{asked} questions in {elapsed:?}");
     wait_for_status(&proxy, "no answer within 5s; next try after 2 s");
 }
 
