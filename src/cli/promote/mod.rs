@@ -1,14 +1,15 @@
 //! `etcd-proxy promote`: turns this proxy's host into a member of the cluster.
 //!
-//! [`options`] reads the command; [`host`], [`services`], [`command_line`] and [`readable`] look at this machine, and
-//! [`cluster`] asks the members; [`judge`] says what speaks against it, [`plan`] shows what will be done, [`steps`] does it,
-//! and [`record`] remembers how far it came. Everything is looked at before anything is changed. What etcdctl prints goes to
-//! standard output, all else to standard error.
+//! [`options`] reads the command; [`host`], [`services`], [`command_line`] and [`readable`] look at this machine, [`endpoints`]
+//! finds the members and [`cluster`] asks them; [`judge`] says what speaks against it, [`plan`] shows what will be done,
+//! [`steps`] does it, and [`record`] remembers how far it came. Everything is looked at before anything is changed. What
+//! etcdctl prints goes to standard output, all else to standard error.
 
 mod api;
 mod cluster;
 mod command_line;
 mod durable;
+mod endpoints;
 mod environment;
 mod host;
 mod judge;
@@ -21,16 +22,8 @@ mod steps;
 mod v2;
 
 use super::{Variables, complain, fallback, inputs, style, usage};
-use crate::cluster::ask::ask as ask_peers;
-use crate::cluster::fetch::{Access, FETCH_LIMIT};
-use crate::cluster::file::ClusterFile;
 use crate::cluster::member::{Member, MemberList};
-use crate::cluster::pin::Pin;
-use crate::cluster::registry;
-use crate::cluster::source;
-use crate::cluster::srv::Records;
-use crate::config::{self, Inputs, Loaded, PeerSource, PeerUrl, Settings};
-use crate::telemetry::snapshot::Snapshot;
+use crate::config::{self, Inputs, Loaded};
 use crate::tls::material::{self, Material, Purpose};
 use cluster::{Cluster, Way};
 use host::Host;
@@ -42,11 +35,7 @@ use services::{Services, Unit};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 use steps::Run;
-
-/// How long the running daemon may take to say which members it knows.
-const DAEMON_LIMIT: Duration = Duration::from_secs(5);
 
 /// Runs the command. Ends with 0 when this host is a member or the plan was only to be shown, 64 and 78 as every command, and
 /// 1 when it was refused, failed, or was not told to go ahead.
@@ -95,7 +84,7 @@ fn promote(
     if let Some(backup) = earlier.as_ref().and_then(|earlier| earlier.backup.clone()) {
         host.backup = backup;
     }
-    let known = known_endpoints(settings, earlier.as_ref());
+    let known = endpoints::known(settings, earlier.as_ref());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -133,66 +122,6 @@ fn refuse_for(reasons: &[String]) -> Result<(), String> {
     Err(format!("{}refused, and nothing was done\n", lines.concat()))
 }
 
-/// The client URLs that an earlier run or the running daemon knows.
-fn known_endpoints(settings: &Settings, earlier: Option<&Record>) -> Vec<String> {
-    if let Some(earlier) = earlier {
-        return earlier.endpoints.clone();
-    }
-    let socket = &settings.admin_socket;
-    let answer = super::ask::ask(socket, http::Method::GET, "/status", DAEMON_LIMIT);
-    let snapshot: Option<Snapshot> = answer.ok().and_then(|answer| answer.json(socket).ok());
-    let members = snapshot.unwrap_or_default().members;
-    let urls = members.into_iter().flat_map(|member| member.endpoints);
-    urls.filter(|url| url.usable).map(|url| url.url).collect()
-}
-
-/// The client URLs that the configured peers tell of.
-async fn endpoints_by_peers(
-    settings: &Settings,
-    material: &Material,
-) -> Result<Vec<String>, String> {
-    let peers = peers(&settings.peers, material).await?;
-    // A cluster that was rebuilt behind one of the addresses is not the one that was served.
-    let kept = ClusterFile::below(&settings.data_dir).read(&source::fingerprint(&settings.peers));
-    let pinned = kept.ok().flatten().and_then(|kept| kept.cluster_id());
-    let pin = Pin { pinned, accepted: settings.accept_cluster_id };
-    let access = Access { dial_timeout: settings.dial_timeout, tls: Some(material.peer.clone()) };
-    let asked = ask_peers(&peers, pin, &access, FETCH_LIMIT).await;
-    match asked.answer {
-        Some((_, list)) => Ok(client_urls(&list)),
-        None => {
-            let reasons = asked.errors.iter().map(|(peer, error)| format!("{peer}: {error}"));
-            Err(format!("no member can be found: {}", reasons.collect::<Vec<_>>().join("; ")))
-        }
-    }
-}
-
-/// The peers, found as the daemon would find them, but without waiting for any.
-async fn peers(source: &PeerSource, material: &Material) -> Result<Vec<PeerUrl>, String> {
-    match source {
-        PeerSource::Static(peers) => Ok(peers.clone()),
-        PeerSource::Discovery(discovery) => {
-            let registered = registry::look(discovery, &material.registry).await;
-            let registered = registered.map_err(|error| error.to_string())?;
-            if !registered.is_complete() {
-                return Err(format!("the cluster is not complete: {registered}"));
-            }
-            registered.peers().map_err(|error| error.to_string())
-        }
-        PeerSource::Srv(domain) => {
-            let mut records = Records::default();
-            records.look_up(domain).await.map_err(|error| error.to_string())?;
-            Ok(records.in_order())
-        }
-    }
-}
-
-/// All client URLs of members that could take a change.
-fn client_urls(list: &MemberList) -> Vec<String> {
-    let voters = list.members.iter().filter(|member| !member.is_learner);
-    voters.flat_map(|member| member.client_urls.clone()).collect()
-}
-
 /// What all ways of a promotion need.
 struct Desk<'a> {
     options: &'a Options,
@@ -212,7 +141,7 @@ impl Desk<'_> {
         let mut reasons = self.against_host();
         let endpoints = match known.is_empty() {
             true => {
-                endpoints_by_peers(&self.loaded.settings, self.material).await.map_err(error)?
+                endpoints::by_peers(&self.loaded.settings, self.material).await.map_err(error)?
             }
             false => known,
         };
@@ -224,7 +153,7 @@ impl Desk<'_> {
             name: name.clone(),
             peer_urls: peer_urls.clone(),
             learner: *learner,
-            endpoints: client_urls(&list),
+            endpoints: endpoints::client_urls(&list),
             triggers: self.services.triggers(&self.options.proxy_unit).map_err(error)?,
             ..Record::default()
         };
