@@ -55,7 +55,7 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// The file's content; `None` when it does not exist.
     pub text: Option<Vec<u8>>,
-    /// What is written for etcd alone; empty unless this host may become a member.
+    /// What is written for etcd alone, what wins last; empty unless this host may become a member.
     pub member_only: Vec<MemberSetting>,
 }
 
@@ -100,13 +100,14 @@ struct Gathered {
 }
 
 fn gather(inputs: &Inputs, seen: Option<Vec<u8>>, problems: &mut Problems) -> Gathered {
-    let mut members = Vec::new();
-    let flags = flags::read(&inputs.args, &mut members, problems);
-    let variables = environment::read(&inputs.env, &mut members, problems);
+    let [mut by_flag, mut by_variable, mut members] = [(); 3].map(|()| Vec::new());
+    let flags = flags::read(&inputs.args, &mut by_flag, problems);
+    let variables = environment::read(&inputs.env, &mut by_variable, problems);
     let choice = choose_file(inputs, &variables, &flags);
     let text = seen.or_else(|| file::content(&choice, problems));
     let written =
         text.as_ref().map(|bytes| file::read(&choice.path, bytes, &mut members, problems));
+    members.extend(by_variable.into_iter().chain(by_flag));
     let layers = [
         Layer::defaults(&inputs.cwd, problems),
         Layer::new("file", written.unwrap_or_default(), &inputs.cwd, problems),

@@ -4,6 +4,7 @@
 //! the line of the file and a marker below it, and one line (`PLACE: MESSAGE`) for the journal, STATUS and `status`.
 
 use super::place::{Place, Spot, printable};
+use super::value::masked;
 use serde_json::{Value as Json, json};
 use std::fmt::{self, Write as _};
 
@@ -140,7 +141,8 @@ fn snippet(spot: &Spot<'_>, number: &str, hint: Option<&str>) -> String {
     let gutter = " ".repeat(number.len());
     let before = spot.column - 1;
     let skipped = if before + spot.width > WINDOW { before.saturating_sub(WINDOW / 3) } else { 0 };
-    let shown: Vec<char> = spot.text.chars().skip(skipped).take(WINDOW).collect();
+    let text = masked(spot.text);
+    let shown: Vec<char> = text.chars().skip(skipped).take(WINDOW).collect();
     let line: String = shown.iter().map(drawn).collect();
     let indent: String = shown.iter().take(before - skipped).map(|c| blank(*c)).collect();
     let width = spot.width.min(shown.len().saturating_sub(before - skipped)).max(1);

@@ -46,6 +46,7 @@ pub(super) enum Value {
     Number(u64),
     Text(String),
     Secret(String),
+    Login(String),
     /// Empty when none was given.
     Path(PathBuf),
     List(Vec<String>),
@@ -86,6 +87,7 @@ impl Reader<'_> {
             Kind::Number(max) => self.number(raw, max).map(Value::Number),
             Kind::Text => self.text(raw, "text in quotes").map(Value::Text),
             Kind::Secret => self.secret(raw).map(Value::Secret),
+            Kind::Login => self.secret(raw).map(Value::Login),
             Kind::Word(words) => self.word(raw, words).map(Value::Text),
             Kind::Path => self.path(raw).map(Value::Path),
             Kind::Id => self.id(raw).map(Value::Id),
@@ -147,6 +149,16 @@ pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", cut(text).replace('"', "\\\""))
 }
 
+/// Returns `text` with asterisks for the user and password in its URL, if there are any; as long as before.
+pub(super) fn masked(text: &str) -> String {
+    let user = text.find("://").map(|at| at + 3).zip(text.rfind('@'));
+    let Some((begin, end)) = user.filter(|(begin, end)| begin < end) else {
+        return text.to_owned();
+    };
+    let stars = "*".repeat(text[begin..end].chars().count());
+    format!("{}{stars}{}", &text[..begin], &text[end..])
+}
+
 /// Longest value that a message repeats, in characters.
 const SHOWN: usize = 80;
 
@@ -166,6 +178,10 @@ impl Value {
             Self::Text(text) => text.clone(),
             Self::Secret(text) if text.is_empty() => String::new(),
             Self::Secret(_) => "(hidden)".to_owned(),
+            Self::Login(text) => match text.split_once(':') {
+                Some((user, _)) => format!("{user}:(hidden)"),
+                None => text.clone(),
+            },
             Self::Path(path) => path.display().to_string(),
             Self::List(list) => list.join(","),
             Self::Listen(urls) => joined(urls),

@@ -155,7 +155,7 @@ fn srv_domain(values: &Values<'_>, problems: &mut Problems) -> Option<SrvDomain>
 
 fn web_url(values: &Values<'_>, name: &str, text: &str, problems: &mut Problems) -> Option<WebUrl> {
     let refused = |hint: &'static str| {
-        let message = format!("`{name}` is {}", value::quoted(text));
+        let message = format!("`{name}` is {}", value::quoted(&value::masked(text)));
         refuse(problems, &message, hint, values.0.place(name));
     };
     WebUrl::parse(text).map_err(refused).ok()
