@@ -5,3 +5,4 @@ mod files;
 mod listeners;
 mod members;
 mod reload;
+mod upstream;
