@@ -5,6 +5,7 @@
 //! something else.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustls_pki_types::ServerName;
@@ -16,7 +17,8 @@ use super::connector::{self, Connector, MadeFrom, server_name};
 use super::files::Files;
 use super::identity::{self, Identity};
 use super::protocol::Protocol;
-use super::{revocation, self_made};
+use super::revoked::List;
+use super::{revocation, self_made, system};
 use crate::config::{
     ConnectTls, KeyPair, ListenTls, Origins, Problem, Problems, Settings, TlsFile, TlsSettings,
 };
@@ -117,13 +119,25 @@ pub fn load(
     before: Option<&Material>,
     purpose: Purpose,
 ) -> Result<(Material, Vec<Problem>), Problems> {
+    load_at(SystemTime::now(), settings, origins, before, purpose)
+}
+
+/// [`load`], at a time that tests choose.
+pub(super) fn load_at(
+    now: SystemTime,
+    settings: &Settings,
+    origins: &Origins,
+    before: Option<&Material>,
+    purpose: Purpose,
+) -> Result<(Material, Vec<Problem>), Problems> {
     let mut loading = Loading {
-        files: Files::new(origins, SystemTime::now()),
+        files: Files::new(origins, now),
         protocol: Protocol::allowed(&settings.tls),
         tls: &settings.tls,
         before,
         purpose,
         certificates: Vec::new(),
+        machine: None,
     };
     let acceptor = loading.acceptor();
     let upstream = loading.connector("upstream", &settings.tls.upstream);
@@ -150,6 +164,8 @@ struct Loading<'a> {
     before: Option<&'a Material>,
     purpose: Purpose,
     certificates: Vec<Shown>,
+    /// The machine's bundle, once it was wanted; within, `None` when there is none.
+    machine: Option<Option<Arc<[u8]>>>,
 }
 
 impl Loading<'_> {
@@ -177,11 +193,13 @@ impl Loading<'_> {
             self.keep("listener");
             return Some(kept.clone());
         }
+        let before = self.before.and_then(|it| it.acceptor.as_ref()).map(Acceptor::made_from);
         let identity = match made {
             Some((identity, _)) => Some(identity),
-            None => identity::read(&mut self.files, &pair, &self.protocol.provider),
+            None => self.identity(&pair, before),
         };
-        let (clients, lists) = self.trusted(wanted.client_ca.as_ref(), wanted.client_crl.as_ref());
+        let (ca, crl) = (wanted.client_ca.as_ref(), wanted.client_crl.as_ref());
+        let (clients, lists) = self.trusted(ca, crl, before);
         let allowed_hostnames =
             self.names("client-cert-allowed-hostname", &wanted.allowed_hostnames);
         let identity = self.show("listener", &pair, identity?);
@@ -198,7 +216,10 @@ impl Loading<'_> {
             wanted.ca.as_ref(),
             wanted.crl.as_ref(),
         ];
-        let made_from = self.made_from(format!("{role} {wanted:?}"), &named);
+        let mut made_from = self.made_from(format!("{role} {wanted:?}"), &named);
+        if wanted.ca.is_none() {
+            made_from.files.push((MACHINE, self.machine()));
+        }
         let before = self.before.map(|it| match role {
             "peer" => &it.peer,
             "registry" => &it.registry,
@@ -210,10 +231,12 @@ impl Loading<'_> {
         }
         let identity = match pair {
             None => Some(None),
-            Some(pair) => identity::read(&mut self.files, pair, &self.protocol.provider)
+            Some(pair) => self
+                .identity(pair, before.map(Connector::made_from))
                 .map(|identity| Some(self.show(role, pair, identity))),
         };
-        let (authorities, lists) = self.trusted(wanted.ca.as_ref(), wanted.crl.as_ref());
+        let (ca, crl) = (wanted.ca.as_ref(), wanted.crl.as_ref());
+        let (authorities, lists) = self.trusted(ca, crl, before.map(Connector::made_from));
         let (cert_setting, ca_setting) = match role {
             "peer" => ("peer-cert-file", "peer-trusted-ca-file"),
             "registry" => ("discovery-cert", "discovery-cacert"),
@@ -225,7 +248,10 @@ impl Loading<'_> {
         let parts = connector::Parts {
             identity: identity?,
             authorities: match (&wanted.ca, authorities) {
-                (None, _) => authorities::of_machine(ca_setting),
+                (None, _) => {
+                    let bundle = self.machine();
+                    authorities::of_machine(&self.files, bundle.as_deref(), ca_setting)
+                }
                 (Some(_), authorities) => authorities?,
             },
             lists: lists?,
@@ -239,11 +265,28 @@ impl Loading<'_> {
         self.whole(cert_setting, Connector::new(parts, &self.protocol))
     }
 
+    fn identity(&mut self, pair: &KeyPair, before: Option<&MadeFrom>) -> Option<Identity> {
+        let is_in_force = [&pair.cert, &pair.key].iter().all(|it| self.is_in_force(it, before));
+        identity::read(&mut self.files, pair, &self.protocol.provider, is_in_force)
+    }
+
+    /// Whether what was made `before` was made from the same content of this file.
+    fn is_in_force(&mut self, file: &TlsFile, before: Option<&MadeFrom>) -> bool {
+        let content = self.files.content(file);
+        content.zip(before).is_some_and(|(content, before)| before.has(file.setting, &content))
+    }
+
+    /// The content of the machine's bundle, read once.
+    fn machine(&mut self) -> Option<Arc<[u8]>> {
+        self.machine.get_or_insert_with(|| system::bundle().map(Into::into)).clone()
+    }
+
     /// Reads a CA file and the revocation lists of its authorities. Without a file there is nobody and nothing.
     fn trusted(
         &mut self,
         ca: Option<&TlsFile>,
         crl: Option<&TlsFile>,
+        before: Option<&MadeFrom>,
     ) -> (Option<Authorities>, Option<Lists>) {
         let Some(ca) = ca else {
             if let Some(crl) = crl {
@@ -255,7 +298,8 @@ impl Loading<'_> {
             }
             return (None, Some(Vec::new()));
         };
-        let authorities = authorities::read(&mut self.files, ca);
+        let is_in_force = self.is_in_force(ca, before);
+        let authorities = authorities::read(&mut self.files, ca, is_in_force);
         let lists = match (&authorities, crl) {
             (_, None) => Some(Vec::new()),
             (None, Some(_)) => None,
@@ -314,7 +358,10 @@ impl Loading<'_> {
     }
 }
 
-type Lists = Vec<rustls_pki_types::CertificateRevocationListDer<'static>>;
+type Lists = Vec<List>;
+
+/// What the machine's own authorities are called among the files.
+const MACHINE: &str = "the machine's authorities";
 
 /// Refuses to let everybody in under our own name. A member whose auth is on takes whoever shows a certificate for the
 /// user that its CN names; through us that would be every client, also those that showed nothing.

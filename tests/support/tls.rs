@@ -30,6 +30,7 @@ pub struct Leaf {
     names: Vec<String>,
     common_name: Option<String>,
     expired: bool,
+    signs: bool,
 }
 
 /// A certificate with its key.
@@ -100,6 +101,9 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        if leaf.signs {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate").pem();
         Identity { certificate, key: key.serialize_pem(), serial }
     }
@@ -143,6 +147,12 @@ impl Leaf {
     /// With a CN.
     pub fn common_name(mut self, name: &str) -> Self {
         self.common_name = Some(name.to_owned());
+        self
+    }
+
+    /// Allowed to sign others.
+    pub fn authority(mut self) -> Self {
+        self.signs = true;
         self
     }
 

@@ -37,7 +37,7 @@ const FAULTS: [Fault; 6] = [
             let other = desk.authority.issue(&Leaf::loopback());
             std::fs::write(&desk.files.key, other.key).expect("a key");
         },
-        &["server.key is not the key of"],
+        &["server.key:1: this is not the key of"],
     ),
     (
         "half-written",

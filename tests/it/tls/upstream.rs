@@ -216,3 +216,29 @@ fn nothing_changes_for_connections_when_the_same_files_are_read_again() {
         assert_eq!(connections, 1, "{}", proxy.story());
     });
 }
+
+/// The machine's own authorities are followed like a file that a setting names.
+#[test]
+fn the_machines_bundle_is_read_again_when_it_changes() {
+    run_within(PATIENCE * 2, async {
+        let authority = Authority::new("cluster");
+        let member = Member::start(&authority).await;
+        let files = Scratch::new("bundle");
+        let own = authority.issue(&Leaf::client()).write(files.path(), "shown");
+        replace(&files.join("bundle.pem"), Authority::new("another").pem());
+        let proxy = member
+            .plan()
+            .arguments(&["--upstream-cert-file", own.certificate.to_str().expect("UTF-8")])
+            .arguments(&["--upstream-key-file", own.key.to_str().expect("UTF-8")])
+            .variable("SSL_CERT_FILE", files.join("bundle.pem").to_str().expect("UTF-8"))
+            .start();
+        let mut client = Connection::open(&proxy.address).await.expect("a connection");
+        let answer = client.exchange("GET", "/version", &[], "").await.expect("an answer");
+        assert_eq!(answer.status, 502, "{}", answer.text());
+        replace(&files.join("bundle.pem"), authority.pem());
+        let line = proxy.process.wait_for_line("the machine's authorities: new content", PATIENCE);
+        assert!(line.is_some(), "{}", proxy.story());
+        let answer = client.exchange("GET", "/version", &[], "").await.expect("an answer");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    });
+}
