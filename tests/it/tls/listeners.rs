@@ -217,6 +217,32 @@ fn metrics_are_served_under_tls_with_the_day_of_expiry() {
 }
 
 #[test]
+fn a_metrics_port_tells_clients_of_the_wrong_scheme_too() {
+    run(async {
+        let mut desk = Desk::new();
+        let (address, secure, plain) = (address(), address(), address());
+        let more = format!("listen-metrics-urls = \"https://{secure},http://{plain}\"\n");
+        desk.serve(&format!("https://{address}"), &more).await;
+        let mut client = TcpStream::connect(&secure).await.unwrap();
+        let answer = page(&mut client).await.unwrap();
+        assert!(answer.ends_with("this port speaks TLS; use https://\r\n"), "{answer}");
+        assert!(desk.client().ask(&plain).await.is_err());
+        let proxy = desk.proxy.as_ref().unwrap();
+        let line =
+            proxy.process.wait_for_line("a client speaks TLS to a port that does not", PATIENCE);
+        assert!(line.is_some(), "{}", proxy.story());
+        let mut client = TcpStream::connect(&plain).await.unwrap();
+        client
+            .write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("ok\n"), "{answer}");
+    });
+}
+
+#[test]
 fn a_silent_client_does_not_hold_its_connection() {
     run(async {
         let (mut desk, address) = (Desk::new(), address());
