@@ -30,7 +30,12 @@ pub(super) fn wait_for_files(inputs: &Inputs) {
         };
         let reason = problems.0.first().map(config::Problem::one_line).unwrap_or_default();
         let line = format!("not started yet, waiting {} s for files: {reason}", PATIENCE.as_secs());
-        notifier.get_or_insert_with(Notifier::from_env).status(&line);
+        let notifier = notifier.get_or_insert_with(|| {
+            let mut notifier = Notifier::from_env();
+            notifier.extend_timeout(2 * PATIENCE);
+            notifier
+        });
+        notifier.status(&line);
         sleep(PAUSE);
     }
 }
