@@ -65,8 +65,9 @@ impl Anchors {
         named.find_map(|certificate| certificate.untimely(moment(now)))
     }
 
-    fn end(&self) -> Option<SystemTime> {
-        self.certificates.iter().map(|certificate| certificate.not_after).min()
+    /// The first of those that vouch to expire.
+    pub(super) fn first_to_expire(&self) -> Option<&Certificate> {
+        self.certificates.iter().min_by_key(|certificate| certificate.not_after)
     }
 
     fn left(&self, now: SystemTime) -> RootCertStore {
@@ -96,7 +97,7 @@ impl<V: ?Sized> Anchored<V> {
         provider: Arc<rustls::crypto::CryptoProvider>,
         make: Make<V>,
     ) -> Result<Self, VerifierBuilderError> {
-        let whole_until = anchors.end();
+        let whole_until = anchors.first_to_expire().map(|first| first.not_after);
         let mut anchored = Self { anchors, provider, make, whole: None, whole_until };
         if !anchored.anchors.is_empty() {
             let roots = Arc::new(anchored.anchors.roots.clone());

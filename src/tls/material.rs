@@ -34,7 +34,7 @@ pub struct Material {
     pub peer: Connector,
     /// For registries of members.
     pub registry: Connector,
-    /// The certificates that we show, whose expiry is worth watching.
+    /// What may expire while it is used: the certificates that we show, authorities and revocation lists.
     pub certificates: Vec<Shown>,
 }
 
@@ -53,10 +53,10 @@ impl Material {
         let mut news = Vec::new();
         for setting in changed {
             let line = match self.certificates.iter().find(|shown| shown.setting == setting) {
-                Some(Shown { title, not_after, .. }) => {
+                Some(Shown { kind: Kind::Certificate, title, not_after, .. }) => {
                     format!("{setting}: {title}, valid until {}", day(*not_after))
                 }
-                None => format!("{setting}: new content"),
+                _ => format!("{setting}: new content"),
             };
             if !news.contains(&line) {
                 news.push(line);
@@ -66,27 +66,23 @@ impl Material {
     }
 }
 
-impl Shown {
-    /// Says that it expires soon, or that it has; `None` while there is time. Soon is 30 days, or a third of its lifetime if
-    /// that is less: certificates that are renewed each week are no news.
-    pub fn warning(&self, now: SystemTime) -> Option<String> {
-        const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
-        let Self { title, setting, file, not_after, lifetime, .. } = self;
-        let left = not_after.duration_since(now).unwrap_or_default();
-        let when = match left.as_secs() / (24 * 3600) {
-            _ if left.is_zero() => format!("expired on {}", day(*not_after)),
-            _ if left > SOON.min(*lifetime / 3) => return None,
-            0 => format!("expires on {}, today or tomorrow", day(*not_after)),
-            days => format!("expires on {}, in {days} days", day(*not_after)),
-        };
-        Some(format!("`{setting}`: {}: the certificate {title} {when}; renew it", file.display()))
-    }
+/// What may expire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A certificate that we show.
+    Certificate,
+    /// The first of the authorities that vouch for others.
+    Authority,
+    /// A revocation list, which is used on, but may be missing the newest.
+    List,
 }
 
-/// A certificate that we show.
+/// Something whose time is limited.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
-    /// To whom: `listener`, `upstream`, `peer` or `registry`.
+    /// What it is.
+    pub kind: Kind,
+    /// Whom it is for: `listener`, `upstream`, `peer` or `registry`.
     pub identity: &'static str,
     /// The setting that names its file.
     pub setting: &'static str,
@@ -94,10 +90,33 @@ pub struct Shown {
     pub file: PathBuf,
     /// What it is known by.
     pub title: String,
-    /// When the first of it and those between it and its authority expires.
+    /// When it expires; of a certificate, when the first of it and those between it and its authority does.
     pub not_after: SystemTime,
     /// How long that one is valid altogether.
     pub lifetime: Duration,
+}
+
+impl Shown {
+    /// Says that it expires soon, or that it has; `None` while there is time. Soon is 30 days, or a third of its lifetime if
+    /// that is less: certificates that are renewed each week are no news, nor is a list before its day.
+    pub fn warning(&self, now: SystemTime) -> Option<String> {
+        const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
+        let Self { kind, title, setting, file, not_after, lifetime, .. } = self;
+        let (at, end) = (format!("`{setting}`: {}", file.display()), day(*not_after));
+        let left = not_after.duration_since(now).unwrap_or_default();
+        if *kind == Kind::List {
+            let is_overdue = left.is_zero();
+            return is_overdue.then(|| format!("{at}: the revocation list of {title} was to be replaced by {end}; fetch the newest"));
+        }
+        let when = match left.as_secs() / (24 * 3600) {
+            _ if left.is_zero() => format!("expired on {end}"),
+            _ if left > SOON.min(*lifetime / 3) => return None,
+            0 => format!("expires on {end}, today or tomorrow"),
+            days => format!("expires on {end}, in {days} days"),
+        };
+        let what = if *kind == Kind::Authority { "authority" } else { "certificate" };
+        Some(format!("{at}: the {what} {title} {when}; renew it"))
+    }
 }
 
 /// What the material is loaded for.
@@ -199,7 +218,7 @@ impl Loading<'_> {
             None => self.identity(&pair, before),
         };
         let (ca, crl) = (wanted.client_ca.as_ref(), wanted.client_crl.as_ref());
-        let (clients, lists) = self.trusted(ca, crl, before);
+        let (clients, lists) = self.trusted("listener", ca, crl, before);
         let allowed_hostnames =
             self.names("client-cert-allowed-hostname", &wanted.allowed_hostnames);
         let identity = self.show("listener", &pair, identity?);
@@ -236,7 +255,8 @@ impl Loading<'_> {
                 .map(|identity| Some(self.show(role, pair, identity))),
         };
         let (ca, crl) = (wanted.ca.as_ref(), wanted.crl.as_ref());
-        let (authorities, lists) = self.trusted(ca, crl, before.map(Connector::made_from));
+        let before = before.map(Connector::made_from);
+        let (authorities, lists) = self.trusted(role, ca, crl, before);
         let (cert_setting, ca_setting) = match role {
             "peer" => ("peer-cert-file", "peer-trusted-ca-file"),
             "registry" => ("discovery-cert", "discovery-cacert"),
@@ -284,6 +304,7 @@ impl Loading<'_> {
     /// Reads a CA file and the revocation lists of its authorities. Without a file there is nobody and nothing.
     fn trusted(
         &mut self,
+        identity: &'static str,
         ca: Option<&TlsFile>,
         crl: Option<&TlsFile>,
         before: Option<&MadeFrom>,
@@ -307,6 +328,21 @@ impl Loading<'_> {
                 revocation::read(&mut self.files, crl, authorities, &self.protocol)
             }
         };
+        if let Some(first) = authorities.as_ref().and_then(|it| it.anchors.first_to_expire()) {
+            self.limit(Kind::Authority, identity, ca, first);
+        }
+        let dated = lists.iter().flatten().filter_map(|list| Some((list.next_update?, list)));
+        if let (Some((end, list)), Some(crl)) = (dated.min_by_key(|(end, _)| *end), crl) {
+            self.certificates.push(Shown {
+                kind: Kind::List,
+                identity,
+                setting: crl.setting,
+                file: crl.path.clone(),
+                title: list.title.clone(),
+                not_after: end,
+                lifetime: Duration::ZERO,
+            });
+        }
         let both = authorities.filter(|_| lists.is_some());
         (both, lists)
     }
@@ -324,19 +360,23 @@ impl Loading<'_> {
 
     fn show(&mut self, identity: &'static str, pair: &KeyPair, it: Identity) -> Identity {
         let first = it.chain.iter().min_by_key(|certificate| certificate.not_after);
-        let (not_before, not_after) = first
-            .map_or((SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH), |first| {
-                (first.not_before, first.not_after)
-            });
-        self.certificates.push(Shown {
-            identity,
-            setting: pair.cert.setting,
-            file: pair.cert.path.clone(),
-            title: it.leaf().map(Certificate::title).unwrap_or_default(),
-            lifetime: not_after.duration_since(not_before).unwrap_or_default(),
-            not_after,
-        });
+        if let (Some(leaf), Some(first)) = (it.leaf(), first) {
+            let as_leaf = Certificate { subject: leaf.title(), ..first.clone() };
+            self.limit(Kind::Certificate, identity, &pair.cert, &as_leaf);
+        }
         it
+    }
+
+    fn limit(&mut self, kind: Kind, identity: &'static str, file: &TlsFile, it: &Certificate) {
+        self.certificates.push(Shown {
+            kind,
+            identity,
+            setting: file.setting,
+            file: file.path.clone(),
+            title: it.title(),
+            lifetime: it.not_after.duration_since(it.not_before).unwrap_or_default(),
+            not_after: it.not_after,
+        });
     }
 
     fn keep(&mut self, identity: &str) {

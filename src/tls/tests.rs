@@ -1,4 +1,5 @@
 mod clients;
+mod servers;
 
 use super::*;
 use crate::config::{self, Inputs};
@@ -260,6 +261,7 @@ fn what_expires_soon_is_warned_about_by_its_lifetime() {
     let now = SystemTime::now();
     let warns = |left: u32, lifetime: u32| {
         let shown = material::Shown {
+            kind: material::Kind::Certificate,
             identity: "listener",
             setting: "cert-file",
             file: PathBuf::from("/server.pem"),

@@ -15,16 +15,16 @@ use tokio_rustls::TlsConnector;
 use super::*;
 use crate::tls::acceptor::explain;
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Somebody who signs: an authority, one between it and its clients, or a server that should not.
-struct Signer {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
+pub(super) struct Signer {
+    pub(super) issuer: Issuer<'static, KeyPair>,
+    pub(super) pem: String,
 }
 
 impl Signer {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         Self::with(name, |_| ())
     }
 
@@ -38,7 +38,7 @@ impl Signer {
         params
     }
 
-    fn with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+    pub(super) fn with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let (key, params) = (KeyPair::generate().unwrap(), Self::params(name, change));
         let pem = params.self_signed(&key).unwrap().pem();
         Self { issuer: Issuer::new(params, key), pem }
@@ -63,7 +63,7 @@ impl Signer {
     }
 
     /// Signs the list of this number that revokes these.
-    fn list(&self, number: u64, revoked: &[u64]) -> String {
+    pub(super) fn list(&self, number: u64, revoked: &[u64]) -> String {
         let revoked = revoked.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: date_time_ymd(2020, 1, 1),
@@ -82,7 +82,7 @@ impl Signer {
     }
 }
 
-fn der(pem: &str) -> CertificateDer<'static> {
+pub(super) fn der(pem: &str) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
 }
 
@@ -130,7 +130,7 @@ impl Desk {
         desk
     }
 
-    fn issue_by(
+    pub(super) fn issue_by(
         &self,
         file: &str,
         issuer: &Issuer<'static, KeyPair>,

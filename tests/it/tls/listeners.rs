@@ -194,11 +194,14 @@ fn unix_sockets_speak_tls_too() {
 }
 
 #[test]
-fn metrics_are_served_under_tls_with_the_day_of_expiry() {
+fn metrics_are_served_under_tls_with_the_days_of_expiry() {
     run(async {
         let mut desk = Desk::new();
         let (address, metrics) = (address(), address());
-        let more = format!("listen-metrics-urls = \"https://{metrics}\"\n");
+        replace(&desk.path("crl.pem"), &desk.authority.revoke(&[]));
+        let more = format!(
+            "listen-metrics-urls = \"https://{metrics}\"\npeer-trusted-ca-file = \"DIR/ca.pem\"\npeer-crl-file = \"DIR/crl.pem\"\n"
+        );
         desk.serve(&format!("https://{address}"), &more).await;
         let mut stream = desk.client().connect(&metrics, &["h2", "http/1.1"]).await.unwrap();
         assert_eq!(agreed(&stream), Some("http/1.1"));
@@ -208,11 +211,17 @@ fn metrics_are_served_under_tls_with_the_day_of_expiry() {
             .unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
-        let file = desk.path("server.pem").display().to_string();
-        let sample = format!(
-            "etcd_proxy_certificate_expiry_timestamp_seconds{{identity=\"listener\",file=\"{file}\"}} "
-        );
-        assert!(text.contains(&sample), "{text}");
+        for (what, identity, file) in [
+            ("certificate", "listener", "server.pem"),
+            ("certificate", "peer", "ca.pem"),
+            ("revocation_list", "peer", "crl.pem"),
+        ] {
+            let file = desk.path(file).display().to_string();
+            let sample = format!(
+                "etcd_proxy_{what}_expiry_timestamp_seconds{{identity=\"{identity}\",file=\"{file}\"}} "
+            );
+            assert!(text.contains(&sample), "{sample} is not in {text}");
+        }
     });
 }
 
