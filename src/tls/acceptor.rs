@@ -64,7 +64,8 @@ impl Acceptor {
         let clients = match parts.clients {
             None => None,
             Some(authorities) => Some(Arc::new(Clients {
-                hints: authorities.anchors.roots().subjects(),
+                hints: authorities.names(),
+                pinned: authorities.ders,
                 trusted: Anchored::new(authorities.anchors, protocol.provider.clone(), verifier)
                     .map_err(|error| error.to_string())?,
                 revoked: Revoked::new(parts.lists, protocol.provider.clone()),

@@ -1,5 +1,6 @@
 //! The authorities of a CA file.
 
+use rustls::DistinguishedName;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::SectionKind;
 
@@ -13,7 +14,8 @@ use crate::config::TlsFile;
 #[derive(Debug, Clone)]
 pub(super) struct Authorities {
     pub(super) anchors: Anchors,
-    /// The certificates of the file as they are, the machine's left out: one of them may be shown as it is.
+    /// The certificates of the file as they are, the machine's left out: one of them may be shown itself, and is then
+    /// trusted, also when it can sign nothing.
     pub(super) ders: Vec<CertificateDer<'static>>,
 }
 
@@ -22,6 +24,26 @@ struct Entry {
     line: usize,
     der: CertificateDer<'static>,
     certificate: Certificate,
+}
+
+impl Authorities {
+    /// The names of all who may be shown or have signed what is shown, for clients that choose by them.
+    pub(super) fn names(&self) -> Vec<DistinguishedName> {
+        let mut all = self.anchors.roots().clone();
+        for der in &self.ders {
+            let is_own = Certificate::read(der).is_some_and(|it| it.is_self_issued && !it.can_sign);
+            // What rustls cannot read, nobody can show.
+            let _ = is_own.then(|| all.add(der.clone()));
+        }
+        all.subjects()
+    }
+}
+
+impl Entry {
+    /// Whether somebody is trusted by it: those that it signs, or the one who shows it.
+    fn counts(&self) -> bool {
+        self.certificate.can_sign || self.certificate.is_self_issued
+    }
 }
 
 /// Returns the machine's own authorities, from the content of its bundle if it has one; `wanted` is the setting that would
@@ -51,11 +73,12 @@ pub(super) fn read(
     let mut anchors = Anchors::new(format!("{path} ({setting})"));
     let all_untimely = entries
         .iter()
-        .filter(|entry| entry.certificate.can_sign)
+        .filter(|entry| entry.counts())
         .all(|entry| entry.certificate.untimely(files.now).is_some());
-    for Entry { line, der, certificate } in &entries {
+    for entry in &entries {
+        let Entry { line, der, certificate } = entry;
         let (title, at) = (certificate.title(), format!("`{setting}`: {path}:{line}"));
-        if !certificate.can_sign {
+        if !entry.counts() {
             let message =
                 format!("{at}: {title} is no authority, and nothing that it signs counts");
             files.warning(setting, message, "take it out, or put the authority there");
@@ -69,7 +92,7 @@ pub(super) fn read(
                 files.warning(setting, message, "take it out when nothing needs it any more");
             }
         }
-        if !anchors.add(der.clone(), certificate.clone(), files.now) {
+        if certificate.can_sign && !anchors.add(der.clone(), certificate.clone(), files.now) {
             files.error(setting, format!("{at}: {title} cannot be used as an authority"), "");
             return None;
         }
@@ -99,7 +122,7 @@ fn entries(files: &mut Files<'_>, file: &TlsFile) -> Option<Vec<Entry>> {
         files.error(setting, message, "want the certificate of the authority, in PEM");
         return None;
     };
-    if entries.iter().any(|entry| entry.certificate.can_sign) {
+    if entries.iter().any(Entry::counts) {
         return Some(entries);
     }
     let (line, title, issuer) = (first.line, first.certificate.title(), &first.certificate.issuer);

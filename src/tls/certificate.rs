@@ -26,8 +26,10 @@ pub struct Certificate {
     pub not_before: SystemTime,
     /// When it ends to be valid.
     pub not_after: SystemTime,
-    /// Whether it may sign others: it says so, or it is its own issuer.
+    /// Whether it may sign others: it says so, or it is its own issuer and too old to say anything.
     pub can_sign: bool,
+    /// Whether it is its own issuer.
+    pub is_self_issued: bool,
     /// Whether it is of version 3; older ones are good for authorities only.
     pub is_v3: bool,
 }
@@ -37,13 +39,16 @@ impl Certificate {
     pub fn read(der: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let (subject, issuer) = (certificate.subject(), certificate.issuer());
+        let is_v3 = certificate.version() == X509Version::V3;
+        let is_self_issued = subject.as_raw() == issuer.as_raw();
         Some(Self {
             common_name: common_name(subject),
             names: names(&certificate),
             not_before: moment(certificate.validity().not_before),
             not_after: moment(certificate.validity().not_after),
-            is_v3: certificate.version() == X509Version::V3,
-            can_sign: certificate.is_ca() || subject.as_raw() == issuer.as_raw(),
+            can_sign: certificate.is_ca() || (is_self_issued && !is_v3),
+            is_self_issued,
+            is_v3,
             subject: printable(&subject.to_string()),
             issuer: printable(&issuer.to_string()),
         })

@@ -7,6 +7,8 @@ use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use x509_parser::extensions::ExtendedKeyUsage;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::anchors::{Anchored, moment};
 use super::certificate::Certificate;
@@ -27,14 +29,32 @@ pub(super) struct Servers {
     pub(super) allowed_hostnames: Vec<ServerName<'static>>,
 }
 
-impl Servers {
-    /// A certificate that is in the CA file itself is trusted as it is, as in Go. That it says it is an authority's is what
-    /// `openssl req -x509` makes, and rustls refuses; or nobody there has signed it.
-    fn is_pinned(&self, shown: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> bool {
-        let timely =
-            || Certificate::read(shown).is_some_and(|it| it.untimely(moment(now)).is_none());
-        self.pinned.iter().any(|pinned| pinned == shown) && timely() && is_good_for(shown, name)
-    }
+/// Whether a certificate is in the CA file itself and so trusted as it is, as in Go, when rustls refuses it for this
+/// reason: it says that it is an authority's, which `openssl req -x509` makes of every certificate, or nobody who can sign
+/// has signed it.
+fn is_pinned(
+    pinned: &[CertificateDer<'_>],
+    why: &CertificateError,
+    shown: &CertificateDer<'_>,
+    purpose: fn(&ExtendedKeyUsage<'_>) -> bool,
+    now: UnixTime,
+) -> bool {
+    let may_be = match why {
+        CertificateError::UnknownIssuer => true,
+        CertificateError::Other(other) => is_ca_as_leaf(other),
+        _ => false,
+    };
+    let is_timely =
+        || Certificate::read(shown).is_some_and(|it| it.untimely(moment(now)).is_none());
+    let is_for_it = || match X509Certificate::from_der(shown) {
+        Ok((_, read)) => match read.extended_key_usage() {
+            Ok(Some(usage)) => usage.value.any || purpose(usage.value),
+            Ok(None) => true,
+            Err(_) => false,
+        },
+        Err(_) => false,
+    };
+    may_be && pinned.iter().any(|pinned| pinned == shown) && is_timely() && is_for_it()
 }
 
 /// Wraps rustls' judgement in a sentence, which is what the log and the status get. rustls tells the other side no more
@@ -76,7 +96,13 @@ impl ServerCertVerifier for Servers {
             match judged {
                 Ok(_) => {}
                 Err(Error::InvalidCertificate(why))
-                    if may_be_pinned(&why) && self.is_pinned(end_entity, server_name, now) => {}
+                    if is_pinned(
+                        &self.pinned,
+                        &why,
+                        end_entity,
+                        |usage| usage.server_auth,
+                        now,
+                    ) && is_good_for(end_entity, server_name) => {}
                 Err(error) => return Err(refused(end_entity, &error, &self.trusted, now)),
             }
             check_revoked(&self.revoked, end_entity, intermediates)?;
@@ -125,6 +151,8 @@ pub(super) struct Clients {
     /// Makes the judgement of rustls.
     pub(super) trusted: Anchored<dyn ClientCertVerifier>,
     pub(super) revoked: Revoked,
+    /// The certificates that are trusted as they are, whatever they say of themselves.
+    pub(super) pinned: Vec<CertificateDer<'static>>,
     pub(super) allowed_hostnames: Vec<ServerName<'static>>,
     /// What clients are told of those that are trusted.
     pub(super) hints: Vec<DistinguishedName>,
@@ -143,10 +171,15 @@ impl ClientCertVerifier for Clients {
     ) -> Result<ClientCertVerified, Error> {
         let trusted = self.trusted.at(now);
         let judged = trusted.and_then(|it| it.verify_client_cert(end_entity, intermediates, now));
-        let verified = judged.map_err(|error| refused(end_entity, &error, &self.trusted, now))?;
+        match judged {
+            Ok(_) => {}
+            Err(Error::InvalidCertificate(why))
+                if is_pinned(&self.pinned, &why, end_entity, |usage| usage.client_auth, now) => {}
+            Err(error) => return Err(refused(end_entity, &error, &self.trusted, now)),
+        }
         check_revoked(&self.revoked, end_entity, intermediates)?;
         check_hostnames(end_entity, &self.allowed_hostnames)?;
-        Ok(verified)
+        Ok(ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -171,14 +204,6 @@ impl ClientCertVerifier for Clients {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.trusted.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-fn may_be_pinned(why: &CertificateError) -> bool {
-    match why {
-        CertificateError::UnknownIssuer => true,
-        CertificateError::Other(other) => is_ca_as_leaf(other),
-        _ => false,
     }
 }
 

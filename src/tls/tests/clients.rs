@@ -271,6 +271,20 @@ async fn nobody_is_let_in_by_the_key_of_an_ordinary_certificate_in_the_ca_file()
     assert!(told.contains("is from an unknown authority, CN=server"), "{told}");
 }
 
+/// As in Go: who is in the file without being an authority is let in, and nobody by that key.
+#[tokio::test]
+async fn a_client_whose_own_certificate_is_in_the_ca_file_is_let_in_and_can_sign_for_nobody() {
+    for is_ca in [IsCa::NoCa, IsCa::ExplicitNoCa, IsCa::Ca(BasicConstraints::Unconstrained)] {
+        let signs = matches!(is_ca, IsCa::Ca(_));
+        let own = Signer::with("me", |params| params.is_ca = is_ca);
+        let acceptor = Desk::listening(&[&own], &[own.list(1, &[])]).listener();
+        let key = PrivateKeyDer::try_from(own.issuer.key().serialize_der()).unwrap();
+        enter(&acceptor, &Client { chain: vec![der(&own.pem)], key }).await.unwrap();
+        let told = enter(&acceptor, &own.client(1, &[])).await;
+        assert_eq!(told.is_ok(), signs, "{told:?}");
+    }
+}
+
 #[tokio::test]
 async fn an_expired_authority_vouches_for_nobody_also_when_it_expires_in_use() {
     let old = Signer::with("old", |params| params.not_after = date_time_ymd(2001, 2, 3));

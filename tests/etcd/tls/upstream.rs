@@ -26,7 +26,8 @@ fn fifty_changes_of_what_members_and_peers_are_shown_and_held_to_fail_no_request
         let mut flags = Vec::new();
         let put = |number: usize| {
             // Of another name and of the same name by turns.
-            let other = Authority::new(if number % 2 == 0 { "cluster" } else { "another" });
+            let other =
+                Authority::new(if number.is_multiple_of(2) { "cluster" } else { "another" });
             let lists = [authority.revoke(&[]), other.revoke(&[])].concat();
             for side in ["upstream", "peer"] {
                 let shown = authority.issue(&Leaf::loopback());

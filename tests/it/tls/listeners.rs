@@ -6,9 +6,10 @@ use crate::support::tls::{Authority, Leaf, replace};
 use crate::support::{PATIENCE, eventually, run};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ProtocolVersion, RootCertStore, version};
+use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, RootCertStore, version};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
@@ -178,6 +179,49 @@ fn clients_show_certificates_that_are_good_and_not_revoked() {
         let reason = "is for alice.example, and allowed is only carol.example or dave.example";
         assert!(process.wait_for_line(reason, PATIENCE).is_some());
     });
+}
+
+/// rustls resumes a session without a look at the certificate in the ticket.
+#[test]
+fn a_client_that_has_expired_does_not_come_back_by_its_ticket() {
+    run(async {
+        let mut desk = Desk::new();
+        let (address, metrics) = (address(), address());
+        let more = format!(
+            "trusted-ca-file = \"DIR/ca.pem\"\nlisten-metrics-urls = \"https://{metrics}\"\n"
+        );
+        desk.serve(&format!("https://{address}"), &more).await;
+        let me = desk.authority.issue(&Leaf::client().for_only(Duration::from_secs(4)));
+        let client = Client { shows: Some(&me), ..desk.client() };
+        let mut ways = Vec::new();
+        for port in [&address, &metrics] {
+            for versions in [&[&version::TLS12][..], &[&version::TLS13]] {
+                ways.push((port, Client { versions, ..client }.connector(&["http/1.1"])));
+            }
+        }
+        for (port, connector) in &ways {
+            let first = resume(connector, port).await.expect("an answer");
+            let second = resume(connector, port).await.expect("an answer");
+            assert_eq!((first, second), (HandshakeKind::Full, HandshakeKind::Resumed));
+        }
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        for (port, connector) in &ways {
+            resume(connector, port).await.expect_err("it has expired");
+        }
+        let process = &desk.proxy.as_ref().unwrap().process;
+        assert!(process.wait_for_line("expired on", PATIENCE).is_some(), "{}", process.tail());
+    });
+}
+
+/// Asks for a page by a connector that keeps its tickets, and tells how the session began.
+async fn resume(connector: &TlsConnector, address: &str) -> std::io::Result<HandshakeKind> {
+    let stream = TcpStream::connect(address).await?;
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let mut stream = connector.connect(name, stream).await?;
+    let kind = stream.get_ref().1.handshake_kind().unwrap();
+    let answer = page(&mut stream).await?;
+    assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
+    Ok(kind)
 }
 
 #[test]
