@@ -15,7 +15,7 @@ use crate::telemetry::snapshot::{
     CertificateStatus, EndpointStatus, MemberStatus, Problem, ReloadRecord, Snapshot,
 };
 use crate::telemetry::tally::{self, Tally};
-use crate::tls::material::{Kind, Shown};
+use crate::tls::expiry::{Kind, Shown};
 use crate::upstream::endpoint::Endpoint;
 
 /// What the control loop posts: everything but health, traffic and problems.

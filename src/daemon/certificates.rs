@@ -194,3 +194,30 @@ impl Control {
 fn is_open_refusal(record: &ReloadRecord) -> bool {
     record.is_refused() && record.trigger == Trigger::Certificates.as_str()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Inputs};
+
+    #[tokio::test]
+    async fn a_file_that_is_mended_while_it_is_being_refused_gets_its_second_chance() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("ca.pem");
+        std::fs::write(&file, "half").unwrap();
+        let inputs = Inputs {
+            args: vec!["--trusted-ca-file".into(), file.clone().into()],
+            env: Vec::new(),
+            cwd: directory.path().to_owned(),
+            default_file: PathBuf::from("/none"),
+        };
+        let settings = config::load(&inputs).unwrap().settings;
+        let mut certificates = Certificates::follow(&settings);
+        let watches = Certificates::watch_for(&settings);
+        std::fs::write(&file, "whole").unwrap();
+        certificates.remember(FileState::Missing, watches);
+        let waiting = async { while certificates.due().await != Due::SecondChance {} };
+        tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("no second chance");
+        assert_eq!(certificates.take_refused(), Some(FileState::Missing));
+    }
+}

@@ -14,6 +14,7 @@ mod anchors;
 mod authorities;
 pub mod certificate;
 pub mod connector;
+pub mod expiry;
 mod files;
 mod identity;
 pub mod material;

@@ -260,8 +260,8 @@ fn what_expires_soon_is_warned_about_by_its_lifetime() {
     const DAY: Duration = Duration::from_secs(24 * 3600);
     let now = SystemTime::now();
     let warns = |left: u32, lifetime: u32| {
-        let shown = material::Shown {
-            kind: material::Kind::Certificate,
+        let shown = expiry::Shown {
+            kind: expiry::Kind::Certificate,
             identity: "listener",
             setting: "cert-file",
             file: PathBuf::from("/server.pem"),
