@@ -11,36 +11,27 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::certificate::Certificate;
 
-/// Some authorities.
+/// Some authorities, also such as are not valid at the moment.
 #[derive(Debug, Clone)]
 pub(super) struct Anchors {
     roots: RootCertStore,
     /// The certificate of each root, in the same order.
     certificates: Vec<Certificate>,
-    /// Those that were not valid when they were read.
-    untimely: Vec<Certificate>,
+    /// When they were read.
+    read_at: SystemTime,
     /// Where they were read, in words: `/etc/ca.crt (trusted-ca-file)`.
     pub(super) described: String,
 }
 
 impl Anchors {
     /// Nobody yet.
-    pub(super) fn new(described: String) -> Self {
-        let (certificates, untimely) = (Vec::new(), Vec::new());
-        Self { roots: RootCertStore::empty(), certificates, untimely, described }
+    pub(super) fn new(described: String, read_at: SystemTime) -> Self {
+        let roots = RootCertStore::empty();
+        Self { roots, certificates: Vec::new(), read_at, described }
     }
 
-    /// Adds an authority, which vouches for nobody when it is not valid at `now`. Returns whether rustls can use it.
-    pub(super) fn add(
-        &mut self,
-        der: CertificateDer<'_>,
-        certificate: Certificate,
-        now: SystemTime,
-    ) -> bool {
-        if certificate.untimely(now).is_some() {
-            self.untimely.push(certificate);
-            return true;
-        }
+    /// Adds an authority. Returns whether rustls can use it.
+    pub(super) fn add(&mut self, der: CertificateDer<'_>, certificate: Certificate) -> bool {
         let added = self.roots.add(der).is_ok();
         if added {
             self.certificates.push(certificate);
@@ -48,32 +39,39 @@ impl Anchors {
         added
     }
 
-    /// Whether nobody vouches for anybody.
+    /// Whether there is none.
     pub(super) fn is_empty(&self) -> bool {
         self.roots.is_empty()
     }
 
-    /// The names of those that vouch.
+    /// All of them.
     pub(super) fn roots(&self) -> &RootCertStore {
         &self.roots
     }
 
     /// Says that the authority of this name is not valid at `now`, if that is so of one.
     pub(super) fn untimely(&self, subject: &str, now: UnixTime) -> Option<String> {
-        let all = self.certificates.iter().chain(&self.untimely);
-        let mut named = all.filter(|certificate| certificate.subject == subject);
+        let mut named = self.certificates.iter().filter(|it| it.subject == subject);
         named.find_map(|certificate| certificate.untimely(moment(now)))
     }
 
-    /// The first of those that vouch to expire.
+    /// The first to expire of those that had not when they were read.
     pub(super) fn first_to_expire(&self) -> Option<&Certificate> {
-        self.certificates.iter().min_by_key(|certificate| certificate.not_after)
+        let good = self.certificates.iter().filter(|it| it.not_after >= self.read_at);
+        good.min_by_key(|certificate| certificate.not_after)
     }
 
-    fn left(&self, now: SystemTime) -> RootCertStore {
+    /// Those that are valid.
+    fn timely(&self, now: SystemTime) -> RootCertStore {
         let pairs = self.roots.roots.iter().zip(&self.certificates);
         let timely = pairs.filter(|(_, certificate)| certificate.untimely(now).is_none());
         RootCertStore { roots: timely.map(|(root, _)| root.clone()).collect() }
+    }
+
+    /// When these become others for the first time, because one begins or ends to be valid.
+    fn change(&self) -> Option<SystemTime> {
+        let times = self.certificates.iter().flat_map(|it| [it.not_before, it.not_after]);
+        times.filter(|time| *time > self.read_at).min()
     }
 }
 
@@ -84,10 +82,10 @@ pub(super) struct Anchored<V: ?Sized> {
     pub(super) anchors: Anchors,
     pub(super) provider: Arc<rustls::crypto::CryptoProvider>,
     make: Make<V>,
-    /// Over all of them; `None` when there is none.
-    whole: Option<Arc<V>>,
-    /// When the first of them ends to be valid.
-    whole_until: Option<SystemTime>,
+    /// Over those that were valid when they were read; `None` when there was none.
+    first: Option<Arc<V>>,
+    /// Until when that holds.
+    first_until: Option<SystemTime>,
 }
 
 impl<V: ?Sized> Anchored<V> {
@@ -97,28 +95,26 @@ impl<V: ?Sized> Anchored<V> {
         provider: Arc<rustls::crypto::CryptoProvider>,
         make: Make<V>,
     ) -> Result<Self, VerifierBuilderError> {
-        let whole_until = anchors.first_to_expire().map(|first| first.not_after);
-        let mut anchored = Self { anchors, provider, make, whole: None, whole_until };
-        if !anchored.anchors.is_empty() {
-            let roots = Arc::new(anchored.anchors.roots.clone());
-            anchored.whole = Some(make(roots, &anchored)?);
-        }
+        let first_until = anchors.change();
+        let mut anchored = Self { anchors, provider, make, first: None, first_until };
+        anchored.first = anchored.made_at(anchored.anchors.read_at)?;
         Ok(anchored)
     }
 
-    /// Returns it as it is at `now`. That of all authorities is at hand; once one has expired, the one of the others is
-    /// made each time, until somebody takes the old authority out of its file.
+    /// Returns it as it is at `now`. At first it is at hand; once an authority has expired it is made each time, until
+    /// somebody takes the old one out of its file.
     pub(super) fn at(&self, now: UnixTime) -> Result<Arc<V>, Error> {
         let nobody = || Error::InvalidCertificate(CertificateError::UnknownIssuer);
         let now = moment(now);
-        if self.whole_until.is_none_or(|end| now <= end) {
-            return self.whole.clone().ok_or_else(nobody);
+        if self.first_until.is_none_or(|until| now < until) {
+            return self.first.clone().ok_or_else(nobody);
         }
-        let left = self.anchors.left(now);
-        if left.is_empty() {
-            return Err(nobody());
-        }
-        (self.make)(Arc::new(left), self).map_err(|_| nobody())
+        self.made_at(now).ok().flatten().ok_or_else(nobody)
+    }
+
+    fn made_at(&self, now: SystemTime) -> Result<Option<Arc<V>>, VerifierBuilderError> {
+        let timely = self.anchors.timely(now);
+        if timely.is_empty() { Ok(None) } else { (self.make)(Arc::new(timely), self).map(Some) }
     }
 }
 

@@ -49,10 +49,11 @@ impl Entry {
 /// Returns the machine's own authorities, from the content of its bundle if it has one; `wanted` is the setting that would
 /// name others.
 pub(super) fn of_machine(files: &Files<'_>, bundle: Option<&[u8]>, wanted: &str) -> Authorities {
-    let mut anchors = Anchors::new(format!("this machine's bundle; set {wanted} to trust others"));
+    let mut anchors =
+        Anchors::new(format!("this machine's bundle; set {wanted} to trust others"), files.now);
     for der in system::certificates(bundle.unwrap_or_default()) {
         if let Some(certificate) = Certificate::read(&der).filter(|it| it.can_sign) {
-            anchors.add(der, certificate, files.now);
+            anchors.add(der, certificate);
         }
     }
     if anchors.is_empty() {
@@ -70,7 +71,7 @@ pub(super) fn read(
 ) -> Option<Authorities> {
     let (setting, path) = (file.setting, file.path.display());
     let entries = entries(files, file)?;
-    let mut anchors = Anchors::new(format!("{path} ({setting})"));
+    let mut anchors = Anchors::new(format!("{path} ({setting})"), files.now);
     let all_untimely = entries
         .iter()
         .filter(|entry| entry.counts())
@@ -92,7 +93,7 @@ pub(super) fn read(
                 files.warning(setting, message, "take it out when nothing needs it any more");
             }
         }
-        if certificate.can_sign && !anchors.add(der.clone(), certificate.clone(), files.now) {
+        if certificate.can_sign && !anchors.add(der.clone(), certificate.clone()) {
             files.error(setting, format!("{at}: {title} cannot be used as an authority"), "");
             return None;
         }

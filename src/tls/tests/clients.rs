@@ -286,12 +286,13 @@ async fn a_client_whose_own_certificate_is_in_the_ca_file_is_let_in_and_can_sign
 }
 
 #[tokio::test]
-async fn an_expired_authority_vouches_for_nobody_also_when_it_expires_in_use() {
+async fn an_authority_vouches_for_somebody_only_while_it_is_valid_itself() {
     let old = Signer::with("old", |params| params.not_after = date_time_ymd(2001, 2, 3));
     let end = SystemTime::now() + 10 * DAY;
     let soon = Signer::with("soon", |params| params.not_after = end.into());
     let long = Signer::new("long");
-    let desk = Desk::listening(&[&old, &soon, &long], &[long.list(1, &[])]);
+    let next = Signer::with("next", |params| params.not_before = end.into());
+    let desk = Desk::listening(&[&old, &soon, &long, &next], &[long.list(1, &[])]);
     let warnings = desk.warnings("");
     assert!(
         warnings.contains("ca.pem:1: the authority CN=old expired on 2001-02-03"),
@@ -309,8 +310,8 @@ async fn an_expired_authority_vouches_for_nobody_also_when_it_expires_in_use() {
         clients.verify_client_cert(&signer.client(1, &[]).chain[0], &[], at).is_ok()
     };
     let (before, after) = (end - DAY, end + DAY);
-    assert!(judge(&soon, before) && judge(&long, before));
-    assert!(!judge(&soon, after) && judge(&long, after));
+    assert!(judge(&soon, before) && judge(&long, before) && !judge(&next, before));
+    assert!(!judge(&soon, after) && judge(&long, after) && judge(&next, after));
 }
 
 #[tokio::test]

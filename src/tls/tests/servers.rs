@@ -61,10 +61,10 @@ async fn the_domain_of_srv_records_stands_in_for_the_host_that_was_dialled() {
     let (desk, ca) = (Desk::new(), Signer::new("ca"));
     let acceptor = desk.peer_of(&ca, 4);
     let reached = |domain: &str| {
-        let mut anchors = anchors::Anchors::new("here".to_owned());
+        let mut anchors = anchors::Anchors::new("here".to_owned(), SystemTime::now());
         let der = der(&ca.pem);
         let read = certificate::Certificate::read(&der).unwrap();
-        anchors.add(der, read, SystemTime::now());
+        anchors.add(der, read);
         let parts = connector::Parts {
             identity: None,
             authorities: authorities::Authorities { anchors, ders: Vec::new() },
