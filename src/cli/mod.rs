@@ -11,6 +11,7 @@ mod commands;
 mod fallback;
 mod help;
 pub mod manual;
+mod patience;
 mod print_config;
 mod promote;
 pub mod reload;
@@ -57,6 +58,7 @@ pub fn main(args: Vec<OsString>, env: Variables) -> ExitCode {
 
 /// Loads the settings and runs the daemon with them.
 fn run(inputs: Inputs) -> ExitCode {
+    patience::wait_for_files(&inputs);
     if let Some(status) = run_as_member(&inputs) {
         return status;
     }

@@ -470,3 +470,13 @@ fn what_only_a_member_needs_is_kept_for_a_host_that_may_be_one() {
     let proxy = Desk::new().flags("--pre-vote --heartbeat-interval=200");
     assert_eq!(proxy.complaints().len(), 2, "{:?}", proxy.complaints());
 }
+
+/// etcd's proxy takes `auto-tls` for its members and `peer-auto-tls` for its peers, and neither for both.
+#[test]
+fn peer_auto_tls_leaves_members_verified() {
+    let tls = |text: &str| Desk::new().file(text).load().settings.tls;
+    let peers = tls("peer-auto-tls = true\n");
+    assert!(peers.upstream.verify && !peers.peer.verify);
+    let members = tls("auto-tls = true\n");
+    assert!(!members.upstream.verify && members.peer.verify);
+}

@@ -15,7 +15,7 @@ use crate::telemetry::snapshot::{
     CertificateStatus, EndpointStatus, MemberStatus, Problem, ReloadRecord, Snapshot,
 };
 use crate::telemetry::tally::{self, Tally};
-use crate::tls::material::Shown;
+use crate::tls::expiry::{Kind, Shown};
 use crate::upstream::endpoint::Endpoint;
 
 /// What the control loop posts: everything but health, traffic and problems.
@@ -29,7 +29,7 @@ pub struct Posted {
     pub endpoints: Vec<Arc<Endpoint>>,
     /// What the member list's tracker finds wrong.
     pub list_problems: Vec<Problem>,
-    /// The certificates that are shown.
+    /// What may expire: certificates, authorities and revocation lists.
     pub certificates: Vec<Shown>,
 }
 
@@ -75,7 +75,13 @@ impl Board {
 
 fn certificate_status(shown: &Shown) -> CertificateStatus {
     let until = shown.not_after.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let kind = match shown.kind {
+        Kind::Certificate => "certificate",
+        Kind::Authority => "authority",
+        Kind::List => "revocation list",
+    };
     CertificateStatus {
+        kind: kind.to_owned(),
         identity: shown.identity.to_owned(),
         file: shown.file.display().to_string(),
         title: shown.title.clone(),

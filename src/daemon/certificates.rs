@@ -18,6 +18,7 @@ use crate::config::{Loaded, Problem, Settings};
 use crate::telemetry::snapshot::ReloadRecord;
 use crate::tls::Material;
 use crate::tls::material::{self, Purpose};
+use crate::tls::system;
 
 /// How long files that do not fit together are waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -60,11 +61,16 @@ impl Certificates {
         }
     }
 
-    /// Remembers settings that were refused for the files that they name: who deploys both may well write the settings
-    /// first.
-    pub fn remember(&mut self, refused: &Settings, seen: FileState) {
-        let mut watches = Watches::start("the files for TLS", paths(refused));
+    /// Watches the files that settings name which are about to be tried.
+    pub(super) fn watch_for(tried: &Settings) -> Watches {
+        let mut watches = Watches::start("the files for TLS", paths(tried));
         watches.catch_up();
+        watches
+    }
+
+    /// Remembers settings that were refused for the files that they name: who deploys both may well write the settings
+    /// first. `watches` must be older than the try, so that no file is mended unseen.
+    pub(super) fn remember(&mut self, seen: FileState, watches: Watches) {
         self.refused = Some((seen, watches));
     }
 
@@ -97,7 +103,12 @@ impl Certificates {
 }
 
 fn paths(settings: &Settings) -> Vec<PathBuf> {
-    settings.tls.files().into_iter().map(|file| file.path.clone()).collect()
+    let tls = &settings.tls;
+    let mut paths: Vec<_> = tls.files().into_iter().map(|file| file.path.clone()).collect();
+    if [&tls.upstream, &tls.peer, &tls.registry].iter().any(|it| it.ca.is_none()) {
+        paths.extend(system::watched());
+    }
+    paths
 }
 
 impl Control {
@@ -182,4 +193,31 @@ impl Control {
 
 fn is_open_refusal(record: &ReloadRecord) -> bool {
     record.is_refused() && record.trigger == Trigger::Certificates.as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Inputs};
+
+    #[tokio::test]
+    async fn a_file_that_is_mended_while_it_is_being_refused_gets_its_second_chance() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("ca.pem");
+        std::fs::write(&file, "half").unwrap();
+        let inputs = Inputs {
+            args: vec!["--trusted-ca-file".into(), file.clone().into()],
+            env: Vec::new(),
+            cwd: directory.path().to_owned(),
+            default_file: PathBuf::from("/none"),
+        };
+        let settings = config::load(&inputs).unwrap().settings;
+        let mut certificates = Certificates::follow(&settings);
+        let watches = Certificates::watch_for(&settings);
+        std::fs::write(&file, "whole").unwrap();
+        certificates.remember(FileState::Missing, watches);
+        let waiting = async { while certificates.due().await != Due::SecondChance {} };
+        tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("no second chance");
+        assert_eq!(certificates.take_refused(), Some(FileState::Missing));
+    }
 }

@@ -45,10 +45,11 @@ impl Control {
         refuse(needs_restart(&changes))?;
         let mut warnings: Vec<String> = loaded.warnings.iter().map(Problem::one_line).collect();
         warnings.extend(overridden(&self.loaded, &loaded).iter().map(Problem::one_line));
+        let files = Certificates::watch_for(&loaded.settings);
         let (material, tls_warnings) = match self.load_material(&loaded) {
             Ok(material) => material,
             Err(reasons) => {
-                self.certificates.remember(&loaded.settings, seen);
+                self.certificates.remember(seen, files);
                 return Err(reasons);
             }
         };

@@ -58,15 +58,17 @@ pub struct Snapshot {
     pub reloads_refused: u64,
     /// What passes through now.
     pub traffic: TrafficStatus,
-    /// The certificates that clients, members and peers are shown.
+    /// The certificates that clients, members and peers are shown, and the authorities and lists that they are held to.
     pub certificates: Vec<CertificateStatus>,
 }
 
-/// A certificate that is shown to others.
+/// A certificate that is shown to others, the authority of a CA file that expires first, or a revocation list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CertificateStatus {
-    /// To whom: `listener`, `upstream` or `peer`.
+    /// `certificate`, `authority` or `revocation list`.
+    pub kind: String,
+    /// Whom it is for: `listener`, `upstream` or `peer`.
     pub identity: String,
     /// Its file.
     pub file: String,

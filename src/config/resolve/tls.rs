@@ -78,7 +78,6 @@ fn upstream(values: &Values<'_>, peer: &ConnectTls) -> ConnectTls {
     }
     let ca = ca.or_else(|| peer.ca.clone());
     ConnectTls {
-        verify: ca.is_some() || peer.verify,
         server_name: peer.server_name.clone().filter(|_| ca.is_none()),
         pair: peer.pair.clone(),
         ca,
