@@ -35,6 +35,14 @@ pub fn changes(old: &Loaded, new: &Loaded) -> Vec<Change> {
         .collect()
 }
 
+/// Takes over what is settled when a daemon starts and is computed anew at each load: how many workers there are.
+pub fn keep_running(old: &Loaded, new: &mut Loaded) {
+    if new.origins.is_same(&old.origins, "workers") {
+        new.settings.workers = old.settings.workers;
+        new.origins.compute("workers", old.settings.workers);
+    }
+}
+
 /// Returns where the change was written. The default data directory changes with the name.
 fn blamed(new: &Loaded, key: &str) -> Place {
     match new.origins.place(key) {

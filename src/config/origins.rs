@@ -49,11 +49,13 @@ impl Origins {
         self.compute("workers", settings.workers);
     }
 
-    /// Whether `name` means the same in both.
+    /// Whether `name` means the same in both. The number of workers that is computed may differ only because the machine
+    /// gives us other cores than at the start; nobody has changed a setting then.
     pub(super) fn is_same(&self, other: &Self, name: &str) -> bool {
+        let same_value = || self.value(name) == other.value(name);
         match self.computed.get(name) {
-            Some(text) => *text == other.text(name),
-            None => self.value(name) == other.value(name),
+            Some(text) => *text == other.text(name) || name == "workers" && same_value(),
+            None => same_value(),
         }
     }
 

@@ -8,8 +8,8 @@ use super::history::{Outcome, Trigger};
 use super::watch::FileState;
 use crate::cluster::tracker::Setup;
 use crate::cluster::usable;
-use crate::config::change::{changes, needs_restart, overridden, vanished};
-use crate::config::{self, Loaded, Problem};
+use crate::config::change::{changes, keep_running, needs_restart, overridden, vanished};
+use crate::config::{self, Loaded, Problem, one_lines};
 use crate::net::inherited::Inherited;
 use crate::telemetry::log::OpenLog;
 use crate::telemetry::snapshot::ReloadRecord;
@@ -112,9 +112,10 @@ impl Control {
             // What is wrong with the path, `load` finds out itself and says in its own words.
             FileState::Missing | FileState::Unreadable(_) => None,
         };
-        let loaded = config::load_seen(&self.inputs, content)
-            .map_err(|problems| problems.0.iter().map(Problem::one_line).collect::<Vec<_>>())?;
+        let mut loaded = config::load_seen(&self.inputs, content)
+            .map_err(|problems| one_lines(&problems.0))?;
         refuse(vanished(&self.loaded, &loaded).into_iter().collect())?;
+        keep_running(&self.loaded, &mut loaded);
         Ok(loaded)
     }
 }
