@@ -202,7 +202,7 @@ impl Watches {
     fn follow(&mut self) -> notify::Result<Followed> {
         for _ in 0..TRIES {
             let trail = Trail::walk_all(&self.paths);
-            if self.hints.is_some() && trail == self.trail {
+            if self.hints.as_ref().is_some_and(|hints| !hints.are_stale()) && trail == self.trail {
                 return Ok(Followed::ToTheEnd);
             }
             self.hints = None;

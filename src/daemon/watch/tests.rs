@@ -141,6 +141,30 @@ async fn a_directory_that_is_deleted_may_come_back() {
     assert_eq!(change(&mut watch).await, content("back"));
 }
 
+/// The watch must not trust that a directory which looks the same is still watched.
+#[tokio::test]
+async fn a_directory_that_is_away_for_a_moment_is_watched_again() {
+    let scene = Scene::new();
+    let [etc, away] = ["etc", "away"].map(|name| scene.path(name));
+    fs::create_dir(&etc).unwrap();
+    fs::write(scene.path("etc/p.toml"), "old").unwrap();
+    let mut watch = Watch::start(scene.path("etc/p.toml"));
+    for n in 0..3 {
+        // Moved away and back it is the same inode; a new one often gets the number of the old one.
+        if n % 2 == 0 {
+            fs::rename(&etc, &away).unwrap();
+            fs::rename(&away, &etc).unwrap();
+        } else {
+            fs::remove_dir_all(&etc).unwrap();
+            fs::create_dir(&etc).unwrap();
+        }
+        fs::write(scene.path("etc/p.toml"), format!("first {n}")).unwrap();
+        assert_eq!(change(&mut watch).await, content(&format!("first {n}")));
+        fs::write(scene.path("etc/p.toml"), format!("second {n}")).unwrap();
+        assert_eq!(change(&mut watch).await, content(&format!("second {n}")));
+    }
+}
+
 #[tokio::test]
 async fn two_hundred_rapid_edits_end_with_the_last() {
     let (scene, mut watch) = Scene::watched();
