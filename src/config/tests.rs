@@ -372,6 +372,20 @@ fn the_lines_of_an_unclosed_array_are_not_taken_for_its_elements() {
 }
 
 #[test]
+fn a_setting_below_the_table_of_peers_is_no_peer() {
+    let desk = Desk::new().file(
+        "[initial-cluster]\na = \"http://h1:2380\"\nadvertise-client-urls = \"http://h2:2380\"\nproxy = \"readonly\"\n",
+    );
+    assert_eq!(
+        desk.complaints(),
+        [
+            "etcd-proxy.toml:3:1: `advertise-client-urls` stands below [initial-cluster]; move it above",
+            "etcd-proxy.toml:4:1: `proxy` stands below [initial-cluster]; move it above",
+        ]
+    );
+}
+
+#[test]
 fn every_default_is_what_its_kind_accepts() {
     let mut problems = Problems::default();
     Layer::defaults(std::path::Path::new("/"), &mut problems);

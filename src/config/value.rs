@@ -33,7 +33,8 @@ pub(super) enum Shape {
     Bool(bool),
     Integer(i64),
     List(Vec<Raw>),
-    Table(Vec<(String, Raw)>),
+    /// Each key, with its place.
+    Table(Vec<(String, Place, Raw)>),
     /// Anything else, as it is written.
     Other(String),
 }
@@ -123,7 +124,7 @@ impl Shape {
             }
             Self::Table(entries) => entries
                 .iter()
-                .map(|(name, raw)| format!("{name}={}", raw.shape.to_text()))
+                .map(|(name, _, raw)| format!("{name}={}", raw.shape.to_text()))
                 .collect::<Vec<_>>()
                 .join(","),
         }

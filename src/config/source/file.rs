@@ -203,7 +203,8 @@ fn shape(source: &Arc<SourceFile>, value: DeValue<'_>, span: Range<usize>) -> Sh
             let mut entries: Vec<_> = table.into_iter().collect();
             entries.sort_by_key(|(key, _)| key.span().start);
             let named = |(key, value): (Spanned<std::borrow::Cow<'_, str>>, _)| {
-                (key.into_inner().into_owned(), raw(source, value))
+                let place = Place::Span(source.clone(), key.span());
+                (key.into_inner().into_owned(), place, raw(source, value))
             };
             Shape::Table(entries.into_iter().map(named).collect())
         }

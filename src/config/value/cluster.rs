@@ -2,6 +2,7 @@
 
 use super::list::Piece;
 use super::{Raw, Reader, Shape};
+use crate::config::place::Place;
 use crate::config::problem::Problem;
 use crate::config::settings::PeerUrl;
 
@@ -13,8 +14,14 @@ impl Reader<'_> {
     pub(super) fn peers(&mut self, raw: &Raw) -> Option<Vec<PeerUrl>> {
         let pieces = match &raw.shape {
             Shape::Table(members) => {
-                let urls: Vec<_> = members.iter().map(|(_, urls)| self.pieces(urls)).collect();
-                urls.into_iter().collect::<Option<Vec<_>>>()?.concat()
+                let urls = members.iter().filter_map(|(name, place, urls)| {
+                    if schema::find(name).is_some() {
+                        self.complain_of_setting(name, place);
+                        return None;
+                    }
+                    self.pieces(urls)
+                });
+                urls.collect::<Vec<_>>().concat()
             }
             _ => self.pieces(raw)?,
         };
@@ -28,6 +35,12 @@ impl Reader<'_> {
     }
 
     fn peer(&mut self, (text, place): &Piece) -> Option<PeerUrl> {
+    /// In TOML everything below a table's head belongs to the table, which people forget.
+    fn complain_of_setting(&mut self, name: &str, place: &Place) {
+        let message = format!("`{name}` stands below [{}]", self.name);
+        self.problems.push(Problem::error(message, place.clone()).hint("move it above"));
+    }
+
         let url = match text.split_once('=') {
             Some((name, url)) if !name.contains("://") => url.trim(),
             _ => text,
@@ -53,7 +66,7 @@ impl Reader<'_> {
     }
 
     /// A peer may really live there, so this is no error.
-    fn warn_of_client_port(&mut self, peer: &PeerUrl, place: &super::Place) {
+    fn warn_of_client_port(&mut self, peer: &PeerUrl, place: &Place) {
         let message =
             format!("`{}` has {peer}, and {} is the usual port for clients", self.name, peer.port);
         let hint = "peers are asked on their peer port, usually 2380";
