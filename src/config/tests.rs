@@ -386,6 +386,17 @@ fn a_setting_below_the_table_of_peers_is_no_peer() {
 }
 
 #[test]
+fn what_is_no_text_in_a_list_hides_no_other_mistake() {
+    let desk = Desk::new().file("initial-cluster = [1, \"x\", true]\ncors = [2, \"y\"]\n");
+    let places: Vec<String> = desk
+        .complaints()
+        .iter()
+        .map(|line| line.split(": ").next().unwrap_or_default().replace("etcd-proxy.toml:", ""))
+        .collect();
+    assert_eq!(places, ["1:20", "1:23", "1:28", "2:9", "2:12"]);
+}
+
+#[test]
 fn every_default_is_what_its_kind_accepts() {
     let mut problems = Problems::default();
     Layer::defaults(std::path::Path::new("/"), &mut problems);
