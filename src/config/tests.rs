@@ -397,6 +397,12 @@ fn what_is_no_text_in_a_list_hides_no_other_mistake() {
 }
 
 #[test]
+fn a_variable_with_the_prefix_twice_is_another_one() {
+    let loaded = Desk::new().variable("ETCD_ETCD_NAME", "x").load();
+    assert_eq!((loaded.settings.name.as_str(), loaded.warnings.len()), ("default", 1));
+}
+
+#[test]
 fn every_default_is_what_its_kind_accepts() {
     let mut problems = Problems::default();
     Layer::defaults(std::path::Path::new("/"), &mut problems);

@@ -65,7 +65,7 @@ fn known(name: &str) -> Option<Known> {
 }
 
 fn setting_name(variable: &str) -> String {
-    variable.trim_start_matches(PREFIX).to_ascii_lowercase().replace('_', "-")
+    variable.strip_prefix(PREFIX).unwrap_or(variable).to_ascii_lowercase().replace('_', "-")
 }
 
 fn unknown(name: &str, place: Place) -> Problem {
