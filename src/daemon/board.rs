@@ -8,7 +8,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 
-use super::history::now_ms;
 use crate::cluster::member::hex_id;
 use crate::cluster::usable::{Listed, ListedMember, ListedUrl};
 use crate::telemetry::snapshot::{
@@ -103,7 +102,6 @@ fn endpoint_status(url: &ListedUrl, endpoint: Option<&Arc<Endpoint>>) -> Endpoin
         return EndpointStatus {
             url: url.url.clone(),
             reason: url.left_out.clone(),
-            since_ms: now_ms(),
             ..EndpointStatus::default()
         };
     };
@@ -128,9 +126,7 @@ fn problems(posted: &Posted, snapshot: &Snapshot) -> Vec<Problem> {
             .to_owned();
         problems.push(Problem { since_ms: None, text });
     }
-    if let Some(refused) = snapshot.reloads.first().filter(|record| record.is_refused()) {
-        problems.push(refusal(refused, snapshot.generation));
-    }
+    problems.extend(snapshot.refusals().map(|refused| refusal(refused, snapshot.generation)));
     problems.extend(posted.list_problems.iter().cloned());
     let now = SystemTime::now();
     let expiring = posted.certificates.iter().filter_map(|shown| shown.warning(now));

@@ -14,8 +14,7 @@ use super::history::{Outcome, Trigger};
 use super::reload;
 use super::watch::{FileState, Watches};
 use crate::cluster::fetch::Access;
-use crate::config::{Loaded, Problem, Settings};
-use crate::telemetry::snapshot::ReloadRecord;
+use crate::config::{Loaded, Settings, one_lines};
 use crate::tls::Material;
 use crate::tls::material::{self, Purpose};
 
@@ -146,7 +145,7 @@ impl Control {
     fn take_over(&mut self, material: Material, warnings: Vec<String>) {
         if material == self.material {
             // Whoever has put the old files back wants to know that all is well again.
-            if self.history.newest().is_some_and(is_open_refusal) {
+            if self.history.certificates_refused().is_some() {
                 self.conclude(Outcome::Unchanged { warnings });
             }
             return;
@@ -176,8 +175,4 @@ impl Control {
             tracing::warn!("{warning}");
         }
     }
-}
-
-fn is_open_refusal(record: &ReloadRecord) -> bool {
-    record.is_refused() && record.trigger == Trigger::Certificates.as_str()
 }
