@@ -110,8 +110,15 @@ impl fmt::Display for Change {
     }
 }
 
-fn shown(text: &str) -> &str {
-    if text.is_empty() { "\"\"" } else { text }
+/// Longest value that is shown; a list of peers may be as long as the file.
+const SHOWN: usize = 500;
+
+fn shown(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        _ if text.is_empty() => "\"\"".to_owned(),
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 #[cfg(test)]

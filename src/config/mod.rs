@@ -19,7 +19,7 @@ mod value;
 
 pub use origins::{Effective, Origins};
 pub use place::{Place, SourceFile, Spot};
-pub use problem::{Problem, Problems, Severity, Style};
+pub use problem::{Problem, Problems, Severity, Style, one_lines};
 pub use settings::*;
 
 use source::file::Choice;
@@ -27,6 +27,9 @@ use source::{Given, Layer, MemberGiven, environment, file, flags};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use value::Shape;
+
+/// A settings file is a page of text; more bytes than this are something else.
+pub const LARGEST_FILE: u64 = 1 << 20;
 
 /// Everything that settings are made from, except the file's content. Fixed when the daemon starts; a reload loads the
 /// same inputs again.
@@ -74,7 +77,9 @@ pub fn load_seen(inputs: &Inputs, seen: Option<Vec<u8>>) -> Result<Loaded, Probl
     origins.compute_from(&settings);
     let mut member_only = Vec::new();
     if settings.member.is_some() {
-        problems.0.retain(|problem| !members.iter().any(|member| member.refused == *problem));
+        // Both lists are in the order of the sources.
+        let mut refused = members.iter().map(|member| &member.refused).peekable();
+        problems.0.retain(|problem| refused.next_if(|next| *next == problem).is_none());
         member_only = members.into_iter().map(|member| member.setting).collect();
     }
     problems.sort();
@@ -104,7 +109,7 @@ fn gather(inputs: &Inputs, seen: Option<Vec<u8>>, problems: &mut Problems) -> Ga
     let flags = flags::read(&inputs.args, &mut members, problems);
     let variables = environment::read(&inputs.env, &mut members, problems);
     let choice = choose_file(inputs, &variables, &flags);
-    let text = seen.or_else(|| file::content(&choice, problems));
+    let text = file::content(&choice, seen, problems);
     let written =
         text.as_ref().map(|bytes| file::read(&choice.path, bytes, &mut members, problems));
     let layers = [

@@ -12,6 +12,8 @@ pub struct SourceFile {
     pub path: PathBuf,
     /// Its text.
     pub text: String,
+    /// Where each line begins, so that no place has to count the lines before it.
+    starts: Vec<usize>,
 }
 
 /// Where a value or a problem is.
@@ -42,6 +44,36 @@ pub struct Spot<'a> {
     pub width: usize,
 }
 
+impl SourceFile {
+    /// Makes one of its path and text.
+    pub fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
+        let text = text.into();
+        let ends = text.match_indices('\n').map(|(at, _)| at + 1);
+        let starts = std::iter::once(0).chain(ends).collect();
+        Self { path: path.into(), text, starts }
+    }
+
+    /// Returns the index of the line that holds this byte.
+    pub(super) fn line_of(&self, at: usize) -> usize {
+        self.starts.partition_point(|start| *start <= at).saturating_sub(1)
+    }
+
+    fn spot(&self, range: &Range<usize>) -> Spot<'_> {
+        let start = self.text.floor_char_boundary(range.start);
+        let index = self.line_of(start);
+        let line_start = self.starts.get(index).copied().unwrap_or(0);
+        let line = self.text[line_start..].lines().next().unwrap_or("");
+        let line_end = line_start + line.len();
+        let end = self.text.floor_char_boundary(range.end).clamp(start, line_end.max(start));
+        Spot {
+            line: index + 1,
+            column: self.text[line_start..start].chars().count() + 1,
+            text: line,
+            width: self.text[start..end].chars().count().max(1),
+        }
+    }
+}
+
 impl Place {
     /// Returns the file it is in, if it is in one.
     pub fn file(&self) -> Option<&Path> {
@@ -55,7 +87,7 @@ impl Place {
     /// Returns the line and characters meant, if it is a spot in the file.
     pub fn spot(&self) -> Option<Spot<'_>> {
         match self {
-            Self::Span(source, range) => Some(spot(&source.text, range)),
+            Self::Span(source, range) => Some(source.spot(range)),
             _ => None,
         }
     }
@@ -77,28 +109,13 @@ impl Place {
     }
 }
 
-fn spot<'a>(text: &'a str, range: &Range<usize>) -> Spot<'a> {
-    let start = text.floor_char_boundary(range.start);
-    let head = &text[..start];
-    let line_start = head.rfind('\n').map_or(0, |at| at + 1);
-    let line = text[line_start..].lines().next().unwrap_or("");
-    let line_end = line_start + line.len();
-    let end = text.floor_char_boundary(range.end).clamp(start, line_end.max(start));
-    Spot {
-        line: head.matches('\n').count() + 1,
-        column: text[line_start..start].chars().count() + 1,
-        text: line,
-        width: text[start..end].chars().count().max(1),
-    }
-}
-
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => write!(f, "default"),
             Self::File(path) => write!(f, "{}", path.display()),
             Self::Span(source, range) => {
-                let spot = spot(&source.text, range);
+                let spot = source.spot(range);
                 write!(f, "{}:{}:{}", source.path.display(), spot.line, spot.column)
             }
             Self::Variable(name) => write!(f, "environment variable {}", printable(name)),
@@ -117,8 +134,10 @@ mod tests {
     use super::*;
 
     fn at(text: &str, range: Range<usize>) -> (usize, usize, &str, usize) {
-        let spot = spot(text, &range);
-        (spot.line, spot.column, spot.text, spot.width)
+        let source = SourceFile::new("/etc/etcd-proxy.toml", text);
+        let spot = source.spot(&range);
+        let line = text.lines().find(|line| *line == spot.text).unwrap_or("");
+        (spot.line, spot.column, line, spot.width)
     }
 
     #[test]

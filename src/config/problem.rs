@@ -166,6 +166,9 @@ fn blank(c: char) -> String {
 }
 
 impl Problems {
+    /// How many are shown before "and N more": somebody reads them all, and they are kept in the history of reloads.
+    pub const SHOWN: usize = 20;
+
     /// Adds one.
     pub fn push(&mut self, problem: Problem) {
         self.0.push(problem);
@@ -203,7 +206,11 @@ impl Problems {
 
     /// Returns every problem in its long form and the line that counts them, which ends with `outcome`.
     pub fn report(&self, style: Style, outcome: &str) -> String {
-        let mut out: String = self.0.iter().map(|problem| problem.long(style)).collect();
+        let shown = self.0.iter().take(Self::SHOWN);
+        let mut out: String = shown.map(|problem| problem.long(style)).collect();
+        if let Some(more) = more(self.0.len()) {
+            let _ = writeln!(out, "{more}");
+        }
         let _ = writeln!(out, "{self}; {outcome}");
         out
     }
@@ -217,6 +224,16 @@ impl Problems {
             "problems": self.0.iter().map(Problem::to_json).collect::<Vec<_>>(),
         })
     }
+}
+
+/// Returns problems in their one-line form; of many only the first, and how many more there are.
+pub fn one_lines(problems: &[Problem]) -> Vec<String> {
+    let shown = problems.iter().take(Problems::SHOWN).map(Problem::one_line);
+    shown.chain(more(problems.len())).collect()
+}
+
+fn more(all: usize) -> Option<String> {
+    all.checked_sub(Problems::SHOWN).filter(|more| *more > 0).map(|more| format!("and {more} more"))
 }
 
 /// The count: `2 errors, 0 warnings`.

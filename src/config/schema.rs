@@ -121,8 +121,14 @@ pub fn find(name: &str) -> Option<Known> {
     member::is_member_only(name).then_some(Known::MemberOnly)
 }
 
+/// Longer names are no slips.
+const LONGEST_SLIP: usize = 64;
+
 /// Returns the known name that `name` was probably meant to be; underscores and capitals count as slips.
 pub fn nearest(name: &str) -> Option<&'static str> {
+    if name.len() > LONGEST_SLIP {
+        return None;
+    }
     let name = name.to_ascii_lowercase().replace('_', "-");
     let name = name.strip_prefix("etcd-").unwrap_or(&name);
     let allowed = 1 + name.chars().count() / 5;

@@ -372,6 +372,50 @@ fn the_lines_of_an_unclosed_array_are_not_taken_for_its_elements() {
 }
 
 #[test]
+fn a_file_that_is_too_long_is_refused_whoever_has_read_it() {
+    let desk = Desk::new();
+    let long = "# a line\n".repeat(200_000).into_bytes();
+    desk.write(&long);
+    let sentence = ["etcd-proxy.toml: the settings file is larger than 1 MiB"];
+    assert_eq!(desk.complaints(), sentence);
+    let problems = load_seen(&desk.inputs(), Some(long)).unwrap_err();
+    assert_eq!(problems.0[0].message, "the settings file is larger than 1 MiB");
+}
+
+/// Such a file must not hold up the daemon that reads it: systemd would end it.
+#[test]
+fn a_file_of_nothing_but_mistakes_is_refused_soon_and_in_few_words() {
+    let begun = std::time::Instant::now();
+    for line in ["abcdefgh = 1", "no toml", "snapshot-count = x", "\u{feff}"] {
+        let lines = (0..60_000).map(|n| format!("{n}{line}\n")).take_while({
+            let mut size = 0;
+            move |line| {
+                size += line.len();
+                size < 1 << 20
+            }
+        });
+        let desk = Desk::new().file(&lines.collect::<String>());
+        let problems = load(&desk.inputs()).unwrap_err();
+        let lines = one_lines(&problems.0);
+        let more = format!("and {} more", problems.0.len() - Problems::SHOWN);
+        assert_eq!((lines.len(), lines.last()), (Problems::SHOWN + 1, Some(&more)), "{line}");
+        assert!(problems.report(Style::Plain, "refused").lines().count() < 150);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn of_many_problems_the_first_of_the_file_are_shown() {
+    let lines = (0..30).rev().map(|n| format!("key{n} = 1\n"));
+    let problems = load(&Desk::new().file(&lines.collect::<String>()).inputs()).unwrap_err();
+    let shown = one_lines(&problems.0);
+    assert!(shown[0].ends_with(":1:1: unknown key `key29`"), "{shown:?}");
+    assert!(shown[19].ends_with(":20:1: unknown key `key10`"), "{shown:?}");
+    assert_eq!(shown[20], "and 10 more");
+    assert!(problems.report(Style::Plain, "x").ends_with("and 10 more\n30 errors, 0 warnings; x\n"));
+}
+
+#[test]
 fn a_setting_below_the_table_of_peers_is_no_peer() {
     let desk = Desk::new().file(
         "[initial-cluster]\na = \"http://h1:2380\"\nadvertise-client-urls = \"http://h2:2380\"\nproxy = \"readonly\"\n",

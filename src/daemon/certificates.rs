@@ -105,10 +105,9 @@ impl Control {
         &self,
         loaded: &Loaded,
     ) -> Result<(Material, Vec<String>), Vec<String>> {
-        let lines = |problems: &[Problem]| problems.iter().map(Problem::one_line).collect();
         material::load(&loaded.settings, &loaded.origins, Some(&self.material), Purpose::Use)
-            .map(|(material, warnings)| (material, lines(&warnings)))
-            .map_err(|problems| lines(&problems.0))
+            .map(|(material, warnings)| (material, one_lines(&warnings)))
+            .map_err(|problems| one_lines(&problems.0))
     }
 
     /// Does what is due about certificates.

@@ -43,8 +43,8 @@ impl Control {
         let loaded = self.load(seen.clone())?;
         let changes = changes(&self.loaded, &loaded);
         refuse(needs_restart(&changes))?;
-        let mut warnings: Vec<String> = loaded.warnings.iter().map(Problem::one_line).collect();
-        warnings.extend(overridden(&self.loaded, &loaded).iter().map(Problem::one_line));
+        let mut warnings = one_lines(&loaded.warnings);
+        warnings.extend(one_lines(&overridden(&self.loaded, &loaded)));
         let (material, tls_warnings) = match self.load_material(&loaded) {
             Ok(material) => material,
             Err(reasons) => {
@@ -121,7 +121,7 @@ impl Control {
 }
 
 fn refuse(problems: Vec<Problem>) -> Result<(), Vec<String>> {
-    if problems.is_empty() { Ok(()) } else { Err(problems.iter().map(Problem::one_line).collect()) }
+    if problems.is_empty() { Ok(()) } else { Err(one_lines(&problems)) }
 }
 
 /// Writes what became of a reload to the log.

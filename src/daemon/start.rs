@@ -26,7 +26,7 @@ use super::systemd::Notifier;
 use super::watch::Watch;
 use crate::cluster::tracker::{Setup, Tracker};
 use crate::cluster::usable::Listed;
-use crate::config::{Inputs, Loaded, Severity};
+use crate::config::{Inputs, Loaded, Problems, Severity};
 use crate::net::inherited::Inherited;
 use crate::server::admin::{AdminSocket, Answers};
 use crate::server::local::Pages;
@@ -52,7 +52,7 @@ pub fn run(inputs: Inputs, loaded: Loaded, material: Material) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    for problem in &loaded.warnings {
+    for problem in loaded.warnings.iter().take(Problems::SHOWN) {
         match problem.severity {
             Severity::Notice => tracing::info!("{}", problem.one_line()),
             _ => tracing::warn!("{}", problem.one_line()),

@@ -68,6 +68,14 @@ fn other_cores_than_at_the_start_are_no_change() {
 }
 
 #[test]
+fn a_huge_value_is_cut_in_the_account_of_a_change() {
+    let peers: Vec<String> = (1..9000).map(|n| format!("\"http://h{n}:2380\"")).collect();
+    let (old, new) = reload("", &format!("initial-cluster = [{}]\n", peers.join(",")), "");
+    let text = changes(&old, &new)[0].to_string();
+    assert!(text.len() < 700 && text.ends_with("..."), "{text}");
+}
+
+#[test]
 fn the_same_number_of_workers_needs_no_restart() {
     let cores = std::thread::available_parallelism().unwrap();
     let (old, new) = reload("", &format!("workers = {cores}\n"), "");

@@ -4,6 +4,7 @@ use super::list::Piece;
 use super::{Raw, Reader, Shape};
 use crate::config::place::Place;
 use crate::config::problem::Problem;
+use crate::config::schema;
 use crate::config::settings::PeerUrl;
 
 /// The ports that etcd's members serve clients on; the second is etcd 2's.
@@ -34,13 +35,13 @@ impl Reader<'_> {
         Some(peers)
     }
 
-    fn peer(&mut self, (text, place): &Piece) -> Option<PeerUrl> {
     /// In TOML everything below a table's head belongs to the table, which people forget.
     fn complain_of_setting(&mut self, name: &str, place: &Place) {
         let message = format!("`{name}` stands below [{}]", self.name);
         self.problems.push(Problem::error(message, place.clone()).hint("move it above"));
     }
 
+    fn peer(&mut self, (text, place): &Piece) -> Option<PeerUrl> {
         let url = match text.split_once('=') {
             Some((name, url)) if !name.contains("://") => url.trim(),
             _ => text,

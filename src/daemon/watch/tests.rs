@@ -166,6 +166,14 @@ async fn a_directory_that_is_away_for_a_moment_is_watched_again() {
 }
 
 #[tokio::test]
+async fn of_a_wrong_file_no_more_is_read_than_tells_that_it_is_too_long() {
+    let (scene, mut watch) = Scene::watched();
+    File::create(scene.path("p.toml")).unwrap().set_len(3 << 30).unwrap();
+    let FileState::Content(read) = change(&mut watch).await else { panic!("no content") };
+    assert_eq!(read.len() as u64, LARGEST_FILE + 1);
+}
+
+#[tokio::test]
 async fn two_hundred_rapid_edits_end_with_the_last() {
     let (scene, mut watch) = Scene::watched();
     let path = scene.path("p.toml");
