@@ -3,6 +3,7 @@
 //! Every value has been checked on its own before. Here defaults that depend on other settings are filled in, and what
 //! cannot work, or not together, is refused.
 
+mod listening;
 mod sources;
 mod tls;
 
@@ -11,8 +12,8 @@ use super::origins::Origins;
 use super::place::Place;
 use super::problem::{Problem, Problems};
 use super::settings::{
-    Balance, ListenAddress, ListenUrl, LogFormat, LogLevel, LogOutput, LogSettings, MemberSettings,
-    Mode, PeerUrl, Settings,
+    Balance, ListenUrl, LogFormat, LogLevel, LogOutput, LogSettings, MemberSettings, Mode, PeerUrl,
+    Settings,
 };
 use super::value::{self, Value};
 use std::ffi::OsStr;
@@ -100,23 +101,12 @@ fn check(values: &Values<'_>, problems: &mut Problems) {
         let hint = "want the URLs by which clients reach this proxy in `advertise-client-urls`";
         refuse(problems, message, hint, origins.place("rewrite-members"));
     }
-    check_metrics_urls(values, problems);
+    listening::check(values, problems);
     tls::check(values, problems);
 }
 
 fn refuse(problems: &mut Problems, message: &str, hint: &str, place: &Place) {
     problems.push(Problem::error(message, place.clone()).hint(hint));
-}
-
-fn check_metrics_urls(values: &Values<'_>, problems: &mut Problems) {
-    let clients = values.client_urls();
-    let twice = values.listen("listen-metrics-urls").into_iter();
-    let twice = twice.filter(|url| clients.iter().any(|client| client.at == url.at));
-    for url in twice.filter(|url| !matches!(url.at, ListenAddress::Tcp(addr) if addr.port() == 0)) {
-        let message = format!("`listen-metrics-urls` has {url}, where clients are served");
-        let hint = "leave it out, clients' URLs serve /metrics too, or choose another port";
-        refuse(problems, &message, hint, values.0.place("listen-metrics-urls"));
-    }
 }
 
 /// The effective values by type. A name of another type reads as empty; a test asks for each default.

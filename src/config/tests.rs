@@ -55,7 +55,7 @@ impl Desk {
     }
 
     /// Everything that is said about the settings, one line each, without the directory's name.
-    fn complaints(&self) -> Vec<String> {
+    pub(super) fn complaints(&self) -> Vec<String> {
         let problems = match load(&self.inputs()) {
             Ok(loaded) => loaded.warnings,
             Err(problems) => problems.0,

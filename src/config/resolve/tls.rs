@@ -161,13 +161,6 @@ fn check_listeners(values: &Values<'_>, problems: &mut Problems) {
             refuse(problems, &message, "set cert-file and key-file, or auto-tls = true", place);
         }
     }
-    let clients = values.client_urls();
-    let twice = clients.windows(2).find(|pair| pair[0].at == pair[1].at);
-    if let Some([plain, secure]) = twice {
-        let message = format!("`listen-client-urls` has both {plain} and {secure}");
-        let hint = "one address speaks TLS or does not";
-        refuse(problems, &message, hint, values.0.place("listen-client-urls"));
-    }
 }
 
 fn check_clients(values: &Values<'_>, problems: &mut Problems) {
