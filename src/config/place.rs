@@ -124,6 +124,22 @@ impl fmt::Display for Place {
     }
 }
 
+/// Replaces the user and password before each `@` by as many asterisks: `http://user:password@host`.
+pub(super) fn without_logins(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('@') {
+        let start = before.rfind(|c: char| c.is_whitespace() || "\"'".contains(c));
+        let start = start.max(before.rfind("//").map(|at| at + 1));
+        let start = start.map_or(0, |at| before.ceil_char_boundary(at + 1));
+        out.push_str(&before[..start]);
+        out.extend(before[start..].chars().map(|_| '*'));
+        out.push('@');
+        rest = after;
+    }
+    out + rest
+}
+
 /// Replaces what could disturb a terminal or break a log line in two.
 pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
@@ -143,6 +159,19 @@ mod tests {
     #[test]
     fn columns_count_characters() {
         assert_eq!(at("a\nä = 1\n", 6..7), (2, 4, "ä = 1", 1));
+    }
+
+    #[test]
+    fn logins_are_hidden_and_nothing_moves() {
+        for (text, hidden) in [
+            ("x = \"http://bob:s3cret@h:1\"", "x = \"http://**********@h:1\""),
+            ("http://a:1,b=https://ü:p@h", "http://a:1,b=https://***@h"),
+            ("\"bob:s3@x@h\" 'a@b'", "\"******@*@h\" '*@b'"),
+            ("http://10.0.0.1:2380", "http://10.0.0.1:2380"),
+        ] {
+            assert_eq!(without_logins(text), hidden);
+            assert_eq!(hidden.chars().count(), text.chars().count());
+        }
     }
 
     #[test]

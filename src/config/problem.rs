@@ -3,7 +3,8 @@
 //! All problems of a load are collected and shown together. A problem has two forms: the long one for a terminal, with
 //! the line of the file and a marker below it, and one line (`PLACE: MESSAGE`) for the journal, STATUS and `status`.
 
-use super::place::{Place, Spot, printable};
+use super::place::{Place, Spot, printable, without_logins};
+use super::schema::{self, Kind};
 use serde_json::{Value as Json, json};
 use std::fmt::{self, Write as _};
 
@@ -75,15 +76,18 @@ impl Problem {
         }
     }
 
-    /// Returns the one-line form, `PLACE: MESSAGE`; its severity is not in it.
+    /// Returns the one-line form, `PLACE: MESSAGE`, or the message alone of a default; its severity is not in it.
     pub fn one_line(&self) -> String {
-        printable(&format!("{}: {}", self.place, self.sentence()))
+        match self.place {
+            Place::Default => printable(&self.sentence()),
+            _ => printable(&format!("{}: {}", self.place, self.sentence())),
+        }
     }
 
     /// Returns the form for a terminal, ending with a newline.
     pub fn long(&self, style: Style) -> String {
         let severity = self.severity.label(style);
-        match self.place.spot() {
+        match self.place.spot().filter(|spot| !names_secret(spot.text)) {
             Some(spot) => {
                 let number = spot.line.to_string();
                 let message = printable(&self.message);
@@ -140,7 +144,8 @@ fn snippet(spot: &Spot<'_>, number: &str, hint: Option<&str>) -> String {
     let gutter = " ".repeat(number.len());
     let before = spot.column - 1;
     let skipped = if before + spot.width > WINDOW { before.saturating_sub(WINDOW / 3) } else { 0 };
-    let shown: Vec<char> = spot.text.chars().skip(skipped).take(WINDOW).collect();
+    let text = without_logins(spot.text);
+    let shown: Vec<char> = text.chars().skip(skipped).take(WINDOW).collect();
     let line: String = shown.iter().map(drawn).collect();
     let indent: String = shown.iter().take(before - skipped).map(|c| blank(*c)).collect();
     let width = spot.width.min(shown.len().saturating_sub(before - skipped)).max(1);
@@ -154,6 +159,11 @@ fn snippet(spot: &Spot<'_>, number: &str, hint: Option<&str>) -> String {
     }
     out.push('\n');
     out
+}
+
+/// Whether a line may hold a secret, also one that is no TOML; such a line is not shown.
+fn names_secret(line: &str) -> bool {
+    schema::all().any(|setting| setting.kind == Kind::Secret && line.contains(setting.name))
 }
 
 fn drawn(c: &char) -> String {

@@ -143,7 +143,7 @@ impl Shape {
     }
 }
 
-/// Returns `text` in quotes, without anything that could disturb a terminal, and not too long.
+/// Returns `text` in quotes, without passwords or anything that could disturb a terminal, and not too long.
 pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", cut(text).replace('"', "\\\""))
 }
@@ -152,6 +152,7 @@ pub(super) fn quoted(text: &str) -> String {
 const SHOWN: usize = 80;
 
 fn cut(text: &str) -> String {
+    let text = super::place::without_logins(text);
     let shown: String = text.chars().take(SHOWN).collect();
     let more = if text.chars().nth(SHOWN).is_some() { "..." } else { "" };
     super::place::printable(&shown) + more

@@ -70,11 +70,14 @@ impl Reader<'_> {
 
 /// Reads the `host:port` that must be all that follows `http://`.
 pub(super) fn authority(rest: &str) -> Result<Authority, Fault> {
+    if rest.contains('@') {
+        return Err("want nothing but a host and a port".to_owned());
+    }
     if let Some((before, after)) = rest.split_once('/') {
         let more = if after.is_empty() { "the slash" } else { "the path" };
         return Err(format!("leave out {more} after \"{}\"", super::cut(before)));
     }
-    if rest.contains(['@', '?', '#']) {
+    if rest.contains(['?', '#']) {
         return Err("want nothing but a host and a port".to_owned());
     }
     let (host, port) = match rest.strip_prefix('[') {
