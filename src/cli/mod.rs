@@ -45,10 +45,12 @@ pub fn main(args: Vec<OsString>, env: Variables) -> ExitCode {
         Command::Check => check::main(line.rest, env),
         Command::PrintConfig => print_config::main(line.rest, env),
         Command::Status => show_status(line.rest, env),
-        Command::Reload => {
-            let socket = config::admin_socket(&inputs(line.rest, env));
-            ExitCode::from(reload::run(&socket, &mut io::stdout(), &mut io::stderr()))
-        }
+        Command::Reload => match config::admin_socket(&inputs(line.rest, env.clone())) {
+            Ok(socket) => {
+                ExitCode::from(reload::run(&socket, &mut io::stdout(), &mut io::stderr()))
+            }
+            Err(problems) => unusable(&problems, &env),
+        },
         Command::Promote => promote::main(line.rest, env),
         Command::Version => say(&format!("etcd-proxy {}\n", env!("CARGO_PKG_VERSION"))),
         Command::Help => say(&help::text()),
@@ -101,7 +103,10 @@ fn show_status(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
         Err(problem) => return usage(problem, &env),
     };
     let quiet = args::take_switch(&mut rest, "quiet");
-    let socket = config::admin_socket(&inputs(rest, env));
+    let socket = match config::admin_socket(&inputs(rest, env.clone())) {
+        Ok(socket) => socket,
+        Err(problems) => return unusable(&problems, &env),
+    };
     ExitCode::from(status::run(&socket, form, quiet, &mut io::stdout(), &mut io::stderr()))
 }
 
@@ -113,7 +118,11 @@ fn inputs(args: Vec<OsString>, env: Variables) -> Inputs {
 
 /// Reports a command line that cannot be used.
 fn usage(problem: Problem, env: &Variables) -> ExitCode {
-    complain(&Problems(vec![problem]).report(style(env), "see `etcd-proxy help`"));
+    unusable(&Problems(vec![problem]), env)
+}
+
+fn unusable(problems: &Problems, env: &Variables) -> ExitCode {
+    complain(&problems.report(style(env), "see `etcd-proxy help`"));
     ExitCode::from(USAGE)
 }
 

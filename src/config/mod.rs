@@ -89,11 +89,19 @@ pub fn load_seen(inputs: &Inputs, seen: Option<Vec<u8>>) -> Result<Loaded, Probl
     Ok(Loaded { settings, warnings: problems.0, origins, file: Some(file), text, member_only })
 }
 
-/// Returns where a running daemon with these inputs has its admin socket. Mistakes in other settings do not matter: a
+/// Returns where a running daemon with these inputs has its admin socket. Mistakes in file and environment do not matter: a
 /// daemon that refused a broken file must still be reachable.
-pub fn admin_socket(inputs: &Inputs) -> PathBuf {
-    let gathered = gather(inputs, None, &mut Problems::default());
-    resolve::admin_socket(&gathered.origins, inputs)
+///
+/// # Errors
+/// What is wrong on the command line: with a slip there, another daemon might be asked than the one that was meant.
+pub fn admin_socket(inputs: &Inputs) -> Result<PathBuf, Problems> {
+    let mut problems = Problems::default();
+    let gathered = gather(inputs, None, &mut problems);
+    problems.0.retain(|problem| problem.place.is_flag());
+    if problems.errors() > 0 {
+        return Err(problems);
+    }
+    Ok(resolve::admin_socket(&gathered.origins, inputs))
 }
 
 /// The layers, merged.

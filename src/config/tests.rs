@@ -252,9 +252,11 @@ fn the_data_directory_follows_the_name_and_systemd() {
 #[test]
 fn the_admin_socket_is_found_beside_a_broken_file() {
     let desk = Desk::new().file("proxxy = 1\n[").variable("RUNTIME_DIRECTORY", "/run/edge");
-    assert_eq!(admin_socket(&desk.inputs()), PathBuf::from("/run/edge/admin.sock"));
-    let desk = desk.file("admin-socket = \"/a.sock\"\nproxxy = 1\n");
-    assert_eq!(admin_socket(&desk.inputs()), PathBuf::from("/a.sock"));
+    assert_eq!(admin_socket(&desk.inputs()), Ok(PathBuf::from("/run/edge/admin.sock")));
+    let desk = desk.file("admin-socket = \"/a.sock\"\nproxxy = 1\n").variable("ETCD_WORKERS", "x");
+    assert_eq!(admin_socket(&desk.inputs()), Ok(PathBuf::from("/a.sock")));
+    let desk = desk.flags("--admin-soket /b.sock");
+    assert_eq!(admin_socket(&desk.inputs()).unwrap_err().exit_status(), 64);
 }
 
 #[test]

@@ -257,6 +257,30 @@ warning: `ETCD_SNAPSHOT_COUNT` is ignored; only a member of the cluster needs it
 }
 
 #[test]
+fn status_and_reload_refuse_a_command_line_that_they_do_not_understand() {
+    let desk = Desk::new("proxxy = 1\n").variable("ETCD_WORKERS", "many");
+    for line in ["status --admin-soket FILE", "reload --strict junk", "reload junk"] {
+        let said = desk.run(&format!("{line} --config-file FILE"));
+        assert_eq!((said.status, said.out.as_str()), (64, ""), "{line}: {}", said.err);
+    }
+    let said = desk.run("reload --strict junk");
+    assert_text(
+        &said.err,
+        "\
+error: unknown flag `--strict`
+  --> command line: --strict
+1 error, 0 warnings; see `etcd-proxy help`
+",
+    );
+    // Mistakes elsewhere are not in the way of asking.
+    for line in ["status -wjson", "status -w json", "reload"] {
+        let said = desk.run(&format!("{line} --config-file FILE --admin-socket nobody.sock"));
+        assert_eq!(said.status, 3, "{line}: {}", said.err);
+        assert!(said.err.contains("nobody.sock"), "{}", said.err);
+    }
+}
+
+#[test]
 fn check_speaks_json() {
     let said = Desk::new("proxxy = 1\n").run("check --format json --config-file FILE");
     let json: serde_json::Value = serde_json::from_str(&said.out).unwrap();
