@@ -18,6 +18,8 @@ pub mod status;
 pub mod table;
 
 use crate::config::{self, Inputs, Loaded, Problem, Problems, Style};
+use crate::daemon::obstacles::of_log;
+use crate::telemetry::log::OpenLog;
 use crate::tls::material::{self, Material, Purpose};
 use args::Command;
 use status::WriteOut;
@@ -80,19 +82,33 @@ fn run_as_member(inputs: &Inputs) -> Option<ExitCode> {
     fallback::decide(inputs, &loaded, &material, member)
 }
 
-/// Loads the settings and the TLS material that they name; warnings of both are in the first.
+/// Loads the settings and the TLS material that they name; warnings of both are in the first. Everything that is wrong is
+/// found at once: files for TLS and the log are looked at also when other settings cannot be used.
 fn load(inputs: &Inputs, purpose: Purpose) -> Result<(Loaded, Material), Problems> {
-    let mut loaded = config::load(inputs)?;
-    match material::load(&loaded.settings, &loaded.origins, None, purpose) {
+    let (mut loaded, mut problems) = config::draft(inputs, None);
+    let purpose = if problems.errors() > 0 { Purpose::Check } else { purpose };
+    let material = match material::load(&loaded.settings, &loaded.origins, None, purpose) {
         Ok((material, warnings)) => {
-            loaded.warnings.extend(warnings);
+            problems.0.extend(warnings);
+            Some(material)
+        }
+        Err(more) => {
+            problems.0.extend(more.0);
+            None
+        }
+    };
+    // A daemon that is to run opens its log itself.
+    if purpose == Purpose::Check || material.is_none() {
+        let errors = OpenLog::check(&loaded.settings.log);
+        problems.0.extend(of_log(&errors, &loaded));
+    }
+    problems.sort();
+    match material.filter(|_| problems.errors() == 0) {
+        Some(material) => {
+            loaded.warnings = problems.0;
             Ok((loaded, material))
         }
-        Err(mut problems) => {
-            problems.0.append(&mut loaded.warnings);
-            problems.sort();
-            Err(problems)
-        }
+        None => Err(problems),
     }
 }
 

@@ -70,6 +70,16 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Problems> {
 /// Like [`load`], with the file's content as somebody who watches it has just seen it: read again, it might be in the
 /// middle of the next write.
 pub fn load_seen(inputs: &Inputs, seen: Option<Vec<u8>>) -> Result<Loaded, Problems> {
+    let (loaded, problems) = draft(inputs, seen);
+    if problems.errors() > 0 {
+        return Err(problems);
+    }
+    Ok(Loaded { warnings: problems.0, ..loaded })
+}
+
+/// Like [`load_seen`], but returns what could be read of the settings also when they cannot be used, and apart from it all
+/// that is wrong. With an error among that, a draft is good for finding out what else is wrong, and for nothing else.
+pub fn draft(inputs: &Inputs, seen: Option<Vec<u8>>) -> (Loaded, Problems) {
     let mut problems = Problems::default();
     let Gathered { mut origins, file, text, members } = gather(inputs, seen, &mut problems);
     origins.compute("config-file", file.display());
@@ -83,10 +93,8 @@ pub fn load_seen(inputs: &Inputs, seen: Option<Vec<u8>>) -> Result<Loaded, Probl
         member_only = members.into_iter().map(|member| member.setting).collect();
     }
     problems.sort();
-    if problems.errors() > 0 {
-        return Err(problems);
-    }
-    Ok(Loaded { settings, warnings: problems.0, origins, file: Some(file), text, member_only })
+    let warnings = Vec::new();
+    (Loaded { settings, warnings, origins, file: Some(file), text, member_only }, problems)
 }
 
 /// Returns where a running daemon with these inputs has its admin socket. Mistakes in file and environment do not matter: a

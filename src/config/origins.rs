@@ -2,7 +2,7 @@
 
 use super::place::Place;
 use super::schema::{self, Setting};
-use super::settings::{PeerSource, Settings};
+use super::settings::{ListenUrl, PeerSource, Settings};
 use super::source::{Entry, Layer};
 use super::value::Value;
 use std::collections::BTreeMap;
@@ -70,6 +70,13 @@ impl Origins {
     /// Returns where the effective value of `name` was written.
     pub fn place(&self, name: &str) -> &Place {
         self.effective.get(name).map_or(&Place::Default, |entry| &entry.place)
+    }
+
+    /// Returns where a URL to listen on was written.
+    pub fn listener_place(&self, url: &ListenUrl) -> &Place {
+        let names = ["listen-client-urls", "listen-client-http-urls", "listen-metrics-urls"];
+        let has = |name: &&&str| matches!(self.value(name), Some(Value::Listen(urls)) if urls.contains(url));
+        names.iter().find(has).map_or(&Place::Default, |name| self.place(name))
     }
 
     /// Whether anything but the default says what `name` is.

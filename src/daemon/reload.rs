@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::certificates::Certificates;
 use super::control::Control;
 use super::history::{Outcome, Trigger};
+use super::obstacles;
 use super::watch::FileState;
 use crate::cluster::tracker::Setup;
 use crate::cluster::usable;
@@ -26,7 +27,10 @@ impl Control {
         self.notifier.reloading();
         let outcome = match self.rehearse(seen).await {
             Ok(outcome) => outcome,
-            Err(reasons) => Outcome::Refused { reasons },
+            Err(reasons) => {
+                self.reopen_log();
+                Outcome::Refused { reasons }
+            }
         };
         let record = self.history.record(trigger, outcome, self.number);
         log(&record);
@@ -37,33 +41,52 @@ impl Control {
         record
     }
 
+    /// Opens the outputs in force anew: whoever has rotated a log file asks for it by a reload, and settings that are refused
+    /// must not keep the old file filling.
+    fn reopen_log(&self) {
+        match OpenLog::open(&self.loaded.settings.log) {
+            Ok(log) => self.log.apply(log),
+            Err(errors) => {
+                for error in errors {
+                    tracing::warn!(%error, "cannot open the log anew, writing on to what is open");
+                }
+            }
+        }
+    }
+
     /// Does everything that can fail before anything is changed.
     async fn rehearse(&mut self, seen: FileState) -> Result<Outcome, Vec<String>> {
         self.certificates.take_refused();
         let loaded = self.load(seen.clone())?;
         let changes = changes(&self.loaded, &loaded);
-        refuse(needs_restart(&changes))?;
+        let mut reasons = one_lines(&needs_restart(&changes));
         let mut warnings = one_lines(&loaded.warnings);
         warnings.extend(one_lines(&overridden(&self.loaded, &loaded)));
-        let (material, tls_warnings) = match self.load_material(&loaded) {
-            Ok(material) => material,
-            Err(reasons) => {
-                self.certificates.remember(&loaded.settings, seen);
+        let material = self.load_material(&loaded);
+        let log = OpenLog::open(&loaded.settings.log);
+        let plan = self.listeners.plan(&loaded.settings, &mut Inherited::default());
+        let (material, log, plan) = match (material, log, plan) {
+            (Ok(material), Ok(log), Ok(plan)) if reasons.is_empty() => (material, log, plan),
+            (material, log, plan) => {
+                if let Err(errors) = material {
+                    self.certificates.remember(&loaded.settings, seen);
+                    reasons.extend(errors);
+                }
+                let errors = log.err().unwrap_or_default();
+                reasons.extend(one_lines(&obstacles::of_log(&errors, &loaded)));
+                let errors = plan.err().unwrap_or_default();
+                reasons.extend(one_lines(&obstacles::of_listeners(&errors, &loaded)));
                 return Err(reasons);
             }
         };
+        let (material, tls_warnings) = material;
         warnings.extend(tls_warnings);
         let news = material.news(&self.material);
-        let log = OpenLog::open(&loaded.settings.log).map_err(|error| vec![error.to_string()])?;
         if changes.is_empty() && material == self.material {
             self.loaded = loaded;
             self.log.apply(log);
             return Ok(Outcome::Unchanged { warnings });
         }
-        let plan = self
-            .listeners
-            .plan(&loaded.settings, &mut Inherited::default())
-            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
 
         // A refresh that is under way knows nothing of the new settings.
         if let Some(refresh) = self.refreshing.take() {
@@ -112,8 +135,8 @@ impl Control {
             // What is wrong with the path, `load` finds out itself and says in its own words.
             FileState::Missing | FileState::Unreadable(_) => None,
         };
-        let mut loaded = config::load_seen(&self.inputs, content)
-            .map_err(|problems| one_lines(&problems.0))?;
+        let mut loaded =
+            config::load_seen(&self.inputs, content).map_err(|problems| one_lines(&problems.0))?;
         refuse(vanished(&self.loaded, &loaded).into_iter().collect())?;
         keep_running(&self.loaded, &mut loaded);
         Ok(loaded)

@@ -283,11 +283,9 @@ mod tests {
             problem("member infra2 at http://infra2:2379: no answer"),
             problem("the peer on infra2 is of another cluster"),
         ];
-        assert!(
-            status_line(&snapshot, NOW).starts_with(
-                "the peer on infra2 is of another cluster; serving, 2 of 3 members healthy ("
-            )
-        );
+        assert!(status_line(&snapshot, NOW).starts_with(
+            "the peer on infra2 is of another cluster; serving, 2 of 3 members healthy ("
+        ));
     }
 
     #[test]

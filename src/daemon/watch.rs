@@ -21,8 +21,8 @@ use std::time::Duration;
 use nix::libc::O_NONBLOCK;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use hints::Hints;
 use crate::config::LARGEST_FILE;
+use hints::Hints;
 use trail::Trail;
 
 /// A change is read when nothing more has happened for this long.

@@ -257,6 +257,42 @@ warning: `ETCD_SNAPSHOT_COUNT` is ignored; only a member of the cluster needs it
 }
 
 #[test]
+fn check_looks_at_certificates_and_logs_beside_other_mistakes() {
+    let file = "proxxy = 1\nlisten-client-urls = \"https://127.0.0.1:0\"\ncert-file = \"/nowhere/s.pem\"\n\
+                key-file = \"/nowhere/s.key\"\nlog-outputs = [\"stderr\", \"/nowhere/x.log\", \"made.log\"]\n";
+    let desk = Desk::new(file);
+    let said = desk.run("check --config-file FILE");
+    for (sentence, place) in [
+        ("unknown key `proxxy`", "FILE:1:1"),
+        ("`cert-file`: /nowhere/s.pem does not exist", "FILE:3:1"),
+        ("`key-file`: /nowhere/s.key does not exist", "FILE:4:1"),
+        ("cannot open the log file /nowhere/x.log: ", "FILE:5:1"),
+    ] {
+        let at = said.err.find(sentence).unwrap_or_else(|| panic!("{sentence}: {}", said.err));
+        assert!(said.err[at..].lines().nth(1).unwrap().ends_with(place), "{}", said.err);
+    }
+    assert!(said.err.ends_with("4 errors, 0 warnings; nothing was changed\n"), "{}", said.err);
+    assert_eq!(said.status, 78);
+    assert!(!desk.directory.path().join("made.log").exists());
+}
+
+#[test]
+fn a_start_reports_a_log_and_an_address_that_cannot_be_had_together() {
+    let occupant = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = occupant.local_addr().unwrap();
+    let desk = Desk::new(&format!(
+        "listen-client-urls = \"http://{address}\"\nlog-outputs = \"/nowhere/x.log\"\n"
+    ));
+    let said = desk.run("--config-file FILE");
+    assert!(said.err.contains(&format!("error: cannot listen on http://{address}: in use by")));
+    assert!(said.err.contains("--> FILE:1:1"), "{}", said.err);
+    assert!(said.err.contains("error: cannot open the log file /nowhere/x.log: "), "{}", said.err);
+    assert!(said.err.contains("--> FILE:2:1"), "{}", said.err);
+    assert!(said.err.ends_with("2 errors, 0 warnings; not started\n"), "{}", said.err);
+    assert_eq!(said.status, 78);
+}
+
+#[test]
 fn status_and_reload_refuse_a_command_line_that_they_do_not_understand() {
     let desk = Desk::new("proxxy = 1\n").variable("ETCD_WORKERS", "many");
     for line in ["status --admin-soket FILE", "reload --strict junk", "reload junk"] {

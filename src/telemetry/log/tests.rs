@@ -185,8 +185,26 @@ fn a_change_loses_no_line_and_takes_its_place_among_them() {
 
 #[test]
 fn outputs_that_cannot_be_opened_are_named() {
-    let error = OpenLog::open(&settings(LogFormat::Text, Path::new("/nowhere/log"))).unwrap_err();
-    assert!(error.to_string().starts_with("cannot open the log file /nowhere/log: "), "{error}");
+    let mut settings = settings(LogFormat::Text, Path::new("/nowhere/log"));
+    settings.outputs.push(LogOutput::File("/".into()));
+    for errors in [OpenLog::open(&settings).unwrap_err(), OpenLog::check(&settings)] {
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(errors.len(), 2, "{errors:?}");
+        assert!(errors[0].starts_with("cannot open the log file /nowhere/log: "), "{errors:?}");
+        assert!(errors[1].starts_with("cannot open the log file /: "), "{errors:?}");
+    }
+}
+
+#[test]
+fn a_check_makes_no_file_and_leaves_one_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let [new, old] = ["new", "old"].map(|name| dir.path().join(name));
+    std::fs::write(&old, "line\n").unwrap();
+    for path in [&new, &old] {
+        assert!(OpenLog::check(&settings(LogFormat::Text, path)).is_empty());
+    }
+    assert!(!new.exists());
+    assert_eq!(std::fs::read_to_string(old).unwrap(), "line\n");
 }
 
 #[test]
