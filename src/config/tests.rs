@@ -265,7 +265,7 @@ fn a_mistake_in_the_file_is_found_while_a_flag_hides_it() {
     let desk = Desk::new().file("proxy = \"offf\"\n").flags("--proxy on");
     assert_eq!(
         desk.complaints(),
-        ["etcd-proxy.toml:1:9: `proxy` is \"offf\"; want \"on\" or \"readonly\""]
+        ["etcd-proxy.toml:1:9: `proxy` is \"offf\"; want \"on\", \"readonly\" or \"off\""]
     );
 }
 

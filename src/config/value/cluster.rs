@@ -48,7 +48,7 @@ impl Reader<'_> {
         };
         let tls = url.starts_with("https:");
         let peer = match url.split_once("://") {
-            Some(("http" | "https", rest)) => super::url::authority(rest),
+            Some(("http" | "https", rest)) => super::url::authority(rest, 2380),
             Some(_) => Err("want http:// or https:// before the peer's address".to_owned()),
             None => {
                 Err("want NAME=URL or a URL, such as \"infra0=http://10.0.1.10:2380\"".to_owned())
