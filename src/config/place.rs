@@ -44,12 +44,17 @@ pub struct Spot<'a> {
     pub width: usize,
 }
 
+/// What some editors put before the first line.
+const BOM: char = '\u{feff}';
+
 impl SourceFile {
     /// Makes one of its path and text.
     pub fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
         let text = text.into();
         let ends = text.match_indices('\n').map(|(at, _)| at + 1);
-        let starts = std::iter::once(0).chain(ends).collect();
+        // A mark of the encoding is no character of the first line.
+        let first = if text.starts_with(BOM) { BOM.len_utf8() } else { 0 };
+        let starts = std::iter::once(first).chain(ends).collect();
         Self { path: path.into(), text, starts }
     }
 
@@ -62,6 +67,7 @@ impl SourceFile {
         let start = self.text.floor_char_boundary(range.start);
         let index = self.line_of(start);
         let line_start = self.starts.get(index).copied().unwrap_or(0);
+        let start = start.max(line_start);
         let line = self.text[line_start..].lines().next().unwrap_or("");
         let line_end = line_start + line.len();
         let end = self.text.floor_char_boundary(range.end).clamp(start, line_end.max(start));
@@ -172,6 +178,13 @@ mod tests {
             assert_eq!(without_logins(text), hidden);
             assert_eq!(hidden.chars().count(), text.chars().count());
         }
+    }
+
+    #[test]
+    fn a_mark_of_the_encoding_is_no_column() {
+        assert_eq!(at("\u{feff}x = 1\ny = 2", 3..4), (1, 1, "", 1));
+        assert_eq!(at("\u{feff}x = 1\ny = 2", 9..10), (2, 1, "y = 2", 1));
+        assert_eq!(at("\u{feff}x", 0..3).1, 1);
     }
 
     #[test]

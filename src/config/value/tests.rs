@@ -139,13 +139,6 @@ fn a_bare_number_that_was_meant_as_seconds_is_warned_of() {
 }
 
 #[test]
-fn all_words_that_may_be_written_are_named() {
-    refuses("proxy", "of", "`proxy` is \"of\"; want \"on\", \"readonly\" or \"off\"");
-    let sentence = read("initial-advertise-peer-urls", "http://h").unwrap_err();
-    assert!(sentence.ends_with("want a port, such as :2380"), "{sentence}");
-}
-
-#[test]
 fn times_are_milliseconds_or_durations() {
     reads("proxy-failure-wait", "5000", "5s");
     reads("proxy-failure-wait", "1m30s", "90s");
