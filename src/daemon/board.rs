@@ -55,6 +55,11 @@ impl Board {
         &self.tallies
     }
 
+    /// The endpoints in force.
+    pub fn endpoints(&self) -> Vec<Arc<Endpoint>> {
+        self.posted.load().endpoints.clone()
+    }
+
     /// Makes a snapshot of this moment.
     pub fn snapshot(&self) -> Snapshot {
         let posted = self.posted.load();
