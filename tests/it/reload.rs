@@ -172,6 +172,29 @@ fn everything_that_keeps_settings_from_being_in_force_is_told_with_its_place() {
 }
 
 #[test]
+fn a_wrong_file_in_place_of_the_settings_is_refused_soon_and_in_few_words() {
+    let _beside = beside_others();
+    run(async {
+        let members = Members::start(1).await;
+        let listen = address();
+        let good = settings(&members, "on", &[&listen], "");
+        let desk = Desk::new(&good);
+        let proxy = start(desk.plan()).await;
+        for wrong in ["no settings\n".repeat(80_000), "x".repeat(3 << 20)] {
+            desk.write(&wrong);
+            let begun = std::time::Instant::now();
+            assert_eq!(command(&proxy, &["reload"]).0, 78);
+            assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+        }
+        let status = http1::get(&listen, "/proxy/status").await;
+        assert!(status.body.len() < 100_000, "{} bytes", status.body.len());
+        assert!(proxy.process.lines().len() < 200);
+        desk.write(&good);
+        assert_eq!(command(&proxy, &["reload"]).0, 0);
+    });
+}
+
+#[test]
 fn an_occupied_address_is_refused_and_leaves_the_old_listeners_open() {
     let _beside = beside_others();
     run(async {
