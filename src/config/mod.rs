@@ -85,6 +85,7 @@ pub fn draft(inputs: &Inputs, seen: Option<Vec<u8>>) -> (Loaded, Problems) {
     origins.compute("config-file", file.display());
     let settings = resolve::resolve(&origins, inputs, &mut problems);
     origins.compute_from(&settings);
+    resolve::blame_directories(&mut origins, inputs);
     let mut member_only = Vec::new();
     if settings.member.is_some() {
         // Both lists are in the order of the sources.
@@ -135,7 +136,7 @@ fn gather(inputs: &Inputs, seen: Option<Vec<u8>>, problems: &mut Problems) -> Ga
         Layer::new("command line", flags, &inputs.cwd, problems),
     ];
     let effective = source::merge(&layers, problems);
-    Gathered { origins: Origins::new(effective, &layers[1]), file: choice.path, text, members }
+    Gathered { origins: Origins::new(effective, &layers), file: choice.path, text, members }
 }
 
 /// Returns the file that a flag names, else the one that a variable names, else the default one.

@@ -75,11 +75,23 @@ fn data_dir(origins: &Origins, inputs: &Inputs) -> PathBuf {
     set.unwrap_or_else(|| inputs.cwd.join(format!("{}.etcd", values.text("name"))))
 }
 
-/// Refuses what cannot work, and warns of what is ignored.
+/// Names systemd's variables as the origin of the directories that come from them.
+pub(super) fn blame_directories(origins: &mut Origins, inputs: &Inputs) {
+    let from = [("data-dir", "STATE_DIRECTORY"), ("admin-socket", "RUNTIME_DIRECTORY")];
+    for (name, variable) in from {
+        if Values(origins).path(name).is_none() && inputs.directory(variable).is_some() {
+            origins.blame(name, Place::Variable(variable.to_owned()));
+        }
+    }
+}
+
+/// Refuses what cannot work, and warns of what is ignored. What has a mistake of its own is not judged by what it means
+/// beside others.
 fn check(values: &Values<'_>, problems: &mut Problems) {
     let origins = values.0;
     let registries = ["discovery", "discovery-token"];
-    if values.text("proxy") == "off" && registries.iter().all(|name| values.text(name).is_empty()) {
+    let registry_known = !registries.iter().all(|name| values.text(name).is_empty());
+    if values.text("proxy") == "off" && !registry_known && origins.are_sound(&registries) {
         let message = "`proxy` is \"off\", which means being a member of the cluster if there is room, and no registry tells";
         let hint = "want `discovery` or `discovery-token`, or \"on\" or \"readonly\"";
         refuse(problems, message, hint, origins.place("proxy"));
@@ -96,7 +108,11 @@ fn check(values: &Values<'_>, problems: &mut Problems) {
         let message = format!("`name` is {}", value::quoted(&values.text("name")));
         refuse(problems, &message, "want a word without slashes", origins.place("name"));
     }
-    if values.bool("rewrite-members") && values.list("advertise-client-urls").is_empty() {
+    let advertised = ["advertise-client-urls"];
+    if values.bool("rewrite-members")
+        && values.list(advertised[0]).is_empty()
+        && origins.are_sound(&advertised)
+    {
         let message = "`rewrite-members` is set, and `advertise-client-urls` is not";
         let hint = "want the URLs by which clients reach this proxy in `advertise-client-urls`";
         refuse(problems, message, hint, origins.place("rewrite-members"));

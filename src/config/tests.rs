@@ -251,6 +251,19 @@ fn the_data_directory_follows_the_name_and_systemd() {
 }
 
 #[test]
+fn what_follows_from_other_settings_names_them_as_its_origin() {
+    let desk = Desk::new().variable("STATE_DIRECTORY", "/s").variable("RUNTIME_DIRECTORY", "/r");
+    let loaded = desk.flags("--debug").load();
+    let row = |name: &str| {
+        let row = loaded.origins.iter().find(|row| row.setting.name == name).unwrap();
+        format!("{} {}", row.value, row.place)
+    };
+    assert_eq!(row("data-dir"), "/s environment variable STATE_DIRECTORY");
+    assert_eq!(row("admin-socket"), "/r/admin.sock environment variable RUNTIME_DIRECTORY");
+    assert_eq!(row("log-level"), "debug command line: --debug");
+}
+
+#[test]
 fn the_admin_socket_is_found_beside_a_broken_file() {
     let desk = Desk::new().file("proxxy = 1\n[").variable("RUNTIME_DIRECTORY", "/run/edge");
     assert_eq!(admin_socket(&desk.inputs()), Ok(PathBuf::from("/run/edge/admin.sock")));

@@ -137,3 +137,30 @@ fn a_named_file_must_exist_and_is_said_to_be_named() {
         ["/nowhere/proxy.toml: the settings file does not exist; `ETCD_CONFIG_FILE` names it"]
     );
 }
+
+#[test]
+fn what_has_a_mistake_of_its_own_causes_no_further_ones() {
+    for (file, mistakes) in [
+        ("cert-file = 5\nkey-file = \"k\"\nlisten-client-urls = \"https://127.0.0.1:1\"\n", 1),
+        ("cert-file = \"c\"\nkey-file = true\n", 1),
+        ("trusted-ca-file = 1\nclient-cert-auth = true\n", 1),
+        ("rewrite-members = true\nadvertise-client-urls = \"x\"\n", 1),
+        ("discovery-token = \"t\"\ndiscovery-endpoints = 7\n", 1),
+        ("discovery-token = 7\ndiscovery-endpoints = \"http://h:1\"\n", 1),
+        ("proxy = \"off\"\ndiscovery = 1\n", 1),
+        ("proxy = \"off\"\n", 1),
+        ("cert-file = \"c\"\nclient-cert-auth = true\n", 2),
+    ] {
+        let complaints = Desk::new().file(file).complaints();
+        assert_eq!(complaints.len(), mistakes, "{file}{complaints:?}");
+    }
+}
+
+#[test]
+fn a_mark_of_the_encoding_moves_no_place() {
+    let desk = Desk::new().file("\u{feff}proxxy = 1\n");
+    assert_eq!(
+        desk.complaints(),
+        ["etcd-proxy.toml:1:1: unknown key `proxxy`; did you mean `proxy`?"]
+    );
+}
