@@ -61,6 +61,11 @@ impl Problem {
         Self { severity: Severity::Notice, ..Self::error(message, place) }
     }
 
+    /// Makes the warning that a setting has another name today.
+    pub(super) fn old_name(old: &str, new: &str, place: Place) -> Self {
+        Self::warning(format!("`{old}` is an old name"), place).hint(format!("write `{new}`"))
+    }
+
     /// Says what would be right.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

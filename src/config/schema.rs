@@ -121,6 +121,16 @@ pub fn find(name: &str) -> Option<Known> {
     member::is_member_only(name).then_some(Known::MemberOnly)
 }
 
+/// Returns what a setting is called today that etcd still takes by this old name.
+pub fn renamed(name: &str) -> Option<&'static str> {
+    (name == "log-output").then_some("log-outputs")
+}
+
+/// Whether etcd takes a flag of this name and ignores it; it has no value then.
+pub fn is_ignored_flag(name: &str) -> bool {
+    accepted::is_ignored(name)
+}
+
 /// Longer names are no slips.
 const LONGEST_SLIP: usize = 64;
 

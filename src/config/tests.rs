@@ -264,6 +264,27 @@ fn what_follows_from_other_settings_names_them_as_its_origin() {
 }
 
 #[test]
+fn old_names_and_flags_of_etcd_are_taken_with_a_warning() {
+    let desk = Desk::new().flags("-v --snapshot -log-output stdout --vv=3 --proxy readonly");
+    let loaded = desk.load();
+    assert_eq!(loaded.settings.log.outputs, [LogOutput::Stdout]);
+    assert_eq!(loaded.settings.mode, Mode::Readonly);
+    assert_eq!(
+        lines(&loaded.warnings),
+        [
+            "command line: --v: `--v` is ignored, as etcd ignores it; leave it out",
+            "command line: --snapshot: `--snapshot` is ignored, as etcd ignores it; leave it out",
+            "command line: --log-output: `log-output` is an old name; write `log-outputs`",
+            "command line: --vv: `--vv` is ignored, as etcd ignores it; leave it out",
+        ]
+    );
+    let desk = Desk::new().file("log-output = \"stdout\"\n").variable("ETCD_LOG_OUTPUT", "stderr");
+    let loaded = desk.load();
+    assert_eq!(loaded.settings.log.outputs, [LogOutput::Stderr]);
+    assert_eq!(loaded.warnings.len(), 2, "{:?}", loaded.warnings);
+}
+
+#[test]
 fn the_admin_socket_is_found_beside_a_broken_file() {
     let desk = Desk::new().file("proxxy = 1\n[").variable("RUNTIME_DIRECTORY", "/run/edge");
     assert_eq!(admin_socket(&desk.inputs()), Ok(PathBuf::from("/run/edge/admin.sock")));

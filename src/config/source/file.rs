@@ -154,6 +154,11 @@ fn entry(
 ) -> Option<Given> {
     let name = key.get_ref().as_ref();
     let place = Place::Span(source.clone(), key.span());
+    let old = name;
+    let name = schema::renamed(old).unwrap_or(old);
+    if name != old {
+        problems.push(Problem::old_name(old, name, place.clone()));
+    }
     let refused = match schema::find(name) {
         Some(Known::Setting(setting)) if setting.name != "config-file" => {
             let mut raw = raw(source, value);
