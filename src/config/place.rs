@@ -146,6 +146,16 @@ pub(super) fn without_logins(text: &str) -> String {
     out + rest
 }
 
+/// Longest name or value that a message repeats, in characters.
+const SHOWN: usize = 80;
+
+/// Returns the beginning of `text`, as it may stand in a message.
+pub(super) fn short(text: &str) -> String {
+    let shown: String = text.chars().take(SHOWN).collect();
+    let more = if text.chars().nth(SHOWN).is_some() { "..." } else { "" };
+    printable(&shown) + more
+}
+
 /// Replaces what could disturb a terminal or break a log line in two.
 pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()

@@ -148,14 +148,8 @@ pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", cut(text).replace('"', "\\\""))
 }
 
-/// Longest value that a message repeats, in characters.
-const SHOWN: usize = 80;
-
 fn cut(text: &str) -> String {
-    let text = super::place::without_logins(text);
-    let shown: String = text.chars().take(SHOWN).collect();
-    let more = if text.chars().nth(SHOWN).is_some() { "..." } else { "" };
-    super::place::printable(&shown) + more
+    super::place::short(&super::place::without_logins(text))
 }
 
 impl Value {

@@ -154,3 +154,17 @@ fn refusal(record: &ReloadRecord, generation: u64) -> Problem {
     let text = format!("settings refused, serving generation {generation}: {reasons}");
     Problem { since_ms: Some(record.at_ms), text }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_that_cannot_be_used_is_not_said_to_be_so_since_now() {
+        let left_out = Some("not http".to_owned());
+        let url = "ftp://h".to_owned();
+        let url = ListedUrl { url, tls: false, host: String::new(), port: 0, left_out };
+        let status = endpoint_status(&url, None);
+        assert_eq!((status.since_ms, status.reason.as_deref()), (0, Some("not http")));
+    }
+}

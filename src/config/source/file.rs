@@ -4,7 +4,7 @@
 
 use super::{Given, MemberGiven};
 use crate::config::LARGEST_FILE;
-use crate::config::place::{Place, SourceFile, printable};
+use crate::config::place::{Place, SourceFile, short};
 use crate::config::problem::{Problem, Problems};
 use crate::config::schema::{self, Kind, Known};
 use crate::config::settings::MemberSetting;
@@ -115,7 +115,7 @@ fn syntax(
         let span = error.span().unwrap_or(0..0);
         if broken.insert(source.line_of(span.start)) {
             let place = Place::Span(source.clone(), span);
-            problems.push(Problem::error(format!("not TOML: {}", error.message()), place));
+            problems.push(Problem::error(format!("not TOML: {}", short(error.message())), place));
         }
     }
     broken
@@ -170,7 +170,8 @@ fn entry(
         Some(Known::Setting(_)) => Problem::error("the file cannot name another file", place)
             .hint("use `--config-file` or ETCD_CONFIG_FILE"),
         Some(Known::MemberOnly) => {
-            let message = format!("`{name}` is for members of the cluster, not for a proxy");
+            let message =
+                format!("`{}` is for members of the cluster, not for a proxy", short(name));
             let refused = Problem::error(message, place).hint("leave it out");
             let value = raw(source, value).shape.to_text();
             let setting = MemberSetting { name: name.to_owned(), value, is_flag: false };
@@ -184,7 +185,7 @@ fn entry(
 }
 
 fn unknown(name: &str, place: Place, hinted: bool) -> Problem {
-    let problem = Problem::error(format!("unknown key `{}`", printable(name)), place);
+    let problem = Problem::error(format!("unknown key `{}`", short(name)), place);
     match hinted.then(|| schema::nearest(name)).flatten() {
         Some(nearest) => problem.hint(format!("did you mean `{nearest}`?")),
         None => problem,

@@ -36,6 +36,22 @@ fn a_file_of_nothing_but_mistakes_is_refused_soon_and_in_few_words() {
 }
 
 #[test]
+fn a_name_as_long_as_the_file_is_cut_in_messages() {
+    let name = "x".repeat(300_000);
+    for file in [
+        format!("{name} = 1\n"),
+        format!("experimental-{name} = 1\n"),
+        format!("[initial-cluster]\nexperimental-{name} = 1\n"),
+        format!("{name}\n"),
+        format!("{name} = 1\n{name} = 2\n"),
+    ] {
+        let problems = load(&Desk::new().file(&file).inputs()).unwrap_err();
+        assert!(one_lines(&problems.0).join("\n").len() < 2000, "{}", &file[..40]);
+        assert!(problems.report(Style::Plain, "refused").len() < 4000, "{}", &file[..40]);
+    }
+}
+
+#[test]
 fn of_many_problems_the_first_of_the_file_are_shown() {
     let lines = (0..30).rev().map(|n| format!("key{n} = 1\n"));
     let problems = load(&Desk::new().file(&lines.collect::<String>()).inputs()).unwrap_err();

@@ -2,10 +2,11 @@
 
 use super::list::Piece;
 use super::{Raw, Reader, Shape};
-use crate::config::place::Place;
+use crate::config::place::{Place, short};
 use crate::config::problem::Problem;
 use crate::config::schema;
 use crate::config::settings::PeerUrl;
+use std::collections::HashSet;
 
 /// The ports that etcd's members serve clients on; the second is etcd 2's.
 const CLIENT_PORTS: [u16; 2] = [2379, 4001];
@@ -26,18 +27,14 @@ impl Reader<'_> {
             }
             _ => self.pieces(raw)?,
         };
-        let mut peers = Vec::new();
-        for piece in &pieces {
-            if let Some(peer) = self.peer(piece).filter(|peer| !peers.contains(peer)) {
-                peers.push(peer);
-            }
-        }
-        Some(peers)
+        let mut seen = HashSet::new();
+        let peers = pieces.iter().filter_map(|piece| self.peer(piece));
+        Some(peers.filter(|peer| seen.insert(peer.clone())).collect())
     }
 
     /// In TOML everything below a table's head belongs to the table, which people forget.
     fn complain_of_setting(&mut self, name: &str, place: &Place) {
-        let message = format!("`{name}` stands below [{}]", self.name);
+        let message = format!("`{}` stands below [{}]", short(name), self.name);
         self.problems.push(Problem::error(message, place.clone()).hint("move it above"));
     }
 
