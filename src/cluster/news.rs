@@ -68,6 +68,7 @@ impl News {
         match self {
             Self::List(change) => change.log(),
             Self::Cluster { from, to } => tracing::warn!(
+                state = "cluster",
                 from = hex_id(*from),
                 to = hex_id(*to),
                 "serving another cluster than before, as the settings allow"
@@ -148,6 +149,7 @@ impl ListChange {
     fn log(&self) {
         let names = |names: &[String]| (!names.is_empty()).then(|| names.join(","));
         tracing::info!(
+            state = "members",
             cluster = hex_id(self.cluster_id),
             came = names(&self.came),
             went = names(&self.went),

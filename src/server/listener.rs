@@ -52,14 +52,14 @@ impl Listener {
             match self.accept().await {
                 Ok(accepted) => {
                     if std::mem::take(&mut starved) {
-                        tracing::info!("accepting connections again");
+                        tracing::info!(state = "accepting", "accepting connections again");
                     }
                     admit(accepted, &worker, &gate, &pages, tls.get());
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     if !std::mem::replace(&mut starved, true) {
-                        tracing::error!(%error, "cannot accept connections; raise LimitNOFILE= if descriptors ran out");
+                        tracing::error!(state = "accepting", %error, "cannot accept connections; raise LimitNOFILE= if descriptors ran out");
                     }
                     tokio::time::sleep(limits::ACCEPT_PAUSE).await;
                 }

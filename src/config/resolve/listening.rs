@@ -19,7 +19,11 @@ pub(super) fn check(values: &Values<'_>, problems: &mut Problems) {
     for (at, (name, url)) in urls.iter().enumerate() {
         let earlier = urls[..at].iter();
         let clash = earlier.filter(|earlier| !is_said_twice(earlier, (name, url)));
-        let mut clash = clash.filter(|(_, other)| overlap(&url.at, &other.at));
+        let mut clash = clash.filter(|(other_name, other)| {
+            // With port 0 the two schemes would be two ports, but nothing could tell them apart later.
+            let same_list = (*name == METRICS) == (*other_name == METRICS);
+            same_list && url.at == other.at || overlap(&url.at, &other.at)
+        });
         let Some((other_name, other)) = clash.next() else { continue };
         let place = values.0.place(name);
         if *name == METRICS && *other_name != METRICS {
@@ -91,6 +95,7 @@ mod tests {
         assert_eq!(said(&format!("{all},{dual}"), ""), include(dual, all, all, dual));
         let one = "http://[::1]:23";
         assert_eq!(said(&format!("{one},{dual}"), ""), include(dual, one, dual, one));
+        assert_eq!(said("http://127.0.0.1:0,https://127.0.0.1:0", "").len(), 1);
         assert_eq!(
             said("http://127.0.0.1:23,https://127.0.0.1:23", ""),
             [
