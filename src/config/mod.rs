@@ -24,6 +24,7 @@ pub use settings::*;
 
 use source::file::Choice;
 use source::{Given, Layer, MemberGiven, environment, file, flags};
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use value::Shape;
@@ -58,7 +59,7 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// The file's content; `None` when it does not exist.
     pub text: Option<Vec<u8>>,
-    /// What is written for etcd alone; empty unless this host may become a member.
+    /// What is written for etcd alone, what wins last; empty unless this host may become a member.
     pub member_only: Vec<MemberSetting>,
 }
 
@@ -88,9 +89,9 @@ pub fn draft(inputs: &Inputs, seen: Option<Vec<u8>>) -> (Loaded, Problems) {
     resolve::blame_directories(&mut origins, inputs);
     let mut member_only = Vec::new();
     if settings.member.is_some() {
-        // Both lists are in the order of the sources.
-        let mut refused = members.iter().map(|member| &member.refused).peekable();
-        problems.0.retain(|problem| refused.next_if(|next| *next == problem).is_none());
+        let what = |problem: &Problem| (problem.place.order(), problem.message.clone());
+        let refused: HashSet<_> = members.iter().map(|member| what(&member.refused)).collect();
+        problems.0.retain(|problem| !refused.contains(&what(problem)));
         member_only = members.into_iter().map(|member| member.setting).collect();
     }
     problems.sort();
@@ -122,13 +123,14 @@ struct Gathered {
 }
 
 fn gather(inputs: &Inputs, seen: Option<Vec<u8>>, problems: &mut Problems) -> Gathered {
-    let mut members = Vec::new();
-    let flags = flags::read(&inputs.args, &mut members, problems);
-    let variables = environment::read(&inputs.env, &mut members, problems);
+    let [mut by_flag, mut by_variable, mut members] = [(); 3].map(|()| Vec::new());
+    let flags = flags::read(&inputs.args, &mut by_flag, problems);
+    let variables = environment::read(&inputs.env, &mut by_variable, problems);
     let choice = choose_file(inputs, &variables, &flags);
     let text = file::content(&choice, seen, problems);
     let written =
         text.as_ref().map(|bytes| file::read(&choice.path, bytes, &mut members, problems));
+    members.extend(by_variable.into_iter().chain(by_flag));
     let layers = [
         Layer::defaults(&inputs.cwd, problems),
         Layer::new("file", written.unwrap_or_default(), &inputs.cwd, problems),

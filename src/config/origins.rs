@@ -117,7 +117,7 @@ impl Origins {
     /// Returns the effective value of `name` as it would be written, a secret too.
     pub fn written(&self, name: &str) -> String {
         match self.value(name) {
-            Some(Value::Secret(secret)) => secret.clone(),
+            Some(Value::Secret(secret) | Value::Login(secret)) => secret.clone(),
             _ => self.text(name),
         }
     }

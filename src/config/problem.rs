@@ -168,7 +168,8 @@ fn snippet(spot: &Spot<'_>, number: &str, hint: Option<&str>) -> String {
 
 /// Whether a line may hold a secret, also one that is no TOML; such a line is not shown.
 fn names_secret(line: &str) -> bool {
-    schema::all().any(|setting| setting.kind == Kind::Secret && line.contains(setting.name))
+    let is_secret = |kind| matches!(kind, Kind::Secret | Kind::Login);
+    schema::all().any(|setting| is_secret(setting.kind) && line.contains(setting.name))
 }
 
 fn drawn(c: &char) -> String {

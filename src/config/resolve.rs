@@ -131,7 +131,7 @@ struct Values<'a>(&'a Origins);
 impl Values<'_> {
     fn text(&self, name: &str) -> String {
         match self.0.value(name) {
-            Some(Value::Text(text)) => text.clone(),
+            Some(Value::Text(text) | Value::Login(text)) => text.clone(),
             _ => String::new(),
         }
     }

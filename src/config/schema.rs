@@ -46,6 +46,8 @@ pub enum Kind {
     Text,
     /// Any text, never shown.
     Secret,
+    /// `USER` or `USER:PASSWORD`, of which the password is never shown.
+    Login,
     /// One of these words.
     Word(&'static [&'static str]),
     /// A path; made absolute from the working directory. Empty means none.

@@ -47,6 +47,7 @@ pub(super) enum Value {
     Number(u64),
     Text(String),
     Secret(String),
+    Login(String),
     /// Empty when none was given.
     Path(PathBuf),
     List(Vec<String>),
@@ -87,6 +88,7 @@ impl Reader<'_> {
             Kind::Number(max) => self.number(raw, max).map(Value::Number),
             Kind::Text => self.text(raw, "text in quotes").map(Value::Text),
             Kind::Secret => self.secret(raw).map(Value::Secret),
+            Kind::Login => self.secret(raw).map(Value::Login),
             Kind::Word(words) => self.word(raw, words).map(Value::Text),
             Kind::Path => self.path(raw).map(Value::Path),
             Kind::Id => self.id(raw).map(Value::Id),
@@ -162,6 +164,10 @@ impl Value {
             Self::Text(text) => text.clone(),
             Self::Secret(text) if text.is_empty() => String::new(),
             Self::Secret(_) => "(hidden)".to_owned(),
+            Self::Login(text) => match text.split_once(':') {
+                Some((user, _)) => format!("{user}:(hidden)"),
+                None => text.clone(),
+            },
             Self::Path(path) => path.display().to_string(),
             Self::List(list) => list.join(","),
             Self::Listen(urls) => joined(urls),

@@ -156,7 +156,9 @@ impl Control {
         if let Some(refresh) = self.refreshing.take() {
             refresh.abort();
         }
-        self.tracker.set_access(Access::new(&self.loaded.settings, &self.material));
+        let access = Access::new(&self.loaded.settings, &self.material);
+        self.tracker.set_access(access, &self.material.registry);
+        self.source_news = self.tracker.source_news();
         self.refresh_at = Instant::now();
         self.put_in_force(self.listed.clone());
         self.conclude(Outcome::Applied { changes, warnings });

@@ -116,10 +116,7 @@ impl Control {
                     // Whoever asked may have left; the log has it too.
                     let _ = request.answer.send(record);
                 }
-                Some(()) = events.health.recv() => {
-                    self.fleet.look();
-                    self.say_status();
-                }
+                Some(()) = events.health.recv() => self.say_status(),
                 () = sleep_until(self.refresh_at), if self.refreshing.is_none() => self.begin_refresh(),
                 Ok(()) = self.source_news.changed(), if self.refreshing.is_none() => self.refresh_at = Instant::now(),
                 () = sleep_until(self.open_at), if self.fleet.holds() => self.fleet.release(),

@@ -12,6 +12,7 @@ use crate::message::rpc::Rpc;
 use crate::net::listen::{Bound, ListenSocket};
 use crate::proxy::generation::Generation;
 use crate::proxy::worker::Worker;
+use crate::server::crowd::Crowd;
 use crate::server::local::Pages;
 use crate::telemetry::tally::Tally;
 
@@ -25,6 +26,19 @@ pub struct Fleet {
     ended: mpsc::UnboundedReceiver<usize>,
 }
 
+/// Calls the workers.
+#[derive(Clone)]
+pub struct Caller(Vec<mpsc::UnboundedSender<Order>>);
+
+impl Caller {
+    /// Has every worker look at the health of its endpoints.
+    pub fn look(&self) {
+        for orders in &self.0 {
+            let _ = orders.send(Order::Look);
+        }
+    }
+}
+
 impl Fleet {
     /// Starts `count` workers that follow `newest`.
     ///
@@ -36,7 +50,7 @@ impl Fleet {
         pages: &Pages,
     ) -> std::io::Result<Self> {
         let (ended_sender, ended) = mpsc::unbounded_channel();
-        let hop = hop_mark();
+        let (hop, crowd) = (hop_mark(), Crowd::default());
         let mut fleet = Self { orders: Vec::new(), tallies: Vec::new(), held: None, ended };
         for number in 0..count {
             let tally = Arc::new(Tally::new(Rpc::COUNT));
@@ -45,7 +59,8 @@ impl Fleet {
                 let (newest, tally, hop) = (newest.clone(), tally.clone(), hop.clone());
                 move || Worker::new(number, newest, tally, hop)
             };
-            worker::start(number, make, pages.clone(), received, ended_sender.clone())?;
+            let common = (pages.clone(), crowd.clone());
+            worker::start(number, make, common, received, ended_sender.clone())?;
             fleet.orders.push(orders);
             fleet.tallies.push(tally);
         }
@@ -94,6 +109,11 @@ impl Fleet {
     /// Closes a listener on every worker.
     pub fn close(&self, number: u64) {
         self.tell_all(|| Order::Close(number));
+    }
+
+    /// What calls the workers when an endpoint's health has changed, also while the control plane is busy with a reload.
+    pub fn caller(&self) -> Caller {
+        Caller(self.orders.clone())
     }
 
     /// Has every worker look at the newest generation and at the health of its endpoints.

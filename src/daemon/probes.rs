@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use super::fleet::Caller;
 use super::generations::timeouts;
 use crate::config::Settings;
 use crate::tls::Connector;
@@ -18,14 +19,22 @@ const HEALTH: &str = "health";
 pub struct Probes {
     running: Vec<(Arc<Endpoint>, AbortHandle)>,
     probing: Option<Probing>,
-    changed: mpsc::UnboundedSender<()>,
+    news: News,
+}
+
+/// Who is told of changed health: the workers at once, since requests wait there, and the control plane.
+#[derive(Clone)]
+struct News {
+    workers: Caller,
+    control: mpsc::UnboundedSender<()>,
 }
 
 impl Probes {
-    /// Makes an empty set, and the channel that tells of changed health.
-    pub fn new() -> (Self, mpsc::UnboundedReceiver<()>) {
-        let (changed, changes) = mpsc::unbounded_channel();
-        (Self { running: Vec::new(), probing: None, changed }, changes)
+    /// Makes an empty set that tells `workers` of changed health, and the channel that tells the control plane.
+    pub fn new(workers: Caller) -> (Self, mpsc::UnboundedReceiver<()>) {
+        let (control, changes) = mpsc::unbounded_channel();
+        let news = News { workers, control };
+        (Self { running: Vec::new(), probing: None, news }, changes)
     }
 
     /// Probes exactly `endpoints`, in the way that `settings` say, by TLS with `connector`.
@@ -62,7 +71,7 @@ impl Probes {
                 let task = tokio::task::spawn_local(probe(
                     endpoint.clone(),
                     probing.clone(),
-                    self.changed.clone(),
+                    self.news.clone(),
                 ));
                 self.running.push((endpoint.clone(), task.abort_handle()));
             }
@@ -70,7 +79,7 @@ impl Probes {
     }
 }
 
-async fn probe(endpoint: Arc<Endpoint>, probing: Probing, changed: mpsc::UnboundedSender<()>) {
+async fn probe(endpoint: Arc<Endpoint>, probing: Probing, news: News) {
     health::watch(endpoint, probing, |endpoint, finding| {
         let (member, url) = (&endpoint.member, &endpoint.url);
         match finding {
@@ -84,7 +93,8 @@ async fn probe(endpoint: Arc<Endpoint>, probing: Probing, changed: mpsc::Unbound
                 tracing::warn!(state = HEALTH, %member, endpoint = %url, %reason, "member does not answer")
             }
         }
-        let _ = changed.send(());
+        news.workers.look();
+        let _ = news.control.send(());
     })
     .await;
 }

@@ -125,7 +125,7 @@ fn build(
     listeners.commit(plan, settings, &mut fleet, &renderer, &mut notifier);
     let_go(inherited, &mut notifier);
     let commands = serve_admin(&loaded, board.clone());
-    let (probes, health) = Probes::new();
+    let (probes, health) = Probes::new(fleet.caller());
     let watched = loaded.file.clone().unwrap_or_else(|| inputs.default_file.clone());
     let tracker = Tracker::new(Setup::new(settings, &material));
     let control = Control {

@@ -15,8 +15,9 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::net::listen::ListenSocket;
 use crate::proxy::worker::Worker;
+use crate::server::crowd::Crowd;
 use crate::server::gate::Gate;
-use crate::server::listener::Listener;
+use crate::server::listener::{Host, Listener};
 use crate::server::local::Pages;
 
 /// How often idle connections to members are looked over.
@@ -61,7 +62,7 @@ impl Drop for Farewell {
 pub fn start(
     number: usize,
     make: impl FnOnce() -> Worker + Send + 'static,
-    pages: Pages,
+    (pages, crowd): (Pages, Crowd),
     orders: mpsc::UnboundedReceiver<Order>,
     ended: mpsc::UnboundedSender<usize>,
 ) -> std::io::Result<JoinHandle<()>> {
@@ -70,7 +71,8 @@ pub fn start(
         let _farewell = farewell;
         match Builder::new_current_thread().enable_all().build_local(Default::default()) {
             Ok(runtime) => {
-                runtime.block_on(work(Rc::new(make()), pages, orders));
+                let host = Host { worker: Rc::new(make()), pages, crowd };
+                runtime.block_on(work(host, orders));
                 // A name lookup that hangs must not keep the thread.
                 runtime.shutdown_background();
             }
@@ -98,7 +100,8 @@ impl Door {
     }
 }
 
-async fn work(worker: Rc<Worker>, pages: Pages, mut orders: mpsc::UnboundedReceiver<Order>) {
+async fn work(host: Host, mut orders: mpsc::UnboundedReceiver<Order>) {
+    let worker = &host.worker;
     let mut doors = HashMap::new();
     // Gates of listeners that were closed while their connections finish.
     let mut leaving: Vec<Rc<Gate>> = Vec::new();
@@ -108,7 +111,7 @@ async fn work(worker: Rc<Worker>, pages: Pages, mut orders: mpsc::UnboundedRecei
         tokio::select! {
             order = orders.recv() => match order {
                 Some(Order::Open(number, socket, tls)) => {
-                    if let Some(door) = open(socket, tls, &worker, &pages) {
+                    if let Some(door) = open(socket, tls, &host) {
                         doors.entry(number).or_insert_with(Vec::new).push(door);
                     }
                 }
@@ -128,7 +131,7 @@ async fn work(worker: Rc<Worker>, pages: Pages, mut orders: mpsc::UnboundedRecei
                 Some(Order::Answer(answer)) => {
                     let _ = answer.send(());
                 }
-                Some(Order::Drain(limit)) => return drain(&worker, doors, leaving, limit).await,
+                Some(Order::Drain(limit)) => return drain(worker, doors, leaving, limit).await,
                 None => return,
             },
             _ = sweep.tick() => worker.sweep(),
@@ -136,13 +139,13 @@ async fn work(worker: Rc<Worker>, pages: Pages, mut orders: mpsc::UnboundedRecei
     }
 }
 
-fn open(socket: ListenSocket, tls: bool, worker: &Rc<Worker>, pages: &Pages) -> Option<Door> {
+fn open(socket: ListenSocket, tls: bool, host: &Host) -> Option<Door> {
     let listener = Listener::new(socket)
         .inspect_err(|error| tracing::error!(%error, "cannot accept on a socket that was bound"))
         .ok()?;
     let gate = Rc::<Gate>::default();
     let tls = Rc::new(Cell::new(tls));
-    let run = listener.run(worker.clone(), gate.clone(), pages.clone(), tls.clone());
+    let run = listener.run(host.clone(), gate.clone(), tls.clone());
     Some(Door { gate, tls, accepting: tokio::task::spawn_local(run) })
 }
 

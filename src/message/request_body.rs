@@ -1,7 +1,7 @@
 //! The body of a request on its way to a member.
 //!
 //! It streams straight through. While a retry is still possible it also keeps what it has passed on, up to
-//! [`KEEP_LIMIT`] bytes, so that [`RequestBody::again`] can start over on another member. Keeping costs
+//! [`KEEP_LIMIT`] bytes, so that [`Ticket::again`] can start over on another member. Keeping costs
 //! reference counts, not copies; over the limit the present attempt goes on and a retry is off.
 //!
 //! Invariant: only the newest reader made by `new` or `again` is polled.

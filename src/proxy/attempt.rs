@@ -97,8 +97,8 @@ async fn over_http1(
         if lost.error.is_clients() {
             return Err(Failed::blameless(Failure::Incomplete));
         }
-        if let Some(why) = link.explain(&lost.error) {
-            return Err(Failed::refused(link, &why));
+        if let Some(why) = &lost.refusal {
+            return Err(Failed::refused(link, why));
         }
         let failure = if lost.unsent { Failure::NotSent } else { Failure::Lost };
         if !(was_kept && may_retry(kind, failure) && outgoing.is_ready()) {

@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::task::{Context, Waker};
 use std::time::Instant;
 
 use http::HeaderValue;
@@ -12,7 +13,7 @@ use super::worker::Worker;
 use crate::message::headers::Marks;
 use crate::upstream::http2::{Connection, Use};
 use crate::upstream::http2_pool::{Pool, SHARED_CALLS};
-use crate::upstream::link::{ConnectError, Link};
+use crate::upstream::link::{ConnectError, IDLE_LIMIT, Link};
 
 /// One client connection.
 pub struct Client {
@@ -37,7 +38,7 @@ pub struct Client {
 /// The connections to one endpoint that one client has for itself.
 struct OwnPools {
     link: Rc<Link>,
-    unary: Pool,
+    surplus: Pool,
     streams: Pool,
     bulk: Pool,
 }
@@ -142,12 +143,23 @@ impl Client {
     ) -> Result<Rc<Connection>, ConnectError> {
         match carries {
             Use::Unary if self.in_flight.get() > SHARED_CALLS => {
-                self.pools(link).unary.take(link).await
+                self.pools(link).surplus.take(link).await
             }
-            Use::Unary => link.unary().take(link).await,
+            Use::Unary | Use::Surplus => link.unary().take(link).await,
             Use::Streams => self.pools(link).streams.take(link).await,
             Use::Bulk => self.pools(link).bulk.take(link).await,
         }
+    }
+
+    /// Closes connections of its own that it has not used for long.
+    pub fn sweep(&self, now: Instant) {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let limit = now.checked_sub(IDLE_LIMIT).unwrap_or(now);
+        self.own_pools.borrow_mut().retain(|own| {
+            own.pools().into_iter().for_each(|pool| pool.sweep(cx, limit));
+            // Another owner is a call that waits for its connection.
+            Rc::strong_count(own) > 1 || !own.pools().into_iter().all(Pool::is_empty)
+        });
     }
 
     fn pools(&self, link: &Rc<Link>) -> Rc<OwnPools> {
@@ -158,7 +170,7 @@ impl Client {
         pools.retain(|own| own.link.endpoint.is_listed() || !own.is_idle());
         let own = OwnPools {
             link: link.clone(),
-            unary: Pool::new(Use::Unary),
+            surplus: Pool::new(Use::Surplus),
             streams: Pool::new(Use::Streams),
             bulk: Pool::new(Use::Bulk),
         };
@@ -170,6 +182,10 @@ impl Client {
 
 impl OwnPools {
     fn is_idle(&self) -> bool {
-        self.unary.is_idle() && self.streams.is_idle() && self.bulk.is_idle()
+        self.pools().into_iter().all(Pool::is_idle)
+    }
+
+    fn pools(&self) -> [&Pool; 3] {
+        [&self.surplus, &self.streams, &self.bulk]
     }
 }

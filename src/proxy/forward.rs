@@ -37,8 +37,8 @@ struct Journey<'a> {
 
 /// Answers a client's request: from a member, or with the reason why not.
 ///
-/// Every HTTP/1 connection and every HTTP/2 stream has room for the largest of this function's futures for as long as
-/// it lives. So the request comes in a box, and the ways that few requests take are boxed too.
+/// The request comes in a box, since each of the futures on its way would have room for it twice. The ways that few
+/// requests take are boxed too.
 pub async fn forward(
     client: &Rc<Client>,
     view: &View,

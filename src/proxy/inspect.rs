@@ -4,10 +4,12 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Body;
+use tokio::time::timeout;
 
 use super::client::Client;
 use super::readonly::{INSPECTION_CAP, What};
@@ -18,6 +20,8 @@ use crate::message::request_body::RequestBody;
 const CLIENT_MOST: usize = 4 * INSPECTION_CAP;
 /// Bytes that may be held of all requests on a worker at a time.
 const WORKER_MOST: usize = 16 * CLIENT_MOST;
+/// How long the next piece of a request may take. What is held counts against everybody, so nobody may hold it for ever.
+const PIECE: Duration = Duration::from_secs(10);
 
 /// Why an inspected call does not pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,10 +117,11 @@ async fn collect(
     mut body: RequestBody,
     mut take: impl FnMut(Bytes) -> Result<(), Rejected>,
 ) -> Result<(), Rejected> {
-    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+    loop {
+        let next = timeout(PIECE, poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)));
+        let Some(frame) = next.await.map_err(|_| Rejected::Broken)? else { return Ok(()) };
         if let Ok(chunk) = frame.map_err(|_| Rejected::Broken)?.into_data() {
             take(chunk)?;
         }
     }
-    Ok(())
 }

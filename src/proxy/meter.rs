@@ -39,7 +39,7 @@ enum What {
 impl Meter {
     /// Starts to measure.
     pub fn start(client: &Rc<Client>, route: &Route, method: &Method, uri: &Uri) -> Self {
-        let waits = uri.query().is_some_and(|query| query.contains("wait=true"));
+        let waits = *method == Method::GET && uri.query().is_some_and(asks_to_wait);
         let tally = &client.worker.tally;
         let what = match route.protocol {
             Protocol::Grpc(rpc) => {
@@ -90,6 +90,13 @@ impl Meter {
     }
 }
 
+/// Whether a query makes a v2 GET a watch: by the first `wait`, in Go's words for true (etcd v3.4.23
+/// etcdserver/api/v2http/client.go, parseKeyRequest).
+fn asks_to_wait(query: &str) -> bool {
+    let wait = query.split('&').find_map(|pair| pair.strip_prefix("wait="));
+    matches!(wait, Some("1" | "t" | "T" | "TRUE" | "true" | "True"))
+}
+
 impl Drop for Meter {
     fn drop(&mut self) {
         let tally = &self.client.worker.tally;
@@ -107,5 +114,20 @@ impl Drop for Meter {
             self.client.worker.end_short();
         }
         self.client.end(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_v2_watch_is_known_by_the_words_that_etcd_knows() {
+        for query in ["wait=true", "recursive=true&wait=1", "wait=T&waitIndex=7"] {
+            assert!(asks_to_wait(query), "{query}");
+        }
+        for query in ["", "wait", "wait=", "wait=false&wait=true", "await=true", "x=wait=true"] {
+            assert!(!asks_to_wait(query), "{query}");
+        }
     }
 }

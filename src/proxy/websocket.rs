@@ -67,9 +67,10 @@ impl Handshake {
             .dial(Alpn::Http1)
             .await
             .map_err(|error| Failed { failure: Failure::Unreachable, reason: error.to_string() })?;
-        let lost = |error: hyper::Error| match link.explain(&error) {
+        let signs = io.signs();
+        let lost = |error: hyper::Error| match signs.refusal() {
             Some(why) => {
-                Failed { failure: Failure::Unreachable, reason: link.blame(&why).to_string() }
+                Failed { failure: Failure::Unreachable, reason: link.blame(why).to_string() }
             }
             None => Failed { failure: Failure::Lost, reason: error.to_string() },
         };

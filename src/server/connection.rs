@@ -20,11 +20,12 @@ use super::authority::LenientAuthority;
 use super::gate::Gate;
 use super::gatehouse;
 use super::handshake;
+use super::io::{ClientIo, HungUp, Signs};
 use super::limits::{self, Patience};
 use super::local::Pages;
 use super::preface::{Peek, Protocol, detect};
-use crate::net::gather::Gather;
 use crate::proxy::client::Client;
+use crate::proxy::worker::Worker;
 
 /// Spawns the tasks of an HTTP/2 connection on the worker's own thread.
 #[derive(Clone, Copy)]
@@ -42,7 +43,7 @@ where
 /// Serves a connection until it ends, by itself or because the gate closes.
 pub async fn serve<S>(stream: S, client: Rc<Client>, gate: Rc<Gate>, pages: Pages)
 where
-    S: AsyncRead + AsyncWrite + Peek + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Peek + HungUp + Unpin + Send + 'static,
 {
     match timeout(gate.patience().first_head, detect(&stream)).await {
         Ok(Ok(Protocol::Tls)) => tracing::warn!(
@@ -57,7 +58,7 @@ where
 /// Serves a connection whose client must speak TLS, until it ends.
 pub async fn serve_tls<S>(stream: S, client: Rc<Client>, gate: Rc<Gate>, pages: Pages)
 where
-    S: AsyncRead + AsyncWrite + Peek + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Peek + HungUp + Unpin + Send + 'static,
 {
     let Some(acceptor) = client.worker.view().generation.acceptor.clone() else {
         // Settings with a URL for TLS and no certificate are refused, so this is a listener that is about to close.
@@ -74,29 +75,33 @@ where
 
 async fn speak<S>(protocol: Protocol, stream: S, client: Rc<Client>, gate: Rc<Gate>, pages: Pages)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + HungUp + Unpin + Send + 'static,
 {
+    let io = ClientIo::new(stream);
+    let signs = io.signs();
     let service = {
         let client = client.clone();
         service_fn(move |request: Request<Incoming>| {
             let (client, pages) = (client.clone(), pages.clone());
             let request = Box::new(request);
-            async move { Ok::<_, Infallible>(gatehouse::answer(&client, &pages, request).await) }
+            // In a box that is gone once there is a head: a watch, which goes on long after that, has no room for it.
+            let answer = async move { gatehouse::answer(&client, &pages, request).await };
+            let mut answer = Box::pin(answer);
+            std::future::poll_fn(move |cx| answer.as_mut().poll(cx).map(Ok::<_, Infallible>))
         })
     };
     match protocol {
         Protocol::Gone | Protocol::Tls => {}
         Protocol::Http1 => {
-            let connection = http1_builder()
-                .serve_connection(TokioIo::new(Gather(stream)), service)
-                .with_upgrades();
-            attend(pin!(connection), &client, &gate, is_outworn_http1).await;
+            let connection =
+                http1_builder().serve_connection(TokioIo::new(io), service).with_upgrades();
+            attend(pin!(connection), &signs, &client, &gate, is_outworn_http1).await;
         }
         Protocol::Http2 => {
-            let io = TokioIo::new(LenientAuthority::new(Gather(stream)));
+            let io = TokioIo::new(LenientAuthority::new(io));
             // Boxed, since an HTTP/1 connection would carry room for it too.
             let mut connection = Box::pin(http2_builder().serve_connection(io, service));
-            attend(connection.as_mut(), &client, &gate, is_outworn_http2).await;
+            attend(connection.as_mut(), &signs, &client, &gate, is_outworn_http2).await;
         }
     }
 }
@@ -163,6 +168,7 @@ where
 /// Drives a connection to its end. It is told to finish when the gate closes or when it has outlived its use.
 async fn attend<C: Finish>(
     mut connection: Pin<&mut C>,
+    signs: &Signs,
     client: &Client,
     gate: &Gate,
     is_outworn: fn(&Client, Patience, Instant) -> bool,
@@ -172,36 +178,69 @@ async fn attend<C: Finish>(
     let mut patrol = pin!(sleep(patience.patrol));
     let mut registered = false;
     let mut finishing = false;
+    let mut tail = Tail::none(&client.worker);
     poll_fn(|cx| {
         loop {
             if connection.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
+            tail.set(signs.has_unwritten() && client.idle_since().is_some());
             if !std::mem::replace(&mut registered, true) {
                 let _ = closing.as_mut().poll(cx);
                 let _ = patrol.as_mut().poll(cx);
             }
             let patrolled = patrol.is_elapsed();
-            if patrolled {
-                if finishing && client.idle_since().is_some() {
-                    // It was asked to finish a patrol ago and has nothing to finish: half a head, or a deaf client.
-                    return Poll::Ready(());
-                }
-                patrol.as_mut().reset(tokio::time::Instant::now() + patience.patrol);
-                let _ = patrol.as_mut().poll(cx);
-            }
             let outworn = patrolled && is_outworn(client, patience, Instant::now());
             if outworn && !client.has_asked() {
                 return Poll::Ready(());
             }
-            if finishing || !(outworn || gate.is_closing()) {
+            if patrolled && finishing && client.idle_since().is_some() && (outworn || !tail.0) {
+                // It was asked to finish a patrol ago and has nothing to finish: half a head, or a deaf client.
+                return Poll::Ready(());
+            }
+            let finish = !finishing && (outworn || gate.is_closing());
+            if patrolled {
+                client.sweep(Instant::now());
+            }
+            if patrolled || finish {
+                patrol.as_mut().reset(tokio::time::Instant::now() + patience.patrol);
+                let _ = patrol.as_mut().poll(cx);
+            }
+            if finish {
+                finishing = true;
+                connection.as_mut().finish();
+            } else if patrolled && client.idle_since().is_none() {
+                signs.look();
+            } else {
                 return Poll::Pending;
             }
-            finishing = true;
-            connection.as_mut().finish();
         }
     })
     .await;
+}
+
+/// The end of an answer that its client has not taken yet. All of the answer has been given to the protocol, so it counts
+/// as complete; but it is in flight for as long as it is ours to write.
+struct Tail<'a>(bool, &'a Worker);
+
+impl<'a> Tail<'a> {
+    fn none(worker: &'a Worker) -> Self {
+        Self(false, worker)
+    }
+
+    fn set(&mut self, is_there: bool) {
+        if self.0 == is_there {
+            return;
+        }
+        self.0 = is_there;
+        if is_there { self.1.begin_short() } else { self.1.end_short() }
+    }
+}
+
+impl Drop for Tail<'_> {
+    fn drop(&mut self) {
+        self.set(false);
+    }
 }
 
 fn is_outworn_http1(client: &Client, patience: Patience, now: Instant) -> bool {

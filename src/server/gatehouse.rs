@@ -77,7 +77,7 @@ mod tests {
         size_of::<F>()
     }
 
-    /// Each HTTP/1 connection and each HTTP/2 stream has it, for as long as it lives.
+    /// Each request has it until the head of its answer is there.
     #[test]
     fn the_future_of_an_answer_stays_small() {
         let size = size_of_future(|client: &'static Rc<Client>, pages: &'static Pages, request| {

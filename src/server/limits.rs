@@ -49,8 +49,9 @@ pub const STREAM_WINDOW: u32 = 1 << 20;
 /// which must cover the bodies of all calls that a client starts at once.
 pub const CONNECTION_WINDOW: u32 = 64 << 20;
 
-/// The decoded headers of one HTTP/2 request.
-pub const HEADER_LIST: u32 = 256 * 1024;
+/// The decoded headers of one HTTP/2 request. A read keeps its own until its answer begins, and a client may have
+/// [`STREAMS`] of them; tokens take a few KiB.
+pub const HEADER_LIST: u32 = 64 * 1024;
 
 /// What is held of one answer that the client does not read yet, beyond what its window has.
 pub const SEND_BUFFER: usize = 128 * 1024;

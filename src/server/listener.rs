@@ -1,7 +1,7 @@
 //! Accepts the connections of one client URL on one worker.
 //!
-//! The loop never ends by itself. Errors of a single connection are skipped; want of descriptors or memory is waited
-//! out, said once when it begins and once when it is over.
+//! The loop never ends by itself. Errors of a single connection are skipped; too many clients and want of descriptors or
+//! memory are waited out, said once when that begins and once when it is over.
 
 use std::cell::Cell;
 use std::io;
@@ -9,12 +9,16 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::connection::{serve, serve_tls};
+use super::crowd::{Crowd, Place};
 use super::gate::Gate;
+use super::io::HungUp;
 use super::limits;
 use super::local::Pages;
+use super::preface::Peek;
 use crate::net::listen::ListenSocket;
 use crate::proxy::client::Client;
 use crate::proxy::worker::Worker;
@@ -25,6 +29,17 @@ pub enum Listener {
     Tcp(TcpListener),
     /// A unix socket.
     Unix(UnixListener),
+}
+
+/// What every connection of a worker is served with.
+#[derive(Clone)]
+pub struct Host {
+    /// The worker.
+    pub worker: Rc<Worker>,
+    /// What the process answers itself.
+    pub pages: Pages,
+    /// The clients of all workers.
+    pub crowd: Crowd,
 }
 
 enum Accepted {
@@ -46,24 +61,32 @@ impl Listener {
 
     /// Accepts for ever; each connection is a task of its own, and must speak TLS when `tls` says so at that moment.
     /// Cancel by dropping: connections live on.
-    pub async fn run(self, worker: Rc<Worker>, gate: Rc<Gate>, pages: Pages, tls: Rc<Cell<bool>>) {
+    pub async fn run(self, host: Host, gate: Rc<Gate>, tls: Rc<Cell<bool>>) {
         let mut starved = false;
         loop {
-            match self.accept().await {
-                Ok(accepted) => {
-                    if std::mem::take(&mut starved) {
-                        tracing::info!(state = "accepting", "accepting connections again");
+            let problem = if host.crowd.has_room() {
+                match self.accept().await {
+                    Ok(accepted) => {
+                        if std::mem::take(&mut starved) {
+                            tracing::info!(state = "accepting", "accepting connections again");
+                        }
+                        admit(accepted, &host, &gate, tls.get());
+                        continue;
                     }
-                    admit(accepted, &worker, &gate, &pages, tls.get());
+                    Err(error) if is_of_one_connection(&error) => continue,
+                    Err(error) => error.to_string(),
                 }
-                Err(error) if is_of_one_connection(&error) => {}
-                Err(error) => {
-                    if !std::mem::replace(&mut starved, true) {
-                        tracing::error!(state = "accepting", %error, "cannot accept connections; raise LimitNOFILE= if descriptors ran out");
-                    }
-                    tokio::time::sleep(limits::ACCEPT_PAUSE).await;
-                }
+            } else {
+                "there are as many clients as the limit of open files leaves room for".to_owned()
+            };
+            if !std::mem::replace(&mut starved, true) {
+                tracing::error!(
+                    state = "accepting",
+                    error = problem,
+                    "cannot accept connections; raise LimitNOFILE= if there are rightly so many"
+                );
             }
+            tokio::time::sleep(limits::ACCEPT_PAUSE).await;
         }
     }
 
@@ -86,15 +109,13 @@ fn is_of_one_connection(error: &io::Error) -> bool {
         || matches!(error.raw_os_error(), Some(nix::libc::EPROTO))
 }
 
-fn admit(accepted: Accepted, worker: &Rc<Worker>, gate: &Rc<Gate>, pages: &Pages, tls: bool) {
+fn admit(accepted: Accepted, host: &Host, gate: &Rc<Gate>, tls: bool) {
     match accepted {
         Accepted::Tcp(stream, from) => {
             prepare(&stream);
-            start(stream, Client::new(worker.clone(), Some(from)), gate, pages, tls);
+            start(stream, Some(from), host, gate, tls);
         }
-        Accepted::Unix(stream) => {
-            start(stream, Client::new(worker.clone(), None), gate, pages, tls)
-        }
+        Accepted::Unix(stream) => start(stream, None, host, gate, tls),
     }
 }
 
@@ -106,12 +127,13 @@ fn prepare(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
 
-fn start<S>(stream: S, client: Client, gate: &Rc<Gate>, pages: &Pages, tls: bool)
+fn start<S>(stream: S, from: Option<IpAddr>, host: &Host, gate: &Rc<Gate>, tls: bool)
 where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + super::preface::Peek + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Peek + HungUp + Unpin + Send + 'static,
 {
-    let present = Present::new(client.worker.clone(), gate.clone());
-    let pages = pages.clone();
+    let client = Client::new(host.worker.clone(), from);
+    let present = Present::new(host, gate.clone());
+    let pages = host.pages.clone();
     // Two tasks, so that a connection in cleartext does not carry room for TLS.
     if tls {
         let client = Rc::new(client.with_tls());
@@ -132,13 +154,14 @@ where
 struct Present {
     worker: Rc<Worker>,
     gate: Rc<Gate>,
+    _place: Place,
 }
 
 impl Present {
-    fn new(worker: Rc<Worker>, gate: Rc<Gate>) -> Self {
-        worker.tally.connection_opened();
+    fn new(host: &Host, gate: Rc<Gate>) -> Self {
+        host.worker.tally.connection_opened();
         gate.enter();
-        Self { worker, gate }
+        Self { worker: host.worker.clone(), gate, _place: host.crowd.enter() }
     }
 }
 

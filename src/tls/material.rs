@@ -39,7 +39,11 @@ pub struct Material {
 impl Material {
     /// The files whose content differs from what was in force `before`, each with what it is now.
     pub fn news(&self, before: &Self) -> Vec<String> {
-        let connectors = [(&self.upstream, &before.upstream), (&self.peer, &before.peer)];
+        let connectors = [
+            (&self.upstream, &before.upstream),
+            (&self.peer, &before.peer),
+            (&self.registry, &before.registry),
+        ];
         let connectors = connectors.map(|(now, then)| (now.made_from(), then.made_from()));
         let acceptors = self.acceptor.iter().zip(&before.acceptor);
         let acceptors = acceptors.map(|(now, then)| (now.made_from(), then.made_from()));

@@ -40,6 +40,13 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
+    /// Whether the server turned us away by our certificate, or for want of one. It does so before it looks at
+    /// anything that we send inside, in TLS 1.3 as well, where its word comes only after our first bytes (RFC 8446
+    /// section 4.4.2.4).
+    pub fn turns_us_away(&self) -> bool {
+        matches!(self, Self::CertificateDemanded(_) | Self::Refused(..))
+    }
+
     /// Whether the other side speaks TLS, though not to us.
     pub fn comes_of_tls(&self) -> bool {
         match self {

@@ -41,6 +41,7 @@ pub use self::request::RequestHead;
 use super::io::MemberIo;
 use super::link::Link;
 use crate::message::request_body::RequestBody;
+use crate::tls::HandshakeError;
 
 /// A connection without a request on it.
 pub struct Idle {
@@ -57,6 +58,8 @@ pub struct Lost {
     pub unsent: bool,
     /// What happened.
     pub error: Error,
+    /// Why the member has turned us away, if that is what happened: see [`Signs::refusal`](super::io::Signs::refusal).
+    pub refusal: Option<HandshakeError>,
 }
 
 impl Idle {
@@ -114,7 +117,7 @@ impl Future for Sending {
         let Some(connection) = &mut this.connection else { return Poll::Pending };
         let written = connection.poll_upload(cx);
         if let Poll::Ready(Err(error @ Error::ClientBody(_))) = written {
-            return Poll::Ready(Err(Lost { unsent: false, error }));
+            return Poll::Ready(Err(Lost { unsent: false, error, refusal: None }));
         }
         // A member may answer and close before it has read everything: its answer counts more than our failed write.
         let error = match (connection.poll_head(cx, this.is_head), written) {
@@ -126,7 +129,8 @@ impl Future for Sending {
             (_, Poll::Ready(Err(error))) | (Poll::Ready(Err(error)), _) => error,
             (Poll::Pending, _) => return Poll::Pending,
         };
-        Poll::Ready(Err(Lost { unsent: !connection.has_written(), error }))
+        let refusal = connection.refusal();
+        Poll::Ready(Err(Lost { unsent: !connection.has_written(), error, refusal }))
     }
 }
 

@@ -48,6 +48,8 @@ const RESET_STREAMS: usize = 4096;
 pub enum Use {
     /// Unary calls of all clients.
     Unary,
+    /// Unary calls of one client, beyond its share of the connections that are for all.
+    Surplus,
     /// Long streams of small messages of one client: Watch, LeaseKeepAlive, Observe.
     Streams,
     /// Long streams of much data of one client: Snapshot, RangeStream.
@@ -59,6 +61,7 @@ impl Use {
     fn stream_window(self) -> u32 {
         match self {
             Self::Unary => 1 << 20,
+            Self::Surplus => 256 << 10,
             Self::Streams => 64 << 10,
             Self::Bulk => 4 << 20,
         }
@@ -71,7 +74,7 @@ impl Use {
         match self {
             Self::Unary => 1 << 30,
             Self::Streams => 128 << 20,
-            Self::Bulk => 64 << 20,
+            Self::Surplus | Self::Bulk => 64 << 20,
         }
     }
 }

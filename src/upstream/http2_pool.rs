@@ -16,10 +16,13 @@ use crate::tls::Alpn;
 /// Streams on one connection of unary calls from which on another connection is opened. h2 guards all streams of a
 /// connection by one lock and one window, so very many on one connection slow each other.
 const UNARY_STREAMS: usize = 100;
-/// Unary calls of one client at a time on connections that it shares with others; more get connections of its own.
-pub const SHARED_CALLS: u32 = 100;
+/// Unary calls of one client at a time on connections that it shares with others; more get connections of its own. What
+/// a client does not read is held, up to a stream's window for each: this bounds its part of what all share.
+pub const SHARED_CALLS: u32 = 32;
 /// Connections for unary calls.
 const UNARY_MOST: usize = 4;
+/// Connections for the unary calls of one client that are beyond its share.
+const SURPLUS_MOST: usize = 2;
 /// Connections for the long streams of one client; more than one only if the member allows few streams on each.
 const STREAMS_MOST: usize = 64;
 
@@ -81,6 +84,7 @@ impl Pool {
         let best = connections.iter().min_by_key(|connection| connection.streams())?;
         let (each, most) = match self.carries {
             Use::Unary => (UNARY_STREAMS, UNARY_MOST),
+            Use::Surplus => (UNARY_STREAMS, SURPLUS_MOST),
             Use::Streams | Use::Bulk => (usize::MAX, STREAMS_MOST),
         };
         let room = best.streams() < each.min(best.capacity());
@@ -90,6 +94,11 @@ impl Pool {
     /// Whether no stream is open on any of its connections.
     pub fn is_idle(&self) -> bool {
         self.connections.borrow().iter().all(|connection| connection.streams() == 0)
+    }
+
+    /// Whether it has no connection.
+    pub fn is_empty(&self) -> bool {
+        self.connections.borrow().is_empty()
     }
 
     /// Closes connections that are closed on the other side, or unused since before `limit`.

@@ -40,8 +40,9 @@ impl Signs {
         self.reads.load(Relaxed)
     }
 
-    /// Why TLS has ended the connection, if it has. In TLS 1.3 a member refuses our certificate only in answer to the
-    /// first bytes, and has then acted on none of them.
+    /// Why the member has turned us away, if it has. In TLS 1.3 it refuses our certificate only in answer to the first
+    /// bytes, and has then acted on none of them. No other trouble with TLS proves that: a record that is damaged on its
+    /// way may be the answer to a request that was carried out.
     pub fn refusal(&self) -> Option<&HandshakeError> {
         self.refusal.get()
     }
@@ -72,8 +73,18 @@ impl MemberIo {
         self.signs.clone()
     }
 
+    /// Whether it speaks TLS.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
     fn note(&self, error: &io::Error) {
-        if let Some(why) = self.tls.as_ref().and_then(|tls| tls.explain(error)) {
+        // Whoever has answered in TLS has let us in.
+        if self.signs.reads() > 0 {
+            return;
+        }
+        let why = self.tls.as_ref().and_then(|tls| tls.explain(error));
+        if let Some(why) = why.filter(HandshakeError::turns_us_away) {
             let _ = self.signs.refusal.set(why);
         }
     }

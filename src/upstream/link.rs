@@ -21,14 +21,15 @@ use super::io::MemberIo;
 use crate::net::dial::{self, Authority};
 use crate::net::gather::Gather;
 use crate::net::line::Line;
-use crate::tls::{Alpn, Connector, HandshakeError};
+use crate::tls::{Alpn, Connector};
 
-/// Idle connections older than this are closed by the sweep.
-const IDLE_LIMIT: Duration = Duration::from_secs(90);
+/// Connections that have been idle for longer are closed by the sweep.
+pub const IDLE_LIMIT: Duration = Duration::from_secs(90);
 /// Idle HTTP/1.1 connections kept for one endpoint and worker; etcd's old proxy kept 128 for each host.
 const IDLE_MOST: usize = 128;
 /// Limit of a TLS handshake when `proxy-dial-timeout` is off; etcd's own.
 const HANDSHAKE_MOST: Duration = Duration::from_secs(10);
+
 /// Limits of connections to members, each `None` for none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
@@ -239,15 +240,6 @@ impl Link {
         let connector = self.connector.borrow();
         let connector = connector.as_ref().filter(|_| self.endpoint.is_tls())?;
         Some(self.blame(&connector.mute_rule()))
-    }
-
-    /// Says why TLS has ended a connection to the member, if `error` comes of that.
-    pub fn explain(&self, error: &(dyn std::error::Error + 'static)) -> Option<HandshakeError> {
-        let connector = self.connector.borrow();
-        let connector = connector.as_ref().filter(|_| self.endpoint.is_tls())?;
-        let causes = std::iter::successors(Some(error), |error| error.source());
-        let mut io = causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>());
-        io.find_map(|error| connector.explain(error))
     }
 
     /// Closes idle connections that their member has closed, or that nobody has used for long.

@@ -214,6 +214,80 @@ fn without_descriptors_the_proxy_waits_and_serves_again() {
 }
 
 #[test]
+fn a_crowd_of_silent_clients_leaves_descriptors_for_those_who_ask() {
+    let _alone = alone();
+    run(async {
+        let serving = willing().await;
+        let proxy = serving.members.proxy().await;
+        let mut client = http1::Connection::open(&proxy.address).await.unwrap();
+        let pid = proxy.process.pid().to_string();
+        let status = std::process::Command::new("prlimit")
+            .args(["--pid", &pid, "--nofile=200:200"])
+            .status();
+        assert!(status.unwrap().success(), "prlimit");
+        let mut crowd = Vec::new();
+        for _ in 0..300 {
+            crowd.push(TcpStream::connect(&proxy.address).await.unwrap());
+        }
+        assert!(proxy.process.wait_for_line("cannot accept connections", PATIENCE).is_some());
+        for _ in 0..20 {
+            let request = "GET /version HTTP/1.1\r\nHost: a\r\n\r\n";
+            client.send(request).await.unwrap();
+            let head = client.head().await.unwrap();
+            assert_eq!(head.status, 200);
+            assert_eq!(client.body(&head).await.unwrap(), b"fine");
+        }
+        // Who waits in the queue is served when the others leave.
+        let late = tokio::spawn({
+            let address = proxy.address.clone();
+            async move { http1::get(&address, "/version").await.status }
+        });
+        drop(crowd);
+        assert_eq!(late.await.unwrap(), 200);
+    });
+}
+
+#[test]
+fn a_client_that_makes_a_thousand_calls_and_reads_nothing_holds_a_bounded_part() {
+    let _alone = alone();
+    run(async {
+        let serving = Members::start(1).await.serve(async |arrival| {
+            let Arrival::Http2(call) = arrival else { return };
+            if call.path() != RANGE {
+                return call.answer(b"fine");
+            }
+            let mut reply = call.begin();
+            let _ = reply.bytes(bytes::Bytes::from_static(&[7; 1 << 20])).await;
+            reply.finish(0, "");
+        });
+        let proxy = serving.members.proxy().await;
+        others_call(&proxy).await;
+        let before = meter::resident_bytes(proxy.process.pid());
+        let channel = Channel::open(&proxy.address).await.unwrap();
+        let mut calls = Vec::new();
+        for _ in 0..1_000 {
+            let mut call = channel.call(RANGE).await.unwrap();
+            call.finish().unwrap();
+            calls.push(call);
+        }
+        for call in &mut calls {
+            call.head().await.unwrap();
+        }
+        for _ in 0..50 {
+            others_call(&proxy).await;
+        }
+        let grown = meter::resident_bytes(proxy.process.pid()).saturating_sub(before);
+        // 32 windows of 1 MiB, two connections of 64 MiB, and what a thousand streams cost besides.
+        assert!(grown < 256 << 20, "{} KiB more", grown / 1024);
+    });
+}
+
+async fn others_call(proxy: &Proxy) {
+    let other = Channel::open(&proxy.address).await.unwrap();
+    assert_eq!(other.unary_bytes("/etcdserverpb.KV/Put", b"").await.unwrap(), "fine");
+}
+
+#[test]
 fn slow_readers_of_large_answers_hold_little() {
     let _alone = alone();
     run(async {

@@ -2,8 +2,10 @@
 
 use crate::support::grpc::Channel;
 use crate::support::members::{Members, start};
+use crate::support::peer::{Peer, Reply};
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{PUT, RANGE, WATCH};
+use crate::support::settings_file::Way;
 use crate::support::{PATIENCE, beside_others, eventually, http1, run};
 
 async fn until_usable(proxy: &Proxy, count: usize) {
@@ -175,5 +177,31 @@ fn a_member_that_leaves_the_list_ends_its_streams_and_hands_over_its_reads() {
         assert_eq!(read.await.unwrap().unwrap(), "fine");
         assert_eq!(watch.next_bytes().await.unwrap_err().code(), Some(14));
         reply.until_reset().await;
+    });
+}
+
+#[test]
+fn a_read_moves_on_from_a_hung_member_also_while_a_reload_takes_its_time() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(2).await;
+        let settings = |peers: &str| format!("initial-cluster = \"{peers}\"\n");
+        let plan = members.probing_plan().file(&settings(&members.initial_cluster()));
+        let proxy = start(plan).await;
+        until_usable(&proxy, 2).await;
+        let mut client = http1::Connection::open(&proxy.address).await.unwrap();
+        client.send_request("GET", "/v2/keys/a", &[], "").await.unwrap();
+        let waiting = members.exchange().await;
+        // A peer that accepts and says nothing: the new settings wait three seconds for it.
+        let silent = Peer::start(Reply::Never);
+        proxy.write_settings(Way::Rename, &settings(&format!("silent={}", silent.url)));
+        eventually("the new peer is asked", PATIENCE, async || silent.asked() > 0).await;
+        members.hang(waiting.member, true);
+        let exchange = members.exchange().await;
+        assert_ne!(exchange.member, waiting.member);
+        let reloads = std::thread::scope(|scope| scope.spawn(|| proxy.reloads()).join());
+        assert_eq!(reloads.unwrap(), 0, "the reload was over before");
+        exchange.answer(200, "fine").await;
+        assert_eq!(client.head().await.unwrap().status, 200);
     });
 }

@@ -205,3 +205,17 @@ fn a_client_that_expects_100_and_is_refused_is_not_asked_for_its_body() {
         assert!(members.is_quiet());
     });
 }
+
+#[test]
+fn a_txn_that_stops_half_way_is_given_up_by_a_readonly_proxy() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = crate::support::members::start(members.plan().mode("readonly")).await;
+        let mut client = http1::Connection::open(&proxy.address).await.unwrap();
+        let head = "POST /v3/kv/txn HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{";
+        client.send(head).await.unwrap();
+        assert_eq!(client.head().await.unwrap().status, 400);
+        assert!(members.is_quiet());
+    });
+}

@@ -80,7 +80,8 @@ impl Shared {
                 return;
             }
             self.asked.fetch_add(1, Ordering::Relaxed);
-            match self.reply.lock().expect("reply").clone() {
+            let reply = self.reply.lock().expect("reply").clone();
+            match reply {
                 Some(Reply::Answer { status, cluster_id, body }) => {
                     if stream.write_all(answer(status, &cluster_id, &body).as_bytes()).is_err() {
                         return;

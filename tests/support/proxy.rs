@@ -147,12 +147,17 @@ impl Proxy {
     /// Writes the settings file and waits until the daemon has reloaded it, whatever came of that.
     pub fn edit(&self, way: super::settings_file::Way, content: &str) {
         let before = self.reloads();
-        self.file.as_ref().expect("a settings file").write(way, content);
+        self.write_settings(way, content);
         let deadline = Instant::now() + PATIENCE;
         while self.reloads() == before {
             assert!(Instant::now() < deadline, "the edit was not noticed; {}", self.process.tail());
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Writes the settings file and does not wait.
+    pub fn write_settings(&self, way: super::settings_file::Way, content: &str) {
+        self.file.as_ref().expect("a settings file").write(way, content);
     }
 
     /// How many reloads it has done, with any result.

@@ -101,6 +101,7 @@ fn a_line_with_a_password_is_not_shown() {
         "discovery-password = 12345",
         "discovery-password = \"12345",
         "discovery-password = 12345 67",
+        "discovery-user = \"root:12345",
     ] {
         let problems = load(&Desk::new().file(line).inputs()).unwrap_err();
         let report = problems.report(Style::Plain, "refused");

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
+use http::uri::Scheme;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::runtime::Builder;
@@ -13,7 +14,9 @@ use crate::config::{Balance, Mode};
 use crate::message::rpc::Rpc;
 use crate::proxy::generation::Generation;
 use crate::proxy::worker::Worker;
+use crate::server::local::Wish;
 use crate::telemetry::tally::Tally;
+use crate::upstream::endpoint::Endpoint;
 use crate::upstream::link::Timeouts;
 
 /// So short that a test may wait for it, in proportion to the real ones.
@@ -42,20 +45,36 @@ fn generation() -> Generation {
     }
 }
 
-/// Runs `body` with a client's side of a connection that is served with short patience.
-fn with_client<F: Future<Output = ()>>(body: impl FnOnce(UnixStream) -> F) {
+/// A connection that is served with short patience, as its server sees it.
+struct Served {
+    worker: Rc<Worker>,
+    gate: Rc<Gate>,
+    wishes: mpsc::Receiver<Wish>,
+}
+
+/// Runs `body` with both sides of a connection to a proxy in front of these members.
+fn with_both<F: Future<Output = ()>>(
+    endpoints: Vec<Arc<Endpoint>>,
+    body: impl FnOnce(UnixStream, Served) -> F,
+) {
     let runtime = Builder::new_current_thread().enable_all().build_local(Default::default());
     runtime.unwrap().block_on(async {
-        let newest = Arc::new(ArcSwap::from_pointee(generation()));
+        let newest = Arc::new(ArcSwap::from_pointee(Generation { endpoints, ..generation() }));
         let tally = Arc::new(Tally::new(Rpc::COUNT));
-        let worker = Worker::new(0, newest, tally, HeaderValue::from_static("hop"));
+        let worker = Rc::new(Worker::new(0, newest, tally, HeaderValue::from_static("hop")));
         let (near, far) = UnixStream::pair().unwrap();
-        let client = Rc::new(Client::new(Rc::new(worker), None));
+        let client = Rc::new(Client::new(worker.clone(), None));
         let gate = Rc::new(Gate::with_patience(SHORT));
-        let pages = Pages(mpsc::channel(1).0);
-        tokio::task::spawn_local(serve(far, client, gate, pages));
-        timeout(LONG, body(near)).await.expect("the connection is held for ever");
+        let (pages, wishes) = mpsc::channel(1);
+        tokio::task::spawn_local(serve(far, client, gate.clone(), Pages(pages)));
+        let served = Served { worker, gate, wishes };
+        timeout(LONG, body(near, served)).await.expect("the connection is held for ever");
     });
+}
+
+/// Runs `body` with a client's side of a connection.
+fn with_client<F: Future<Output = ()>>(body: impl FnOnce(UnixStream) -> F) {
+    with_both(Vec::new(), |client, _| body(client));
 }
 
 /// Waits until the server closes. Returns what came before, and after how long it was over.
@@ -129,6 +148,49 @@ fn an_http2_client_without_calls_is_held_for_as_long_as_an_idle_one() {
         assert!(after >= SHORT.idle, "{after:?}");
     });
 }
+
+#[test]
+fn a_client_that_left_is_noticed_behind_a_word_too_many() {
+    let member = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = member.local_addr().unwrap().port();
+    let url = format!("http://127.0.0.1:{port}");
+    let endpoint = Endpoint::new(&url, "m", 1, Scheme::HTTP, "127.0.0.1", port, 1).unwrap();
+    with_both(vec![Arc::new(endpoint)], async |mut client, _served| {
+        member.set_nonblocking(true).unwrap();
+        let member = tokio::net::TcpListener::from_std(member).unwrap();
+        // A watch, and the beginning of a request behind it that hyper leaves alone while the watch is open.
+        let request = b"GET /v2/keys/a?wait=true HTTP/1.1\r\nHost: a\r\n\r\nG";
+        client.write_all(request).await.unwrap();
+        let (mut watch, _) = member.accept().await.unwrap();
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"\r\n\r\n") {
+            watch.read_buf(&mut seen).await.unwrap();
+        }
+        drop(client);
+        assert_eq!(watch.read_buf(&mut seen).await.unwrap_or(0), 0, "it goes on for nobody");
+    });
+}
+
+#[test]
+fn an_answer_that_is_read_slowly_is_waited_for_by_a_closing_listener_and_by_a_drain() {
+    with_both(Vec::new(), async |mut client, mut served| {
+        let whole = vec![b'm'; 1 << 20];
+        client.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let wish = served.wishes.recv().await.unwrap();
+        wish.answer.send(http::Response::new(whole.clone().into())).unwrap();
+        let mut first = [0; 1];
+        client.read_exact(&mut first).await.unwrap();
+        served.gate.close();
+        let drained = timeout(SHORT.patrol * 10, served.worker.only_streams_left()).await;
+        assert!(drained.is_err(), "the rest is still to be written");
+        assert!(!served.gate.is_empty() || client.peer_addr().is_ok());
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).await.unwrap();
+        assert!(rest.ends_with(&whole), "{} bytes came", rest.len());
+        served.worker.only_streams_left().await;
+    });
+}
+
 /// Every idle watcher holds one of these.
 #[test]
 fn the_future_of_a_connection_stays_small() {

@@ -17,6 +17,7 @@ use super::outbox::Outbox;
 use super::request::RequestHead;
 use super::upload::Upload;
 use crate::message::request_body::RequestBody;
+use crate::tls::HandshakeError;
 use crate::upstream::io::MemberIo;
 
 /// Bytes read at once.
@@ -46,6 +47,8 @@ pub struct Connection {
     has_written: bool,
     /// Whether the member keeps the connection open behind its answer.
     keeps: bool,
+    /// How often the member has said "go on" to the present request.
+    interim: usize,
 }
 
 impl Connection {
@@ -60,6 +63,7 @@ impl Connection {
             upload: Upload::Done,
             has_written: false,
             keeps: true,
+            interim: 0,
         }
     }
 
@@ -77,11 +81,17 @@ impl Connection {
         self.outbox.fill(own);
         self.upload = Upload::new(body, framing);
         self.has_written = false;
+        self.interim = 0;
     }
 
     /// Whether anything of the present request was written.
     pub fn has_written(&self) -> bool {
         self.has_written
+    }
+
+    /// Why the member has turned us away, if it has.
+    pub fn refusal(&self) -> Option<HandshakeError> {
+        self.io.signs().refusal().cloned()
     }
 
     /// Whether another request may follow, once the answer to this one was read to its end.
@@ -113,7 +123,10 @@ impl Connection {
                 waits = self.upload.poll_next(cx, &mut self.outbox)?.is_pending();
             }
             let io = Pin::new(&mut self.io);
-            ready!(self.outbox.poll_write(io, cx, &mut self.has_written))?;
+            let written = ready!(self.outbox.poll_write(io, cx, &mut self.has_written));
+            // TLS may have sent some records of a write that fails as a whole.
+            self.has_written |= written.is_err() && self.io.is_tls();
+            written?;
             if waits || self.upload.is_done() {
                 break;
             }
@@ -131,14 +144,13 @@ impl Connection {
         cx: &mut Context<'_>,
         to_head: bool,
     ) -> Poll<Result<(Response<()>, Framing), Error>> {
-        let mut interim = 0;
         loop {
             match self.parse_head(to_head)? {
                 Some(Parsed::Final { head, framing, keeps }) => {
                     self.keeps = keeps;
                     return Poll::Ready(Ok((head, framing)));
                 }
-                Some(Parsed::Interim) if interim < MAX_INTERIM => interim += 1,
+                Some(Parsed::Interim) if self.interim < MAX_INTERIM => self.interim += 1,
                 Some(Parsed::Interim) => {
                     return Poll::Ready(Err(Error::Head("it says \"go on\" without end")));
                 }

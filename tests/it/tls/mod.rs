@@ -3,4 +3,5 @@
 mod desk;
 mod files;
 mod listeners;
+mod members;
 mod reload;

@@ -1,0 +1,200 @@
+//! A client's connection as HTTP runs on it, which shows two things that hyper and h2 keep to themselves: whether what
+//! they were given to write is still on its way, and whether a client has left whose words nobody reads.
+//!
+//! hyper reads nothing while an HTTP/1 request is open and something of the next one is there already. So it does not
+//! see such a client leave, and a watch would be kept for nobody. Whoever looks after the connection asks from time to
+//! time, by [`Signs::look`].
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll, Waker};
+
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
+
+use crate::net::gather::{self, Gather};
+
+/// A stream to a client. Small pieces are written together.
+pub struct ClientIo<S> {
+    stream: S,
+    signs: Arc<Signs>,
+}
+
+/// What is seen of a connection besides its bytes, for whoever looks after it.
+#[derive(Debug, Default)]
+pub struct Signs {
+    unwritten: AtomicBool,
+    look: AtomicBool,
+}
+
+impl Signs {
+    /// Whether something is waiting for the client to read.
+    pub fn has_unwritten(&self) -> bool {
+        self.unwritten.load(Relaxed)
+    }
+
+    /// Has the connection fail, when it is polled next, if the client has left.
+    pub fn look(&self) {
+        self.look.store(true, Relaxed);
+    }
+}
+
+impl<S: HungUp> ClientIo<S> {
+    /// Wraps a stream.
+    pub fn new(stream: S) -> Self {
+        Self { stream, signs: Arc::default() }
+    }
+
+    /// What is seen of it, also once it is given away.
+    pub fn signs(&self) -> Arc<Signs> {
+        self.signs.clone()
+    }
+
+    /// A write, or a flush, that is pending leaves something unwritten.
+    fn note<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        self.signs.unwritten.store(polled.is_pending(), Relaxed);
+        polled
+    }
+}
+
+/// A stream that knows whether its other side has left, without reading.
+pub trait HungUp {
+    /// Whether the other side has ended its direction, or the connection is broken.
+    fn has_hung_up(&self) -> bool;
+}
+
+impl HungUp for TcpStream {
+    fn has_hung_up(&self) -> bool {
+        is_read_closed(self.ready(Interest::READABLE))
+    }
+}
+
+impl HungUp for UnixStream {
+    fn has_hung_up(&self) -> bool {
+        is_read_closed(self.ready(Interest::READABLE))
+    }
+}
+
+impl<S: HungUp> HungUp for Gather<S> {
+    fn has_hung_up(&self) -> bool {
+        self.0.has_hung_up()
+    }
+}
+
+impl<S: HungUp> HungUp for TlsStream<S> {
+    fn has_hung_up(&self) -> bool {
+        self.get_ref().0.has_hung_up()
+    }
+}
+
+impl<T: HungUp> HungUp for Box<T> {
+    fn has_hung_up(&self) -> bool {
+        (**self).has_hung_up()
+    }
+}
+
+/// What the runtime has heard of a socket up to now.
+fn is_read_closed(ready: impl Future<Output = io::Result<Ready>>) -> bool {
+    match pin!(ready).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(ready)) => ready.is_read_closed(),
+        Poll::Ready(Err(_)) => true,
+        Poll::Pending => false,
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, into)
+    }
+}
+
+impl<S: AsyncWrite + HungUp + Unpin> AsyncWrite for ClientIo<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.note(polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = gather::poll_write(Pin::new(&mut self.stream), cx, pieces);
+        self.note(polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.signs.look.load(Relaxed) {
+            self.signs.look.store(false, Relaxed);
+            if self.stream.has_hung_up() {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+            }
+        }
+        let polled = Pin::new(&mut self.stream).poll_flush(cx);
+        self.note(polled)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_left_is_seen_behind_bytes_that_nobody_reads() {
+        let (mut client, server) = UnixStream::pair().unwrap();
+        let mut io = ClientIo::new(server);
+        let signs = io.signs();
+        client.write_all(b"unread").await.unwrap();
+        signs.look();
+        io.flush().await.expect("it is still there");
+        drop(client);
+        while !io.stream.has_hung_up() {
+            tokio::task::yield_now().await;
+        }
+        io.flush().await.expect("nobody has asked");
+        signs.look();
+        assert_eq!(io.flush().await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn what_the_client_does_not_take_is_unwritten_until_it_does() {
+        let (mut client, server) = UnixStream::pair().unwrap();
+        let mut io = ClientIo::new(server);
+        let signs = io.signs();
+        let block = [7; 4096];
+        let mut sent = 0;
+        let write = async |io: &mut ClientIo<UnixStream>| {
+            std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *io).poll_write(cx, &block))).await
+        };
+        while let Poll::Ready(Ok(count)) = write(&mut io).await {
+            assert!(!signs.has_unwritten());
+            sent += count;
+        }
+        assert!(signs.has_unwritten());
+        client.read_exact(&mut vec![0; sent]).await.unwrap();
+        io.write_all(b"the rest").await.unwrap();
+        assert!(!signs.has_unwritten());
+    }
+}
