@@ -82,7 +82,7 @@ fn asked(socket: &Path) -> Result<(Answer, Snapshot), AskError> {
 }
 
 fn exit_code(snapshot: &Snapshot) -> u8 {
-    let is_refused = snapshot.reloads.first().is_some_and(ReloadRecord::is_refused);
+    let is_refused = snapshot.refusals().next().is_some();
     let all_well =
         snapshot.ready && !snapshot.draining && !is_refused && snapshot.problems.is_empty();
     if all_well { 0 } else { TROUBLED }

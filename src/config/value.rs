@@ -33,7 +33,8 @@ pub(super) enum Shape {
     Bool(bool),
     Integer(i64),
     List(Vec<Raw>),
-    Table(Vec<(String, Raw)>),
+    /// Each key, with its place.
+    Table(Vec<(String, Place, Raw)>),
     /// Anything else, as it is written.
     Other(String),
 }
@@ -125,7 +126,7 @@ impl Shape {
             }
             Self::Table(entries) => entries
                 .iter()
-                .map(|(name, raw)| format!("{name}={}", raw.shape.to_text()))
+                .map(|(name, _, raw)| format!("{name}={}", raw.shape.to_text()))
                 .collect::<Vec<_>>()
                 .join(","),
         }
@@ -144,28 +145,13 @@ impl Shape {
     }
 }
 
-/// Returns `text` in quotes, without anything that could disturb a terminal, and not too long.
+/// Returns `text` in quotes, without passwords or anything that could disturb a terminal, and not too long.
 pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", cut(text).replace('"', "\\\""))
 }
 
-/// Returns `text` with asterisks for the user and password in its URL, if there are any; as long as before.
-pub(super) fn masked(text: &str) -> String {
-    let user = text.find("://").map(|at| at + 3).zip(text.rfind('@'));
-    let Some((begin, end)) = user.filter(|(begin, end)| begin < end) else {
-        return text.to_owned();
-    };
-    let stars = "*".repeat(text[begin..end].chars().count());
-    format!("{}{stars}{}", &text[..begin], &text[end..])
-}
-
-/// Longest value that a message repeats, in characters.
-const SHOWN: usize = 80;
-
 fn cut(text: &str) -> String {
-    let shown: String = text.chars().take(SHOWN).collect();
-    let more = if text.chars().nth(SHOWN).is_some() { "..." } else { "" };
-    super::place::printable(&shown) + more
+    super::place::short(&super::place::without_logins(text))
 }
 
 impl Value {

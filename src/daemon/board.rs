@@ -8,7 +8,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 
-use super::history::now_ms;
 use crate::cluster::member::hex_id;
 use crate::cluster::usable::{Listed, ListedMember, ListedUrl};
 use crate::telemetry::snapshot::{
@@ -54,6 +53,11 @@ impl Board {
     /// The workers' counters.
     pub fn tallies(&self) -> &[Arc<Tally>] {
         &self.tallies
+    }
+
+    /// The endpoints in force.
+    pub fn endpoints(&self) -> Vec<Arc<Endpoint>> {
+        self.posted.load().endpoints.clone()
     }
 
     /// Makes a snapshot of this moment.
@@ -109,7 +113,6 @@ fn endpoint_status(url: &ListedUrl, endpoint: Option<&Arc<Endpoint>>) -> Endpoin
         return EndpointStatus {
             url: url.url.clone(),
             reason: url.left_out.clone(),
-            since_ms: now_ms(),
             ..EndpointStatus::default()
         };
     };
@@ -134,9 +137,7 @@ fn problems(posted: &Posted, snapshot: &Snapshot) -> Vec<Problem> {
             .to_owned();
         problems.push(Problem { since_ms: None, text });
     }
-    if let Some(refused) = snapshot.reloads.first().filter(|record| record.is_refused()) {
-        problems.push(refusal(refused, snapshot.generation));
-    }
+    problems.extend(snapshot.refusals().map(|refused| refusal(refused, snapshot.generation)));
     problems.extend(posted.list_problems.iter().cloned());
     let now = SystemTime::now();
     let expiring = posted.certificates.iter().filter_map(|shown| shown.warning(now));
@@ -158,4 +159,18 @@ fn refusal(record: &ReloadRecord, generation: u64) -> Problem {
     let reasons = record.messages.join("; ");
     let text = format!("settings refused, serving generation {generation}: {reasons}");
     Problem { since_ms: Some(record.at_ms), text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_that_cannot_be_used_is_not_said_to_be_so_since_now() {
+        let left_out = Some("not http".to_owned());
+        let url = "ftp://h".to_owned();
+        let url = ListedUrl { url, tls: false, host: String::new(), port: 0, left_out };
+        let status = endpoint_status(&url, None);
+        assert_eq!((status.since_ms, status.reason.as_deref()), (0, Some("not http")));
+    }
 }

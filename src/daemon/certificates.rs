@@ -14,8 +14,7 @@ use super::history::{Outcome, Trigger};
 use super::reload;
 use super::watch::{FileState, Watches};
 use crate::cluster::fetch::Access;
-use crate::config::{Loaded, Problem, Settings};
-use crate::telemetry::snapshot::ReloadRecord;
+use crate::config::{Loaded, Settings, one_lines};
 use crate::tls::Material;
 use crate::tls::material::{self, Purpose};
 use crate::tls::system;
@@ -117,10 +116,9 @@ impl Control {
         &self,
         loaded: &Loaded,
     ) -> Result<(Material, Vec<String>), Vec<String>> {
-        let lines = |problems: &[Problem]| problems.iter().map(Problem::one_line).collect();
         material::load(&loaded.settings, &loaded.origins, Some(&self.material), Purpose::Use)
-            .map(|(material, warnings)| (material, lines(&warnings)))
-            .map_err(|problems| lines(&problems.0))
+            .map(|(material, warnings)| (material, one_lines(&warnings)))
+            .map_err(|problems| one_lines(&problems.0))
     }
 
     /// Does what is due about certificates.
@@ -157,7 +155,7 @@ impl Control {
     fn take_over(&mut self, material: Material, warnings: Vec<String>) {
         if material == self.material {
             // Whoever has put the old files back wants to know that all is well again.
-            if self.history.newest().is_some_and(is_open_refusal) {
+            if self.history.certificates_refused().is_some() {
                 self.conclude(Outcome::Unchanged { warnings });
             }
             return;
@@ -189,10 +187,6 @@ impl Control {
             tracing::warn!("{warning}");
         }
     }
-}
-
-fn is_open_refusal(record: &ReloadRecord) -> bool {
-    record.is_refused() && record.trigger == Trigger::Certificates.as_str()
 }
 
 #[cfg(test)]

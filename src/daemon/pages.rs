@@ -28,7 +28,7 @@ use crate::message::rpc::Rpc;
 use crate::net::listen::ListenSocket;
 use crate::server::handshake::{Speaks, shake, warn_of_tls};
 use crate::server::limits;
-use crate::server::local::{Page, Wish};
+use crate::server::local::{self, Page, Wish};
 use crate::server::preface::{Peek, Protocol, detect};
 use crate::telemetry::metrics::{self, Format};
 use crate::telemetry::profile;
@@ -125,7 +125,9 @@ impl Renderer {
             "/metrics" => self.metrics(request.headers()),
             "/proxy/status" => self.status(),
             "/livez" => reply::text(StatusCode::OK, "ok\n"),
-            "/readyz" | "/proxy/health" => self.readyz(),
+            "/readyz" => self.readyz(),
+            "/proxy/health" => local::health(&self.board.endpoints()),
+            "/v2/config/local/proxy" => local::endpoints(&self.board.endpoints()),
             "/debug/pprof/profile" if self.profiles.load(Relaxed) => {
                 profile_page(request.uri().query()).await
             }

@@ -119,7 +119,7 @@ fn reloads(snapshot: &Snapshot) -> Vec<Family> {
         ("unchanged", snapshot.reloads_unchanged),
         ("refused", snapshot.reloads_refused),
     ];
-    let refused = snapshot.reloads.first().is_some_and(|last| last.result == "refused");
+    let refused = snapshot.refusals().next().is_some();
     vec![
         Family {
             name: "etcd_proxy_config_reloads",
