@@ -1,6 +1,6 @@
 //! The part of the command line that is not settings: the command, and the flags that belong to it.
 
-use crate::config::{Place, Problem};
+use crate::config::{Place, Problem, schema};
 use std::ffi::OsString;
 
 /// What the program is asked to do.
@@ -148,9 +148,20 @@ fn position<'a>(rest: &[OsString], names: &[&'a str]) -> Option<(usize, &'a str,
             Some((flag, value)) => (flag, Some(value.to_owned())),
             None => (arg, None),
         };
-        let name = names.iter().find(|name| is_flag(flag.as_ref(), name))?;
-        Some((at, *name, value))
+        match names.iter().find(|name| is_flag(flag.as_ref(), name)) {
+            Some(name) => Some((at, *name, value)),
+            None => glued(arg, names).map(|(name, value)| (at, name, Some(value))),
+        }
     })
+}
+
+/// Splits `-wjson`, as people write it for etcdctl, unless it is the name of a setting.
+fn glued<'a>(arg: &str, names: &[&'a str]) -> Option<(&'a str, String)> {
+    let rest = arg.strip_prefix('-').filter(|rest| !rest.starts_with('-'))?;
+    let setting = rest.split_once('=').map_or(rest, |(name, _)| name);
+    let letter =
+        names.iter().filter(|name| name.len() == 1).find(|name| rest.starts_with(*name))?;
+    schema::find(setting).is_none().then(|| (*letter, rest[letter.len()..].to_owned()))
 }
 
 fn is_flag(arg: &std::ffi::OsStr, name: &str) -> bool {
@@ -199,7 +210,12 @@ mod tests {
 
     #[test]
     fn a_flag_of_the_command_is_taken_out_in_every_spelling() {
-        for line in ["-w json --proxy on", "--proxy on -w=json", "--write-out json --proxy on"] {
+        for line in [
+            "-w json --proxy on",
+            "--proxy on -w=json",
+            "-wjson --proxy on",
+            "--write-out json --proxy on",
+        ] {
             let mut rest = words(line);
             assert_eq!(take_word(&mut rest, &["w", "write-out"], &["table", "json"]), Ok("json"));
             assert_eq!(rest, words("--proxy on"));
@@ -211,6 +227,13 @@ mod tests {
         assert_eq!(take_word(&mut words("--debug"), &["w"], &["table", "json"]), Ok("table"));
         let problem = take_word(&mut words("-w yaml"), &["w"], &["table", "json"]).unwrap_err();
         assert_eq!(problem.one_line(), "command line: -w: `w` is \"yaml\"; want table or json");
+    }
+
+    #[test]
+    fn a_setting_that_begins_with_the_letter_is_no_flag_of_the_command() {
+        let mut rest = words("-workers=3 -workers 3");
+        assert_eq!(take_word(&mut rest, &["w"], &["table", "json"]), Ok("table"));
+        assert_eq!(rest, words("-workers=3 -workers 3"));
     }
 
     #[test]

@@ -44,7 +44,7 @@ fn noun(kind: Kind) -> &'static str {
         Kind::Time => "milliseconds or a duration",
         Kind::PositiveTime => "milliseconds or a duration, more than 0",
         Kind::Number(_) => "number",
-        Kind::Text => "text",
+        Kind::Text | Kind::Login => "text",
         Kind::Secret => "text, never shown",
         Kind::Word(_) => "word",
         Kind::Path => "path",

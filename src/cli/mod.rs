@@ -11,6 +11,7 @@ mod commands;
 mod fallback;
 mod help;
 pub mod manual;
+mod patience;
 mod print_config;
 mod promote;
 pub mod reload;
@@ -19,6 +20,8 @@ pub mod table;
 mod unit;
 
 use crate::config::{self, Inputs, Loaded, Problem, Problems, Style};
+use crate::daemon::obstacles::of_log;
+use crate::telemetry::log::OpenLog;
 use crate::tls::material::{self, Material, Purpose};
 use args::Command;
 use status::WriteOut;
@@ -46,10 +49,12 @@ pub fn main(args: Vec<OsString>, env: Variables) -> ExitCode {
         Command::Check => check::main(line.rest, env),
         Command::PrintConfig => print_config::main(line.rest, env),
         Command::Status => show_status(line.rest, env),
-        Command::Reload => {
-            let socket = socket(line.rest, env);
-            ExitCode::from(reload::run(&socket, &mut io::stdout(), &mut io::stderr()))
-        }
+        Command::Reload => match socket(line.rest, env.clone()) {
+            Ok(socket) => {
+                ExitCode::from(reload::run(&socket, &mut io::stdout(), &mut io::stderr()))
+            }
+            Err(problems) => unusable(&problems, &env),
+        },
         Command::Promote => promote::main(line.rest, env),
         Command::Version => say(&format!("etcd-proxy {}\n", env!("CARGO_PKG_VERSION"))),
         Command::Help => say(&help::text()),
@@ -58,6 +63,7 @@ pub fn main(args: Vec<OsString>, env: Variables) -> ExitCode {
 
 /// Loads the settings and runs the daemon with them.
 fn run(inputs: Inputs) -> ExitCode {
+    patience::wait_for_files(&inputs);
     if let Some(status) = run_as_member(&inputs) {
         return status;
     }
@@ -79,19 +85,33 @@ fn run_as_member(inputs: &Inputs) -> Option<ExitCode> {
     fallback::decide(inputs, &loaded, &material, member)
 }
 
-/// Loads the settings and the TLS material that they name; warnings of both are in the first.
+/// Loads the settings and the TLS material that they name; warnings of both are in the first. Everything that is wrong is
+/// found at once: files for TLS and the log are looked at also when other settings cannot be used.
 fn load(inputs: &Inputs, purpose: Purpose) -> Result<(Loaded, Material), Problems> {
-    let mut loaded = config::load(inputs)?;
-    match material::load(&loaded.settings, &loaded.origins, None, purpose) {
+    let (mut loaded, mut problems) = config::draft(inputs, None);
+    let purpose = if problems.errors() > 0 { Purpose::Check } else { purpose };
+    let material = match material::load(&loaded.settings, &loaded.origins, None, purpose) {
         Ok((material, warnings)) => {
-            loaded.warnings.extend(warnings);
+            problems.0.extend(warnings);
+            Some(material)
+        }
+        Err(more) => {
+            problems.0.extend(more.0);
+            None
+        }
+    };
+    // A daemon that is to run opens its log itself.
+    if purpose == Purpose::Check || material.is_none() {
+        let errors = OpenLog::check(&loaded.settings.log);
+        problems.0.extend(of_log(&errors, &loaded));
+    }
+    problems.sort();
+    match material.filter(|_| problems.errors() == 0) {
+        Some(material) => {
+            loaded.warnings = problems.0;
             Ok((loaded, material))
         }
-        Err(mut problems) => {
-            problems.0.append(&mut loaded.warnings);
-            problems.sort();
-            Err(problems)
-        }
+        None => Err(problems),
     }
 }
 
@@ -102,12 +122,15 @@ fn show_status(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
         Err(problem) => return usage(problem, &env),
     };
     let quiet = args::take_switch(&mut rest, "quiet");
-    let socket = socket(rest, env);
+    let socket = match socket(rest, env.clone()) {
+        Ok(socket) => socket,
+        Err(problems) => return unusable(&problems, &env),
+    };
     ExitCode::from(status::run(&socket, form, quiet, &mut io::stdout(), &mut io::stderr()))
 }
 
 /// Returns where the daemon is asked that these flags and this environment mean.
-fn socket(args: Vec<OsString>, env: Variables) -> PathBuf {
+fn socket(args: Vec<OsString>, env: Variables) -> Result<PathBuf, Problems> {
     let env = unit::meant(&args, env).variables;
     unit::socket(&inputs(args, env))
 }
@@ -120,7 +143,11 @@ fn inputs(args: Vec<OsString>, env: Variables) -> Inputs {
 
 /// Reports a command line that cannot be used.
 fn usage(problem: Problem, env: &Variables) -> ExitCode {
-    complain(&Problems(vec![problem]).report(style(env), "see `etcd-proxy help`"));
+    unusable(&Problems(vec![problem]), env)
+}
+
+fn unusable(problems: &Problems, env: &Variables) -> ExitCode {
+    complain(&problems.report(style(env), "see `etcd-proxy help`"));
     ExitCode::from(USAGE)
 }
 

@@ -82,7 +82,7 @@ fn asked(socket: &Path) -> Result<(Answer, Snapshot), AskError> {
 }
 
 fn exit_code(snapshot: &Snapshot) -> u8 {
-    let is_refused = snapshot.reloads.first().is_some_and(ReloadRecord::is_refused);
+    let is_refused = snapshot.refusals().next().is_some();
     let all_well =
         snapshot.ready && !snapshot.draining && !is_refused && snapshot.problems.is_empty();
     if all_well { 0 } else { TROUBLED }
@@ -129,7 +129,7 @@ fn facts(snapshot: &Snapshot, now: u64) -> Vec<String> {
         Some(format!("clients:  {} ({} workers)", listed(&s.listeners), s.workers)),
         (!s.metrics_listeners.is_empty())
             .then(|| format!("metrics:  {}", listed(&s.metrics_listeners))),
-        (!s.certificates.is_empty()).then(|| format!("TLS:      {}", certificates(s))),
+        Some(certificates(s)).filter(|it| !it.is_empty()).map(|it| format!("TLS:      {it}")),
         Some(format!("cluster:  {}", cluster(s, now))),
         s.source.as_ref().map(|source| format!("peers:    {}", source.name)),
         Some(format!("traffic:  {}", traffic(s))),
@@ -152,7 +152,7 @@ fn listed(urls: &[String]) -> String {
 /// What clients, members and peers are shown, and how long that is good.
 fn certificates(snapshot: &Snapshot) -> String {
     let day = |ms| day(UNIX_EPOCH + Duration::from_millis(ms));
-    let shown = snapshot.certificates.iter();
+    let shown = snapshot.certificates.iter().filter(|it| it.kind == "certificate");
     let shown =
         shown.map(|it| format!("{} {} until {}", it.identity, it.title, day(it.not_after_ms)));
     shown.collect::<Vec<_>>().join("; ")

@@ -52,14 +52,17 @@ pub(super) fn daemon(env: Variables) -> Environment {
 
 /// Returns where to ask the daemon with these inputs. The socket of a running daemon stays where it is, so where nobody answers
 /// at the one that is set now, the usual one may have the daemon that was started before.
-pub(super) fn socket(inputs: &Inputs) -> PathBuf {
-    let set = config::admin_socket(inputs);
+///
+/// # Errors
+/// When the command line cannot be understood.
+pub(super) fn socket(inputs: &Inputs) -> Result<PathBuf, Problems> {
+    let set = config::admin_socket(inputs)?;
     let runtime = is_set(&inputs.env, "RUNTIME_DIRECTORY");
     if answers(&set) || !runtime && !is_meant(&inputs.args, &inputs.env) {
-        return set;
+        return Ok(set);
     }
     let usual = config::usual_admin_socket(inputs);
-    if answers(&usual) { usual } else { set }
+    Ok(if answers(&usual) { usual } else { set })
 }
 
 /// Whether somebody listens there, also if not for us.
@@ -214,6 +217,7 @@ mod tests {
             }
             let args = vec!["--proxy=on".into()];
             socket(&Inputs { args, env, cwd: "/".into(), default_file: "/nonexistent".into() })
+                .unwrap()
         };
         let usual = dir.path().join("admin.sock");
         assert_eq!(socket("/nonexistent/new", true), Path::new("/nonexistent/new"));

@@ -6,13 +6,15 @@
 //!
 //! Its log lines are few by themselves (`every = true`): changes, and tries at growing pauses.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::registry::{self, RegistryError};
+use super::registry::{self, Registered, RegistryError};
 use super::srv::{Looked, Records};
 use crate::config::{Discovery, PeerSource, PeerUrl, SrvDomain};
 use crate::tls::Connector;
@@ -45,8 +47,24 @@ pub struct Found {
 #[derive(Debug, Clone)]
 pub struct Finder {
     found: watch::Receiver<Found>,
-    again: Arc<Notify>,
+    heard: Arc<Heard>,
     _search: Option<Arc<Search>>,
+}
+
+/// What those who ask the peers have said.
+#[derive(Debug, Default)]
+struct Heard {
+    /// No peer answers.
+    none_answers: Notify,
+    /// A peer has answered since this was last looked at.
+    one_answered: AtomicBool,
+}
+
+impl Heard {
+    /// Forgets that no peer answers.
+    fn forget(&self) {
+        pin!(self.none_answers.notified()).as_mut().enable();
+    }
 }
 
 /// A running search.
@@ -65,10 +83,10 @@ impl Finder {
     ///
     /// A list needs no task; anything else does, and so a runtime.
     pub fn start(source: &PeerSource, tls: &Connector, before: Vec<PeerUrl>) -> Self {
-        let again = Arc::new(Notify::new());
+        let heard = Arc::<Heard>::default();
         let seeker = |peers: Vec<PeerUrl>| {
             let (found, seen) = watch::channel(Found { peers, ..Found::default() });
-            (Seeker { found, again: again.clone(), tries: 0 }, seen)
+            (Seeker { found, heard: heard.clone(), tries: 0, repeats: 0 }, seen)
         };
         let (found, search) = match source {
             PeerSource::Static(peers) => {
@@ -84,7 +102,7 @@ impl Finder {
                 (found, Some(tokio::spawn(seeker.follow_dns(srv.clone()))))
             }
         };
-        Self { found, again, _search: search.map(|task| Arc::new(Search(task))) }
+        Self { found, heard, _search: search.map(|task| Arc::new(Search(task))) }
     }
 
     /// What was found so far.
@@ -108,16 +126,23 @@ impl Finder {
 
     /// Says that no peer answers, so that the source may have something newer.
     pub fn look_again(&self) {
-        self.again.notify_one();
+        self.heard.none_answers.notify_one();
+    }
+
+    /// Says that a peer of those that were found has answered.
+    pub fn is_good(&self) {
+        self.heard.one_answered.store(true, Ordering::Relaxed);
     }
 }
 
 /// The task's side of a finder.
 struct Seeker {
     found: watch::Sender<Found>,
-    again: Arc<Notify>,
+    heard: Arc<Heard>,
     /// Tries that failed since one went well.
     tries: u32,
+    /// How often the registry named the same peers again, while none of them answered.
+    repeats: u32,
 }
 
 impl Seeker {
@@ -125,7 +150,7 @@ impl Seeker {
         loop {
             let looked = Instant::now();
             match self.look(&discovery, &tls).await {
-                Ok(true) => self.rest(LEAST_PAUSE).await,
+                Ok(true) => self.rest(Duration::from_secs(1 << self.repeats)).await,
                 Ok(false) => {}
                 Err(error) => self.suffer(&error).await,
             }
@@ -143,8 +168,7 @@ impl Seeker {
         if seen.is_complete() {
             let peers = seen.peers()?;
             self.tries = 0;
-            tracing::info!(every = true, peers = %shown(&peers), "{seen}: the cluster is complete");
-            self.publish(Some(peers), None);
+            self.complete(&seen, peers);
             return Ok(true);
         }
         let word = seen.to_string();
@@ -155,6 +179,18 @@ impl Seeker {
         registry::changed(discovery, tls, &seen, WAIT).await?;
         self.tries = 0;
         Ok(false)
+    }
+
+    /// Publishes the peers of a complete cluster. To name the same again helps nobody, so the next look comes later.
+    fn complete(&mut self, seen: &Registered, peers: Vec<PeerUrl>) {
+        let is_same = self.found.borrow().peers == peers;
+        if !is_same || self.found.borrow().trouble.is_some() {
+            tracing::info!(every = true, peers = %shown(&peers), "{seen}: the cluster is complete");
+        }
+        let has_answered = self.heard.one_answered.swap(false, Ordering::Relaxed);
+        let repeats = if is_same && !has_answered { self.repeats + 1 } else { 0 };
+        self.repeats = MOST_DOUBLINGS.min(repeats);
+        self.publish(Some(peers), None);
     }
 
     /// Publishes what is wrong, and lets the time pass that etcd would: twice as long after each failure. Where etcd
@@ -218,8 +254,9 @@ impl Seeker {
     /// Waits until no peer answers, and a little.
     async fn rest(&self, least: Duration) {
         // What was said before now was about the answer before.
+        self.heard.forget();
         sleep(least).await;
-        self.again.notified().await;
+        self.heard.none_answers.notified().await;
     }
 
     /// Waits until no peer answers, or for `most`; always a little.

@@ -7,6 +7,10 @@ use super::file::Ignored;
 use super::member::{Member, MemberList, hex_id};
 use crate::config::PeerUrl;
 
+/// The names of what changes, for the log.
+const LIST: &str = "member list";
+const FILE: &str = "cluster file";
+
 /// A change of state that people want to read about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
@@ -64,18 +68,23 @@ impl News {
         match self {
             Self::List(change) => change.log(),
             Self::Cluster { from, to } => tracing::warn!(
+                state = "cluster",
                 from = hex_id(*from),
                 to = hex_id(*to),
                 "serving another cluster than before, as the settings allow"
             ),
             Self::Foreign(peer, error) => tracing::error!(%peer, %error, "peer refused"),
             Self::Failing { reason, have_list: true } => {
-                tracing::warn!(error = reason, "no peer gives a member list, keeping the last one");
+                tracing::warn!(
+                    state = LIST,
+                    error = reason,
+                    "no peer gives a member list, keeping the last one"
+                );
             }
             Self::Failing { reason, have_list: false } => {
-                tracing::warn!(error = reason, "no peer gives a member list yet");
+                tracing::warn!(state = LIST, error = reason, "no peer gives a member list yet");
             }
-            Self::Recovered => tracing::info!("a peer gives a member list again"),
+            Self::Recovered => tracing::info!(state = LIST, "a peer gives a member list again"),
             Self::FromFile(path) => {
                 let path = path.display();
                 tracing::warn!(%path, "no configured peer answers, asking the peers of the cluster file");
@@ -95,10 +104,10 @@ impl News {
                 tracing::warn!(path = %path.display(), reason, "the cluster file is not used");
             }
             Self::FileUnwritable(path, error) => {
-                tracing::warn!(path = %path.display(), error, "the cluster file cannot be written");
+                tracing::warn!(state = FILE, path = %path.display(), error, "the cluster file cannot be written");
             }
             Self::FileWritable(path) => {
-                tracing::info!(path = %path.display(), "the cluster file can be written again");
+                tracing::info!(state = FILE, path = %path.display(), "the cluster file can be written again");
             }
             _ => {}
         }
@@ -140,6 +149,7 @@ impl ListChange {
     fn log(&self) {
         let names = |names: &[String]| (!names.is_empty()).then(|| names.join(","));
         tracing::info!(
+            state = "members",
             cluster = hex_id(self.cluster_id),
             came = names(&self.came),
             went = names(&self.went),

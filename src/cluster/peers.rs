@@ -1,6 +1,6 @@
 //! The peers that are asked for the member list, and what came of it last.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::ask::Asked;
 use super::fetch::FetchError;
@@ -29,19 +29,13 @@ impl Peers {
 
     /// The peers to ask: configured, then adopted.
     pub fn to_ask(&self) -> Vec<PeerUrl> {
-        let mut peers = Vec::new();
-        append_new(&mut peers, &self.configured);
-        append_new(&mut peers, &self.adopted);
-        peers
+        once_each(self.configured.iter().chain(&self.adopted))
     }
 
     /// The peers of the cluster file that are not among [`Self::to_ask`].
     pub fn last_resort(&self) -> Vec<PeerUrl> {
-        let asked = self.to_ask();
-        let mut peers = Vec::new();
-        append_new(&mut peers, &self.cached);
-        peers.retain(|peer| !asked.contains(peer));
-        peers
+        let asked: HashSet<&PeerUrl> = self.configured.iter().chain(&self.adopted).collect();
+        once_each(self.cached.iter().filter(|peer| !asked.contains(peer)))
     }
 
     /// Takes over the peer URLs of a good list, in place of those of the list before; unusable ones are left out.
@@ -49,7 +43,7 @@ impl Peers {
         self.adopted = list.peer_urls().iter().filter_map(|url| parse_url(url).ok()).collect();
         // The list says it better now.
         self.cached.clear();
-        let known = self.to_ask();
+        let known: HashSet<&PeerUrl> = self.configured.iter().chain(&self.adopted).collect();
         self.errors.retain(|peer, _| known.contains(peer));
     }
 
@@ -93,12 +87,9 @@ impl Peers {
     }
 }
 
-fn append_new(peers: &mut Vec<PeerUrl>, more: &[PeerUrl]) {
-    for peer in more {
-        if !peers.contains(peer) {
-            peers.push(peer.clone());
-        }
-    }
+fn once_each<'a>(peers: impl Iterator<Item = &'a PeerUrl>) -> Vec<PeerUrl> {
+    let mut seen = HashSet::new();
+    peers.filter(|peer| seen.insert(*peer)).cloned().collect()
 }
 
 #[cfg(test)]

@@ -20,6 +20,9 @@ use crate::tls::Connector;
 
 pub use error::{Fault, RegistryError};
 
+/// Peer URLs that are taken from a registry; more than any cluster has. All of them are asked, and shown.
+const MOST_URLS: usize = 300;
+
 /// What a registry said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registered {
@@ -99,8 +102,11 @@ impl Registered {
                     "not NAME=URL".into(),
                 )));
             }
+            let bad = |reason: String| fault(Fault::BadEntry(printable(&member.value), reason));
+            if peers.len() + member.peer_urls.len() > MOST_URLS {
+                return Err(bad(format!("with it there are more than {MOST_URLS} peer URLs")));
+            }
             for url in &member.peer_urls {
-                let bad = |reason: String| fault(Fault::BadEntry(printable(&member.value), reason));
                 peers.push(parse_url(url).map_err(|reason| bad(reason.to_string()))?);
             }
         }
@@ -229,6 +235,17 @@ mod tests {
             "http://r/t: the entry \"a=http://a\" is of no use: not a URL of the form http://HOST:PORT or \
              https://HOST:PORT; delete it, or use another token"
         );
+    }
+
+    #[test]
+    fn more_urls_than_any_cluster_has_are_refused_whole() {
+        let entry = |urls: usize| -> String {
+            (0..urls).map(|port| format!("a=http://a:{}", port + 1)).collect::<Vec<_>>().join(",")
+        };
+        assert_eq!(hosts(&registered(1, &[&entry(MOST_URLS)])).unwrap().len(), MOST_URLS);
+        let said = hosts(&registered(1, &[&entry(20_000)])).unwrap_err();
+        assert!(said.contains("with it there are more than 300 peer URLs; delete it"), "{said}");
+        assert!(said.len() < 300, "{said}");
     }
 
     #[test]

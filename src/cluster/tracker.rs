@@ -138,9 +138,15 @@ impl Tracker {
         }
     }
 
-    /// Reaches peers in this way from the next refresh on: what they are shown, or whom we trust, has changed.
-    pub fn set_access(&mut self, access: Access) {
+    /// Reaches peers and the registry in this way from the next refresh on: what they are shown, or whom we trust, has changed.
+    /// For a registry that is reached in another way the search begins anew, with what it has found.
+    pub fn set_access(&mut self, access: Access, registry: &Connector) {
         self.setup.access = access;
+        if self.setup.registry != *registry {
+            self.setup.registry = registry.clone();
+            let found = self.finder.found().peers;
+            self.finder = Finder::start(&self.setup.source, registry, found);
+        }
     }
 
     /// Asks the peers for the member list, keeps the cluster file up to date, and logs what has changed.
@@ -165,8 +171,9 @@ impl Tracker {
         let found = self.finder.first_word(limit).await;
         peers.configured = found.peers.clone();
         let mut asked = ask(&peers.to_ask(), self.pin, &self.setup.access, limit).await;
-        if asked.answer.is_none() {
-            self.finder.look_again();
+        match asked.answer {
+            Some(_) => self.finder.is_good(),
+            None => self.finder.look_again(),
         }
         let last_resort = peers.last_resort();
         let from_file = asked.answer.is_none() && !last_resort.is_empty();

@@ -12,6 +12,9 @@ use super::member::{Member, MemberList, label};
 use super::url::parse_url;
 use crate::net::own::is_own;
 
+/// The name of what changes, for the log.
+const LEFT_OUT: &str = "left out";
+
 /// The members of a list with a verdict on each client URL, in the order of the list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listed {
@@ -70,8 +73,14 @@ impl Listed {
         {
             let Omission { member, url, reason } = line;
             match url {
-                Some(url) => tracing::warn!(member, url, reason, "client URL gets no traffic"),
-                None => tracing::info!(member, reason, "member gets no traffic"),
+                Some(url) => tracing::warn!(
+                    state = LEFT_OUT,
+                    member,
+                    url,
+                    reason,
+                    "client URL gets no traffic"
+                ),
+                None => tracing::info!(state = LEFT_OUT, member, reason, "member gets no traffic"),
             }
         }
     }

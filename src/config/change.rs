@@ -35,6 +35,14 @@ pub fn changes(old: &Loaded, new: &Loaded) -> Vec<Change> {
         .collect()
 }
 
+/// Takes over what is settled when a daemon starts and is computed anew at each load: how many workers there are.
+pub fn keep_running(old: &Loaded, new: &mut Loaded) {
+    if new.origins.is_same(&old.origins, "workers") {
+        new.settings.workers = old.settings.workers;
+        new.origins.compute("workers", old.settings.workers);
+    }
+}
+
 /// Returns where the change was written. The default data directory changes with the name.
 fn blamed(new: &Loaded, key: &str) -> Place {
     match new.origins.place(key) {
@@ -102,8 +110,15 @@ impl fmt::Display for Change {
     }
 }
 
-fn shown(text: &str) -> &str {
-    if text.is_empty() { "\"\"" } else { text }
+/// Longest value that is shown; a list of peers may be as long as the file.
+const SHOWN: usize = 500;
+
+fn shown(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        _ if text.is_empty() => "\"\"".to_owned(),
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 #[cfg(test)]

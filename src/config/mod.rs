@@ -19,14 +19,18 @@ mod value;
 
 pub use origins::{Effective, Origins};
 pub use place::{Place, SourceFile, Spot};
-pub use problem::{Problem, Problems, Severity, Style};
+pub use problem::{Problem, Problems, Severity, Style, one_lines};
 pub use settings::*;
 
 use source::file::Choice;
 use source::{Given, Layer, MemberGiven, environment, file, flags};
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use value::Shape;
+
+/// A settings file is a page of text; more bytes than this are something else.
+pub const LARGEST_FILE: u64 = 1 << 20;
 
 /// Everything that settings are made from, except the file's content. Fixed when the daemon starts; a reload loads the
 /// same inputs again.
@@ -55,7 +59,7 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// The file's content; `None` when it does not exist.
     pub text: Option<Vec<u8>>,
-    /// What is written for etcd alone; empty unless this host may become a member.
+    /// What is written for etcd alone, what wins last; empty unless this host may become a member.
     pub member_only: Vec<MemberSetting>,
 }
 
@@ -67,28 +71,47 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Problems> {
 /// Like [`load`], with the file's content as somebody who watches it has just seen it: read again, it might be in the
 /// middle of the next write.
 pub fn load_seen(inputs: &Inputs, seen: Option<Vec<u8>>) -> Result<Loaded, Problems> {
+    let (loaded, problems) = draft(inputs, seen);
+    if problems.errors() > 0 {
+        return Err(problems);
+    }
+    Ok(Loaded { warnings: problems.0, ..loaded })
+}
+
+/// Like [`load_seen`], but returns what could be read of the settings also when they cannot be used, and apart from it all
+/// that is wrong. With an error among that, a draft is good for finding out what else is wrong, and for nothing else.
+pub fn draft(inputs: &Inputs, seen: Option<Vec<u8>>) -> (Loaded, Problems) {
     let mut problems = Problems::default();
     let Gathered { mut origins, file, text, members } = gather(inputs, seen, &mut problems);
     origins.compute("config-file", file.display());
     let settings = resolve::resolve(&origins, inputs, &mut problems);
     origins.compute_from(&settings);
+    resolve::blame_directories(&mut origins, inputs);
     let mut member_only = Vec::new();
     if settings.member.is_some() {
-        problems.0.retain(|problem| !members.iter().any(|member| member.refused == *problem));
+        let what = |problem: &Problem| (problem.place.order(), problem.message.clone());
+        let refused: HashSet<_> = members.iter().map(|member| what(&member.refused)).collect();
+        problems.0.retain(|problem| !refused.contains(&what(problem)));
         member_only = members.into_iter().map(|member| member.setting).collect();
     }
     problems.sort();
+    let warnings = Vec::new();
+    (Loaded { settings, warnings, origins, file: Some(file), text, member_only }, problems)
+}
+
+/// Returns where a running daemon with these inputs has its admin socket. Mistakes in file and environment do not matter: a
+/// daemon that refused a broken file must still be reachable.
+///
+/// # Errors
+/// What is wrong on the command line: with a slip there, another daemon might be asked than the one that was meant.
+pub fn admin_socket(inputs: &Inputs) -> Result<PathBuf, Problems> {
+    let mut problems = Problems::default();
+    let gathered = gather(inputs, None, &mut problems);
+    problems.0.retain(|problem| problem.place.is_flag());
     if problems.errors() > 0 {
         return Err(problems);
     }
-    Ok(Loaded { settings, warnings: problems.0, origins, file: Some(file), text, member_only })
-}
-
-/// Returns where a running daemon with these inputs has its admin socket. Mistakes in other settings do not matter: a
-/// daemon that refused a broken file must still be reachable.
-pub fn admin_socket(inputs: &Inputs) -> PathBuf {
-    let gathered = gather(inputs, None, &mut Problems::default());
-    resolve::admin_socket(&gathered.origins, inputs)
+    Ok(resolve::admin_socket(&gathered.origins, inputs))
 }
 
 /// Returns where it is unless somebody sets it.
@@ -105,13 +128,14 @@ struct Gathered {
 }
 
 fn gather(inputs: &Inputs, seen: Option<Vec<u8>>, problems: &mut Problems) -> Gathered {
-    let mut members = Vec::new();
-    let flags = flags::read(&inputs.args, &mut members, problems);
-    let variables = environment::read(&inputs.env, &mut members, problems);
+    let [mut by_flag, mut by_variable, mut members] = [(); 3].map(|()| Vec::new());
+    let flags = flags::read(&inputs.args, &mut by_flag, problems);
+    let variables = environment::read(&inputs.env, &mut by_variable, problems);
     let choice = choose_file(inputs, &variables, &flags);
-    let text = seen.or_else(|| file::content(&choice, problems));
+    let text = file::content(&choice, seen, problems);
     let written =
         text.as_ref().map(|bytes| file::read(&choice.path, bytes, &mut members, problems));
+    members.extend(by_variable.into_iter().chain(by_flag));
     let layers = [
         Layer::defaults(&inputs.cwd, problems),
         Layer::new("file", written.unwrap_or_default(), &inputs.cwd, problems),
@@ -119,7 +143,7 @@ fn gather(inputs: &Inputs, seen: Option<Vec<u8>>, problems: &mut Problems) -> Ga
         Layer::new("command line", flags, &inputs.cwd, problems),
     ];
     let effective = source::merge(&layers, problems);
-    Gathered { origins: Origins::new(effective, &layers[1]), file: choice.path, text, members }
+    Gathered { origins: Origins::new(effective, &layers), file: choice.path, text, members }
 }
 
 /// Returns the file that a flag names, else the one that a variable names, else the default one.

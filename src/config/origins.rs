@@ -2,10 +2,10 @@
 
 use super::place::Place;
 use super::schema::{self, Setting};
-use super::settings::{PeerSource, Settings};
+use super::settings::{ListenUrl, PeerSource, Settings};
 use super::source::{Entry, Layer};
 use super::value::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 /// The effective value of every setting, where it was written, and what the file says of it.
@@ -16,6 +16,8 @@ pub struct Origins {
     pub(super) file: BTreeMap<&'static str, Entry>,
     /// Values that depend on others or on the machine, as text.
     computed: BTreeMap<&'static str, String>,
+    /// What is written somewhere and cannot be read.
+    broken: BTreeSet<&'static str>,
 }
 
 /// One effective setting, for showing.
@@ -30,8 +32,16 @@ pub struct Effective<'a> {
 }
 
 impl Origins {
-    pub(super) fn new(effective: BTreeMap<&'static str, Entry>, file: &Layer) -> Self {
-        Self { effective, file: file.entries.clone(), computed: BTreeMap::new() }
+    /// Takes what is in force, and the layers that it comes from; the second of these is the file.
+    pub(super) fn new(effective: BTreeMap<&'static str, Entry>, layers: &[Layer; 4]) -> Self {
+        let broken = layers.iter().flat_map(|layer| layer.broken.iter().copied()).collect();
+        let file = layers[1].entries.clone();
+        Self { effective, file, computed: BTreeMap::new(), broken }
+    }
+
+    /// Whether none of these settings has a mistake. With one, nothing can be said of what they mean together.
+    pub(super) fn are_sound(&self, names: &[&str]) -> bool {
+        !names.iter().any(|name| self.broken.contains(name))
     }
 
     /// Says what a setting really is, where that depends on more than what was written.
@@ -47,13 +57,16 @@ impl Origins {
         self.compute("data-dir", settings.data_dir.display());
         self.compute("admin-socket", settings.admin_socket.display());
         self.compute("workers", settings.workers);
+        if self.value("debug") == Some(&Value::Bool(true)) {
+            self.compute("log-level", settings.log.level);
+            self.blame("log-level", self.place("debug").clone());
+        }
     }
 
-    /// Whether `name` means the same in both.
-    pub(super) fn is_same(&self, other: &Self, name: &str) -> bool {
-        match self.computed.get(name) {
-            Some(text) => *text == other.text(name),
-            None => self.value(name) == other.value(name),
+    /// Says where a value comes from that nobody has written for this setting.
+    pub(super) fn blame(&mut self, name: &str, place: Place) {
+        if let Some(entry) = self.effective.get_mut(name) {
+            entry.place = place;
         }
     }
 
@@ -64,6 +77,17 @@ impl Origins {
                 entry.place = place;
             }
         }
+    }
+
+    /// Whether `name` means the same in both. The number of workers that is computed may differ only because the machine
+    /// gives us other cores than at the start; nobody has changed a setting then.
+    pub(super) fn is_same(&self, other: &Self, name: &str) -> bool {
+        let same_value = || self.value(name) == other.value(name);
+        let is_computed = [self, other].iter().any(|origins| origins.computed.contains_key(name));
+        if !is_computed {
+            return same_value();
+        }
+        self.text(name) == other.text(name) || name == "workers" && same_value()
     }
 
     /// Returns every setting with its effective value, in the order of the table.
@@ -77,6 +101,13 @@ impl Origins {
     /// Returns where the effective value of `name` was written.
     pub fn place(&self, name: &str) -> &Place {
         self.effective.get(name).map_or(&Place::Default, |entry| &entry.place)
+    }
+
+    /// Returns where a URL to listen on was written.
+    pub fn listener_place(&self, url: &ListenUrl) -> &Place {
+        let names = ["listen-client-urls", "listen-client-http-urls", "listen-metrics-urls"];
+        let has = |name: &&&str| matches!(self.value(name), Some(Value::Listen(urls)) if urls.contains(url));
+        names.iter().find(has).map_or(&Place::Default, |name| self.place(name))
     }
 
     /// Whether anything but the default says what `name` is.
@@ -95,7 +126,7 @@ impl Origins {
     /// Returns the effective value of `name` as it would be written, a secret too.
     pub fn written(&self, name: &str) -> String {
         match self.value(name) {
-            Some(Value::Secret(secret)) => secret.clone(),
+            Some(Value::Secret(secret) | Value::Login(secret)) => secret.clone(),
             _ => self.text(name),
         }
     }

@@ -12,6 +12,8 @@ pub struct SourceFile {
     pub path: PathBuf,
     /// Its text.
     pub text: String,
+    /// Where each line begins, so that no place has to count the lines before it.
+    starts: Vec<usize>,
 }
 
 /// Where a value or a problem is.
@@ -44,6 +46,42 @@ pub struct Spot<'a> {
     pub width: usize,
 }
 
+/// What some editors put before the first line.
+const BOM: char = '\u{feff}';
+
+impl SourceFile {
+    /// Makes one of its path and text.
+    pub fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
+        let text = text.into();
+        let ends = text.match_indices('\n').map(|(at, _)| at + 1);
+        // A mark of the encoding is no character of the first line.
+        let first = if text.starts_with(BOM) { BOM.len_utf8() } else { 0 };
+        let starts = std::iter::once(first).chain(ends).collect();
+        Self { path: path.into(), text, starts }
+    }
+
+    /// Returns the index of the line that holds this byte.
+    pub(super) fn line_of(&self, at: usize) -> usize {
+        self.starts.partition_point(|start| *start <= at).saturating_sub(1)
+    }
+
+    fn spot(&self, range: &Range<usize>) -> Spot<'_> {
+        let start = self.text.floor_char_boundary(range.start);
+        let index = self.line_of(start);
+        let line_start = self.starts.get(index).copied().unwrap_or(0);
+        let start = start.max(line_start);
+        let line = self.text[line_start..].lines().next().unwrap_or("");
+        let line_end = line_start + line.len();
+        let end = self.text.floor_char_boundary(range.end).clamp(start, line_end.max(start));
+        Spot {
+            line: index + 1,
+            column: self.text[line_start..start].chars().count() + 1,
+            text: line,
+            width: self.text[start..end].chars().count().max(1),
+        }
+    }
+}
+
 impl Place {
     /// Returns the file it is in, if it is in one.
     pub fn file(&self) -> Option<&Path> {
@@ -65,7 +103,7 @@ impl Place {
     /// Returns the line and characters meant, if it is a spot in the file.
     pub fn spot(&self) -> Option<Spot<'_>> {
         match self {
-            Self::Span(source, range) => Some(spot(&source.text, range)),
+            Self::Span(source, range) => Some(source.spot(range)),
             _ => None,
         }
     }
@@ -87,28 +125,13 @@ impl Place {
     }
 }
 
-fn spot<'a>(text: &'a str, range: &Range<usize>) -> Spot<'a> {
-    let start = text.floor_char_boundary(range.start);
-    let head = &text[..start];
-    let line_start = head.rfind('\n').map_or(0, |at| at + 1);
-    let line = text[line_start..].lines().next().unwrap_or("");
-    let line_end = line_start + line.len();
-    let end = text.floor_char_boundary(range.end).clamp(start, line_end.max(start));
-    Spot {
-        line: head.matches('\n').count() + 1,
-        column: text[line_start..start].chars().count() + 1,
-        text: line,
-        width: text[start..end].chars().count().max(1),
-    }
-}
-
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => write!(f, "default"),
             Self::File(path) => write!(f, "{}", path.display()),
             Self::Span(source, range) => {
-                let spot = spot(&source.text, range);
+                let spot = source.spot(range);
                 write!(f, "{}:{}:{}", source.path.display(), spot.line, spot.column)
             }
             Self::Variable(name) => write!(f, "environment variable {}", printable(name)),
@@ -118,6 +141,32 @@ impl fmt::Display for Place {
             Self::Flag(name) => write!(f, "command line: {}", printable(name)),
         }
     }
+}
+
+/// Replaces the user and password before each `@` by as many asterisks: `http://user:password@host`.
+pub(super) fn without_logins(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('@') {
+        let start = before.rfind(|c: char| c.is_whitespace() || "\"'".contains(c));
+        let start = start.max(before.rfind("//").map(|at| at + 1));
+        let start = start.map_or(0, |at| before.ceil_char_boundary(at + 1));
+        out.push_str(&before[..start]);
+        out.extend(before[start..].chars().map(|_| '*'));
+        out.push('@');
+        rest = after;
+    }
+    out + rest
+}
+
+/// Longest name or value that a message repeats, in characters.
+const SHOWN: usize = 80;
+
+/// Returns the beginning of `text`, as it may stand in a message.
+pub(super) fn short(text: &str) -> String {
+    let shown: String = text.chars().take(SHOWN).collect();
+    let more = if text.chars().nth(SHOWN).is_some() { "..." } else { "" };
+    printable(&shown) + more
 }
 
 /// Replaces what could disturb a terminal or break a log line in two.
@@ -130,13 +179,35 @@ mod tests {
     use super::*;
 
     fn at(text: &str, range: Range<usize>) -> (usize, usize, &str, usize) {
-        let spot = spot(text, &range);
-        (spot.line, spot.column, spot.text, spot.width)
+        let source = SourceFile::new("/etc/etcd-proxy.toml", text);
+        let spot = source.spot(&range);
+        let line = text.lines().find(|line| *line == spot.text).unwrap_or("");
+        (spot.line, spot.column, line, spot.width)
     }
 
     #[test]
     fn columns_count_characters() {
         assert_eq!(at("a\nä = 1\n", 6..7), (2, 4, "ä = 1", 1));
+    }
+
+    #[test]
+    fn logins_are_hidden_and_nothing_moves() {
+        for (text, hidden) in [
+            ("x = \"http://bob:s3cret@h:1\"", "x = \"http://**********@h:1\""),
+            ("http://a:1,b=https://ü:p@h", "http://a:1,b=https://***@h"),
+            ("\"bob:s3@x@h\" 'a@b'", "\"******@*@h\" '*@b'"),
+            ("http://10.0.0.1:2380", "http://10.0.0.1:2380"),
+        ] {
+            assert_eq!(without_logins(text), hidden);
+            assert_eq!(hidden.chars().count(), text.chars().count());
+        }
+    }
+
+    #[test]
+    fn a_mark_of_the_encoding_is_no_column() {
+        assert_eq!(at("\u{feff}x = 1\ny = 2", 3..4), (1, 1, "", 1));
+        assert_eq!(at("\u{feff}x = 1\ny = 2", 9..10), (2, 1, "y = 2", 1));
+        assert_eq!(at("\u{feff}x", 0..3).1, 1);
     }
 
     #[test]

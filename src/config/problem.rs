@@ -3,7 +3,8 @@
 //! All problems of a load are collected and shown together. A problem has two forms: the long one for a terminal, with
 //! the line of the file and a marker below it, and one line (`PLACE: MESSAGE`) for the journal, STATUS and `status`.
 
-use super::place::{Place, Spot, printable};
+use super::place::{Place, Spot, printable, without_logins};
+use super::schema::{self, Kind};
 use serde_json::{Value as Json, json};
 use std::fmt::{self, Write as _};
 
@@ -60,6 +61,11 @@ impl Problem {
         Self { severity: Severity::Notice, ..Self::error(message, place) }
     }
 
+    /// Makes the warning that a setting has another name today.
+    pub(super) fn old_name(old: &str, new: &str, place: Place) -> Self {
+        Self::warning(format!("`{old}` is an old name"), place).hint(format!("write `{new}`"))
+    }
+
     /// Says what would be right.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -75,15 +81,18 @@ impl Problem {
         }
     }
 
-    /// Returns the one-line form, `PLACE: MESSAGE`; its severity is not in it.
+    /// Returns the one-line form, `PLACE: MESSAGE`, or the message alone of a default; its severity is not in it.
     pub fn one_line(&self) -> String {
-        printable(&format!("{}: {}", self.place, self.sentence()))
+        match self.place {
+            Place::Default => printable(&self.sentence()),
+            _ => printable(&format!("{}: {}", self.place, self.sentence())),
+        }
     }
 
     /// Returns the form for a terminal, ending with a newline.
     pub fn long(&self, style: Style) -> String {
         let severity = self.severity.label(style);
-        match self.place.spot() {
+        match self.place.spot().filter(|spot| !names_secret(spot.text)) {
             Some(spot) => {
                 let number = spot.line.to_string();
                 let message = printable(&self.message);
@@ -140,7 +149,8 @@ fn snippet(spot: &Spot<'_>, number: &str, hint: Option<&str>) -> String {
     let gutter = " ".repeat(number.len());
     let before = spot.column - 1;
     let skipped = if before + spot.width > WINDOW { before.saturating_sub(WINDOW / 3) } else { 0 };
-    let shown: Vec<char> = spot.text.chars().skip(skipped).take(WINDOW).collect();
+    let text = without_logins(spot.text);
+    let shown: Vec<char> = text.chars().skip(skipped).take(WINDOW).collect();
     let line: String = shown.iter().map(drawn).collect();
     let indent: String = shown.iter().take(before - skipped).map(|c| blank(*c)).collect();
     let width = spot.width.min(shown.len().saturating_sub(before - skipped)).max(1);
@@ -156,6 +166,12 @@ fn snippet(spot: &Spot<'_>, number: &str, hint: Option<&str>) -> String {
     out
 }
 
+/// Whether a line may hold a secret, also one that is no TOML; such a line is not shown.
+fn names_secret(line: &str) -> bool {
+    let is_secret = |kind| matches!(kind, Kind::Secret | Kind::Login);
+    schema::all().any(|setting| is_secret(setting.kind) && line.contains(setting.name))
+}
+
 fn drawn(c: &char) -> String {
     if *c == '\t' { blank(*c) } else { printable(&c.to_string()) }
 }
@@ -166,6 +182,9 @@ fn blank(c: char) -> String {
 }
 
 impl Problems {
+    /// How many are shown before "and N more": somebody reads them all, and they are kept in the history of reloads.
+    pub const SHOWN: usize = 20;
+
     /// Adds one.
     pub fn push(&mut self, problem: Problem) {
         self.0.push(problem);
@@ -203,7 +222,11 @@ impl Problems {
 
     /// Returns every problem in its long form and the line that counts them, which ends with `outcome`.
     pub fn report(&self, style: Style, outcome: &str) -> String {
-        let mut out: String = self.0.iter().map(|problem| problem.long(style)).collect();
+        let shown = self.0.iter().take(Self::SHOWN);
+        let mut out: String = shown.map(|problem| problem.long(style)).collect();
+        if let Some(more) = more(self.0.len()) {
+            let _ = writeln!(out, "{more}");
+        }
         let _ = writeln!(out, "{self}; {outcome}");
         out
     }
@@ -217,6 +240,16 @@ impl Problems {
             "problems": self.0.iter().map(Problem::to_json).collect::<Vec<_>>(),
         })
     }
+}
+
+/// Returns problems in their one-line form; of many only the first, and how many more there are.
+pub fn one_lines(problems: &[Problem]) -> Vec<String> {
+    let shown = problems.iter().take(Problems::SHOWN).map(Problem::one_line);
+    shown.chain(more(problems.len())).collect()
+}
+
+fn more(all: usize) -> Option<String> {
+    all.checked_sub(Problems::SHOWN).filter(|more| *more > 0).map(|more| format!("and {more} more"))
 }
 
 /// The count: `2 errors, 0 warnings`.

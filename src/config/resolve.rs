@@ -3,6 +3,7 @@
 //! Every value has been checked on its own before. Here defaults that depend on other settings are filled in, and what
 //! cannot work, or not together, is refused.
 
+mod listening;
 mod sources;
 mod tls;
 
@@ -11,8 +12,8 @@ use super::origins::Origins;
 use super::place::Place;
 use super::problem::{Problem, Problems};
 use super::settings::{
-    Balance, ListenAddress, ListenUrl, LogFormat, LogLevel, LogOutput, LogSettings, MemberSettings,
-    Mode, PeerUrl, Settings,
+    Balance, ListenUrl, LogFormat, LogLevel, LogOutput, LogSettings, MemberSettings, Mode, PeerUrl,
+    Settings,
 };
 use super::value::{self, Value};
 use std::ffi::OsStr;
@@ -76,11 +77,23 @@ fn data_dir(origins: &Origins, inputs: &Inputs) -> PathBuf {
     set.unwrap_or_else(|| inputs.cwd.join(format!("{}.etcd", values.text("name"))))
 }
 
-/// Refuses what cannot work, and warns of what is ignored.
+/// Names systemd's variables as the origin of the directories that come from them.
+pub(super) fn blame_directories(origins: &mut Origins, inputs: &Inputs) {
+    let from = [("data-dir", "STATE_DIRECTORY"), ("admin-socket", "RUNTIME_DIRECTORY")];
+    for (name, variable) in from {
+        if Values(origins).path(name).is_none() && inputs.directory(variable).is_some() {
+            origins.blame(name, Place::Variable(variable.to_owned()));
+        }
+    }
+}
+
+/// Refuses what cannot work, and warns of what is ignored. What has a mistake of its own is not judged by what it means
+/// beside others.
 fn check(values: &Values<'_>, problems: &mut Problems) {
     let origins = values.0;
     let registries = ["discovery", "discovery-token"];
-    if values.text("proxy") == "off" && registries.iter().all(|name| values.text(name).is_empty()) {
+    let registry_known = !registries.iter().all(|name| values.text(name).is_empty());
+    if values.text("proxy") == "off" && !registry_known && origins.are_sound(&registries) {
         let message = "`proxy` is \"off\", which means being a member of the cluster if there is room, and no registry tells";
         let hint = "want `discovery` or `discovery-token`, or \"on\" or \"readonly\"";
         refuse(problems, message, hint, origins.place("proxy"));
@@ -97,28 +110,21 @@ fn check(values: &Values<'_>, problems: &mut Problems) {
         let message = format!("`name` is {}", value::quoted(&values.text("name")));
         refuse(problems, &message, "want a word without slashes", origins.place("name"));
     }
-    if values.bool("rewrite-members") && values.list("advertise-client-urls").is_empty() {
+    let advertised = ["advertise-client-urls"];
+    if values.bool("rewrite-members")
+        && values.list(advertised[0]).is_empty()
+        && origins.are_sound(&advertised)
+    {
         let message = "`rewrite-members` is set, and `advertise-client-urls` is not";
         let hint = "want the URLs by which clients reach this proxy in `advertise-client-urls`";
         refuse(problems, message, hint, origins.place("rewrite-members"));
     }
-    check_metrics_urls(values, problems);
+    listening::check(values, problems);
     tls::check(values, problems);
 }
 
 fn refuse(problems: &mut Problems, message: &str, hint: &str, place: &Place) {
     problems.push(Problem::error(message, place.clone()).hint(hint));
-}
-
-fn check_metrics_urls(values: &Values<'_>, problems: &mut Problems) {
-    let clients = values.client_urls();
-    let twice = values.listen("listen-metrics-urls").into_iter();
-    let twice = twice.filter(|url| clients.iter().any(|client| client.at == url.at));
-    for url in twice.filter(|url| !matches!(url.at, ListenAddress::Tcp(addr) if addr.port() == 0)) {
-        let message = format!("`listen-metrics-urls` has {url}, where clients are served");
-        let hint = "leave it out, clients' URLs serve /metrics too, or choose another port";
-        refuse(problems, &message, hint, values.0.place("listen-metrics-urls"));
-    }
 }
 
 /// The effective values by type. A name of another type reads as empty; a test asks for each default.
@@ -127,7 +133,7 @@ struct Values<'a>(&'a Origins);
 impl Values<'_> {
     fn text(&self, name: &str) -> String {
         match self.0.value(name) {
-            Some(Value::Text(text)) => text.clone(),
+            Some(Value::Text(text) | Value::Login(text)) => text.clone(),
             _ => String::new(),
         }
     }

@@ -46,6 +46,8 @@ pub enum Kind {
     Text,
     /// Any text, never shown.
     Secret,
+    /// `USER` or `USER:PASSWORD`, of which the password is never shown.
+    Login,
     /// One of these words.
     Word(&'static [&'static str]),
     /// A path; made absolute from the working directory. Empty means none.
@@ -121,8 +123,24 @@ pub fn find(name: &str) -> Option<Known> {
     member::is_member_only(name).then_some(Known::MemberOnly)
 }
 
+/// Returns what a setting is called today that etcd still takes by this old name.
+pub fn renamed(name: &str) -> Option<&'static str> {
+    (name == "log-output").then_some("log-outputs")
+}
+
+/// Whether etcd takes a flag of this name and ignores it; it has no value then.
+pub fn is_ignored_flag(name: &str) -> bool {
+    accepted::is_ignored(name)
+}
+
+/// Longer names are no slips.
+const LONGEST_SLIP: usize = 64;
+
 /// Returns the known name that `name` was probably meant to be; underscores and capitals count as slips.
 pub fn nearest(name: &str) -> Option<&'static str> {
+    if name.len() > LONGEST_SLIP {
+        return None;
+    }
     let name = name.to_ascii_lowercase().replace('_', "-");
     let name = name.strip_prefix("etcd-").unwrap_or(&name);
     let allowed = 1 + name.chars().count() / 5;

@@ -15,7 +15,7 @@ use super::settings::MemberSetting;
 use super::value::{self, Raw, Shape, Value};
 use figment::value::Dict;
 use figment::{Figment, Metadata, Profile, Provider};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// One setting as a source has it.
@@ -48,6 +48,8 @@ pub(super) struct Entry {
 pub(super) struct Layer {
     name: &'static str,
     pub(super) entries: BTreeMap<&'static str, Entry>,
+    /// What is written and left out for a mistake.
+    pub(super) broken: BTreeSet<&'static str>,
 }
 
 impl Layer {
@@ -59,7 +61,7 @@ impl Layer {
         cwd: &Path,
         problems: &mut Problems,
     ) -> Self {
-        let mut entries = BTreeMap::new();
+        let (mut entries, mut broken) = (BTreeMap::new(), BTreeSet::new());
         for Given { setting, raw, place } in given {
             let mut found = Vec::new();
             let value = value::parse(setting, &raw, cwd, &mut found);
@@ -67,11 +69,16 @@ impl Layer {
                 found.into_iter().partition(|problem| problem.severity == Severity::Error);
             let errors: Vec<Problem> = errors;
             problems.0.extend(errors);
-            if let Some(value) = value {
-                entries.insert(setting.name, Entry { value, place, warnings });
+            match value {
+                Some(value) => {
+                    entries.insert(setting.name, Entry { value, place, warnings });
+                }
+                None => {
+                    broken.insert(setting.name);
+                }
             }
         }
-        Self { name, entries }
+        Self { name, entries, broken }
     }
 
     /// Makes the lowest layer, from the table of settings.

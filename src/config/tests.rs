@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+mod mistakes;
 mod sources;
 
 /// A directory with a settings file, an environment and a command line.
@@ -55,7 +56,7 @@ impl Desk {
     }
 
     /// Everything that is said about the settings, one line each, without the directory's name.
-    fn complaints(&self) -> Vec<String> {
+    pub(super) fn complaints(&self) -> Vec<String> {
         let problems = match load(&self.inputs()) {
             Ok(loaded) => loaded.warnings,
             Err(problems) => problems.0,
@@ -250,11 +251,47 @@ fn the_data_directory_follows_the_name_and_systemd() {
 }
 
 #[test]
+fn what_follows_from_other_settings_names_them_as_its_origin() {
+    let desk = Desk::new().variable("STATE_DIRECTORY", "/s").variable("RUNTIME_DIRECTORY", "/r");
+    let loaded = desk.flags("--debug").load();
+    let row = |name: &str| {
+        let row = loaded.origins.iter().find(|row| row.setting.name == name).unwrap();
+        format!("{} {}", row.value, row.place)
+    };
+    assert_eq!(row("data-dir"), "/s environment variable STATE_DIRECTORY");
+    assert_eq!(row("admin-socket"), "/r/admin.sock environment variable RUNTIME_DIRECTORY");
+    assert_eq!(row("log-level"), "debug command line: --debug");
+}
+
+#[test]
+fn old_names_and_flags_of_etcd_are_taken_with_a_warning() {
+    let desk = Desk::new().flags("-v --snapshot -log-output stdout --vv=3 --proxy readonly");
+    let loaded = desk.load();
+    assert_eq!(loaded.settings.log.outputs, [LogOutput::Stdout]);
+    assert_eq!(loaded.settings.mode, Mode::Readonly);
+    assert_eq!(
+        lines(&loaded.warnings),
+        [
+            "command line: --v: `--v` is ignored, as etcd ignores it; leave it out",
+            "command line: --snapshot: `--snapshot` is ignored, as etcd ignores it; leave it out",
+            "command line: --log-output: `log-output` is an old name; write `log-outputs`",
+            "command line: --vv: `--vv` is ignored, as etcd ignores it; leave it out",
+        ]
+    );
+    let desk = Desk::new().file("log-output = \"stdout\"\n").variable("ETCD_LOG_OUTPUT", "stderr");
+    let loaded = desk.load();
+    assert_eq!(loaded.settings.log.outputs, [LogOutput::Stderr]);
+    assert_eq!(loaded.warnings.len(), 2, "{:?}", loaded.warnings);
+}
+
+#[test]
 fn the_admin_socket_is_found_beside_a_broken_file() {
     let desk = Desk::new().file("proxxy = 1\n[").variable("RUNTIME_DIRECTORY", "/run/edge");
-    assert_eq!(admin_socket(&desk.inputs()), PathBuf::from("/run/edge/admin.sock"));
-    let desk = desk.file("admin-socket = \"/a.sock\"\nproxxy = 1\n");
-    assert_eq!(admin_socket(&desk.inputs()), PathBuf::from("/a.sock"));
+    assert_eq!(admin_socket(&desk.inputs()), Ok(PathBuf::from("/run/edge/admin.sock")));
+    let desk = desk.file("admin-socket = \"/a.sock\"\nproxxy = 1\n").variable("ETCD_WORKERS", "x");
+    assert_eq!(admin_socket(&desk.inputs()), Ok(PathBuf::from("/a.sock")));
+    let desk = desk.flags("--admin-soket /b.sock");
+    assert_eq!(admin_socket(&desk.inputs()).unwrap_err().exit_status(), 64);
 }
 
 #[test]
@@ -262,7 +299,7 @@ fn a_mistake_in_the_file_is_found_while_a_flag_hides_it() {
     let desk = Desk::new().file("proxy = \"offf\"\n").flags("--proxy on");
     assert_eq!(
         desk.complaints(),
-        ["etcd-proxy.toml:1:9: `proxy` is \"offf\"; want \"on\" or \"readonly\""]
+        ["etcd-proxy.toml:1:9: `proxy` is \"offf\"; want \"on\", \"readonly\" or \"off\""]
     );
 }
 
@@ -328,47 +365,6 @@ fn the_path_to_watch_is_known_before_the_file_exists() {
     let desk = Desk::new();
     let loaded = desk.load();
     assert_eq!((loaded.file, loaded.text), (Some(desk.path()), None));
-}
-
-#[test]
-fn a_named_file_must_exist_and_is_said_to_be_named() {
-    let desk = Desk::new().variable("ETCD_CONFIG_FILE", "/nowhere/proxy.toml");
-    assert_eq!(
-        desk.complaints(),
-        ["/nowhere/proxy.toml: the settings file does not exist; `ETCD_CONFIG_FILE` names it"]
-    );
-}
-
-#[test]
-fn a_path_through_a_file_is_no_missing_default() {
-    let desk = Desk::new().file("");
-    let inputs = Inputs { default_file: desk.path().join("x"), ..desk.inputs() };
-    let problems = load(&inputs).unwrap_err();
-    assert!(problems.0[0].message.starts_with("the settings file cannot be read: "));
-}
-
-#[test]
-fn etcds_yaml_is_recognised() {
-    let desk = Desk::new();
-    let path = desk.path().with_extension("yml");
-    std::fs::write(&path, "proxy: on\nname: x\n").unwrap();
-    let problems = desk.flags(&format!("--config-file {}", path.display())).complaints();
-    assert_eq!(
-        problems,
-        [
-            "etcd-proxy.yml: the settings file is YAML by its name, and etcd-proxy reads TOML; write `key = \"value\"` in \
-          place of `key: value`"
-        ]
-    );
-}
-
-#[test]
-fn the_lines_of_an_unclosed_array_are_not_taken_for_its_elements() {
-    let desk = Desk::new().file("listen-client-urls = [\"http://127.0.0.1:1\"\nproxy = \"on\"\n");
-    assert_eq!(
-        desk.complaints(),
-        ["etcd-proxy.toml:2:1: not TOML: missing comma between array elements, expected `,`"]
-    );
 }
 
 #[test]
@@ -439,7 +435,7 @@ proptest! {
         let desk = Desk::new();
         desk.write(&file);
         if let Ok(loaded) = load(&desk.inputs()) {
-            let flags = loaded.origins.iter().filter(|row| !["config-file", "discovery-password"].contains(&row.setting.name));
+            let flags = loaded.origins.iter().filter(|row| !["config-file", "discovery-password", "discovery-user"].contains(&row.setting.name));
             let args = flags.map(|row| format!("--{}={}", row.setting.name, row.value).into()).collect();
             let again = load(&Inputs { args, ..desk.inputs() });
             prop_assert!(again.is_ok_and(|again| again.settings == loaded.settings));
@@ -462,11 +458,21 @@ fn what_only_a_member_needs_is_kept_for_a_host_that_may_be_one() {
     assert_eq!(
         said,
         [
+            "listen-peer-urls=http://h2:2380,http://h3:2380 false",
             "pre-vote=true true",
-            "heartbeat-interval=200 true",
-            "listen-peer-urls=http://h2:2380,http://h3:2380 false"
+            "heartbeat-interval=200 true"
         ]
     );
     let proxy = Desk::new().flags("--pre-vote --heartbeat-interval=200");
     assert_eq!(proxy.complaints().len(), 2, "{:?}", proxy.complaints());
+}
+
+/// etcd's proxy takes `auto-tls` for its members and `peer-auto-tls` for its peers, and neither for both.
+#[test]
+fn peer_auto_tls_leaves_members_verified() {
+    let tls = |text: &str| Desk::new().file(text).load().settings.tls;
+    let peers = tls("peer-auto-tls = true\n");
+    assert!(peers.upstream.verify && !peers.peer.verify);
+    let members = tls("auto-tls = true\n");
+    assert!(!members.upstream.verify && members.peer.verify);
 }

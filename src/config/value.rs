@@ -33,7 +33,8 @@ pub(super) enum Shape {
     Bool(bool),
     Integer(i64),
     List(Vec<Raw>),
-    Table(Vec<(String, Raw)>),
+    /// Each key, with its place.
+    Table(Vec<(String, Place, Raw)>),
     /// Anything else, as it is written.
     Other(String),
 }
@@ -46,6 +47,7 @@ pub(super) enum Value {
     Number(u64),
     Text(String),
     Secret(String),
+    Login(String),
     /// Empty when none was given.
     Path(PathBuf),
     List(Vec<String>),
@@ -86,6 +88,7 @@ impl Reader<'_> {
             Kind::Number(max) => self.number(raw, max).map(Value::Number),
             Kind::Text => self.text(raw, "text in quotes").map(Value::Text),
             Kind::Secret => self.secret(raw).map(Value::Secret),
+            Kind::Login => self.secret(raw).map(Value::Login),
             Kind::Word(words) => self.word(raw, words).map(Value::Text),
             Kind::Path => self.path(raw).map(Value::Path),
             Kind::Id => self.id(raw).map(Value::Id),
@@ -123,7 +126,7 @@ impl Shape {
             }
             Self::Table(entries) => entries
                 .iter()
-                .map(|(name, raw)| format!("{name}={}", raw.shape.to_text()))
+                .map(|(name, _, raw)| format!("{name}={}", raw.shape.to_text()))
                 .collect::<Vec<_>>()
                 .join(","),
         }
@@ -142,18 +145,13 @@ impl Shape {
     }
 }
 
-/// Returns `text` in quotes, without anything that could disturb a terminal, and not too long.
+/// Returns `text` in quotes, without passwords or anything that could disturb a terminal, and not too long.
 pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", cut(text).replace('"', "\\\""))
 }
 
-/// Longest value that a message repeats, in characters.
-const SHOWN: usize = 80;
-
 fn cut(text: &str) -> String {
-    let shown: String = text.chars().take(SHOWN).collect();
-    let more = if text.chars().nth(SHOWN).is_some() { "..." } else { "" };
-    super::place::printable(&shown) + more
+    super::place::short(&super::place::without_logins(text))
 }
 
 impl Value {
@@ -166,6 +164,10 @@ impl Value {
             Self::Text(text) => text.clone(),
             Self::Secret(text) if text.is_empty() => String::new(),
             Self::Secret(_) => "(hidden)".to_owned(),
+            Self::Login(text) => match text.split_once(':') {
+                Some((user, _)) => format!("{user}:(hidden)"),
+                None => text.clone(),
+            },
             Self::Path(path) => path.display().to_string(),
             Self::List(list) => list.join(","),
             Self::Listen(urls) => joined(urls),

@@ -8,14 +8,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 
-use super::history::now_ms;
 use crate::cluster::member::hex_id;
 use crate::cluster::usable::{Listed, ListedMember, ListedUrl};
 use crate::telemetry::snapshot::{
     CertificateStatus, EndpointStatus, MemberStatus, Problem, ReloadRecord, Snapshot,
 };
 use crate::telemetry::tally::{self, Tally};
-use crate::tls::material::Shown;
+use crate::tls::expiry::{Kind, Shown};
 use crate::upstream::endpoint::Endpoint;
 
 /// What the control loop posts: everything but health, traffic and problems.
@@ -29,7 +28,7 @@ pub struct Posted {
     pub endpoints: Vec<Arc<Endpoint>>,
     /// What the member list's tracker finds wrong.
     pub list_problems: Vec<Problem>,
-    /// The certificates that are shown.
+    /// What may expire: certificates, authorities and revocation lists.
     pub certificates: Vec<Shown>,
 }
 
@@ -56,6 +55,11 @@ impl Board {
         &self.tallies
     }
 
+    /// The endpoints in force.
+    pub fn endpoints(&self) -> Vec<Arc<Endpoint>> {
+        self.posted.load().endpoints.clone()
+    }
+
     /// Makes a snapshot of this moment.
     pub fn snapshot(&self) -> Snapshot {
         let posted = self.posted.load();
@@ -75,7 +79,13 @@ impl Board {
 
 fn certificate_status(shown: &Shown) -> CertificateStatus {
     let until = shown.not_after.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let kind = match shown.kind {
+        Kind::Certificate => "certificate",
+        Kind::Authority => "authority",
+        Kind::List => "revocation list",
+    };
     CertificateStatus {
+        kind: kind.to_owned(),
         identity: shown.identity.to_owned(),
         file: shown.file.display().to_string(),
         title: shown.title.clone(),
@@ -103,7 +113,6 @@ fn endpoint_status(url: &ListedUrl, endpoint: Option<&Arc<Endpoint>>) -> Endpoin
         return EndpointStatus {
             url: url.url.clone(),
             reason: url.left_out.clone(),
-            since_ms: now_ms(),
             ..EndpointStatus::default()
         };
     };
@@ -128,9 +137,7 @@ fn problems(posted: &Posted, snapshot: &Snapshot) -> Vec<Problem> {
             .to_owned();
         problems.push(Problem { since_ms: None, text });
     }
-    if let Some(refused) = snapshot.reloads.first().filter(|record| record.is_refused()) {
-        problems.push(refusal(refused, snapshot.generation));
-    }
+    problems.extend(snapshot.refusals().map(|refused| refusal(refused, snapshot.generation)));
     problems.extend(posted.list_problems.iter().cloned());
     let now = SystemTime::now();
     let expiring = posted.certificates.iter().filter_map(|shown| shown.warning(now));
@@ -152,4 +159,18 @@ fn refusal(record: &ReloadRecord, generation: u64) -> Problem {
     let reasons = record.messages.join("; ");
     let text = format!("settings refused, serving generation {generation}: {reasons}");
     Problem { since_ms: Some(record.at_ms), text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_that_cannot_be_used_is_not_said_to_be_so_since_now() {
+        let left_out = Some("not http".to_owned());
+        let url = "ftp://h".to_owned();
+        let url = ListedUrl { url, tls: false, host: String::new(), port: 0, left_out };
+        let status = endpoint_status(&url, None);
+        assert_eq!((status.since_ms, status.reason.as_deref()), (0, Some("not http")));
+    }
 }

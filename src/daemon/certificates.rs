@@ -14,10 +14,10 @@ use super::history::{Outcome, Trigger};
 use super::reload;
 use super::watch::{FileState, Watches};
 use crate::cluster::fetch::Access;
-use crate::config::{Loaded, Problem, Settings};
-use crate::telemetry::snapshot::ReloadRecord;
+use crate::config::{Loaded, Settings, one_lines};
 use crate::tls::Material;
 use crate::tls::material::{self, Purpose};
+use crate::tls::system;
 
 /// How long files that do not fit together are waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -60,11 +60,16 @@ impl Certificates {
         }
     }
 
-    /// Remembers settings that were refused for the files that they name: who deploys both may well write the settings
-    /// first.
-    pub fn remember(&mut self, refused: &Settings, seen: FileState) {
-        let mut watches = Watches::start("the files for TLS", paths(refused));
+    /// Watches the files that settings name which are about to be tried.
+    pub(super) fn watch_for(tried: &Settings) -> Watches {
+        let mut watches = Watches::start("the files for TLS", paths(tried));
         watches.catch_up();
+        watches
+    }
+
+    /// Remembers settings that were refused for the files that they name: who deploys both may well write the settings
+    /// first. `watches` must be older than the try, so that no file is mended unseen.
+    pub(super) fn remember(&mut self, seen: FileState, watches: Watches) {
         self.refused = Some((seen, watches));
     }
 
@@ -97,7 +102,12 @@ impl Certificates {
 }
 
 fn paths(settings: &Settings) -> Vec<PathBuf> {
-    settings.tls.files().into_iter().map(|file| file.path.clone()).collect()
+    let tls = &settings.tls;
+    let mut paths: Vec<_> = tls.files().into_iter().map(|file| file.path.clone()).collect();
+    if [&tls.upstream, &tls.peer, &tls.registry].iter().any(|it| it.ca.is_none()) {
+        paths.extend(system::watched());
+    }
+    paths
 }
 
 impl Control {
@@ -106,10 +116,9 @@ impl Control {
         &self,
         loaded: &Loaded,
     ) -> Result<(Material, Vec<String>), Vec<String>> {
-        let lines = |problems: &[Problem]| problems.iter().map(Problem::one_line).collect();
         material::load(&loaded.settings, &loaded.origins, Some(&self.material), Purpose::Use)
-            .map(|(material, warnings)| (material, lines(&warnings)))
-            .map_err(|problems| lines(&problems.0))
+            .map(|(material, warnings)| (material, one_lines(&warnings)))
+            .map_err(|problems| one_lines(&problems.0))
     }
 
     /// Does what is due about certificates.
@@ -146,7 +155,7 @@ impl Control {
     fn take_over(&mut self, material: Material, warnings: Vec<String>) {
         if material == self.material {
             // Whoever has put the old files back wants to know that all is well again.
-            if self.history.newest().is_some_and(is_open_refusal) {
+            if self.history.certificates_refused().is_some() {
                 self.conclude(Outcome::Unchanged { warnings });
             }
             return;
@@ -158,7 +167,9 @@ impl Control {
         if let Some(refresh) = self.refreshing.take() {
             refresh.abort();
         }
-        self.tracker.set_access(Access::new(&self.loaded.settings, &self.material));
+        let access = Access::new(&self.loaded.settings, &self.material);
+        self.tracker.set_access(access, &self.material.registry);
+        self.source_news = self.tracker.source_news();
         self.refresh_at = Instant::now();
         self.put_in_force(self.listed.clone());
         self.conclude(Outcome::Applied { changes, warnings });
@@ -178,6 +189,29 @@ impl Control {
     }
 }
 
-fn is_open_refusal(record: &ReloadRecord) -> bool {
-    record.is_refused() && record.trigger == Trigger::Certificates.as_str()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Inputs};
+
+    #[tokio::test]
+    async fn a_file_that_is_mended_while_it_is_being_refused_gets_its_second_chance() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("ca.pem");
+        std::fs::write(&file, "half").unwrap();
+        let inputs = Inputs {
+            args: vec!["--trusted-ca-file".into(), file.clone().into()],
+            env: Vec::new(),
+            cwd: directory.path().to_owned(),
+            default_file: PathBuf::from("/none"),
+        };
+        let settings = config::load(&inputs).unwrap().settings;
+        let mut certificates = Certificates::follow(&settings);
+        let watches = Certificates::watch_for(&settings);
+        std::fs::write(&file, "whole").unwrap();
+        certificates.remember(FileState::Missing, watches);
+        let waiting = async { while certificates.due().await != Due::SecondChance {} };
+        tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("no second chance");
+        assert_eq!(certificates.take_refused(), Some(FileState::Missing));
+    }
 }

@@ -77,44 +77,62 @@ pub struct History {
     unchanged: u64,
     refused: u64,
     last_good_ms: Option<u64>,
+    /// The newest refusal of the settings, until some are accepted.
+    settings_refused: Option<ReloadRecord>,
+    /// The newest refusal of files for TLS alone, until some are accepted.
+    certificates_refused: Option<ReloadRecord>,
 }
 
 impl History {
     /// Records a reload that ended now; `generation` is the one in force afterwards.
     pub fn record(&mut self, trigger: Trigger, outcome: Outcome, generation: u64) -> ReloadRecord {
         let at_ms = now_ms();
-        self.count(&outcome, at_ms);
+        self.count(&outcome);
         let result = outcome.as_str().to_owned();
         let (changes, messages) = match outcome {
             Outcome::Applied { changes, warnings } => (changes, warnings),
             Outcome::Unchanged { warnings } => (Vec::new(), warnings),
             Outcome::Refused { reasons } => (Vec::new(), reasons),
         };
-        let trigger = trigger.as_str().to_owned();
-        let record = ReloadRecord { at_ms, trigger, result, generation, changes, messages };
+        let word = trigger.as_str().to_owned();
+        let record = ReloadRecord { at_ms, trigger: word, result, generation, changes, messages };
+        self.keep_open(trigger, &record);
         self.newest_first.truncate(KEPT - 1);
         self.newest_first.push_front(record.clone());
         record
     }
 
-    fn count(&mut self, outcome: &Outcome, at_ms: u64) {
-        let (counter, good) = match outcome {
-            Outcome::Applied { .. } => (&mut self.applied, true),
-            Outcome::Unchanged { .. } => (&mut self.unchanged, true),
-            Outcome::Refused { .. } => (&mut self.refused, false),
+    fn count(&mut self, outcome: &Outcome) {
+        let counter = match outcome {
+            Outcome::Applied { .. } => &mut self.applied,
+            Outcome::Unchanged { .. } => &mut self.unchanged,
+            Outcome::Refused { .. } => &mut self.refused,
         };
         *counter += 1;
-        if good {
-            self.last_good_ms = Some(at_ms);
+    }
+
+    /// Keeps a refusal until its like is accepted. A renewed certificate says nothing of a settings file that was refused;
+    /// settings that are accepted were read with all their files.
+    fn keep_open(&mut self, trigger: Trigger, record: &ReloadRecord) {
+        let refused = record.is_refused().then(|| record.clone());
+        match trigger {
+            Trigger::Certificates => self.certificates_refused = refused,
+            Trigger::File | Trigger::Signal | Trigger::Command => {
+                if refused.is_none() {
+                    self.last_good_ms = Some(record.at_ms);
+                    self.certificates_refused = None;
+                }
+                self.settings_refused = refused;
+            }
         }
     }
 
-    /// Returns the newest record, if there was a reload at all.
-    pub fn newest(&self) -> Option<&ReloadRecord> {
-        self.newest_first.front()
+    /// Returns why files for TLS are not in force that should be, if so.
+    pub fn certificates_refused(&self) -> Option<&ReloadRecord> {
+        self.certificates_refused.as_ref()
     }
 
-    /// Returns when a reload last was not refused, in milliseconds since the epoch; `None` before the first.
+    /// Returns when settings last were not refused by a reload, in milliseconds since the epoch; `None` before the first.
     pub fn last_good_ms(&self) -> Option<u64> {
         self.last_good_ms
     }
@@ -122,6 +140,8 @@ impl History {
     /// Writes the records and the counts into a snapshot.
     pub fn fill(&self, snapshot: &mut Snapshot) {
         snapshot.reloads = self.newest_first.iter().cloned().collect();
+        snapshot.settings_refused = self.settings_refused.clone();
+        snapshot.certificates_refused = self.certificates_refused.clone();
         snapshot.reloads_applied = self.applied;
         snapshot.reloads_unchanged = self.unchanged;
         snapshot.reloads_refused = self.refused;
@@ -175,8 +195,40 @@ mod tests {
         let mut history = History::default();
         history.record(Trigger::File, refused("a"), 1);
         assert_eq!(history.last_good_ms(), None);
-        assert_eq!(history.newest().unwrap().messages, ["a"]);
         let good = history.record(Trigger::File, Outcome::Unchanged { warnings: vec![] }, 1);
         assert_eq!(history.last_good_ms(), Some(good.at_ms));
+    }
+
+    /// What is refused after a history, by its reasons.
+    fn open(history: &History) -> Vec<String> {
+        let mut snapshot = Snapshot::default();
+        history.fill(&mut snapshot);
+        snapshot.refusals().flat_map(|record| record.messages.clone()).collect()
+    }
+
+    #[test]
+    fn a_renewed_certificate_does_not_make_a_refused_file_accepted() {
+        let mut history = History::default();
+        history.record(Trigger::File, refused("broken file"), 1);
+        let renewed = Outcome::Applied { changes: vec![], warnings: vec![] };
+        history.record(Trigger::Certificates, renewed, 2);
+        assert_eq!(open(&history), ["broken file"]);
+        assert_eq!(history.last_good_ms(), None);
+        history.record(Trigger::Certificates, refused("no key"), 2);
+        assert_eq!(open(&history), ["broken file", "no key"]);
+        history.record(Trigger::Certificates, Outcome::Unchanged { warnings: vec![] }, 2);
+        assert_eq!(open(&history), ["broken file"]);
+        history.record(Trigger::File, Outcome::Unchanged { warnings: vec![] }, 2);
+        assert!(open(&history).is_empty());
+    }
+
+    #[test]
+    fn settings_that_are_accepted_were_read_with_their_certificates() {
+        let mut history = History::default();
+        history.record(Trigger::Certificates, refused("no key"), 1);
+        history.record(Trigger::File, refused("broken file"), 1);
+        assert_eq!(open(&history), ["broken file", "no key"]);
+        history.record(Trigger::File, Outcome::Unchanged { warnings: vec![] }, 1);
+        assert!(open(&history).is_empty());
     }
 }

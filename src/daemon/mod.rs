@@ -11,6 +11,7 @@ pub mod generations;
 pub mod history;
 pub mod listeners;
 pub mod local_time;
+pub mod obstacles;
 pub mod pages;
 pub mod probes;
 pub mod reload;

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -25,12 +26,13 @@ use super::board::Board;
 use crate::message::reply;
 use crate::message::rpc::Rpc;
 use crate::net::listen::ListenSocket;
+use crate::server::handshake::{Speaks, shake, warn_of_tls};
 use crate::server::limits;
-use crate::server::local::{Page, Wish};
+use crate::server::local::{self, Page, Wish};
+use crate::server::preface::{Peek, Protocol, detect};
 use crate::telemetry::metrics::{self, Format};
 use crate::telemetry::profile;
 use crate::tls::Acceptor;
-use crate::tls::acceptor::explain;
 
 /// Connections to a metrics listener at a time: a few scrapers and a person.
 const CONNECTIONS: usize = 64;
@@ -123,7 +125,9 @@ impl Renderer {
             "/metrics" => self.metrics(request.headers()),
             "/proxy/status" => self.status(),
             "/livez" => reply::text(StatusCode::OK, "ok\n"),
-            "/readyz" | "/proxy/health" => self.readyz(),
+            "/readyz" => self.readyz(),
+            "/proxy/health" => local::health(&self.board.endpoints()),
+            "/v2/config/local/proxy" => local::endpoints(&self.board.endpoints()),
             "/debug/pprof/profile" if self.profiles.load(Relaxed) => {
                 profile_page(request.uri().query()).await
             }
@@ -168,7 +172,7 @@ pub async fn serve_metrics(socket: ListenSocket, renderer: Renderer, tls: Rc<Cel
         let seat = seats.clone().acquire_owned().await;
         let accepted = match &listener {
             Listener::Tcp(listener) => {
-                listener.accept().await.map(|(stream, _)| Stream::Tcp(stream))
+                listener.accept().await.map(|(stream, from)| Stream::Tcp(stream, from.ip()))
             }
             Listener::Unix(listener) => {
                 listener.accept().await.map(|(stream, _)| Stream::Unix(stream))
@@ -182,8 +186,13 @@ pub async fn serve_metrics(socket: ListenSocket, renderer: Renderer, tls: Rc<Cel
                     // Neither a slow scraper nor one that never reads keeps its seat.
                     let visit = async {
                         match stream {
-                            Stream::Tcp(stream) => receive(stream, acceptor, renderer).await,
-                            Stream::Unix(stream) => receive(stream, acceptor, renderer).await,
+                            Stream::Tcp(stream, from) => {
+                                let from = from.to_canonical().to_string();
+                                receive(stream, acceptor, renderer, &from).await;
+                            }
+                            Stream::Unix(stream) => {
+                                receive(stream, acceptor, renderer, "unix socket").await;
+                            }
                         }
                     };
                     let _ = timeout(LONGEST_VISIT, visit).await;
@@ -201,24 +210,32 @@ enum Listener {
 }
 
 enum Stream {
-    Tcp(tokio::net::TcpStream),
+    Tcp(tokio::net::TcpStream, IpAddr),
     Unix(tokio::net::UnixStream),
 }
 
 /// Serves one connection; `acceptor` is there when it must speak TLS, and then empty when there is no certificate.
-async fn receive<S>(stream: S, acceptor: Option<Option<Arc<Acceptor>>>, renderer: Renderer)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
+async fn receive<S>(
+    stream: S,
+    acceptor: Option<Option<Arc<Acceptor>>>,
+    renderer: Renderer,
+    from: &str,
+) where
+    S: AsyncRead + AsyncWrite + Peek + Unpin,
 {
-    let Some(acceptor) = acceptor else { return visit(stream, renderer).await };
-    let Some(acceptor) = acceptor else { return };
-    match timeout(limits::HANDSHAKE, acceptor.accept_http1(stream)).await {
-        Ok(Ok(stream)) => visit(stream, renderer).await,
-        Ok(Err(error)) => {
-            let reason = explain(&error);
-            tracing::info!(reason, "a TLS handshake on a metrics listener failed");
+    match acceptor {
+        Some(Some(acceptor)) => {
+            let shaking = shake(stream, &acceptor, Speaks::Http1, from);
+            if let Ok(Some(stream)) = timeout(limits::HANDSHAKE, shaking).await {
+                visit(stream, renderer).await;
+            }
         }
-        Err(_) => {}
+        Some(None) => {}
+        None => match timeout(limits::FIRST_HEAD, detect(&stream)).await {
+            Ok(Ok(Protocol::Tls)) => warn_of_tls(from),
+            Ok(Ok(Protocol::Http1 | Protocol::Http2)) => visit(stream, renderer).await,
+            _ => {}
+        },
     }
 }
 

@@ -12,6 +12,9 @@ use crate::tls::Connector;
 use crate::upstream::endpoint::{Endpoint, Finding};
 use crate::upstream::health::{self, Probing};
 
+/// The name of what changes, for the log.
+const HEALTH: &str = "health";
+
 /// The running probers.
 pub struct Probes {
     running: Vec<(Arc<Endpoint>, AbortHandle)>,
@@ -80,12 +83,14 @@ async fn probe(endpoint: Arc<Endpoint>, probing: Probing, news: News) {
     health::watch(endpoint, probing, |endpoint, finding| {
         let (member, url) = (&endpoint.member, &endpoint.url);
         match finding {
-            Finding::Well => tracing::info!(%member, endpoint = %url, "member is healthy again"),
+            Finding::Well => {
+                tracing::info!(state = HEALTH, %member, endpoint = %url, "member is healthy again")
+            },
             Finding::Unwell(reason) => {
-                tracing::warn!(%member, endpoint = %url, %reason, "member cannot serve")
+                tracing::warn!(state = HEALTH, %member, endpoint = %url, %reason, "member cannot serve")
             }
             Finding::Silent(reason) => {
-                tracing::warn!(%member, endpoint = %url, %reason, "member does not answer")
+                tracing::warn!(state = HEALTH, %member, endpoint = %url, %reason, "member does not answer")
             }
         }
         news.workers.look();

@@ -5,11 +5,12 @@ use std::time::Duration;
 use super::certificates::Certificates;
 use super::control::Control;
 use super::history::{Outcome, Trigger};
+use super::obstacles;
 use super::watch::FileState;
 use crate::cluster::tracker::Setup;
 use crate::cluster::usable;
-use crate::config::change::{changes, needs_restart, overridden, vanished};
-use crate::config::{self, Loaded, Problem};
+use crate::config::change::{changes, keep_running, needs_restart, overridden, vanished};
+use crate::config::{self, Loaded, Problem, one_lines};
 use crate::net::inherited::Inherited;
 use crate::telemetry::log::OpenLog;
 use crate::telemetry::snapshot::ReloadRecord;
@@ -26,7 +27,10 @@ impl Control {
         self.notifier.reloading();
         let outcome = match self.rehearse(seen).await {
             Ok(outcome) => outcome,
-            Err(reasons) => Outcome::Refused { reasons },
+            Err(reasons) => {
+                self.reopen_log();
+                Outcome::Refused { reasons }
+            }
         };
         let record = self.history.record(trigger, outcome, self.number);
         log(&record);
@@ -37,33 +41,53 @@ impl Control {
         record
     }
 
+    /// Opens the outputs in force anew: whoever has rotated a log file asks for it by a reload, and settings that are refused
+    /// must not keep the old file filling.
+    fn reopen_log(&self) {
+        match OpenLog::open(&self.loaded.settings.log) {
+            Ok(log) => self.log.apply(log),
+            Err(errors) => {
+                for error in errors {
+                    tracing::warn!(%error, "cannot open the log anew, writing on to what is open");
+                }
+            }
+        }
+    }
+
     /// Does everything that can fail before anything is changed.
     async fn rehearse(&mut self, seen: FileState) -> Result<Outcome, Vec<String>> {
         self.certificates.take_refused();
         let loaded = self.load(seen.clone())?;
         let changes = changes(&self.loaded, &loaded);
-        refuse(needs_restart(&changes))?;
-        let mut warnings: Vec<String> = loaded.warnings.iter().map(Problem::one_line).collect();
-        warnings.extend(overridden(&self.loaded, &loaded).iter().map(Problem::one_line));
-        let (material, tls_warnings) = match self.load_material(&loaded) {
-            Ok(material) => material,
-            Err(reasons) => {
-                self.certificates.remember(&loaded.settings, seen);
+        let mut reasons = one_lines(&needs_restart(&changes));
+        let mut warnings = one_lines(&loaded.warnings);
+        warnings.extend(one_lines(&overridden(&self.loaded, &loaded)));
+        let files = Certificates::watch_for(&loaded.settings);
+        let material = self.load_material(&loaded);
+        let log = OpenLog::open(&loaded.settings.log);
+        let plan = self.listeners.plan(&loaded.settings, &mut Inherited::default());
+        let (material, log, plan) = match (material, log, plan) {
+            (Ok(material), Ok(log), Ok(plan)) if reasons.is_empty() => (material, log, plan),
+            (material, log, plan) => {
+                if let Err(errors) = material {
+                    self.certificates.remember(seen, files);
+                    reasons.extend(errors);
+                }
+                let errors = log.err().unwrap_or_default();
+                reasons.extend(one_lines(&obstacles::of_log(&errors, &loaded)));
+                let errors = plan.err().unwrap_or_default();
+                reasons.extend(one_lines(&obstacles::of_listeners(&errors, &loaded)));
                 return Err(reasons);
             }
         };
+        let (material, tls_warnings) = material;
         warnings.extend(tls_warnings);
         let news = material.news(&self.material);
-        let log = OpenLog::open(&loaded.settings.log).map_err(|error| vec![error.to_string()])?;
         if changes.is_empty() && material == self.material {
             self.loaded = loaded;
             self.log.apply(log);
             return Ok(Outcome::Unchanged { warnings });
         }
-        let plan = self
-            .listeners
-            .plan(&loaded.settings, &mut Inherited::default())
-            .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>())?;
 
         // A refresh that is under way knows nothing of the new settings.
         if let Some(refresh) = self.refreshing.take() {
@@ -112,15 +136,16 @@ impl Control {
             // What is wrong with the path, `load` finds out itself and says in its own words.
             FileState::Missing | FileState::Unreadable(_) => None,
         };
-        let loaded = config::load_seen(&self.inputs, content)
-            .map_err(|problems| problems.0.iter().map(Problem::one_line).collect::<Vec<_>>())?;
+        let mut loaded =
+            config::load_seen(&self.inputs, content).map_err(|problems| one_lines(&problems.0))?;
         refuse(vanished(&self.loaded, &loaded).into_iter().collect())?;
+        keep_running(&self.loaded, &mut loaded);
         Ok(loaded)
     }
 }
 
 fn refuse(problems: Vec<Problem>) -> Result<(), Vec<String>> {
-    if problems.is_empty() { Ok(()) } else { Err(problems.iter().map(Problem::one_line).collect()) }
+    if problems.is_empty() { Ok(()) } else { Err(one_lines(&problems)) }
 }
 
 /// Writes what became of a reload to the log.

@@ -18,6 +18,7 @@ use super::fleet::Fleet;
 use super::generations;
 use super::history::{History, now_ms};
 use super::listeners::{Listeners, let_go};
+use super::obstacles;
 use super::pages::Renderer;
 use super::probes::Probes;
 use super::roster::Roster;
@@ -26,11 +27,11 @@ use super::systemd::Notifier;
 use super::watch::Watch;
 use crate::cluster::tracker::{Setup, Tracker};
 use crate::cluster::usable::Listed;
-use crate::config::{Inputs, Loaded, Severity};
+use crate::config::{Inputs, Loaded, Problems, Severity, Style, one_lines};
 use crate::net::inherited::Inherited;
 use crate::server::admin::{AdminSocket, Answers};
 use crate::server::local::Pages;
-use crate::telemetry::log::{self, LogHandle};
+use crate::telemetry::log::{self, LogError, LogHandle};
 use crate::tls::Material;
 
 /// Pages that may be asked for while one is rendered.
@@ -47,12 +48,9 @@ pub fn run(inputs: Inputs, loaded: Loaded, material: Material) -> ExitCode {
     let log = match log::init(&loaded.settings.log) {
         // Kept here to the end: dropping the last hold on it waits for the last lines, a failed start's reasons included.
         Ok(log) => Rc::new(log),
-        Err(error) => {
-            eprintln!("error: {error}");
-            return ExitCode::FAILURE;
-        }
+        Err(errors) => return not_started(&errors, &loaded),
     };
-    for problem in &loaded.warnings {
+    for problem in loaded.warnings.iter().take(Problems::SHOWN) {
         match problem.severity {
             Severity::Notice => tracing::info!("{}", problem.one_line()),
             _ => tracing::warn!("{}", problem.one_line()),
@@ -84,6 +82,18 @@ pub fn run(inputs: Inputs, loaded: Loaded, material: Material) -> ExitCode {
     }
 }
 
+/// Reports what keeps the log from being opened, and the addresses that cannot be had beside it: who repairs one thing should
+/// not find the next one at the next start.
+fn not_started(errors: &[LogError], loaded: &Loaded) -> ExitCode {
+    let mut problems = Problems(obstacles::of_log(errors, loaded));
+    if let Err(errors) = Listeners::default().plan(&loaded.settings, &mut Inherited::from_env()) {
+        problems.0.extend(obstacles::of_listeners(&errors, loaded));
+    }
+    problems.sort();
+    eprint!("{}", problems.report(Style::Plain, "not started"));
+    ExitCode::from(problems.exit_status())
+}
+
 /// Binds and starts everything; nothing has asked a peer yet.
 fn build(
     inputs: Inputs,
@@ -98,7 +108,7 @@ fn build(
     let clients_wait = !inherited.is_empty();
     let plan = Listeners::default()
         .plan(settings, &mut inherited)
-        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Reasons>())?;
+        .map_err(|errors| one_lines(&obstacles::of_listeners(&errors, &loaded)))?;
     let newest =
         Arc::new(ArcSwap::from_pointee(generations::build(1, settings, &material, Vec::new())));
     let (wishes, asked) = mpsc::channel(WISHES);

@@ -131,9 +131,9 @@ fn counted(n: u64, thing: &str) -> Option<String> {
     }
 }
 
-/// The newest reload, if it was refused: the file on disk is not what is in force.
+/// What was refused, the settings before files for TLS: what is on disk is not what is in force.
 fn refused(snapshot: &Snapshot) -> Option<&ReloadRecord> {
-    snapshot.reloads.first().filter(|record| record.is_refused())
+    snapshot.refusals().next()
 }
 
 fn refusal(record: &ReloadRecord, now_ms: u64) -> String {
@@ -156,8 +156,10 @@ fn other_problem<'a>(snapshot: &'a Snapshot, ailing: &[&MemberStatus]) -> Option
     snapshot.problems.iter().map(|problem| problem.text.as_str()).find(|text| !is_told(text))
 }
 
+/// Whether a problem is that of one of the member's URLs, as the board words it.
 fn names(text: &str, member: &MemberStatus) -> bool {
-    text.contains(called(member)) || member.endpoints.iter().any(|e| text.contains(&e.url))
+    let rest = text.strip_prefix("member ").and_then(|rest| rest.strip_prefix(called(member)));
+    rest.is_some_and(|rest| rest.starts_with(" at "))
 }
 
 /// Drops the scheme, which says nothing here.
@@ -281,12 +283,12 @@ mod tests {
         snapshot.members.pop();
         let reason = "/etc/etcd-proxy.toml:4:1: unknown key `initial-clutser`".to_owned();
         snapshot.problems = vec![Problem { since_ms: None, text: format!("refused: {reason}") }];
-        snapshot.reloads = vec![ReloadRecord {
+        snapshot.settings_refused = Some(ReloadRecord {
             at_ms: NOW,
             result: ReloadRecord::REFUSED.to_owned(),
             messages: vec![reason, "more".to_owned()],
             ..Default::default()
-        }];
+        });
         assert_eq!(
             status_line(&snapshot, NOW),
             format!(
@@ -302,14 +304,12 @@ mod tests {
         let mut snapshot = three();
         let problem = |text: &str| Problem { since_ms: None, text: text.to_owned() };
         snapshot.problems = vec![
-            problem("member infra2 does not answer"),
-            problem("peer infra1 is of another cluster"),
+            problem("member infra2 at http://infra2:2379: no answer"),
+            problem("the peer on infra2 is of another cluster"),
         ];
-        assert!(
-            status_line(&snapshot, NOW).starts_with(
-                "peer infra1 is of another cluster; serving, 2 of 3 members healthy ("
-            )
-        );
+        assert!(status_line(&snapshot, NOW).starts_with(
+            "the peer on infra2 is of another cluster; serving, 2 of 3 members healthy ("
+        ));
     }
 
     #[test]

@@ -126,10 +126,11 @@ impl Notifier {
         self.send(&[NotifyState::Watchdog]);
     }
 
-    /// Asks that the start or stop under way may take this much longer from now on (at most 71 minutes a call).
+    /// Asks that the start or stop under way may take this much longer from now on.
     pub fn extend_timeout(&mut self, by: Duration) {
-        let micros = u32::try_from(by.as_micros()).unwrap_or(u32::MAX);
-        self.send(&[NotifyState::ExtendTimeoutUsec(micros)]);
+        // sd-notify's own has 32 bits, which are 71 minutes; and systemd ignores the largest number of 64 bits.
+        let micros = u64::try_from(by.as_micros()).unwrap_or(u64::MAX).min(u64::MAX / 4);
+        self.send(&[NotifyState::Custom(&format!("EXTEND_TIMEOUT_USEC={micros}"))]);
     }
 
     /// Asks that these sockets be kept for the next run, under a name that more of them may have. One that is kept
@@ -228,9 +229,16 @@ mod tests {
         notifier.stopping();
         notifier.watchdog();
         notifier.extend_timeout(Duration::from_secs(30));
-        for expected in
-            ["READY=1\n", "STOPPING=1\n", "WATCHDOG=1\n", "EXTEND_TIMEOUT_USEC=30000000\n"]
-        {
+        notifier.extend_timeout(Duration::from_secs(7200));
+        notifier.extend_timeout(Duration::MAX);
+        for expected in [
+            "READY=1\n",
+            "STOPPING=1\n",
+            "WATCHDOG=1\n",
+            "EXTEND_TIMEOUT_USEC=30000000\n",
+            "EXTEND_TIMEOUT_USEC=7200000000\n",
+            "EXTEND_TIMEOUT_USEC=4611686018427387903\n",
+        ] {
             assert_eq!(listener.next(), expected);
         }
     }

@@ -21,6 +21,7 @@ use std::time::Duration;
 use nix::libc::O_NONBLOCK;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::config::LARGEST_FILE;
 use hints::Hints;
 use trail::Trail;
 
@@ -32,6 +33,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 const POLL_UNWATCHED: Duration = Duration::from_secs(1);
 /// Time between two looks beside inotify.
 const POLL_WATCHED: Duration = Duration::from_secs(30);
+/// As much is read of a file for TLS; `tls` refuses what is longer.
+const LARGEST: u64 = (16 << 20) + 1;
 /// How often the path may change under our hands before we give it a second's rest.
 const TRIES: usize = 5;
 
@@ -54,7 +57,7 @@ impl Watch {
     /// Starts to watch, and reads the file: only what differs from [`Watch::last`] is a change. An absolute
     /// path is meant; a relative one is taken from the working directory at each look. Needs a runtime with time.
     pub fn start(path: impl Into<PathBuf>) -> Self {
-        let mut watches = Watches::start("the settings file", vec![path.into()]);
+        let mut watches = Self::begin(path.into());
         watches.catch_up();
         Self(watches)
     }
@@ -62,9 +65,14 @@ impl Watch {
     /// Starts to watch for changes of what the settings in force were read from; `None` means that there was no file. A
     /// change since then comes at once.
     pub fn since(path: impl Into<PathBuf>, text: Option<Vec<u8>>) -> Self {
-        let mut watches = Watches::start("the settings file", vec![path.into()]);
+        let mut watches = Self::begin(path.into());
         watches.last = vec![text.map_or(FileState::Missing, FileState::Content)];
         Self(watches)
+    }
+
+    fn begin(path: PathBuf) -> Watches {
+        // One byte too much tells that the file is too long.
+        Watches::limited("the settings file", vec![path], LARGEST_FILE + 1)
     }
 
     /// Returns what was handed out last, at first what the start found.
@@ -94,6 +102,8 @@ pub struct Watches {
     /// What they are, in the log.
     what: &'static str,
     paths: Vec<PathBuf>,
+    /// As many bytes are read of each.
+    largest: u64,
     /// The state of each, as last handed out.
     last: Vec<FileState>,
     trail: Trail,
@@ -107,8 +117,13 @@ pub struct Watches {
 impl Watches {
     /// Starts to watch. Nothing counts as handed out, so that the first change comes at once when any file exists.
     pub fn start(what: &'static str, paths: Vec<PathBuf>) -> Self {
+        Self::limited(what, paths, LARGEST)
+    }
+
+    fn limited(what: &'static str, paths: Vec<PathBuf>, largest: u64) -> Self {
         let mut watches = Self {
             what,
+            largest,
             last: vec![FileState::Missing; paths.len()],
             trail: Trail::default(),
             hints: None,
@@ -194,7 +209,7 @@ impl Watches {
             tracing::debug!("watching {} again", self.what);
         }
         self.next_look = Instant::now() + rest;
-        self.paths.iter().map(|path| read(path)).collect()
+        self.paths.iter().map(|path| read(path, self.largest)).collect()
     }
 
     /// Lays the watches along the paths. Each round lays them first and walks again after, so that no
@@ -202,7 +217,7 @@ impl Watches {
     fn follow(&mut self) -> notify::Result<Followed> {
         for _ in 0..TRIES {
             let trail = Trail::walk_all(&self.paths);
-            if self.hints.is_some() && trail == self.trail {
+            if self.hints.as_ref().is_some_and(|hints| !hints.are_stale()) && trail == self.trail {
                 return Ok(Followed::ToTheEnd);
             }
             self.hints = None;
@@ -229,11 +244,11 @@ enum Followed {
     NotYet,
 }
 
-/// Reads the file. Only a regular file has content: a pipe or terminal would hang us.
-fn read(path: &Path) -> FileState {
-    match open(path).and_then(|mut file| {
+/// Reads the file, as far as anybody wants it. Only a regular file has content: a pipe or terminal would hang us.
+fn read(path: &Path, largest: u64) -> FileState {
+    match open(path).and_then(|file| {
         let mut content = Vec::new();
-        file.read_to_end(&mut content).map(|_| content)
+        file.take(largest).read_to_end(&mut content).map(|_| content)
     }) {
         Ok(content) => FileState::Content(content),
         Err(error) if is_gone(&error) => FileState::Missing,

@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 use super::authority::LenientAuthority;
 use super::gate::{Gate, LINGER};
 use super::gatehouse;
-use super::handshake;
+use super::handshake::{self, Speaks};
 use super::io::{ClientIo, HungUp, Signs};
 use super::limits::{self, Patience};
 use super::local::Pages;
@@ -46,10 +46,7 @@ where
     S: AsyncRead + AsyncWrite + Peek + HungUp + Unpin + Send + 'static,
 {
     match timeout(gate.patience().first_head, detect(&stream)).await {
-        Ok(Ok(Protocol::Tls)) => tracing::warn!(
-            client = client.address_text(),
-            "a client speaks TLS to a port that does not; it should use http://, or the port's URL here should be https://"
-        ),
+        Ok(Ok(Protocol::Tls)) => handshake::warn_of_tls(client.address_text()),
         Ok(Ok(protocol)) => speak(protocol, stream, client, gate, pages).await,
         Ok(Err(_)) | Err(_) => {}
     }
@@ -65,7 +62,7 @@ where
         return;
     };
     let patience = gate.patience();
-    let handshake = handshake::shake(stream, &acceptor, client.address_text());
+    let handshake = handshake::shake(stream, &acceptor, Speaks::Both, client.address_text());
     let Ok(Some(mut stream)) = timeout(patience.handshake, handshake).await else { return };
     drop(acceptor);
     if let Ok(Ok(protocol)) = timeout(patience.first_head, handshake::spoken(&mut stream)).await {

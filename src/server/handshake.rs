@@ -28,11 +28,21 @@ const PLAIN_HTTP2: &[u8] = b"\0\0\0\x04\0\0\0\0\0\
 /// What is read of such a client, so that closing does not throw our answer away.
 const PLAIN_REQUEST: u64 = 16 * 1024;
 
+/// What a listener speaks under TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    /// HTTP/2 and HTTP/1.1.
+    Both,
+    /// HTTP/1.1 only.
+    Http1,
+}
+
 /// Does the handshake; the caller limits the time. Returns the stream, or `None` when there is nothing to serve: the
 /// reason is in the log, with `from`, when it is worth knowing.
 pub async fn shake<S>(
     mut stream: S,
     acceptor: &Acceptor,
+    speaks: Speaks,
     from: &str,
 ) -> Option<Box<TlsStream<Gather<S>>>>
 where
@@ -51,20 +61,34 @@ where
         let _ = turn_away(&mut stream).await;
         return None;
     }
-    match acceptor.accept(Gather(stream)).await {
+    let stream = Gather(stream);
+    let accepting = match speaks {
+        Speaks::Both => acceptor.accept(stream),
+        Speaks::Http1 => acceptor.accept_http1(stream),
+    };
+    let accepted = accepting.await.map_err(|error| explain(&error));
+    match accepted.and_then(|stream| acceptor.judge_again(&stream).map(|()| stream)) {
         // Boxed: it has the state of the whole session in it, and is moved from one future into the next.
         Ok(stream) => Some(Box::new(stream)),
-        Err(error) => {
+        Err(reason) => {
             // In the message, so that another reason is another line.
-            let reason = explain(&error);
             tracing::warn!(client = from, "a TLS handshake with a client failed: {reason}");
             None
         }
     }
 }
 
-/// Tells what a client speaks: as was agreed on, or by its first bytes, for which the caller limits the time. Those who
-/// speak HTTP/2 without ALPN send their preface in one piece.
+/// Says that a client speaks TLS to a port without it.
+pub fn warn_of_tls(from: &str) {
+    tracing::warn!(
+        client = from,
+        "a client speaks TLS to a port that does not; it should use http://, or the port's URL here should be https://"
+    );
+}
+
+/// Tells what a client speaks: as was agreed on, or by its first bytes. The caller limits the time: who agrees on HTTP/2
+/// and then says nothing is not waited for any longer than others. Those who speak HTTP/2 without ALPN send their preface
+/// in one piece.
 ///
 /// # Errors
 /// The stream's.
@@ -72,14 +96,16 @@ pub async fn spoken<S>(stream: &mut TlsStream<S>) -> io::Result<Protocol>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    match agreed(stream) {
-        Some(b"h2") => return Ok(Protocol::Http2),
+    let agreed = match agreed(stream) {
+        Some(b"h2") => Some(Protocol::Http2),
+        // Its head has a limit of its own.
         Some(_) => return Ok(Protocol::Http1),
-        None => {}
-    }
-    Ok(match Pin::new(stream).fill_buf().await? {
-        [] => Protocol::Gone,
-        bytes if bytes.starts_with(b"PRI ") => Protocol::Http2,
+        None => None,
+    };
+    Ok(match (Pin::new(stream).fill_buf().await?, agreed) {
+        ([], _) => Protocol::Gone,
+        (_, Some(protocol)) => protocol,
+        (bytes, None) if bytes.starts_with(b"PRI ") => Protocol::Http2,
         _ => Protocol::Http1,
     })
 }
@@ -97,7 +123,62 @@ async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> io::Res
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use rustls::pki_types::{PrivateKeyDer, ServerName};
+    use rustls::{ClientConfig, RootCertStore, ServerConfig};
+    use tokio::io::{DuplexStream, duplex};
+    use tokio::time::timeout;
+    use tokio_rustls::{TlsAcceptor, TlsConnector, client};
+
     use super::*;
+
+    /// Both ends of a connection whose client offers this protocol.
+    async fn pair(alpn: &[&str]) -> (client::TlsStream<DuplexStream>, TlsStream<DuplexStream>) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["me.example".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut offer = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        offer.alpn_protocols = alpn.iter().map(|it| it.as_bytes().to_vec()).collect();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let mut accept = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .unwrap();
+        accept.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let (near, far) = duplex(16 * 1024);
+        let name = ServerName::try_from("me.example").unwrap();
+        let connecting = TlsConnector::from(Arc::new(offer)).connect(name, near);
+        let accepting = TlsAcceptor::from(Arc::new(accept)).accept(far);
+        let (near, far) = tokio::join!(connecting, accepting);
+        (near.unwrap(), far.unwrap())
+    }
+
+    /// What is not told here is waited for much longer.
+    #[tokio::test]
+    async fn http2_is_spoken_when_its_preface_comes_and_not_when_it_is_agreed_on() {
+        let (mut client, mut ours) = pair(&["h2"]).await;
+        let silent = timeout(Duration::from_millis(200), spoken(&mut ours)).await;
+        assert!(silent.is_err(), "{silent:?}");
+        client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        assert_eq!(spoken(&mut ours).await.unwrap(), Protocol::Http2);
+
+        let (client, mut ours) = pair(&["h2"]).await;
+        drop(client);
+        assert_eq!(spoken(&mut ours).await.ok().unwrap_or(Protocol::Gone), Protocol::Gone);
+        let (_client, mut ours) = pair(&["http/1.1"]).await;
+        assert_eq!(spoken(&mut ours).await.unwrap(), Protocol::Http1);
+    }
 
     #[test]
     fn the_answers_to_plain_http_are_as_long_as_they_say() {

@@ -68,7 +68,7 @@ impl Listener {
                 match self.accept().await {
                     Ok(accepted) => {
                         if std::mem::take(&mut starved) {
-                            tracing::info!("accepting connections again");
+                            tracing::info!(state = "accepting", "accepting connections again");
                         }
                         admit(accepted, &host, &gate, tls.get());
                         continue;
@@ -81,6 +81,7 @@ impl Listener {
             };
             if !std::mem::replace(&mut starved, true) {
                 tracing::error!(
+                    state = "accepting",
                     error = problem,
                     "cannot accept connections; raise LimitNOFILE= if there are rightly so many"
                 );

@@ -4,6 +4,8 @@
 //! else belongs to members, `/health` and `/version` included. Metrics and status are rendered by the control plane,
 //! so that a scrape costs a worker no more than a request that waits.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{ACCEPT, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -11,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::message::reply;
 use crate::proxy::worker::View;
+use crate::upstream::endpoint::Endpoint;
 
 /// A page that the control plane renders.
 #[derive(Debug)]
@@ -56,8 +59,10 @@ pub async fn answer<B>(
         "/metrics" => {
             Some(pages.render(Page::Metrics(request.headers().get(ACCEPT).cloned())).await)
         }
-        "/v2/config/local/proxy" => Some(only_get(request.method(), || endpoints(view))),
-        "/proxy/health" => Some(only_get(request.method(), || health(view))),
+        "/v2/config/local/proxy" => {
+            Some(only_get(request.method(), || endpoints(&view.generation.endpoints)))
+        }
+        "/proxy/health" => Some(only_get(request.method(), || health(&view.generation.endpoints))),
         "/proxy/status" if *request.method() == Method::GET => {
             Some(pages.render(Page::Status).await)
         }
@@ -71,14 +76,15 @@ fn only_get(method: &Method, answer: impl FnOnce() -> Response<Bytes>) -> Respon
 }
 
 /// The endpoints that get traffic now, as etcd's proxy lists them.
-fn endpoints(view: &View) -> Response<Bytes> {
-    let usable = view.generation.endpoints.iter().filter(|endpoint| endpoint.is_usable());
+pub fn endpoints(all: &[Arc<Endpoint>]) -> Response<Bytes> {
+    let usable = all.iter().filter(|endpoint| endpoint.is_usable());
     let urls: Vec<&str> = usable.map(|endpoint| endpoint.url.as_str()).collect();
     reply::json(StatusCode::OK, serde_json::json!({ "endpoints": urls }).to_string())
 }
 
-fn health(view: &View) -> Response<Bytes> {
-    if view.generation.endpoints.iter().any(|endpoint| endpoint.is_usable()) {
+/// Whether any of the endpoints gets traffic now.
+pub fn health(all: &[Arc<Endpoint>]) -> Response<Bytes> {
+    if all.iter().any(|endpoint| endpoint.is_usable()) {
         reply::json(StatusCode::OK, "{\"health\":\"true\"}")
     } else {
         let reason = "{\"health\":\"false\",\"reason\":\"no healthy member\"}";

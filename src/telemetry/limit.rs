@@ -17,8 +17,8 @@ const KEYS: usize = 1024;
 /// What makes two lines the same: the place in the code, and a hash of what they speak of.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
-    /// The place in the code that wrote the line.
-    pub callsite: Identifier,
+    /// The place in the code that wrote the line; `None` for a state, which several places tell of.
+    pub callsite: Option<Identifier>,
     /// A hash of the message and of the fields that name things, such as the endpoint.
     pub subject: u64,
 }
@@ -27,6 +27,8 @@ pub struct Key {
 struct Held<T> {
     last: Option<T>,
     count: u64,
+    /// Lines that may still be written in this window.
+    left: u32,
 }
 
 /// Decides which lines are written, and remembers the others. `T` is a line.
@@ -44,16 +46,21 @@ impl<T> Limit<T> {
         Self { window, held: HashMap::new(), ends: VecDeque::new() }
     }
 
-    /// Returns the line when it is to be written now. Otherwise keeps it, in place of the one kept before,
-    /// and counts it.
-    pub fn admit(&mut self, key: Key, now: Instant, line: T) -> Option<T> {
+    /// Returns the line when it is to be written now, as the first `burst` of a window are. Otherwise keeps it, in
+    /// place of the one kept before, and counts it.
+    pub fn admit(&mut self, key: Key, burst: u32, now: Instant, line: T) -> Option<T> {
         let key = self.bounded(key);
         if let Some(held) = self.held.get_mut(&key) {
+            if held.left > 0 {
+                held.left -= 1;
+                return Some(line);
+            }
             held.last = Some(line);
             held.count += 1;
             return None;
         }
-        self.held.insert(key.clone(), Held { last: None, count: 0 });
+        let left = burst.saturating_sub(1);
+        self.held.insert(key.clone(), Held { last: None, count: 0, left });
         self.ends.push_back((now + self.window, key));
         Some(line)
     }
@@ -117,7 +124,7 @@ mod tests {
     }
 
     fn key(subject: u64) -> Key {
-        Key { callsite: place(), subject }
+        Key { callsite: Some(place()), subject }
     }
 
     fn all_due(limit: &mut Limit<&'static str>, now: Instant) -> Vec<(&'static str, u64)> {
@@ -127,28 +134,43 @@ mod tests {
     #[test]
     fn the_first_line_is_written_and_the_rest_are_summed_up() {
         let (mut limit, start) = (Limit::new(MINUTE), Instant::now());
-        assert_eq!(limit.admit(key(1), start, "first"), Some("first"));
-        assert_eq!(limit.admit(key(1), start, "second"), None);
-        assert_eq!(limit.admit(key(1), start, "third"), None);
+        assert_eq!(limit.admit(key(1), 1, start, "first"), Some("first"));
+        assert_eq!(limit.admit(key(1), 1, start, "second"), None);
+        assert_eq!(limit.admit(key(1), 1, start, "third"), None);
 
         assert_eq!(all_due(&mut limit, start + MINUTE / 2), []);
         assert_eq!(all_due(&mut limit, start + MINUTE), [("third", 2)]);
     }
 
     #[test]
+    fn a_burst_is_written_and_the_last_of_the_rest_tells_how_it_ended() {
+        let (mut limit, start) = (Limit::new(MINUTE), Instant::now());
+        let lines = ["down", "up", "down", "up", "down"];
+        let written: Vec<_> =
+            lines.iter().filter_map(|line| limit.admit(key(1), 3, start, *line)).collect();
+        assert_eq!(written, ["down", "up", "down"]);
+        assert_eq!(all_due(&mut limit, start + MINUTE), [("down", 2)]);
+        assert_eq!(
+            limit.admit(key(1), 3, start + MINUTE, "up"),
+            None,
+            "what flaps on is summed up"
+        );
+    }
+
+    #[test]
     fn lines_about_different_things_do_not_hold_each_other_back() {
         let (mut limit, now) = (Limit::new(MINUTE), Instant::now());
-        assert!(limit.admit(key(1), now, "infra0 is down").is_some());
-        assert!(limit.admit(key(2), now, "infra1 is down").is_some());
+        assert!(limit.admit(key(1), 1, now, "infra0 is down").is_some());
+        assert!(limit.admit(key(2), 1, now, "infra1 is down").is_some());
     }
 
     #[test]
     fn what_goes_on_for_ever_is_one_line_a_window() {
         let (mut limit, start) = (Limit::new(MINUTE), Instant::now());
-        limit.admit(key(1), start, "line");
+        limit.admit(key(1), 1, start, "line");
         for minute in 0..3 {
             let now = start + MINUTE * minute;
-            assert_eq!(limit.admit(key(1), now, "line"), None);
+            assert_eq!(limit.admit(key(1), 1, now, "line"), None);
             assert_eq!(all_due(&mut limit, now + MINUTE), [("line", 1)]);
         }
     }
@@ -156,16 +178,16 @@ mod tests {
     #[test]
     fn a_line_that_was_quiet_for_a_window_is_news_again() {
         let (mut limit, start) = (Limit::new(MINUTE), Instant::now());
-        limit.admit(key(1), start, "line");
+        limit.admit(key(1), 1, start, "line");
         assert_eq!(all_due(&mut limit, start + MINUTE), []);
         assert_eq!(limit.next_due(), None);
-        assert!(limit.admit(key(1), start + MINUTE, "line").is_some());
+        assert!(limit.admit(key(1), 1, start + MINUTE, "line").is_some());
     }
 
     #[test]
     fn a_full_table_grows_by_no_more_than_one_entry_a_place() {
         let (mut limit, now) = (Limit::new(MINUTE), Instant::now());
-        let written = (1..=5000).filter(|&n| limit.admit(key(n), now, "line").is_some()).count();
+        let written = (1..=5000).filter(|&n| limit.admit(key(n), 1, now, "line").is_some()).count();
         assert_eq!(written, KEYS + 1);
         assert_eq!(limit.held.len(), KEYS + 1);
         assert_eq!(all_due(&mut limit, now + MINUTE), [("line", 5000 - KEYS as u64 - 1)]);
@@ -175,9 +197,9 @@ mod tests {
     fn draining_gives_back_what_was_held() {
         let (mut limit, now) = (Limit::new(MINUTE), Instant::now());
         for line in ["a", "b", "c"] {
-            limit.admit(key(1), now, line);
+            limit.admit(key(1), 1, now, line);
         }
-        limit.admit(key(2), now, "alone");
+        limit.admit(key(2), 1, now, "alone");
         assert_eq!(limit.drain(), [("c", 2)]);
         assert_eq!(limit.next_due(), None);
     }

@@ -46,6 +46,10 @@ pub struct Snapshot {
     pub refresh: RefreshStatus,
     /// The last 32 reloads, newest first.
     pub reloads: Vec<ReloadRecord>,
+    /// Why the settings on disk are not those in force; `None` when they are.
+    pub settings_refused: Option<ReloadRecord>,
+    /// Why the files for TLS on disk are not those in force; `None` when they are.
+    pub certificates_refused: Option<ReloadRecord>,
     /// When settings were last accepted (a reload that was applied or found nothing changed); 0 means at
     /// the start.
     #[serde(default)]
@@ -58,15 +62,24 @@ pub struct Snapshot {
     pub reloads_refused: u64,
     /// What passes through now.
     pub traffic: TrafficStatus,
-    /// The certificates that clients, members and peers are shown.
+    /// The certificates that clients, members and peers are shown, and the authorities and lists that they are held to.
     pub certificates: Vec<CertificateStatus>,
 }
 
-/// A certificate that is shown to others.
+impl Snapshot {
+    /// What was refused and is still on disk, the settings first. A later reload of something else does not end it.
+    pub fn refusals(&self) -> impl Iterator<Item = &ReloadRecord> {
+        self.settings_refused.iter().chain(&self.certificates_refused)
+    }
+}
+
+/// A certificate that is shown to others, the authority of a CA file that expires first, or a revocation list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CertificateStatus {
-    /// To whom: `listener`, `upstream` or `peer`.
+    /// `certificate`, `authority` or `revocation list`.
+    pub kind: String,
+    /// Whom it is for: `listener`, `upstream` or `peer`.
     pub identity: String,
     /// Its file.
     pub file: String,

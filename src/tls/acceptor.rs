@@ -4,20 +4,24 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use rustls::client::VerifierBuilderError;
 use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
-use rustls::{Error, InvalidMessage, ServerConfig};
-use rustls_pki_types::{CertificateRevocationListDer, ServerName};
+use rustls::{Error, HandshakeKind, InvalidMessage, RootCertStore, ServerConfig};
+use rustls_pki_types::{ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{Accept, TlsAcceptor};
 
+use super::anchors::Anchored;
 use super::authorities::Authorities;
 use super::connector::MadeFrom;
 use super::identity::Identity;
 use super::protocol::Protocol;
 use super::refusal::{Verdict, incompatible};
+use super::revoked::{List, Revoked};
 use super::verify::Clients;
 
 /// Accepts TLS connections. Cheap to clone and shared by all workers; two are equal when they were made from the same
@@ -31,6 +35,8 @@ pub struct Acceptor(Arc<Inner>);
 struct Inner {
     any: TlsAcceptor,
     http1: TlsAcceptor,
+    /// What judges clients' certificates; `None` when they need not show one.
+    clients: Option<Arc<Clients>>,
     title: String,
     made_from: MadeFrom,
 }
@@ -40,7 +46,7 @@ pub(super) struct Parts {
     pub(super) identity: Identity,
     /// `None` when clients need not show a certificate.
     pub(super) clients: Option<Authorities>,
-    pub(super) lists: Vec<CertificateRevocationListDer<'static>>,
+    pub(super) lists: Vec<List>,
     pub(super) allowed_hostnames: Vec<ServerName<'static>>,
     pub(super) made_from: MadeFrom,
 }
@@ -51,24 +57,30 @@ impl Acceptor {
     /// # Errors
     /// rustls' sentence, when the parts do not go together.
     pub(super) fn new(parts: Parts, protocol: &Protocol) -> Result<Self, String> {
-        let words = |error: Error| error.to_string();
+        let said = |error: Error| error.to_string();
         let builder = ServerConfig::builder_with_provider(protocol.provider.clone())
             .with_protocol_versions(&protocol.versions)
-            .map_err(words)?;
-        let builder = match parts.clients {
+            .map_err(said)?;
+        let clients = match parts.clients {
+            None => None,
+            Some(authorities) => Some(Arc::new(Clients {
+                hints: authorities.names(),
+                pinned: authorities.ders,
+                trusted: Anchored::new(authorities.anchors, protocol.provider.clone(), verifier)
+                    .map_err(|error| error.to_string())?,
+                revoked: Revoked::new(parts.lists, protocol.provider.clone()),
+                allowed_hostnames: parts.allowed_hostnames,
+            })),
+        };
+        let builder = match &clients {
             None => builder.with_no_client_auth(),
-            Some(authorities) => builder.with_client_cert_verifier(Arc::new(clients(
-                authorities,
-                parts.lists,
-                parts.allowed_hostnames,
-                protocol,
-            )?)),
+            Some(clients) => builder.with_client_cert_verifier(clients.clone()),
         };
         let title = parts.identity.leaf().map(super::certificate::Certificate::title);
         let key = Arc::new(SingleCertAndKey::from(parts.identity.key));
         let mut config = builder.with_cert_resolver(key);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        config.ticketer = Ticketer::new().map_err(words)?;
+        config.ticketer = Ticketer::new().map_err(said)?;
         // As many as Go sends. The store for clients without tickets would be a lock that workers share.
         config.send_tls13_tickets = 1;
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -77,6 +89,7 @@ impl Acceptor {
         Ok(Self(Arc::new(Inner {
             any: Arc::new(config).into(),
             http1: Arc::new(http1).into(),
+            clients,
             title: title.unwrap_or_default(),
             made_from: parts.made_from,
         })))
@@ -93,9 +106,34 @@ impl Acceptor {
         self.0.http1.accept(stream)
     }
 
+    /// Judges the certificate of a client that has resumed a session again. rustls takes it as it is in the ticket and puts
+    /// it into a new one, so that a client could come back for ever with a certificate that has expired.
+    ///
+    /// # Errors
+    /// A sentence, when the client may not stay.
+    pub fn judge_again<S>(&self, stream: &TlsStream<S>) -> Result<(), String> {
+        let session = stream.get_ref().1;
+        let Some(clients) = &self.0.clients else { return Ok(()) };
+        if session.handshake_kind() != Some(HandshakeKind::Resumed) {
+            return Ok(());
+        }
+        match session.peer_certificates() {
+            Some([end_entity, intermediates @ ..]) => clients
+                .verify_client_cert(end_entity, intermediates, UnixTime::now())
+                .map(|_| ())
+                .map_err(|error| words(&error)),
+            _ => Err(words(&Error::NoCertificatesPresented)),
+        }
+    }
+
     /// What the certificate that clients see is known by.
     pub fn title(&self) -> &str {
         &self.0.title
+    }
+
+    #[cfg(test)]
+    pub(super) fn clients(&self) -> Option<&Clients> {
+        self.0.clients.as_deref()
     }
 
     pub(super) fn made_from(&self) -> &MadeFrom {
@@ -111,6 +149,10 @@ pub fn explain(error: &io::Error) -> String {
             _ => error.to_string(),
         };
     };
+    words(tls)
+}
+
+fn words(tls: &Error) -> String {
     match tls {
         Error::InvalidCertificate(rustls::CertificateError::Other(other)) => {
             other.0.downcast_ref::<Verdict>().map_or_else(|| tls.to_string(), ToString::to_string)
@@ -130,19 +172,11 @@ pub fn agreed<S>(stream: &TlsStream<S>) -> Option<&[u8]> {
     stream.get_ref().1.alpn_protocol()
 }
 
-fn clients(
-    authorities: Authorities,
-    lists: Vec<CertificateRevocationListDer<'static>>,
-    allowed_hostnames: Vec<ServerName<'static>>,
-    protocol: &Protocol,
-) -> Result<Clients, String> {
-    let provider = protocol.provider.clone();
-    let mut builder = WebPkiClientVerifier::builder_with_provider(authorities.roots, provider);
-    if !lists.is_empty() {
-        builder = builder.with_crls(lists).allow_unknown_revocation_status();
-    }
-    let inner = builder.build().map_err(|error| error.to_string())?;
-    Ok(Clients { inner, allowed_hostnames, trusted: authorities.described })
+fn verifier(
+    roots: Arc<RootCertStore>,
+    anchored: &Anchored<dyn ClientCertVerifier>,
+) -> Result<Arc<dyn ClientCertVerifier>, VerifierBuilderError> {
+    WebPkiClientVerifier::builder_with_provider(roots, anchored.provider.clone()).build()
 }
 
 impl PartialEq for Acceptor {

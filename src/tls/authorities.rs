@@ -1,11 +1,10 @@
 //! The authorities of a CA file.
 
-use std::sync::Arc;
-
-use rustls::RootCertStore;
+use rustls::DistinguishedName;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::SectionKind;
 
+use super::anchors::Anchors;
 use super::certificate::Certificate;
 use super::files::Files;
 use super::system;
@@ -14,73 +13,123 @@ use crate::config::TlsFile;
 /// Who is trusted.
 #[derive(Debug, Clone)]
 pub(super) struct Authorities {
-    pub(super) roots: Arc<RootCertStore>,
-    /// The certificates of the file as they are, the machine's left out: one of them may be shown as it is.
+    pub(super) anchors: Anchors,
+    /// The certificates of the file as they are, the machine's left out: one of them may be shown itself, and is then
+    /// trusted, also when it can sign nothing.
     pub(super) ders: Vec<CertificateDer<'static>>,
-    /// Whom they are, in words: `/etc/ca.crt (trusted-ca-file)`.
-    pub(super) described: String,
 }
 
-/// Returns the machine's own authorities; `wanted` is the setting that would name others.
-pub(super) fn of_machine(wanted: &str) -> Authorities {
-    let roots = system::roots();
-    let described = if roots.is_empty() {
-        format!("nowhere, since this machine has none; set {wanted}")
-    } else {
-        format!("this machine's bundle; set {wanted} to trust others")
-    };
-    Authorities { roots, ders: Vec::new(), described }
+/// A certificate of the file, and its line.
+struct Entry {
+    line: usize,
+    der: CertificateDer<'static>,
+    certificate: Certificate,
 }
 
-/// Reads a CA file; `None` when it cannot be used, and why is then among the problems.
-pub(super) fn read(files: &mut Files<'_>, file: &TlsFile) -> Option<Authorities> {
+impl Authorities {
+    /// The names of all who may be shown or have signed what is shown, for clients that choose by them.
+    pub(super) fn names(&self) -> Vec<DistinguishedName> {
+        let mut all = self.anchors.roots().clone();
+        for der in &self.ders {
+            let is_own = Certificate::read(der).is_some_and(|it| it.is_self_issued && !it.can_sign);
+            // What rustls cannot read, nobody can show.
+            let _ = is_own.then(|| all.add(der.clone()));
+        }
+        all.subjects()
+    }
+}
+
+impl Entry {
+    /// Whether somebody is trusted by it: those that it signs, or the one who shows it.
+    fn counts(&self) -> bool {
+        self.certificate.can_sign || self.certificate.is_self_issued
+    }
+}
+
+/// Returns the machine's own authorities, from the content of its bundle if it has one; `wanted` is the setting that would
+/// name others.
+pub(super) fn of_machine(files: &Files<'_>, bundle: Option<&[u8]>, wanted: &str) -> Authorities {
+    let mut anchors =
+        Anchors::new(format!("this machine's bundle; set {wanted} to trust others"), files.now);
+    for der in system::certificates(bundle.unwrap_or_default()) {
+        if let Some(certificate) = Certificate::read(&der).filter(|it| it.can_sign) {
+            anchors.add(der, certificate);
+        }
+    }
+    if anchors.is_empty() {
+        anchors.described = format!("nowhere, since this machine has none; set {wanted}");
+    }
+    Authorities { anchors, ders: Vec::new() }
+}
+
+/// Reads a CA file; `None` when it cannot be used, and why is then among the problems. That all of it has expired is no
+/// more than a warning for a file that is in force already: nothing that changes elsewhere must wait for it.
+pub(super) fn read(
+    files: &mut Files<'_>,
+    file: &TlsFile,
+    is_in_force: bool,
+) -> Option<Authorities> {
+    let (setting, path) = (file.setting, file.path.display());
+    let entries = entries(files, file)?;
+    let mut anchors = Anchors::new(format!("{path} ({setting})"), files.now);
+    let all_untimely = entries
+        .iter()
+        .filter(|entry| entry.counts())
+        .all(|entry| entry.certificate.untimely(files.now).is_some());
+    for entry in &entries {
+        let Entry { line, der, certificate } = entry;
+        let (title, at) = (certificate.title(), format!("`{setting}`: {path}:{line}"));
+        if !entry.counts() {
+            let message =
+                format!("{at}: {title} is no authority, and nothing that it signs counts");
+            files.warning(setting, message, "take it out, or put the authority there");
+            continue;
+        }
+        if let Some(untimely) = certificate.untimely(files.now) {
+            let message = format!("{at}: the authority {title} {untimely}");
+            if all_untimely && !is_in_force {
+                files.error(setting, message, "put the authority's new certificate there");
+            } else {
+                files.warning(setting, message, "take it out when nothing needs it any more");
+            }
+        }
+        if certificate.can_sign && !anchors.add(der.clone(), certificate.clone()) {
+            files.error(setting, format!("{at}: {title} cannot be used as an authority"), "");
+            return None;
+        }
+    }
+    if all_untimely && !is_in_force {
+        return None;
+    }
+    Some(Authorities { anchors, ders: entries.into_iter().map(|entry| entry.der).collect() })
+}
+
+/// Returns what is in a CA file, with at least one authority.
+fn entries(files: &mut Files<'_>, file: &TlsFile) -> Option<Vec<Entry>> {
     let sections = files.sections(file)?;
     let (setting, path) = (file.setting, file.path.display());
-    let mut roots = RootCertStore::empty();
-    let (mut ders, mut seen) = (Vec::new(), Vec::new());
+    let mut entries = Vec::new();
     for section in sections.into_iter().filter(|section| section.kind == SectionKind::Certificate) {
-        let der = CertificateDer::from(section.der);
-        let certificate = Certificate::read(&der).filter(|_| roots.add(der.clone()).is_ok());
-        let Some(certificate) = certificate else {
-            let message =
-                format!("`{setting}`: {path}:{}: this is no X.509 certificate", section.line);
+        let line = section.line;
+        let Some(certificate) = Certificate::read(&section.der) else {
+            let message = format!("`{setting}`: {path}:{line}: this is no X.509 certificate");
             files.error(setting, message, "");
             return None;
         };
-        ders.push(der);
-        seen.push(certificate);
+        entries.push(Entry { line, der: CertificateDer::from(section.der), certificate });
     }
-    let Some(first) = seen.first() else {
+    let Some(first) = entries.first() else {
         let message = format!("`{setting}`: {path} has no certificate in it");
         files.error(setting, message, "want the certificate of the authority, in PEM");
         return None;
     };
-    if !seen.iter().any(|certificate| certificate.can_sign) {
-        let (title, issuer) = (first.title(), &first.issuer);
-        let message = format!(
-            "`{setting}`: {path} has no CA in it, {title} is an ordinary certificate from {issuer}"
-        );
-        files.error(setting, message, "want the certificate of the one who signed");
-        return None;
+    if entries.iter().any(Entry::counts) {
+        return Some(entries);
     }
-    judge_times(files, file, &seen)?;
-    let described = format!("{path} ({setting})");
-    Some(Authorities { roots: Arc::new(roots), ders, described })
-}
-
-/// One old authority in a bundle is normal while authorities change; if all are, nobody can be trusted.
-fn judge_times(files: &mut Files<'_>, file: &TlsFile, seen: &[Certificate]) -> Option<()> {
-    let (setting, path) = (file.setting, file.path.display());
-    let all = seen.iter().all(|certificate| certificate.untimely(files.now).is_some());
-    for certificate in seen {
-        let Some(untimely) = certificate.untimely(files.now) else { continue };
-        let message =
-            format!("`{setting}`: {path}: the authority {} {untimely}", certificate.title());
-        if all {
-            files.error(setting, message, "put the authority's new certificate there");
-        } else {
-            files.warning(setting, message, "take it out when nothing needs it any more");
-        }
-    }
-    (!all).then_some(())
+    let (line, title, issuer) = (first.line, first.certificate.title(), &first.certificate.issuer);
+    let message = format!(
+        "`{setting}`: {path} has no CA in it: {title}, in line {line}, is an ordinary certificate from {issuer}"
+    );
+    files.error(setting, message, "want the certificate of the one who signed");
+    None
 }

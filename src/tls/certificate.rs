@@ -2,9 +2,11 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use x509_parser::asn1_rs::Tag;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 use x509_parser::time::ASN1Time;
+use x509_parser::x509::X509Version;
 
 /// Names that are told of a certificate. A stranger's may have thousands, and a sentence about it is kept for the status.
 const NAMES_MOST: usize = 20;
@@ -14,7 +16,7 @@ const NAMES_MOST: usize = 20;
 pub struct Certificate {
     /// Its subject, such as `CN=infra0, O=etcd`; may be empty.
     pub subject: String,
-    /// The first CN of its subject that is not empty.
+    /// The last CN of its subject, which is the one that Go's programs go by; never empty.
     pub common_name: Option<String>,
     /// Who signed it.
     pub issuer: String,
@@ -24,8 +26,12 @@ pub struct Certificate {
     pub not_before: SystemTime,
     /// When it ends to be valid.
     pub not_after: SystemTime,
-    /// Whether it may sign others: it says so, or it is its own issuer.
+    /// Whether it may sign others: it says so, or it is its own issuer and too old to say anything.
     pub can_sign: bool,
+    /// Whether it is its own issuer.
+    pub is_self_issued: bool,
+    /// Whether it is of version 3; older ones are good for authorities only.
+    pub is_v3: bool,
 }
 
 impl Certificate {
@@ -33,12 +39,16 @@ impl Certificate {
     pub fn read(der: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let (subject, issuer) = (certificate.subject(), certificate.issuer());
+        let is_v3 = certificate.version() == X509Version::V3;
+        let is_self_issued = subject.as_raw() == issuer.as_raw();
         Some(Self {
             common_name: common_name(subject),
             names: names(&certificate),
             not_before: moment(certificate.validity().not_before),
             not_after: moment(certificate.validity().not_after),
-            can_sign: certificate.is_ca() || subject.as_raw() == issuer.as_raw(),
+            can_sign: certificate.is_ca() || (is_self_issued && !is_v3),
+            is_self_issued,
+            is_v3,
             subject: printable(&subject.to_string()),
             issuer: printable(&issuer.to_string()),
         })
@@ -66,8 +76,19 @@ impl Certificate {
 }
 
 fn common_name(subject: &X509Name<'_>) -> Option<String> {
-    let names = subject.iter_common_name().filter_map(|name| name.as_str().ok());
-    names.map(printable).find(|name| !name.is_empty())
+    let name = subject.iter_common_name().last()?.attr_value();
+    let bytes = name.data;
+    let text = match name.tag() {
+        Tag::BmpString => {
+            let pairs = bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
+            char::decode_utf16(pairs).map(|it| it.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+        }
+        // As Go reads it; T.61 proper is used by nobody.
+        Tag::T61String => bytes.iter().copied().map(char::from).collect(),
+        // What cannot be read is a name all the same: somebody else may be able to.
+        _ => String::from_utf8_lossy(bytes).into_owned(),
+    };
+    Some(printable(&text)).filter(|name| !name.is_empty())
 }
 
 fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
@@ -88,7 +109,7 @@ fn address(bytes: &[u8]) -> Option<String> {
 }
 
 /// Times before 1970 become 1970.
-fn moment(time: ASN1Time) -> SystemTime {
+pub(super) fn moment(time: ASN1Time) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
 }
 

@@ -4,20 +4,22 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{Resumption, VerifierBuilderError, WebPkiServerVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::{CertificateRevocationListDer, ServerName};
+use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::anchors::Anchored;
 use super::authorities::Authorities;
 use super::certificate::Certificate;
 use super::identity::Identity;
 use super::protocol::Protocol;
 use super::refusal::{self, HandshakeError, Shown};
+use super::revoked::{List, Revoked};
 use super::verify::Servers;
 
 /// What is to be spoken over a connection.
@@ -52,6 +54,12 @@ pub(super) struct MadeFrom {
 }
 
 impl MadeFrom {
+    /// Whether a setting's file is among them with this content.
+    pub(super) fn has(&self, setting: &str, content: &Arc<[u8]>) -> bool {
+        let same = |it: &Option<Arc<[u8]>>| it.as_ref() == Some(content);
+        self.files.iter().any(|(name, it)| *name == setting && same(it))
+    }
+
     /// The settings whose files have another content than `before`.
     pub(super) fn changed(&self, before: &Self) -> impl Iterator<Item = &'static str> {
         let files = self.files.iter().filter(|file| !before.files.contains(file));
@@ -63,7 +71,7 @@ impl MadeFrom {
 pub(super) struct Parts {
     pub(super) identity: Option<Identity>,
     pub(super) authorities: Authorities,
-    pub(super) lists: Vec<CertificateRevocationListDer<'static>>,
+    pub(super) lists: Vec<List>,
     pub(super) verify: bool,
     pub(super) server_name: Option<ServerName<'static>>,
     pub(super) allowed_cns: Vec<String>,
@@ -80,16 +88,18 @@ impl Connector {
     /// rustls' sentence, when the parts do not go together.
     pub(super) fn new(parts: Parts, protocol: &Protocol) -> Result<Self, String> {
         let words = |error: rustls::Error| error.to_string();
-        let inner = if parts.verify { Some(verifier(&parts, protocol)?) } else { None };
+        let provider = &protocol.provider;
+        let trusted = Anchored::new(parts.authorities.anchors, provider.clone(), verifier)
+            .map_err(|error| error.to_string())?;
         let servers = Servers {
-            inner,
-            provider: protocol.provider.clone(),
+            trusted,
+            verify: parts.verify,
+            revoked: Revoked::new(parts.lists, provider.clone()),
             pinned: parts.authorities.ders,
             allowed_cns: parts.allowed_cns,
             allowed_hostnames: parts.allowed_hostnames,
-            trusted: parts.authorities.described,
         };
-        let builder = ClientConfig::builder_with_provider(protocol.provider.clone())
+        let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&protocol.versions)
             .map_err(words)?
             .dangerous()
@@ -102,6 +112,8 @@ impl Connector {
             }
             None => builder.with_no_client_auth(),
         };
+        // A resumed session is not verified again, and would outlive the certificate that it began with.
+        http1.resumption = Resumption::disabled();
         let mut h2 = http1.clone();
         http1.alpn_protocols = vec![b"http/1.1".to_vec()];
         h2.alpn_protocols = vec![b"h2".to_vec()];
@@ -192,16 +204,12 @@ impl Connector {
     }
 }
 
-fn verifier(parts: &Parts, protocol: &Protocol) -> Result<Arc<dyn ServerCertVerifier>, String> {
-    let roots: Arc<RootCertStore> = parts.authorities.roots.clone();
-    if roots.is_empty() {
-        return Ok(Arc::new(super::verify::Nobody(protocol.provider.clone())));
-    }
-    let mut builder = WebPkiServerVerifier::builder_with_provider(roots, protocol.provider.clone());
-    if !parts.lists.is_empty() {
-        builder = builder.with_crls(parts.lists.clone()).allow_unknown_revocation_status();
-    }
-    let verifier = builder.build().map_err(|error| error.to_string())?;
+fn verifier(
+    roots: Arc<RootCertStore>,
+    anchored: &Anchored<dyn ServerCertVerifier>,
+) -> Result<Arc<dyn ServerCertVerifier>, VerifierBuilderError> {
+    let provider = anchored.provider.clone();
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build()?;
     Ok(verifier)
 }
 

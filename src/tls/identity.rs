@@ -27,20 +27,23 @@ impl Identity {
     }
 }
 
-/// Reads a pair; `None` when it cannot be used, and why is then among the problems.
+/// Reads a pair; `None` when it cannot be used, and why is then among the problems. That it has expired is no more than a
+/// warning for one that is in force already: nothing that changes elsewhere must wait for it.
 pub(super) fn read(
     files: &mut Files<'_>,
     pair: &KeyPair,
     provider: &CryptoProvider,
+    is_in_force: bool,
 ) -> Option<Identity> {
-    let chain = read_chain(files, &pair.cert);
+    let chain = read_chain(files, &pair.cert, is_in_force);
     let key = read_key(files, &pair.key);
-    let (ders, chain) = chain?;
-    let key = match provider.key_provider.load_private_key(key?) {
+    let Chain { line, ders, chain } = chain?;
+    let (key_line, key) = key?;
+    let key_at = format!("{}:{key_line}", named(&pair.key));
+    let key = match provider.key_provider.load_private_key(key) {
         Ok(key) => key,
         Err(_) => {
-            let message =
-                format!("{}: the private key is of a kind that is not supported", named(&pair.key));
+            let message = format!("{key_at}: the private key is of a kind that is not supported");
             files.error(pair.key.setting, message, "want RSA, P-256, P-384, P-521 or Ed25519");
             return None;
         }
@@ -50,15 +53,24 @@ pub(super) fn read(
     match key.keys_match() {
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
         Err(Error::InconsistentKeys(_)) => {
-            let (key, cert) = (named(&pair.key), pair.cert.path.display());
-            let message = format!("{key} is not the key of the certificate {title} in {cert}");
+            let cert = pair.cert.path.display();
+            let message = format!(
+                "{key_at}: this is not the key of the certificate {title} in {cert}:{line}"
+            );
             files.error(pair.key.setting, message, "put the key there that it was issued for");
             return None;
         }
         Err(error) => {
-            let message =
-                format!("{}: the certificate {title} cannot be used: {error}", named(&pair.cert));
-            files.error(pair.cert.setting, message, "");
+            let at = format!("{}:{line}", named(&pair.cert));
+            let (message, hint) = if chain.first().is_some_and(|leaf| !leaf.is_v3) {
+                (
+                    format!("{at}: the certificate {title} is not of version 3"),
+                    "want version 3; openssl makes it with -extfile or -addext",
+                )
+            } else {
+                (format!("{at}: the certificate {title} cannot be used: {error}"), "")
+            };
+            files.error(pair.cert.setting, message, hint);
             return None;
         }
     }
@@ -69,11 +81,17 @@ fn named(file: &TlsFile) -> String {
     format!("`{}`: {}", file.setting, file.path.display())
 }
 
-type Chain = (Vec<CertificateDer<'static>>, Vec<Certificate>);
+/// What is shown, as it is and read.
+struct Chain {
+    /// The line of the first.
+    line: usize,
+    ders: Vec<CertificateDer<'static>>,
+    chain: Vec<Certificate>,
+}
 
-fn read_chain(files: &mut Files<'_>, file: &TlsFile) -> Option<Chain> {
+fn read_chain(files: &mut Files<'_>, file: &TlsFile, is_in_force: bool) -> Option<Chain> {
     let sections = files.sections(file)?;
-    let (mut ders, mut chain) = (Vec::new(), Vec::new());
+    let (mut ders, mut chain, mut first_line) = (Vec::new(), Vec::new(), 1);
     for section in sections.into_iter().filter(|section| section.kind == SectionKind::Certificate) {
         let Some(certificate) = Certificate::read(&section.der) else {
             let message = format!("{}:{}: this is no X.509 certificate", named(file), section.line);
@@ -84,8 +102,15 @@ fn read_chain(files: &mut Files<'_>, file: &TlsFile) -> Option<Chain> {
             let title = certificate.title();
             let message =
                 format!("{}:{}: the certificate {title} {untimely}", named(file), section.line);
-            files.error(file.setting, message, "renew it, or set the clock right");
-            return None;
+            // Those behind the first are help for whoever verifies it, and may be one too many.
+            if chain.is_empty() && !is_in_force {
+                files.error(file.setting, message, "renew it, or set the clock right");
+                return None;
+            }
+            files.warning(file.setting, message, "renew it, or set the clock right");
+        }
+        if chain.is_empty() {
+            first_line = section.line;
         }
         ders.push(CertificateDer::from(section.der));
         chain.push(certificate);
@@ -95,17 +120,20 @@ fn read_chain(files: &mut Files<'_>, file: &TlsFile) -> Option<Chain> {
         files.error(file.setting, message, "want -----BEGIN CERTIFICATE-----; is it the key?");
         return None;
     }
-    Some((ders, chain))
+    Some(Chain { line: first_line, ders, chain })
 }
 
-fn read_key(files: &mut Files<'_>, file: &TlsFile) -> Option<PrivateKeyDer<'static>> {
+/// Returns the key with its line.
+fn read_key(files: &mut Files<'_>, file: &TlsFile) -> Option<(usize, PrivateKeyDer<'static>)> {
     let sections = files.sections(file)?;
     if is_readable_by_all(&file.path) {
         let message =
             format!("{}: every user of this machine can read the private key", named(file));
         files.warning(file.setting, message, "chmod o-rwx it");
     }
-    let key = sections.into_iter().find_map(|it| PrivateKeyDer::from_pem(it.kind, it.der));
+    let key = sections
+        .into_iter()
+        .find_map(|it| Some((it.line, PrivateKeyDer::from_pem(it.kind, it.der)?)));
     if key.is_none() {
         let message = format!("{} has no private key in it", named(file));
         files.error(

@@ -4,7 +4,7 @@
 //! good, its connections to members stay, and a certificate that has expired in use is no reason to refuse a change of
 //! something else.
 
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustls_pki_types::ServerName;
@@ -13,10 +13,12 @@ use super::acceptor::{self, Acceptor};
 use super::authorities::{self, Authorities};
 use super::certificate::{Certificate, day};
 use super::connector::{self, Connector, MadeFrom, server_name};
+use super::expiry::{Kind, Shown};
 use super::files::Files;
 use super::identity::{self, Identity};
 use super::protocol::Protocol;
-use super::{revocation, self_made};
+use super::revoked::List;
+use super::{revocation, self_made, system};
 use crate::config::{
     ConnectTls, KeyPair, ListenTls, Origins, Problem, Problems, Settings, TlsFile, TlsSettings,
 };
@@ -32,14 +34,18 @@ pub struct Material {
     pub peer: Connector,
     /// For registries of members.
     pub registry: Connector,
-    /// The certificates that we show, whose expiry is worth watching.
+    /// What may expire while it is used: the certificates that we show, authorities and revocation lists.
     pub certificates: Vec<Shown>,
 }
 
 impl Material {
     /// The files whose content differs from what was in force `before`, each with what it is now.
     pub fn news(&self, before: &Self) -> Vec<String> {
-        let connectors = [(&self.upstream, &before.upstream), (&self.peer, &before.peer)];
+        let connectors = [
+            (&self.upstream, &before.upstream),
+            (&self.peer, &before.peer),
+            (&self.registry, &before.registry),
+        ];
         let connectors = connectors.map(|(now, then)| (now.made_from(), then.made_from()));
         let acceptors = self.acceptor.iter().zip(&before.acceptor);
         let acceptors = acceptors.map(|(now, then)| (now.made_from(), then.made_from()));
@@ -47,10 +53,10 @@ impl Material {
         let mut news = Vec::new();
         for setting in changed {
             let line = match self.certificates.iter().find(|shown| shown.setting == setting) {
-                Some(Shown { title, not_after, .. }) => {
+                Some(Shown { kind: Kind::Certificate, title, not_after, .. }) => {
                     format!("{setting}: {title}, valid until {}", day(*not_after))
                 }
-                None => format!("{setting}: new content"),
+                _ => format!("{setting}: new content"),
             };
             if !news.contains(&line) {
                 news.push(line);
@@ -58,40 +64,6 @@ impl Material {
         }
         news
     }
-}
-
-impl Shown {
-    /// Says that it expires soon, or that it has; `None` while there is time. Soon is 30 days, or a third of its lifetime if
-    /// that is less: certificates that are renewed each week are no news.
-    pub fn warning(&self, now: SystemTime) -> Option<String> {
-        const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
-        let Self { title, setting, file, not_after, lifetime, .. } = self;
-        let left = not_after.duration_since(now).unwrap_or_default();
-        let when = match left.as_secs() / (24 * 3600) {
-            _ if left.is_zero() => format!("expired on {}", day(*not_after)),
-            _ if left > SOON.min(*lifetime / 3) => return None,
-            0 => format!("expires on {}, today or tomorrow", day(*not_after)),
-            days => format!("expires on {}, in {days} days", day(*not_after)),
-        };
-        Some(format!("`{setting}`: {}: the certificate {title} {when}; renew it", file.display()))
-    }
-}
-
-/// A certificate that we show.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shown {
-    /// To whom: `listener`, `upstream`, `peer` or `registry`.
-    pub identity: &'static str,
-    /// The setting that names its file.
-    pub setting: &'static str,
-    /// Its file.
-    pub file: PathBuf,
-    /// What it is known by.
-    pub title: String,
-    /// When the first of it and those between it and its authority expires.
-    pub not_after: SystemTime,
-    /// How long that one is valid altogether.
-    pub lifetime: Duration,
 }
 
 /// What the material is loaded for.
@@ -113,13 +85,25 @@ pub fn load(
     before: Option<&Material>,
     purpose: Purpose,
 ) -> Result<(Material, Vec<Problem>), Problems> {
+    load_at(SystemTime::now(), settings, origins, before, purpose)
+}
+
+/// [`load`], at a time that tests choose.
+pub(super) fn load_at(
+    now: SystemTime,
+    settings: &Settings,
+    origins: &Origins,
+    before: Option<&Material>,
+    purpose: Purpose,
+) -> Result<(Material, Vec<Problem>), Problems> {
     let mut loading = Loading {
-        files: Files::new(origins, SystemTime::now()),
+        files: Files::new(origins, now),
         protocol: Protocol::allowed(&settings.tls),
         tls: &settings.tls,
         before,
         purpose,
         certificates: Vec::new(),
+        machine: None,
     };
     let acceptor = loading.acceptor();
     let upstream = loading.connector("upstream", &settings.tls.upstream);
@@ -146,6 +130,8 @@ struct Loading<'a> {
     before: Option<&'a Material>,
     purpose: Purpose,
     certificates: Vec<Shown>,
+    /// The machine's bundle, once it was wanted; within, `None` when there is none.
+    machine: Option<Option<Arc<[u8]>>>,
 }
 
 impl Loading<'_> {
@@ -173,11 +159,13 @@ impl Loading<'_> {
             self.keep("listener");
             return Some(kept.clone());
         }
+        let before = self.before.and_then(|it| it.acceptor.as_ref()).map(Acceptor::made_from);
         let identity = match made {
             Some((identity, _)) => Some(identity),
-            None => identity::read(&mut self.files, &pair, &self.protocol.provider),
+            None => self.identity(&pair, before),
         };
-        let (clients, lists) = self.trusted(wanted.client_ca.as_ref(), wanted.client_crl.as_ref());
+        let (ca, crl) = (wanted.client_ca.as_ref(), wanted.client_crl.as_ref());
+        let (clients, lists) = self.trusted("listener", ca, crl, before);
         let allowed_hostnames =
             self.names("client-cert-allowed-hostname", &wanted.allowed_hostnames);
         let identity = self.show("listener", &pair, identity?);
@@ -194,7 +182,10 @@ impl Loading<'_> {
             wanted.ca.as_ref(),
             wanted.crl.as_ref(),
         ];
-        let made_from = self.made_from(format!("{role} {wanted:?}"), &named);
+        let mut made_from = self.made_from(format!("{role} {wanted:?}"), &named);
+        if wanted.ca.is_none() {
+            made_from.files.push((MACHINE, self.machine()));
+        }
         let before = self.before.map(|it| match role {
             "peer" => &it.peer,
             "registry" => &it.registry,
@@ -206,10 +197,13 @@ impl Loading<'_> {
         }
         let identity = match pair {
             None => Some(None),
-            Some(pair) => identity::read(&mut self.files, pair, &self.protocol.provider)
+            Some(pair) => self
+                .identity(pair, before.map(Connector::made_from))
                 .map(|identity| Some(self.show(role, pair, identity))),
         };
-        let (authorities, lists) = self.trusted(wanted.ca.as_ref(), wanted.crl.as_ref());
+        let (ca, crl) = (wanted.ca.as_ref(), wanted.crl.as_ref());
+        let before = before.map(Connector::made_from);
+        let (authorities, lists) = self.trusted(role, ca, crl, before);
         let (cert_setting, ca_setting) = match role {
             "peer" => ("peer-cert-file", "peer-trusted-ca-file"),
             "registry" => ("discovery-cert", "discovery-cacert"),
@@ -221,7 +215,10 @@ impl Loading<'_> {
         let parts = connector::Parts {
             identity: identity?,
             authorities: match (&wanted.ca, authorities) {
-                (None, _) => authorities::of_machine(ca_setting),
+                (None, _) => {
+                    let bundle = self.machine();
+                    authorities::of_machine(&self.files, bundle.as_deref(), ca_setting)
+                }
                 (Some(_), authorities) => authorities?,
             },
             lists: lists?,
@@ -235,11 +232,29 @@ impl Loading<'_> {
         self.whole(cert_setting, Connector::new(parts, &self.protocol))
     }
 
+    fn identity(&mut self, pair: &KeyPair, before: Option<&MadeFrom>) -> Option<Identity> {
+        let is_in_force = [&pair.cert, &pair.key].iter().all(|it| self.is_in_force(it, before));
+        identity::read(&mut self.files, pair, &self.protocol.provider, is_in_force)
+    }
+
+    /// Whether what was made `before` was made from the same content of this file.
+    fn is_in_force(&mut self, file: &TlsFile, before: Option<&MadeFrom>) -> bool {
+        let content = self.files.content(file);
+        content.zip(before).is_some_and(|(content, before)| before.has(file.setting, &content))
+    }
+
+    /// The content of the machine's bundle, read once.
+    fn machine(&mut self) -> Option<Arc<[u8]>> {
+        self.machine.get_or_insert_with(|| system::bundle().map(Into::into)).clone()
+    }
+
     /// Reads a CA file and the revocation lists of its authorities. Without a file there is nobody and nothing.
     fn trusted(
         &mut self,
+        identity: &'static str,
         ca: Option<&TlsFile>,
         crl: Option<&TlsFile>,
+        before: Option<&MadeFrom>,
     ) -> (Option<Authorities>, Option<Lists>) {
         let Some(ca) = ca else {
             if let Some(crl) = crl {
@@ -251,7 +266,8 @@ impl Loading<'_> {
             }
             return (None, Some(Vec::new()));
         };
-        let authorities = authorities::read(&mut self.files, ca);
+        let is_in_force = self.is_in_force(ca, before);
+        let authorities = authorities::read(&mut self.files, ca, is_in_force);
         let lists = match (&authorities, crl) {
             (_, None) => Some(Vec::new()),
             (None, Some(_)) => None,
@@ -259,6 +275,21 @@ impl Loading<'_> {
                 revocation::read(&mut self.files, crl, authorities, &self.protocol)
             }
         };
+        if let Some(first) = authorities.as_ref().and_then(|it| it.anchors.first_to_expire()) {
+            self.limit(Kind::Authority, identity, ca, first);
+        }
+        let dated = lists.iter().flatten().filter_map(|list| Some((list.next_update?, list)));
+        if let (Some((end, list)), Some(crl)) = (dated.min_by_key(|(end, _)| *end), crl) {
+            self.certificates.push(Shown {
+                kind: Kind::List,
+                identity,
+                setting: crl.setting,
+                file: crl.path.clone(),
+                title: list.title.clone(),
+                not_after: end,
+                lifetime: Duration::ZERO,
+            });
+        }
         let both = authorities.filter(|_| lists.is_some());
         (both, lists)
     }
@@ -276,19 +307,23 @@ impl Loading<'_> {
 
     fn show(&mut self, identity: &'static str, pair: &KeyPair, it: Identity) -> Identity {
         let first = it.chain.iter().min_by_key(|certificate| certificate.not_after);
-        let (not_before, not_after) = first
-            .map_or((SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH), |first| {
-                (first.not_before, first.not_after)
-            });
-        self.certificates.push(Shown {
-            identity,
-            setting: pair.cert.setting,
-            file: pair.cert.path.clone(),
-            title: it.leaf().map(Certificate::title).unwrap_or_default(),
-            lifetime: not_after.duration_since(not_before).unwrap_or_default(),
-            not_after,
-        });
+        if let (Some(leaf), Some(first)) = (it.leaf(), first) {
+            let as_leaf = Certificate { subject: leaf.title(), ..first.clone() };
+            self.limit(Kind::Certificate, identity, &pair.cert, &as_leaf);
+        }
         it
+    }
+
+    fn limit(&mut self, kind: Kind, identity: &'static str, file: &TlsFile, it: &Certificate) {
+        self.certificates.push(Shown {
+            kind,
+            identity,
+            setting: file.setting,
+            file: file.path.clone(),
+            title: it.title(),
+            lifetime: it.not_after.duration_since(it.not_before).unwrap_or_default(),
+            not_after: it.not_after,
+        });
     }
 
     fn keep(&mut self, identity: &str) {
@@ -310,7 +345,10 @@ impl Loading<'_> {
     }
 }
 
-type Lists = Vec<rustls_pki_types::CertificateRevocationListDer<'static>>;
+type Lists = Vec<List>;
+
+/// What the machine's own authorities are called among the files.
+const MACHINE: &str = "the machine's authorities";
 
 /// Refuses to let everybody in under our own name. A member whose auth is on takes whoever shows a certificate for the
 /// user that its CN names; through us that would be every client, also those that showed nothing.

@@ -4,7 +4,9 @@ use std::error::Error as _;
 use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
+use rustls_pki_types::UnixTime;
 
+use super::anchors::{Anchors, moment};
 use super::certificate::{Certificate, day};
 
 /// Why there is no TLS connection.
@@ -160,23 +162,31 @@ pub(super) fn incompatible(why: &PeerIncompatible) -> String {
     }
 }
 
-/// Says why a certificate is refused, by its DER and rustls' error; `trusted` names the authorities.
-pub(super) fn sentence(der: &[u8], error: &Error, trusted: &str) -> String {
+/// Says why a certificate is refused at `now`, by its DER and rustls' error; `trusted` are the authorities.
+pub(super) fn sentence(der: &[u8], error: &Error, trusted: &Anchors, now: UnixTime) -> String {
     let certificate = Certificate::read(der);
     let title = certificate.as_ref().map_or_else(|| "(unreadable)".to_owned(), Certificate::title);
     let issuer = certificate.as_ref().map_or("an unknown one", |it| it.issuer.as_str());
     let Error::InvalidCertificate(reason) = error else {
         return format!("certificate {title}: {error}");
     };
-    let at = |time: &rustls_pki_types::UnixTime| {
-        day(std::time::UNIX_EPOCH + std::time::Duration::from_secs(time.as_secs()))
-    };
+    let at = |time: &UnixTime| day(moment(*time));
+    let described = &trusted.described;
     match reason {
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            format!(
-                "certificate {title} is from an unknown authority, {issuer}; trusted are those in {trusted}"
-            )
-        }
+        CertificateError::UnknownIssuer => match trusted.untimely(issuer, now) {
+            Some(untimely) => {
+                format!(
+                    "certificate {title} is from {issuer}, an authority in {described} that {untimely}"
+                )
+            }
+            None => format!(
+                "certificate {title} is from an unknown authority, {issuer}; trusted are those in {described}"
+            ),
+        },
+        CertificateError::BadSignature => format!(
+            "certificate {title} is from {issuer}, and it or one between it and its authority is signed with another \
+             key than the authority of that name has in {described}"
+        ),
         CertificateError::ExpiredContext { not_after, .. } => {
             format!(
                 "certificate {title} (or one between it and its authority) expired on {}",
@@ -187,12 +197,11 @@ pub(super) fn sentence(der: &[u8], error: &Error, trusted: &str) -> String {
             format!("certificate {title} is not valid before {}", at(not_before))
         }
         CertificateError::NotValidForNameContext { expected, .. } => {
-            let names = certificate.map(|it| it.names).unwrap_or_default().join(", ");
+            let names = certificate.as_ref().map(|it| it.names.join(", ")).unwrap_or_default();
             let names =
                 if names.is_empty() { "no name at all (a CN does not count)" } else { &names };
             format!("certificate {title} is for {names}, and not for {}", expected.to_str())
         }
-        CertificateError::Revoked => format!("certificate {title} is revoked"),
         CertificateError::InvalidPurposeContext { required, .. } => {
             format!(
                 "certificate {title} is not for this purpose: its extended key usage lacks {required}"
@@ -200,6 +209,11 @@ pub(super) fn sentence(der: &[u8], error: &Error, trusted: &str) -> String {
         }
         CertificateError::Other(other) if is_ca_as_leaf(other) => {
             format!("certificate {title} is that of an authority, and none for a server or client")
+        }
+        _ if certificate.is_some_and(|it| !it.is_v3) => {
+            format!(
+                "certificate {title} is not of version 3, and older ones are good for authorities only"
+            )
         }
         other => format!("certificate {title} cannot be used: {other}"),
     }

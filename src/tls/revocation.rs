@@ -1,18 +1,19 @@
-//! Revocation lists.
+//! Reading revocation lists.
 
-use rustls_pki_types::CertificateRevocationListDer;
+use std::cmp::Ordering;
+use std::time::SystemTime;
+
 use rustls_pki_types::pem::SectionKind;
+use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
-use x509_parser::time::ASN1Time;
 use x509_parser::x509::X509Version;
 
 use super::authorities::Authorities;
-use super::certificate::day;
+use super::certificate::{day, moment};
 use super::files::Files;
 use super::protocol::Protocol;
+use super::revoked::{List, Signer, has_signed, significant};
 use crate::config::TlsFile;
-
-type Lists = Vec<CertificateRevocationListDer<'static>>;
 
 /// Reads a file of revocation lists that belong to `authorities`; `None` when it cannot be used, and why is then among
 /// the problems.
@@ -21,42 +22,44 @@ pub(super) fn read(
     file: &TlsFile,
     authorities: &Authorities,
     protocol: &Protocol,
-) -> Option<Lists> {
+) -> Option<Vec<List>> {
     let (setting, path) = (file.setting, file.path.display());
-    let (mut lists, mut foreign) = (Vec::new(), Vec::new());
+    let (mut found, mut foreign) = (Vec::new(), Vec::new());
+    let mut is_useless = true;
     for (line, der) in ders(files, file)? {
         let at =
             format!("`{setting}`: {path}{}", line.map_or_else(String::new, |it| format!(":{it}")));
-        match judge(&der, authorities, protocol) {
-            Verdict::Good { issuer, overdue } => {
-                if let Some(since) = overdue {
-                    let message = format!(
-                        "{at}: the revocation list of {issuer} was to be replaced by {since}"
-                    );
-                    files.warning(setting, message, "it is used as it is; fetch the newest");
-                }
-                lists.push(CertificateRevocationListDer::from(der));
-            }
-            Verdict::Foreign { what, hint } => foreign.push((format!("{at}: {what}"), hint)),
-            Verdict::Bad { what, hint } => {
-                files.error(setting, format!("{at}: {what}"), &hint);
+        let (edition, stranger) = match judge(&der, authorities, protocol) {
+            Ok(good) => good,
+            Err(Bad { what, hint }) => {
+                files.error(setting, format!("{at}: {what}"), hint);
                 return None;
             }
+        };
+        if let Some(since) = edition.list.next_update.filter(|next| *next < files.now) {
+            let (title, since) = (&edition.list.title, day(since));
+            let message =
+                format!("{at}: the revocation list of {title} was to be replaced by {since}");
+            files.warning(setting, message, "it is used as it is; fetch the newest");
         }
+        is_useless &= matches!(stranger, Some(Stranger::OtherKey));
+        foreign.extend(stranger.map(|it| (it, at, edition.list.title.clone())));
+        found.push(edition);
     }
-    if lists.is_empty() && foreign.is_empty() {
+    if found.is_empty() {
         let message = format!("`{setting}`: {path} has no revocation list in it");
         files.error(setting, message, "want -----BEGIN X509 CRL-----");
+        return None;
     }
-    // While authorities change, one list too many is harmless; but if none fits, nobody is revoked.
-    for (message, hint) in foreign {
-        if lists.is_empty() {
+    for (stranger, at, title) in foreign {
+        let (message, hint) = stranger.words(&at, &title, authorities);
+        if is_useless {
             files.error(setting, message, &hint);
         } else {
-            files.warning(setting, message, "it is not used");
+            files.warning(setting, message, &hint);
         }
     }
-    (!lists.is_empty()).then_some(lists)
+    (!is_useless).then(|| newest(found))
 }
 
 /// etcd takes lists in PEM and in DER.
@@ -70,77 +73,207 @@ fn ders(files: &mut Files<'_>, file: &TlsFile) -> Option<Vec<(Option<usize>, Vec
     Some(lists.map(|section| (Some(section.line), section.der)).collect())
 }
 
-/// What becomes of one list.
-enum Verdict {
-    Good {
-        issuer: String,
-        /// The day by which it was to be replaced, if that has passed.
-        overdue: Option<String>,
-    },
-    /// It is from none of the authorities: what is wrong, and what would be right.
-    Foreign { what: String, hint: String },
-    /// It can never be used.
-    Bad { what: String, hint: String },
+/// A list, and what tells which edition of it this is.
+struct Edition {
+    list: List,
+    /// Its number, without leading zeros.
+    number: Vec<u8>,
+    this_update: SystemTime,
+    /// What it says of the key that has signed it.
+    key: Option<Vec<u8>>,
+    /// What it says of the certificates that it is about.
+    scope: Option<Vec<u8>>,
 }
 
-fn judge(der: &[u8], authorities: &Authorities, protocol: &Protocol) -> Verdict {
-    let Ok((_, list)) = CertificateRevocationList::from_der(der) else {
-        return Verdict::Bad {
-            what: "the revocation list is damaged".to_owned(),
-            hint: String::new(),
-        };
-    };
-    let issuer = list.issuer().to_string();
-    if list.version() != Some(X509Version::V2) {
-        let hint = "openssl makes version 2 with `crl_extensions` set".to_owned();
-        return Verdict::Bad {
-            what: format!("the revocation list of {issuer} is of version 1"),
-            hint,
-        };
+impl Edition {
+    fn is_of_one_list_with(&self, other: &Self) -> bool {
+        self.list.issuer == other.list.issuer
+            && self.scope == other.scope
+            && match (&self.list.signer, &other.list.signer) {
+                (Signer::Known(one), Signer::Known(other)) => one == other,
+                (Signer::Unknown { .. }, Signer::Unknown { .. }) => {
+                    self.key.is_some() && self.key == other.key
+                }
+                _ => false,
+            }
     }
-    let known = authorities.ders.iter().filter_map(|der| X509Certificate::from_der(der).ok());
-    let known: Vec<_> = known.map(|(_, authority)| authority).collect();
-    let named = |it: &&X509Certificate<'_>| it.subject().as_raw() == list.issuer().as_raw();
-    match known.iter().filter(named).find(|it| has_signed(it, &list, protocol)) {
-        Some(authority) if !may_sign_lists(authority) => Verdict::Bad {
-            what: format!("the authority {issuer} is not allowed to sign revocation lists"),
-            hint: "its key usage needs cRLSign".to_owned(),
-        },
-        Some(_) => Verdict::Good { overdue: overdue(&list), issuer },
-        None if known.iter().any(|it| named(&it)) => Verdict::Foreign {
-            what: format!("the revocation list is signed with another key of {issuer}"),
-            hint: "want the list that was signed with the key of the authority in the CA file"
-                .to_owned(),
-        },
-        None => {
-            let names: Vec<_> = known.iter().map(|it| it.subject().to_string()).collect();
-            let what =
-                format!("the revocation list is from {issuer}, which is not among the authorities");
-            let hint = format!("these are {} in {}", names.join("; "), authorities.described);
-            Verdict::Foreign { what, hint }
+
+    fn age(&self, other: &Self) -> Ordering {
+        let numbers = self.number.len().cmp(&other.number.len());
+        numbers.then(self.number.cmp(&other.number)).then(self.this_update.cmp(&other.this_update))
+    }
+}
+
+/// Of several editions of one list the newest counts: what it has no more is revoked no more.
+fn newest(found: Vec<Edition>) -> Vec<List> {
+    let mut kept: Vec<Edition> = Vec::new();
+    for edition in found {
+        match kept.iter_mut().find(|it| it.is_of_one_list_with(&edition)) {
+            None => kept.push(edition),
+            Some(known) if known.age(&edition) == Ordering::Less => *known = edition,
+            Some(_) => {}
         }
     }
+    kept.into_iter().map(|edition| edition.list).collect()
+}
+
+/// Why none of the authorities has signed a list. It still counts for certificates of those that a client shows between
+/// its own and the authority.
+enum Stranger {
+    /// An authority has the name, but not the key.
+    OtherKey,
+    /// None has the name.
+    OtherName,
+}
+
+impl Stranger {
+    fn words(&self, at: &str, title: &str, authorities: &Authorities) -> (String, String) {
+        match self {
+            Self::OtherKey => (
+                format!("{at}: the revocation list is signed with another key of {title}"),
+                "want the list that was signed with the key of the authority in the CA file".into(),
+            ),
+            Self::OtherName => {
+                let known = authorities.ders.iter();
+                let known = known.filter_map(|der| X509Certificate::from_der(der).ok());
+                let names: Vec<_> = known.map(|(_, it)| it.subject().to_string()).collect();
+                let hint = format!(
+                    "it counts for what an intermediate of that name has signed; the authorities in {} are {}",
+                    authorities.anchors.described,
+                    names.join("; ")
+                );
+                let what = format!(
+                    "the revocation list is from {title}, which is not among the authorities"
+                );
+                (format!("{at}: {what}"), hint)
+            }
+        }
+    }
+}
+
+/// Why a list can never be used.
+struct Bad {
+    what: String,
+    hint: &'static str,
+}
+
+impl Bad {
+    fn new(what: impl Into<String>, hint: &'static str) -> Self {
+        Self { what: what.into(), hint }
+    }
+}
+
+fn judge(
+    der: &[u8],
+    authorities: &Authorities,
+    protocol: &Protocol,
+) -> Result<(Edition, Option<Stranger>), Bad> {
+    let Ok((_, list)) = CertificateRevocationList::from_der(der) else {
+        return Err(Bad::new("the revocation list is damaged", ""));
+    };
+    let title = list.issuer().to_string();
+    if list.version() != Some(X509Version::V2) {
+        let hint = "openssl makes version 2 with `crl_extensions` set";
+        return Err(Bad::new(format!("the revocation list of {title} is of version 1"), hint));
+    }
+    judge_kind(&list, &title)?;
+    judge_algorithm(&list, &title, protocol)?;
+    let known = authorities.ders.iter().filter_map(|der| X509Certificate::from_der(der).ok());
+    let named =
+        known.map(|(_, it)| it).filter(|it| it.subject().as_raw() == list.issuer().as_raw());
+    let named: Vec<_> = named.collect();
+    let (signed, signature) = (list.tbs_cert_list.as_ref(), list.signature_value.data.as_ref());
+    let is_signer = |it: &&X509Certificate<'_>| {
+        let key = &it.public_key().subject_public_key.data;
+        has_signed(&protocol.provider, key, signed, signature)
+    };
+    let unknown = || Signer::Unknown { signed: signed.to_vec(), signature: signature.to_vec() };
+    let (signer, stranger) = match named.iter().find(is_signer) {
+        Some(authority) if !may_sign_lists(authority) => {
+            let what = format!("the authority {title} is not allowed to sign revocation lists");
+            return Err(Bad::new(what, "its key usage needs cRLSign"));
+        }
+        Some(it) => (Signer::Known(it.public_key().subject_public_key.data.to_vec()), None),
+        None if named.is_empty() => (unknown(), Some(Stranger::OtherName)),
+        None => (unknown(), Some(Stranger::OtherKey)),
+    };
+    Ok((edition(&list, title, signer), stranger))
+}
+
+fn edition(list: &CertificateRevocationList<'_>, title: String, signer: Signer) -> Edition {
+    let serials = list.iter_revoked_certificates();
+    let value = |is_it: fn(&ParsedExtension<'_>) -> bool| {
+        let found = list.extensions().iter().find(|extension| is_it(extension.parsed_extension()));
+        found.map(|extension| extension.value.to_vec())
+    };
+    Edition {
+        number: list
+            .crl_number()
+            .map(|number| significant(&number.to_bytes_be()).to_vec())
+            .unwrap_or_default(),
+        this_update: moment(list.last_update()),
+        key: value(|it| matches!(it, ParsedExtension::AuthorityKeyIdentifier(_))),
+        scope: value(|it| matches!(it, ParsedExtension::IssuingDistributionPoint(_))),
+        list: List {
+            issuer: list.issuer().as_raw().to_vec(),
+            title,
+            serials: serials.map(|it| significant(it.raw_serial()).into()).collect(),
+            signer,
+            next_update: list.next_update().map(moment),
+        },
+    }
+}
+
+/// A list of the changes since another, or of what other authorities have signed, would be misread as a whole one.
+fn judge_kind(list: &CertificateRevocationList<'_>, title: &str) -> Result<(), Bad> {
+    const DELTA: &str = "2.5.29.27";
+    let list_of = format!("the revocation list of {title}");
+    for extension in list.extensions() {
+        let oid = extension.oid.to_id_string();
+        match extension.parsed_extension() {
+            _ if oid == DELTA => {
+                let what = format!("{list_of} has only the changes since another (a delta)");
+                return Err(Bad::new(what, "want a whole list"));
+            }
+            ParsedExtension::IssuingDistributionPoint(point) if point.indirect_crl => {
+                let what = format!("{list_of} is about what others have signed (an indirect one)");
+                return Err(Bad::new(what, "want a list from each authority itself"));
+            }
+            ParsedExtension::IssuingDistributionPoint(_)
+            | ParsedExtension::AuthorityKeyIdentifier(_)
+            | ParsedExtension::CRLNumber(_) => {}
+            _ if extension.critical => {
+                let what = format!("{list_of} has a critical extension, {oid}, that is unknown");
+                return Err(Bad::new(what, "want a list without it"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn judge_algorithm(
+    list: &CertificateRevocationList<'_>,
+    title: &str,
+    protocol: &Protocol,
+) -> Result<(), Bad> {
+    let oid = &list.signature_algorithm.algorithm;
+    let known = protocol.provider.signature_verification_algorithms.all;
+    // An identifier is the OID, with two bytes before it, and parameters.
+    let is_known = known.iter().any(|it| {
+        it.signature_alg_id().as_ref().get(2..).is_some_and(|it| it.starts_with(oid.as_bytes()))
+    });
+    if is_known {
+        return Ok(());
+    }
+    let what = format!(
+        "the revocation list of {title} is signed in a way that is not supported, {}",
+        oid.to_id_string()
+    );
+    Err(Bad::new(what, "want RSA with SHA-256 or more, ECDSA or Ed25519"))
 }
 
 /// An authority whose key usage lists anything must list this too.
 fn may_sign_lists(authority: &X509Certificate<'_>) -> bool {
     !matches!(authority.key_usage(), Ok(Some(usage)) if !usage.value.crl_sign())
-}
-
-fn has_signed(
-    authority: &X509Certificate<'_>,
-    list: &CertificateRevocationList<'_>,
-    protocol: &Protocol,
-) -> bool {
-    let key = &authority.public_key().subject_public_key.data;
-    let signed = list.tbs_cert_list.as_ref();
-    let signature = &list.signature_value.data;
-    let algorithms = protocol.provider.signature_verification_algorithms.all;
-    algorithms.iter().any(|it| it.verify_signature(key, signed, signature).is_ok())
-}
-
-fn overdue(list: &CertificateRevocationList<'_>) -> Option<String> {
-    let next = list.next_update().filter(|next| *next < ASN1Time::now())?;
-    let seconds = u64::try_from(next.timestamp()).unwrap_or(0);
-    Some(day(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds)))
 }

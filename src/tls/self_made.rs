@@ -35,7 +35,7 @@ pub(super) fn read_or_make(
     let pair = pair(wanted);
     if pair.cert.path.exists() {
         let before = files.problems.0.len();
-        let kept = identity::read(files, &pair, &protocol.provider);
+        let kept = identity::read(files, &pair, &protocol.provider, false);
         let lasts =
             |it: &Identity| it.leaf().is_some_and(|leaf| leaf.not_after > files.now + SPARE);
         if let Some(kept) = kept.filter(lasts) {
@@ -55,7 +55,7 @@ pub(super) fn read_or_make(
     }
     files.forget(&pair.cert.path);
     files.forget(&pair.key.path);
-    let made = identity::read(files, &pair, &protocol.provider)?;
+    let made = identity::read(files, &pair, &protocol.provider, false)?;
     let until = made.leaf().map_or(now, |leaf: &Certificate| leaf.not_after);
     let (file, until) = (pair.cert.path.display(), day(until));
     files

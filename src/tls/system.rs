@@ -1,9 +1,7 @@
 //! The authorities of the machine, for whoever names none.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
@@ -17,15 +15,26 @@ const BUNDLES: [&str; 6] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// Returns the authorities of `$SSL_CERT_FILE`, else of the first bundle that can be read; none when there is none, and
-/// then nobody is trusted. What is not a certificate is skipped.
-pub(super) fn roots() -> Arc<RootCertStore> {
+/// Where the machine's authorities may be: `$SSL_CERT_FILE`, then the bundles. The first that can be read is it.
+fn bundles() -> impl Iterator<Item = PathBuf> {
     let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
-    let bundles = named.into_iter().chain(BUNDLES.iter().map(PathBuf::from));
-    let mut contents = bundles.filter_map(|path| std::fs::read(path).ok());
-    let mut roots = RootCertStore::empty();
-    if let Some(content) = contents.next() {
-        roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&content).flatten());
-    }
-    Arc::new(roots)
+    named.into_iter().chain(BUNDLES.iter().map(PathBuf::from))
+}
+
+/// Where a change may mean other authorities: the bundle, and what would be taken before it if it were there.
+pub fn watched() -> Vec<PathBuf> {
+    let mut paths: Vec<_> = bundles().collect();
+    let taken = paths.iter().position(|path| path.exists());
+    paths.truncate(taken.map_or(paths.len(), |at| at + 1));
+    paths
+}
+
+/// Returns the content of the first bundle that can be read; `None` when there is none, and then nobody is trusted.
+pub(super) fn bundle() -> Option<Vec<u8>> {
+    bundles().find_map(|path| std::fs::read(path).ok())
+}
+
+/// Returns the certificates of a bundle. What is not one is skipped.
+pub(super) fn certificates(bundle: &[u8]) -> impl Iterator<Item = CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(bundle).flatten()
 }

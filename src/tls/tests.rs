@@ -1,8 +1,12 @@
+mod clients;
+mod servers;
+
 use super::*;
 use crate::config::{self, Inputs};
 use crate::tls::material::Purpose;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 /// A directory for settings and files.
@@ -36,6 +40,16 @@ impl Desk {
     }
 
     fn material(&self, settings: &str) -> Result<Material, String> {
+        self.load(settings, None, SystemTime::now()).map(|(material, _)| material)
+    }
+
+    /// Returns the material with the warnings, or the first error.
+    fn load(
+        &self,
+        settings: &str,
+        before: Option<&Material>,
+        now: SystemTime,
+    ) -> Result<(Material, Vec<String>), String> {
         let directory = self.0.path().display().to_string();
         self.put("p.toml", &settings.replace("DIR", &directory));
         let inputs = Inputs {
@@ -45,8 +59,10 @@ impl Desk {
             default_file: PathBuf::from("/none"),
         };
         let loaded = config::load(&inputs).map_err(|problems| problems.0[0].one_line())?;
-        material::load(&loaded.settings, &loaded.origins, None, Purpose::Use)
-            .map(|(material, _)| material)
+        let lines =
+            |problems: &[config::Problem]| problems.iter().map(|it| it.one_line()).collect();
+        material::load_at(now, &loaded.settings, &loaded.origins, before, Purpose::Use)
+            .map(|(material, warnings)| (material, lines(&warnings)))
             .map_err(|problems| problems.0[0].one_line())
     }
 
@@ -241,11 +257,11 @@ fn damaged_certificates_are_read_or_refused() {
 
 #[test]
 fn what_expires_soon_is_warned_about_by_its_lifetime() {
-    use std::time::{Duration, SystemTime};
     const DAY: Duration = Duration::from_secs(24 * 3600);
     let now = SystemTime::now();
     let warns = |left: u32, lifetime: u32| {
-        let shown = material::Shown {
+        let shown = expiry::Shown {
+            kind: expiry::Kind::Certificate,
             identity: "listener",
             setting: "cert-file",
             file: PathBuf::from("/server.pem"),

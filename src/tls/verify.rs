@@ -1,40 +1,82 @@
 //! What is demanded of the other side's certificate beyond what rustls checks, and in which words it is refused.
 
-use std::sync::Arc;
-
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use x509_parser::extensions::ExtendedKeyUsage;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::anchors::{Anchored, moment};
 use super::certificate::Certificate;
 use super::refusal::{Verdict, is_ca_as_leaf, sentence};
+use super::revoked::Revoked;
 
 /// Judges servers' certificates.
 #[derive(Debug)]
 pub(super) struct Servers {
-    /// `None` when servers are not verified at all.
-    pub(super) inner: Option<Arc<dyn ServerCertVerifier>>,
-    pub(super) provider: Arc<CryptoProvider>,
+    /// Makes the judgement of rustls.
+    pub(super) trusted: Anchored<dyn ServerCertVerifier>,
+    /// Whether servers are verified at all.
+    pub(super) verify: bool,
+    pub(super) revoked: Revoked,
     /// The certificates that are trusted as they are, whatever they say of themselves.
     pub(super) pinned: Vec<CertificateDer<'static>>,
     pub(super) allowed_cns: Vec<String>,
     pub(super) allowed_hostnames: Vec<ServerName<'static>>,
-    /// Who is trusted, in words.
-    pub(super) trusted: String,
 }
 
-impl Servers {
-    /// A self-made certificate that says it is an authority's and is in the CA file itself is what `openssl req -x509`
-    /// makes and what Go accepts; rustls does not.
-    fn is_pinned(&self, shown: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> bool {
-        let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(now.as_secs());
-        let timely = || Certificate::read(shown).is_some_and(|it| it.untimely(at).is_none());
-        self.pinned.iter().any(|pinned| pinned == shown) && timely() && is_good_for(shown, name)
-    }
+/// Whether a certificate is in the CA file itself and so trusted as it is, as in Go, when rustls refuses it for this
+/// reason: it says that it is an authority's, which `openssl req -x509` makes of every certificate, or nobody who can sign
+/// has signed it.
+fn is_pinned(
+    pinned: &[CertificateDer<'_>],
+    why: &CertificateError,
+    shown: &CertificateDer<'_>,
+    purpose: fn(&ExtendedKeyUsage<'_>) -> bool,
+    now: UnixTime,
+) -> bool {
+    let may_be = match why {
+        CertificateError::UnknownIssuer => true,
+        CertificateError::Other(other) => is_ca_as_leaf(other),
+        _ => false,
+    };
+    let is_timely =
+        || Certificate::read(shown).is_some_and(|it| it.untimely(moment(now)).is_none());
+    let is_for_it = || match X509Certificate::from_der(shown) {
+        Ok((_, read)) => match read.extended_key_usage() {
+            Ok(Some(usage)) => usage.value.any || purpose(usage.value),
+            Ok(None) => true,
+            Err(_) => false,
+        },
+        Err(_) => false,
+    };
+    may_be && pinned.iter().any(|pinned| pinned == shown) && is_timely() && is_for_it()
+}
+
+/// Wraps rustls' judgement in a sentence, which is what the log and the status get. rustls tells the other side no more
+/// than that its certificate is refused, which is as much as Go does.
+fn refused<V: ?Sized>(
+    der: &CertificateDer<'_>,
+    error: &Error,
+    trusted: &Anchored<V>,
+    now: UnixTime,
+) -> Error {
+    Verdict::error(sentence(der, error, &trusted.anchors, now))
+}
+
+fn check_revoked(
+    revoked: &Revoked,
+    der: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+) -> Result<(), Error> {
+    revoked.check(der, intermediates).map_err(|what| {
+        let (title, _) = title_and_names(der);
+        Verdict::error(format!("certificate {title} {what}"))
+    })
 }
 
 impl ServerCertVerifier for Servers {
@@ -46,22 +88,24 @@ impl ServerCertVerifier for Servers {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if let Some(inner) = &self.inner {
-            let judged = inner.verify_server_cert(
-                end_entity,
-                intermediates,
-                server_name,
-                ocsp_response,
-                now,
-            );
+        if self.verify {
+            let judged = self.trusted.at(now).and_then(|verifier| {
+                let (leaf, between) = (end_entity, intermediates);
+                verifier.verify_server_cert(leaf, between, server_name, ocsp_response, now)
+            });
             match judged {
                 Ok(_) => {}
-                Err(Error::InvalidCertificate(CertificateError::Other(other)))
-                    if is_ca_as_leaf(&other) && self.is_pinned(end_entity, server_name, now) => {}
-                Err(error) => {
-                    return Err(Verdict::error(sentence(end_entity, &error, &self.trusted)));
-                }
+                Err(Error::InvalidCertificate(why))
+                    if is_pinned(
+                        &self.pinned,
+                        &why,
+                        end_entity,
+                        |usage| usage.server_auth,
+                        now,
+                    ) && is_good_for(end_entity, server_name) => {}
+                Err(error) => return Err(refused(end_entity, &error, &self.trusted, now)),
             }
+            check_revoked(&self.revoked, end_entity, intermediates)?;
         }
         check_cn(end_entity, &self.allowed_cns)?;
         check_hostnames(end_entity, &self.allowed_hostnames)?;
@@ -74,7 +118,12 @@ impl ServerCertVerifier for Servers {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.trusted.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -83,26 +132,35 @@ impl ServerCertVerifier for Servers {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.trusted.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.trusted.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
 /// Judges clients' certificates.
 #[derive(Debug)]
 pub(super) struct Clients {
-    pub(super) inner: Arc<dyn ClientCertVerifier>,
+    /// Makes the judgement of rustls.
+    pub(super) trusted: Anchored<dyn ClientCertVerifier>,
+    pub(super) revoked: Revoked,
+    /// The certificates that are trusted as they are, whatever they say of themselves.
+    pub(super) pinned: Vec<CertificateDer<'static>>,
     pub(super) allowed_hostnames: Vec<ServerName<'static>>,
-    /// Who is trusted, in words.
-    pub(super) trusted: String,
+    /// What clients are told of those that are trusted.
+    pub(super) hints: Vec<DistinguishedName>,
 }
 
 impl ClientCertVerifier for Clients {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.inner.root_hint_subjects()
+        &self.hints
     }
 
     fn verify_client_cert(
@@ -111,10 +169,17 @@ impl ClientCertVerifier for Clients {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let judged = self.inner.verify_client_cert(end_entity, intermediates, now);
-        let verified = judged.map_err(|error| refused(end_entity, error, &self.trusted))?;
+        let trusted = self.trusted.at(now);
+        let judged = trusted.and_then(|it| it.verify_client_cert(end_entity, intermediates, now));
+        match judged {
+            Ok(_) => {}
+            Err(Error::InvalidCertificate(why))
+                if is_pinned(&self.pinned, &why, end_entity, |usage| usage.client_auth, now) => {}
+            Err(error) => return Err(refused(end_entity, &error, &self.trusted, now)),
+        }
+        check_revoked(&self.revoked, end_entity, intermediates)?;
         check_hostnames(end_entity, &self.allowed_hostnames)?;
-        Ok(verified)
+        Ok(ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -123,7 +188,8 @@ impl ClientCertVerifier for Clients {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, cert, dss)
+        let algorithms = &self.trusted.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, algorithms)
     }
 
     fn verify_tls13_signature(
@@ -132,18 +198,13 @@ impl ClientCertVerifier for Clients {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, cert, dss)
+        let algorithms = &self.trusted.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
+        self.trusted.provider.signature_verification_algorithms.supported_schemes()
     }
-}
-
-/// Keeps the errors that a client is told precisely, by the alert that belongs to them; the sentence is for our log, which
-/// makes it from the same error.
-fn refused(der: &CertificateDer<'_>, error: Error, trusted: &str) -> Error {
-    Verdict::error(sentence(der, &error, trusted))
 }
 
 /// Whether a certificate carries a name, by the rules for servers' names.
@@ -179,43 +240,4 @@ fn title_and_names(der: &CertificateDer<'_>) -> (String, String) {
     };
     let names = certificate.names.join(", ");
     (certificate.title(), if names.is_empty() { "no name".to_owned() } else { names })
-}
-
-/// Trusts nobody: for a machine without authorities of its own. Dialling says so, and the daemon runs all the same.
-#[derive(Debug)]
-pub(super) struct Nobody(pub(super) Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Nobody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Err(Error::InvalidCertificate(CertificateError::UnknownIssuer))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -73,6 +73,11 @@ impl Idle {
         self.connection.is_quiet()
     }
 
+    /// Under which of its link's connectors it was made.
+    pub fn epoch(&self) -> u64 {
+        self.connection.epoch()
+    }
+
     /// Since when it has been idle.
     pub fn since(&self) -> Instant {
         self.since

@@ -85,6 +85,7 @@ pub struct Connection {
     streams: Rc<Cell<usize>>,
     closed: Cell<bool>,
     last_used: Cell<Instant>,
+    epoch: u64,
     signs: Arc<Signs>,
     driver: AbortHandle,
 }
@@ -94,7 +95,7 @@ pub struct Connection {
 /// # Errors
 /// When the preface cannot be written.
 pub async fn handshake(io: MemberIo, carries: Use) -> Result<Rc<Connection>, h2::Error> {
-    let signs = io.signs();
+    let (signs, epoch) = (io.signs(), io.epoch());
     let (sender, connection) = client::Builder::new()
         .initial_window_size(carries.stream_window())
         .initial_connection_window_size(carries.connection_window())
@@ -123,6 +124,7 @@ pub async fn handshake(io: MemberIo, carries: Use) -> Result<Rc<Connection>, h2:
             streams,
             closed: Cell::new(false),
             last_used: Cell::new(Instant::now()),
+            epoch,
             signs,
             driver: driver.abort_handle(),
         }
@@ -187,6 +189,11 @@ impl Connection {
     /// When a stream last ended on it.
     pub fn last_used(&self) -> Instant {
         self.last_used.get()
+    }
+
+    /// Under which of its link's connectors it was made.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Why TLS has ended it, if it has: see [`Signs::refusal`].

@@ -52,12 +52,12 @@ impl Pool {
     /// # Errors
     /// When the member cannot be reached; nothing was sent then.
     pub async fn take(&self, link: &Link) -> Result<Rc<Connection>, ConnectError> {
-        if let Some(connection) = poll_fn(|cx| Poll::Ready(self.find(cx))).await {
+        if let Some(connection) = poll_fn(|cx| Poll::Ready(self.find(cx, link.epoch()))).await {
             return Ok(connection);
         }
         let failed = self.failed.get();
         let _making = self.making.lock().await;
-        if let Some(connection) = poll_fn(|cx| Poll::Ready(self.find(cx))).await {
+        if let Some(connection) = poll_fn(|cx| Poll::Ready(self.find(cx, link.epoch()))).await {
             return Ok(connection);
         }
         if self.failed.get() != failed {
@@ -77,10 +77,11 @@ impl Pool {
         http2::handshake(io, self.carries).await.map_err(|error| ConnectError::new(&error))
     }
 
-    /// The open connection with the fewest streams, unless another one should be made first.
-    fn find(&self, cx: &mut Context<'_>) -> Option<Rc<Connection>> {
+    /// The open connection with the fewest streams, unless another one should be made first. Those that were made before
+    /// this epoch of the link are let go of; each closes when its last stream ends.
+    fn find(&self, cx: &mut Context<'_>, epoch: u64) -> Option<Rc<Connection>> {
         let mut connections = self.connections.borrow_mut();
-        connections.retain(|connection| connection.is_open(cx));
+        connections.retain(|connection| connection.epoch() == epoch && connection.is_open(cx));
         let best = connections.iter().min_by_key(|connection| connection.streams())?;
         let (each, most) = match self.carries {
             Use::Unary => (UNARY_STREAMS, UNARY_MOST),

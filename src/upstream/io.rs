@@ -22,6 +22,7 @@ pub struct MemberIo {
     stream: Line,
     /// What made the TLS within, if there is any: it can explain its errors.
     tls: Option<Connector>,
+    epoch: u64,
     signs: Arc<Signs>,
     read: Limit,
     write: Limit,
@@ -65,7 +66,18 @@ impl MemberIo {
         write: Option<Duration>,
     ) -> Self {
         let (read, write) = (Limit::new(read), Limit::new(write));
-        Self { stream, tls, signs: Arc::default(), read, write }
+        Self { stream, tls, epoch: 0, signs: Arc::default(), read, write }
+    }
+
+    /// Says under which of its link's connectors it was made: see [`Link::epoch`](super::link::Link::epoch).
+    #[must_use]
+    pub fn of_epoch(self, epoch: u64) -> Self {
+        Self { epoch, ..self }
+    }
+
+    /// Under which of its link's connectors it was made.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// What is seen of it, also once it is given away.

@@ -49,6 +49,8 @@ pub struct Link {
     timeouts: Cell<Timeouts>,
     /// What speaks TLS; connections that are open keep the one that made them.
     connector: RefCell<Option<Connector>>,
+    /// How often that has changed. What was made under an earlier one serves no new request.
+    epoch: Cell<u64>,
     idle: RefCell<Vec<http1::Idle>>,
     /// The time of the last sweep: exact enough to tell what has been idle for long, and free.
     clock: Cell<Instant>,
@@ -96,6 +98,7 @@ impl Link {
             worker,
             timeouts: Cell::new(timeouts),
             connector: RefCell::default(),
+            epoch: Cell::new(0),
             idle: RefCell::default(),
             unary: Pool::new(Use::Unary),
             alarm,
@@ -109,9 +112,25 @@ impl Link {
         self.timeouts.set(timeouts);
     }
 
-    /// Sets what speaks TLS on connections that are made from now on; without it no `https` member can be reached.
+    /// Sets what speaks TLS; without it no `https` member can be reached. When it is another one, connections that the
+    /// old one made take no new request: what they show and whom they trusted may be revoked by now. What is open on
+    /// them ends in its own time.
     pub fn set_connector(&self, connector: Option<&Connector>) {
+        if self.connector.borrow().as_ref() == connector {
+            return;
+        }
         self.connector.replace(connector.cloned());
+        if self.endpoint.is_tls() {
+            self.epoch.set(self.epoch.get() + 1);
+            self.idle.borrow_mut().clear();
+            self.unary.clear();
+        }
+    }
+
+    /// Counts the connectors that a member with TLS was reached by; connections of an earlier count are not for new
+    /// requests.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.get()
     }
 
     /// Requests and streams of this worker on the endpoint.
@@ -168,7 +187,8 @@ impl Link {
     /// Takes back a connection whose exchange is complete.
     pub fn put_idle(&self, connection: http1::Idle) {
         let mut idle = self.idle.borrow_mut();
-        if self.endpoint.is_listed() && idle.len() < IDLE_MOST {
+        let good = connection.epoch() == self.epoch.get() && self.endpoint.is_listed();
+        if good && idle.len() < IDLE_MOST {
             idle.push(connection);
         }
     }
@@ -194,12 +214,13 @@ impl Link {
         if !self.endpoint.is_tls() {
             return Ok(MemberIo::new(Line::Tcp(stream), None, timeouts.read, timeouts.write));
         }
-        let connector = self.connector.borrow().clone();
+        let (connector, epoch) = (self.connector.borrow().clone(), self.epoch.get());
         let connector = connector.ok_or_else(|| self.blame(&"TLS is not set up"))?;
         let left =
             timeouts.dial.map_or(HANDSHAKE_MOST, |most| most.saturating_sub(begin.elapsed()));
         let line = self.secure(stream, &connector, alpn, left).await?;
-        Ok(MemberIo::new(line, Some(connector), timeouts.read, timeouts.write))
+        let io = MemberIo::new(line, Some(connector), timeouts.read, timeouts.write);
+        Ok(io.of_epoch(epoch))
     }
 
     async fn secure(

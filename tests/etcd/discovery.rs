@@ -100,6 +100,31 @@ fn proxies_serve_once_the_third_member_is_in_a_plain_etcd() {
     three_members_and_two_proxies(Generation::V3_5, &flags, &settings, || {});
 }
 
+#[test]
+fn proxies_may_be_first_and_last() {
+    let _floor = beside_others();
+    if !Generation::V3_4.is_here() || !Generation::V3_5.is_here() {
+        return;
+    }
+    let (flags, settings) = v2(&registry::plain("3"));
+    let cluster = planned(Generation::V3_5, &flags);
+    let first = [proxy(&settings).spawn(), proxy(&settings).spawn()];
+    for proxy in &first {
+        wait_for_status(proxy, "waiting for members: 0 of 3 members registered at ");
+    }
+    // All at once, so that more than one may come between two looks.
+    let members = [0, 1, 2].map(|index| cluster.start_member(index));
+    wait_until_serving(&members);
+    for proxy in first {
+        proxy.wait_until_ready();
+        proxy.etcdctl(Generation::V3_5).run(&["put", "order", "proxies first"]);
+    }
+    for proxy in [proxy(&settings).start(), proxy(&settings).start()] {
+        let found = proxy.etcdctl(Generation::V3_5).run(&["get", "order", "--print-value-only"]);
+        assert_eq!(found.trim(), "proxies first");
+    }
+}
+
 /// A registry of v3 discovery, and a token of three made there.
 fn v3(registry: &Cluster, token: &str) -> (Vec<String>, String) {
     registry.etcdctl().run(&["put", &format!("/_etcd/registry/{token}/_config/size"), "3"]);
@@ -139,18 +164,24 @@ fn a_registry_of_v3_may_want_tls_and_a_password() {
     etcdctl.run(&["user", "grant-role", "root", "root"]);
     etcdctl.run(&["auth", "enable"]);
     let (files, identity) = (registry.client_files(), registry.client_identity());
+    let scratch = Scratch::new("authority");
+    let trusted = scratch.join("ca.pem");
+    std::fs::write(&trusted, Authority::new("another").pem()).expect("a file");
     let settings = |password: &str| {
         format!(
             "discovery-token = \"t\"\ndiscovery-endpoints = [\"{}\"]\ndiscovery-cacert = \"{}\"\n\
              discovery-cert = \"{}\"\ndiscovery-key = \"{}\"\ndiscovery-user = \"root\"\n\
              discovery-password = \"{password}\"\n",
             registry.client(0),
-            files.authority.display(),
+            trusted.display(),
             identity.certificate.display(),
             identity.key.display()
         )
     };
     let proxy = proxy(&settings("hunter1")).spawn();
+    wait_for_status(&proxy, "unknown authority");
+    // The file is watched, and the registry asked again at once when it has changed.
+    std::fs::copy(&files.authority, &trusted).expect("the right one");
     wait_for_status(&proxy, "it refuses `discovery-user`: etcdserver: authentication failed");
     // What a person mends is taken up at once, whatever pause was being made.
     proxy.edit(Way::Rename, &settings("hunter2"));

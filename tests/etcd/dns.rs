@@ -6,7 +6,8 @@ use crate::support::generation::Generation;
 use crate::support::proxy::{Plan, Proxy};
 use crate::support::settings_file::Way;
 use crate::support::tls::Authority;
-use crate::support::{PATIENCE, beside_others, wait_until};
+use crate::support::{PATIENCE, beside_others, port, wait_until};
+use std::time::{Duration, Instant};
 
 const GENERATION: Generation = Generation::V3_5;
 
@@ -169,4 +170,61 @@ fn https_records_come_before_http_ones_and_bring_tls() {
     let both = [format!("https://localhost:{port}"), "http://infra0.example.test:1".to_owned()];
     wait_until("both are there", || urls().starts_with(&both));
     proxy.etcdctl(GENERATION).run(&["put", "by", "both"]);
+}
+
+/// The name of the service that is looked up for http.
+const PLAIN: &str = "_etcd-server._tcp.example.test";
+
+#[test]
+fn records_are_good_for_their_time_unless_no_peer_answers() {
+    let _floor = beside_others();
+    if !GENERATION.is_here() {
+        return;
+    }
+    let cluster = Cluster::start(GENERATION, 1);
+    let port = peer_port(&cluster, 0);
+    let first = with_hosts(&[srv("etcd-server", "infra0", port, 0)]);
+    let Some(dns) = Dns::start_with_ttl(&first, 3600) else { return };
+    let proxy = proxy(&dns, "").start();
+    assert_eq!(dns.queries(PLAIN), 1);
+    // Longer than the least time that is kept to.
+    dns.answer(&with_hosts(&[srv("etcd-server", "infra1", port, 0)]));
+    std::thread::sleep(Duration::from_secs(7));
+    assert_eq!(dns.queries(PLAIN), 0, "{}", proxy.story());
+    let url = |host: &str| format!("http://{host}.example.test:{port}");
+    assert_eq!(configured(&proxy), [url("infra0")]);
+    let silent = Instant::now();
+    cluster.kill(0);
+    wait_until("the new answer is used", || configured(&proxy) == [url("infra1")]);
+    assert!(silent.elapsed() < Duration::from_secs(10), "{:?}", silent.elapsed());
+    assert_eq!(dns.queries(PLAIN), 1);
+}
+
+#[test]
+fn a_service_that_cannot_be_looked_up_keeps_its_peers() {
+    let _floor = beside_others();
+    if !GENERATION.is_here() {
+        return;
+    }
+    let cluster = Cluster::start(GENERATION, 3);
+    let plain = |index| srv("etcd-server", &format!("infra{index}"), peer_port(&cluster, index), 0);
+    // Nobody is there to be asked about the one for TLS, which is not known to have any records yet.
+    let nobody = format!("server=/_etcd-server-ssl._tcp.example.test/127.0.0.1#{}", port::free());
+    let Some(dns) = Dns::start(&with_hosts(&[plain(0), nobody.clone()])) else { return };
+    let proxy = proxy(&dns, "").start();
+    let url = |index| format!("http://infra{index}.example.test:{}", peer_port(&cluster, index));
+    assert_eq!(configured(&proxy), [url(0)]);
+    // It has some, and the answers to both are taken.
+    let tls = srv("etcd-server-ssl", "infra2", 1, 0);
+    dns.answer(&with_hosts(&[plain(1), tls]));
+    let both = ["https://infra2.example.test:1".to_owned(), url(1)];
+    wait_until("both are there", || configured(&proxy) == both);
+    // It is not to be had again: neither its peers nor those of the other, which has new ones, change.
+    let mark = proxy.process.mark();
+    dns.answer(&with_hosts(&[plain(0), nobody]));
+    let words = "cannot look up _etcd-server-ssl._tcp.example.test";
+    let told = proxy.process.wait_for_line_after(mark, words, PATIENCE);
+    assert!(told.is_some(), "{}", proxy.story());
+    assert_eq!(configured(&proxy), both);
+    proxy.etcdctl(GENERATION).run(&["put", "still", "there"]);
 }

@@ -230,6 +230,21 @@ fn the_same_by_v3_discovery() {
         format!("--discovery-endpoints=http://{}", registry.client(0)),
     ];
     assert_three_and_two(&five(Generation::V3_7, &discovery));
+
+    // A cluster that was full before this host came, and no proxy is wanted.
+    registry.etcdctl().run(&["put", "/_etcd/registry/full/_config/size", "1"]);
+    registry.etcdctl().run(&["put", "/_etcd/registry/full/members/1", "a=http://127.0.0.1:1"]);
+    let discovery = [
+        "--discovery-token=full".to_owned(),
+        format!("--discovery-endpoints=http://{}", registry.client(0)),
+        "--discovery-fallback=exit".to_owned(),
+    ];
+    let mut host = Host::new(1, Generation::V3_7, &discovery);
+    host.start();
+    let (process, _) = host.running.as_ref().expect("a process");
+    assert_eq!(process.wait(PATIENCE).expect("an end").code(), Some(FULL), "{}", process.tail());
+    let said = process.wait_for_line("error: not started: ", PATIENCE).expect("a sentence");
+    assert!(said.contains("the cluster is full (1 of 1 members registered at "), "{said}");
 }
 
 #[test]

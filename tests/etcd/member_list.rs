@@ -92,8 +92,10 @@ fn json_over_http2(address: &str, ours: &str) {
 fn etcdctl_asks_the_proxy_where_it_would_ask_the_members(generation: Generation) {
     let _floor = beside_others();
     let stage = rewriting(generation);
-    let text = stage.etcdctl().run(&["endpoint", "health", "--cluster"]);
-    assert!(text.contains(&stage.proxy.address) || text.is_empty(), "{text}");
+    let text = stage.etcdctl().run(&["endpoint", "health", "--cluster", "-w", "json"]);
+    let health: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(health[0]["endpoint"], format!("http://{}", stage.proxy.address), "{text}");
+    assert_eq!(health[0]["health"], true, "{text}");
     assert!(!text.contains(&stage.cluster.client(0)), "{text}");
     let status = stage.etcdctl().run(&["endpoint", "status", "--cluster", "-w", "json"]);
     assert!(status.contains(&stage.proxy.address), "{status}");

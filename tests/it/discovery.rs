@@ -1,83 +1,11 @@
 //! The daemon before registries that do not do what they should: what STATUS says, and how often it asks.
 
+use crate::scripted_registry::{Registry, entries, page, size};
 use crate::support::peer::{Peer, Reply};
 use crate::support::proxy::{Plan, Proxy};
 use crate::support::{beside_others, http1, port, run, wait_until};
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-
-/// What a registry answers to a target; `None` is nothing, ever.
-type Script = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
-
-/// A scripted registry; remembers when it was asked for what.
-struct Registry {
-    url: String,
-    asked: Arc<Mutex<Vec<(Instant, String)>>>,
-}
-
-impl Registry {
-    fn start(script: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", port::free())).expect("a port");
-        let url = format!("http://{}/t", listener.local_addr().expect("an address"));
-        let asked = Arc::<Mutex<Vec<_>>>::default();
-        let (script, seen): (Script, _) = (Arc::new(script), asked.clone());
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let (script, seen) = (script.clone(), seen.clone());
-                std::thread::spawn(move || serve(stream, &script, &seen));
-            }
-        });
-        Self { url, asked }
-    }
-
-    /// How often targets that begin like this were asked for.
-    fn count(&self, target: &str) -> usize {
-        let asked = self.asked.lock().expect("asked");
-        asked.iter().filter(|(_, asked)| asked.starts_with(target)).count()
-    }
-}
-
-fn serve(mut stream: TcpStream, script: &Script, asked: &Mutex<Vec<(Instant, String)>>) {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        if stream.read(&mut byte).unwrap_or(0) == 0 {
-            return;
-        }
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8_lossy(&head);
-    let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
-    asked.lock().expect("asked").push((Instant::now(), target.clone()));
-    match script(&target) {
-        Some(answer) => drop(stream.write_all(answer.as_bytes())),
-        None => std::thread::sleep(Duration::from_secs(120)),
-    }
-}
-
-fn page(status: &str, body: &str) -> Option<String> {
-    let length = body.len();
-    Some(format!(
-        "HTTP/1.1 {status}\r\nX-Etcd-Index: 7\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-    ))
-}
-
-fn size(size: &str) -> Option<String> {
-    page("200 OK", &format!(r#"{{"node":{{"value":"{size}"}}}}"#))
-}
-
-fn entries(entries: &[&str]) -> Option<String> {
-    let nodes: Vec<String> = entries
-        .iter()
-        .enumerate()
-        .map(|(at, value)| {
-            format!(r#"{{"key":"/r/t/{at}","value":"{value}","createdIndex":{at}}}"#)
-        })
-        .collect();
-    page("200 OK", &format!(r#"{{"node":{{"key":"/r/t","nodes":[{}]}}}}"#, nodes.join(",")))
-}
 
 fn proxy(url: &str) -> Plan {
     Proxy::with_peers("").file(&format!("discovery = \"{url}\"\n"))
@@ -109,11 +37,16 @@ fn a_registry_that_hangs_holds_up_nothing_else() {
     let proxy = proxy(&registry.url).spawn();
     run(proxy.wait_until_open());
     let before = Instant::now();
+    wait_until("a question", || registry.count("/t") == 1);
     assert_eq!(run(http1::get(&proxy.address, "/version")).status, 503);
-    assert!(
-        proxy.command(&["status", "-w", "json"]).0.contains("waiting")
-            || before.elapsed() < Duration::from_secs(2)
+    let status = proxy.status();
+    assert_eq!(
+        (status["ready"].as_bool(), status["peers"].as_array().map(Vec::len)),
+        (Some(false), Some(0))
     );
+    assert_eq!(status["source"]["name"], format!("discovery at {}", registry.url));
+    let (elapsed, asked) = (before.elapsed(), registry.count("/t"));
+    assert!(elapsed < Duration::from_secs(3) && asked == 1, "{asked} questions in {elapsed:?}");
     wait_for_status(&proxy, "no answer within 5s; next try after 2 s");
 }
 
@@ -209,4 +142,35 @@ fn lost_history_and_a_cut_wait_are_survived() {
     let proxy = proxy(&registry.url).spawn();
     proxy.wait_until_ready();
     assert_eq!(registry.count("/t?recursive=true&wait=true&waitIndex=8"), 3);
+}
+
+#[test]
+fn a_complete_registry_whose_peers_are_silent_is_asked_at_growing_pauses_and_told_once() {
+    let _floor = beside_others();
+    let (one, two) = (format!("a=http://127.0.0.1:{}", port::free()), Peer::start(Reply::Never));
+    let list = format!(
+        r#"[{{"id":1,"name":"a","peerURLs":["{}"],"clientURLs":["http://127.0.0.1:9"]}}]"#,
+        two.url
+    );
+    two.set(Reply::members("a1", &list));
+    let entry = Arc::new(Mutex::new(one));
+    let served = entry.clone();
+    let registry = Registry::start(move |target| {
+        if target.contains("_config") {
+            return size("1");
+        }
+        entries(&[served.lock().expect("an entry").as_str()])
+    });
+    let proxy = proxy(&registry.url).spawn();
+    wait_for_status(&proxy, "connection refused");
+    std::thread::sleep(Duration::from_secs(6));
+    // At the start, and after 1, 2 and 4 s.
+    let looks = registry.count("/t/_config");
+    assert!((3..=4).contains(&looks), "{looks} looks in 6 s");
+    let told =
+        |words: &str| proxy.process.lines().iter().filter(|line| line.contains(words)).count();
+    assert_eq!(told("the cluster is complete"), 1, "{}", proxy.story());
+    *entry.lock().expect("an entry") = format!("a={}", two.url);
+    proxy.wait_until_ready();
+    assert_eq!(told("the cluster is complete"), 2, "{}", proxy.story());
 }

@@ -106,6 +106,11 @@ fn metrics_listeners_answer_for_the_process() {
         assert_eq!(get("/livez").await.text(), "ok\n");
         assert_eq!(get("/readyz").await.text(), "ok\n");
         assert_eq!(get("/proxy/status").await.json()["version"], 1);
+        for path in ["/proxy/health", "/v2/config/local/proxy"] {
+            let (here, there) = (get(path).await, http1::get(&proxy.address, path).await);
+            assert_eq!(here.text(), there.text(), "{path}");
+            assert_eq!(here.header("content-type"), there.header("content-type"), "{path}");
+        }
         assert_eq!(get("/v2/keys/a").await.status, 404);
         assert_eq!(ask(&address, "POST", "/metrics", &[]).await.status, 405);
         let profile = get("/debug/pprof/profile?seconds=1").await;

@@ -1,5 +1,6 @@
 //! A promotion where the members speak nothing but v2, and what is said when they say strange things.
 
+use crate::scripted_registry::{Registry, entries, size};
 use crate::support::beside_others;
 use crate::support::members::Members;
 use crate::support::port;
@@ -7,7 +8,8 @@ use crate::support::process;
 use crate::support::proxy::Proxy;
 use crate::support::run;
 use crate::support::scratch::Scratch;
-use crate::support::systemd::{Host, variables};
+use crate::support::systemd::{Hook, Host, variables};
+use crate::support::tls::{Authority, Leaf};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -20,15 +22,22 @@ struct Old {
     requests: Arc<Mutex<Vec<String>>>,
 }
 
+/// The statuses that it answers to a member that is to be added, and to the question for its health.
+type Statuses = (u16, u16);
+
 impl Old {
     fn start() -> Self {
+        Self::answering((201, 200))
+    }
+
+    fn answering(statuses: Statuses) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port::free())).expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let requests = Arc::new(Mutex::new(Vec::new()));
         let (kept, own) = (requests.clone(), url.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                answer(stream, &own, &kept);
+                answer(stream, &own, &kept, statuses);
             }
         });
         Self { url, requests }
@@ -40,7 +49,12 @@ impl Old {
     }
 }
 
-fn answer(mut stream: TcpStream, url: &str, requests: &Mutex<Vec<String>>) {
+fn answer(
+    mut stream: TcpStream,
+    url: &str,
+    requests: &Mutex<Vec<String>>,
+    (post, health): Statuses,
+) {
     let mut buffer = [0; 4096];
     let length = stream.read(&mut buffer).unwrap_or_default();
     let request = String::from_utf8_lossy(&buffer[..length]).into_owned();
@@ -58,9 +72,9 @@ fn answer(mut stream: TcpStream, url: &str, requests: &Mutex<Vec<String>>) {
             (200, format!("{{\"members\":[{first}{}]}}", if added { &second } else { "" }))
         }
         ["POST", "/v2/members"] => {
-            (201, "{\"id\":\"b\",\"name\":\"\",\"peerURLs\":[\"http://10.0.0.2:2380\"],\"clientURLs\":[]}".to_owned())
+            (post, "{\"id\":\"b\",\"name\":\"\",\"peerURLs\":[\"http://10.0.0.2:2380\"],\"clientURLs\":[]}".to_owned())
         }
-        ["GET", "/health"] => (200, "{\"health\": \"true\"}".to_owned()),
+        ["GET", "/health"] => (health, "{\"health\": \"true\"}".to_owned()),
         ["GET", "/members"] => (200, format!("[{}]", first.replace("\"a\"", "10"))),
         // HTTP/2's preface among the rest.
         _ => (400, String::new()),
@@ -93,6 +107,8 @@ fn a_cluster_that_speaks_only_v2_takes_a_member() {
     let old = Old::start();
     let host = Host::new(None, Proxy::with_peers(&old.url).spawn());
     let scratch = Scratch::new("data");
+    // What an etcd has left that lost the race for the last place of a cluster.
+    std::fs::create_dir_all(scratch.join("data/member/snap")).expect("a directory");
     let learner = promote(&host, &scratch.join("data"), &old.url, &["--learner"]);
     assert!(!learner.0 && learner.2.contains("has no learners"), "{learner:?}");
     let user = ["--user", "root:secret"];
@@ -139,4 +155,144 @@ fn a_cluster_that_cannot_be_asked_is_left_alone() {
         assert!(!ok && out.is_empty(), "{err}");
         assert!(err.contains("an empty member list"), "{err}");
     });
+}
+
+#[test]
+fn a_socket_that_would_keep_the_port_is_stopped_before_the_proxy() {
+    let _beside = beside_others();
+    let old = Old::start();
+    let host = Host::new(None, Proxy::with_peers(&old.url).spawn());
+    host.enable_socket();
+    host.hook("enable", Hook::Fail);
+    let scratch = Scratch::new("data");
+    let (ok, _, err) = promote(&host, &scratch.join("data"), &old.url, &[]);
+    assert!(!ok, "{err}");
+    assert!(err.contains("2. stop and disable etcd-proxy.socket, etcd-proxy.service\n"), "{err}");
+    assert!(err.contains("systemctl enable --now etcd-proxy.socket etcd-proxy.service;"), "{err}");
+    let asked = host.asked();
+    assert_eq!(asked[..2], ["disable --now etcd-proxy.socket", "disable --now etcd-proxy.service"]);
+    let (ok, _, err) = promote(&host, &scratch.join("data"), &old.url, &[]);
+    assert!(ok, "{err}");
+}
+
+#[test]
+fn what_etcds_unit_cannot_do_is_refused_before_anything_is_done() {
+    let _beside = beside_others();
+    let old = Old::start();
+    let host = Host::new(None, Proxy::with_peers(&old.url).spawn());
+    let scratch = Scratch::new("data");
+    let refused = |line: &str, more: &[&str], words: &str| {
+        host.show_of_etcd(line);
+        let (ok, out, err) = promote(&host, &scratch.join("data"), &old.url, more);
+        assert!(!ok && out.is_empty() && err.contains(words), "{err}");
+        assert!(err.ends_with("refused, and nothing was done\n"), "{err}");
+    };
+    let line = "ExecStart={ path=/usr/bin/etcd ; argv[]=/usr/bin/etcd --name=here $DAEMON_ARGS ; }";
+    refused(line, &[], "starts etcd with --name, which ETCD_NAME cannot change");
+    // The proxy's key is only for the proxy.
+    let directory = Scratch::new("keys");
+    let authority = Authority::new("peers");
+    let files = authority.issue(&Leaf::loopback()).write(directory.path(), "peer");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&files.key, mode).expect("a mode");
+    let path = |path: &Path| path.display().to_string();
+    let (certificate, key) = (path(&files.certificate), path(&files.key));
+    let shown = ["--peer-cert-file", &certificate, "--peer-key-file", &key];
+    refused("User=54321", &shown, "runs as 54321, who cannot read ETCD_PEER_KEY_FILE: ");
+    assert!(old.posted().is_empty() && host.asked().is_empty() && host.runs_proxy());
+}
+
+/// A host, and a record of a run that was killed while it added the member.
+fn half_added(old: &Old) -> (Host, Scratch) {
+    let host = Host::new(None, Proxy::with_peers(&old.url).spawn());
+    let scratch = Scratch::new("data");
+    std::fs::create_dir(scratch.join("data")).expect("a directory");
+    let record = format!(
+        r#"{{"name":"two","peer_urls":["http://10.0.0.2:2380"],"endpoints":["{}"]}}"#,
+        old.url
+    );
+    std::fs::write(scratch.join("data/promotion.json"), record).expect("a record");
+    (host, scratch)
+}
+
+#[test]
+fn a_member_that_lags_behind_does_not_cost_the_record_of_the_first_run() {
+    let _beside = beside_others();
+    // It lists the member only after it has refused to add it once more.
+    let old = Old::answering((409, 200));
+    let (host, scratch) = half_added(&old);
+    let data = scratch.join("data");
+    let (ok, _, err) = promote(&host, &data, &old.url, &[]);
+    assert!(!ok && err.contains("refused: HTTP status 409"), "{err}");
+    assert!(data.join("promotion.json").exists() && host.runs_proxy(), "{err}");
+    let (ok, _, err) = promote(&host, &data, &old.url, &[]);
+    assert!(ok, "{err}");
+    assert_eq!(old.posted().len(), 1);
+}
+
+#[test]
+fn a_second_run_that_has_yet_to_add_the_member_judges_the_cluster_again() {
+    let _beside = beside_others();
+    let old = Old::answering((201, 503));
+    let (host, scratch) = half_added(&old);
+    let (ok, _, err) = promote(&host, &scratch.join("data"), &old.url, &[]);
+    assert!(!ok && err.contains("quorum would be at risk"), "{err}");
+    assert!(old.posted().is_empty() && host.runs_proxy(), "{err}");
+}
+
+#[test]
+fn what_a_v2_member_refuses_has_certainly_not_been_done() {
+    let _beside = beside_others();
+    let scratch = Scratch::new("data");
+    let data = scratch.join("data");
+    for (status, words) in [
+        (401, "refused: HTTP status 401"),
+        (500, "HTTP status 500; whether the member was added is not known"),
+    ] {
+        let old = Old::answering((status, 200));
+        let host = Host::new(None, Proxy::with_peers(&old.url).spawn());
+        let (ok, _, err) = promote(&host, &data, &old.url, &[]);
+        assert!(!ok && err.contains(words), "{err}");
+        assert_eq!(data.join("promotion.json").exists(), status == 500, "{err}");
+    }
+}
+
+#[test]
+fn a_registry_that_is_not_complete_says_so() {
+    let _beside = beside_others();
+    let old = Old::start();
+    let registry = Registry::start(|target| match target {
+        target if target.contains("_config") => size("2"),
+        _ => entries(&["a=http://127.0.0.1:1"]),
+    });
+    let host = Host::new(None, Proxy::with_peers(&old.url).spawn());
+    let scratch = Scratch::new("data");
+    let flags = ["--discovery", registry.url.as_str()];
+    let (ok, _, err) = promote(&host, &scratch.join("data"), &old.url, &flags);
+    let words = "the cluster is not complete: 1 of 2 members registered at ";
+    assert!(!ok && err.contains(words), "{err}");
+}
+
+#[test]
+fn a_cluster_that_was_not_served_before_is_not_joined() {
+    let _beside = beside_others();
+    let old = Old::start();
+    let host = Host::new(None, Proxy::with_peers(&old.url).spawn());
+    let scratch = Scratch::new("data");
+    let data = scratch.join("data");
+    std::fs::create_dir_all(data.join("proxy")).expect("a directory");
+    let kept = |id: &str| {
+        let (url, file) = (&old.url, data.join("proxy/cluster"));
+        let text = format!(
+            r#"{{"PeerURLs":["{url}"],"clusterID":"{id}","source":"initial-cluster {url}"}}"#
+        );
+        std::fs::write(file, text).expect("a cluster file");
+    };
+    kept("beef");
+    let (ok, _, err) = promote(&host, &data, &old.url, &[]);
+    assert!(!ok && err.contains("no member can be found: ") && err.contains("cafe"), "{err}");
+    assert!(old.posted().is_empty());
+    kept("cafe");
+    let (ok, _, err) = promote(&host, &data, &old.url, &[]);
+    assert!(ok, "{err}");
 }

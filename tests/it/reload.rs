@@ -123,6 +123,78 @@ fn a_hangup_reloads() {
 }
 
 #[test]
+fn a_hangup_opens_log_files_anew_while_the_settings_are_refused() {
+    let _beside = beside_others();
+    run(async {
+        let members = Members::start(1).await;
+        let listen = address();
+        let log = Scratch::new("log");
+        let outputs = format!("log-outputs = [\"stderr\", \"{}\"]\n", log.join("log").display());
+        let desk = Desk::new(&settings(&members, "on", &[&listen], &outputs));
+        let proxy = start(desk.plan()).await;
+        desk.write(&settings(&members, "onn", &[&listen], &outputs));
+        assert_eq!(command(&proxy, &["reload"]).0, 78);
+        std::fs::rename(log.join("log"), log.join("log.1")).unwrap();
+        proxy.process.signal(Signal::SIGHUP);
+        eventually("a new log file with the refusal", PATIENCE, async || {
+            let text = std::fs::read_to_string(log.join("log")).unwrap_or_default();
+            text.contains("settings refused")
+        })
+        .await;
+    });
+}
+
+#[test]
+fn everything_that_keeps_settings_from_being_in_force_is_told_with_its_place() {
+    let _beside = beside_others();
+    run(async {
+        let members = Members::start(1).await;
+        let occupant = std::net::TcpListener::bind(("127.0.0.1", port::free())).unwrap();
+        let listen = address();
+        let desk = Desk::new(&settings(&members, "on", &[&listen], ""));
+        let proxy = start(desk.plan()).await;
+        let occupied = occupant.local_addr().unwrap().to_string();
+        let more = "log-outputs = \"/nowhere/x.log\"\ntrusted-ca-file = \"/nowhere/ca.pem\"\n";
+        let text = settings(&members, "on", &[&listen, &occupied], more);
+        desk.write(&text.replace("workers = 2", "workers = 3"));
+        let (code, _, err) = command(&proxy, &["reload"]);
+        assert_eq!(code, 78, "{err}");
+        for (line, sentence) in [
+            (5, "`workers` cannot change".to_owned()),
+            (7, "`trusted-ca-file`: /nowhere/ca.pem does not exist".to_owned()),
+            (6, "cannot open the log file /nowhere/x.log".to_owned()),
+            (3, format!("cannot listen on http://{occupied}")),
+        ] {
+            let wanted = format!("{}:{line}:1: {sentence}", desk.path().display());
+            assert!(err.contains(&wanted), "{wanted} in\n{err}");
+        }
+    });
+}
+
+#[test]
+fn a_wrong_file_in_place_of_the_settings_is_refused_soon_and_in_few_words() {
+    let _beside = beside_others();
+    run(async {
+        let members = Members::start(1).await;
+        let listen = address();
+        let good = settings(&members, "on", &[&listen], "");
+        let desk = Desk::new(&good);
+        let proxy = start(desk.plan()).await;
+        for wrong in ["no settings\n".repeat(80_000), "x".repeat(3 << 20)] {
+            desk.write(&wrong);
+            let begun = std::time::Instant::now();
+            assert_eq!(command(&proxy, &["reload"]).0, 78);
+            assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+        }
+        let status = http1::get(&listen, "/proxy/status").await;
+        assert!(status.body.len() < 100_000, "{} bytes", status.body.len());
+        assert!(proxy.process.lines().len() < 200);
+        desk.write(&good);
+        assert_eq!(command(&proxy, &["reload"]).0, 0);
+    });
+}
+
+#[test]
 fn an_occupied_address_is_refused_and_leaves_the_old_listeners_open() {
     let _beside = beside_others();
     run(async {

@@ -10,6 +10,8 @@ use std::sync::Mutex;
 /// dnsmasq on a loopback address of its own, port 53, answering for `example.test` alone.
 pub struct Dns {
     address: String,
+    /// Time to live of its answers, in seconds.
+    ttl: u32,
     running: Mutex<Option<Process>>,
     scratch: Scratch,
 }
@@ -17,9 +19,14 @@ pub struct Dns {
 impl Dns {
     /// Starts it with these lines of configuration; `None` where it cannot be had.
     pub fn start(lines: &[String]) -> Option<Self> {
+        Self::start_with_ttl(lines, 1)
+    }
+
+    /// The same, with answers that are good for so many seconds.
+    pub fn start_with_ttl(lines: &[String], ttl: u32) -> Option<Self> {
         tools::find("dnsmasq").filter(|_| tools::is_root())?;
         let scratch = Scratch::new("dns");
-        let dns = Self { address: free_address(), running: Mutex::new(None), scratch };
+        let dns = Self { address: free_address(), ttl, running: Mutex::new(None), scratch };
         std::fs::write(dns.resolver(), format!("nameserver {}\noptions timeout:1\n", dns.address))
             .expect("a resolv.conf");
         dns.answer(lines);
@@ -43,13 +50,22 @@ impl Dns {
             "--bind-interfaces",
             "--user=root",
         ]);
-        command.args(["--group=root", "--pid-file", "--local=/example.test/", "--local-ttl=1"]);
+        command.args(["--group=root", "--pid-file", "--local=/example.test/", "--log-queries"]);
+        command.arg(format!("--local-ttl={}", self.ttl));
         command.arg(format!("--listen-address={}", self.address));
         command.arg(format!("--conf-file={}", configuration.display()));
         self.stop();
         let process = Process::start("dnsmasq", command);
         assert!(process.wait_for_line("started", super::PATIENCE).is_some(), "{}", process.tail());
         *self.running.lock().expect("dnsmasq") = Some(process);
+    }
+
+    /// How often this name's SRV records were asked for since the answers last changed.
+    pub fn queries(&self, name: &str) -> usize {
+        let running = self.running.lock().expect("dnsmasq");
+        let lines = running.as_ref().map(Process::lines).unwrap_or_default();
+        let query = format!("query[SRV] {name} ");
+        lines.iter().filter(|line| line.contains(&query)).count()
     }
 
     /// Ends it: whoever asks is refused.

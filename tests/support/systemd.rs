@@ -43,6 +43,10 @@ struct Inner {
     generation: Option<Generation>,
     scratch: Scratch,
     proxy: Mutex<Option<Proxy>>,
+    /// Whether etcd-proxy.socket listens; `None` where it is not installed.
+    socket: Mutex<Option<bool>>,
+    /// What systemd knows of etcd's unit besides.
+    more: Mutex<String>,
     etcd: Mutex<Option<Process>>,
     /// A verb, and what happens at its next use.
     hooks: Mutex<Vec<(&'static str, Hook)>>,
@@ -76,6 +80,8 @@ impl Host {
             generation,
             scratch,
             proxy: Mutex::new(Some(proxy)),
+            socket: Mutex::default(),
+            more: Mutex::default(),
             etcd: Mutex::default(),
             hooks: Mutex::default(),
             asked: Mutex::default(),
@@ -94,6 +100,16 @@ impl Host {
     /// Has this happen at the next use of a verb: `show`, `disable`, `enable`.
     pub fn hook(&self, verb: &'static str, hook: Hook) {
         self.inner.hooks.lock().expect("hooks").push((verb, hook));
+    }
+
+    /// Has systemd know this line of etcd's unit as well.
+    pub fn show_of_etcd(&self, line: &str) {
+        *self.inner.more.lock().expect("more") = format!("{line}\n");
+    }
+
+    /// Enables etcd-proxy.socket.
+    pub fn enable_socket(&self) {
+        *self.inner.socket.lock().expect("socket") = Some(true);
     }
 
     /// All that was asked of systemctl, without `show`.
@@ -173,7 +189,16 @@ impl Inner {
         match (line.split(' ').next().unwrap_or_default(), unit) {
             ("show", "etcd.service") => (0, self.show_etcd()),
             ("show", "etcd-proxy.service") => {
-                (0, state(self.proxy.lock().expect("proxy").is_some()))
+                let there = self.socket.lock().expect("socket").is_some();
+                let trigger = if there { "TriggeredBy=etcd-proxy.socket\n" } else { "" };
+                (0, state(self.proxy.lock().expect("proxy").is_some()) + trigger)
+            }
+            ("show", "etcd-proxy.socket") => {
+                (0, state(self.socket.lock().expect("socket").unwrap_or(false)))
+            }
+            ("disable", "etcd-proxy.socket") => {
+                *self.socket.lock().expect("socket") = Some(false);
+                (0, String::new())
             }
             ("show", _) => (0, "LoadState=not-found\nActiveState=inactive\n".to_owned()),
             ("disable", "etcd-proxy.service") => {
@@ -189,10 +214,11 @@ impl Inner {
 
     fn show_etcd(&self) -> String {
         format!(
-            "{}Environment=DAEMON_ARGS= ETCD_NAME=host ETCD_DATA_DIR={}\nEnvironmentFiles={} (ignore_errors=yes)\n",
+            "{}{}Environment=DAEMON_ARGS= ETCD_NAME=host ETCD_DATA_DIR={}\nEnvironmentFiles={} (ignore_errors=yes)\n",
             state(
                 self.etcd.lock().expect("etcd").as_ref().is_some_and(|etcd| etcd.ended().is_none())
             ),
+            self.more.lock().expect("more"),
             self.scratch.join("var").display(),
             self.scratch.join("default/etcd").display()
         )

@@ -13,6 +13,7 @@ use rustls::{ClientConfig, RootCertStore};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -30,6 +31,8 @@ pub struct Leaf {
     names: Vec<String>,
     common_name: Option<String>,
     expired: bool,
+    ends: Option<SystemTime>,
+    signs: bool,
 }
 
 /// A certificate with its key.
@@ -95,11 +98,17 @@ impl Authority {
         }
         params.not_before = date_time_ymd(2000, 1, 1);
         params.not_after = date_time_ymd(if leaf.expired { 2001 } else { 2096 }, 2, 3);
+        if let Some(end) = leaf.ends {
+            params.not_after = end.into();
+        }
         params.serial_number = Some(SerialNumber::from(serial));
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        if leaf.signs {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate").pem();
         Identity { certificate, key: key.serialize_pem(), serial }
     }
@@ -143,6 +152,18 @@ impl Leaf {
     /// With a CN.
     pub fn common_name(mut self, name: &str) -> Self {
         self.common_name = Some(name.to_owned());
+        self
+    }
+
+    /// Allowed to sign others.
+    pub fn authority(mut self) -> Self {
+        self.signs = true;
+        self
+    }
+
+    /// Valid for this much longer.
+    pub fn for_only(mut self, left: Duration) -> Self {
+        self.ends = Some(SystemTime::now() + left);
         self
     }
 

@@ -63,6 +63,10 @@ fn a_promotion_replaces_this_service_by_etcds_own() {
     let Some(machine) = turn() else { return };
     machine.install_before_a_cluster("");
     machine.ok("ETCDCTL_API=3 etcdctl put before here");
+    // A socket unit would keep the port that the member needs.
+    machine.ok("systemctl stop etcd-proxy && systemctl enable --now etcd-proxy.socket");
+    machine.ok("systemctl start etcd-proxy");
+    machine.wait_until_active();
     let promote = "etcd-proxy promote --yes --name machine --peer-url http://127.0.0.1:2380";
     // Members take nobody in before they have been connected for five seconds.
     machine.wait_for("the promotion", || {
@@ -77,6 +81,8 @@ fn a_promotion_replaces_this_service_by_etcds_own() {
     assert_eq!(machine.ok("systemctl is-active etcd.service"), "active");
     assert_eq!(machine.ok("systemctl is-enabled etcd.service"), "enabled");
     machine.fails("systemctl is-enabled etcd-proxy.service");
+    machine.fails("systemctl is-enabled etcd-proxy.socket");
+    machine.fails("systemctl is-active etcd-proxy.socket");
     assert_eq!(machine.ok("ETCDCTL_API=3 etcdctl get --print-value-only before"), "here");
     let members = machine.ok("ETCDCTL_API=3 etcdctl member list");
     assert!(members.lines().count() == 4 && members.contains(", machine, "), "{members}");

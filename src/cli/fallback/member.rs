@@ -36,7 +36,7 @@ pub(super) fn command(inputs: &Inputs, loaded: &Loaded, settings: &MemberSetting
     Member(command)
 }
 
-/// Returns `wal-dir`, wherever it is written.
+/// Returns `wal-dir`, where it is written with the most weight.
 pub(super) fn wal_dir(inputs: &Inputs, loaded: &Loaded) -> Option<PathBuf> {
     let written = loaded.member_only.iter().rev().find(|setting| setting.name == "wal-dir")?;
     Some(inputs.cwd.join(&written.value))
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
     use crate::config::load;
 
-    fn split(file: &str, env: &[(&str, &str)], args: &str) -> (Vec<String>, Vec<String>) {
+    fn read(file: &str, env: &[(&str, &str)], args: &str) -> (Inputs, Loaded) {
         let directory = tempfile::tempdir().unwrap();
         let default_file = directory.path().join("etcd-proxy.toml");
         std::fs::write(&default_file, file).unwrap();
@@ -117,6 +117,11 @@ mod tests {
             default_file,
         };
         let loaded = load(&inputs).unwrap_or_else(|problems| panic!("{problems:?}"));
+        (inputs, loaded)
+    }
+
+    fn split(file: &str, env: &[(&str, &str)], args: &str) -> (Vec<String>, Vec<String>) {
+        let (inputs, loaded) = read(file, env, args);
         let (flags, variables) = super::split(&inputs, &loaded);
         let text = |text: OsString| text.into_string().unwrap();
         let pair = |(name, value)| format!("{}={}", text(name), text(value));
@@ -158,6 +163,29 @@ mod tests {
                 "PATH=/bin",
             ]
         );
+    }
+
+    #[test]
+    fn the_file_yields_to_variables_and_these_to_flags() {
+        let file = "proxy = \"off\"\ndiscovery = \"http://d/t\"\nsnapshot-count = 1\nwal-dir = \"/file\"\nquota-backend-bytes = 1\n";
+        let env = [("ETCD_SNAPSHOT_COUNT", "2"), ("ETCD_WAL_DIR", "/env"), ("ETCD_DATA_DIR", "/d")];
+        let member_only = |(_, variables): (Vec<String>, Vec<String>)| -> Vec<String> {
+            let told = |line: &String| !line.contains("DISCOVERY") && !line.contains("DATA");
+            variables.into_iter().filter(told).collect()
+        };
+        let (flags, variables) = split(file, &env, "");
+        assert!(flags.is_empty(), "{flags:?}");
+        assert_eq!(
+            member_only((flags, variables)),
+            ["ETCD_QUOTA_BACKEND_BYTES=1", "ETCD_SNAPSHOT_COUNT=2", "ETCD_WAL_DIR=/env"]
+        );
+        let (flags, variables) = split(file, &env, "--snapshot-count 3 --wal-dir /flag");
+        assert_eq!(flags, ["--snapshot-count=3", "--wal-dir=/flag"]);
+        assert_eq!(member_only((flags, variables)), ["ETCD_QUOTA_BACKEND_BYTES=1"]);
+        for (args, winner) in [("", "/env"), ("--wal-dir /flag", "/flag")] {
+            let (inputs, loaded) = read(file, &env, args);
+            assert_eq!(wal_dir(&inputs, &loaded), Some(winner.into()));
+        }
     }
 
     #[test]

@@ -3,14 +3,19 @@
 //! The registry that discovery names is read at every start. There is room, or this host is registered already: etcd takes
 //! this process over, so that systemd sees one service, and registers itself. The cluster is full: this program goes on as
 //! a proxy, or ends with [`FULL`]. When two hosts race for the last place, etcd refuses the loser and ends; it is started
-//! again and finds the registry full. Nothing else is waited for: a registry that cannot be read is asked again with etcd's
-//! own pauses, 2, 4, ... 256 s, while systemd is told that the start goes on.
+//! again and finds the registry full.
+//!
+//! A registry is needed to form a cluster, and often gone after that. A host that has been a proxy of this cluster (the
+//! cluster file says so) goes on as one when the registry is of no use. Elsewhere a registry that cannot be read is asked
+//! again with etcd's own pauses, 2, 4, ... 256 s, while systemd is told that the start goes on.
 
 mod member;
 
-use super::complain;
+use super::{complain, style};
+use crate::cluster::file::ClusterFile;
 use crate::cluster::registry::{self, Registered, RegistryError};
-use crate::config::{Discovery, Inputs, Loaded, MemberSettings, PeerSource};
+use crate::cluster::source;
+use crate::config::{Discovery, Inputs, Loaded, MemberSettings, PeerSource, Problems, Settings};
 use crate::daemon::systemd::Notifier;
 use crate::tls::Material;
 use std::path::Path;
@@ -32,7 +37,7 @@ pub(super) fn decide(
     material: &Material,
     member: &MemberSettings,
 ) -> Option<ExitCode> {
-    if is_member(&loaded.settings.data_dir, &member::wal_dir(inputs, loaded)) {
+    if has_joined(inputs, loaded) {
         complain("this host has a member's data: running etcd\n");
         return Some(become_member(inputs, loaded, member));
     }
@@ -40,8 +45,15 @@ pub(super) fn decide(
         complain("error: not started: `proxy` is \"off\", and there is no registry\n");
         return Some(ExitCode::FAILURE);
     };
-    let registered = match look(discovery, material) {
+    let was_proxy = !member.exits_when_full && was_proxy(&loaded.settings);
+    let registered = match look(discovery, material, !was_proxy) {
         Ok(registered) => registered,
+        Err(error) if was_proxy => {
+            complain(&format!(
+                "warning: {error}; this host was a proxy of that cluster before: serving as a proxy\n"
+            ));
+            return None;
+        }
         Err(error) => {
             complain(&format!("error: not started: {error}\n"));
             return Some(ExitCode::FAILURE);
@@ -66,6 +78,11 @@ pub(super) fn decide(
     None
 }
 
+/// Whether etcd has joined a cluster with the data directory of these settings.
+pub(super) fn has_joined(inputs: &Inputs, loaded: &Loaded) -> bool {
+    is_member(&loaded.settings.data_dir, &member::wal_dir(inputs, loaded))
+}
+
 /// Whether etcd has joined here: it writes a log before anything else counts, but makes directories even when it is refused.
 fn is_member(data_dir: &Path, wal_dir: &Option<std::path::PathBuf>) -> bool {
     let default = data_dir.join("member/wal");
@@ -74,11 +91,18 @@ fn is_member(data_dir: &Path, wal_dir: &Option<std::path::PathBuf>) -> bool {
     logs.is_ok_and(|entries| entries.flatten().any(|entry| is_log(entry.file_name())))
 }
 
-/// Reads the registry, however long that takes.
+/// Whether this host has served as a proxy of the cluster that the settings lead to: it has kept that cluster's peers, which
+/// go when a host becomes a member.
+fn was_proxy(settings: &Settings) -> bool {
+    let kept = ClusterFile::below(&settings.data_dir).read(&source::fingerprint(&settings.peers));
+    kept.is_ok_and(|kept| kept.is_some())
+}
+
+/// Reads the registry; with patience, however long that takes.
 ///
 /// # Errors
-/// What etcd gives up at.
-fn look(discovery: &Discovery, material: &Material) -> Result<Registered, String> {
+/// What etcd gives up at; without patience, anything.
+fn look(discovery: &Discovery, material: &Material, patient: bool) -> Result<Registered, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -90,7 +114,7 @@ fn look(discovery: &Discovery, material: &Material) -> Result<Registered, String
             notifier.extend_timeout(3 * PATIENCE);
             match registry::look(discovery, &material.registry).await {
                 Ok(registered) => return Ok(registered),
-                Err(error) if error.is_fatal() => return Err(error.to_string()),
+                Err(error) if error.is_fatal() || !patient => return Err(error.to_string()),
                 Err(error) => {
                     doublings = MOST_DOUBLINGS.min(doublings + 1);
                     let pause = Duration::from_secs(1 << doublings);
@@ -124,6 +148,11 @@ fn become_member(inputs: &Inputs, loaded: &Loaded, settings: &MemberSettings) ->
     {
         complain(&format!("error: not started: cannot remove {}: {error}\n", left.display()));
         return ExitCode::FAILURE;
+    }
+    // etcd says nothing of what stands in our settings file.
+    if !loaded.warnings.is_empty() {
+        let warnings = Problems(loaded.warnings.clone());
+        complain(&warnings.report(style(&inputs.env), "running etcd"));
     }
     Notifier::from_env().hand_over(&inputs.env);
     let fault = member::command(inputs, loaded, settings).exec();

@@ -45,7 +45,7 @@ fn remark(setting: &Setting) -> String {
             let words: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
             let _ = write!(text, " One of {}.", words.join(", "));
         }
-        Kind::Bool | Kind::Text => {}
+        Kind::Bool | Kind::Text | Kind::Login => {}
         kind if setting.default.is_empty() => {
             let _ = write!(text, " ({})", noun(kind));
         }

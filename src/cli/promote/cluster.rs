@@ -178,7 +178,7 @@ impl Cluster<'_> {
         let line = self.way.line(&self.to, Alpn::Http1).await.map_err(sure)?;
         let user = self.way.user.as_ref();
         let added = v2::add(line, &authority(&self.to), user, peer_urls, CHANGE_LIMIT).await;
-        let Member { id, .. } = added.map_err(|reason| (reason, false))?;
+        let Member { id, .. } = added?;
         let list = self.v2_members().await.map_err(|reason| (reason, false))?;
         Ok(Added { id, list })
     }

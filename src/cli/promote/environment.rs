@@ -1,11 +1,11 @@
 //! etcd's environment file, as systemd's `EnvironmentFile=` reads it: what it says, and putting variables into it.
 //!
 //! Lines that say nothing of these variables stay as they are, comments included. The new file takes the old one's place at
-//! once, with its permissions; the old one is kept beside it.
+//! once, with its owner and mode; the old one is kept beside it.
 
+use super::durable::{self, Standing, beside};
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Variables in the order in which they are written.
@@ -66,31 +66,30 @@ pub(super) fn assignment((name, value): &(String, String)) -> String {
     format!("{name}=\"{value}\"\n")
 }
 
-/// Replaces the file, and keeps the present one at `backup` unless something is there already.
-pub(super) fn replace(file: &Path, text: &str, backup: &Path) -> std::io::Result<()> {
-    let mode = match fs::metadata(file) {
-        Ok(metadata) => {
-            if !backup.exists() {
-                fs::copy(file, backup)?;
-            }
-            metadata.permissions().mode()
-        }
-        Err(_) => 0o644,
-    };
-    let new = beside(file, ".new");
-    let mut to =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&new)?;
-    to.set_permissions(fs::Permissions::from_mode(mode))?;
-    to.write_all(text.as_bytes())?;
-    to.sync_all()?;
-    fs::rename(&new, file)
+/// Keeps a copy of the file, with its owner and mode.
+pub(super) fn keep(file: &Path, backup: &Path) -> io::Result<()> {
+    let standing = Standing::like(&fs::metadata(file)?);
+    durable::replace(backup, &fs::read(file)?, standing)
 }
 
-/// The path with something behind its name.
-pub(super) fn beside(file: &Path, suffix: &str) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
+/// Replaces the file's text; a link stays a link.
+pub(super) fn replace(file: &Path, text: &str) -> io::Result<()> {
+    let standing = fs::metadata(file).map_or(Standing::ours(0o644), |old| Standing::like(&old));
+    let real = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    durable::replace(&real, text.as_bytes(), standing)
+}
+
+/// Where a copy of the file can be kept: a name that nobody has.
+pub(super) fn free_backup(file: &Path) -> PathBuf {
+    let name = |number: u32| match number {
+        1 => beside(file, ".before-promotion"),
+        more => beside(file, &format!(".before-promotion.{more}")),
+    };
+    let mut number = 1;
+    while fs::symlink_metadata(name(number)).is_ok() {
+        number += 1;
+    }
+    name(number)
 }
 
 /// The variable that a line sets, if it sets one.
@@ -124,6 +123,7 @@ fn value(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
 
     fn set(pairs: &[(&str, &str)]) -> Variables {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -167,16 +167,31 @@ mod tests {
     }
 
     #[test]
-    fn the_old_file_is_kept_once_and_its_mode_stays() {
+    fn the_file_of_each_promotion_is_kept_and_its_mode_stays() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("etcd");
-        let backup = beside(&file, ".before");
         fs::write(&file, "old").unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
-        replace(&file, "new", &backup).unwrap();
-        replace(&file, "newer", &backup).unwrap();
-        assert_eq!(fs::read_to_string(&file).unwrap(), "newer");
-        assert_eq!(fs::read_to_string(&backup).unwrap(), "old");
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+        for (number, old) in [(".before-promotion", "old"), (".before-promotion.2", "new")] {
+            let backup = free_backup(&file);
+            assert_eq!(backup, beside(&file, number));
+            keep(&file, &backup).unwrap();
+            replace(&file, "new").unwrap();
+            assert_eq!(fs::read_to_string(&backup).unwrap(), old);
+            for path in [&file, &backup] {
+                assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o640);
+            }
+        }
+    }
+
+    #[test]
+    fn a_link_to_the_file_stays_a_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link) = (directory.path().join("etcd"), directory.path().join("link"));
+        fs::write(&file, "old").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        replace(&link, "new").unwrap();
+        assert_eq!(fs::read_link(&link).unwrap(), file);
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
     }
 }

@@ -4,11 +4,13 @@
 //! stays, unless only this host could use it; the proxy's own settings fill in the rest, so that local clients find the new
 //! member where they found the proxy.
 
+use super::command_line;
 use super::environment::{self, Variables, lookup};
 use super::options::Options;
+use super::readable::Reader;
 use super::services::Unit;
 use crate::cluster::url::parse_url;
-use crate::config::{Loaded, Settings};
+use crate::config::{ListenAddress, ListenUrl, Loaded, Settings};
 use std::path::{Path, PathBuf};
 
 /// Settings of the proxy that mean the same to a member; paths and switches of TLS.
@@ -71,7 +73,7 @@ impl Host {
         let chosen = options.data_dir.is_some() || known.is_none();
         let data_dir = options.data_dir.clone().or(known);
         let data_dir = data_dir.unwrap_or_else(|| "/var/lib/etcd/default".into());
-        let backup = environment::beside(&file, ".before-promotion");
+        let backup = environment::free_backup(&file);
         Ok(Self { file, text, backup, data_dir, chosen })
     }
 
@@ -103,11 +105,12 @@ impl Host {
     /// Why the variables would change nothing: with a file of its own etcd looks at no variable.
     pub(super) fn ignores_variables(&self, unit: &Unit) -> Option<String> {
         let present = environment::read(&self.text);
+        let flags = command_line::flags(unit, &present);
         let by_variable = lookup(&present, "ETCD_CONFIG_FILE")
             .or_else(|| lookup(&unit.environment, "ETCD_CONFIG_FILE"));
         let why = match by_variable {
             Some(file) => format!("ETCD_CONFIG_FILE is {file}"),
-            None if unit.command.contains("-config-file") => {
+            None if flags.iter().any(|flag| flag == "config-file") => {
                 "its unit has --config-file".to_owned()
             }
             None => return None,
@@ -117,6 +120,24 @@ impl Host {
              have it read that instead",
             self.file.display()
         ))
+    }
+
+    /// Why etcd would not start, or not change, with these variables: flags of the same name in its unit, and files that its
+    /// user cannot read.
+    pub(super) fn in_the_way(
+        &self,
+        unit: &Unit,
+        name: &str,
+        written: &[(String, String)],
+    ) -> Vec<String> {
+        let mut all = environment::read(&self.text);
+        let flags = command_line::flags(unit, &all);
+        let mut reasons = command_line::against(&flags, name, written);
+        all.extend(written.iter().cloned());
+        if let Some(reader) = Reader::of(unit) {
+            reasons.extend(reader.denied(name, &all));
+        }
+        reasons
     }
 
     /// Why etcd would not start with these variables: it serves https only with a certificate.
@@ -165,8 +186,12 @@ fn listen_peer_urls(peer_urls: &[String]) -> String {
 /// The proxy's listeners, and what others shall use. When that is nothing but loopback and the peer URL is more, clients on
 /// other hosts get the peer URL's host too: a member that advertises localhost harms every client elsewhere.
 fn client_urls(options: &Options, settings: &Settings) -> (String, String) {
-    let listen: Vec<String> = settings.listen_client_urls.iter().map(ToString::to_string).collect();
-    let mut listen = listen.join(",");
+    let listen = settings.listen_client_urls.iter().filter(|url| !is_socket_file(url));
+    let mut listen = listen.map(ToString::to_string).collect::<Vec<_>>().join(",");
+    if listen.is_empty() {
+        let beside = options.peer_urls.iter().filter_map(|url| beside_peer(url, ""));
+        listen = listen_peer_urls(&beside.collect::<Vec<_>>());
+    }
     let advertise = settings.advertise_client_urls.join(",");
     if !advertise.is_empty() {
         return (listen, advertise);
@@ -187,6 +212,16 @@ fn client_urls(options: &Options, settings: &Settings) -> (String, String) {
         listen = format!("{listen},{}", listen_peer_urls(std::slice::from_ref(&outside)));
     }
     (listen, outside)
+}
+
+/// The proxy's listeners that etcd cannot have.
+pub(super) fn socket_files(settings: &Settings) -> Vec<String> {
+    let files = settings.listen_client_urls.iter().filter(|url| is_socket_file(url));
+    files.map(ToString::to_string).collect()
+}
+
+fn is_socket_file(url: &ListenUrl) -> bool {
+    !matches!(url.at, ListenAddress::Tcp(_))
 }
 
 /// The client URL beside a peer URL: the same host, and the port and scheme of the proxy's first listener.
@@ -249,6 +284,24 @@ mod tests {
             Some("http://127.0.0.1:2379,http://10.0.1.12:2379")
         );
         assert_eq!(value(&made, "ETCD_ADVERTISE_CLIENT_URLS"), Some("http://10.0.1.12:2379"));
+    }
+
+    #[test]
+    fn socket_files_are_not_for_etcd() {
+        let listen = |urls: &str| {
+            let flag = format!("--listen-client-urls {urls}");
+            let made = variables("http://10.0.1.12:2380", &flag, "");
+            let urls = ["ETCD_LISTEN_CLIENT_URLS", "ETCD_ADVERTISE_CLIENT_URLS"];
+            urls.map(|name| value(&made, name).unwrap().to_owned())
+        };
+        assert_eq!(
+            listen("unix:///run/etcd.sock,http://127.0.0.1:2379"),
+            ["http://127.0.0.1:2379,http://10.0.1.12:2379", "http://10.0.1.12:2379"]
+        );
+        assert_eq!(
+            listen("unix:///run/etcd.sock"),
+            ["http://10.0.1.12:2379", "http://10.0.1.12:2379"]
+        );
     }
 
     #[test]

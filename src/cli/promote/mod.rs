@@ -1,31 +1,29 @@
 //! `etcd-proxy promote`: turns this proxy's host into a member of the cluster.
 //!
-//! [`options`] reads the command, [`host`] and [`services`] look at this machine, [`cluster`] asks the members, [`judge`] says
-//! what speaks against it, [`plan`] shows what will be done, [`steps`] does it, and [`record`] remembers how far it came.
-//! Everything is looked at before anything is changed. What etcdctl prints goes to standard output, all else to standard
-//! error.
+//! [`options`] reads the command; [`host`], [`services`], [`command_line`] and [`readable`] look at this machine, [`endpoints`]
+//! finds the members and [`cluster`] asks them; [`judge`] says what speaks against it, [`plan`] shows what will be done,
+//! [`steps`] does it, and [`record`] remembers how far it came. Everything is looked at before anything is changed. What
+//! etcdctl prints goes to standard output, all else to standard error.
 
 mod api;
 mod cluster;
+mod command_line;
+mod durable;
+mod endpoints;
 pub(super) mod environment;
 mod host;
 mod judge;
 mod options;
 mod plan;
+mod readable;
 mod record;
 mod services;
 mod steps;
 mod v2;
 
-use super::{Variables, complain, inputs, style, usage};
-use crate::cluster::ask::ask as ask_peers;
-use crate::cluster::fetch::{Access, FETCH_LIMIT};
+use super::{Variables, complain, fallback, inputs, style, usage};
 use crate::cluster::member::{Member, MemberList};
-use crate::cluster::pin::Pin;
-use crate::cluster::registry;
-use crate::cluster::srv::Records;
-use crate::config::{self, Loaded, PeerSource, PeerUrl, Settings};
-use crate::telemetry::snapshot::Snapshot;
+use crate::config::{self, Inputs, Loaded};
 use crate::tls::material::{self, Material, Purpose};
 use cluster::{Cluster, Way};
 use host::Host;
@@ -37,11 +35,7 @@ use services::{Services, Unit};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 use steps::Run;
-
-/// How long the running daemon may take to say which members it knows.
-const DAEMON_LIMIT: Duration = Duration::from_secs(5);
 
 /// Runs the command. Ends with 0 when this host is a member or the plan was only to be shown, 64 and 78 as every command, and
 /// 1 when it was refused, failed, or was not told to go ahead.
@@ -66,7 +60,7 @@ pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
                 return ExitCode::from(problems.exit_status());
             }
         };
-    match promote(&options, &loaded, &material) {
+    match promote(&options, &inputs, &loaded, &material) {
         Ok(()) => ExitCode::SUCCESS,
         Err(text) => {
             complain(&text);
@@ -75,14 +69,22 @@ pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
     }
 }
 
-fn promote(options: &Options, loaded: &Loaded, material: &Material) -> Result<(), String> {
+fn promote(
+    options: &Options,
+    inputs: &Inputs,
+    loaded: &Loaded,
+    material: &Material,
+) -> Result<(), String> {
     let services = Services::new(&options.systemctl);
     let unit = services.unit(&options.etcd_unit).map_err(error)?;
-    let host = Host::find(options, &unit).map_err(error)?;
+    let mut host = Host::find(options, &unit).map_err(error)?;
     let settings = &loaded.settings;
     let path = record::path(&settings.data_dir);
     let earlier = record::read(&path).map_err(error)?;
-    let known = known_endpoints(settings, earlier.as_ref());
+    if let Some(backup) = earlier.as_ref().and_then(|earlier| earlier.backup.clone()) {
+        host.backup = backup;
+    }
+    let known = endpoints::known(settings, earlier.as_ref());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -91,6 +93,7 @@ fn promote(options: &Options, loaded: &Loaded, material: &Material) -> Result<()
         let way = Way::new(settings, &material.upstream, options.user.clone());
         let desk = Desk {
             options,
+            inputs,
             loaded,
             material,
             services: &services,
@@ -110,63 +113,19 @@ fn error(reason: impl std::fmt::Display) -> String {
     format!("error: {reason}\n")
 }
 
-/// The client URLs that an earlier run or the running daemon knows.
-fn known_endpoints(settings: &Settings, earlier: Option<&Record>) -> Vec<String> {
-    if let Some(earlier) = earlier {
-        return earlier.endpoints.clone();
+/// Ends the command if anything speaks against it.
+fn refuse_for(reasons: &[String]) -> Result<(), String> {
+    if reasons.is_empty() {
+        return Ok(());
     }
-    let socket = &settings.admin_socket;
-    let answer = super::ask::ask(socket, http::Method::GET, "/status", DAEMON_LIMIT);
-    let snapshot: Option<Snapshot> = answer.ok().and_then(|answer| answer.json(socket).ok());
-    let members = snapshot.unwrap_or_default().members;
-    let urls = members.into_iter().flat_map(|member| member.endpoints);
-    urls.filter(|url| url.usable).map(|url| url.url).collect()
-}
-
-/// The client URLs that the configured peers tell of.
-async fn endpoints_by_peers(
-    settings: &Settings,
-    material: &Material,
-) -> Result<Vec<String>, String> {
-    let peers = peers(&settings.peers, material).await?;
-    let pin = Pin { pinned: None, accepted: settings.accept_cluster_id };
-    let access = Access { dial_timeout: settings.dial_timeout, tls: Some(material.peer.clone()) };
-    let asked = ask_peers(&peers, pin, &access, FETCH_LIMIT).await;
-    match asked.answer {
-        Some((_, list)) => Ok(client_urls(&list)),
-        None => {
-            let reasons = asked.errors.iter().map(|(peer, error)| format!("{peer}: {error}"));
-            Err(format!("no member can be found: {}", reasons.collect::<Vec<_>>().join("; ")))
-        }
-    }
-}
-
-/// The peers, found as the daemon would find them, but without waiting for any.
-async fn peers(source: &PeerSource, material: &Material) -> Result<Vec<PeerUrl>, String> {
-    match source {
-        PeerSource::Static(peers) => Ok(peers.clone()),
-        PeerSource::Discovery(discovery) => {
-            let registered = registry::look(discovery, &material.registry).await;
-            let registered = registered.map_err(|error| error.to_string())?;
-            registered.peers().map_err(|error| error.to_string())
-        }
-        PeerSource::Srv(domain) => {
-            let mut records = Records::default();
-            records.look_up(domain).await.map_err(|error| error.to_string())?;
-            Ok(records.in_order())
-        }
-    }
-}
-
-/// All client URLs of members that could take a change.
-fn client_urls(list: &MemberList) -> Vec<String> {
-    let voters = list.members.iter().filter(|member| !member.is_learner);
-    voters.flat_map(|member| member.client_urls.clone()).collect()
+    let lines: Vec<String> = reasons.iter().map(error).collect();
+    Err(format!("{}refused, and nothing was done\n", lines.concat()))
 }
 
 /// What all ways of a promotion need.
 struct Desk<'a> {
     options: &'a Options,
+    inputs: &'a Inputs,
     loaded: &'a Loaded,
     material: &'a Material,
     services: &'a Services,
@@ -182,28 +141,20 @@ impl Desk<'_> {
         let mut reasons = self.against_host();
         let endpoints = match known.is_empty() {
             true => {
-                endpoints_by_peers(&self.loaded.settings, self.material).await.map_err(error)?
+                endpoints::by_peers(&self.loaded.settings, self.material).await.map_err(error)?
             }
             false => known,
         };
         let (cluster, list) = self.way.find(&endpoints, true).await.map_err(error)?;
-        let health = health(&cluster, &list.members).await;
+        reasons.extend(self.against_cluster(&cluster, &list).await);
+        refuse_for(&reasons)?;
         let Options { name, peer_urls, learner, .. } = self.options;
-        reasons.extend(judge::against(name, peer_urls, *learner, &list, &health));
-        if *learner && !cluster.has_v3() {
-            reasons.push(
-                "a cluster that only speaks v2 has no learners; leave --learner out".to_owned(),
-            );
-        }
-        if !reasons.is_empty() {
-            let lines: Vec<String> = reasons.iter().map(error).collect();
-            return Err(format!("{}refused, and nothing was done\n", lines.concat()));
-        }
         let record = Record {
             name: name.clone(),
             peer_urls: peer_urls.clone(),
             learner: *learner,
-            endpoints: client_urls(&list),
+            endpoints: endpoints::client_urls(&list),
+            triggers: self.services.triggers(&self.options.proxy_unit).map_err(error)?,
             ..Record::default()
         };
         self.show_and_run(record, Some((cluster, list))).await
@@ -221,7 +172,16 @@ impl Desk<'_> {
                 self.path.display()
             )));
         }
-        let found = match self.way.find(&record.endpoints, false).await {
+        // Whether the member was added is asked of a quorum if there is one: one member alone may lag behind.
+        let fresh = match record.added {
+            None => self.way.find(&record.endpoints, true).await.ok(),
+            Some(_) => None,
+        };
+        let found = match fresh {
+            Some(found) => Ok(found),
+            None => self.way.find(&record.endpoints, false).await,
+        };
+        let found = match found {
             Ok(found) => Some(found),
             Err(reason) if record.added.is_none() => return Err(error(reason)),
             // Without a quorum, as between two members of which one has not started, even a login may fail.
@@ -236,7 +196,35 @@ impl Desk<'_> {
                 self.path.display()
             )));
         }
-        self.show_and_run(record, found).await
+        if let (Some((cluster, list)), None) = (&found, &record.added)
+            && !list.members.iter().any(|member| steps::is_same(&member.peer_urls, peer_urls))
+        {
+            refuse_for(&self.against_cluster(cluster, list).await)?;
+        }
+        self.show_and_run(self.with_triggers(record)?, found).await
+    }
+
+    /// What speaks against adding the member to this cluster.
+    async fn against_cluster(&self, cluster: &Cluster<'_>, list: &MemberList) -> Vec<String> {
+        let Options { name, peer_urls, learner, .. } = self.options;
+        let health = health(cluster, &list.members).await;
+        let mut reasons = judge::against(name, peer_urls, *learner, list, &health);
+        if *learner && !cluster.has_v3() {
+            reasons.push(
+                "a cluster that only speaks v2 has no learners; leave --learner out".to_owned(),
+            );
+        }
+        reasons
+    }
+
+    /// What was enabled since the first run starts the proxy too.
+    fn with_triggers(&self, mut record: Record) -> Result<Record, String> {
+        for trigger in self.services.triggers(&self.options.proxy_unit).map_err(error)? {
+            if !record.triggers.contains(&trigger) {
+                record.triggers.push(trigger);
+            }
+        }
+        Ok(record)
     }
 
     async fn show_and_run(
@@ -251,6 +239,7 @@ impl Desk<'_> {
             proxy_data: self.proxy_data(),
             variables: self.host.variables(self.options, self.loaded),
             record: &record,
+            socket_files: host::socket_files(&self.loaded.settings),
             voters: found.as_ref().map(|(_, list)| voters(list)),
         };
         let intro = match &found {
@@ -288,6 +277,20 @@ impl Desk<'_> {
         self.loaded.settings.data_dir.join("proxy")
     }
 
+    /// The data directories in which a member has been. An etcd that was refused when it wanted to join leaves directories in
+    /// ours, and no log.
+    fn with_a_member(&self) -> Vec<&Path> {
+        let (etcds, own) = (&self.host.data_dir, &self.loaded.settings.data_dir);
+        let mut directories = Vec::new();
+        if etcds != own && etcds.join("member").exists() {
+            directories.push(etcds.as_path());
+        }
+        if fallback::has_joined(self.inputs, self.loaded) {
+            directories.push(own);
+        }
+        directories
+    }
+
     /// What speaks against making a member of this machine.
     fn against_host(&self) -> Vec<String> {
         let mut reasons = Vec::new();
@@ -297,17 +300,16 @@ impl Desk<'_> {
         } else if self.unit.is_running() {
             reasons.push(format!("{unit} is {} already; stop it first", self.unit.state));
         }
-        for directory in [&self.host.data_dir, &self.loaded.settings.data_dir] {
-            let member = directory.join("member");
-            if member.exists() {
-                reasons.push(format!(
-                    "{} exists, so this host is or was a member; move it away if its data is not needed",
-                    member.display()
-                ));
-            }
+        for directory in self.with_a_member() {
+            reasons.push(format!(
+                "{} exists, so this host is or was a member; move it away if its data is not needed",
+                directory.join("member").display()
+            ));
         }
         reasons.extend(self.host.ignores_variables(&self.unit));
-        let variables = self.host.variables(self.options, self.loaded);
+        let mut variables = self.host.variables(self.options, self.loaded);
+        variables.extend(plan::named(self.options, ""));
+        reasons.extend(self.host.in_the_way(&self.unit, unit, &variables));
         reasons.extend(self.host.without_certificate(&variables));
         reasons.extend(unwritable(self.host.file.parent()));
         reasons.extend(unwritable(Some(&self.loaded.settings.data_dir)));

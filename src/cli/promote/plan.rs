@@ -20,6 +20,8 @@ pub(super) struct Plan<'a> {
     pub(super) variables: Variables,
     /// What an earlier run has done.
     pub(super) record: &'a Record,
+    /// The proxy's listeners that the member will not have.
+    pub(super) socket_files: Vec<String>,
     /// How many voters the cluster has now; `None` when it does not answer.
     pub(super) voters: Option<usize>,
 }
@@ -33,7 +35,11 @@ impl Plan<'_> {
                 let kind = if self.options.learner { "learner" } else { "member" };
                 format!("add {kind} {name}, peer URL {}", self.options.peer_urls.join(","))
             }
-            2 => format!("stop and disable {proxy_unit}"),
+            2 => {
+                let mut units = self.record.triggers.clone();
+                units.push(proxy_unit.clone());
+                format!("stop and disable {}", units.join(", "))
+            }
             3 => format!("remove {}", self.proxy_data.display()),
             4 => format!("write {}", self.host.file.display()),
             _ => format!("enable and start {etcd_unit}, and wait until {name} has joined"),
@@ -89,6 +95,12 @@ impl Plan<'_> {
     }
 
     fn remarks(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for url in &self.socket_files {
+            writeln!(
+                f,
+                "note: {url} is left out, since etcd has no such listeners; clients there need another URL"
+            )?;
+        }
         if self.record.done > 0 || self.options.learner {
             return Ok(());
         }

@@ -3,10 +3,11 @@
 //! A second run reads it and goes on. It is written before the member is added too, so that a member whose addition was never
 //! answered is known for ours.
 
+use super::durable::{self, Standing};
 use crate::cluster::member::MemberList;
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The state of one promotion.
@@ -21,8 +22,12 @@ pub(super) struct Record {
     pub(super) learner: bool,
     /// Client URLs of the members that were there before.
     pub(super) endpoints: Vec<String>,
+    /// What starts the proxy's unit, and is stopped with it.
+    pub(super) triggers: Vec<String>,
     /// The member, once it is known to have been added.
     pub(super) added: Option<Membership>,
+    /// Where the file was kept that etcd's variables were in; `None` while it was not replaced, or when there was none.
+    pub(super) backup: Option<PathBuf>,
     /// How many steps are done.
     pub(super) done: usize,
 }
@@ -74,12 +79,8 @@ pub(super) fn read(path: &Path) -> Result<Option<Record>, String> {
 pub(super) fn write(path: &Path, record: &Record) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(directory)?;
-    let new = path.with_extension("new");
-    let mut file = fs::File::create(&new)?;
-    file.write_all(&serde_json::to_vec_pretty(record)?)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    fs::File::open(directory)?.sync_all()
+    // The directory is not root's, who runs this.
+    durable::replace(path, &serde_json::to_vec_pretty(record)?, Standing::ours(0o600))
 }
 
 #[cfg(test)]

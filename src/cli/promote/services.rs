@@ -9,6 +9,10 @@ pub(super) struct Services {
     program: PathBuf,
 }
 
+/// What is asked of a unit.
+const PROPERTIES: &str = "LoadState,ActiveState,UnitFileState,Environment,EnvironmentFiles,ExecStart,TriggeredBy,\
+                          User,Group,SupplementaryGroups";
+
 /// What systemd knows of a unit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Unit {
@@ -22,6 +26,14 @@ pub(super) struct Unit {
     pub(super) environment_files: Vec<PathBuf>,
     /// Its `ExecStart=`, as systemctl writes it.
     pub(super) command: String,
+    /// Whether it is started at boot.
+    pub(super) is_enabled: bool,
+    /// Its `TriggeredBy=`: sockets and the like, which start it.
+    pub(super) triggers: Vec<String>,
+    /// Its `User=`; empty is root.
+    pub(super) user: String,
+    /// Its `Group=` and `SupplementaryGroups=`.
+    pub(super) groups: Vec<String>,
 }
 
 impl Unit {
@@ -42,8 +54,26 @@ impl Services {
     /// # Errors
     /// When systemctl cannot be run, or there is no systemd behind it.
     pub(super) fn unit(&self, unit: &str) -> Result<Unit, String> {
-        let properties = "--property=LoadState,ActiveState,Environment,EnvironmentFiles,ExecStart";
-        Ok(parse(&self.run(&["show", properties, unit])?))
+        let properties = format!("--property={PROPERTIES}");
+        Ok(parse(&self.run(&["show", &properties, unit])?))
+    }
+
+    /// Asks for the units that start this one and are in use, sockets first: a socket goes on listening when its service has
+    /// stopped.
+    ///
+    /// # Errors
+    /// As [`Self::unit`].
+    pub(super) fn triggers(&self, unit: &str) -> Result<Vec<String>, String> {
+        let mut triggers = self.unit(unit)?.triggers;
+        triggers.sort_by_key(|trigger| !trigger.ends_with(".socket"));
+        let mut used = Vec::new();
+        for trigger in triggers {
+            let unit = self.unit(&trigger)?;
+            if unit.is_running() || unit.is_enabled {
+                used.push(trigger);
+            }
+        }
+        Ok(used)
     }
 
     /// Stops a unit and keeps it from starting at boot.
@@ -90,6 +120,12 @@ fn parse(text: &str) -> Unit {
     for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
         match key {
             "LoadState" => unit.is_there = value == "loaded",
+            "UnitFileState" => unit.is_enabled = value.starts_with("enabled"),
+            "User" => unit.user = value.to_owned(),
+            "Group" | "SupplementaryGroups" => {
+                unit.groups.extend(value.split_whitespace().map(str::to_owned));
+            }
+            "TriggeredBy" => unit.triggers = value.split_whitespace().map(str::to_owned).collect(),
             "ActiveState" => unit.state = value.to_owned(),
             "ExecStart" => unit.command = value.to_owned(),
             "Environment" => unit.environment = variables(value),
@@ -106,7 +142,12 @@ fn parse(text: &str) -> Unit {
 
 /// What systemctl prints of `Environment=`: a list with blanks between, quoted where a blank is in a value.
 fn variables(list: &str) -> Vec<(String, String)> {
-    let pairs = list.split_whitespace().filter_map(|pair| pair.trim_matches('"').split_once('='));
+    let mut quoted = false;
+    let is_between = |c: char| {
+        quoted ^= c == '"';
+        c == ' ' && !quoted
+    };
+    let pairs = list.split(is_between).filter_map(|pair| pair.trim_matches('"').split_once('='));
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
@@ -118,13 +159,30 @@ mod tests {
     fn what_systemctl_shows_is_understood() {
         let unit = parse(
             "LoadState=loaded\nActiveState=inactive\nEnvironment=DAEMON_ARGS= ETCD_DATA_DIR=/var/lib/etcd/default\n\
-             EnvironmentFiles=/etc/default/etcd (ignore_errors=yes)\nEnvironmentFiles=/etc/x\n",
+             EnvironmentFiles=/etc/default/etcd (ignore_errors=yes)\nEnvironmentFiles=/etc/x\nUser=etcd\nGroup=etcd\n\
+             SupplementaryGroups=tls\n",
         );
+        assert_eq!((unit.user.as_str(), unit.groups.join(" ")), ("etcd", "etcd tls".to_owned()));
         assert!(unit.is_there && !unit.is_running());
         let data_dir = ("ETCD_DATA_DIR".to_owned(), "/var/lib/etcd/default".to_owned());
         assert_eq!(unit.environment[1], data_dir);
         let files: [PathBuf; 2] = ["/etc/default/etcd".into(), "/etc/x".into()];
         assert_eq!(unit.environment_files, files);
+    }
+
+    #[test]
+    fn a_variable_may_have_blanks() {
+        let variables = variables("A=1 \"DAEMON_ARGS=--name=a --debug\" B=2");
+        let values: Vec<&str> = variables.iter().map(|(_, value)| value.as_str()).collect();
+        assert_eq!(values, ["1", "--name=a --debug", "2"]);
+    }
+
+    #[test]
+    fn what_starts_a_unit_is_known() {
+        let unit = parse("LoadState=loaded\nUnitFileState=enabled\nTriggeredBy=a.path b.socket\n");
+        assert!(unit.is_enabled);
+        assert_eq!(unit.triggers, ["a.path", "b.socket"]);
+        assert!(!parse("UnitFileState=disabled\nTriggeredBy=\n").is_enabled);
     }
 
     #[test]

@@ -22,7 +22,7 @@ const JOIN_LIMIT: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Whether two lists name the same URLs; members keep theirs sorted.
-fn is_same(one: &[String], other: &[String]) -> bool {
+pub(super) fn is_same(one: &[String], other: &[String]) -> bool {
     one.len() == other.len() && one.iter().all(|url| other.contains(url))
 }
 
@@ -48,7 +48,7 @@ impl Run<'_> {
         for number in 1..=STEPS {
             let result = match number {
                 1 => self.add(found.take()).await,
-                2 => self.services.disable(&self.plan.options.proxy_unit),
+                2 => self.stop_proxy(),
                 3 => self.remove_proxy_data(),
                 4 => self.write_variables(),
                 _ => self.start().await,
@@ -82,6 +82,7 @@ impl Run<'_> {
         let Some((cluster, list)) = found else {
             return Err("no member answers".to_owned());
         };
+        let is_first = !self.record_path.exists();
         // From here on a member with these peer URLs is ours.
         self.save()?;
         let options = self.plan.options;
@@ -92,7 +93,8 @@ impl Run<'_> {
             None => match cluster.add(&options.peer_urls, options.learner).await {
                 Ok(added) => (added.id, added.list),
                 Err((reason, true)) => {
-                    if self.record.done == 0 {
+                    // An earlier run may have added what this member's list does not have yet.
+                    if is_first {
                         let _ = std::fs::remove_file(self.record_path);
                     }
                     return Err(format!("{} refused: {reason}", cluster.url));
@@ -127,6 +129,14 @@ impl Run<'_> {
         let _ = std::io::stdout().write_all(text.as_bytes());
     }
 
+    /// What would start the proxy again, or listen in its place, goes first.
+    fn stop_proxy(&self) -> Result<(), String> {
+        for trigger in &self.record.triggers {
+            self.services.disable(trigger)?;
+        }
+        self.services.disable(&self.plan.options.proxy_unit)
+    }
+
     fn remove_proxy_data(&self) -> Result<(), String> {
         let path = &self.plan.proxy_data;
         match std::fs::remove_dir_all(path) {
@@ -137,7 +147,7 @@ impl Run<'_> {
         }
     }
 
-    fn write_variables(&self) -> Result<(), String> {
+    fn write_variables(&mut self) -> Result<(), String> {
         let host = self.plan.host;
         let cluster = self.record.added.as_ref().map(|added| added.initial_cluster.as_str());
         let mut variables = named(self.plan.options, cluster.unwrap_or_default());
@@ -145,7 +155,15 @@ impl Run<'_> {
         let text = environment::edited(&host.text, &variables, &UNSET);
         let fault =
             |error: std::io::Error| format!("cannot write {}: {error}", host.file.display());
-        environment::replace(&host.file, &text, &host.backup).map_err(fault)?;
+        if self.record.backup.is_none() && host.file.exists() {
+            environment::keep(&host.file, &host.backup).map_err(|error| {
+                format!("cannot keep {} as {}: {error}", host.file.display(), host.backup.display())
+            })?;
+            // Known before the file changes: what a second run finds there is not worth keeping.
+            self.record.backup = Some(host.backup.clone());
+            self.save()?;
+        }
+        environment::replace(&host.file, &text).map_err(fault)?;
         let written = std::fs::read_to_string(&host.file).map_err(fault)?;
         let written = environment::read(&written);
         let missing = |(name, value): &&(String, String)| {
@@ -211,10 +229,10 @@ impl Run<'_> {
             back.push(format!("systemctl disable --now {}", options.etcd_unit));
         }
         if failed > 4 {
-            let (file, backup) = (self.plan.host.file.display(), self.plan.host.backup.display());
-            back.push(match self.plan.host.text.is_empty() {
-                true => format!("rm {file}"),
-                false => format!("mv {backup} {file}"),
+            let file = self.plan.host.file.display();
+            back.push(match &self.record.backup {
+                None => format!("rm {file}"),
+                Some(backup) => format!("mv {} {file}", backup.display()),
             });
         }
         if let Some(added) = &self.record.added {
@@ -223,7 +241,9 @@ impl Run<'_> {
             back.push(format!("etcdctl --endpoints={endpoints} member remove {id}"));
         }
         if failed >= 2 {
-            back.push(format!("systemctl enable --now {}", options.proxy_unit));
+            let mut units = self.record.triggers.clone();
+            units.push(options.proxy_unit.clone());
+            back.push(format!("systemctl enable --now {}", units.join(" ")));
         }
         if self.record_path.exists() {
             back.push(format!("rm {}", self.record_path.display()));

@@ -63,20 +63,26 @@ pub(super) async fn members(
 }
 
 /// Adds a member with these peer URLs; returns it.
+///
+/// # Errors
+/// The reason, and whether it is certain that nothing was changed: what was refused was not done.
 pub(super) async fn add(
     line: Line,
     authority: &str,
     user: Option<&(String, String)>,
     peer_urls: &[String],
     limit: Duration,
-) -> Result<Member, String> {
+) -> Result<Member, (String, bool)> {
     let post = (Method::POST, "/v2/members", json!({ "peerURLs": peer_urls }).to_string());
-    let (status, _, body) = within(limit, exchange(line, authority, user, post)).await?;
+    let unsure = |reason: String| (reason, false);
+    let asked = within(limit, exchange(line, authority, user, post)).await;
+    let (status, _, body) = asked.map_err(unsure)?;
     if status != StatusCode::CREATED {
-        return Err(words(status, &body));
+        return Err((words(status, &body), status.is_client_error()));
     }
-    let member: WireMember = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
-    member.try_into()
+    let member: Result<WireMember, _> = serde_json::from_slice(&body);
+    let member = member.map_err(|error| unsure(error.to_string()))?;
+    member.try_into().map_err(unsure)
 }
 
 /// Asks one member whether it is healthy.

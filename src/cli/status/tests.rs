@@ -83,7 +83,7 @@ fn waiting_stopping_and_a_refused_file_are_problems_too() {
     for snapshot in [
         Snapshot { ready: false, ..healthy() },
         Snapshot { draining: true, ..healthy() },
-        Snapshot { reloads: vec![refused], ..healthy() },
+        Snapshot { settings_refused: Some(refused), ..healthy() },
     ] {
         assert_eq!(run_against(&snapshot, WriteOut::Table, true).0, 4);
     }

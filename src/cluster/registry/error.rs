@@ -53,9 +53,6 @@ pub enum Fault {
     /// No endpoint of v3 discovery was of use.
     #[error("{}", .0.join("; "))]
     NoEndpoint(Vec<String>),
-    /// The events that were waited for are gone; looking again helps.
-    #[error("its history is too short to wait for changes")]
-    Cleared,
     /// Something else than an etcd with the v2 API.
     #[error(
         "its answer is not that of an etcd registry (status {0}); is `discovery` the whole URL of a token?"
@@ -110,8 +107,7 @@ impl Fault {
             | Self::Redirect(_)
             | Self::Proxy(..)
             | Self::Call(_)
-            | Self::NoEndpoint(_)
-            | Self::Cleared => false,
+            | Self::NoEndpoint(_) => false,
             Self::NotARegistry(_)
             | Self::TooLarge
             | Self::NoSize(_)

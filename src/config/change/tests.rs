@@ -51,6 +51,30 @@ fn what_needs_a_restart_is_refused_with_its_place() {
     assert!(line.ends_with(&sentence), "{line}");
 }
 
+/// As after a change of the CPU affinity while the daemon runs.
+#[test]
+fn other_cores_than_at_the_start_are_no_change() {
+    let (mut old, mut new) = reload("", "proxy = \"readonly\"\n", "");
+    old.settings.workers = std::num::NonZeroUsize::new(77).unwrap();
+    old.origins.compute("workers", 77);
+    assert_eq!(texts(&changes(&old, &new)), ["proxy: on -> readonly"]);
+    keep_running(&old, &mut new);
+    assert_eq!((new.settings.workers.get(), new.origins.text("workers").as_str()), (77, "77"));
+
+    let (_, written) = reload("", "workers = 77\n", "");
+    assert!(changes(&new, &written).iter().all(|change| change.key != "workers"));
+    let (_, other) = reload("", "workers = 76\n", "");
+    assert_eq!(needs_restart(&changes(&new, &other)).len(), 1);
+}
+
+#[test]
+fn a_huge_value_is_cut_in_the_account_of_a_change() {
+    let peers: Vec<String> = (1..9000).map(|n| format!("\"http://h{n}:2380\"")).collect();
+    let (old, new) = reload("", &format!("initial-cluster = [{}]\n", peers.join(",")), "");
+    let text = changes(&old, &new)[0].to_string();
+    assert!(text.len() < 700 && text.ends_with("..."), "{text}");
+}
+
 #[test]
 fn the_same_number_of_workers_needs_no_restart() {
     let cores = std::thread::available_parallelism().unwrap();

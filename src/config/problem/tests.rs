@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 fn span(text: &str, range: Range<usize>) -> Place {
-    let source = SourceFile { path: "/etc/etcd-proxy.toml".into(), text: text.to_owned() };
+    let source = SourceFile::new("/etc/etcd-proxy.toml", text);
     Place::Span(Arc::new(source), range)
 }
 

@@ -57,7 +57,10 @@ fn warn_of_ignored(values: &Values<'_>, problems: &mut Problems) {
         );
         problems.push(Problem::warning(message, origins.place(name).clone()));
     }
-    if values.text("discovery-token").is_empty() && !values.list("discovery-endpoints").is_empty() {
+    if values.text("discovery-token").is_empty()
+        && !values.list("discovery-endpoints").is_empty()
+        && origins.are_sound(&["discovery-token"])
+    {
         let message = "`discovery-endpoints` is ignored, because `discovery-token` is not set";
         let place = origins.place("discovery-endpoints").clone();
         problems.push(Problem::warning(message, place));
@@ -84,6 +87,9 @@ fn registry_url(values: &Values<'_>, problems: &mut Problems) -> Option<Registry
 fn registry_token(values: &Values<'_>, problems: &mut Problems) -> Option<RegistryToken> {
     let written = values.list("discovery-endpoints");
     if written.is_empty() {
+        if !values.0.are_sound(&["discovery-endpoints"]) {
+            return None;
+        }
         let message = "`discovery-token` is set, and `discovery-endpoints` is not";
         let hint = "name the client URLs of the etcd that has the registry";
         refuse(problems, message, hint, values.0.place("discovery-token"));

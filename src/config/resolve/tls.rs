@@ -78,7 +78,6 @@ fn upstream(values: &Values<'_>, peer: &ConnectTls) -> ConnectTls {
     }
     let ca = ca.or_else(|| peer.ca.clone());
     ConnectTls {
-        verify: ca.is_some() || peer.verify,
         server_name: peer.server_name.clone().filter(|_| ca.is_none()),
         pair: peer.pair.clone(),
         ca,
@@ -124,10 +123,14 @@ const PAIRS: [(&str, &str); 4] = [
     ("discovery-cert", "discovery-key"),
 ];
 
+/// What others are verified by.
+const AUTHORITIES: [&str; 3] =
+    ["trusted-ca-file", "upstream-trusted-ca-file", "peer-trusted-ca-file"];
+
 /// Refuses what cannot work, and warns of what is ignored or dangerous. Files are not looked at.
 pub(super) fn check(values: &Values<'_>, problems: &mut Problems) {
     let origins = values.0;
-    for (cert, key) in PAIRS {
+    for (cert, key) in PAIRS.into_iter().filter(|(cert, key)| origins.are_sound(&[cert, key])) {
         for (there, missing) in [(cert, key), (key, cert)] {
             if values.path(there).is_some() && values.path(missing).is_none() {
                 let message = format!("`{there}` is set and `{missing}` is not");
@@ -152,6 +155,9 @@ pub(super) fn check(values: &Values<'_>, problems: &mut Problems) {
 }
 
 fn check_listeners(values: &Values<'_>, problems: &mut Problems) {
+    if !values.0.are_sound(&["cert-file", "key-file", "auto-tls"]) {
+        return;
+    }
     let has_certificate = values.path("cert-file").is_some() || values.bool("auto-tls");
     for name in ["listen-client-urls", "listen-client-http-urls", "listen-metrics-urls"] {
         let urls = values.listen(name);
@@ -161,17 +167,13 @@ fn check_listeners(values: &Values<'_>, problems: &mut Problems) {
             refuse(problems, &message, "set cert-file and key-file, or auto-tls = true", place);
         }
     }
-    let clients = values.client_urls();
-    let twice = clients.windows(2).find(|pair| pair[0].at == pair[1].at);
-    if let Some([plain, secure]) = twice {
-        let message = format!("`listen-client-urls` has both {plain} and {secure}");
-        let hint = "one address speaks TLS or does not";
-        refuse(problems, &message, hint, values.0.place("listen-client-urls"));
-    }
 }
 
 fn check_clients(values: &Values<'_>, problems: &mut Problems) {
     let origins = values.0;
+    if !origins.are_sound(&["trusted-ca-file"]) {
+        return;
+    }
     let has_ca = values.path("trusted-ca-file").is_some();
     let needy = [
         ("client-cert-auth", values.bool("client-cert-auth")),
@@ -196,6 +198,9 @@ fn check_skipped(values: &Values<'_>, problems: &mut Problems) {
         if ignored(name, cert) {
             warn(name, format!("`{name}` is ignored, because `{cert}` is set"), "leave it out");
         }
+    }
+    if !origins.are_sound(&AUTHORITIES) {
+        return;
     }
     let peer = peer(values);
     if values.bool("auto-tls") && !upstream(values, &peer).verify {

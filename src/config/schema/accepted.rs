@@ -8,6 +8,28 @@ const fn idle(name: &'static str, kind: Kind, default: &'static str, doc: &'stat
     Setting { name, kind, default, group, standing, ours: false, doc }
 }
 
+/// Flags that etcd 3.4 itself takes without a value and ignores, for the sake of still older command lines.
+const IGNORED: &[&str] = &[
+    "cluster-active-size",
+    "cluster-remove-delay",
+    "cluster-sync-interval",
+    "config",
+    "force",
+    "max-result-buffer",
+    "max-retry-attempts",
+    "peer-election-timeout",
+    "peer-heartbeat-interval",
+    "retry-interval",
+    "snapshot",
+    "v",
+    "vv",
+];
+
+/// Whether etcd ignores a flag of this name.
+pub(super) fn is_ignored(flag: &str) -> bool {
+    IGNORED.contains(&flag)
+}
+
 /// The settings of this group.
 pub(super) const SETTINGS: &[Setting] = &[
     idle("metrics", Kind::Word(&["basic", "extensive"]), "basic", "All metrics are always served."),

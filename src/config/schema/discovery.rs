@@ -71,6 +71,6 @@ pub(super) const SETTINGS: &[Setting] = &[
     works("discovery-cert", Kind::Path, "", "Certificate towards discovery endpoints."),
     works("discovery-key", Kind::Path, "", "Key of discovery-cert."),
     works("discovery-cacert", Kind::Path, "", "CA that discovery endpoints must come from."),
-    works("discovery-user", Kind::Text, "", "User name at discovery endpoints."),
+    works("discovery-user", Kind::Login, "", "User name at discovery endpoints."),
     works("discovery-password", Kind::Secret, "", "Password at discovery endpoints."),
 ];

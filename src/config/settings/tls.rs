@@ -173,7 +173,8 @@ impl ListenTls {
 impl TlsSettings {
     /// Every file that is read for it, each once; what a self-made certificate is kept in is not among them.
     pub fn files(&self) -> Vec<&TlsFile> {
-        let pairs = [&self.listener.pair, &self.upstream.pair, &self.peer.pair];
+        let pairs =
+            [&self.listener.pair, &self.upstream.pair, &self.peer.pair, &self.registry.pair];
         let pairs = pairs.into_iter().flatten().flat_map(|pair| [&pair.cert, &pair.key]);
         let others = [
             &self.listener.client_ca,
@@ -182,6 +183,7 @@ impl TlsSettings {
             &self.upstream.crl,
             &self.peer.ca,
             &self.peer.crl,
+            &self.registry.ca,
         ];
         let mut files: Vec<&TlsFile> = Vec::new();
         for file in pairs.chain(others.into_iter().flatten()) {

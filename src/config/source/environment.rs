@@ -32,6 +32,10 @@ fn variable(
     problems: &mut Problems,
 ) -> Option<Given> {
     let place = Place::Variable(name.to_owned());
+    if let Some(new) = schema::renamed(&setting_name(name)) {
+        let new = format!("{PREFIX}{}", new.to_ascii_uppercase().replace('-', "_"));
+        problems.push(Problem::old_name(name, &new, place.clone()));
+    }
     let setting = match known(name) {
         Some(Known::Setting(setting)) => setting,
         Some(Known::MemberOnly) => {
@@ -60,12 +64,13 @@ fn variable(
 /// Returns what the variable sets; its name must be written exactly.
 fn known(name: &str) -> Option<Known> {
     let setting = setting_name(name);
+    let setting = schema::renamed(&setting).unwrap_or(&setting);
     let exact = !name.contains(|c: char| c.is_ascii_lowercase() || c == '-');
-    schema::find(&setting).filter(|_| exact)
+    schema::find(setting).filter(|_| exact)
 }
 
 fn setting_name(variable: &str) -> String {
-    variable.trim_start_matches(PREFIX).to_ascii_lowercase().replace('_', "-")
+    variable.strip_prefix(PREFIX).unwrap_or(variable).to_ascii_lowercase().replace('_', "-")
 }
 
 fn unknown(name: &str, place: Place) -> Problem {

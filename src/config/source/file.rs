@@ -3,7 +3,8 @@
 //! The TOML parser recovers from errors, so that a file's mistakes are found in one go.
 
 use super::{Given, MemberGiven};
-use crate::config::place::{Place, SourceFile, printable};
+use crate::config::LARGEST_FILE;
+use crate::config::place::{Place, SourceFile, short};
 use crate::config::problem::{Problem, Problems};
 use crate::config::schema::{self, Kind, Known};
 use crate::config::settings::MemberSetting;
@@ -17,8 +18,8 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// A settings file is a page of text; more than this is something else.
-const LARGEST: u64 = 1 << 20;
+/// The nearest right word is only looked for while so few problems are known: it takes time, and more are not shown.
+const HINTED: usize = Problems::SHOWN;
 
 /// Which file, and where it was named; nowhere when it is the default one.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,10 +28,15 @@ pub(in crate::config) struct Choice {
     pub(in crate::config) named: Option<Place>,
 }
 
-/// Returns the file's content; `None` without a problem when it is the default file and does not exist.
-pub(in crate::config) fn content(choice: &Choice, problems: &mut Problems) -> Option<Vec<u8>> {
-    let message = match slurp(&choice.path) {
-        Ok(bytes) if bytes.len() as u64 <= LARGEST => return Some(bytes),
+/// Returns the file's content; `None` without a problem when it is the default file and does not exist. What somebody has
+/// `seen` there is not read again.
+pub(in crate::config) fn content(
+    choice: &Choice,
+    seen: Option<Vec<u8>>,
+    problems: &mut Problems,
+) -> Option<Vec<u8>> {
+    let message = match seen.map_or_else(|| slurp(&choice.path), Ok) {
+        Ok(bytes) if bytes.len() as u64 <= LARGEST_FILE => return Some(bytes),
         Ok(_) => "the settings file is larger than 1 MiB".to_owned(),
         Err(error) => match error.kind() {
             io::ErrorKind::NotFound if choice.named.is_none() => return None,
@@ -53,7 +59,7 @@ pub(in crate::config) fn content(choice: &Choice, problems: &mut Problems) -> Op
     None
 }
 
-/// Reads a regular file, at most one byte more than [`LARGEST`]. Anything else could block for ever.
+/// Reads a regular file, at most one byte more than [`LARGEST_FILE`]. Anything else could block for ever.
 fn slurp(path: &Path) -> io::Result<Vec<u8>> {
     let metadata = std::fs::metadata(path)?;
     if metadata.is_dir() {
@@ -63,7 +69,7 @@ fn slurp(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     let mut bytes = Vec::new();
-    File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    File::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -81,7 +87,7 @@ pub(in crate::config) fn read(
             return Vec::new();
         }
     };
-    let source = Arc::new(SourceFile { path: path.to_owned(), text: text.to_owned() });
+    let source = Arc::new(SourceFile::new(path, text));
     let (table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() && is_yaml(path) {
         let message = "the settings file is YAML by its name, and etcd-proxy reads TOML";
@@ -90,8 +96,10 @@ pub(in crate::config) fn read(
         return Vec::new();
     }
     let broken = syntax(&source, &errors, problems);
-    let entries = table.into_inner().into_iter();
-    let sound = entries.filter(|(key, value)| is_sound(text, &broken, key.span(), value));
+    let mut entries: Vec<_> = table.into_inner().into_iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    let sound = entries.into_iter();
+    let sound = sound.filter(|(key, value)| is_sound(&source, &broken, key.span(), value));
     sound.filter_map(|(key, value)| entry(&source, &key, value, members, problems)).collect()
 }
 
@@ -105,9 +113,9 @@ fn syntax(
     let mut broken = BTreeSet::new();
     for error in errors {
         let span = error.span().unwrap_or(0..0);
-        if broken.insert(line_of(&source.text, span.start)) {
+        if broken.insert(source.line_of(span.start)) {
             let place = Place::Span(source.clone(), span);
-            problems.push(Problem::error(format!("not TOML: {}", error.message()), place));
+            problems.push(Problem::error(format!("not TOML: {}", short(error.message())), place));
         }
     }
     broken
@@ -116,18 +124,14 @@ fn syntax(
 /// Whether an entry is what was written, and not the parser's guess after a syntax error: it touches no broken line,
 /// and it is no table, whose extent would be a guess too.
 fn is_sound(
-    text: &str,
+    source: &SourceFile,
     broken: &BTreeSet<usize>,
     key: Range<usize>,
     value: &Spanned<DeValue<'_>>,
 ) -> bool {
-    let first = line_of(text, key.start);
-    let last = line_of(text, value.span().end).max(first);
+    let first = source.line_of(key.start);
+    let last = source.line_of(value.span().end).max(first);
     broken.is_empty() || !value.get_ref().is_table() && broken.range(first..=last).next().is_none()
-}
-
-fn line_of(text: &str, at: usize) -> usize {
-    text.bytes().take(at).filter(|byte| *byte == b'\n').count()
 }
 
 fn is_yaml(path: &Path) -> bool {
@@ -136,7 +140,7 @@ fn is_yaml(path: &Path) -> bool {
 
 fn not_utf8(path: &Path, bytes: &[u8], valid: usize) -> Problem {
     let text = String::from_utf8_lossy(bytes).into_owned();
-    let source = Arc::new(SourceFile { path: path.to_owned(), text });
+    let source = Arc::new(SourceFile::new(path, text));
     let place = Place::Span(source, valid..valid + '\u{fffd}'.len_utf8());
     Problem::error("the settings file is not valid UTF-8", place)
 }
@@ -150,6 +154,11 @@ fn entry(
 ) -> Option<Given> {
     let name = key.get_ref().as_ref();
     let place = Place::Span(source.clone(), key.span());
+    let old = name;
+    let name = schema::renamed(old).unwrap_or(old);
+    if name != old {
+        problems.push(Problem::old_name(old, name, place.clone()));
+    }
     let refused = match schema::find(name) {
         Some(Known::Setting(setting)) if setting.name != "config-file" => {
             let mut raw = raw(source, value);
@@ -161,22 +170,23 @@ fn entry(
         Some(Known::Setting(_)) => Problem::error("the file cannot name another file", place)
             .hint("use `--config-file` or ETCD_CONFIG_FILE"),
         Some(Known::MemberOnly) => {
-            let message = format!("`{name}` is for members of the cluster, not for a proxy");
+            let message =
+                format!("`{}` is for members of the cluster, not for a proxy", short(name));
             let refused = Problem::error(message, place).hint("leave it out");
             let value = raw(source, value).shape.to_text();
             let setting = MemberSetting { name: name.to_owned(), value, is_flag: false };
             members.push(MemberGiven { setting, refused: refused.clone() });
             refused
         }
-        None => unknown(name, place),
+        None => unknown(name, place, problems.0.len() < HINTED),
     };
     problems.push(refused);
     None
 }
 
-fn unknown(name: &str, place: Place) -> Problem {
-    let problem = Problem::error(format!("unknown key `{}`", printable(name)), place);
-    match schema::nearest(name) {
+fn unknown(name: &str, place: Place, hinted: bool) -> Problem {
+    let problem = Problem::error(format!("unknown key `{}`", short(name)), place);
+    match hinted.then(|| schema::nearest(name)).flatten() {
         Some(nearest) => problem.hint(format!("did you mean `{nearest}`?")),
         None => problem,
     }
@@ -203,7 +213,8 @@ fn shape(source: &Arc<SourceFile>, value: DeValue<'_>, span: Range<usize>) -> Sh
             let mut entries: Vec<_> = table.into_iter().collect();
             entries.sort_by_key(|(key, _)| key.span().start);
             let named = |(key, value): (Spanned<std::borrow::Cow<'_, str>>, _)| {
-                (key.into_inner().into_owned(), raw(source, value))
+                let place = Place::Span(source.clone(), key.span());
+                (key.into_inner().into_owned(), place, raw(source, value))
             };
             Shape::Table(entries.into_iter().map(named).collect())
         }

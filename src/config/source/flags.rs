@@ -25,8 +25,9 @@ pub(in crate::config) fn read(
     let mut given = Vec::new();
     while let Some(arg) = args.next() {
         match arg.to_str().map(|arg| (arg, dashed(arg))) {
-            Some((_, Some(flag))) => match read_flag(flag, &mut args) {
+            Some((_, Some(flag))) => match read_flag(flag, &mut args, problems) {
                 Ok(Flag::Setting(setting)) => given.push(setting),
+                Ok(Flag::Ignored) => {}
                 Ok(Flag::MemberOnly(member)) => {
                     problems.push(member.refused.clone());
                     members.push(member);
@@ -50,14 +51,26 @@ fn dashed(arg: &str) -> Option<&str> {
 enum Flag {
     Setting(Given),
     MemberOnly(MemberGiven),
+    /// Nothing, as in etcd.
+    Ignored,
 }
 
-fn read_flag(flag: &str, args: &mut Args<'_>) -> Result<Flag, Problem> {
+fn read_flag(flag: &str, args: &mut Args<'_>, problems: &mut Problems) -> Result<Flag, Problem> {
     let (name, inline) = match flag.split_once('=') {
         Some((name, value)) => (name, Some(value.to_owned())),
         None => (flag, None),
     };
     let place = Place::Flag(format!("--{name}"));
+    if schema::is_ignored_flag(name) {
+        let message = format!("`--{name}` is ignored, as etcd ignores it");
+        problems.push(Problem::warning(message, place).hint("leave it out"));
+        return Ok(Flag::Ignored);
+    }
+    let old = name;
+    let name = schema::renamed(old).unwrap_or(old);
+    if name != old {
+        problems.push(Problem::old_name(old, name, place.clone()));
+    }
     match schema::find(name) {
         Some(Known::Setting(setting)) => {
             let text = value(setting, inline, args, &place)?;
@@ -104,7 +117,10 @@ fn value(
 fn is_known_flag(arg: &OsString) -> bool {
     let flag = arg.to_str().and_then(dashed);
     let name = flag.map(|flag| flag.split_once('=').map_or(flag, |(name, _)| name));
-    name.is_some_and(|name| schema::find(name).is_some())
+    name.is_some_and(|name| {
+        let name = schema::renamed(name).unwrap_or(name);
+        schema::find(name).is_some() || schema::is_ignored_flag(name)
+    })
 }
 
 /// Takes what is probably the value of a flag whose kind is not known, so that it is not refused too.

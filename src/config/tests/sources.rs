@@ -35,6 +35,34 @@ fn a_discovery_token_comes_with_its_endpoints() {
 }
 
 #[test]
+fn a_password_behind_the_user_is_not_shown() {
+    let file = |user: &str| {
+        let file =
+            "discovery-token = \"t\"\ndiscovery-endpoints = \"http://b:1\"\ndiscovery-user = ";
+        Desk::new().file(&format!("{file}\"{user}\"\n")).load()
+    };
+    let loaded = file("root:hunter2");
+    let shown = |loaded: &Loaded| {
+        let mut rows = loaded.origins.iter();
+        rows.find(|row| row.setting.name == "discovery-user").unwrap().value
+    };
+    assert_eq!(shown(&loaded), "root:(hidden)");
+    assert_eq!(loaded.origins.written("discovery-user"), "root:hunter2");
+    assert_eq!(shown(&file("root")), "root");
+    let changes = change::changes(&loaded, &file("root:hunter3"));
+    let change = changes.iter().find(|change| change.key == "discovery-user").unwrap();
+    assert_eq!((change.old.as_str(), change.new.as_str()), ("root:(hidden)", "root:(hidden)"));
+}
+
+#[test]
+fn a_password_in_a_discovery_url_is_not_shown() {
+    let desk = Desk::new().file("discovery = \"http://root:hunter2@b:1/t\"\n");
+    let problems = load(&desk.inputs()).unwrap_err();
+    let all = format!("{}{}", problems.report(Style::Plain, "not started"), problems.to_json());
+    assert!(!all.contains("hunter2") && all.contains("http://************@b:1/t"), "{all}");
+}
+
+#[test]
 fn a_domain_may_have_a_suffix() {
     let file = "discovery-srv = \"example.com\"\ndiscovery-srv-name = \"blue\"\n";
     let PeerSource::Srv(srv) = source(file) else { panic!("another source") };

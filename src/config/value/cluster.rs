@@ -2,8 +2,11 @@
 
 use super::list::Piece;
 use super::{Raw, Reader, Shape};
+use crate::config::place::{Place, short};
 use crate::config::problem::Problem;
+use crate::config::schema;
 use crate::config::settings::PeerUrl;
+use std::collections::HashSet;
 
 /// The ports that etcd's members serve clients on; the second is etcd 2's.
 const CLIENT_PORTS: [u16; 2] = [2379, 4001];
@@ -13,18 +16,26 @@ impl Reader<'_> {
     pub(super) fn peers(&mut self, raw: &Raw) -> Option<Vec<PeerUrl>> {
         let pieces = match &raw.shape {
             Shape::Table(members) => {
-                let urls: Vec<_> = members.iter().map(|(_, urls)| self.pieces(urls)).collect();
-                urls.into_iter().collect::<Option<Vec<_>>>()?.concat()
+                let urls = members.iter().filter_map(|(name, place, urls)| {
+                    if schema::find(name).is_some() {
+                        self.complain_of_setting(name, place);
+                        return None;
+                    }
+                    self.pieces(urls)
+                });
+                urls.collect::<Vec<_>>().concat()
             }
             _ => self.pieces(raw)?,
         };
-        let mut peers = Vec::new();
-        for piece in &pieces {
-            if let Some(peer) = self.peer(piece).filter(|peer| !peers.contains(peer)) {
-                peers.push(peer);
-            }
-        }
-        Some(peers)
+        let mut seen = HashSet::new();
+        let peers = pieces.iter().filter_map(|piece| self.peer(piece));
+        Some(peers.filter(|peer| seen.insert(peer.clone())).collect())
+    }
+
+    /// In TOML everything below a table's head belongs to the table, which people forget.
+    fn complain_of_setting(&mut self, name: &str, place: &Place) {
+        let message = format!("`{}` stands below [{}]", short(name), self.name);
+        self.problems.push(Problem::error(message, place.clone()).hint("move it above"));
     }
 
     fn peer(&mut self, (text, place): &Piece) -> Option<PeerUrl> {
@@ -34,7 +45,7 @@ impl Reader<'_> {
         };
         let tls = url.starts_with("https:");
         let peer = match url.split_once("://") {
-            Some(("http" | "https", rest)) => super::url::authority(rest),
+            Some(("http" | "https", rest)) => super::url::authority(rest, 2380),
             Some(_) => Err("want http:// or https:// before the peer's address".to_owned()),
             None => {
                 Err("want NAME=URL or a URL, such as \"infra0=http://10.0.1.10:2380\"".to_owned())
@@ -53,7 +64,7 @@ impl Reader<'_> {
     }
 
     /// A peer may really live there, so this is no error.
-    fn warn_of_client_port(&mut self, peer: &PeerUrl, place: &super::Place) {
+    fn warn_of_client_port(&mut self, peer: &PeerUrl, place: &Place) {
         let message =
             format!("`{}` has {peer}, and {} is the usual port for clients", self.name, peer.port);
         let hint = "peers are asked on their peer port, usually 2380";

@@ -12,8 +12,9 @@ impl Reader<'_> {
     pub(super) fn pieces(&mut self, raw: &Raw) -> Option<Vec<Piece>> {
         match &raw.shape {
             Shape::List(list) => {
-                let pieces: Vec<_> = list.iter().map(|item| self.text_pieces(item)).collect();
-                pieces.into_iter().collect::<Option<Vec<_>>>().map(|pieces| pieces.concat())
+                // What is no text is a problem of its own and hides no other one.
+                let pieces = list.iter().filter_map(|item| self.text_pieces(item));
+                Some(pieces.collect::<Vec<_>>().concat())
             }
             _ => self.text_pieces(raw),
         }

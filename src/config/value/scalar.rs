@@ -74,8 +74,7 @@ impl Reader<'_> {
         if let Some(word) = words.iter().find(same) {
             return Some((*word).to_owned());
         }
-        // "off" is only known to be refused with a better sentence.
-        let written = words.iter().filter(|word| !["", "off"].contains(*word));
+        let written = words.iter().filter(|word| !word.is_empty());
         self.wrong(
             raw,
             format!("want {}", alternatives(written.map(|word| format!("\"{word}\"")))),

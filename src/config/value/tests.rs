@@ -55,7 +55,6 @@ fn listen_urls_that_etcd_refuses_are_refused_with_what_to_write() {
         ("http://127.0.0.1:+1", "want a port from 0 to 65535"),
         ("http://127.0.0.1:2379/", "leave out the slash after \"127.0.0.1:2379\""),
         ("http://127.0.0.1:2379/v3", "leave out the path after \"127.0.0.1:2379\""),
-        ("http://u@127.0.0.1:2379", "want nothing but a host and a port"),
         ("http://::1:2379", "want brackets around an IPv6 address, such as [::1]:2379"),
         ("http://[::1:2379", "want a closing bracket"),
         ("http://[localhost]:2379", "want an IPv6 address in the brackets"),
@@ -67,6 +66,17 @@ fn listen_urls_that_etcd_refuses_are_refused_with_what_to_write() {
     ] {
         let sentence = format!("`listen-client-urls` has \"{url}\"; {want}");
         refuses("listen-client-urls", url, &sentence);
+    }
+}
+
+#[test]
+fn a_password_in_a_url_is_not_repeated() {
+    for url in ["http://bob:s3cret@h:2380", "http://bob:s3cret@h:2380/path"] {
+        let sentence = read("initial-cluster", &format!("a={url}")).unwrap_err();
+        let hidden = url.replace("bob:s3cret", "**********");
+        let expected =
+            format!("`initial-cluster` has \"a={hidden}\"; want nothing but a host and a port");
+        assert_eq!(sentence, expected);
     }
 }
 
@@ -84,12 +94,47 @@ fn peers_that_cannot_be_asked_are_refused() {
     for (peer, want) in [
         ("a=h1:2380", "want NAME=URL or a URL, such as \"infra0=http://10.0.1.10:2380\""),
         ("a=unix://h1:2380", "want http:// or https:// before the peer's address"),
-        ("a=http://h1", "want a port, such as :2379"),
+        ("a=http://h1", "want a port, such as :2380"),
+        ("a=http://::1:2380", "want brackets around an IPv6 address, such as [::1]:2380"),
         ("a=http://:2380", "want a host before the port"),
         ("a=http://h1:0", "want the port of the peer, usually 2380"),
         ("a=http://h 1:2380", "want a host name or an IP address"),
     ] {
         refuses("initial-cluster", peer, &format!("`initial-cluster` has \"{peer}\"; {want}"));
+    }
+}
+
+#[test]
+fn all_words_that_may_be_written_are_named() {
+    refuses("proxy", "of", "`proxy` is \"of\"; want \"on\", \"readonly\" or \"off\"");
+    let sentence = read("initial-advertise-peer-urls", "http://h").unwrap_err();
+    assert!(sentence.ends_with("want a port, such as :2380"), "{sentence}");
+}
+
+#[test]
+fn a_bare_number_that_was_meant_as_seconds_is_warned_of() {
+    let warnings = |name: &str, text: &str| {
+        let Some(schema::Known::Setting(setting)) = schema::find(name) else { panic!("no {name}") };
+        let raw = Raw { shape: Shape::Text(text.to_owned()), place: Place::Default };
+        let mut problems = Vec::new();
+        parse(setting, &raw, Path::new("/cwd"), &mut problems).unwrap();
+        problems.iter().map(Problem::sentence).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        warnings("proxy-refresh-interval", "300"),
+        [
+            "`proxy-refresh-interval` is 300 milliseconds; write \"300s\" if seconds are meant, or \"300ms\""
+        ]
+    );
+    assert_eq!(warnings("drain-timeout", "30").len(), 1);
+    for (name, text) in [
+        ("health-interval", "0"),
+        ("health-interval", "1ms"),
+        ("proxy-refresh-interval", "300ms"),
+        ("proxy-dial-timeout", "250"),
+        ("proxy-refresh-interval", "30000"),
+    ] {
+        assert!(warnings(name, text).is_empty(), "{name} {text}");
     }
 }
 

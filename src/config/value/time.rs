@@ -1,6 +1,7 @@
 //! Lengths of time: etcd's bare milliseconds, or Go's durations (`5s`, `1m30s`, `1.5h`).
 
 use super::{Raw, Reader, Shape};
+use crate::config::problem::Problem;
 use std::time::Duration;
 
 /// The longest time that is believed. Anything longer is a slip, and sums with it must not overflow a clock.
@@ -20,9 +21,27 @@ impl Reader<'_> {
             None => self.wrong(raw, WANT),
             Some(time) if time > LONGEST => self.wrong(raw, "want less than a year"),
             Some(Duration::ZERO) if !zero_allowed => self.wrong(raw, "want more than zero"),
-            Some(time) => return Some(time),
+            Some(time) => {
+                self.doubt_milliseconds(raw, time);
+                return Some(time);
+            }
         }
         None
+    }
+
+    /// Warns of a small bare number: seconds were probably meant.
+    fn doubt_milliseconds(&mut self, raw: &Raw, time: Duration) {
+        let least = if self.name == "proxy-refresh-interval" { 1000 } else { 100 };
+        let is_bare = match &raw.shape {
+            Shape::Text(text) => super::scalar::digits(text).is_some(),
+            shape => matches!(shape, Shape::Integer(_)),
+        };
+        if is_bare && (1..least).contains(&time.as_millis()) {
+            let number = time.as_millis();
+            let message = format!("`{}` is {number} milliseconds", self.name);
+            let hint = format!("write \"{number}s\" if seconds are meant, or \"{number}ms\"");
+            self.problems.push(Problem::warning(message, raw.place.clone()).hint(hint));
+        }
     }
 }
 

@@ -29,9 +29,8 @@ impl Reader<'_> {
     fn listen_url(&mut self, (text, place): &Piece) -> Option<ListenUrl> {
         let url = match text.split_once("://") {
             Some((scheme @ ("http" | "https"), rest)) => {
-                authority(rest).and_then(|to| bindable(&to, scheme)).map(|address| ListenUrl {
-                    at: ListenAddress::Tcp(address),
-                    tls: scheme == "https",
+                authority(rest, 2379).and_then(|to| bindable(&to, scheme)).map(|address| {
+                    ListenUrl { at: ListenAddress::Tcp(address), tls: scheme == "https" }
                 })
             }
             Some((scheme @ ("unix" | "unixs"), "")) => {
@@ -50,12 +49,13 @@ impl Reader<'_> {
     /// Reads URLs that are told to others; sorted, each once.
     pub(super) fn urls(&mut self, raw: &Raw) -> Option<Vec<String>> {
         let pieces = self.pieces(raw)?;
+        let port = if self.name.contains("peer") { 2380 } else { 2379 };
         let mut urls = Vec::new();
         for (text, place) in &pieces {
             let fault = match text.split_once("://") {
-                Some(("http" | "https", rest)) => authority(rest).err(),
+                Some(("http" | "https", rest)) => authority(rest, port).err(),
                 Some(("unix" | "unixs", path)) if !path.is_empty() => None,
-                _ => Some("want a URL such as \"http://10.0.1.10:2379\"".to_owned()),
+                _ => Some(format!("want a URL such as \"http://10.0.1.10:{port}\"")),
             };
             match fault {
                 Some(fault) => self.wrong_piece(text, place, fault),
@@ -68,33 +68,36 @@ impl Reader<'_> {
     }
 }
 
-/// Reads the `host:port` that must be all that follows `http://`.
-pub(super) fn authority(rest: &str) -> Result<Authority, Fault> {
+/// Reads the `host:port` that must be all that follows `http://`; `usual` is the port that is named as an example.
+pub(super) fn authority(rest: &str, usual: u16) -> Result<Authority, Fault> {
+    if rest.contains('@') {
+        return Err("want nothing but a host and a port".to_owned());
+    }
     if let Some((before, after)) = rest.split_once('/') {
         let more = if after.is_empty() { "the slash" } else { "the path" };
         return Err(format!("leave out {more} after \"{}\"", super::cut(before)));
     }
-    if rest.contains(['@', '?', '#']) {
+    if rest.contains(['?', '#']) {
         return Err("want nothing but a host and a port".to_owned());
     }
     let (host, port) = match rest.strip_prefix('[') {
         Some(literal) => literal.split_once(']').ok_or("want a closing bracket")?,
         None => rest.split_at(rest.rfind(':').unwrap_or(rest.len())),
     };
-    let port = port.strip_prefix(':').ok_or("want a port, such as :2379")?;
+    let port = port.strip_prefix(':').ok_or_else(|| format!("want a port, such as :{usual}"))?;
     let digits = super::scalar::digits(port).and_then(|port| port.parse().ok());
     let port = digits.ok_or("want a port from 0 to 65535")?;
-    check_host(host, rest.starts_with('['))?;
+    check_host(host, rest.starts_with('['), usual)?;
     Ok(Authority { host: host.to_owned(), port })
 }
 
-fn check_host(host: &str, bracketed: bool) -> Result<(), Fault> {
+fn check_host(host: &str, bracketed: bool, usual: u16) -> Result<(), Fault> {
     if bracketed {
         let literal = host.parse::<Ipv6Addr>();
         return literal.map(|_| ()).map_err(|_| "want an IPv6 address in the brackets".to_owned());
     }
     if host.contains(':') {
-        return Err("want brackets around an IPv6 address, such as [::1]:2379".to_owned());
+        return Err(format!("want brackets around an IPv6 address, such as [::1]:{usual}"));
     }
     let in_names = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     if host.chars().all(in_names) {

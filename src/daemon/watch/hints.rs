@@ -1,5 +1,6 @@
 //! inotify along a trail: tells that something may have changed, never what.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +24,9 @@ struct Heard {
     wake: Notify,
     /// Whether something was written last and its writer has not closed it yet.
     being_written: AtomicBool,
+    /// Whether a watch may be gone: the kernel and notify drop it with its directory, also when that comes back as the very
+    /// same one.
+    stale: AtomicBool,
 }
 
 impl Hints {
@@ -32,10 +36,13 @@ impl Hints {
     /// `PathNotFound` when a directory is gone already; anything else means that inotify cannot be had.
     pub(super) fn along(trail: &Trail) -> notify::Result<Self> {
         let heard = Arc::new(Heard::default());
-        let (tell, steps) = (Arc::clone(&heard), trail.steps.clone());
-        let is_step = move |path: &PathBuf| steps.contains(path);
+        let tell = Arc::clone(&heard);
+        let way = Way {
+            steps: trail.steps.clone(),
+            directories: trail.directories.keys().cloned().collect(),
+        };
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            tell.hear(event, &is_step);
+            tell.hear(event, &way);
         })?;
         for directory in trail.directories.keys() {
             watcher.watch(directory, RecursiveMode::NonRecursive)?;
@@ -48,26 +55,54 @@ impl Hints {
         self.heard.wake.notified().await;
     }
 
+    /// Whether the watches must be laid anew, even if the path leads the same way.
+    pub(super) fn are_stale(&self) -> bool {
+        self.heard.stale.load(Ordering::Relaxed)
+    }
+
     /// Whether a writer seems to be in the middle of it.
     pub(super) fn is_being_written(&self) -> bool {
         self.heard.being_written.load(Ordering::Relaxed)
     }
 }
 
+/// What the watches stand along.
+struct Way {
+    steps: BTreeSet<PathBuf>,
+    directories: BTreeSet<PathBuf>,
+}
+
 impl Heard {
     /// Takes an event in, on notify's thread. Errors and lost events are hints too.
-    fn hear(&self, event: notify::Result<Event>, is_step: &impl Fn(&PathBuf) -> bool) {
-        if let Ok(event) = event {
-            if !is_change(event.kind)
-                || !(event.paths.is_empty() || event.paths.iter().any(is_step))
-            {
-                return;
-            }
+    fn hear(&self, event: notify::Result<Event>, way: &Way) {
+        let Ok(event) = event else {
+            self.stale.store(true, Ordering::Relaxed);
+            return self.wake.notify_one();
+        };
+        if event.need_rescan() || is_going(event.kind) && way.has_directory(&event) {
+            self.stale.store(true, Ordering::Relaxed);
+        }
+        if is_change(event.kind) && way.has_step(&event) {
             let written = event.kind == EventKind::Modify(ModifyKind::Data(DataChange::Any));
             self.being_written.store(written, Ordering::Relaxed);
+            self.wake.notify_one();
         }
-        self.wake.notify_one();
     }
+}
+
+impl Way {
+    fn has_step(&self, event: &Event) -> bool {
+        event.paths.is_empty() || event.paths.iter().any(|path| self.steps.contains(path))
+    }
+
+    fn has_directory(&self, event: &Event) -> bool {
+        event.paths.iter().any(|path| self.directories.contains(path))
+    }
+}
+
+/// Whether something is taken away from where it was.
+fn is_going(kind: EventKind) -> bool {
+    matches!(kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)))
 }
 
 /// Opening and reading change nothing, and we do both ourselves.

@@ -141,6 +141,38 @@ async fn a_directory_that_is_deleted_may_come_back() {
     assert_eq!(change(&mut watch).await, content("back"));
 }
 
+/// The watch must not trust that a directory which looks the same is still watched.
+#[tokio::test]
+async fn a_directory_that_is_away_for_a_moment_is_watched_again() {
+    let scene = Scene::new();
+    let [etc, away] = ["etc", "away"].map(|name| scene.path(name));
+    fs::create_dir(&etc).unwrap();
+    fs::write(scene.path("etc/p.toml"), "old").unwrap();
+    let mut watch = Watch::start(scene.path("etc/p.toml"));
+    for n in 0..3 {
+        // Moved away and back it is the same inode; a new one often gets the number of the old one.
+        if n % 2 == 0 {
+            fs::rename(&etc, &away).unwrap();
+            fs::rename(&away, &etc).unwrap();
+        } else {
+            fs::remove_dir_all(&etc).unwrap();
+            fs::create_dir(&etc).unwrap();
+        }
+        fs::write(scene.path("etc/p.toml"), format!("first {n}")).unwrap();
+        assert_eq!(change(&mut watch).await, content(&format!("first {n}")));
+        fs::write(scene.path("etc/p.toml"), format!("second {n}")).unwrap();
+        assert_eq!(change(&mut watch).await, content(&format!("second {n}")));
+    }
+}
+
+#[tokio::test]
+async fn of_a_wrong_file_no_more_is_read_than_tells_that_it_is_too_long() {
+    let (scene, mut watch) = Scene::watched();
+    File::create(scene.path("p.toml")).unwrap().set_len(3 << 30).unwrap();
+    let FileState::Content(read) = change(&mut watch).await else { panic!("no content") };
+    assert_eq!(read.len() as u64, LARGEST_FILE + 1);
+}
+
 #[tokio::test]
 async fn two_hundred_rapid_edits_end_with_the_last() {
     let (scene, mut watch) = Scene::watched();

@@ -8,6 +8,8 @@
 //!
 //! Lines from info upwards are limited when they repeat (see [`super::limit`]). A line that answers
 //! something a person did, such as the result of a reload, carries `every = true` and is always written.
+//! Lines that tell of one thing's changes carry the same `state = "..."` and share a larger limit, so that
+//! the log never ends with "healthy again" while it is not.
 //! Spans are not kept: a line carries its own fields.
 
 mod filter;
@@ -78,8 +80,16 @@ pub struct OpenLog {
 impl OpenLog {
     /// Opens the outputs that the settings name. Nothing is written yet, and dropping this undoes it
     /// (but for a log file that was created).
-    pub fn open(settings: &LogSettings) -> Result<Self, LogError> {
+    ///
+    /// # Errors
+    /// One for each output that cannot be had.
+    pub fn open(settings: &LogSettings) -> Result<Self, Vec<LogError>> {
         Ok(Self { filter: Filter::new(settings), outputs: output::open_all(settings)? })
+    }
+
+    /// Says what [`OpenLog::open`] would complain of, and makes no file.
+    pub fn check(settings: &LogSettings) -> Vec<LogError> {
+        output::check_all(settings)
     }
 }
 
@@ -91,10 +101,10 @@ pub struct LogHandle {
 }
 
 /// Starts the log thread and makes all of the process's log lines, and its panics, go there.
-pub fn init(settings: &LogSettings) -> Result<LogHandle, LogError> {
-    let handle = start(OpenLog::open(settings)?)?;
+pub fn init(settings: &LogSettings) -> Result<LogHandle, Vec<LogError>> {
+    let handle = start(OpenLog::open(settings)?).map_err(|error| vec![error])?;
     let subscriber = Shared(Arc::clone(&handle.logger));
-    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Twice)?;
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| vec![LogError::Twice])?;
     panic::install(Arc::clone(&handle.logger.queue));
     Ok(handle)
 }

@@ -14,6 +14,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::fcntl::OFlag;
+use nix::unistd::{AccessFlags, access};
 
 use super::LogError;
 use super::journal::{self, Journal};
@@ -55,28 +56,53 @@ impl Output {
 }
 
 /// Opens every output that the settings name. The journal is opened once, whoever leads to it.
-pub fn open_all(settings: &LogSettings) -> Result<Vec<Output>, LogError> {
-    let mut outputs = Vec::new();
+///
+/// # Errors
+/// One for each output that cannot be had.
+pub fn open_all(settings: &LogSettings) -> Result<Vec<Output>, Vec<LogError>> {
+    let (mut outputs, mut errors) = (Vec::new(), Vec::new());
     for output in &settings.outputs {
         let output = match output {
-            LogOutput::File(path) => form(open_file(path)?, settings.format),
-            LogOutput::Stderr => open_stream(io::stderr(), settings.format)?,
-            LogOutput::Stdout => open_stream(io::stdout(), settings.format)?,
+            LogOutput::File(path) => open_file(path, true).map(|file| form(file, settings.format)),
+            LogOutput::Stderr => open_stream(io::stderr(), settings.format),
+            LogOutput::Stdout => open_stream(io::stdout(), settings.format),
         };
         let is_journal = |output: &Output| matches!(output, Output::Journal(_));
-        if !(is_journal(&output) && outputs.iter().any(is_journal)) {
-            outputs.push(output);
+        match output {
+            Ok(output) if is_journal(&output) && outputs.iter().any(is_journal) => {}
+            Ok(output) => outputs.push(output),
+            Err(error) => errors.push(error),
         }
     }
-    Ok(outputs)
+    if errors.is_empty() { Ok(outputs) } else { Err(errors) }
+}
+
+/// Finds out which outputs could not be opened, and makes no file.
+pub fn check_all(settings: &LogSettings) -> Vec<LogError> {
+    let check = |output: &LogOutput| match output {
+        LogOutput::File(path) => check_file(path).err(),
+        LogOutput::Stderr => open_stream(io::stderr(), settings.format).err(),
+        LogOutput::Stdout => open_stream(io::stdout(), settings.format).err(),
+    };
+    settings.outputs.iter().filter_map(check).collect()
+}
+
+fn check_file(path: &Path) -> Result<(), LogError> {
+    if path.symlink_metadata().is_ok() {
+        return open_file(path, false).map(drop);
+    }
+    let directory = path.parent().unwrap_or(path);
+    let makes_files = AccessFlags::W_OK | AccessFlags::X_OK;
+    access(directory, makes_files)
+        .map_err(|errno| LogError::File { path: path.to_owned(), source: errno.into() })
 }
 
 /// Opens a file for appending, so that several writers and `logrotate` can share it. A named pipe that
 /// nobody reads is an error rather than a wait.
-fn open_file(path: &Path) -> Result<File, LogError> {
+fn open_file(path: &Path, create: bool) -> Result<File, LogError> {
     OpenOptions::new()
         .append(true)
-        .create(true)
+        .create(create)
         .mode(0o640)
         .custom_flags(OFlag::O_NONBLOCK.bits())
         .open(path)

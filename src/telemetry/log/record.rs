@@ -21,6 +21,10 @@ const MAX_TEXT: usize = 8 * 1024;
 /// A field that takes a line out of the rate limit. It is not printed.
 const EVERY: &str = "every";
 
+/// A field that names a state: lines of several places in the code that tell of its changes are limited together, so that
+/// the last one is true. It is not printed.
+const STATE: &str = "state";
+
 /// Fields that name what a line is about: lines that differ in one of these are different lines.
 const SUBJECTS: [&str; 5] = ["member", "endpoint", "peer", "listener", "generation"];
 
@@ -66,6 +70,8 @@ pub struct Record {
     pub repeated: u64,
     /// Whether the rate limit leaves it alone.
     pub every: bool,
+    /// The state whose change it tells of.
+    pub state: Option<String>,
 }
 
 impl Record {
@@ -78,6 +84,7 @@ impl Record {
             fields: Vec::new(),
             repeated: 0,
             every: false,
+            state: None,
         };
         let mut collector = Collector { record, left: MAX_TEXT };
         event.record(&mut collector);
@@ -102,19 +109,21 @@ impl Record {
             fields: fields.into_iter().map(|lost| (lost, Value::Uint(count))).collect(),
             repeated: 0,
             every: true,
+            state: None,
         }
     }
 
     /// Returns what the rate limit knows the line by. `hashes` must be the same at each call.
     pub fn key(&self, hashes: &impl BuildHasher) -> Key {
         let mut hasher = hashes.build_hasher();
-        self.message.hash(&mut hasher);
+        self.state.as_ref().unwrap_or(&self.message).hash(&mut hasher);
         for (field, value) in &self.fields {
             if SUBJECTS.contains(&field.name()) {
                 value.to_string().hash(&mut hasher);
             }
         }
-        Key { callsite: self.metadata.callsite(), subject: hasher.finish() }
+        let callsite = self.state.is_none().then(|| self.metadata.callsite());
+        Key { callsite, subject: hasher.finish() }
     }
 
     /// Turns the last of `count` lines that were held back into their summary.
@@ -143,6 +152,7 @@ impl Collector {
     fn put(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("message", value) => self.record.message = value.to_string(),
+            (STATE, value) => self.record.state = Some(value.to_string()),
             (EVERY, value) => self.record.every = value == Value::Bool(true),
             (_, value) => self.record.fields.push((field.clone(), value)),
         }

@@ -140,6 +140,28 @@ fn repeated_lines_are_held_back_and_summed_up_at_the_end() {
 }
 
 #[test]
+fn the_last_line_about_a_state_is_true_however_often_it_changes() {
+    let (handle, reader) = log_to_pipe();
+    logging(&handle, || {
+        for _ in 0..20 {
+            tracing::info!(state = "health", member = "a", "well");
+            tracing::warn!(state = "health", member = "a", "ill");
+        }
+        tracing::info!(state = "health", member = "b", "well");
+    });
+    drop(handle);
+    let mut reader = reader;
+    let mut text = vec![0; 65536];
+    let length = reader.read(&mut text).unwrap();
+    let log = String::from_utf8_lossy(&text[..length]).into_owned();
+    let lines: Vec<&str> = log.lines().collect();
+    let (first, last) = (lines[..6].join("\n"), lines[lines.len() - 1]);
+    assert_eq!(first.matches("ill member=a").count(), 3, "{log}");
+    assert!(last.contains("ill … and 34 more in the last minute member=a"), "{log}");
+    assert_eq!(lines.len(), 8, "{log}");
+}
+
+#[test]
 fn a_change_loses_no_line_and_takes_its_place_among_them() {
     let dir = tempfile::tempdir().unwrap();
     let [first, second] = ["first", "second"].map(|name| dir.path().join(name));
@@ -163,8 +185,26 @@ fn a_change_loses_no_line_and_takes_its_place_among_them() {
 
 #[test]
 fn outputs_that_cannot_be_opened_are_named() {
-    let error = OpenLog::open(&settings(LogFormat::Text, Path::new("/nowhere/log"))).unwrap_err();
-    assert!(error.to_string().starts_with("cannot open the log file /nowhere/log: "), "{error}");
+    let mut settings = settings(LogFormat::Text, Path::new("/nowhere/log"));
+    settings.outputs.push(LogOutput::File("/".into()));
+    for errors in [OpenLog::open(&settings).unwrap_err(), OpenLog::check(&settings)] {
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(errors.len(), 2, "{errors:?}");
+        assert!(errors[0].starts_with("cannot open the log file /nowhere/log: "), "{errors:?}");
+        assert!(errors[1].starts_with("cannot open the log file /: "), "{errors:?}");
+    }
+}
+
+#[test]
+fn a_check_makes_no_file_and_leaves_one_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let [new, old] = ["new", "old"].map(|name| dir.path().join(name));
+    std::fs::write(&old, "line\n").unwrap();
+    for path in [&new, &old] {
+        assert!(OpenLog::check(&settings(LogFormat::Text, path)).is_empty());
+    }
+    assert!(!new.exists());
+    assert_eq!(std::fs::read_to_string(old).unwrap(), "line\n");
 }
 
 #[test]

@@ -17,6 +17,9 @@ use crate::telemetry::limit::Limit;
 /// How often repeated lines are summed up.
 const WINDOW: Duration = Duration::from_secs(60);
 
+/// How many changes of one state are written in that time before they are summed up; the summary is the last of them.
+const CHANGES: u32 = 6;
+
 /// The state of the log thread.
 pub struct Writer {
     orders: Orders,
@@ -59,7 +62,8 @@ impl Writer {
             return self.write(&record);
         }
         let key = record.key(&self.hashes);
-        if let Some(record) = self.limit.admit(key, Instant::now(), record) {
+        let burst = if record.state.is_some() { CHANGES } else { 1 };
+        if let Some(record) = self.limit.admit(key, burst, Instant::now(), record) {
             self.write(&record);
         }
     }

@@ -119,7 +119,7 @@ fn reloads(snapshot: &Snapshot) -> Vec<Family> {
         ("unchanged", snapshot.reloads_unchanged),
         ("refused", snapshot.reloads_refused),
     ];
-    let refused = snapshot.reloads.first().is_some_and(|last| last.result == "refused");
+    let refused = snapshot.refusals().next().is_some();
     vec![
         Family {
             name: "etcd_proxy_config_reloads",
@@ -164,18 +164,31 @@ fn refreshes(snapshot: &Snapshot) -> Vec<Family> {
     ]
 }
 
-/// One sample for each identity, which has one certificate.
+/// One sample for each file of an identity.
 fn certificates(snapshot: &Snapshot) -> Vec<Family> {
-    let samples = snapshot.certificates.iter().map(|certificate| {
-        let file = certificate.file.clone().into();
-        let labels = vec![("identity", certificate.identity.clone().into()), ("file", file)];
-        (labels, seconds(certificate.not_after_ms).into())
-    });
-    vec![Family {
-        name: "etcd_proxy_certificate_expiry_timestamp_seconds",
-        help: "When the certificate expires that clients (listener), members (upstream) or peers are shown.",
-        samples: Samples::Gauge(samples.collect()),
-    }]
+    let samples = |are_lists: bool| {
+        let all = snapshot.certificates.iter();
+        let wanted = all.filter(|it| (it.kind == "revocation list") == are_lists);
+        let samples = wanted.map(|it| {
+            let file = it.file.clone().into();
+            let labels = vec![("identity", it.identity.clone().into()), ("file", file)];
+            (labels, seconds(it.not_after_ms).into())
+        });
+        Samples::Gauge(samples.collect())
+    };
+    vec![
+        Family {
+            name: "etcd_proxy_certificate_expiry_timestamp_seconds",
+            help: "When the certificate expires that clients (listener), members (upstream) or peers are shown, or the \
+                   first authority that they are held to; see the file.",
+            samples: samples(false),
+        },
+        Family {
+            name: "etcd_proxy_revocation_list_expiry_timestamp_seconds",
+            help: "When the first revocation list of the file is to be replaced by a newer one.",
+            samples: samples(true),
+        },
+    ]
 }
 
 fn by_result(results: &[(&'static str, u64)]) -> Vec<(Labels, Number)> {

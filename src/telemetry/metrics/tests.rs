@@ -168,12 +168,16 @@ fn the_first_of_two_members_with_one_name_and_url_counts() {
 fn a_refused_reload_shows_until_one_is_accepted() {
     let mut snapshot = snapshot();
     let refused = ReloadRecord { result: "refused".into(), ..Default::default() };
-    snapshot.reloads = vec![refused];
+    snapshot.settings_refused = Some(refused);
     let refused = render(&snapshot, &[], RPCS, Format::Text);
     assert_has(&refused, &["etcd_proxy_config_last_reload_successful 0"]);
 
-    let unchanged = ReloadRecord { result: "unchanged".into(), ..Default::default() };
-    snapshot.reloads.insert(0, unchanged);
+    // A renewed certificate does not end it.
+    snapshot.reloads.insert(0, ReloadRecord { result: "applied".into(), ..Default::default() });
+    let refused = render(&snapshot, &[], RPCS, Format::Text);
+    assert_has(&refused, &["etcd_proxy_config_last_reload_successful 0"]);
+
+    snapshot.settings_refused = None;
     snapshot.settings_accepted_ms = 1_795_380_426_000;
     assert_has(
         &render(&snapshot, &[], RPCS, Format::Text),

@@ -67,6 +67,11 @@ impl Connection {
         }
     }
 
+    /// Under which of its link's connectors it was made.
+    pub fn epoch(&self) -> u64 {
+        self.io.epoch()
+    }
+
     /// Whether nothing has come in, and not the end either. It costs a system call only if something has.
     pub fn is_quiet(&mut self) -> bool {
         let mut byte = [0];

@@ -22,8 +22,9 @@ NOISY = 0.05
 
 def throughput(suite, samples, labels):
     """The table of one load suite."""
+    each, every = ("connection", "handshakes/s") if suite in ("full", "resumed") else ("request", "requests/s")
     rows = [
-        f"| {TITLES[suite]} | CPU µs per request | × best | requests/s | × best | p50 ms | p99 ms |",
+        f"| {TITLES[suite]} | CPU µs per {each} | × best | {every} | × best | p50 ms | p99 ms |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, rounds in samples.items():

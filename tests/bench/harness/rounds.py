@@ -18,8 +18,8 @@ class Sample:
     seconds: float
     rate: float
     cpu_us: float | None
-    p50: float
-    p99: float
+    p50: float | None
+    p99: float | None
     foreign: float
     wrong: str
 

@@ -1,7 +1,7 @@
 //! curl and openssl as clients: both protocols by ALPN, no ALPN, both versions of TLS, and what is no TLS at all.
 
-use super::TlsStage;
-use crate::stage::when_here;
+use super::{TlsStage, Way};
+use crate::stage::{on_each_generation, when_here};
 use crate::support::generation::Generation;
 use crate::support::http1::Connection;
 use crate::support::process;
@@ -9,6 +9,11 @@ use crate::support::scratch::Scratch;
 use crate::support::tls::{ClientFiles, Files};
 use crate::support::{beside_others, run};
 use std::io::Write;
+
+on_each_generation!(
+    curl_speaks_both_protocols_and_both_versions,
+    openssl_speaks_tls_1_2_and_1_3_with_and_without_alpn,
+);
 
 /// Whether a program is there. If not, says so on the real standard error, or fails when `CI` is set.
 fn have(program: &str) -> bool {
@@ -30,42 +35,47 @@ fn paths(files: &ClientFiles) -> (&str, &str, &str) {
     (leaked(&files.authority), leaked(certificate), leaked(key))
 }
 
-/// Runs curl against a path of the daemon with TLS on both sides: `STATUS HTTP-VERSION` and the body.
-fn curl(stage: &TlsStage, arguments: &[&str], path: &str) -> String {
-    let (authority, certificate, key) = paths(&stage.pki.client_files);
+/// Runs curl against a path of a daemon: the body, and `STATUS HTTP-VERSION`.
+fn curl(way: &Way<'_>, arguments: &[&str], path: &str) -> String {
     let mut command = process::command("curl");
     command.args(["--silent", "--show-error", "--write-out", " %{http_code} %{http_version}"]);
-    command.args(["--cacert", authority, "--cert", certificate, "--key", key]);
-    command.args(arguments).arg(format!("https://{}{path}", stage.https_to_https.address));
+    if let Some(files) = way.files {
+        let (authority, certificate, key) = paths(files);
+        command.args(["--cacert", authority, "--cert", certificate, "--key", key]);
+    }
+    let scheme = if way.files.is_some() { "https" } else { "http" };
+    command.args(arguments).arg(format!("{scheme}://{}{path}", way.proxy.address));
     let output = process::output(command);
     let text = [output.stdout, output.stderr].concat();
     String::from_utf8_lossy(&text).into_owned()
 }
 
-#[test]
-fn curl_speaks_both_protocols_and_both_versions() {
-    when_here(Generation::V3_5, |generation| {
-        let _floor = beside_others();
-        if !have("curl") {
-            return;
-        }
-        let stage = TlsStage::shared(generation);
-        let range = ["--data", "{\"key\":\"YQ==\"}"];
-        for (arguments, version) in [
+fn curl_speaks_both_protocols_and_both_versions(generation: Generation) {
+    let _floor = beside_others();
+    if !have("curl") {
+        return;
+    }
+    let range = ["--data", "{\"key\":\"YQ==\"}"];
+    for way in TlsStage::shared(generation).ways() {
+        let plain = [(vec!["--http1.1"], "200 1.1"), (vec!["--http2-prior-knowledge"], "200 2")];
+        let secure = [
             (vec!["--http1.1"], "200 1.1"),
             (vec!["--http2"], "200 2"),
             (vec!["--no-alpn", "--http1.1"], "200 1.1"),
             (vec!["--tlsv1.2", "--tls-max", "1.2", "--http2"], "200 2"),
             (vec!["--tlsv1.2", "--tls-max", "1.2", "--http1.1"], "200 1.1"),
             (vec!["--tlsv1.3", "--http2"], "200 2"),
-        ] {
-            let answer = curl(stage, &arguments, "/version");
-            assert!(answer.ends_with(version), "{arguments:?}: {answer}");
-            assert!(answer.contains("etcdserver"), "{arguments:?}: {answer}");
-            let answer = curl(stage, &[&arguments[..], &range[..]].concat(), "/v3/kv/range");
-            assert!(answer.ends_with(version), "{arguments:?}: {answer}");
+        ];
+        let asked = if way.files.is_some() { &secure[..] } else { &plain[..] };
+        for (arguments, version) in asked {
+            let what = format!("{} {arguments:?}", way.name);
+            let answer = curl(&way, arguments, "/version");
+            assert!(answer.ends_with(version), "{what}: {answer}");
+            assert!(answer.contains("etcdserver"), "{what}: {answer}");
+            let answer = curl(&way, &[&arguments[..], &range[..]].concat(), "/v3/kv/range");
+            assert!(answer.ends_with(version), "{what}: {answer}");
         }
-    });
+    }
 }
 
 /// Runs `openssl s_client` with an input; everything it printed.
@@ -82,30 +92,27 @@ fn s_client(stage: &TlsStage, arguments: &[&str], input: &str) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-#[test]
-fn openssl_speaks_tls_1_2_and_1_3_with_and_without_alpn() {
-    when_here(Generation::V3_5, |generation| {
-        let _floor = beside_others();
-        if !have("openssl") {
-            return;
+fn openssl_speaks_tls_1_2_and_1_3_with_and_without_alpn(generation: Generation) {
+    let _floor = beside_others();
+    if !have("openssl") {
+        return;
+    }
+    let stage = TlsStage::shared(generation);
+    let request = "GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    for (flag, version) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")] {
+        // -ign_eof waits for the answer after the input's end.
+        let answer = s_client(stage, &[flag, "-ign_eof"], request);
+        assert!(answer.contains("etcdserver"), "{flag}: {answer}");
+        assert!(answer.contains("No ALPN negotiated"), "{flag}: {answer}");
+        assert!(answer.contains(version), "{flag}: {answer}");
+        for alpn in ["h2", "http/1.1"] {
+            let answer = s_client(stage, &[flag, "-alpn", alpn], "");
+            let agreed = format!("ALPN protocol: {alpn}");
+            assert!(answer.contains(&agreed), "{flag}: {answer}");
         }
-        let stage = TlsStage::shared(generation);
-        let request = "GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-        for (flag, version) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")] {
-            // -ign_eof waits for the answer after the input's end.
-            let answer = s_client(stage, &[flag, "-ign_eof"], request);
-            assert!(answer.contains("etcdserver"), "{flag}: {answer}");
-            assert!(answer.contains("No ALPN negotiated"), "{flag}: {answer}");
-            assert!(answer.contains(version), "{flag}: {answer}");
-            for alpn in ["h2", "http/1.1"] {
-                let answer = s_client(stage, &[flag, "-alpn", alpn], "");
-                let agreed = format!("ALPN protocol: {alpn}");
-                assert!(answer.contains(&agreed), "{flag}: {answer}");
-            }
-        }
-        let refused = s_client(stage, &["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"], "");
-        assert!(refused.contains("Cipher is (NONE)"), "{refused}");
-    });
+    }
+    let refused = s_client(stage, &["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"], "");
+    assert!(refused.contains("Cipher is (NONE)"), "{refused}");
 }
 
 #[test]

@@ -1,133 +1,200 @@
 //! Files that cannot be used: at the start they are refused, and a daemon that serves already serves on.
 
 use super::refused::is_served;
-use super::{TlsStage, towards};
 use crate::stage::when_here;
 use crate::support::beside_others;
+use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
 use crate::support::proxy::{Plan, Proxy};
 use crate::support::scratch::Scratch;
-use crate::support::tls::{Authority, Dialer, Files, Leaf};
+use crate::support::tls::{Authority, Dialer, Identity, Leaf};
 use crate::support::{PATIENCE, run};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-/// The listener's certificate and key, which can be spoilt in several ways and mended again.
-struct Desk {
-    _scratch: Scratch,
-    authority: Authority,
-    files: Files,
-    /// What is good: the certificate and the key.
-    good: [String; 2],
-}
-
-/// A way to spoil them, and words of the sentence that must be said of it.
-type Fault = (&'static str, fn(&Desk), &'static [&'static str]);
-
-const FAULTS: [Fault; 6] = [
-    (
-        "expired",
-        |desk| desk.put_pair(&desk.authority, Leaf::loopback().expired()),
-        &["expired on 2001-02-03", "server.pem:1"],
-    ),
-    (
-        "mismatched",
-        |desk| {
-            let other = desk.authority.issue(&Leaf::loopback());
-            std::fs::write(&desk.files.key, other.key).expect("a key");
-        },
-        &["server.key is not the key of"],
-    ),
-    (
-        "half-written",
-        |desk| {
-            let half = &desk.good[0][..desk.good[0].len() / 2];
-            std::fs::write(&desk.files.certificate, half).expect("half a file");
-        },
-        &["server.pem:1", "has no end, the file may be half written"],
-    ),
-    (
-        "empty",
-        |desk| std::fs::write(&desk.files.certificate, "").expect("an empty file"),
-        &["server.pem", "empty"],
-    ),
-    (
-        "a directory",
-        |desk| {
-            std::fs::remove_file(&desk.files.certificate).expect("removed");
-            std::fs::create_dir(&desk.files.certificate).expect("a directory");
-        },
-        &["server.pem", "directory"],
-    ),
-    (
-        "unreadable",
-        |desk| {
-            let none = Permissions::from_mode(0o000);
-            std::fs::set_permissions(&desk.files.key, none).expect("a mode");
-        },
-        &["server.key", "permission"],
-    ),
+/// Every setting that names a file, and the file.
+const FILES: [(&str, &str); 11] = [
+    ("cert-file", "server.pem"),
+    ("key-file", "server.key"),
+    ("trusted-ca-file", "clients.pem"),
+    ("client-crl-file", "clients.crl"),
+    ("upstream-cert-file", "upstream.pem"),
+    ("upstream-key-file", "upstream.key"),
+    ("upstream-trusted-ca-file", "members.pem"),
+    ("peer-cert-file", "peer.pem"),
+    ("peer-key-file", "peer.key"),
+    ("peer-trusted-ca-file", "peers.pem"),
+    ("peer-crl-file", "peers.crl"),
 ];
 
+/// A cluster, and a daemon's files, which can be spoilt in several ways and mended again.
+struct Desk {
+    scratch: Scratch,
+    clients: Authority,
+    members: Authority,
+    /// What a client shows.
+    client: Identity,
+    cluster: Cluster,
+    /// What is good, by file.
+    good: Vec<(&'static str, String)>,
+}
+
+/// How a file is spoilt.
+enum Spoilt {
+    /// By this content.
+    Text(String),
+    /// It is a directory.
+    Directory,
+    /// Nobody may read it.
+    Unreadable,
+}
+
+/// A file that cannot be used, and words of the sentence that must be said of it.
+struct Fault {
+    file: &'static str,
+    spoilt: Spoilt,
+    words: [String; 2],
+}
+
 impl Desk {
-    fn new() -> Self {
-        let (scratch, authority) = (Scratch::new("faults"), Authority::new("clients"));
-        let identity = authority.issue(&Leaf::loopback());
-        let files = identity.write(scratch.path(), "server");
-        Self { _scratch: scratch, authority, files, good: [identity.certificate, identity.key] }
+    fn new(generation: Generation) -> Self {
+        let [clients, members] = ["clients", "cluster"].map(Authority::new);
+        let cluster = Cluster::planned(generation, 1).secured(&members);
+        cluster.start_all();
+        let server = clients.issue(&Leaf::loopback());
+        let [upstream, peer] = [0, 1].map(|_| members.issue(&Leaf::loopback()));
+        let good = vec![
+            ("server.pem", server.certificate),
+            ("server.key", server.key),
+            ("clients.pem", clients.pem().to_owned()),
+            ("clients.crl", clients.revoke(&[])),
+            ("upstream.pem", upstream.certificate),
+            ("upstream.key", upstream.key),
+            ("members.pem", members.pem().to_owned()),
+            ("peer.pem", peer.certificate),
+            ("peer.key", peer.key),
+            ("peers.pem", members.pem().to_owned()),
+            ("peers.crl", members.revoke(&[])),
+        ];
+        let (scratch, client) = (Scratch::new("faults"), clients.issue(&Leaf::client()));
+        let desk = Self { scratch, clients, members, client, cluster, good };
+        FILES.iter().for_each(|(_, file)| desk.mend(file));
+        desk
     }
 
-    fn put_pair(&self, authority: &Authority, leaf: Leaf) {
-        let identity = authority.issue(&leaf);
-        std::fs::write(&self.files.certificate, identity.certificate).expect("a certificate");
-        std::fs::write(&self.files.key, identity.key).expect("a key");
+    fn path(&self, file: &str) -> PathBuf {
+        self.scratch.join(file)
+    }
+
+    fn good(&self, file: &str) -> &str {
+        &self.good.iter().find(|(name, _)| *name == file).expect("a file").1
     }
 
     /// Puts back what is good.
-    fn mend(&self) {
-        let _ = std::fs::remove_dir(&self.files.certificate);
-        let _ = std::fs::remove_file(&self.files.key);
-        for (path, text) in self.pair().iter().zip(&self.good) {
-            std::fs::write(path, text).expect("a file");
-            std::fs::set_permissions(path, Permissions::from_mode(0o600)).expect("a mode");
+    fn mend(&self, file: &str) {
+        let path = self.path(file);
+        let _ = std::fs::remove_dir(&path);
+        let _ = std::fs::remove_file(&path);
+        std::fs::write(&path, self.good(file)).expect("a file");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("a mode");
+    }
+
+    fn spoil(&self, fault: &Fault) {
+        let path = self.path(fault.file);
+        match &fault.spoilt {
+            Spoilt::Text(text) => std::fs::write(path, text).expect("a file"),
+            Spoilt::Directory => {
+                std::fs::remove_file(&path).expect("removed");
+                std::fs::create_dir(path).expect("a directory");
+            }
+            Spoilt::Unreadable => {
+                std::fs::set_permissions(path, Permissions::from_mode(0o000)).expect("a mode");
+            }
         }
     }
 
-    fn pair(&self) -> [PathBuf; 2] {
-        [self.files.certificate.clone(), self.files.key.clone()]
+    /// Every file in every way that it can be spoilt.
+    fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let mut add = |file: &'static str, spoilt, what: &str| {
+            let setting = FILES.iter().find(|(_, name)| *name == file).expect("a file").0;
+            let words = [format!("`{setting}`: "), format!("{file}{what}")];
+            faults.push(Fault { file, spoilt, words });
+        };
+        let text = |text: &str| Spoilt::Text(text.to_owned());
+        for (_, file) in FILES {
+            let whole = self.good(file);
+            add(file, text(&whole[..whole.len() / 2]), ":1: the ");
+            add(file, text(""), " is empty");
+            add(file, Spoilt::Directory, " is a directory");
+            add(file, Spoilt::Unreadable, " cannot be read: permission denied");
+        }
+        for (certificate, key) in [
+            ("server.pem", "server.key"),
+            ("upstream.pem", "upstream.key"),
+            ("peer.pem", "peer.key"),
+        ] {
+            let old = self.members.issue(&Leaf::loopback().expired());
+            let expired = ":1: the certificate O=etcd-proxy tests expired on 2001-02-03";
+            add(certificate, Spoilt::Text(old.certificate), expired);
+            add(key, Spoilt::Text(old.key), ":1: this is not the key of the certificate");
+        }
+        for (file, authority) in [
+            ("clients.pem", &self.clients),
+            ("members.pem", &self.members),
+            ("peers.pem", &self.members),
+        ] {
+            let old = authority.issue(&Leaf::client().authority().expired()).certificate;
+            let expired = ":1: the authority O=etcd-proxy tests expired on 2001-02-03";
+            add(file, Spoilt::Text(old), expired);
+            let none = authority.issue(&Leaf::client()).certificate;
+            add(file, Spoilt::Text(none), " has no CA in it: O=etcd-proxy tests, in line 1");
+        }
+        for (file, name) in [("clients.crl", "clients"), ("peers.crl", "cluster")] {
+            let other = Authority::new(name).revoke(&[]);
+            let what = format!(":1: the revocation list is signed with another key of CN={name}");
+            add(file, Spoilt::Text(other), &what);
+        }
+        faults
     }
 
-    fn plan(&self, stage: &TlsStage) -> Plan {
-        let [certificate, key] = self.pair().map(|path| path.display().to_string());
-        towards(&stage.secured, Proxy::before(&stage.secured))
-            .https(&Dialer::tls(&[&self.authority], None))
-            .arguments(&["--cert-file", &certificate, "--key-file", &key])
+    fn dialer(&self) -> Dialer {
+        Dialer::tls(&[&self.clients], Some(&self.client))
+    }
+
+    fn plan(&self) -> Plan {
+        let flags = FILES.map(|(name, file)| format!("--{name}={}", self.path(file).display()));
+        Proxy::before(&self.cluster)
+            .https(&self.dialer())
+            .arguments(&flags.each_ref().map(String::as_str))
             .minding_modes()
     }
 }
 
 #[track_caller]
-fn assert_says(what: &str, said: &str, words: &[&str]) {
-    let missing: Vec<_> = words.iter().filter(|word| !said.contains(*word)).collect();
-    assert!(missing.is_empty(), "{what}: {missing:?} is not in: {said}");
+fn assert_says(fault: &Fault, said: &str) {
+    let said_of_it = said.lines().any(|line| fault.words.iter().all(|word| line.contains(word)));
+    assert!(said_of_it, "{:?} is not in: {said}", fault.words);
 }
 
 #[test]
 fn a_start_is_refused_with_a_sentence_for_each_fault() {
     when_here(Generation::V3_5, |generation| {
         let _floor = beside_others();
-        let stage = TlsStage::shared(generation);
-        let desk = Desk::new();
-        for (what, spoil, words) in FAULTS {
-            spoil(&desk);
-            let proxy = desk.plan(stage).spawn();
-            let ended = proxy.process.wait(PATIENCE).unwrap_or_else(|| panic!("{what}: it runs"));
-            assert_eq!(ended.code(), Some(64), "{what}: {}", proxy.story());
-            assert_says(what, &proxy.process.lines().join("\n"), words);
-            desk.mend();
+        let desk = Desk::new(generation);
+        for fault in desk.faults() {
+            desk.spoil(&fault);
+            // A service would wait for better files.
+            let proxy = desk.plan().variable("NOTIFY_SOCKET", "").spawn();
+            let ended = proxy.process.wait(PATIENCE);
+            let ended = ended.unwrap_or_else(|| panic!("{:?}: it runs", fault.words));
+            assert_eq!(ended.code(), Some(64), "{:?}: {}", fault.words, proxy.story());
+            let said = proxy.process.wait_for_line(&fault.words[1], PATIENCE);
+            assert_says(&fault, &said.unwrap_or_else(|| proxy.story()));
+            desk.mend(fault.file);
         }
-        desk.plan(stage).start();
+        desk.plan().start();
     });
 }
 
@@ -135,24 +202,24 @@ fn a_start_is_refused_with_a_sentence_for_each_fault() {
 fn a_reload_is_refused_with_a_sentence_for_each_fault_and_the_daemon_serves_on() {
     when_here(Generation::V3_5, |generation| {
         let _floor = beside_others();
-        let stage = TlsStage::shared(generation);
-        let desk = Desk::new();
-        let proxy = desk.plan(stage).start();
-        let client = || Dialer::tls(&[&desk.authority], None);
-        let shown = run(client().look(&proxy.address)).expect("a certificate");
-        for (what, spoil, words) in FAULTS {
-            spoil(&desk);
+        let desk = Desk::new(generation);
+        let proxy = desk.plan().start();
+        let shown = run(desk.dialer().look(&proxy.address)).expect("a certificate");
+        for fault in desk.faults() {
+            let words = &fault.words;
+            desk.spoil(&fault);
             let (told, fine) = proxy.command(&["reload"]);
-            assert!(!fine, "{what}: {told}");
-            assert_says(what, &told, words);
-            assert_says(what, &proxy.command(&["status"]).0, words);
-            let journal = proxy.process.lines().join("\n");
-            assert_says(what, &journal, words);
-            is_served(&proxy.address, &client()).unwrap_or_else(|error| panic!("{what}: {error}"));
-            assert_eq!(run(client().look(&proxy.address)).expect("a certificate"), shown, "{what}");
-            desk.mend();
+            assert!(!fine, "{words:?}: {told}");
+            assert_says(&fault, &told);
+            assert_says(&fault, &proxy.command(&["status"]).0);
+            assert_says(&fault, &proxy.process.lines().join("\n"));
+            let served = is_served(&proxy.address, &desk.dialer());
+            served.unwrap_or_else(|error| panic!("{words:?}: {error}"));
+            let shows = run(desk.dialer().look(&proxy.address)).expect("a certificate");
+            assert_eq!(shows, shown, "{words:?}");
+            desk.mend(fault.file);
             let (told, fine) = proxy.command(&["reload"]);
-            assert!(fine, "{what}, mended: {told}");
+            assert!(fine, "{words:?}, mended: {told}");
         }
     });
 }
@@ -162,19 +229,18 @@ fn a_reload_is_refused_with_a_sentence_for_each_fault_and_the_daemon_serves_on()
 fn a_key_that_does_not_come_is_waited_for_and_then_reported() {
     when_here(Generation::V3_5, |generation| {
         let _floor = beside_others();
-        let stage = TlsStage::shared(generation);
-        let desk = Desk::new();
-        let proxy = desk.plan(stage).start();
-        let next = desk.authority.issue(&Leaf::loopback());
-        std::fs::write(&desk.files.certificate, &next.certificate).expect("a certificate");
+        let desk = Desk::new(generation);
+        let proxy = desk.plan().start();
+        let next = desk.clients.issue(&Leaf::loopback());
+        std::fs::write(desk.path("server.pem"), &next.certificate).expect("a certificate");
         let said = proxy.process.wait_for_line("is not the key of", PATIENCE);
         assert!(said.is_some(), "{}", proxy.story());
         assert!(proxy.command(&["status"]).0.contains("is not the key of"));
-        is_served(&proxy.address, &Dialer::tls(&[&desk.authority], None)).expect("served");
-        std::fs::write(&desk.files.key, &next.key).expect("a key");
+        is_served(&proxy.address, &desk.dialer()).expect("served");
+        std::fs::write(desk.path("server.key"), &next.key).expect("a key");
         let mended = proxy.process.wait_for_line("settings reloaded", PATIENCE);
         assert!(mended.is_some(), "{}", proxy.story());
-        let shown = run(Dialer::tls(&[&desk.authority], None).look(&proxy.address));
+        let shown = run(desk.dialer().look(&proxy.address));
         assert_eq!(shown.expect("a certificate"), next.der());
     });
 }

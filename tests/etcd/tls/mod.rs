@@ -6,6 +6,7 @@ mod matrix;
 mod refused;
 mod reload;
 mod sentences;
+mod upstream;
 
 use crate::stage::Stage;
 use crate::support::cluster::Cluster;

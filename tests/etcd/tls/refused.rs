@@ -1,7 +1,7 @@
 //! Clients that are let in and clients that are not.
 
 use super::{Pki, TlsStage, towards};
-use crate::stage::when_here;
+use crate::stage::{on_each_generation, when_here};
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
 use crate::support::http1::Connection;
@@ -20,39 +20,38 @@ pub fn is_served(address: &str, dialer: &Dialer) -> Result<(), String> {
     })
 }
 
-#[test]
-fn revoked_and_nameless_clients_are_refused_and_the_others_served() {
-    when_here(Generation::V3_5, |generation| {
-        let _floor = beside_others();
-        let stage = TlsStage::shared(generation);
-        let pki = Pki::new();
-        let named = |name: &str| pki.authority.issue(&Leaf::of(&[name]));
-        let (good, revoked) = (named("app.example"), named("app.example"));
-        let other = named("other.example");
-        let list = pki.directory().join("revoked.pem");
-        std::fs::write(&list, pki.authority.revoke(&[&revoked])).expect("a list");
-        let proxy = pki
-            .listening(towards(&stage.secured, Proxy::before(&stage.secured)))
-            .arguments(&["--client-crl-file", list.to_str().expect("UTF-8")])
-            .arguments(&["--client-cert-allowed-hostname", "else.example,app.example"]);
-        let address = proxy.address();
-        let by = |identity| Dialer::tls(&[&pki.authority], identity);
-        // The fixture's own client has no name.
-        let proxy = proxy.https(&by(Some(&good))).start();
-        is_served(&address, &by(Some(&good))).expect("a good client");
-        for (what, identity) in [
-            ("revoked", Some(&revoked)),
-            ("with another name", Some(&other)),
-            ("without a name", Some(&pki.client)),
-            ("without a certificate", None),
-        ] {
-            let told = is_served(&address, &by(identity)).expect_err(what);
-            println!("{what}: {told}");
-        }
-        let stranger = Authority::new("stranger").issue(&Leaf::of(&["app.example"]));
-        is_served(&address, &by(Some(&stranger))).expect_err("a stranger");
-        etcdctl_is_refused(&proxy, &pki, &revoked, generation);
-    });
+on_each_generation!(revoked_and_nameless_clients_are_refused_and_the_others_served);
+
+fn revoked_and_nameless_clients_are_refused_and_the_others_served(generation: Generation) {
+    let _floor = beside_others();
+    let stage = TlsStage::shared(generation);
+    let pki = Pki::new();
+    let named = |name: &str| pki.authority.issue(&Leaf::of(&[name]));
+    let (good, revoked) = (named("app.example"), named("app.example"));
+    let other = named("other.example");
+    let list = pki.directory().join("revoked.pem");
+    std::fs::write(&list, pki.authority.revoke(&[&revoked])).expect("a list");
+    let proxy = pki
+        .listening(towards(&stage.secured, Proxy::before(&stage.secured)))
+        .arguments(&["--client-crl-file", list.to_str().expect("UTF-8")])
+        .arguments(&["--client-cert-allowed-hostname", "else.example,app.example"]);
+    let address = proxy.address();
+    let by = |identity| Dialer::tls(&[&pki.authority], identity);
+    // The fixture's own client has no name.
+    let proxy = proxy.https(&by(Some(&good))).start();
+    is_served(&address, &by(Some(&good))).expect("a good client");
+    for (what, identity) in [
+        ("revoked", Some(&revoked)),
+        ("with another name", Some(&other)),
+        ("without a name", Some(&pki.client)),
+        ("without a certificate", None),
+    ] {
+        let told = is_served(&address, &by(identity)).expect_err(what);
+        println!("{what}: {told}");
+    }
+    let stranger = Authority::new("stranger").issue(&Leaf::of(&["app.example"]));
+    is_served(&address, &by(Some(&stranger))).expect_err("a stranger");
+    etcdctl_is_refused(&proxy, &pki, &revoked, generation);
 }
 
 fn etcdctl_is_refused(proxy: &Proxy, pki: &Pki, revoked: &Identity, generation: Generation) {

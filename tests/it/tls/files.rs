@@ -133,7 +133,7 @@ fn the_key_of_another_certificate_is_refused_by_its_subject() {
     desk.put("server.key", &other.key);
     desk.refuses(
         "",
-        "`key-file`: DIR/server.key is not the key of the certificate O=etcd-proxy tests in DIR/server.pem",
+        "`key-file`: DIR/server.key:1: this is not the key of the certificate O=etcd-proxy tests in DIR/server.pem:1",
     );
 }
 
@@ -164,17 +164,18 @@ fn a_ca_file_without_a_ca_is_refused() {
     desk.put("ca.pem", &desk.authority.issue(&Leaf::client().common_name("me")).certificate);
     desk.refuses(
         CLIENTS,
-        "`trusted-ca-file`: DIR/ca.pem has no CA in it, O=etcd-proxy tests, CN=me is an ordinary certificate from CN=ca",
+        "`trusted-ca-file`: DIR/ca.pem has no CA in it: O=etcd-proxy tests, CN=me, in line 1, is an ordinary certificate from CN=ca",
     );
     desk.put("ca.pem", "not PEM at all\n");
     desk.refuses(CLIENTS, "`trusted-ca-file`: DIR/ca.pem has no PEM block in it");
 }
 
 #[test]
-fn a_revocation_list_of_another_issuer_is_refused() {
+fn a_revocation_list_of_another_key_is_refused_and_of_another_issuer_warned_about() {
     let desk = Desk::new();
     desk.put("crl.pem", &Authority::new("other").revoke(&[]));
-    desk.refuses(
+    // An intermediate's, perhaps: those come with what clients show.
+    desk.warns(
         LISTS,
         "`client-crl-file`: DIR/crl.pem:1: the revocation list is from CN=other, which is not among the authorities",
     );
@@ -185,6 +186,66 @@ fn a_revocation_list_of_another_issuer_is_refused() {
     desk.warns(LISTS, "the revocation list is from CN=old, which is not among the authorities");
     desk.put("crl.pem", desk.authority.pem());
     desk.refuses(LISTS, "`client-crl-file`: DIR/crl.pem has no revocation list in it");
+}
+
+/// What openssl makes and rcgen does not.
+#[test]
+fn revocation_lists_that_would_be_misread_are_refused_by_what_they_are() {
+    let desk = Desk::new();
+    desk.put("crl.pem", include_str!("files_of_openssl/delta.pem"));
+    desk.refuses(
+        LISTS,
+        "`client-crl-file`: DIR/crl.pem:1: the revocation list of CN=ca has only the changes since another (a delta)",
+    );
+    desk.put("crl.pem", include_str!("files_of_openssl/sha1.pem"));
+    desk.refuses(
+        LISTS,
+        "`client-crl-file`: DIR/crl.pem:1: the revocation list of CN=ca is signed in a way that is not supported, 1.2.840.10045.4.1",
+    );
+}
+
+#[test]
+fn a_certificate_of_version_1_is_refused_as_one() {
+    let desk = Desk::new();
+    desk.put("server.pem", include_str!("files_of_openssl/v1.pem"));
+    desk.put("server.key", include_str!("files_of_openssl/v1.key"));
+    desk.refuses(
+        "allow-upstream-cn = true\n",
+        "`cert-file`: DIR/server.pem:1: the certificate CN=old-style is not of version 3",
+    );
+}
+
+#[test]
+fn a_key_of_an_unsupported_kind_is_refused_with_its_line() {
+    let desk = Desk::new();
+    let parameters =
+        "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n";
+    let key = "-----BEGIN PRIVATE KEY-----\nMAAwADAA\n-----END PRIVATE KEY-----\n";
+    desk.put("server.key", &format!("{parameters}{key}"));
+    desk.refuses(
+        "",
+        "`key-file`: DIR/server.key:4: the private key is of a kind that is not supported",
+    );
+}
+
+/// In a bundle one has to know which one it is.
+#[test]
+fn an_expired_authority_is_warned_about_with_its_line() {
+    let desk = Desk::new();
+    let old = desk.authority.issue(&Leaf::client().authority().common_name("old").expired());
+    desk.put("ca.pem", &format!("{}{}", desk.authority.pem(), old.certificate));
+    let line = desk.authority.pem().lines().count() + 1;
+    desk.warns(
+        CLIENTS,
+        &format!(
+            "`trusted-ca-file`: DIR/ca.pem:{line}: the authority O=etcd-proxy tests, CN=old expired on 2001-02-03"
+        ),
+    );
+    desk.put("ca.pem", &old.certificate);
+    desk.refuses(
+        CLIENTS,
+        "`trusted-ca-file`: DIR/ca.pem:1: the authority O=etcd-proxy tests, CN=old expired",
+    );
 }
 
 #[test]

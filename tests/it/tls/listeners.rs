@@ -6,9 +6,10 @@ use crate::support::tls::{Authority, Leaf, replace};
 use crate::support::{PATIENCE, eventually, run};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ProtocolVersion, RootCertStore, version};
+use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, RootCertStore, version};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
@@ -180,6 +181,49 @@ fn clients_show_certificates_that_are_good_and_not_revoked() {
     });
 }
 
+/// rustls resumes a session without a look at the certificate in the ticket.
+#[test]
+fn a_client_that_has_expired_does_not_come_back_by_its_ticket() {
+    run(async {
+        let mut desk = Desk::new();
+        let (address, metrics) = (address(), address());
+        let more = format!(
+            "trusted-ca-file = \"DIR/ca.pem\"\nlisten-metrics-urls = \"https://{metrics}\"\n"
+        );
+        desk.serve(&format!("https://{address}"), &more).await;
+        let me = desk.authority.issue(&Leaf::client().for_only(Duration::from_secs(4)));
+        let client = Client { shows: Some(&me), ..desk.client() };
+        let mut ways = Vec::new();
+        for port in [&address, &metrics] {
+            for versions in [&[&version::TLS12][..], &[&version::TLS13]] {
+                ways.push((port, Client { versions, ..client }.connector(&["http/1.1"])));
+            }
+        }
+        for (port, connector) in &ways {
+            let first = resume(connector, port).await.expect("an answer");
+            let second = resume(connector, port).await.expect("an answer");
+            assert_eq!((first, second), (HandshakeKind::Full, HandshakeKind::Resumed));
+        }
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        for (port, connector) in &ways {
+            resume(connector, port).await.expect_err("it has expired");
+        }
+        let process = &desk.proxy.as_ref().unwrap().process;
+        assert!(process.wait_for_line("expired on", PATIENCE).is_some(), "{}", process.tail());
+    });
+}
+
+/// Asks for a page by a connector that keeps its tickets, and tells how the session began.
+async fn resume(connector: &TlsConnector, address: &str) -> std::io::Result<HandshakeKind> {
+    let stream = TcpStream::connect(address).await?;
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let mut stream = connector.connect(name, stream).await?;
+    let kind = stream.get_ref().1.handshake_kind().unwrap();
+    let answer = page(&mut stream).await?;
+    assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
+    Ok(kind)
+}
+
 #[test]
 fn unix_sockets_speak_tls_too() {
     run(async {
@@ -194,11 +238,14 @@ fn unix_sockets_speak_tls_too() {
 }
 
 #[test]
-fn metrics_are_served_under_tls_with_the_day_of_expiry() {
+fn metrics_are_served_under_tls_with_the_days_of_expiry() {
     run(async {
         let mut desk = Desk::new();
         let (address, metrics) = (address(), address());
-        let more = format!("listen-metrics-urls = \"https://{metrics}\"\n");
+        replace(&desk.path("crl.pem"), &desk.authority.revoke(&[]));
+        let more = format!(
+            "listen-metrics-urls = \"https://{metrics}\"\npeer-trusted-ca-file = \"DIR/ca.pem\"\npeer-crl-file = \"DIR/crl.pem\"\n"
+        );
         desk.serve(&format!("https://{address}"), &more).await;
         let mut stream = desk.client().connect(&metrics, &["h2", "http/1.1"]).await.unwrap();
         assert_eq!(agreed(&stream), Some("http/1.1"));
@@ -208,11 +255,43 @@ fn metrics_are_served_under_tls_with_the_day_of_expiry() {
             .unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
-        let file = desk.path("server.pem").display().to_string();
-        let sample = format!(
-            "etcd_proxy_certificate_expiry_timestamp_seconds{{identity=\"listener\",file=\"{file}\"}} "
-        );
-        assert!(text.contains(&sample), "{text}");
+        for (what, identity, file) in [
+            ("certificate", "listener", "server.pem"),
+            ("certificate", "peer", "ca.pem"),
+            ("revocation_list", "peer", "crl.pem"),
+        ] {
+            let file = desk.path(file).display().to_string();
+            let sample = format!(
+                "etcd_proxy_{what}_expiry_timestamp_seconds{{identity=\"{identity}\",file=\"{file}\"}} "
+            );
+            assert!(text.contains(&sample), "{sample} is not in {text}");
+        }
+    });
+}
+
+#[test]
+fn a_metrics_port_tells_clients_of_the_wrong_scheme_too() {
+    run(async {
+        let mut desk = Desk::new();
+        let (address, secure, plain) = (address(), address(), address());
+        let more = format!("listen-metrics-urls = \"https://{secure},http://{plain}\"\n");
+        desk.serve(&format!("https://{address}"), &more).await;
+        let mut client = TcpStream::connect(&secure).await.unwrap();
+        let answer = page(&mut client).await.unwrap();
+        assert!(answer.ends_with("this port speaks TLS; use https://\r\n"), "{answer}");
+        assert!(desk.client().ask(&plain).await.is_err());
+        let proxy = desk.proxy.as_ref().unwrap();
+        let line =
+            proxy.process.wait_for_line("a client speaks TLS to a port that does not", PATIENCE);
+        assert!(line.is_some(), "{}", proxy.story());
+        let mut client = TcpStream::connect(&plain).await.unwrap();
+        client
+            .write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("ok\n"), "{answer}");
     });
 }
 

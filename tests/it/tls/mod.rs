@@ -5,3 +5,5 @@ mod files;
 mod listeners;
 mod members;
 mod reload;
+mod start;
+mod upstream;

@@ -179,3 +179,27 @@ fn settings_that_were_refused_for_their_files_get_a_second_chance() {
         assert!(!desk.problems().contains("settings refused"));
     });
 }
+
+#[test]
+fn a_renewed_certificate_leaves_a_refused_settings_file_refused() {
+    run(async {
+        let (mut desk, address) = (Desk::new(), address());
+        let url = format!("https://{address}");
+        desk.serve(&url, "").await;
+        desk.put_settings(&url, "proxxy = 1\n");
+        let process = &desk.proxy.as_ref().unwrap().process;
+        assert!(process.wait_for_line("unknown key `proxxy`", PATIENCE).is_some());
+        let next = desk.authority.issue(&Leaf::loopback());
+        replace(&desk.path("server.pem"), &next.certificate);
+        replace(&desk.path("server.key"), &next.key);
+        assert!(
+            process.wait_for_line("settings reloaded trigger=certificates", PATIENCE).is_some()
+        );
+        assert!(desk.problems().contains("unknown key `proxxy`"), "{}", desk.problems());
+        let (_, fine) = desk.proxy.as_ref().unwrap().command(&["status", "--quiet"]);
+        assert!(!fine);
+        desk.put_settings(&url, "");
+        eventually("all is well again", PATIENCE, async || !desk.problems().contains("proxxy"))
+            .await;
+    });
+}

@@ -1,0 +1,78 @@
+//! Where the members are: as an earlier run or the running daemon knows, else as the configured peers tell.
+
+use super::record::Record;
+use crate::cluster::ask::ask as ask_peers;
+use crate::cluster::fetch::{Access, FETCH_LIMIT};
+use crate::cluster::file::ClusterFile;
+use crate::cluster::member::MemberList;
+use crate::cluster::pin::Pin;
+use crate::cluster::registry;
+use crate::cluster::source;
+use crate::cluster::srv::Records;
+use crate::config::{PeerSource, PeerUrl, Settings};
+use crate::telemetry::snapshot::Snapshot;
+use crate::tls::Material;
+use std::time::Duration;
+
+/// How long the running daemon may take to say which members it knows.
+const DAEMON_LIMIT: Duration = Duration::from_secs(5);
+
+/// The client URLs that an earlier run or the running daemon knows.
+pub(super) fn known(settings: &Settings, earlier: Option<&Record>) -> Vec<String> {
+    if let Some(earlier) = earlier {
+        return earlier.endpoints.clone();
+    }
+    let socket = &settings.admin_socket;
+    let answer = crate::cli::ask::ask(socket, http::Method::GET, "/status", DAEMON_LIMIT);
+    let snapshot: Option<Snapshot> = answer.ok().and_then(|answer| answer.json(socket).ok());
+    let members = snapshot.unwrap_or_default().members;
+    let urls = members.into_iter().flat_map(|member| member.endpoints);
+    urls.filter(|url| url.usable).map(|url| url.url).collect()
+}
+
+/// The client URLs that the configured peers tell of.
+pub(super) async fn by_peers(
+    settings: &Settings,
+    material: &Material,
+) -> Result<Vec<String>, String> {
+    let peers = peers(&settings.peers, material).await?;
+    // A cluster that was rebuilt behind one of the addresses is not the one that was served.
+    let kept = ClusterFile::below(&settings.data_dir).read(&source::fingerprint(&settings.peers));
+    let pinned = kept.ok().flatten().and_then(|kept| kept.cluster_id());
+    let pin = Pin { pinned, accepted: settings.accept_cluster_id };
+    let access = Access { dial_timeout: settings.dial_timeout, tls: Some(material.peer.clone()) };
+    let asked = ask_peers(&peers, pin, &access, FETCH_LIMIT).await;
+    match asked.answer {
+        Some((_, list)) => Ok(client_urls(&list)),
+        None => {
+            let reasons = asked.errors.iter().map(|(peer, error)| format!("{peer}: {error}"));
+            Err(format!("no member can be found: {}", reasons.collect::<Vec<_>>().join("; ")))
+        }
+    }
+}
+
+/// The peers, found as the daemon would find them, but without waiting for any.
+async fn peers(source: &PeerSource, material: &Material) -> Result<Vec<PeerUrl>, String> {
+    match source {
+        PeerSource::Static(peers) => Ok(peers.clone()),
+        PeerSource::Discovery(discovery) => {
+            let registered = registry::look(discovery, &material.registry).await;
+            let registered = registered.map_err(|error| error.to_string())?;
+            if !registered.is_complete() {
+                return Err(format!("the cluster is not complete: {registered}"));
+            }
+            registered.peers().map_err(|error| error.to_string())
+        }
+        PeerSource::Srv(domain) => {
+            let mut records = Records::default();
+            records.look_up(domain).await.map_err(|error| error.to_string())?;
+            Ok(records.in_order())
+        }
+    }
+}
+
+/// All client URLs of members that could take a change.
+pub(super) fn client_urls(list: &MemberList) -> Vec<String> {
+    let voters = list.members.iter().filter(|member| !member.is_learner);
+    voters.flat_map(|member| member.client_urls.clone()).collect()
+}

@@ -1,0 +1,135 @@
+//! Which addresses may be listened on together.
+//!
+//! A running daemon could open what overlaps, one address after the other, and its next start could not. So it is refused
+//! here, for all lists together.
+
+use super::{Values, refuse};
+use crate::config::problem::Problems;
+use crate::config::settings::{ListenAddress, ListenUrl};
+use std::net::{IpAddr, SocketAddr};
+
+/// The settings that name addresses; the last is for metrics.
+const LISTS: [&str; 3] = ["listen-client-urls", "listen-client-http-urls", METRICS];
+const METRICS: &str = "listen-metrics-urls";
+
+/// Refuses each URL that cannot be listened on beside an earlier one.
+pub(super) fn check(values: &Values<'_>, problems: &mut Problems) {
+    let named = |name| values.listen(name).into_iter().map(move |url| (name, url));
+    let urls: Vec<(&str, ListenUrl)> = LISTS.into_iter().flat_map(named).collect();
+    for (at, (name, url)) in urls.iter().enumerate() {
+        let earlier = urls[..at].iter();
+        let clash = earlier.filter(|earlier| !is_said_twice(earlier, (name, url)));
+        let mut clash = clash.filter(|(other_name, other)| {
+            // With port 0 the two schemes would be two ports, but nothing could tell them apart later.
+            let same_list = (*name == METRICS) == (*other_name == METRICS);
+            same_list && url.at == other.at || overlap(&url.at, &other.at)
+        });
+        let Some((other_name, other)) = clash.next() else { continue };
+        let place = values.0.place(name);
+        if *name == METRICS && *other_name != METRICS {
+            let at = if url.at == other.at { String::new() } else { format!(" ({other})") };
+            let message = format!("`{name}` has {url}, where clients are served{at}");
+            let hint = "leave it out, clients' URLs serve /metrics too, or choose another port";
+            refuse(problems, &message, hint, place);
+        } else if url.at == other.at {
+            let message = format!("`{name}` has both {other} and {url}");
+            refuse(problems, &message, "one address speaks TLS or does not", place);
+        } else {
+            let (wide, narrow) =
+                if covers(&url.at, &other.at) { (url, other) } else { (other, url) };
+            let message = format!("`{name}` has {url} beside {other}");
+            let hint = format!("leave one of them out: {wide} is {narrow} too");
+            refuse(problems, &message, &hint, place);
+        }
+    }
+}
+
+/// Whether both lists of clients' URLs have the same one, which does no harm.
+fn is_said_twice((name, url): &(&str, ListenUrl), (later, other): (&str, &ListenUrl)) -> bool {
+    *name != later && later != METRICS && url == other
+}
+
+fn overlap(one: &ListenAddress, other: &ListenAddress) -> bool {
+    let is_any_port = |at: &ListenAddress| matches!(at, ListenAddress::Tcp(at) if at.port() == 0);
+    !is_any_port(one) && (one == other || covers(one, other) || covers(other, one))
+}
+
+/// Whether who listens on `wide` listens on `narrow` too. `[::]` takes IPv4 as well.
+fn covers(wide: &ListenAddress, narrow: &ListenAddress) -> bool {
+    let (ListenAddress::Tcp(wide), ListenAddress::Tcp(narrow)) = (wide, narrow) else {
+        return false;
+    };
+    let [from, to] = [wide, narrow].map(|at: &SocketAddr| at.ip().to_canonical());
+    let takes = match from {
+        IpAddr::V6(ip) if ip.is_unspecified() => true,
+        IpAddr::V4(ip) if ip.is_unspecified() => to.is_ipv4(),
+        _ => from == to,
+    };
+    takes && wide.port() == narrow.port()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::tests::Desk;
+
+    /// What is said of these two lists, without the place.
+    fn said(clients: &str, metrics: &str) -> Vec<String> {
+        let desk = Desk::new().flags("--auto-tls --upstream-trusted-ca-file /ca");
+        let desk = desk.flags(&format!("--listen-client-urls={clients}"));
+        let complaints = desk.flags(&format!("--listen-metrics-urls={metrics}")).complaints();
+        let sentences = complaints.iter().filter_map(|line| Some(line.split_once("urls: ")?.1));
+        sentences.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_the_next_start_could_not_open_is_refused() {
+        let include = |wide: &str, narrow: &str, first: &str, second: &str| {
+            vec![format!(
+                "`listen-client-urls` has {second} beside {first}; leave one of them out: {wide} is {narrow} too"
+            )]
+        };
+        let (all, local) = ("http://0.0.0.0:23", "http://127.0.0.1:23");
+        assert_eq!(said(&format!("{local},{all}"), ""), include(all, local, all, local));
+        let dual = "http://[::]:23";
+        assert_eq!(said(&format!("{local},{dual}"), ""), include(dual, local, local, dual));
+        assert_eq!(said(&format!("{all},{dual}"), ""), include(dual, all, all, dual));
+        let one = "http://[::1]:23";
+        assert_eq!(said(&format!("{one},{dual}"), ""), include(dual, one, dual, one));
+        assert_eq!(said("http://127.0.0.1:0,https://127.0.0.1:0", "").len(), 1);
+        assert_eq!(
+            said("http://127.0.0.1:23,https://127.0.0.1:23", ""),
+            [
+                "`listen-client-urls` has both http://127.0.0.1:23 and https://127.0.0.1:23; one address speaks TLS or \
+                 does not"
+            ]
+        );
+    }
+
+    #[test]
+    fn metrics_cannot_share_an_address_with_clients_or_themselves() {
+        assert_eq!(
+            said("http://127.0.0.1:23", "http://0.0.0.0:23"),
+            [
+                "`listen-metrics-urls` has http://0.0.0.0:23, where clients are served (http://127.0.0.1:23); leave it \
+                 out, clients' URLs serve /metrics too, or choose another port"
+            ]
+        );
+        let both = said("http://127.0.0.1:23", "http://127.0.0.1:24,https://127.0.0.1:24");
+        assert!(both[0].starts_with("`listen-metrics-urls` has both "), "{both:?}");
+    }
+
+    #[test]
+    fn addresses_that_have_nothing_to_do_with_each_other_may_be_listened_on() {
+        for (clients, metrics) in [
+            ("http://127.0.0.1:23,http://127.0.0.2:23", "http://127.0.0.1:24"),
+            ("http://127.0.0.1:23,http://[::1]:23", ""),
+            ("http://0.0.0.0:23,http://[::1]:23", ""),
+            ("http://127.0.0.1:0,http://0.0.0.0:0", "http://127.0.0.1:0"),
+            ("unix:///a,unix:///b", "unix:///c"),
+        ] {
+            assert_eq!(said(clients, metrics), Vec::<String>::new(), "{clients} {metrics}");
+        }
+        let twice = Desk::new().flags("--listen-client-http-urls http://127.0.0.1:2379");
+        assert!(twice.complaints().is_empty());
+    }
+}

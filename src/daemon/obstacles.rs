@@ -1,0 +1,26 @@
+//! What keeps settings that can be used from being put in force here and now, each with the place that names it.
+
+use crate::config::{ListenUrl, Loaded, Place, Problem};
+use crate::net::listen::BindError;
+use crate::telemetry::log::LogError;
+
+/// Returns the addresses that cannot be had.
+pub(super) fn of_listeners(errors: &[BindError], loaded: &Loaded) -> Vec<Problem> {
+    let problem = |error: &BindError| Problem::error(error.to_string(), place(&error.url, loaded));
+    errors.iter().map(problem).collect()
+}
+
+fn place(url: &ListenUrl, loaded: &Loaded) -> Place {
+    loaded.origins.listener_place(url).clone()
+}
+
+/// Returns the outputs of the log that cannot be had.
+pub fn of_log(errors: &[LogError], loaded: &Loaded) -> Vec<Problem> {
+    let place = |error: &LogError| match error {
+        LogError::Journal(_) if *loaded.origins.place("log-format") != Place::Default => {
+            loaded.origins.place("log-format").clone()
+        }
+        _ => loaded.origins.place("log-outputs").clone(),
+    };
+    errors.iter().map(|error| Problem::error(error.to_string(), place(error))).collect()
+}

@@ -1,0 +1,176 @@
+//! A scripted registry of v3 discovery: an etcd that says what a test wants, and remembers what it was asked.
+
+use crate::support::members::http2::framed;
+use crate::support::port;
+use crate::support::rpc::{
+    Event, Header, KeyValue, RANGE, RangeRequest, RangeResponse, WatchResponse,
+};
+use bytes::{Bytes, BytesMut};
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::{HeaderMap, Request, Response};
+use prost::Message;
+use std::sync::{Arc, Mutex};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What a registry is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// How many members there will be.
+    Size,
+    /// Who they are.
+    Members,
+    /// To tell when somebody comes.
+    Watch,
+}
+
+/// What it says.
+#[derive(Debug, Clone)]
+pub enum Said {
+    /// These values, the first created last.
+    Values(Vec<String>),
+    /// A message that is none.
+    Junk,
+    /// A status and words for it.
+    Status(&'static str, &'static str),
+    /// Nothing, ever.
+    Nothing,
+    /// The watch is there, and has this event or end.
+    Watched(Ending),
+}
+
+/// What becomes of a watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Nothing happens.
+    Waits,
+    /// Something was registered.
+    Event,
+    /// It was cancelled, for its revision is gone.
+    Cancelled,
+    /// The call ends well.
+    Over,
+}
+
+/// Values in the order of their creation.
+pub fn values(values: &[&str]) -> Said {
+    Said::Values(values.iter().rev().map(|value| (*value).to_owned()).collect())
+}
+
+type Script = Arc<dyn Fn(Asked) -> Said + Send + Sync>;
+
+/// The registry.
+pub struct Registry {
+    /// `HOST:PORT`.
+    pub endpoint: String,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+impl Registry {
+    /// Starts one that answers by a script.
+    pub fn start(script: impl Fn(Asked) -> Said + Send + Sync + 'static) -> Self {
+        let endpoint = format!("127.0.0.1:{}", port::free());
+        let listener = std::net::TcpListener::bind(&endpoint).expect("a port");
+        listener.set_nonblocking(true).expect("a listener");
+        let asked = Arc::<Mutex<Vec<_>>>::default();
+        let (script, seen): (Script, _) = (Arc::new(script), asked.clone());
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                let listener = TcpListener::from_std(listener).expect("a listener");
+                while let Ok((stream, _)) = listener.accept().await {
+                    tokio::spawn(serve(stream, script.clone(), seen.clone()));
+                }
+            });
+        });
+        Self { endpoint, asked }
+    }
+
+    /// How often it was asked this.
+    pub fn count(&self, what: Asked) -> usize {
+        self.asked.lock().expect("asked").iter().filter(|asked| **asked == what).count()
+    }
+}
+
+async fn serve(stream: TcpStream, script: Script, seen: Arc<Mutex<Vec<Asked>>>) {
+    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+    while let Some(Ok((request, respond))) = connection.accept().await {
+        tokio::spawn(answer(request, respond, script.clone(), seen.clone()));
+    }
+}
+
+async fn answer(
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    script: Script,
+    seen: Arc<Mutex<Vec<Asked>>>,
+) {
+    let is_range = request.uri().path() == RANGE;
+    let mut body = request.into_body();
+    let mut sent = BytesMut::new();
+    // A watch is asked for in one piece, and its call stays open.
+    while let Some(Ok(data)) = body.data().await {
+        sent.extend_from_slice(&data);
+        if !is_range {
+            break;
+        }
+    }
+    let asked = match RangeRequest::decode(&sent[5..]) {
+        _ if !is_range => Asked::Watch,
+        Ok(range) if range.key.ends_with(b"/_config/size") => Asked::Size,
+        _ => Asked::Members,
+    };
+    seen.lock().expect("asked").push(asked);
+    let mut status = HeaderMap::new();
+    status.insert("grpc-status", http::HeaderValue::from_static("0"));
+    let message = match script(asked) {
+        Said::Nothing => return std::future::pending().await,
+        Said::Status(code, words) => {
+            status.insert("grpc-status", http::HeaderValue::from_static(code));
+            status.insert("grpc-message", http::HeaderValue::from_static(words));
+            None
+        }
+        Said::Junk => Some(b"\xff\xff<html>".to_vec()),
+        Said::Values(values) => Some(range(values).encode_to_vec()),
+        Said::Watched(ending) => {
+            let mut stream = respond.send_response(Response::new(()), false).expect("a stream");
+            watch(&mut stream, ending);
+            if ending == Ending::Over {
+                stream.send_trailers(status).expect("an end");
+                return;
+            }
+            // Dropping either would end the call.
+            let _open = (stream, body);
+            return std::future::pending().await;
+        }
+    };
+    let Ok(mut stream) = respond.send_response(Response::new(()), false) else { return };
+    if let Some(message) = message {
+        let _ = stream.send_data(framed(&message), false);
+    }
+    let _ = stream.send_trailers(status);
+}
+
+fn range(values: Vec<String>) -> RangeResponse {
+    let pair = |(at, value): (usize, String)| KeyValue {
+        key: format!("/_etcd/registry/t/members/{at}").into_bytes(),
+        create_revision: 100 - at as i64,
+        value: value.into_bytes(),
+        ..KeyValue::default()
+    };
+    let header = Some(Header { revision: 100, ..Header::default() });
+    let kvs = values.into_iter().enumerate().map(pair).collect();
+    RangeResponse { header, kvs, ..RangeResponse::default() }
+}
+
+fn watch(stream: &mut h2::SendStream<Bytes>, ending: Ending) {
+    let created = WatchResponse { created: true, ..WatchResponse::default() };
+    let then = match ending {
+        Ending::Waits | Ending::Over => None,
+        Ending::Event => Some(WatchResponse { events: vec![Event::default()], ..created.clone() }),
+        Ending::Cancelled => Some(WatchResponse { canceled: true, ..WatchResponse::default() }),
+    };
+    for message in [Some(created), then].into_iter().flatten() {
+        stream.send_data(framed(&message.encode_to_vec()), false).expect("a message");
+    }
+}
