@@ -14,12 +14,12 @@ help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## start three etcd members and the proxy on 127.0.0.1:2379; Ctrl-C removes all (PEERS=... for your own cluster)
-	@$(if $(PEERS),,tests/etcd/provision 3.4)
-	@$(CARGO) build --release --locked
+	@$(if $(PEERS),,CI= tests/etcd/provision 3.4)
+	@$(MAKE) --no-print-directory build
 	@PEERS='$(PEERS)' exec tests/run/demo
 
 build: ## build the release binary, target/release/etcd-proxy
-	$(CARGO) build --release --locked
+	@CARGO='$(CARGO)' packaging/compile
 
 test: fmt clippy unit it etcd system ## run everything: format, lints, unit tests, scripted members, real etcd, booted systemd
 

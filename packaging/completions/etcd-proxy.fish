@@ -37,7 +37,7 @@ complete -c etcd-proxy -n 'not __fish_seen_subcommand_from status reload version
 complete -c etcd-proxy -n 'not __fish_seen_subcommand_from status reload version help' -l proxy-dial-timeout -x -d 'Limit for connecting to a member or peer; 0 means none.'
 complete -c etcd-proxy -n 'not __fish_seen_subcommand_from status reload version help' -l proxy-write-timeout -x -d 'Limit for one write to a member to make progress; 0 means none.'
 complete -c etcd-proxy -n 'not __fish_seen_subcommand_from status reload version help' -l proxy-read-timeout -x -d 'Limit for one read from a member to bring bytes; 0 means none, which watches need.'
-complete -c etcd-proxy -n 'not __fish_seen_subcommand_from status reload version help' -l listen-client-urls -x -d 'Where clients are served, http,//IP,PORT, http,//localhost,PORT or unix,//PATH; https,// and unixs,// with TLS.'
+complete -c etcd-proxy -n 'not __fish_seen_subcommand_from status reload version help' -l listen-client-urls -x -d 'Where clients are served, http,//IP,PORT, http,//localhost,PORT or unix,//PATH (for every user of this machine); https,// and unixs,// with TLS.'
 complete -c etcd-proxy -n 'not __fish_seen_subcommand_from status reload version help' -l listen-client-http-urls -x -d 'More URLs where clients are served (etcd 3.6 serves only HTTP on them; here everything is served on both).'
 complete -c etcd-proxy -n 'not __fish_seen_subcommand_from status reload version help' -l listen-metrics-urls -x -d 'Where /metrics, /livez, /readyz and profiles are served beside the client URLs.'
 complete -c etcd-proxy -n 'not __fish_seen_subcommand_from status reload version help' -l advertise-client-urls -x -d 'The client URLs of this proxy as others should see them.'

@@ -1,6 +1,6 @@
 //! `etcd-proxy check`: everything that a start or a reload would say about the settings, without starting.
 
-use super::{Variables, args, complain, inputs, load, say_json, style, usage};
+use super::{Variables, args, complain, inputs, load, say_json, style, unit, usage};
 use crate::config::{Inputs, Loaded, Problems};
 use crate::tls::material::Purpose;
 use std::ffi::OsString;
@@ -17,11 +17,13 @@ pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
         Ok(format) => format,
         Err(problem) => return usage(problem, &env),
     };
-    let inputs = inputs(rest, env);
-    let (problems, loaded) = match load(&inputs, Purpose::Check) {
+    let unit = unit::meant(&rest, env);
+    let inputs = inputs(rest, unit.variables.clone());
+    let (mut problems, loaded) = match load(&inputs, Purpose::Check) {
         Ok((loaded, _)) => (Problems(loaded.warnings.clone()), Some(loaded)),
         Err(problems) => (problems, None),
     };
+    unit.locate_problems(&mut problems);
     if format == "json" {
         say_json(&problems.to_json());
     } else {

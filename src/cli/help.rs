@@ -8,6 +8,9 @@ const SPELLINGS: &str = "
 Each flag is also a key of the settings file (/etc/etcd-proxy.toml) and a variable: --proxy-dial-timeout is
 proxy-dial-timeout and ETCD_PROXY_DIAL_TIMEOUT. Later wins: default, file, variable, flag. Times are milliseconds
 (5000) or durations (5s).
+
+Typed without settings, check, print-config, status and reload are about the daemon of the systemd unit, and read its
+environment files (/etc/default/etcd-proxy, /etc/sysconfig/etcd-proxy) as well, below their own environment.
 ";
 
 /// Widest line of a description.

@@ -17,6 +17,7 @@ mod promote;
 pub mod reload;
 pub mod status;
 pub mod table;
+mod unit;
 
 use crate::config::{self, Inputs, Loaded, Problem, Problems, Style};
 use crate::daemon::obstacles::of_log;
@@ -48,7 +49,7 @@ pub fn main(args: Vec<OsString>, env: Variables) -> ExitCode {
         Command::Check => check::main(line.rest, env),
         Command::PrintConfig => print_config::main(line.rest, env),
         Command::Status => show_status(line.rest, env),
-        Command::Reload => match config::admin_socket(&inputs(line.rest, env.clone())) {
+        Command::Reload => match socket(line.rest, env.clone()) {
             Ok(socket) => {
                 ExitCode::from(reload::run(&socket, &mut io::stdout(), &mut io::stderr()))
             }
@@ -121,11 +122,17 @@ fn show_status(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
         Err(problem) => return usage(problem, &env),
     };
     let quiet = args::take_switch(&mut rest, "quiet");
-    let socket = match config::admin_socket(&inputs(rest, env.clone())) {
+    let socket = match socket(rest, env.clone()) {
         Ok(socket) => socket,
         Err(problems) => return unusable(&problems, &env),
     };
     ExitCode::from(status::run(&socket, form, quiet, &mut io::stdout(), &mut io::stderr()))
+}
+
+/// Returns where the daemon is asked that these flags and this environment mean.
+fn socket(args: Vec<OsString>, env: Variables) -> Result<PathBuf, Problems> {
+    let env = unit::meant(&args, env).variables;
+    unit::socket(&inputs(args, env))
 }
 
 /// Returns what settings are made from: these flags, this environment, the default file.

@@ -1,6 +1,6 @@
 //! `etcd-proxy print-config`: every effective setting, and where it was written.
 
-use super::{Variables, args, complain, inputs, say, say_json, style, usage};
+use super::{Variables, args, complain, inputs, say, say_json, style, unit, usage};
 use crate::config::schema::Standing;
 use crate::config::{self, Effective, Loaded, Place};
 use serde_json::{Value, json};
@@ -15,15 +15,21 @@ pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
         Ok(form) => form,
         Err(problem) => return usage(problem, &env),
     };
-    let inputs = inputs(rest, env);
-    match config::load(&inputs) {
+    let unit = unit::meant(&rest, env);
+    let inputs = inputs(rest, unit.variables.clone());
+    let found = config::load(&inputs).map(|mut loaded| {
+        unit.locate(&mut loaded);
+        loaded
+    });
+    match found {
         Ok(loaded) if form == "json" => say_json(&to_json(&loaded)),
         Ok(loaded) => {
             let warnings = loaded.warnings.iter().map(|warning| warning.long(style(&inputs.env)));
             complain(&warnings.collect::<String>());
             say(&table(&loaded));
         }
-        Err(problems) => {
+        Err(mut problems) => {
+            unit.locate_problems(&mut problems);
             complain(&problems.report(style(&inputs.env), "nothing was changed"));
             return ExitCode::from(problems.exit_status());
         }
@@ -59,7 +65,7 @@ fn row_json(row: &Effective<'_>) -> Value {
     let (kind, name) = match row.place {
         Place::Default => ("default", None),
         Place::File(_) | Place::Span(..) => ("file", None),
-        Place::Variable(name) => ("variable", Some(name)),
+        Place::Variable(name) | Place::Line(name, ..) => ("variable", Some(name)),
         Place::Flag(name) => ("flag", Some(name)),
     };
     let spot = row.place.spot();
@@ -68,7 +74,7 @@ fn row_json(row: &Effective<'_>) -> Value {
         "value": row.value,
         "origin": kind,
         "origin_name": name,
-        "line": spot.as_ref().map(|spot| spot.line),
+        "line": row.place.line(),
         "column": spot.as_ref().map(|spot| spot.column),
         "effect": row.setting.standing != Standing::Idle,
     })

@@ -145,8 +145,10 @@ fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     make_private_dir(dir)?;
     let new = path.with_extension("tmp");
-    write_synced(&new, text)?;
-    std::fs::rename(&new, path)?;
+    write_synced(&new, text).and_then(|()| std::fs::rename(&new, path)).inspect_err(|_| {
+        // On a full disk half of it may be there, which is of no use to anybody.
+        let _ = std::fs::remove_file(&new);
+    })?;
     std::fs::File::open(dir)?.sync_all()
 }
 
@@ -257,6 +259,16 @@ mod tests {
         std::fs::remove_file(dir.path().join("proxy")).unwrap();
         file.keep(kept()).await.unwrap();
         assert!(file.path().exists());
+    }
+
+    #[tokio::test]
+    async fn a_failed_write_leaves_no_half_file_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = ClusterFile::below(dir.path());
+        // A directory cannot be replaced by a file.
+        std::fs::create_dir_all(file.path().join("in the way")).unwrap();
+        file.keep(kept()).await.unwrap_err();
+        assert!(!file.path().with_extension("tmp").exists());
     }
 
     #[test]

@@ -114,6 +114,11 @@ pub fn admin_socket(inputs: &Inputs) -> Result<PathBuf, Problems> {
     Ok(resolve::admin_socket(&gathered.origins, inputs))
 }
 
+/// Returns where it is unless somebody sets it.
+pub fn usual_admin_socket(inputs: &Inputs) -> PathBuf {
+    resolve::usual_admin_socket(inputs)
+}
+
 /// The layers, merged.
 struct Gathered {
     origins: Origins,

@@ -70,6 +70,15 @@ impl Origins {
         }
     }
 
+    /// Says more exactly where values were written, wherever `exact` knows it.
+    pub fn locate(&mut self, exact: impl Fn(&Place) -> Option<Place>) {
+        for entry in self.effective.values_mut() {
+            if let Some(place) = exact(&entry.place) {
+                entry.place = place;
+            }
+        }
+    }
+
     /// Whether `name` means the same in both. The number of workers that is computed may differ only because the machine
     /// gives us other cores than at the start; nobody has changed a setting then.
     pub(super) fn is_same(&self, other: &Self, name: &str) -> bool {

@@ -27,6 +27,8 @@ pub enum Place {
     Span(Arc<SourceFile>, Range<usize>),
     /// The environment variable of this name.
     Variable(String),
+    /// The variable of this name, in this line (from 1) of an environment file.
+    Line(String, PathBuf, usize),
     /// The flag of this name, with its two dashes.
     Flag(String),
 }
@@ -84,9 +86,17 @@ impl Place {
     /// Returns the file it is in, if it is in one.
     pub fn file(&self) -> Option<&Path> {
         match self {
-            Self::File(path) => Some(path),
+            Self::File(path) | Self::Line(_, path, _) => Some(path),
             Self::Span(source, _) => Some(&source.path),
             _ => None,
+        }
+    }
+
+    /// Returns the number of the line it is in, from 1, if it is in one.
+    pub fn line(&self) -> Option<usize> {
+        match self {
+            Self::Line(_, _, line) => Some(*line),
+            _ => self.spot().map(|spot| spot.line),
         }
     }
 
@@ -109,7 +119,7 @@ impl Place {
             Self::Default => (0, 0),
             Self::File(_) => (1, 0),
             Self::Span(_, range) => (2, range.start),
-            Self::Variable(_) => (3, 0),
+            Self::Variable(_) | Self::Line(..) => (3, 0),
             Self::Flag(_) => (4, 0),
         }
     }
@@ -125,6 +135,9 @@ impl fmt::Display for Place {
                 write!(f, "{}:{}:{}", source.path.display(), spot.line, spot.column)
             }
             Self::Variable(name) => write!(f, "environment variable {}", printable(name)),
+            Self::Line(name, path, line) => {
+                write!(f, "{}:{line} ({})", path.display(), printable(name))
+            }
             Self::Flag(name) => write!(f, "command line: {}", printable(name)),
         }
     }

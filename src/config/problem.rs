@@ -115,7 +115,7 @@ impl Problem {
             "hint": self.hint,
             "place": self.place.to_string(),
             "file": self.place.file().map(|path| path.display().to_string()),
-            "line": spot.as_ref().map(|spot| spot.line),
+            "line": self.place.line(),
             "column": spot.as_ref().map(|spot| spot.column),
         })
     }

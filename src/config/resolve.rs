@@ -61,11 +61,13 @@ pub(super) fn resolve(origins: &Origins, inputs: &Inputs, problems: &mut Problem
 
 /// Returns the admin socket's path: as set, else in `$RUNTIME_DIRECTORY`, else in `/run/etcd-proxy`.
 pub(super) fn admin_socket(origins: &Origins, inputs: &Inputs) -> PathBuf {
-    let set = Values(origins).path("admin-socket");
-    let runtime = || inputs.directory("RUNTIME_DIRECTORY");
-    set.unwrap_or_else(|| {
-        runtime().unwrap_or_else(|| PathBuf::from("/run/etcd-proxy")).join("admin.sock")
-    })
+    Values(origins).path("admin-socket").unwrap_or_else(|| usual_admin_socket(inputs))
+}
+
+/// Returns it for when it is not set.
+pub(super) fn usual_admin_socket(inputs: &Inputs) -> PathBuf {
+    let runtime = inputs.directory("RUNTIME_DIRECTORY");
+    runtime.unwrap_or_else(|| PathBuf::from("/run/etcd-proxy")).join("admin.sock")
 }
 
 /// Returns the data directory: as set, else `$STATE_DIRECTORY`, else `<name>.etcd` in the working directory.

@@ -39,10 +39,10 @@ use crate::tls::Material;
 
 /// Pause between two tries to get the first member list, and while no endpoint is known.
 const FIRST_TRIES: Duration = Duration::from_secs(1);
-/// How often STATUS is looked over; it is sent only when it differs.
+/// How often STATUS is looked over; it is sent only when it differs. The first time is at the start, before anything else.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
-/// What the start timeout is extended by while the cluster is away; asked for again well before it runs out.
-const EXTENSION: Duration = Duration::from_secs(30);
+/// What the start timeout is extended by while the cluster is away; asked for again with each look at STATUS.
+const EXTENSION: Duration = Duration::from_secs(60);
 
 /// What a stop may take beside draining.
 const STOP_MARGIN: Duration = Duration::from_secs(10);
@@ -121,7 +121,7 @@ impl Control {
                 Ok(()) = self.source_news.changed(), if self.refreshing.is_none() => self.refresh_at = Instant::now(),
                 () = sleep_until(self.open_at), if self.fleet.holds() => self.fleet.release(),
                 refreshed = finished(&mut self.refreshing) => self.end_refresh(refreshed).await,
-                _ = status.tick() => self.say_status(),
+                _ = status.tick() => self.say_what_goes_on(),
                 beat = watchdog.next() => match beat {
                     Beat::Ask => watchdog.ask(&self.fleet),
                     Beat::AllAnswered => self.notifier.watchdog(),
@@ -186,8 +186,17 @@ impl Control {
                 self.notifier.ready();
             }
             // A list of members that have not started is a cluster that has not either.
-            _ => self.notifier.extend_timeout(EXTENSION),
+            _ => {}
         }
+    }
+
+    /// Tells systemd what is waited for, and asks for more time while that goes on. Not only when a refresh has ended:
+    /// peers that hang make one take longer than a start may.
+    fn say_what_goes_on(&mut self) {
+        if !self.ready {
+            self.notifier.extend_timeout(EXTENSION);
+        }
+        self.say_status();
     }
 
     fn interval(&self) -> Duration {

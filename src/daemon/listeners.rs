@@ -8,6 +8,7 @@
 //! sockets that systemd holds, until the next process takes these up. A `.socket` unit's stay with their unit.
 
 use std::cell::Cell;
+use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
@@ -56,6 +57,10 @@ impl Listeners {
         settings: &Settings,
         inherited: &mut Inherited,
     ) -> Result<Plan, Vec<BindError>> {
+        let moved = self.moved(settings);
+        if !moved.is_empty() {
+            return Err(moved);
+        }
         let mut own = self.own_addresses();
         own.extend(inherited.addresses());
         let mut bind = |open: &[Open], wanted: &[ListenUrl], workers| {
@@ -71,6 +76,25 @@ impl Listeners {
                 Err(errors)
             }
         }
+    }
+
+    /// Addresses that would change over from clients to metrics or back. Their sockets are with the workers or with the
+    /// control plane, and a queue of clients that wait cannot go along; at a start there is nothing to take from anybody.
+    fn moved(&self, settings: &Settings) -> Vec<BindError> {
+        let clients = (&self.metrics, &settings.listen_client_urls, "metrics", "clients");
+        let metrics = (&self.clients, &settings.listen_metrics_urls, "clients", "metrics");
+        let mut moved = Vec::new();
+        for (open, wanted, from, to) in [clients, metrics] {
+            let here = |url: &&ListenUrl| open.iter().any(|open| open.asked.at == url.at);
+            moved.extend(wanted.iter().filter(here).map(|url| BindError {
+                url: url.clone(),
+                source: io::Error::other(format!(
+                    "it serves {from}; it can go over to {to} by a restart, or by two reloads, the first without it"
+                )),
+                occupant: None,
+            }));
+        }
+        moved
     }
 
     /// Serves what was planned, and closes what `settings` do not name any more.

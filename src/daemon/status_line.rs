@@ -38,12 +38,25 @@ fn waiting(snapshot: &Snapshot) -> String {
     let tried = some_of(tried.collect());
     let source = snapshot.source.as_ref().and_then(|source| source.trouble.as_deref());
     match (source, tried.is_empty()) {
-        (None, true) => "waiting for members".to_owned(),
+        (None, true) => match asked(snapshot) {
+            asked if asked.is_empty() => "waiting for members".to_owned(),
+            asked => format!("waiting for members: asking {asked}"),
+        },
         (Some(source), true) => format!("waiting for members: {source}"),
         (None, false) => format!("waiting for members: {tried}, retry each second"),
         (Some(source), false) => {
             format!("waiting for members: {source}; {tried}, retry each second")
         }
+    }
+}
+
+/// Who has not answered yet: the peers, or what is to name them.
+fn asked(snapshot: &Snapshot) -> String {
+    let peers: Vec<String> =
+        snapshot.peers.iter().map(|peer| short(&peer.url).to_owned()).collect();
+    match (&snapshot.source, peers.is_empty()) {
+        (Some(source), true) => source.name.clone(),
+        _ => some_of(peers),
     }
 }
 
@@ -165,7 +178,7 @@ fn some_of(mut words: Vec<String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::snapshot::{PeerStatus, Problem};
+    use crate::telemetry::snapshot::{PeerStatus, Problem, SourceStatus};
 
     const NOW: u64 = 1_795_000_000_000;
 
@@ -249,8 +262,19 @@ mod tests {
             status_line(&snapshot, NOW),
             "waiting for members: infra0:2380 refused the connection, infra1:2380 did not answer, retry each second"
         );
+        snapshot.peers.iter_mut().for_each(|peer| peer.error = None);
+        assert_eq!(
+            status_line(&snapshot, NOW),
+            "waiting for members: asking infra0:2380, infra1:2380"
+        );
         snapshot.peers.clear();
         assert_eq!(status_line(&snapshot, NOW), "waiting for members");
+        let name = "SRV records of example.com".to_owned();
+        snapshot.source = Some(SourceStatus { name, ..Default::default() });
+        assert_eq!(
+            status_line(&snapshot, NOW),
+            "waiting for members: asking SRV records of example.com"
+        );
     }
 
     #[test]

@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::net::listen::ListenSocket;
 use crate::proxy::worker::Worker;
 use crate::server::crowd::Crowd;
-use crate::server::gate::Gate;
+use crate::server::gate::{Gate, LINGER};
 use crate::server::listener::{Host, Listener};
 use crate::server::local::Pages;
 
@@ -159,10 +159,17 @@ async fn drain(
     for door in doors.values_mut().flatten() {
         door.close().await;
     }
-    let _ = timeout(limit, worker.only_streams_left()).await;
+    leaving.extend(doors.into_values().flatten().map(|door| door.gate));
+    let exchanges = async {
+        if leaving.iter().any(|gate| !gate.is_empty()) {
+            // Idle connections may bring one more request each.
+            sleep(LINGER).await;
+        }
+        worker.only_streams_left().await;
+    };
+    let _ = timeout(limit, exchanges).await;
     worker.end_exchanges();
     let goodbyes = async {
-        leaving.extend(doors.into_values().flatten().map(|door| door.gate));
         for gate in leaving {
             gate.emptied().await;
         }

@@ -35,6 +35,10 @@ use crate::config::{ListenAddress, ListenUrl};
 /// Connections that may wait to be accepted, for each socket; the kernel lowers it to `net.core.somaxconn`.
 pub const BACKLOG: i32 = 4096;
 
+/// Who may connect to a unix socket for clients: everybody on this machine, as with 127.0.0.1, whatever the umask (the
+/// unit's would leave only the daemon itself). The directory it is in may let fewer people come near.
+const EVERYBODY: u32 = 0o666;
+
 /// One address with its sockets, one for each worker.
 #[derive(Debug)]
 pub struct Bound {
@@ -241,7 +245,7 @@ fn bind_unix(path: &Path, workers: NonZeroUsize, taken: Taken) -> io::Result<Bou
     let mut file = if stored { SocketFile::of(path).ok() } else { None };
     // A stored socket whose file is gone is found by nobody any more.
     if !of_unit && file.is_none() {
-        let (first, made) = socket_file::listen(path, None)?;
+        let (first, made) = socket_file::listen(path, Some(EVERYBODY))?;
         sockets = vec![first];
         file = Some(made);
     }

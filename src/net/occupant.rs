@@ -2,7 +2,8 @@
 //!
 //! Read from `/proc`, best effort: the kernel's socket tables give the inode and the owner's user ID,
 //! `/proc/*/fd` gives the process. Without root, processes of other users cannot be looked into, and
-//! then the user's name is all that can be said. Nothing here fails; it only knows less.
+//! then the user's name is all that can be said; in a user namespace, as the unit has one, not even that. Nothing here
+//! fails; it only knows less.
 
 use std::fmt;
 use std::fs;
@@ -12,6 +13,9 @@ use std::path::Path;
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::{Uid, User};
+
+/// What helps where we may not look.
+const ROOT_SEES_IT: &str = "`ss -ltnp` as root names it";
 
 /// The state of a listening socket in `/proc/net/tcp`.
 const LISTEN: &str = "0A";
@@ -30,6 +34,8 @@ pub enum Occupant {
     },
     /// A process that could not be seen, and its user's name (or number).
     User(String),
+    /// A process that could not be seen, nor its user.
+    Unseen,
     /// Nothing is known.
     Unknown,
 }
@@ -39,7 +45,8 @@ impl fmt::Display for Occupant {
         match self {
             Self::Ourselves => f.write_str("this process itself"),
             Self::Process { pid, name } => write!(f, "pid {pid} ({name})"),
-            Self::User(user) => write!(f, "another process (of user {user})"),
+            Self::User(user) => write!(f, "another process of user {user}; {ROOT_SEES_IT}"),
+            Self::Unseen => write!(f, "another process; {ROOT_SEES_IT}"),
             Self::Unknown => f.write_str("another process"),
         }
     }
@@ -52,8 +59,26 @@ pub fn of_tcp(wanted: SocketAddr) -> Occupant {
     };
     match pid_of_inode(row.inode) {
         Some(pid) => process(pid),
-        None => Occupant::User(user_name(row.uid)),
+        None if is_known(
+            row.uid,
+            &fs::read_to_string("/proc/self/uid_map").unwrap_or_default(),
+        ) =>
+        {
+            Occupant::User(user_name(row.uid))
+        }
+        None => Occupant::Unseen,
     }
+}
+
+/// Whether a user ID of the kernel's tables means a user, by this process' `uid_map`. In a user namespace
+/// (`PrivateUsers=yes`) everybody who is not in it is shown as `nobody`.
+fn is_known(uid: u32, uid_map: &str) -> bool {
+    let covers = |line: &str| {
+        let mut numbers = line.split_ascii_whitespace().map_while(|word| word.parse::<u64>().ok());
+        let (first, _, count) = (numbers.next()?, numbers.next()?, numbers.next()?);
+        Some((first..first.saturating_add(count)).contains(&uid.into()))
+    };
+    uid_map.is_empty() || uid_map.lines().any(|line| covers(line) == Some(true))
 }
 
 /// Finds who answers at the other end of a connected unix socket.
@@ -193,6 +218,21 @@ mod tests {
     fn the_peer_of_a_unix_socket_is_known() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         assert_eq!(of_unix_peer(&ours), Occupant::Ourselves);
+    }
+
+    #[test]
+    fn a_user_from_outside_of_our_namespace_is_not_called_nobody() {
+        let (whole, private) = (
+            "0 0 4294967295\n",
+            "         0          0          1\n       998        998          1\n",
+        );
+        assert!(is_known(65534, whole) && is_known(998, private) && is_known(65534, ""));
+        assert!(!is_known(65534, private));
+        assert_eq!(Occupant::Unseen.to_string(), "another process; `ss -ltnp` as root names it");
+        assert_eq!(
+            Occupant::User("etcd".to_owned()).to_string(),
+            "another process of user etcd; `ss -ltnp` as root names it"
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{sleep, timeout};
 
 use super::authority::LenientAuthority;
-use super::gate::Gate;
+use super::gate::{Gate, LINGER};
 use super::gatehouse;
 use super::handshake::{self, Speaks};
 use super::io::{ClientIo, HungUp, Signs};
@@ -129,6 +129,10 @@ fn http2_builder() -> http2::Builder<OnThisThread> {
 
 /// A connection that can be told to finish.
 trait Finish: Future {
+    /// Whether its client learns of the end only by an answer (`Connection: close`): told to finish while it is idle, it
+    /// would close just when the next request is on its way.
+    const LINGERS: bool;
+
     /// Finishes what is open and takes nothing new.
     fn finish(self: Pin<&mut Self>);
 }
@@ -142,6 +146,8 @@ where
     B: http_body::Body + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    const LINGERS: bool = true;
+
     fn finish(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
@@ -157,12 +163,16 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     OnThisThread: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
 {
+    /// GOAWAY names the last request that is answered.
+    const LINGERS: bool = false;
+
     fn finish(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
 }
 
-/// Drives a connection to its end. It is told to finish when the gate closes or when it has outlived its use.
+/// Drives a connection to its end. It is told to finish when the gate closes or when it has outlived its use; an idle one that
+/// [lingers](Finish::LINGERS) with its next request, or after [`LINGER`].
 async fn attend<C: Finish>(
     mut connection: Pin<&mut C>,
     signs: &Signs,
@@ -175,6 +185,7 @@ async fn attend<C: Finish>(
     let mut patrol = pin!(sleep(patience.patrol));
     let mut registered = false;
     let mut finishing = false;
+    let mut lingering = false;
     let mut tail = Tail::none(&client.worker);
     poll_fn(|cx| {
         loop {
@@ -196,6 +207,14 @@ async fn attend<C: Finish>(
                 return Poll::Ready(());
             }
             let finish = !finishing && (outworn || gate.is_closing());
+            let is_idle = client.idle_since().is_some() && !tail.0;
+            if finish && C::LINGERS && !outworn && is_idle && !(lingering && patrolled) {
+                if !std::mem::replace(&mut lingering, true) {
+                    patrol.as_mut().reset(tokio::time::Instant::now() + LINGER);
+                    let _ = patrol.as_mut().poll(cx);
+                }
+                return Poll::Pending;
+            }
             if patrolled {
                 client.sweep(Instant::now());
             }

@@ -1,6 +1,7 @@
 //! Tells the connections of a listener to finish, and the worker when the last one has.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -15,6 +16,9 @@ pub struct Gate {
     open: Cell<usize>,
     emptied: Notify,
 }
+
+/// How long an idle HTTP/1 connection that is to finish waits for one more request, whose answer says that it was the last.
+pub const LINGER: Duration = Duration::from_millis(200);
 
 impl Gate {
     /// Makes an open gate whose connections are held to `patience`.

@@ -61,6 +61,30 @@ fn requests_in_flight_finish_and_connections_end_in_order() {
 }
 
 #[test]
+fn a_request_that_comes_on_a_kept_connection_while_it_stops_is_answered_as_the_last_one() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = members.proxy().await;
+        let mut client = http1::Connection::open(&proxy.address).await.unwrap();
+        client.send_request("GET", "/proxy/health", &[], "").await.unwrap();
+        let head = client.head().await.unwrap();
+        client.body(&head).await.unwrap();
+        proxy.process.signal(Signal::SIGTERM);
+        assert!(proxy.notify.wait_for("STOPPING=1", PATIENCE).is_some());
+        client.send_request("GET", "/v2/keys/a", &[], "").await.unwrap();
+        // Longer than anything but an open exchange may take.
+        let exchange = members.exchange().await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        exchange.answer(200, "fine").await;
+        let head = client.head().await.unwrap();
+        assert_eq!(head.header("connection"), Some("close"));
+        assert_eq!(client.body(&head).await.unwrap(), b"fine");
+        assert!(proxy.process.wait(PATIENCE).is_some());
+    });
+}
+
+#[test]
 fn what_does_not_finish_in_time_is_told_so() {
     let _beside = beside_others();
     run(async {

@@ -6,7 +6,8 @@ use crate::support::peer::{Peer, Reply};
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{PUT, RANGE, WATCH};
 use crate::support::settings_file::Way;
-use crate::support::{PATIENCE, beside_others, eventually, http1, run};
+use crate::support::{PATIENCE, beside_others, eventually, http1, run, wait_until};
+use std::time::Duration;
 
 async fn until_usable(proxy: &Proxy, count: usize) {
     eventually("the members' health is known", PATIENCE, async || {
@@ -52,6 +53,19 @@ fn a_read_that_waits_on_a_hung_member_moves_to_the_next() {
         call.answer(b"fine");
         assert_eq!(called.await.unwrap().unwrap(), "fine");
     });
+}
+
+#[test]
+fn while_the_first_peers_hang_systemd_is_told_whom_it_waits_for_and_gives_more_time() {
+    let _beside = beside_others();
+    let peer = Peer::start(Reply::Never);
+    let proxy = Proxy::with_peers(&format!("a={}", peer.url)).spawn();
+    let asking = format!("waiting for members: asking {}", peer.url.trim_start_matches("http://"));
+    // A round of asking takes 10 s.
+    wait_until("it says whom it asks", || proxy.notify.statuses().contains(&asking));
+    let heard = proxy.notify.heard();
+    assert!(heard.iter().any(|line| line == "EXTEND_TIMEOUT_USEC=60000000"), "{heard:?}");
+    assert!(proxy.started.elapsed() < Duration::from_secs(9), "{:?}", proxy.started.elapsed());
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod support;
 
 mod cancel;
 mod chaos;
+mod demo;
 mod discovery;
 mod discovery_v3;
 mod drain;

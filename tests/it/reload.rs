@@ -234,6 +234,46 @@ fn an_occupied_address_is_refused_and_leaves_the_old_listeners_open() {
 }
 
 #[test]
+fn an_address_that_would_go_over_to_metrics_is_refused_with_the_way_to_do_it() {
+    let _beside = beside_others();
+    run(async {
+        let members = Members::start(1).await;
+        let (stays, moves) = (address(), address());
+        let metrics = format!("listen-metrics-urls = \"http://{moves}\"\n");
+        let desk = Desk::new(&settings(&members, "on", &[&stays, &moves], ""));
+        let proxy = start(desk.plan()).await;
+        desk.write(&settings(&members, "on", &[&stays], &metrics));
+        let (code, _, err) = command(&proxy, &["reload"]);
+        assert_eq!(code, 78, "{err}");
+        assert!(
+            err.contains(&format!(
+                "cannot listen on http://{moves}: it serves clients; it can go over to metrics by a restart, or by two reloads, the first without it"
+            )),
+            "{err}"
+        );
+        http1::get(&moves, "/v2/config/local/proxy").await;
+
+        desk.write(&settings(&members, "on", &[&stays], ""));
+        assert_eq!(command(&proxy, &["reload"]).0, 0);
+        desk.write(&settings(&members, "on", &[&stays], &metrics));
+        eventually("it has gone over", PATIENCE, async || {
+            command(&proxy, &["reload"]);
+            let Ok(answer) = http1::request(&moves, "GET", "/livez", "").await else {
+                return false;
+            };
+            answer.status == 200
+        })
+        .await;
+        desk.write(&settings(&members, "on", &[&stays, &moves], ""));
+        let (code, _, err) = command(&proxy, &["reload"]);
+        assert!(
+            code == 78 && err.contains("it serves metrics; it can go over to clients"),
+            "{err}"
+        );
+    });
+}
+
+#[test]
 fn what_is_in_flight_is_served_by_the_settings_it_began_with() {
     let _beside = beside_others();
     run(async {

@@ -80,6 +80,7 @@ impl Shared {
                 return;
             }
             self.asked.fetch_add(1, Ordering::Relaxed);
+            // Not in the match itself, which would hold the lock until its end.
             let reply = self.reply.lock().expect("reply").clone();
             match reply {
                 Some(Reply::Answer { status, cluster_id, body }) => {

@@ -38,12 +38,41 @@ fn a_full_disk_costs_only_the_kept_member_list() {
 }
 
 #[test]
+fn a_disk_that_fills_up_leaves_no_half_file_and_the_list_is_kept_once_there_is_room() {
+    let Some(machine) = turn() else { return };
+    machine
+        .ok("mkdir -p /var/lib/etcd-proxy; mount -t tmpfs -o size=64k tmpfs /var/lib/etcd-proxy");
+    machine.fails("cat /dev/zero >/var/lib/etcd-proxy/full");
+    machine.install_before_a_cluster("");
+    assert_eq!(machine.etcdctl("put greeting hello").out, "OK\n");
+    let status = machine.property("StatusText");
+    assert!(status.contains("cluster cannot be written: No space left on device"), "{status}");
+    assert_eq!(machine.ok("ls -A /var/lib/etcd-proxy/proxy"), "");
+
+    machine.ok("rm /var/lib/etcd-proxy/full; sed -i '$aproxy-refresh-interval = \"1s\"' /etc/etcd-proxy.toml");
+    machine.wait_for("the list is kept", || {
+        machine.run("test -s /var/lib/etcd-proxy/proxy/cluster").status == 0
+    });
+    machine.ok("systemctl stop etcd-proxy; umount /var/lib/etcd-proxy");
+}
+
+#[test]
 fn a_read_only_etc_is_served_from_as_it_is() {
     let Some(machine) = turn() else { return };
     machine.install_before_a_cluster("");
     machine.ok("mount --bind /etc /etc && mount -o remount,bind,ro /etc");
-    machine.ok("systemctl restart etcd-proxy && systemctl reload etcd-proxy");
+    let edit = "sed -i '$aproxy = \"readonly\"' /etc/etcd-proxy.toml";
+    let refused = machine.run(edit);
+    let restarted = machine.run("systemctl restart etcd-proxy && systemctl reload etcd-proxy");
     let said = machine.etcdctl("put greeting hello");
     machine.ok("umount /etc");
+    assert!(refused.err.contains("Read-only file system"), "{refused:?}");
+    assert_eq!(restarted.status, 0, "{restarted:?}");
     assert_eq!(said.out, "OK\n", "{said:?}");
+
+    // The file is still watched by the process that was started meanwhile.
+    machine.ok(edit);
+    machine.wait_for("writes are refused", || {
+        machine.etcdctl("put other value").err.contains("readonly")
+    });
 }

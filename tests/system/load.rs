@@ -1,6 +1,7 @@
-//! Constant reads through the proxy, each over a connection of its own, so that every one needs a listener.
+//! Constant reads through the proxy: each over a connection of its own, so that every one needs a listener, or one after
+//! another on connections that are kept as long as the proxy keeps them.
 
-use std::io::{Read, Write};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -40,10 +41,19 @@ pub struct Report {
 impl Load {
     /// Starts it, in the network of the calling thread. A member must answer `/version`.
     pub fn start(address: &'static str) -> Self {
+        Self::of(address, read_all_the_time)
+    }
+
+    /// The same on connections that are kept.
+    pub fn start_kept(address: &'static str) -> Self {
+        Self::of(address, read_on_kept_connections)
+    }
+
+    fn of(address: &'static str, work: fn(&str, &Shared) -> Report) -> Self {
         let shared = Arc::<Shared>::default();
         let client = || {
             let shared = shared.clone();
-            std::thread::spawn(move || read_all_the_time(address, &shared))
+            std::thread::spawn(move || work(address, &shared))
         };
         let clients = (0..CLIENTS).map(|_| client()).collect();
         let load = Self { shared, clients };
@@ -103,4 +113,59 @@ fn read(mut stream: TcpStream) -> Result<(), String> {
     stream.read_to_string(&mut answer).map_err(|error| format!("{error} after {answer:?}"))?;
     let right = answer.starts_with("HTTP/1.1 200 ") && answer.ends_with('}');
     if right { Ok(()) } else { Err(format!("answered {answer:?}")) }
+}
+
+fn read_on_kept_connections(address: &str, shared: &Shared) -> Report {
+    let mut report = Report::default();
+    while !shared.stop.load(Relaxed) {
+        let stream = match TcpStream::connect(address) {
+            Ok(stream) => stream,
+            Err(error) => {
+                report.refused.push(error.to_string());
+                continue;
+            }
+        };
+        let mut stream = BufReader::new(stream);
+        while !shared.stop.load(Relaxed) {
+            let begin = Instant::now();
+            let kept = read_next(&mut stream);
+            report.slowest = report.slowest.max(begin.elapsed());
+            match kept {
+                Ok(kept) => {
+                    report.reads += 1;
+                    shared.reads.fetch_add(1, Relaxed);
+                    if !kept {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    report.broken.push(format!("{error}, after {:?}", begin.elapsed()));
+                    break;
+                }
+            }
+        }
+    }
+    report
+}
+
+/// One more read on this connection. Returns whether it is kept.
+fn read_next(stream: &mut BufReader<TcpStream>) -> Result<bool, String> {
+    let why = |error: std::io::Error| error.to_string();
+    stream.get_ref().set_read_timeout(Some(PATIENCE)).map_err(why)?;
+    stream.get_mut().write_all(b"GET /version HTTP/1.1\r\nHost: proxy\r\n\r\n").map_err(why)?;
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if stream.read_line(&mut head).map_err(why)? == 0 {
+            return Err(format!("closed after {head:?}"));
+        }
+    }
+    let head = head.to_ascii_lowercase();
+    let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let length = field("content-length:").and_then(|length| length.parse().ok());
+    let mut body = vec![0; length.ok_or_else(|| format!("answered {head:?}"))?];
+    stream.read_exact(&mut body).map_err(why)?;
+    if !head.starts_with("http/1.1 200 ") || !body.ends_with(b"}") {
+        return Err(format!("answered {head:?}"));
+    }
+    Ok(field("connection:") != Some("close"))
 }

@@ -262,7 +262,7 @@ impl Machine {
         for number in 0..3 {
             let (name, port) = (format!("m{number}"), number + 1);
             self.ok(&format!(
-                "systemd-run --quiet --collect --no-block --service-type=notify --unit=member-{number}-{start} \
+                "systemd-run --quiet --collect --no-block --service-type=notify --unit=member-{number}-{start} --property=TimeoutStartSec=60s \
                  etcd --name={name} --data-dir=/var/lib/members/{name} --enable-v2 --initial-cluster={PEERS} \
                  --listen-peer-urls=http://127.0.0.1:{port}2380 --initial-advertise-peer-urls=http://127.0.0.1:{port}2380 \
                  --listen-client-urls=http://127.0.0.1:{port}2379 --advertise-client-urls=http://127.0.0.1:{port}2379"

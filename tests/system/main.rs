@@ -11,10 +11,12 @@ mod support;
 mod load;
 mod machine;
 
+mod commands;
 mod failures;
 mod membership;
 mod packages;
 mod quality;
+mod reads;
 mod reload;
 mod restart;
 mod sockets;

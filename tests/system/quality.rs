@@ -63,13 +63,51 @@ fn the_rpm_is_installed_upgraded_and_removed_by_rpm() {
         "etcd-proxy-0.1.0-1.x86_64".replace("0.1.0", VERSION)
     );
     assert_eq!(machine.state(), "inactive", "nothing is started by an installation");
+    assert_eq!(machine.run("systemctl is-enabled etcd-proxy.socket").out.trim(), "disabled");
+    let needs = machine.ok("rpm --query --requires etcd-proxy");
+    for needed in ["libc.so.6(GLIBC_", "libgcc_s.so.1", "systemd", "shadow-utils"] {
+        assert!(needs.contains(needed), "{needed} in {needs}");
+    }
     machine.ok("systemctl --no-block start etcd-proxy.service");
     machine.wait_for("it is started", || machine.state() == "activating");
     let first = machine.property("MainPID");
 
+    machine.write("/etc/etcd-proxy.toml", "proxy = \"readonly\"\n");
     machine.ok(&format!("rpm --upgrade --force-debian --nodeps {}", rpm("99.0.0")));
     machine.wait_for("the new version runs", || machine.property("MainPID") != first);
+    assert_eq!(machine.ok("cat /etc/etcd-proxy.toml"), "proxy = \"readonly\"");
+    assert!(machine.ok("cat /etc/etcd-proxy.toml.rpmnew").contains("a later version"));
     machine.ok("rpm --erase --force-debian etcd-proxy");
     machine.fails("systemctl is-active etcd-proxy.service");
     machine.fails("ls /etc/etcd-proxy.toml /usr/bin/etcd-proxy");
+}
+
+#[test]
+fn the_packaged_binary_has_no_path_of_the_machine_that_built_it() {
+    let Some(_machine) = turn() else { return };
+    let mut unpack = repository("sh");
+    let deb = package("deb", VERSION);
+    unpack
+        .args(["-c", "dpkg-deb --fsys-tarfile \"$1\" | tar -xO ./usr/bin/etcd-proxy", "sh"])
+        .arg(deb);
+    let binary = unpack.output().expect("dpkg-deb").stdout;
+    assert!(binary.len() > 1 << 20, "{} bytes", binary.len());
+    let home = std::env::var("HOME").unwrap_or_default() + "/";
+    let cargo = std::env::var("CARGO_HOME").unwrap_or_else(|_| home.clone() + ".cargo");
+    for path in [env!("CARGO_MANIFEST_DIR"), &cargo, &home, "/.cargo/registry/"] {
+        let found = binary.windows(path.len()).filter(|bytes| *bytes == path.as_bytes()).count();
+        assert!(found == 0 || path.len() < 4, "{path} is in it {found} times");
+    }
+}
+
+#[test]
+fn the_shells_accept_their_completions() {
+    let Some(_machine) = turn() else { return };
+    for (shell, file) in
+        [("bash", "etcd-proxy.bash"), ("zsh", "_etcd-proxy"), ("fish", "etcd-proxy.fish")]
+    {
+        let mut parse = repository(shell);
+        parse.arg("-n").arg(format!("packaging/completions/{file}"));
+        assert_eq!(says(parse), "", "{shell}");
+    }
 }

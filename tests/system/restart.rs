@@ -35,6 +35,19 @@ fn twenty_restarts_and_an_upgrade_refuse_no_connection_and_finish_every_read() {
 }
 
 #[test]
+fn restarts_break_no_read_on_connections_that_are_kept() {
+    let Some(machine) = turn() else { return };
+    machine.install_before_a_cluster("");
+    machine.enter_network();
+    let load = Load::start_kept(CLIENT);
+    for _ in 0..6 {
+        machine.ok("systemctl restart etcd-proxy");
+        load.wait_for_reads(500);
+    }
+    assert_nothing_lost(&load.end());
+}
+
+#[test]
 fn a_change_of_the_number_of_workers_leaves_no_queue_unread() {
     let Some(machine) = turn() else { return };
     machine.install_before_a_cluster("");

@@ -50,7 +50,7 @@ fn the_store_is_empty_once_the_service_is_stopped() {
 }
 
 #[test]
-fn a_unix_socket_outlives_restarts() {
+fn a_unix_socket_is_for_every_user_and_outlives_restarts() {
     let Some(machine) = turn() else { return };
     machine.install_before_a_cluster("");
     listen_on(&machine, "unix:///run/etcd-proxy/etcd.sock");
@@ -63,6 +63,10 @@ fn a_unix_socket_outlives_restarts() {
         );
         assert_eq!(inode(), before);
     };
+    serves_on_the_same();
+    machine.ok(
+        "runuser -u nobody -- curl --silent --fail --unix-socket /run/etcd-proxy/etcd.sock http://proxy/version",
+    );
     machine.ok("systemctl restart etcd-proxy");
     serves_on_the_same();
     machine.ok("systemctl kill --signal=KILL etcd-proxy");
@@ -90,6 +94,27 @@ fn the_socket_unit_starts_the_service_and_holds_the_port_over_restarts_and_stops
     load.wait_for_reads(20);
     let report = load.end();
     assert!(report.refused.is_empty() && report.broken.is_empty(), "{report:#?}");
+}
+
+#[test]
+fn a_socket_unit_before_settings_that_cannot_be_used_fails_and_is_restarted_after_mending() {
+    let Some(machine) = turn() else { return };
+    machine.install_before_a_cluster("");
+    machine.ok("systemctl stop etcd-proxy; systemctl start etcd-proxy.socket");
+    machine.write("/etc/etcd-proxy.toml", "proxxy = 1\n");
+    machine.fails("curl --silent --max-time 5 http://127.0.0.1:2379/version");
+    // Each start leaves the client in the queue, so that the next one follows, until systemd has had enough.
+    let socket = || machine.run("systemctl is-active etcd-proxy.socket").out.trim().to_owned();
+    machine.wait_for("the socket unit has given up", || socket() == "failed");
+    assert_eq!(machine.property("ExecMainStatus"), "78");
+    machine.fails("curl --silent --max-time 5 http://127.0.0.1:2379/version");
+
+    machine.write("/etc/etcd-proxy.toml", &format!("initial-cluster = \"{PEERS}\"\n"));
+    // systemd counts over two seconds, and a restart does not make it forget; mending takes people longer.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    machine.ok("systemctl reset-failed etcd-proxy.service; systemctl restart etcd-proxy.socket");
+    machine.ok("curl --silent --fail --max-time 20 http://127.0.0.1:2379/version");
+    machine.wait_until_active();
 }
 
 #[test]

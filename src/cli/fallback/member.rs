@@ -62,7 +62,7 @@ fn split(inputs: &Inputs, loaded: &Loaded) -> (Vec<String>, BTreeMap<OsString, O
     for effective in loaded.origins.iter().filter(|effective| is_etcds(loaded, effective.setting)) {
         let name = effective.setting.name;
         match effective.place {
-            Place::Default | Place::Variable(_) => {}
+            Place::Default | Place::Variable(_) | Place::Line(..) => {}
             Place::Flag(_) => put(name, loaded.origins.written(name), true),
             Place::File(_) | Place::Span(..) => put(name, loaded.origins.written(name), false),
         }

@@ -68,7 +68,15 @@ settings that cannot be used
 the settings; changes are taken over by themselves
 .TP
 .IR /etc/default/etcd-proxy \", \" /etc/sysconfig/etcd-proxy
-variables of the service; a change takes a restart
+variables of the service; a change takes a restart. Typed without settings,
+.BR check ,
+.BR print-config ,
+.B status
+and
+.B reload
+are about the service's daemon and read them too, below their own environment; with settings as flags, or with
+.BR ETCD_CONFIG_FILE ,
+they do not
 .TP
 .I /run/etcd-proxy/admin.sock
 where
@@ -77,6 +85,14 @@ ask
 .TP
 .I /var/lib/etcd-proxy/proxy/cluster
 the last good member list
+.TP
+.I /var/lib/etcd-proxy/proxy/clientCerts
+the certificate of
+.B auto-tls
+.SH SECURITY
+The service runs as user etcd-proxy and must be able to read certificates and keys: 0640 and root:etcd-proxy is right for a
+key. It sees nothing below /root and /home. The files of unix:// and unixs:// listeners are for every user of the machine,
+as 127.0.0.1 is; put them into a directory that only some may enter to have it otherwise.
 .SH SEE ALSO
 .BR etcd-proxy.toml (5),
 .BR systemctl (1),

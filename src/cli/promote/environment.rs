@@ -13,8 +13,15 @@ pub(super) type Variables = Vec<(String, String)>;
 
 /// Returns what a file sets; of a variable that is set twice the last counts, as with systemd.
 pub(super) fn read(text: &str) -> Variables {
-    let lines = text.lines().filter_map(|line| Some((name(line)?, value(line.split_once('=')?.1))));
-    lines.map(|(name, value)| (name.to_owned(), value)).collect()
+    lines(text).into_iter().map(|(_, name, value)| (name, value)).collect()
+}
+
+/// Returns what a file sets, and in which lines, from 1.
+pub(in crate::cli) fn lines(text: &str) -> Vec<(usize, String, String)> {
+    let set = |(at, line): (usize, &str)| {
+        Some((at + 1, name(line)?.to_owned(), value(line.split_once('=')?.1)))
+    };
+    text.lines().enumerate().filter_map(set).collect()
 }
 
 /// Returns the effective value of a variable.

@@ -11,13 +11,7 @@ use super::readable::Reader;
 use super::services::Unit;
 use crate::cluster::url::parse_url;
 use crate::config::{ListenAddress, ListenUrl, Loaded, Settings};
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-
-/// Where systemd reads the proxy's environment from.
-const PROXY_FILES: [&str; 2] = ["/etc/default/etcd-proxy", "/etc/sysconfig/etcd-proxy"];
-/// The proxy's data directory under systemd.
-const PROXY_DATA: &str = "/var/lib/etcd-proxy";
 
 /// Settings of the proxy that mean the same to a member; paths and switches of TLS.
 const SHARED: [&str; 13] = [
@@ -59,22 +53,6 @@ pub(super) struct Host {
     pub(super) data_dir: PathBuf,
     /// Whether nothing but us says where that is.
     chosen: bool,
-}
-
-/// Returns the environment that the daemon has under systemd: what is set here wins over its environment files.
-pub(super) fn daemon_environment(mut env: crate::cli::Variables) -> crate::cli::Variables {
-    let text: String =
-        PROXY_FILES.iter().filter_map(|file| std::fs::read_to_string(file).ok()).collect();
-    let mut more: Vec<(OsString, OsString)> = environment::read(&text)
-        .into_iter()
-        .map(|(name, value)| (name.into(), value.into()))
-        .collect();
-    if Path::new(PROXY_DATA).is_dir() {
-        more.push(("STATE_DIRECTORY".into(), PROXY_DATA.into()));
-    }
-    more.retain(|(name, _)| !env.iter().any(|(other, _)| other == name));
-    env.extend(more);
-    env
 }
 
 impl Host {
@@ -277,6 +255,7 @@ fn shared(loaded: &Loaded) -> impl Iterator<Item = (String, String)> {
 mod tests {
     use super::*;
     use crate::config::{Inputs, load};
+    use std::ffi::OsString;
 
     fn variables(peer_url: &str, proxy: &str, file: &str) -> Variables {
         let args = proxy.split_whitespace().map(OsString::from).collect();

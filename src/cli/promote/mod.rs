@@ -10,7 +10,7 @@ mod cluster;
 mod command_line;
 mod durable;
 mod endpoints;
-mod environment;
+pub(super) mod environment;
 mod host;
 mod judge;
 mod options;
@@ -44,7 +44,7 @@ pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
         Ok(options) => options,
         Err(problem) => return usage(problem, &env),
     };
-    let inputs = inputs(rest, host::daemon_environment(env));
+    let inputs = inputs(rest, crate::cli::unit::daemon(env).variables);
     let loaded = match config::load(&inputs) {
         Ok(loaded) => loaded,
         Err(problems) => {

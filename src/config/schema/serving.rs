@@ -84,7 +84,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "listen-client-urls",
         Kind::ListenUrls,
         "http://localhost:2379",
-        "Where clients are served: http://IP:PORT, http://localhost:PORT or unix://PATH; https:// and unixs:// with TLS.",
+        "Where clients are served: http://IP:PORT, http://localhost:PORT or unix://PATH (for every user of this machine); https:// and unixs:// with TLS.",
     ),
     etcd(
         Group::Listening,

@@ -1,5 +1,6 @@
 use super::*;
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 
 fn url(text: &str) -> ListenUrl {
@@ -122,6 +123,15 @@ fn a_unix_address_gives_each_worker_the_same_socket() {
     }
     drop(bound);
     assert!(!path.exists());
+}
+
+#[test]
+fn a_unix_address_is_for_every_user_of_this_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("etcd.sock");
+    let _bound = bind(&ListenUrl::unix(path.clone()), workers(1), &[], Taken::default()).unwrap();
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o666);
 }
 
 #[test]

@@ -1,0 +1,228 @@
+//! The unit's daemon, for commands that people type: what systemd gives it and a shell does not have.
+//!
+//! Variables in the unit's environment files win over the settings file, so that `check` and `print-config` would tell of
+//! another daemon without them, and `status` and `reload` might ask another socket. They are read below the command's own
+//! environment, and only where the unit's daemon is meant: a command with settings as flags, one with `ETCD_CONFIG_FILE`, and
+//! one that systemd itself has started (`INVOCATION_ID`) say themselves what they are about.
+
+use super::promote::environment;
+use super::{Variables, complain};
+use crate::config::{self, Inputs, Loaded, Place, Problems};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+/// Where the unit reads the daemon's environment from; the later file wins.
+const FILES: [&str; 2] = ["/etc/default/etcd-proxy", "/etc/sysconfig/etcd-proxy"];
+/// The daemon's data directory there.
+const DATA: &str = "/var/lib/etcd-proxy";
+
+/// The environment of a daemon, and where those of its variables are written that come from files.
+#[derive(Debug, Default)]
+pub(super) struct Environment {
+    /// All variables.
+    pub(super) variables: Variables,
+    lines: Vec<Line>,
+}
+
+/// A variable in an environment file.
+#[derive(Debug)]
+struct Line {
+    name: String,
+    value: String,
+    file: PathBuf,
+    number: usize,
+}
+
+/// Returns the environment of the daemon that a command with these settings as flags is about.
+pub(super) fn meant(settings: &[OsString], env: Variables) -> Environment {
+    if is_meant(settings, &env) { daemon(env) } else { with_files(env, &[]) }
+}
+
+/// Returns the environment of the unit's daemon; what is set in `env` wins.
+pub(super) fn daemon(env: Variables) -> Environment {
+    let mut found = with_files(env, &FILES.map(Path::new));
+    let is_set = found.variables.iter().any(|(name, _)| name == "STATE_DIRECTORY");
+    if !is_set && Path::new(DATA).is_dir() {
+        found.variables.push(("STATE_DIRECTORY".into(), DATA.into()));
+    }
+    found
+}
+
+/// Returns where to ask the daemon with these inputs. The socket of a running daemon stays where it is, so where nobody answers
+/// at the one that is set now, the usual one may have the daemon that was started before.
+///
+/// # Errors
+/// When the command line cannot be understood.
+pub(super) fn socket(inputs: &Inputs) -> Result<PathBuf, Problems> {
+    let set = config::admin_socket(inputs)?;
+    let runtime = is_set(&inputs.env, "RUNTIME_DIRECTORY");
+    if answers(&set) || !runtime && !is_meant(&inputs.args, &inputs.env) {
+        return Ok(set);
+    }
+    let usual = config::usual_admin_socket(inputs);
+    Ok(if answers(&usual) { usual } else { set })
+}
+
+/// Whether somebody listens there, also if not for us.
+fn answers(socket: &Path) -> bool {
+    match UnixStream::connect(socket) {
+        Ok(_) => true,
+        Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+    }
+}
+
+fn is_meant(settings: &[OsString], env: &Variables) -> bool {
+    let elsewhere = ["INVOCATION_ID", "ETCD_CONFIG_FILE"];
+    settings.is_empty() && !elsewhere.iter().any(|name| is_set(env, name))
+}
+
+fn is_set(env: &Variables, name: &str) -> bool {
+    env.iter().any(|(other, value)| other == name && !value.is_empty())
+}
+
+fn with_files(mut env: Variables, files: &[&Path]) -> Environment {
+    let mut lines: Vec<Line> = Vec::new();
+    for line in files.iter().flat_map(|file| read(file)) {
+        lines.retain(|earlier| earlier.name != line.name);
+        lines.push(line);
+    }
+    lines.retain(|line| !env.iter().any(|(name, _)| name == OsStr::new(&line.name)));
+    env.extend(lines.iter().map(|line| ((&line.name).into(), (&line.value).into())));
+    Environment { variables: env, lines }
+}
+
+fn read(file: &Path) -> Vec<Line> {
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) => {
+            if error.kind() != io::ErrorKind::NotFound {
+                complain(&format!("warning: cannot read {}: {error}\n", file.display()));
+            }
+            return Vec::new();
+        }
+    };
+    let lines = environment::lines(&text).into_iter();
+    lines.map(|(number, name, value)| Line { name, value, file: file.to_owned(), number }).collect()
+}
+
+impl Environment {
+    /// Says of what was loaded with it in which lines of the files it is.
+    pub(super) fn locate(&self, loaded: &mut Loaded) {
+        loaded.origins.locate(|place| self.line_of(place));
+        loaded.warnings.iter_mut().for_each(|problem| self.relocate(&mut problem.place));
+    }
+
+    /// The same for problems.
+    pub(super) fn locate_problems(&self, problems: &mut Problems) {
+        problems.0.iter_mut().for_each(|problem| self.relocate(&mut problem.place));
+    }
+
+    fn relocate(&self, place: &mut Place) {
+        if let Some(line) = self.line_of(place) {
+            *place = line;
+        }
+    }
+
+    fn line_of(&self, place: &Place) -> Option<Place> {
+        let Place::Variable(name) = place else { return None };
+        let line = self.lines.iter().find(|line| line.name == *name)?;
+        Some(Place::Line(name.clone(), line.file.clone(), line.number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)]) -> Variables {
+        pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
+    }
+
+    fn files(texts: [&str; 2]) -> (tempfile::TempDir, [PathBuf; 2]) {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = ["default", "sysconfig"].map(|name| dir.path().join(name));
+        for (path, text) in paths.iter().zip(texts) {
+            std::fs::write(path, text).unwrap();
+        }
+        (dir, paths)
+    }
+
+    #[test]
+    fn the_files_stand_below_the_environment_and_the_later_file_wins() {
+        let (_dir, [default, sysconfig]) = files([
+            "# c\nETCD_PROXY=on\nETCD_NAME=file\nETCD_BALANCE=p2c\n",
+            "ETCD_PROXY=readonly\n",
+        ]);
+        let found = with_files(env(&[("ETCD_NAME", "mine")]), &[&default, &sysconfig]);
+        let expected = [("ETCD_NAME", "mine"), ("ETCD_BALANCE", "p2c"), ("ETCD_PROXY", "readonly")];
+        assert_eq!(found.variables, env(&expected));
+        let place = |name: &str| found.line_of(&Place::Variable(name.to_owned()));
+        assert_eq!(place("ETCD_NAME"), None);
+        let line = place("ETCD_BALANCE").unwrap();
+        assert_eq!(line, Place::Line("ETCD_BALANCE".to_owned(), default.clone(), 4));
+        assert_eq!(line.to_string(), format!("{}:4 (ETCD_BALANCE)", default.display()));
+        assert_eq!(
+            place("ETCD_PROXY").unwrap().to_string(),
+            format!("{}:1 (ETCD_PROXY)", sysconfig.display())
+        );
+    }
+
+    #[test]
+    fn problems_and_values_are_located_in_the_files() {
+        let (_dir, [default, sysconfig]) = files(["ETCD_PROXY=maybe\n", "ETCD_PROXXY=1\n"]);
+        let load = |found: &Environment| {
+            config::load(&Inputs {
+                args: Vec::new(),
+                env: found.variables.clone(),
+                cwd: "/".into(),
+                default_file: "/nonexistent".into(),
+            })
+        };
+        let found = with_files(Vec::new(), &[&default, &sysconfig]);
+        let mut problems = load(&found).unwrap_err();
+        found.locate_problems(&mut problems);
+        let places: Vec<String> =
+            problems.0.iter().map(|problem| problem.place.to_string()).collect();
+        let (first, second) = (default.display(), sysconfig.display());
+        assert_eq!(
+            places,
+            [format!("{first}:1 (ETCD_PROXY)"), format!("{second}:1 (ETCD_PROXXY)")]
+        );
+
+        std::fs::write(&default, "\nETCD_PROXY=readonly\n").unwrap();
+        let found = with_files(Vec::new(), &[&default, &sysconfig]);
+        let mut loaded = load(&found).unwrap();
+        found.locate(&mut loaded);
+        assert_eq!(loaded.origins.place("proxy").to_string(), format!("{first}:2 (ETCD_PROXY)"));
+        assert_eq!(loaded.warnings[0].place.to_string(), format!("{second}:1 (ETCD_PROXXY)"));
+    }
+
+    #[test]
+    fn the_units_daemon_is_meant_unless_something_else_is_said() {
+        assert!(is_meant(&[], &env(&[("ETCD_PROXY", "on"), ("ETCD_CONFIG_FILE", "")])));
+        assert!(!is_meant(&["--proxy=on".into()], &env(&[])));
+        assert!(!is_meant(&[], &env(&[("INVOCATION_ID", "0a")])));
+        assert!(!is_meant(&[], &env(&[("ETCD_CONFIG_FILE", "/other.toml")])));
+    }
+
+    #[test]
+    fn a_socket_that_was_set_after_the_start_leads_to_the_usual_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = |set: &str, runtime: bool| {
+            let mut env = env(&[("ETCD_ADMIN_SOCKET", set)]);
+            if runtime {
+                env.push(("RUNTIME_DIRECTORY".into(), dir.path().into()));
+            }
+            let args = vec!["--proxy=on".into()];
+            socket(&Inputs { args, env, cwd: "/".into(), default_file: "/nonexistent".into() })
+                .unwrap()
+        };
+        let usual = dir.path().join("admin.sock");
+        assert_eq!(socket("/nonexistent/new", true), Path::new("/nonexistent/new"));
+        let _daemon = std::os::unix::net::UnixListener::bind(&usual).unwrap();
+        assert_eq!(socket("/nonexistent/new", true), usual);
+        assert_eq!(socket("/nonexistent/new", false), Path::new("/nonexistent/new"));
+    }
+}
