@@ -131,8 +131,9 @@ fn show_status(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
 
 /// Returns where the daemon is asked that these flags and this environment mean.
 fn socket(args: Vec<OsString>, env: Variables) -> Result<PathBuf, Problems> {
+    let is_units = unit::is_meant(&args, &env);
     let env = unit::meant(&args, env).variables;
-    unit::socket(&inputs(args, env))
+    unit::socket(&inputs(args, env), is_units)
 }
 
 /// Returns what settings are made from: these flags, this environment, the default file.

@@ -50,15 +50,15 @@ pub(super) fn daemon(env: Variables) -> Environment {
     found
 }
 
-/// Returns where to ask the daemon with these inputs. The socket of a running daemon stays where it is, so where nobody answers
+/// Returns where to ask the daemon with these inputs, which is the unit's or not. The socket of a running daemon stays where it is, so where nobody answers
 /// at the one that is set now, the usual one may have the daemon that was started before.
 ///
 /// # Errors
 /// When the command line cannot be understood.
-pub(super) fn socket(inputs: &Inputs) -> Result<PathBuf, Problems> {
+pub(super) fn socket(inputs: &Inputs, is_units: bool) -> Result<PathBuf, Problems> {
     let set = config::admin_socket(inputs)?;
     let runtime = is_set(&inputs.env, "RUNTIME_DIRECTORY");
-    if answers(&set) || !runtime && !is_meant(&inputs.args, &inputs.env) {
+    if answers(&set) || !runtime && !is_units {
         return Ok(set);
     }
     let usual = config::usual_admin_socket(inputs);
@@ -73,7 +73,8 @@ fn answers(socket: &Path) -> bool {
     }
 }
 
-fn is_meant(settings: &[OsString], env: &Variables) -> bool {
+/// Whether the unit's daemon is meant by a command with these settings as flags and in this environment, which is its own.
+pub(super) fn is_meant(settings: &[OsString], env: &Variables) -> bool {
     let elsewhere = ["INVOCATION_ID", "ETCD_CONFIG_FILE"];
     settings.is_empty() && !elsewhere.iter().any(|name| is_set(env, name))
 }
@@ -216,8 +217,8 @@ mod tests {
                 env.push(("RUNTIME_DIRECTORY".into(), dir.path().into()));
             }
             let args = vec!["--proxy=on".into()];
-            socket(&Inputs { args, env, cwd: "/".into(), default_file: "/nonexistent".into() })
-                .unwrap()
+            let default_file = "/nonexistent".into();
+            socket(&Inputs { args, env, cwd: "/".into(), default_file }, false).unwrap()
         };
         let usual = dir.path().join("admin.sock");
         assert_eq!(socket("/nonexistent/new", true), Path::new("/nonexistent/new"));

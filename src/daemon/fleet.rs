@@ -9,10 +9,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::worker::{self, Order};
 use crate::message::rpc::Rpc;
+use crate::net::crowd::Crowd;
 use crate::net::listen::{Bound, ListenSocket};
 use crate::proxy::generation::Generation;
 use crate::proxy::worker::Worker;
-use crate::server::crowd::Crowd;
 use crate::server::local::Pages;
 use crate::telemetry::tally::Tally;
 

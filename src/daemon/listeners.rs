@@ -85,7 +85,12 @@ impl Listeners {
         let metrics = (&self.clients, &settings.listen_metrics_urls, "clients", "metrics");
         let mut moved = Vec::new();
         for (open, wanted, from, to) in [clients, metrics] {
-            let here = |url: &&ListenUrl| open.iter().any(|open| open.asked.at == url.at);
+            // Port 0 is another port each time.
+            let is_any =
+                |at: &ListenAddress| matches!(at, ListenAddress::Tcp(at) if at.port() == 0);
+            let here = |url: &&ListenUrl| {
+                !is_any(&url.at) && open.iter().any(|open| open.asked.at == url.at)
+            };
             moved.extend(wanted.iter().filter(here).map(|url| BindError {
                 url: url.clone(),
                 source: io::Error::other(format!(

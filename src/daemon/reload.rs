@@ -14,6 +14,7 @@ use crate::config::{self, Loaded, Problem, one_lines};
 use crate::net::inherited::Inherited;
 use crate::telemetry::log::OpenLog;
 use crate::telemetry::snapshot::ReloadRecord;
+use crate::tls::material::{self, Purpose};
 
 /// How long new peers may take to answer before the reload goes on without their list.
 const NEW_PEERS: Duration = Duration::from_secs(3);
@@ -59,7 +60,10 @@ impl Control {
         self.certificates.take_refused();
         let loaded = self.load(seen.clone())?;
         let changes = changes(&self.loaded, &loaded);
-        let mut reasons = one_lines(&needs_restart(&changes));
+        let restarts = needs_restart(&changes);
+        if !restarts.is_empty() {
+            return Err(self.more_than_a_restart(&restarts, &loaded));
+        }
         let mut warnings = one_lines(&loaded.warnings);
         warnings.extend(one_lines(&overridden(&self.loaded, &loaded)));
         let files = Certificates::watch_for(&loaded.settings);
@@ -67,8 +71,9 @@ impl Control {
         let log = OpenLog::open(&loaded.settings.log);
         let plan = self.listeners.plan(&loaded.settings, &mut Inherited::default());
         let (material, log, plan) = match (material, log, plan) {
-            (Ok(material), Ok(log), Ok(plan)) if reasons.is_empty() => (material, log, plan),
+            (Ok(material), Ok(log), Ok(plan)) => (material, log, plan),
             (material, log, plan) => {
+                let mut reasons = Vec::new();
                 if let Err(errors) = material {
                     self.certificates.remember(seen, files);
                     reasons.extend(errors);
@@ -128,6 +133,19 @@ impl Control {
             changes: changes.iter().map(ToString::to_string).chain(news).collect(),
             warnings,
         })
+    }
+
+    /// Says why settings that need a restart are refused, and what is wrong with them besides. No file is made for them.
+    fn more_than_a_restart(&self, restarts: &[Problem], loaded: &Loaded) -> Vec<String> {
+        let mut reasons = one_lines(restarts);
+        let checked = material::load(&loaded.settings, &loaded.origins, None, Purpose::Check);
+        reasons.extend(checked.err().map(|problems| one_lines(&problems.0)).unwrap_or_default());
+        let errors = OpenLog::check(&loaded.settings.log);
+        reasons.extend(one_lines(&obstacles::of_log(&errors, loaded)));
+        let plan = self.listeners.plan(&loaded.settings, &mut Inherited::default());
+        let errors = plan.err().unwrap_or_default();
+        reasons.extend(one_lines(&obstacles::of_listeners(&errors, loaded)));
+        reasons
     }
 
     fn load(&self, seen: FileState) -> Result<Loaded, Vec<String>> {

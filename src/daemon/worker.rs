@@ -13,9 +13,9 @@ use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
+use crate::net::crowd::Crowd;
 use crate::net::listen::ListenSocket;
 use crate::proxy::worker::Worker;
-use crate::server::crowd::Crowd;
 use crate::server::gate::{Gate, LINGER};
 use crate::server::listener::{Host, Listener};
 use crate::server::local::Pages;

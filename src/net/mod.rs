@@ -1,5 +1,6 @@
 //! Sockets: listening, connecting, and knowing which addresses are our own.
 
+pub mod crowd;
 pub mod dial;
 pub mod gather;
 pub mod inherited;

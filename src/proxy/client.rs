@@ -11,6 +11,7 @@ use http::HeaderValue;
 
 use super::worker::Worker;
 use crate::message::headers::Marks;
+use crate::net::crowd::Place;
 use crate::upstream::http2::{Connection, Use};
 use crate::upstream::http2_pool::{Pool, SHARED_CALLS};
 use crate::upstream::link::{ConnectError, IDLE_LIMIT, Link};
@@ -33,6 +34,8 @@ pub struct Client {
     /// Bytes of its requests that are held to be inspected.
     inspected: Cell<usize>,
     own_pools: RefCell<Vec<Rc<OwnPools>>>,
+    /// Held until nothing is left of it, a WebSocket that has outlived its HTTP included.
+    _place: Option<Place>,
 }
 
 /// The connections to one endpoint that one client has for itself.
@@ -58,7 +61,14 @@ impl Client {
             last_active: Cell::new(Instant::now()),
             inspected: Cell::new(0),
             own_pools: RefCell::default(),
+            _place: None,
         }
+    }
+
+    /// Gives it its place among all clients.
+    #[must_use]
+    pub fn in_place(self, place: Place) -> Self {
+        Self { _place: Some(place), ..self }
     }
 
     /// What we add to each of its requests.

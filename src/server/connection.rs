@@ -7,7 +7,8 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
 
-use http::Request;
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
@@ -25,6 +26,7 @@ use super::limits::{self, Patience};
 use super::local::Pages;
 use super::preface::{Peek, Protocol, detect};
 use crate::proxy::client::Client;
+use crate::proxy::reply_body::ReplyBody;
 use crate::proxy::worker::Worker;
 
 /// Spawns the tasks of an HTTP/2 connection on the worker's own thread.
@@ -77,12 +79,19 @@ where
     let io = ClientIo::new(stream);
     let signs = io.signs();
     let service = {
-        let client = client.clone();
+        let (client, gate) = (client.clone(), gate.clone());
+        let is_http1 = protocol == Protocol::Http1;
         service_fn(move |request: Request<Incoming>| {
-            let (client, pages) = (client.clone(), pages.clone());
+            let (client, gate, pages) = (client.clone(), gate.clone(), pages.clone());
             let request = Box::new(request);
             // In a box that is gone once there is a head: a watch, which goes on long after that, has no room for it.
-            let answer = async move { gatehouse::answer(&client, &pages, request).await };
+            let answer = async move {
+                let mut response = gatehouse::answer(&client, &pages, request).await;
+                if is_http1 && gate.is_closing() {
+                    say_goodbye(&mut response);
+                }
+                response
+            };
             let mut answer = Box::pin(answer);
             std::future::poll_fn(move |cx| answer.as_mut().poll(cx).map(Ok::<_, Infallible>))
         })
@@ -100,6 +109,13 @@ where
             let mut connection = Box::pin(http2_builder().serve_connection(io, service));
             attend(connection.as_mut(), &signs, &client, &gate, is_outworn_http2).await;
         }
+    }
+}
+
+/// Tells an HTTP/1 client that no answer will follow this one. hyper does so only if it knew before.
+fn say_goodbye(response: &mut Response<ReplyBody>) {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }
 
@@ -202,7 +218,9 @@ async fn attend<C: Finish>(
             if outworn && !client.has_asked() {
                 return Poll::Ready(());
             }
-            if patrolled && finishing && client.idle_since().is_some() && (outworn || !tail.0) {
+            let is_overdue = || is_outworn_http1(client, patience, Instant::now());
+            if patrolled && finishing && client.idle_since().is_some() && (!tail.0 || is_overdue())
+            {
                 // It was asked to finish a patrol ago and has nothing to finish: half a head, or a deaf client.
                 return Poll::Ready(());
             }

@@ -13,12 +13,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::connection::{serve, serve_tls};
-use super::crowd::{Crowd, Place};
 use super::gate::Gate;
 use super::io::HungUp;
 use super::limits;
 use super::local::Pages;
 use super::preface::Peek;
+use crate::net::crowd::Crowd;
 use crate::net::listen::ListenSocket;
 use crate::proxy::client::Client;
 use crate::proxy::worker::Worker;
@@ -131,8 +131,8 @@ fn start<S>(stream: S, from: Option<IpAddr>, host: &Host, gate: &Rc<Gate>, tls: 
 where
     S: AsyncRead + AsyncWrite + Peek + HungUp + Unpin + Send + 'static,
 {
-    let client = Client::new(host.worker.clone(), from);
-    let present = Present::new(host, gate.clone());
+    let client = Client::new(host.worker.clone(), from).in_place(host.crowd.enter());
+    let present = Present::new(host.worker.clone(), gate.clone());
     let pages = host.pages.clone();
     // Two tasks, so that a connection in cleartext does not carry room for TLS.
     if tls {
@@ -154,14 +154,13 @@ where
 struct Present {
     worker: Rc<Worker>,
     gate: Rc<Gate>,
-    _place: Place,
 }
 
 impl Present {
-    fn new(host: &Host, gate: Rc<Gate>) -> Self {
-        host.worker.tally.connection_opened();
+    fn new(worker: Rc<Worker>, gate: Rc<Gate>) -> Self {
+        worker.tally.connection_opened();
         gate.enter();
-        Self { worker: host.worker.clone(), gate, _place: host.crowd.enter() }
+        Self { worker, gate }
     }
 }
 

@@ -8,7 +8,6 @@ pub mod admin;
 pub mod authority;
 pub mod connection;
 pub mod cors;
-pub mod crowd;
 pub mod gate;
 pub mod gatehouse;
 pub mod handshake;

@@ -60,6 +60,21 @@ impl MadeFrom {
         self.files.iter().any(|(name, it)| *name == setting && same(it))
     }
 
+    /// Whether it is made of the same as `before`, but for `setting`, of which nothing is left.
+    pub(super) fn has_lost(&self, setting: &str, before: &Self) -> bool {
+        let is_there = |files: &Self| {
+            let mut named = files.files.iter().filter(|(name, _)| *name == setting);
+            named.any(|(_, it)| it.as_ref().is_some_and(|it| !it.trim_ascii().is_empty()))
+        };
+        let others = |files: &Self| -> Vec<_> {
+            files.files.iter().filter(|(name, _)| *name != setting).cloned().collect()
+        };
+        self.words == before.words
+            && others(self) == others(before)
+            && is_there(before)
+            && !is_there(self)
+    }
+
     /// The settings whose files have another content than `before`.
     pub(super) fn changed(&self, before: &Self) -> impl Iterator<Item = &'static str> {
         let files = self.files.iter().filter(|file| !before.files.contains(file));

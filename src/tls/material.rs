@@ -195,6 +195,13 @@ impl Loading<'_> {
             self.keep(role);
             return Some(kept.clone());
         }
+        if let Some(kept) = before.filter(|it| made_from.has_lost(MACHINE, it.made_from())) {
+            let setting = ca_setting(role);
+            let message = "the machine's bundle of authorities is empty or gone, going on with what was in it";
+            self.files.warning(setting, message, &format!("set {setting} to trust others"));
+            self.keep(role);
+            return Some(kept.clone());
+        }
         let identity = match pair {
             None => Some(None),
             Some(pair) => self
@@ -204,10 +211,10 @@ impl Loading<'_> {
         let (ca, crl) = (wanted.ca.as_ref(), wanted.crl.as_ref());
         let before = before.map(Connector::made_from);
         let (authorities, lists) = self.trusted(role, ca, crl, before);
-        let (cert_setting, ca_setting) = match role {
-            "peer" => ("peer-cert-file", "peer-trusted-ca-file"),
-            "registry" => ("discovery-cert", "discovery-cacert"),
-            _ => ("upstream-cert-file", "upstream-trusted-ca-file"),
+        let cert_setting = match role {
+            "peer" => "peer-cert-file",
+            "registry" => "discovery-cert",
+            _ => "upstream-cert-file",
         };
         let allowed_hostnames = self.names("peer-cert-allowed-hostname", &wanted.allowed_hostnames);
         let domain = wanted.server_name.as_slice();
@@ -217,7 +224,7 @@ impl Loading<'_> {
             authorities: match (&wanted.ca, authorities) {
                 (None, _) => {
                     let bundle = self.machine();
-                    authorities::of_machine(&self.files, bundle.as_deref(), ca_setting)
+                    authorities::of_machine(&self.files, bundle.as_deref(), ca_setting(role))
                 }
                 (Some(_), authorities) => authorities?,
             },
@@ -306,7 +313,11 @@ impl Loading<'_> {
     }
 
     fn show(&mut self, identity: &'static str, pair: &KeyPair, it: Identity) -> Identity {
-        let first = it.chain.iter().min_by_key(|certificate| certificate.not_after);
+        let (now, mut behind) = (self.files.now, it.chain.iter());
+        let leaf = behind.next();
+        // What had expired before it was read has been warned of, and does not end with the leaf.
+        let behind = behind.filter(|certificate| certificate.not_after > now);
+        let first = leaf.into_iter().chain(behind).min_by_key(|certificate| certificate.not_after);
         if let (Some(leaf), Some(first)) = (it.leaf(), first) {
             let as_leaf = Certificate { subject: leaf.title(), ..first.clone() };
             self.limit(Kind::Certificate, identity, &pair.cert, &as_leaf);
@@ -346,6 +357,15 @@ impl Loading<'_> {
 }
 
 type Lists = Vec<List>;
+
+/// The setting that would name the authorities of those who are connected to in this role.
+fn ca_setting(role: &str) -> &'static str {
+    match role {
+        "peer" => "peer-trusted-ca-file",
+        "registry" => "discovery-cacert",
+        _ => "upstream-trusted-ca-file",
+    }
+}
 
 /// What the machine's own authorities are called among the files.
 const MACHINE: &str = "the machine's authorities";

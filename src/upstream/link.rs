@@ -203,6 +203,16 @@ impl Link {
     /// # Errors
     /// When the member cannot be reached within `proxy-dial-timeout`, the handshake included.
     pub async fn dial(&self, alpn: Alpn) -> Result<MemberIo, ConnectError> {
+        loop {
+            let made = self.dial_once(alpn).await?;
+            // What speaks TLS may have been replaced meanwhile, and the old one is not to be used for anything new.
+            if !self.endpoint.is_tls() || made.epoch() == self.epoch.get() {
+                return Ok(made);
+            }
+        }
+    }
+
+    async fn dial_once(&self, alpn: Alpn) -> Result<MemberIo, ConnectError> {
         let timeouts = self.timeouts.get();
         let begin = Instant::now();
         let stream = dial::dial(&self.endpoint.host, self.endpoint.port, timeouts.dial)

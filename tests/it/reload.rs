@@ -123,6 +123,21 @@ fn a_hangup_reloads() {
 }
 
 #[test]
+fn a_reload_leaves_listeners_on_any_port_alone() {
+    let _beside = beside_others();
+    run(async {
+        let members = Members::start(1).await;
+        let any =
+            ["--listen-client-urls=http://127.0.0.1:0", "--listen-metrics-urls=http://127.0.0.1:0"];
+        let peers = format!("--initial-cluster={}", members.initial_cluster());
+        let plan = Proxy::with_peers("").bare().arguments(&any).arguments(&[&peers]);
+        let proxy = start(plan.arguments(&["--data-dir", "data"])).await;
+        proxy.process.signal(Signal::SIGHUP);
+        assert!(proxy.process.wait_for_line("settings are unchanged", PATIENCE).is_some());
+    });
+}
+
+#[test]
 fn a_hangup_opens_log_files_anew_while_the_settings_are_refused() {
     let _beside = beside_others();
     run(async {

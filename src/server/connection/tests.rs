@@ -191,6 +191,23 @@ fn an_answer_that_is_read_slowly_is_waited_for_by_a_closing_listener_and_by_a_dr
     });
 }
 
+#[test]
+fn the_last_answer_on_a_closing_connection_says_that_it_is_the_last() {
+    with_both(Vec::new(), async |mut client, served| {
+        let request = b"GET /proxy/health HTTP/1.1\r\nHost: a\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        let mut said = String::new();
+        while !said.ends_with('}') {
+            said.push(client.read_u8().await.unwrap().into());
+        }
+        assert!(!said.contains("connection: close"), "{said}");
+        served.gate.close();
+        client.write_all(request).await.unwrap();
+        let (said, _) = rest(&mut client).await;
+        assert!(said.contains("connection: close"), "{said}");
+    });
+}
+
 /// Every idle watcher holds one of these.
 #[test]
 fn the_future_of_a_connection_stays_small() {

@@ -203,6 +203,10 @@ fn a_check_makes_no_file_and_leaves_one_alone() {
     for path in [&new, &old] {
         assert!(OpenLog::check(&settings(LogFormat::Text, path)).is_empty());
     }
+    // A start would make what a link leads to.
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink("new", &link).unwrap();
+    assert!(OpenLog::check(&settings(LogFormat::Text, &link)).is_empty());
     assert!(!new.exists());
     assert_eq!(std::fs::read_to_string(old).unwrap(), "line\n");
 }

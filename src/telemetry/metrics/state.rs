@@ -1,6 +1,6 @@
 //! Families of the daemon's state, from the snapshot that status shows too.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::family::{Family, Labels, Number, Samples};
 use crate::telemetry::snapshot::{EndpointStatus, MemberStatus, Snapshot};
@@ -169,10 +169,15 @@ fn certificates(snapshot: &Snapshot) -> Vec<Family> {
     let samples = |are_lists: bool| {
         let all = snapshot.certificates.iter();
         let wanted = all.filter(|it| (it.kind == "revocation list") == are_lists);
-        let samples = wanted.map(|it| {
-            let file = it.file.clone().into();
-            let labels = vec![("identity", it.identity.clone().into()), ("file", file)];
-            (labels, seconds(it.not_after_ms).into())
+        // A file may have both a certificate and its authority in it: the first to expire counts.
+        let mut first = BTreeMap::new();
+        for it in wanted {
+            let end = first.entry((&it.identity, &it.file)).or_insert(it.not_after_ms);
+            *end = it.not_after_ms.min(*end);
+        }
+        let samples = first.into_iter().map(|((identity, file), end_ms)| {
+            let labels = vec![("identity", identity.clone().into()), ("file", file.clone().into())];
+            (labels, seconds(end_ms).into())
         });
         Samples::Gauge(samples.collect())
     };

@@ -2,7 +2,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::*;
-use crate::telemetry::snapshot::{EndpointStatus, MemberStatus, ReloadRecord};
+use crate::telemetry::snapshot::{CertificateStatus, EndpointStatus, MemberStatus, ReloadRecord};
 use crate::telemetry::tally::{Dropped, HttpMethod, RetryReason, traffic};
 
 const RPCS: &[&str] = &["KV/Range", "Watch/Watch"];
@@ -186,6 +186,22 @@ fn a_refused_reload_shows_until_one_is_accepted() {
             "etcd_proxy_config_last_reload_success_timestamp_seconds 1795380426.0",
         ],
     );
+}
+
+#[test]
+fn a_file_with_a_certificate_and_its_authority_has_one_end() {
+    let shown = |kind: &str, not_after_ms| CertificateStatus {
+        kind: kind.into(),
+        identity: "listener".into(),
+        file: "/one.pem".into(),
+        not_after_ms,
+        ..Default::default()
+    };
+    let certificates = vec![shown("certificate", 9_000), shown("authority", 7_000)];
+    let page = render(&Snapshot { certificates, ..Default::default() }, &[], RPCS, Format::Text);
+    let family = "etcd_proxy_certificate_expiry_timestamp_seconds{";
+    let ends: Vec<_> = page.lines().filter(|line| line.starts_with(family)).collect();
+    assert_eq!(ends, [format!("{family}identity=\"listener\",file=\"/one.pem\"}} 7.0")]);
 }
 
 #[test]

@@ -240,5 +240,12 @@ fn the_machines_bundle_is_read_again_when_it_changes() {
         assert!(line.is_some(), "{}", proxy.story());
         let answer = client.exchange("GET", "/version", &[], "").await.expect("an answer");
         assert_eq!(answer.status, 200, "{}", answer.text());
+
+        // A bundle without anybody in it is none: what was in force stays in force.
+        replace(&files.join("bundle.pem"), "");
+        let (said, went_well) = proxy.command(&["reload"]);
+        assert!(went_well && said.contains("bundle of authorities is empty or gone"), "{said}");
+        let answer = client.exchange("GET", "/version", &[], "").await.expect("an answer");
+        assert_eq!(answer.status, 200, "{}", answer.text());
     });
 }
