@@ -5,6 +5,7 @@ import json
 import os
 import ssl
 import subprocess
+import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -73,8 +74,7 @@ def nginx_user():
 
 def static_http(scratch, cpus=None, files=4096):
     """One nginx worker that answers everything from memory, and `/members` as a member's peer port does."""
-    directory = os.path.join(scratch, "static")
-    os.mkdir(directory)
+    directory = tempfile.mkdtemp(prefix="static-", dir=scratch)
     client, peer = free_port(), free_port()
     with open(f"{directory}/nginx.conf", "w") as conf:
         conf.write(
