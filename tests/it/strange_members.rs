@@ -70,6 +70,8 @@ fn an_answer_with_two_lengths_reaches_the_client_with_one_or_not_at_all() {
             assert_eq!(said.count(), 1, "{head:?} for {answer:?}");
             if head.status == 200 {
                 assert_eq!(client.body(&head).await.unwrap(), b"fine");
+                // The next write may come on the same connection, and a member that closes it just then loses that.
+                exchange.go_on();
             } else {
                 assert_eq!(head.status, 502);
             }
