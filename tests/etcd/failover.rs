@@ -11,9 +11,9 @@ use crate::support::grpc::Channel;
 use crate::support::load::{Load, Plan, Report};
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{self, RangeRequest, RangeResponse};
-use crate::support::{alone, run};
+use crate::support::{PATIENCE, alone, run};
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 on_each_generation!(
     members_killed_one_after_another_fail_no_read_and_lose_no_write,
@@ -22,7 +22,10 @@ on_each_generation!(
     all_members_gone_and_back_is_survived,
 );
 
+/// No read is slower, unless the members themselves answered nobody for most of that time: an election that
+/// a slow disk has drawn out is not the daemon's.
 const SLOWEST: Duration = Duration::from_secs(3);
+const BEHIND_THE_MEMBERS: Duration = Duration::from_secs(1);
 
 fn stage(generation: Generation) -> (Cluster, Proxy) {
     // Elections of half a second, so that what is measured is the daemon and not etcd's waiting.
@@ -31,7 +34,7 @@ fn stage(generation: Generation) -> (Cluster, Proxy) {
         .with_flag("--election-timeout=500")
         .with_flag("--strict-reconfig-check=false");
     cluster.start_all();
-    cluster.etcdctl().run(&["put", "load/r", "v"]);
+    lay_out(&cluster);
     let proxy = proxy(&cluster, "sticky");
     (cluster, proxy)
 }
@@ -41,8 +44,28 @@ fn proxy(cluster: &Cluster, balance: &str) -> Proxy {
     plan.arguments(&["--proxy-refresh-interval", "1000"]).start()
 }
 
-fn load(proxy: &Proxy, serializable: bool) -> Load {
-    let plan = Plan { serializable, writers: 3, watchers: 2, ..Plan::new(&proxy.address, "load") };
+/// Writes the key that is read, and removes those of an earlier load. An election meanwhile makes etcd refuse once or twice.
+fn lay_out(cluster: &Cluster) {
+    let deadline = Instant::now() + PATIENCE;
+    let etcdctl = cluster.etcdctl();
+    let attempt = || {
+        etcdctl.try_run(&["del", "--prefix", "load/w/"])?;
+        etcdctl.try_run(&["put", "load/r", "v"])
+    };
+    while let Err(error) = attempt() {
+        assert!(Instant::now() < deadline, "etcd takes no keys: {error}");
+    }
+}
+
+fn load(proxy: &Proxy, cluster: &Cluster, serializable: bool) -> Load {
+    let control = (0..cluster.len()).map(|member| cluster.client(member)).collect();
+    let plan = Plan {
+        serializable,
+        writers: 3,
+        watchers: 2,
+        control,
+        ..Plan::new(&proxy.address, "load")
+    };
     let load = Load::start(plan);
     load.wait_for_reads(50);
     load
@@ -51,16 +74,18 @@ fn load(proxy: &Proxy, serializable: bool) -> Load {
 /// What must hold of any load through a cluster that never lost its quorum.
 fn nothing_was_lost(report: &Report, cluster: &Cluster, member: usize) {
     println!(
-        "{} reads, {} asked again, slowest {:?}; {} writes, {} not acknowledged; watches resumed {:?}",
+        "{} reads, {} asked again, slowest {:?}, members silent for {:?}; {} writes, {} not acknowledged; watches resumed {:?}",
         report.reads,
         report.asked_again,
         report.slowest_read,
+        report.silence,
         report.written.len(),
         report.failed_writes.len(),
         report.resumed
     );
     assert_eq!(report.failed_reads, [], "of {} reads", report.reads);
-    assert!(report.slowest_read.0 < SLOWEST, "slowest read: {:?}", report.slowest_read);
+    let allowed = SLOWEST.max(report.silence + BEHIND_THE_MEMBERS);
+    assert!(report.slowest_read.0 < allowed, "slowest read: {:?}", report.slowest_read);
     writes_are_there_once(report, cluster, member);
 }
 
@@ -82,10 +107,16 @@ fn writes_are_there_once(report: &Report, cluster: &Cluster, member: usize) {
 }
 
 fn stored_versions(member: &str) -> Vec<(String, i64)> {
+    let deadline = Instant::now() + PATIENCE;
     run(async {
         let channel = Channel::open(member).await.expect("a connection to a member");
         let all = RangeRequest { keys_only: true, ..RangeRequest::prefix("load/w/") };
-        let all: RangeResponse = channel.unary(rpc::RANGE, &all).await.expect("all keys");
+        let all: RangeResponse = loop {
+            match channel.unary(rpc::RANGE, &all).await {
+                Ok(all) => break all,
+                Err(error) => assert!(Instant::now() < deadline, "all keys: {error}"),
+            }
+        };
         all.kvs
             .into_iter()
             .map(|kv| (String::from_utf8_lossy(&kv.key).into_owned(), kv.version))
@@ -99,9 +130,8 @@ fn members_killed_one_after_another_fail_no_read_and_lose_no_write(generation: G
     let p2c = proxy(&cluster, "p2c");
     for (proxy, serializable) in [(sticky, false), (p2c, true)] {
         // The second round watches from here on, so the first one's keys are none of its own.
-        cluster.etcdctl().run(&["del", "--prefix", "load/w/"]);
-        cluster.etcdctl().run(&["put", "load/r", "v"]);
-        let load = load(&proxy, serializable);
+        lay_out(&cluster);
+        let load = load(&proxy, &cluster, serializable);
         for member in 0..3 {
             cluster.kill(member);
             load.wait_for_reads(100);
@@ -116,7 +146,7 @@ fn members_killed_one_after_another_fail_no_read_and_lose_no_write(generation: G
 fn members_stopped_one_after_another_fail_no_read_and_lose_no_write(generation: Generation) {
     let _floor = alone();
     let (cluster, proxy) = stage(generation);
-    let load = load(&proxy, false);
+    let load = load(&proxy, &cluster, false);
     for member in 0..3 {
         cluster.pause(member);
         // Long enough for whoever hangs on it to be seen hanging.
@@ -133,7 +163,7 @@ fn members_stopped_one_after_another_fail_no_read_and_lose_no_write(generation: 
 fn every_member_is_replaced_without_a_failed_read(generation: Generation) {
     let _floor = alone();
     let (cluster, proxy) = stage(generation);
-    let load = load(&proxy, false);
+    let load = load(&proxy, &cluster, false);
     for old in 0..3 {
         let new = cluster.add();
         let listed = format!("http://{}", cluster.client(new));

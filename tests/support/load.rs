@@ -38,6 +38,8 @@ pub struct Plan {
     pub writers: usize,
     /// gRPC watches of what is written, resumed where they ended.
     pub watchers: usize,
+    /// Members that are read from directly meanwhile, to know when the cluster itself would have answered.
+    pub control: Vec<String>,
     /// Pause of each client between two requests.
     pub pause: Duration,
 }
@@ -55,6 +57,7 @@ impl Plan {
             serializable: false,
             writers: 1,
             watchers: 0,
+            control: Vec::new(),
             pause: Duration::from_millis(2),
         }
     }
@@ -77,6 +80,8 @@ pub struct Report {
     pub failed_reads: Vec<(Duration, String)>,
     /// The slowest read, and when it began.
     pub slowest_read: (Duration, Duration),
+    /// The longest time in which no member of the control answered a read.
+    pub silence: Duration,
     /// How often etcd itself asked a reader to come again.
     pub asked_again: usize,
     /// Keys whose write was acknowledged.
@@ -100,6 +105,8 @@ struct Shared {
     begin: Instant,
     stop: AtomicBool,
     report: Mutex<Report>,
+    /// When a member of the control answered last.
+    answered: Mutex<Instant>,
 }
 
 impl Load {
@@ -116,6 +123,7 @@ impl Load {
             begin,
             stop: AtomicBool::new(false),
             report: Mutex::new(report),
+            answered: Mutex::new(begin),
         });
         let worker = shared.clone();
         let thread = std::thread::spawn(move || {
@@ -182,8 +190,14 @@ async fn work(shared: Arc<Shared>) {
     for index in 0..shared.plan.writers {
         clients.push(spawn_local(write(shared.clone(), index)));
     }
+    let control = shared.plan.control.iter();
+    let control: Vec<_> =
+        control.map(|member| spawn_local(read_directly(shared.clone(), member.clone()))).collect();
     for client in clients {
         client.await.expect("a client");
+    }
+    for reader in control {
+        reader.abort();
     }
     let last = last_write(&shared).await;
     let caught_up = async {
@@ -230,6 +244,13 @@ impl Shared {
             Ok(()) => report.written.push(key),
             Err(why) => report.failed_writes.push((self.begin.elapsed(), why)),
         }
+    }
+
+    fn member_answered(&self) {
+        let mut answered = self.answered.lock().expect("answered");
+        let mut report = self.report.lock().expect("report");
+        report.silence = report.silence.max(answered.elapsed());
+        *answered = Instant::now();
     }
 
     fn asked_again(&self) {
@@ -289,7 +310,8 @@ async fn read_grpc(shared: Arc<Shared>) {
     let mut channel = None;
     while shared.goes_on() {
         let begin = Instant::now();
-        let result = within(one_grpc_read(&shared, &mut channel)).await;
+        let result =
+            within(one_grpc_read(&shared.plan, &mut channel, || shared.asked_again())).await;
         if result.is_err() || shared.plan.fresh {
             channel = None;
         }
@@ -298,19 +320,38 @@ async fn read_grpc(shared: Arc<Shared>) {
     }
 }
 
-async fn one_grpc_read(shared: &Shared, channel: &mut Option<Channel>) -> Result<(), String> {
-    let mut request = RangeRequest::key(&format!("{}/r", shared.plan.prefix));
-    request.serializable = shared.plan.serializable;
+async fn one_grpc_read(
+    plan: &Plan,
+    channel: &mut Option<Channel>,
+    asked_again: impl Fn(),
+) -> Result<(), String> {
+    let mut request = RangeRequest::key(&format!("{}/r", plan.prefix));
+    request.serializable = plan.serializable;
     loop {
-        let open = opened(channel, &shared.plan).await.map_err(text)?;
+        let open = opened(channel, plan).await.map_err(text)?;
         match open.unary::<RangeResponse>(rpc::RANGE, &request).await {
             Ok(answer) if answer.kvs.first().is_some_and(|kv| kv.value == b"v") => return Ok(()),
             Ok(answer) => return Err(format!("wrong answer {answer:?}")),
             Err(Failure::Status { code: 14, message }) if message.starts_with("etcdserver: ") => {}
             Err(failure) => return Err(text(failure)),
         }
-        shared.asked_again();
+        asked_again();
         tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}
+
+/// Reads from one member, at most as often as it takes to tell when the cluster serves.
+async fn read_directly(shared: Arc<Shared>, member: String) {
+    let mut plan = shared.plan.clone();
+    plan.address = member;
+    let mut channel = None;
+    loop {
+        let result = within(one_grpc_read(&plan, &mut channel, || ())).await;
+        match result {
+            Ok(()) => shared.member_answered(),
+            Err(_) => channel = None,
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

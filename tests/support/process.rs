@@ -2,10 +2,11 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, LazyLock, Mutex, mpsc};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, Once, mpsc};
 use std::time::{Duration, Instant};
 
 type Order = (Command, mpsc::Sender<std::io::Result<Child>>);
@@ -47,7 +48,25 @@ fn spawn(command: Command) -> Child {
         .unwrap_or_else(|error| panic!("cannot start {what}: {error}"))
 }
 
-/// A running program. Killed when dropped; when that happens in a failing test, its last lines are shown.
+thread_local! {
+    static FAILURE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Keeps what a failing test says, so that it can be said again behind the long logs of its processes:
+/// of a long output, the end is what people get to see.
+fn remember_failures() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |failure| {
+            FAILURE.set(failure.to_string().chars().take(1000).collect());
+            before(failure);
+        }));
+    });
+}
+
+/// A running program. Killed when dropped; when that happens in a failing test, its last lines are shown,
+/// and once more what failed.
 pub struct Process {
     name: String,
     child: Mutex<Child>,
@@ -64,6 +83,7 @@ struct Log {
 impl Process {
     /// Starts a command made by [`command`].
     pub fn start(name: &str, mut command: Command) -> Self {
+        remember_failures();
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = spawn(command);
         let log = Arc::new(Log::default());
@@ -156,7 +176,7 @@ fn collect(stream: Option<impl Read + Send + 'static>, log: &Arc<Log>) {
 impl Drop for Process {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}", self.tail());
+            eprintln!("{}\nthe failure: {}", self.tail(), FAILURE.with_borrow(String::clone));
         }
         self.kill();
     }
