@@ -1,4 +1,4 @@
-//! One attempt: one request to one member, up to the head of its response.
+//! One attempt: one request to one member, up to where its response can be passed on.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -23,7 +23,7 @@ pub enum MemberBody {
     /// Over HTTP/1.1.
     Http1(http1::ResponseBody),
     /// Over HTTP/2.
-    Http2(http2::ResponseBody),
+    Http2(Box<http2::ResponseBody>),
 }
 
 /// Why an attempt failed.
@@ -50,7 +50,8 @@ impl Failed {
     }
 }
 
-/// Sends a request to `link`'s member and waits for the head of its response.
+/// Sends a request to `link`'s member and waits for the head of its response; by gRPC, if it is a read, for the rest
+/// of a short one too, since that may be asked of another member only as long as nothing of it was passed on.
 ///
 /// # Errors
 /// [`Failed`]; `outgoing` tells whether it can be sent again.
@@ -117,7 +118,7 @@ async fn over_http2(
     link: &Rc<Link>,
     kind: RpcKind,
     outgoing: &mut Outgoing,
-) -> Result<Response<http2::ResponseBody>, Failed> {
+) -> Result<Response<Box<http2::ResponseBody>>, Failed> {
     let carries = match kind {
         RpcKind::Read | RpcKind::Write => Use::Unary,
         RpcKind::Stream => Use::Streams,
@@ -127,7 +128,14 @@ async fn over_http2(
     let Some((head, body)) = outgoing.for_http2(client, &link.endpoint) else {
         return Err(Failed::blameless(Failure::Lost));
     };
-    match connection.send(head, body).await {
+    let mut answer = connection.send(head, body).await;
+    if kind == RpcKind::Read
+        && let Ok(response) = &mut answer
+        && let Err(error) = response.body_mut().hold().await
+    {
+        answer = Err(error);
+    }
+    match answer {
         Ok(mut response) => {
             remove_hop_by_hop(response.headers_mut());
             Ok(response)

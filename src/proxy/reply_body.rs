@@ -37,7 +37,7 @@ enum Source {
     /// Rare, so in a box: bytes, and the trailers behind them.
     Trailed(Box<(Bytes, HeaderMap)>),
     Http1(http1::ResponseBody),
-    Http2(http2::ResponseBody),
+    Http2(Box<http2::ResponseBody>),
     Ended,
 }
 

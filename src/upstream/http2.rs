@@ -12,6 +12,8 @@
 //! PINGs are sent only while streams are open and at most every [`PING_EVERY`]: members count pings that come sooner
 //! than five seconds apart, or on idle connections, and end the connection (grpc-go `http2_server.go`, handlePing).
 
+mod response_body;
+
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -23,10 +25,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::client::{self, ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use http_body::Body;
 use tokio::task::AbortHandle;
 
+pub use self::response_body::{Part, ResponseBody};
 use super::io::{MemberIo, Signs};
 use crate::message::request_body::RequestBody;
 use crate::tls::HandshakeError;
@@ -232,18 +235,13 @@ impl Connection {
         self: &Rc<Self>,
         head: Request<()>,
         body: RequestBody,
-    ) -> Result<Response<ResponseBody>, h2::Error> {
+    ) -> Result<Response<Box<ResponseBody>>, h2::Error> {
         let (response, stream) = self.sender.clone().send_request(head, body.is_end_stream())?;
         let open = Open::new(self.clone());
         let mut exchange = Exchange { response, upload: Upload::new(body, stream) };
         let response = poll_fn(|cx| exchange.poll(cx)).await?;
         let upload = exchange.upload.go_on();
-        Ok(response.map(|receive| ResponseBody {
-            receive,
-            _upload: upload,
-            _open: open,
-            data_ended: false,
-        }))
+        Ok(response.map(|receive| ResponseBody::new(receive, upload, open)))
     }
 }
 
@@ -361,47 +359,5 @@ struct AbortOnDrop(AbortHandle);
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
-    }
-}
-
-/// The body of a response. Dropping it before its end resets the stream with CANCEL.
-pub struct ResponseBody {
-    receive: RecvStream,
-    _upload: Option<AbortOnDrop>,
-    _open: Open,
-    data_ended: bool,
-}
-
-/// What comes next of a response's body.
-pub enum Part {
-    /// Bytes.
-    Data(Bytes),
-    /// The trailers, which end it.
-    Trailers(HeaderMap),
-    /// The end, without trailers.
-    End,
-}
-
-impl ResponseBody {
-    /// Waits for the next part. Credit is given back as parts are taken, so a client that does not read holds up
-    /// the member after one stream window.
-    pub fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, h2::Error>> {
-        if !self.data_ended {
-            match ready!(self.receive.poll_data(cx)) {
-                Some(Ok(data)) => {
-                    let _ = self.receive.flow_control().release_capacity(data.len());
-                    return Poll::Ready(Ok(Part::Data(data)));
-                }
-                Some(Err(error)) => return Poll::Ready(Err(error)),
-                None => self.data_ended = true,
-            }
-        }
-        let trailers = ready!(self.receive.poll_trailers(cx))?;
-        Poll::Ready(Ok(trailers.map_or(Part::End, Part::Trailers)))
-    }
-
-    /// Whether everything has been received.
-    pub fn is_end_stream(&self) -> bool {
-        self.receive.is_end_stream()
     }
 }

@@ -5,6 +5,7 @@ use crate::support::members::{Arrival, Members, Serving};
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{RANGE, WATCH};
 use crate::support::{PATIENCE, alone, beside_others, eventually, http1, meter, run};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -251,11 +252,13 @@ fn a_crowd_of_silent_clients_leaves_descriptors_for_those_who_ask() {
 fn a_client_that_makes_a_thousand_calls_and_reads_nothing_holds_a_bounded_part() {
     let _alone = alone();
     run(async {
+        static ARRIVED: AtomicUsize = AtomicUsize::new(0);
         let serving = Members::start(1).await.serve(async |arrival| {
             let Arrival::Http2(call) = arrival else { return };
             if call.path() != RANGE {
                 return call.answer(b"fine");
             }
+            ARRIVED.fetch_add(1, Ordering::Relaxed);
             let mut reply = call.begin();
             let _ = reply.bytes(bytes::Bytes::from_static(&[7; 1 << 20])).await;
             reply.finish(0, "");
@@ -270,9 +273,10 @@ fn a_client_that_makes_a_thousand_calls_and_reads_nothing_holds_a_bounded_part()
             call.finish().unwrap();
             calls.push(call);
         }
-        for call in &mut calls {
-            call.head().await.unwrap();
-        }
+        eventually("all calls are with the member", PATIENCE, async || {
+            ARRIVED.load(Ordering::Relaxed) == 1_000
+        })
+        .await;
         for _ in 0..50 {
             others_call(&proxy).await;
         }
