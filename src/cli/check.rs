@@ -1,37 +1,80 @@
-//! `etcd-proxy check`: everything that a start or a reload would say about the settings, without starting.
+//! `etcd-proxy check`: everything that a start or a reload would say about the settings, without starting; with
+//! `--connect` also what it would find.
+
+mod connect;
 
 use super::{Variables, args, complain, inputs, load, say_json, style, unit, usage};
 use crate::config::{Inputs, Loaded, Problems};
 use crate::tls::material::Purpose;
 use std::ffi::OsString;
+use std::io;
 use std::process::ExitCode;
 
 /// The exit status for settings that cannot be used (sysexits' EX_CONFIG).
 const CONFIG: u8 = 78;
 
+/// The exit status for settings that lead to nobody who answers (sysexits' EX_UNAVAILABLE).
+const UNAVAILABLE: u8 = 69;
+
 /// Prints every problem and their count. Ends with 0 when the settings can be used; with `--strict` also warnings
 /// make it fail. `--format json` prints the same list as JSON, on standard output.
+///
+/// `--connect` asks the peers and probes the members, once the settings can be used, and ends with 69 when no request
+/// would be answered; with `--strict` already when a peer or member is not well.
 pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
     let strict = args::take_switch(&mut rest, "strict");
+    let connects = args::take_switch(&mut rest, "connect");
     let format = match args::take_word(&mut rest, &["format"], &["text", "json"]) {
         Ok(format) => format,
         Err(problem) => return usage(problem, &env),
     };
+    let is_units = unit::is_meant(&rest, &env);
     let unit = unit::meant(&rest, env);
     let inputs = inputs(rest, unit.variables.clone());
-    let (mut problems, loaded) = match load(&inputs, Purpose::Check) {
-        Ok((loaded, _)) => (Problems(loaded.warnings.clone()), Some(loaded)),
+    let (mut problems, usable) = match load(&inputs, Purpose::Check) {
+        Ok((loaded, material)) => (Problems(loaded.warnings.clone()), Some((loaded, material))),
         Err(problems) => (problems, None),
     };
     unit.locate_problems(&mut problems);
-    if format == "json" {
-        say_json(&problems.to_json());
-    } else {
-        complain(&problems.report(style(&inputs.env), &outcome(loaded.as_ref(), &inputs)));
+    let loaded = usable.as_ref().map(|(loaded, _)| loaded);
+    if format == "text" {
+        complain(&problems.report(style(&inputs.env), &outcome(loaded, &inputs)));
     }
-    let status = problems.exit_status();
-    let too_strict = strict && status == 0 && problems.warnings() > 0;
-    ExitCode::from(if too_strict { CONFIG } else { status })
+    let found = match usable.as_ref().filter(|_| connects) {
+        Some((loaded, material)) => {
+            let daemon = unit::socket(&inputs, is_units);
+            let daemon = daemon.unwrap_or_else(|_| loaded.settings.admin_socket.clone());
+            match connect::look(&loaded.settings, material, &daemon) {
+                Ok(found) => Some(found),
+                Err(error) => {
+                    complain(&format!("error: cannot connect to anybody: {error}\n"));
+                    return ExitCode::FAILURE;
+                }
+            }
+        }
+        None => None,
+    };
+    if format == "json" {
+        let mut json = problems.to_json();
+        if let Some(found) = &found {
+            json["connect"] = found.to_json();
+        }
+        say_json(&json);
+    } else if let Some(found) = &found
+        && found.show(&mut io::stdout()).is_err()
+    {
+        return ExitCode::FAILURE;
+    }
+    ExitCode::from(status(&problems, found.as_ref(), strict))
+}
+
+fn status(problems: &Problems, found: Option<&connect::Found>, strict: bool) -> u8 {
+    match problems.exit_status() {
+        0 if strict && problems.warnings() > 0 => CONFIG,
+        0 if found.is_some_and(|found| !found.serves()) => UNAVAILABLE,
+        0 if strict && found.is_some_and(|found| !found.is_perfect()) => UNAVAILABLE,
+        status => status,
+    }
 }
 
 /// Says what was found to be usable: people often check another file than the one they edited.

@@ -64,6 +64,11 @@ pub(super) const COMMANDS: &[About] = &[
         true,
         &[
             flag("--strict", Value::None, "fail on warnings too"),
+            flag(
+                "--connect",
+                Value::None,
+                "also ask the peers and probe the members, as a start would; 69 when none can serve",
+            ),
             flag("--format", Value::Words(&["text", "json"]), WRITE_OUT),
         ],
     ),

@@ -1,8 +1,8 @@
 //! The command line: what was typed, and the commands that are not the daemon.
 //!
 //! [`main`] is the whole program. A command comes first and settings follow it; with no command the daemon runs. Exit
-//! status: 0 fine, 64 unusable command line, 69 the cluster is full and `discovery-fallback` is "exit", 78 unusable
-//! configuration, 1 anything else.
+//! status: 0 fine, 64 unusable command line, 69 the cluster is full and `discovery-fallback` is "exit", or
+//! `check --connect` found nobody who can serve, 78 unusable configuration, 1 anything else.
 
 mod args;
 pub mod ask;

@@ -20,6 +20,7 @@ pub mod record;
 pub mod registry;
 pub mod source;
 pub mod srv;
+pub mod survey;
 pub mod tracker;
 pub mod url;
 pub mod usable;

@@ -83,6 +83,16 @@ pub enum Mode {
     Readonly,
 }
 
+impl Mode {
+    /// `readwrite` or `readonly`, as the status has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Readwrite => "readwrite",
+            Self::Readonly => "readonly",
+        }
+    }
+}
+
 /// One URL to listen on: an address, and whether TLS is spoken there.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListenUrl {

@@ -30,7 +30,7 @@ use crate::cluster::finder::Found;
 use crate::cluster::member::hex_id;
 use crate::cluster::tracker::{Outcome, Tracker};
 use crate::cluster::usable::{self, Listed};
-use crate::config::{Inputs, Loaded, Mode};
+use crate::config::{Inputs, Loaded};
 use crate::proxy::generation::Generation;
 use crate::server::admin::ReloadRequest;
 use crate::telemetry::log::LogHandle;
@@ -238,7 +238,7 @@ impl Control {
             daemon_version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             started_ms: self.started_ms,
-            mode: mode_name(self.loaded.settings.mode).into(),
+            mode: self.loaded.settings.mode.name().into(),
             generation: self.number,
             cluster_id: self.tracker.cluster_id().map(hex_id),
             ready: self.ready,
@@ -295,14 +295,6 @@ impl Control {
         tracing::info!("stopped");
         self.log.flush(Duration::from_secs(1));
         End::Stopped
-    }
-}
-
-/// `readwrite` or `readonly`, as the status has it.
-fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Readwrite => "readwrite",
-        Mode::Readonly => "readonly",
     }
 }
 

@@ -60,6 +60,12 @@ pub async fn watch(
     }
 }
 
+/// Probes `endpoint` once, on a connection of its own. Returns `None` when trouble of this host kept it from finding
+/// anything.
+pub async fn look(endpoint: Arc<Endpoint>, probing: &Probing) -> Option<Finding> {
+    Prober::new(endpoint, probing).probe().await
+}
+
 struct Prober {
     link: Link,
     deadline: Duration,

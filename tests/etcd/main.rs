@@ -6,6 +6,7 @@ mod support;
 mod stage;
 
 mod auth;
+mod check;
 mod command_line;
 mod discovery;
 mod dns;

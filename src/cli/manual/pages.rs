@@ -58,7 +58,9 @@ a command line that cannot be used
 .B proxy = \"off\"
 with
 .BR discovery-fallback \" = \" exit ,
-and the cluster is full
+and the cluster is full; or
+.B check --connect
+found nobody who can serve
 .TP
 .B 78
 settings that cannot be used
