@@ -32,6 +32,9 @@ const MOST_DOUBLINGS: u32 = 8;
 /// Pause after a failed DNS lookup.
 const SRV_RETRY: Duration = Duration::from_secs(10);
 
+/// The longest pause between two lookups while no peer answers, if the records do not expire sooner.
+const SRV_RARELY: Duration = Duration::from_secs(30);
+
 /// What a source has given so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
@@ -141,7 +144,7 @@ struct Seeker {
     heard: Arc<Heard>,
     /// Tries that failed since one went well.
     tries: u32,
-    /// How often the registry named the same peers again, while none of them answered.
+    /// How often the source named the same peers again, while none of them answered.
     repeats: u32,
 }
 
@@ -187,10 +190,15 @@ impl Seeker {
         if !is_same || self.found.borrow().trouble.is_some() {
             tracing::info!(every = true, peers = %shown(&peers), "{seen}: the cluster is complete");
         }
-        let has_answered = self.heard.one_answered.swap(false, Ordering::Relaxed);
-        let repeats = if is_same && !has_answered { self.repeats + 1 } else { 0 };
-        self.repeats = MOST_DOUBLINGS.min(repeats);
+        self.count_in_vain(!is_same);
         self.publish(Some(peers), None);
+    }
+
+    /// Counts looks that brought nothing new while no peer answered; they come at longer and longer pauses.
+    fn count_in_vain(&mut self, has_changed: bool) {
+        let has_answered = self.heard.one_answered.swap(false, Ordering::Relaxed);
+        let repeats = if has_changed || has_answered { 0 } else { self.repeats + 1 };
+        self.repeats = MOST_DOUBLINGS.min(repeats);
     }
 
     /// Publishes what is wrong, and lets the time pass that etcd would: twice as long after each failure. Where etcd
@@ -215,7 +223,9 @@ impl Seeker {
     async fn follow_dns(mut self, srv: SrvDomain) {
         let mut records = Records::default();
         loop {
-            let pause = match records.look_up(&srv).await {
+            let looked = records.look_up(&srv).await;
+            self.count_in_vain(looked.as_ref().is_ok_and(|looked| looked.changed));
+            let pause = match looked {
                 Ok(Looked { ttl, changed }) => {
                     self.take(&srv, changed.then(|| records.in_order()));
                     ttl
@@ -259,9 +269,10 @@ impl Seeker {
         self.heard.none_answers.notified().await;
     }
 
-    /// Waits until no peer answers, or for `most`; always a little.
+    /// Waits until no peer answers, or for `most`; always a little, and longer while that helps nobody.
     async fn rest_at_most(&self, most: Duration) {
-        let _ = timeout(most, self.rest(2 * LEAST_PAUSE)).await;
+        let least = LEAST_PAUSE * (1 << (1 + self.repeats));
+        let _ = timeout(most, self.rest(least.min(SRV_RARELY))).await;
     }
 }
 

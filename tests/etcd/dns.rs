@@ -201,6 +201,27 @@ fn records_are_good_for_their_time_unless_no_peer_answers() {
 }
 
 #[test]
+fn lookups_that_help_nobody_come_at_longer_and_longer_pauses() {
+    let _floor = beside_others();
+    if !GENERATION.is_here() {
+        return;
+    }
+    let cluster = Cluster::start(GENERATION, 1);
+    let records = with_hosts(&[srv("etcd-server", "infra0", peer_port(&cluster, 0), 0)]);
+    let Some(dns) = Dns::start_with_ttl(&records, 3600) else { return };
+    let _proxy = proxy(&dns, "").start();
+    assert_eq!(dns.queries(PLAIN), 1);
+    cluster.kill(0);
+    let mut looked = Vec::new();
+    for queries in 2..5 {
+        wait_until("the records are looked up again", || dns.queries(PLAIN) >= queries);
+        looked.push(Instant::now());
+    }
+    let (first, second) = (looked[1] - looked[0], looked[2] - looked[1]);
+    assert!(second > first + Duration::from_secs(1), "{first:?}, then {second:?}");
+}
+
+#[test]
 fn a_service_that_cannot_be_looked_up_keeps_its_peers() {
     let _floor = beside_others();
     if !GENERATION.is_here() {
