@@ -99,7 +99,7 @@ impl Ticket {
         }
     }
 
-    /// Gives up the retry and releases what was kept: the response head has arrived.
+    /// Gives up the retry and releases what was kept: the response is passed on.
     pub fn release(&self) {
         if let Some(source) = &self.0 {
             // A reader that is still behind would lose chunks, so the chunks stay until it has them.

@@ -7,7 +7,7 @@
 /// How an RPC behaves on the wire; decides what may be retried and which connection it travels on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RpcKind {
-    /// One request, one reply, no lasting effect: may be sent again to another member before the reply's head arrives.
+    /// One request, one reply, no lasting effect: may be sent again to another member until the reply is passed on.
     Read,
     /// Changes something, or might: never sent a second time once any of it was sent.
     Write,

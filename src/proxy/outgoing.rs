@@ -71,7 +71,7 @@ impl Outgoing {
             && (self.body.is_some() || self.ticket.again().is_some())
     }
 
-    /// Gives up further attempts and what is kept for them: the head of the answer is here.
+    /// Gives up further attempts and what is kept for them: the answer is passed on.
     pub fn settle(&mut self) {
         self.ticket.release();
         self.kept = None;

@@ -3,7 +3,8 @@
 //! hyper's client would spawn two tasks for each call and hides the limits that decide whether one client can
 //! harm another. Three of those limits are set here on purpose (h2 0.4.20, `proto/streams/counts.rs`):
 //!
-//! - The window of a *stream* bounds what is held for a client that does not read: that much, and no more.
+//! - The window of a *stream* bounds what is held for a client that does not read: that much, and what
+//!   [`ResponseBody::hold`] has taken out of it.
 //! - The window of the *connection* is so large that the streams which one client may have there cannot fill it and
 //!   starve the rest.
 //! - The budget for small unread DATA frames, which ends the whole connection when it is spent, is off: the stream
@@ -252,7 +253,7 @@ pub fn was_refused(error: &h2::Error) -> bool {
         || (error.is_go_away() && error.is_remote())
 }
 
-/// Whether we ended the stream ourselves, which happens before the head only when the client broke off its request.
+/// Whether we ended the stream ourselves, which happens before the answer is passed on only when the client broke off its request.
 pub fn was_reset_by_us(error: &h2::Error) -> bool {
     error.is_reset() && !error.is_remote() && !error.is_library()
 }

@@ -14,6 +14,7 @@ mod floods;
 mod floors;
 mod garbage;
 mod generated;
+mod held;
 mod hung;
 mod isolation;
 mod loops;

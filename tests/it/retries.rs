@@ -395,44 +395,6 @@ fn a_reset_with_another_code_before_the_head_is_never_answered_with_a_second_wri
 }
 
 #[test]
-fn a_member_lost_within_a_short_answer_fails_no_read_and_repeats_no_write() {
-    let _beside = beside_others();
-    run(async {
-        for (path, message) in [(RANGE, false), (RANGE, true), (PUT, false), (PUT, true)] {
-            let mut members = Members::start(2).await;
-            let proxy = members.proxy().await;
-            let channel = Channel::open(&proxy.address).await.unwrap();
-            let other = channel.clone();
-            let called = tokio::spawn(async move { channel.unary_bytes(path, b"").await });
-            let call = members.call().await;
-            let place = (call.member, call.connection);
-            let mut reply = call.begin();
-            if message {
-                reply.message(b"one");
-            }
-            // What was sent before the answer to another call has arrived when that has.
-            let barrier = tokio::spawn(async move { other.unary_bytes(PUT, b"").await });
-            let behind = members.call().await;
-            assert_eq!((behind.member, behind.connection), place);
-            behind.answer(b"");
-            barrier.await.unwrap().unwrap();
-            reply.cut();
-            if path == RANGE {
-                let second = members.call().await;
-                assert_ne!(second.member, place.0);
-                second.answer(b"two");
-                assert_eq!(called.await.unwrap().unwrap(), "two");
-            } else {
-                let failure = called.await.unwrap().unwrap_err();
-                assert_eq!(failure.code(), Some(14), "{failure}");
-                assert!(!failure.to_string().contains(NOTHING_SENT), "{failure}");
-                assert!(members.is_quiet());
-            }
-        }
-    });
-}
-
-#[test]
 fn a_reset_after_the_head_reaches_the_client_with_its_code() {
     let _beside = beside_others();
     run(async {

@@ -1,5 +1,6 @@
 //! The body of a response as it comes from a member, and the part of it that may be held back.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
@@ -9,14 +10,28 @@ use http::HeaderMap;
 
 use super::{AbortOnDrop, Open};
 
+/// Longest part of a response that is held back, in bytes. Members send it in one frame, or, behind TLS, where
+/// their gRPC runs over Go's own HTTP server, in frames of 4 KiB.
+const HELD: usize = 16 * 1024;
+/// Most frames that are held.
+const HELD_FRAMES: usize = 8;
+
 /// The body of a response. Dropping it before its end resets the stream with CANCEL.
 pub struct ResponseBody {
-    /// Received and not taken yet, when [`hold`](Self::hold) has waited for them: a DATA frame, and what came behind it.
-    held: (Option<Bytes>, Option<Part>),
+    /// Received and not taken yet, when [`hold`](Self::hold) has waited for it.
+    held: Held,
     receive: RecvStream,
     data_ended: bool,
     _upload: Option<AbortOnDrop>,
     _open: Open,
+}
+
+#[derive(Default)]
+struct Held {
+    data: VecDeque<Bytes>,
+    bytes: usize,
+    /// What ends the body, once that is here.
+    end: Option<Part>,
 }
 
 /// What comes next of a response's body.
@@ -32,30 +47,27 @@ pub enum Part {
 impl ResponseBody {
     /// In a box: it waits and moves together with the head, in each of the futures on its way.
     pub(super) fn new(receive: RecvStream, upload: Option<AbortOnDrop>, open: Open) -> Box<Self> {
-        let held = (None, None);
+        let held = Held::default();
         Box::new(Self { held, receive, data_ended: false, _upload: upload, _open: open })
     }
 
-    /// Waits until the response is here whole, or proves to be longer than one DATA frame.
+    /// Waits until the response is here whole, or too much of it to be held: 16 KiB, or eight frames.
     ///
     /// gRPC sends an answer in three pieces: a head, a message, a status. Until the last of them is here nothing is
     /// gained by passing on the first, and if the member is lost meanwhile, nothing has been said to the client yet.
-    /// At most two frames are held.
+    /// What is held comes on top of the stream's window.
     ///
     /// # Errors
     /// When the stream or its connection ends before; the body is of no use then.
     pub async fn hold(&mut self) -> Result<(), h2::Error> {
-        if self.is_end_stream() {
-            return Ok(());
-        }
         poll_fn(|cx| self.poll_held(cx)).await
     }
 
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
-        while self.held.1.is_none() {
+        while self.held.has_room() && !self.receive.is_end_stream() {
             match ready!(self.poll_received(cx))? {
-                Part::Data(data) if self.held.0.is_none() => self.held.0 = Some(data),
-                part => self.held.1 = Some(part),
+                Part::Data(data) => self.held.push(data),
+                end => self.held.end = Some(end),
             }
         }
         Poll::Ready(Ok(()))
@@ -64,10 +76,7 @@ impl ResponseBody {
     /// Waits for the next part. Credit is given back as parts are taken, so a client that does not read holds up
     /// the member after one stream window.
     pub fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, h2::Error>> {
-        if let Some(data) = self.held.0.take() {
-            return Poll::Ready(Ok(Part::Data(data)));
-        }
-        match self.held.1.take() {
+        match self.held.take() {
             Some(part) => Poll::Ready(Ok(part)),
             None => self.poll_received(cx),
         }
@@ -90,6 +99,25 @@ impl ResponseBody {
 
     /// Whether everything has been received and taken.
     pub fn is_end_stream(&self) -> bool {
-        matches!(self.held, (None, None)) && self.receive.is_end_stream()
+        self.held.is_empty() && self.receive.is_end_stream()
+    }
+}
+
+impl Held {
+    fn has_room(&self) -> bool {
+        self.end.is_none() && self.bytes <= HELD && self.data.len() < HELD_FRAMES
+    }
+
+    fn push(&mut self, data: Bytes) {
+        self.bytes += data.len();
+        self.data.push_back(data);
+    }
+
+    fn take(&mut self) -> Option<Part> {
+        self.data.pop_front().map(Part::Data).or_else(|| self.end.take())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.data.is_empty() && self.end.is_none()
     }
 }
