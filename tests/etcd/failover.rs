@@ -22,10 +22,9 @@ on_each_generation!(
     all_members_gone_and_back_is_survived,
 );
 
-/// No read is slower, unless the members themselves answered nobody for most of that time: an election that
-/// a slow disk has drawn out is not the daemon's.
+/// No read is slower, apart from the time in which the members themselves answered nobody: an election that a slow
+/// disk has drawn out is not the daemon's.
 const SLOWEST: Duration = Duration::from_secs(3);
-const BEHIND_THE_MEMBERS: Duration = Duration::from_secs(1);
 
 fn stage(generation: Generation) -> (Cluster, Proxy) {
     // Elections of half a second, so that what is measured is the daemon and not etcd's waiting.
@@ -54,38 +53,38 @@ fn lay_out(cluster: &Cluster) {
     };
     while let Err(error) = attempt() {
         assert!(Instant::now() < deadline, "etcd takes no keys: {error}");
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 
 fn load(proxy: &Proxy, cluster: &Cluster, serializable: bool) -> Load {
-    let control = (0..cluster.len()).map(|member| cluster.client(member)).collect();
-    let plan = Plan {
-        serializable,
-        writers: 3,
-        watchers: 2,
-        control,
-        ..Plan::new(&proxy.address, "load")
-    };
+    let plan = Plan { serializable, writers: 3, watchers: 2, ..Plan::new(&proxy.address, "load") };
     let load = Load::start(plan);
+    (0..cluster.len()).for_each(|member| load.control(&cluster.client(member)));
     load.wait_for_reads(50);
     load
 }
 
 /// What must hold of any load through a cluster that never lost its quorum.
 fn nothing_was_lost(report: &Report, cluster: &Cluster, member: usize) {
+    let beyond = report.slowest_beyond_silence();
     println!(
-        "{} reads, {} asked again, slowest {:?}, members silent for {:?}; {} writes, {} not acknowledged; watches resumed {:?}",
+        "{} reads, {} asked again, slowest {:?}, beyond the members' silence {:?}; {} writes, {} not acknowledged; watches resumed {:?}",
         report.reads,
         report.asked_again,
         report.slowest_read,
-        report.silence,
+        beyond,
         report.written.len(),
         report.failed_writes.len(),
         report.resumed
     );
     assert_eq!(report.failed_reads, [], "of {} reads", report.reads);
-    let allowed = SLOWEST.max(report.silence + BEHIND_THE_MEMBERS);
-    assert!(report.slowest_read.0 < allowed, "slowest read: {:?}", report.slowest_read);
+    assert!(
+        beyond < SLOWEST,
+        "slow reads: {:?}; silences: {:?}",
+        report.slow_reads,
+        report.silences
+    );
     writes_are_there_once(report, cluster, member);
 }
 
@@ -109,13 +108,14 @@ fn writes_are_there_once(report: &Report, cluster: &Cluster, member: usize) {
 fn stored_versions(member: &str) -> Vec<(String, i64)> {
     let deadline = Instant::now() + PATIENCE;
     run(async {
-        let channel = Channel::open(member).await.expect("a connection to a member");
-        let all = RangeRequest { keys_only: true, ..RangeRequest::prefix("load/w/") };
+        let request = RangeRequest { keys_only: true, ..RangeRequest::prefix("load/w/") };
+        let ask = async || Channel::open(member).await?.unary(rpc::RANGE, &request).await;
         let all: RangeResponse = loop {
-            match channel.unary(rpc::RANGE, &all).await {
+            match ask().await {
                 Ok(all) => break all,
                 Err(error) => assert!(Instant::now() < deadline, "all keys: {error}"),
             }
+            tokio::time::sleep(Duration::from_millis(25)).await;
         };
         all.kvs
             .into_iter()
@@ -166,6 +166,7 @@ fn every_member_is_replaced_without_a_failed_read(generation: Generation) {
     let load = load(&proxy, &cluster, false);
     for old in 0..3 {
         let new = cluster.add();
+        load.control(&cluster.client(new));
         let listed = format!("http://{}", cluster.client(new));
         while !proxy.status()["members"].to_string().contains(&listed) {
             std::thread::sleep(Duration::from_millis(20));

@@ -38,8 +38,6 @@ pub struct Plan {
     pub writers: usize,
     /// gRPC watches of what is written, resumed where they ended.
     pub watchers: usize,
-    /// Members that are read from directly meanwhile, to know when the cluster itself would have answered.
-    pub control: Vec<String>,
     /// Pause of each client between two requests.
     pub pause: Duration,
 }
@@ -57,7 +55,6 @@ impl Plan {
             serializable: false,
             writers: 1,
             watchers: 0,
-            control: Vec::new(),
             pause: Duration::from_millis(2),
         }
     }
@@ -80,8 +77,10 @@ pub struct Report {
     pub failed_reads: Vec<(Duration, String)>,
     /// The slowest read, and when it began.
     pub slowest_read: (Duration, Duration),
-    /// The longest time in which no member of the control answered a read.
-    pub silence: Duration,
+    /// The reads that took longer than [`NOTABLE`]: when each began, and how long it took.
+    pub slow_reads: Vec<(Duration, Duration)>,
+    /// When no member of the control answered a read for longer than [`NOTABLE`], and how long that was.
+    pub silences: Vec<(Duration, Duration)>,
     /// How often etcd itself asked a reader to come again.
     pub asked_again: usize,
     /// Keys whose write was acknowledged.
@@ -92,6 +91,23 @@ pub struct Report {
     pub seen: Vec<BTreeMap<String, usize>>,
     /// For each watcher: how often its stream ended and was opened again.
     pub resumed: Vec<usize>,
+}
+
+/// What is shorter than this is not looked at one by one.
+const NOTABLE: Duration = Duration::from_millis(500);
+
+impl Report {
+    /// The longest time that a read took beyond what the members themselves were silent meanwhile.
+    pub fn slowest_beyond_silence(&self) -> Duration {
+        let beyond = self.slow_reads.iter().map(|(begin, took)| {
+            let end = *begin + *took;
+            let shared = self.silences.iter().map(|(silent, length)| {
+                end.min(*silent + *length).saturating_sub(*begin.max(silent))
+            });
+            took.saturating_sub(shared.sum())
+        });
+        beyond.max().unwrap_or_default()
+    }
 }
 
 /// A running load.
@@ -105,7 +121,9 @@ struct Shared {
     begin: Instant,
     stop: AtomicBool,
     report: Mutex<Report>,
-    /// When a member of the control answered last.
+    /// Members that are read from directly meanwhile, to know when the cluster itself would have answered.
+    control: Mutex<Vec<String>>,
+    /// When one of them answered last.
     answered: Mutex<Instant>,
 }
 
@@ -123,6 +141,7 @@ impl Load {
             begin,
             stop: AtomicBool::new(false),
             report: Mutex::new(report),
+            control: Mutex::default(),
             answered: Mutex::new(begin),
         });
         let worker = shared.clone();
@@ -131,6 +150,11 @@ impl Load {
             LocalSet::new().block_on(&runtime.expect("a runtime"), work(worker));
         });
         Self { shared, thread: Some(thread) }
+    }
+
+    /// Reads from this member directly as well, from now on.
+    pub fn control(&self, member: &str) {
+        self.shared.control.lock().expect("control").push(member.to_owned());
     }
 
     /// A look at what has happened so far.
@@ -163,7 +187,7 @@ impl Load {
     pub fn finish(mut self) -> Report {
         self.shared.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            thread.join().expect("the load ends");
+            thread.join().unwrap_or_else(|failure| std::panic::resume_unwind(failure));
         }
         self.so_far()
     }
@@ -190,15 +214,11 @@ async fn work(shared: Arc<Shared>) {
     for index in 0..shared.plan.writers {
         clients.push(spawn_local(write(shared.clone(), index)));
     }
-    let control = shared.plan.control.iter();
-    let control: Vec<_> =
-        control.map(|member| spawn_local(read_directly(shared.clone(), member.clone()))).collect();
+    let control = spawn_local(read_all_directly(shared.clone()));
     for client in clients {
         client.await.expect("a client");
     }
-    for reader in control {
-        reader.abort();
-    }
+    control.abort();
     let last = last_write(&shared).await;
     let caught_up = async {
         while !shared
@@ -232,6 +252,9 @@ impl Shared {
         if took > report.slowest_read.0 {
             report.slowest_read = (took, since);
         }
+        if took > NOTABLE {
+            report.slow_reads.push((since, took));
+        }
         match result {
             Ok(()) => report.reads += 1,
             Err(text) => report.failed_reads.push((since, text)),
@@ -248,8 +271,11 @@ impl Shared {
 
     fn member_answered(&self) {
         let mut answered = self.answered.lock().expect("answered");
-        let mut report = self.report.lock().expect("report");
-        report.silence = report.silence.max(answered.elapsed());
+        let silent = answered.elapsed();
+        if silent > NOTABLE {
+            let begin = *answered - self.begin;
+            self.report.lock().expect("report").silences.push((begin, silent));
+        }
         *answered = Instant::now();
     }
 
@@ -337,6 +363,19 @@ async fn one_grpc_read(
         }
         asked_again();
         tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}
+
+/// Reads from each member of the control, those that come later too.
+async fn read_all_directly(shared: Arc<Shared>) {
+    let mut readers = tokio::task::JoinSet::new();
+    loop {
+        let members: Vec<_> =
+            shared.control.lock().expect("control").iter().skip(readers.len()).cloned().collect();
+        for member in members {
+            readers.spawn_local(read_directly(shared.clone(), member));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -2,7 +2,6 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -48,9 +47,8 @@ fn spawn(command: Command) -> Child {
         .unwrap_or_else(|error| panic!("cannot start {what}: {error}"))
 }
 
-thread_local! {
-    static FAILURE: RefCell<String> = const { RefCell::new(String::new()) };
-}
+/// What failed last, on whatever thread.
+static FAILURE: Mutex<String> = Mutex::new(String::new());
 
 /// Keeps what a failing test says, so that it can be said again behind the long logs of its processes:
 /// of a long output, the end is what people get to see.
@@ -59,7 +57,9 @@ fn remember_failures() {
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |failure| {
-            FAILURE.set(failure.to_string().chars().take(1000).collect());
+            if let Ok(mut last) = FAILURE.lock() {
+                *last = failure.to_string().chars().take(1000).collect();
+            }
             before(failure);
         }));
     });
@@ -176,7 +176,8 @@ fn collect(stream: Option<impl Read + Send + 'static>, log: &Arc<Log>) {
 impl Drop for Process {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}\nthe failure: {}", self.tail(), FAILURE.with_borrow(String::clone));
+            let failure = FAILURE.lock().map(|last| last.clone()).unwrap_or_default();
+            eprintln!("{}\nthe failure: {failure}", self.tail());
         }
         self.kill();
     }
