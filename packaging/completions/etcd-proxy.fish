@@ -9,8 +9,8 @@ complete -c etcd-proxy -n __fish_is_first_arg -a promote -d 'turns this host int
 complete -c etcd-proxy -n __fish_is_first_arg -a version -d 'prints the version'
 complete -c etcd-proxy -n __fish_is_first_arg -a help -d 'prints the commands and every setting'
 
-complete -c etcd-proxy -n '__fish_seen_subcommand_from check' -l strict -d 'fail on warnings too'
-complete -c etcd-proxy -n '__fish_seen_subcommand_from check' -l connect -d 'also ask the peers and probe the members, as a start would; 69 when none can serve'
+complete -c etcd-proxy -n '__fish_seen_subcommand_from check' -l strict -d 'fail on warnings too, and on a peer or member that is not well'
+complete -c etcd-proxy -n '__fish_seen_subcommand_from check' -l connect -d 'ask the peers and probe the members as well; 69 if none is healthy'
 complete -c etcd-proxy -n '__fish_seen_subcommand_from check' -l format -x -a 'text json' -d 'the form of what is printed'
 
 complete -c etcd-proxy -n '__fish_seen_subcommand_from print-config' -s w -x -a 'table json' -d 'the form of what is printed'

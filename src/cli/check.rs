@@ -19,8 +19,8 @@ const UNAVAILABLE: u8 = 69;
 /// Prints every problem and their count. Ends with 0 when the settings can be used; with `--strict` also warnings
 /// make it fail. `--format json` prints the same list as JSON, on standard output.
 ///
-/// `--connect` asks the peers and probes the members, once the settings can be used, and ends with 69 when no request
-/// would be answered; with `--strict` already when a peer or member is not well.
+/// `--connect` asks the peers and probes the members, once the settings can be used, and ends with 69 when no member is
+/// healthy; with `--strict` already when a peer or member is not well.
 pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
     let strict = args::take_switch(&mut rest, "strict");
     let connects = args::take_switch(&mut rest, "connect");
@@ -71,7 +71,7 @@ pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
 fn status(problems: &Problems, found: Option<&connect::Found>, strict: bool) -> u8 {
     match problems.exit_status() {
         0 if strict && problems.warnings() > 0 => CONFIG,
-        0 if found.is_some_and(|found| !found.serves()) => UNAVAILABLE,
+        0 if found.is_some_and(|found| !found.is_usable()) => UNAVAILABLE,
         0 if strict && found.is_some_and(|found| !found.is_perfect()) => UNAVAILABLE,
         status => status,
     }

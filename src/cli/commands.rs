@@ -63,11 +63,15 @@ pub(super) const COMMANDS: &[About] = &[
         "looks for problems in the settings, all at once, without binding anything",
         true,
         &[
-            flag("--strict", Value::None, "fail on warnings too"),
+            flag(
+                "--strict",
+                Value::None,
+                "fail on warnings too, and on a peer or member that is not well",
+            ),
             flag(
                 "--connect",
                 Value::None,
-                "also ask the peers and probe the members, as a start would; 69 when none can serve",
+                "ask the peers and probe the members as well; 69 if none is healthy",
             ),
             flag("--format", Value::Words(&["text", "json"]), WRITE_OUT),
         ],

@@ -2,7 +2,7 @@
 //!
 //! [`main`] is the whole program. A command comes first and settings follow it; with no command the daemon runs. Exit
 //! status: 0 fine, 64 unusable command line, 69 the cluster is full and `discovery-fallback` is "exit", or
-//! `check --connect` found nobody who can serve, 78 unusable configuration, 1 anything else.
+//! `check --connect` found no healthy member, 78 unusable configuration, 1 anything else.
 
 mod args;
 pub mod ask;

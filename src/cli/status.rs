@@ -57,7 +57,7 @@ pub fn run(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> u8 {
-    match asked(socket) {
+    match asked(socket, LIMIT) {
         Ok((answer, snapshot)) => {
             let shown = if quiet { Ok(()) } else { show(&answer, &snapshot, write_out, out) };
             if shown.is_err() { 1 } else { exit_code(&snapshot) }
@@ -70,8 +70,12 @@ pub fn run(
     }
 }
 
-fn asked(socket: &Path) -> Result<(Answer, Snapshot), AskError> {
-    let answer = ask(socket, Method::GET, "/status", LIMIT)?;
+/// Asks the daemon for its snapshot.
+///
+/// # Errors
+/// When there is no answer, or what answers is not our daemon.
+pub(super) fn asked(socket: &Path, limit: Duration) -> Result<(Answer, Snapshot), AskError> {
+    let answer = ask(socket, Method::GET, "/status", limit)?;
     let snapshot: Snapshot = answer.json(socket)?;
     // Every field has a default, so that any JSON object reads as a snapshot: this tells ours from others.
     if snapshot.version == 0 {

@@ -29,6 +29,9 @@ const LEAST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest of etcd's pauses between tries, in powers of two of seconds.
 const MOST_DOUBLINGS: u32 = 8;
 
+/// What stands between a trouble and when it is tried again.
+const NEXT_TRY: &str = "; next try after ";
+
 /// Pause after a failed DNS lookup.
 const SRV_RETRY: Duration = Duration::from_secs(10);
 
@@ -44,6 +47,14 @@ pub struct Found {
     pub trouble: Option<String>,
     /// Whether the source has said anything yet, if only that it does not work.
     pub settled: bool,
+}
+
+impl Found {
+    /// What the source lacks or suffers, for somebody who will not wait for another try.
+    pub fn trouble_now(&self) -> Option<&str> {
+        let trouble = self.trouble.as_deref()?;
+        Some(trouble.split(NEXT_TRY).next().unwrap_or(trouble))
+    }
 }
 
 /// Knows what the source has given, and looks for more. The last clone to go ends the search.
@@ -207,7 +218,7 @@ impl Seeker {
         self.tries =
             if error.is_fatal() { MOST_DOUBLINGS } else { MOST_DOUBLINGS.min(self.tries + 1) };
         let pause = Duration::from_secs(1 << self.tries);
-        let word = format!("{error}; next try after {} s", pause.as_secs());
+        let word = format!("{error}{NEXT_TRY}{} s", pause.as_secs());
         if error.is_fatal() {
             tracing::error!(
                 every = true,

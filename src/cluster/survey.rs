@@ -4,7 +4,7 @@
 
 use tokio::task::JoinSet;
 
-use super::fetch::{FETCH_LIMIT, FetchError, fetch};
+use super::fetch::{Access, FETCH_LIMIT, FetchError, fetch};
 use super::file::ClusterFile;
 use super::finder::Finder;
 use super::member::MemberList;
@@ -14,49 +14,75 @@ use super::tracker::Setup;
 use crate::config::PeerUrl;
 use crate::telemetry::snapshot::SourceStatus;
 
+/// A peer, and what it answers.
+pub type Answer = (PeerUrl, Result<MemberList, FetchError>);
+
 /// What the peers of some settings answer.
 #[derive(Debug)]
 pub struct Survey {
     /// The source of the peers, if it has to be asked, and what it lacks or suffers.
     pub source: Option<SourceStatus>,
-    /// Each peer, in the order in which the daemon would ask them, and its answer.
-    pub peers: Vec<(PeerUrl, Result<MemberList, FetchError>)>,
+    /// Each peer, in the order in which the daemon would ask them.
+    pub peers: Vec<Answer>,
+    /// The peers of the cluster file, which are asked when no other has a good answer.
+    pub kept: Vec<Answer>,
+    /// Why the cluster file is of no use, if it is there and should be.
+    pub file_trouble: Option<String>,
 }
 
 impl Survey {
-    /// Asks the source, and then all of its peers at once. Takes 20 s at most.
+    /// Asks the source, then all of its peers at once, then those of the cluster file: 10 s each at most.
     pub async fn take(setup: &Setup) -> Self {
         let finder = Finder::start(&setup.source, &setup.registry, Vec::new());
         let found = finder.first_word(FETCH_LIMIT).await;
-        let source = source::describe(&setup.source)
-            .map(|name| SourceStatus { name, trouble: found.trouble });
-        let mut asking = JoinSet::new();
-        for (at, peer) in found.peers.iter().cloned().enumerate() {
-            let access = setup.access.clone();
-            asking.spawn(async move { (at, fetch(&peer, &access).await) });
+        let trouble = match found.trouble_now() {
+            Some(trouble) => Some(trouble.to_owned()),
+            None => (!found.settled).then(|| format!("no answer within {FETCH_LIMIT:?}")),
+        };
+        let source = source::describe(&setup.source).map(|name| SourceStatus { name, trouble });
+        let file = ClusterFile::below(&setup.data_dir);
+        let (kept, file_trouble) = match file.read(&source::fingerprint(&setup.source)) {
+            Ok(kept) => (kept, None),
+            Err(reason) => (None, Some(format!("{}: {reason}", file.path().display()))),
+        };
+        let pinned = kept.as_ref().and_then(|kept| kept.cluster_id());
+        let mut pin = Pin { pinned, accepted: setup.accept_cluster_id };
+        let peers = ask_each(found.peers, &setup.access, &mut pin).await;
+        let mut survey = Self { source, peers, kept: Vec::new(), file_trouble };
+        if let Some(kept) = kept.filter(|_| survey.list().is_none()) {
+            let mut others = kept.peers();
+            others.retain(|peer| survey.peers.iter().all(|(asked, _)| asked != peer));
+            survey.kept = ask_each(others, &setup.access, &mut pin).await;
         }
-        let mut answers: Vec<_> = asking.join_all().await;
-        answers.sort_by_key(|(at, _)| *at);
-        let mut pin = pin(setup);
-        let peers = found.peers.into_iter().zip(answers);
-        let peers = peers.map(|(peer, (_, answer))| (peer, admitted(answer, &mut pin))).collect();
-        Self { source, peers }
+        survey
     }
 
     /// The list that the daemon would follow: that of the first peer with a good one.
     pub fn list(&self) -> Option<&MemberList> {
-        self.peers.iter().find_map(|(_, answer)| answer.as_ref().ok())
+        self.answers().find_map(|(_, answer)| answer.as_ref().ok())
+    }
+
+    /// All answers, those of the cluster file's peers last.
+    pub fn answers(&self) -> impl Iterator<Item = &Answer> {
+        self.peers.iter().chain(&self.kept)
     }
 }
 
-/// What the cluster file and the settings say of the cluster that may be served.
-fn pin(setup: &Setup) -> Pin {
-    let file = ClusterFile::below(&setup.data_dir).read(&source::fingerprint(&setup.source));
-    let pinned = file.ok().flatten().and_then(|kept| kept.cluster_id());
-    Pin { pinned, accepted: setup.accept_cluster_id }
+/// Asks all peers at once, and holds their answers in order against the pin, which the first good one sets.
+async fn ask_each(peers: Vec<PeerUrl>, access: &Access, pin: &mut Pin) -> Vec<Answer> {
+    let mut asking = JoinSet::new();
+    for (at, peer) in peers.into_iter().enumerate() {
+        let access = access.clone();
+        asking.spawn(async move {
+            let answer = fetch(&peer, &access).await;
+            (at, peer, answer)
+        });
+    }
+    let mut answers = asking.join_all().await;
+    answers.sort_by_key(|(at, ..)| *at);
+    answers.into_iter().map(|(_, peer, answer)| (peer, admitted(answer, pin))).collect()
 }
 
-/// Holds an answer against the pin, which the first good one sets.
 fn admitted(
     answer: Result<MemberList, FetchError>,
     pin: &mut Pin,

@@ -1,7 +1,6 @@
 //! `check --connect`: what a start would find, before anybody depends on it.
 
 use crate::stage::on_each_generation;
-use crate::support::beside_others;
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
 use crate::support::port;
@@ -9,13 +8,18 @@ use crate::support::process;
 use crate::support::proxy::Proxy;
 use crate::support::scratch::Scratch;
 use crate::support::tls::Authority;
+use crate::support::{beside_others, wait_until};
 use serde_json::Value;
 
 on_each_generation!(
     a_check_that_connects_tells_what_a_start_would_find,
     a_check_that_connects_tells_what_would_change_in_the_running_daemon,
     a_check_that_connects_names_what_tls_lacks,
+    a_check_that_connects_knows_the_peers_of_the_cluster_file,
 );
+
+/// A busy machine is no unhealthy member.
+const PATIENT: [&str; 2] = ["--health-timeout", "20s"];
 
 /// What `check --connect` says as a table, as JSON, and its exit status.
 fn check(arguments: &[&str]) -> (String, Value, i32) {
@@ -24,6 +28,7 @@ fn check(arguments: &[&str]) -> (String, Value, i32) {
         let mut command = process::command(env!("CARGO_BIN_EXE_etcd-proxy"));
         command.args(["check", "--connect", "--format", form]).args(arguments);
         command.arg("--data-dir").arg(scratch.join("data"));
+        command.arg("--admin-socket").arg(scratch.join("admin.sock"));
         let output = process::output(command);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         (text, output.status.code().expect("an exit status"))
@@ -43,6 +48,7 @@ fn a_check_that_connects_tells_what_a_start_would_find(generation: Generation) {
     let nobody = format!("http://127.0.0.1:{}", port::free());
     let peers = format!("{},x=http://{client_port},y={nobody}", cluster.initial_cluster());
     let settings = ["--listen-client-urls", &listen, "--initial-cluster", &peers];
+    let settings = [&settings[..], &PATIENT].concat();
 
     let (table, json, status) = check(&settings);
     assert_eq!(status, 0, "{table}");
@@ -62,11 +68,11 @@ fn a_check_that_connects_tells_what_a_start_would_find(generation: Generation) {
     assert_eq!((status, &json["connect"]["serves"]), (0, &Value::Bool(true)), "{table}");
     assert!(table.ends_with("would serve: 2 of 3 client URLs are healthy\n"), "{table}");
 
-    // Without a quorum the members still list each other and can serve nobody.
+    // Without a quorum the members still list each other, and none of them is healthy.
     cluster.kill(2);
-    let (table, json, status) = check(&settings);
+    let (table, json, status) = check(&settings[..4]);
     assert_eq!((status, &json["connect"]["serves"]), (69, &Value::Bool(false)), "{table}");
-    assert!(table.ends_with("would serve nobody: 0 of 3 client URLs are healthy\n"), "{table}");
+    assert!(table.ends_with("would not serve well: 0 of 3 client URLs are healthy\n"), "{table}");
 
     let (table, _, status) =
         check(&["--listen-client-urls", &listen, "--initial-cluster", &nobody]);
@@ -82,8 +88,8 @@ fn a_check_that_connects_tells_what_would_change_in_the_running_daemon(generatio
     let asked = |cluster: &Cluster, mode: &str| {
         let peers = cluster.initial_cluster();
         let flags = ["check", "--connect", "--proxy", mode, "--initial-cluster", &peers];
-        let (text, well) =
-            proxy.command(&[&flags[..], &["--listen-client-urls", &listen]].concat());
+        let listen = ["--listen-client-urls", &listen];
+        let (text, well) = proxy.command(&[&flags[..], &listen, &PATIENT].concat());
         assert!(well, "{text}");
         text.lines()
             .filter(|line| line.starts_with("running daemon: "))
@@ -113,6 +119,7 @@ fn a_check_that_connects_names_what_tls_lacks(generation: Generation) {
     let peers = cluster.initial_cluster();
     let listen = format!("http://127.0.0.1:{}", port::free());
     let settings = ["--listen-client-urls", &listen, "--initial-cluster", &peers];
+    let settings = [&settings[..], &PATIENT].concat();
     let (table, json, status) = check(&settings);
     assert_eq!(status, 69, "{table}");
     let error = json["connect"]["peers"][0]["error"].as_str().expect("an error");
@@ -131,4 +138,34 @@ fn a_check_that_connects_names_what_tls_lacks(generation: Generation) {
         check(&[&settings[..], &peer, &member, &["--allow-upstream-cn"]].concat());
     assert_eq!(status, 0, "{table}");
     assert!(table.ends_with("would serve: 1 of 1 client URLs are healthy\n"), "{table}");
+}
+
+fn a_check_that_connects_knows_the_peers_of_the_cluster_file(generation: Generation) {
+    let _floor = beside_others();
+    let cluster = Cluster::start(generation, 3);
+    let peers = cluster.initial_cluster_of(&[0]);
+    let scratch = Scratch::new("kept");
+    let data = scratch.path().display().to_string();
+    let proxy = Proxy::with_peers(&peers).arguments(&["--data-dir", &data]).start();
+    let listen = format!("http://{}", proxy.address);
+    let check = || {
+        let flags = ["check", "--connect", "--data-dir", &data, "--initial-cluster", &peers];
+        proxy.command(&[&flags[..], &["--listen-client-urls", &listen], &PATIENT].concat())
+    };
+    let file = scratch.join("proxy/cluster");
+    wait_until("the cluster file is there", || file.exists());
+    cluster.kill(0);
+    cluster.leader();
+    let (text, well) = check();
+    assert!(well, "{text}");
+    assert_eq!(text.matches("good (from the cluster file)").count(), 2, "{text}");
+    assert!(text.contains("would serve: 2 of 3 client URLs are healthy\n"), "{text}");
+    // The file is of a cluster that has been rebuilt since.
+    let kept = std::fs::read_to_string(&file).expect("the cluster file");
+    let mut kept: serde_json::Value = serde_json::from_str(&kept).expect("JSON");
+    kept["clusterID"] = "abc".into();
+    std::fs::write(&file, kept.to_string()).expect("the cluster file");
+    let (text, well) = check();
+    assert!(!well, "{text}");
+    assert!(text.contains("but this proxy serves cluster abc"), "{text}");
 }

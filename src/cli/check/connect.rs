@@ -1,5 +1,5 @@
-//! `check --connect`: what a start with these settings would find. The peers are asked and the members probed as the
-//! daemon does it; nothing is bound, kept or changed.
+//! `check --connect`: what a start with these settings would find, and which members, cluster and mode a daemon that runs
+//! would change to. The peers are asked and the members probed as the daemon does it; nothing is kept or changed.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -7,18 +7,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
 use http::uri::Scheme;
 use serde_json::{Value as Json, json};
 
-use crate::cli::ask::{AskError, ask};
+use crate::cli::ask::AskError;
+use crate::cli::status;
 use crate::cli::table::{Table, printable};
 use crate::cluster::member::hex_id;
 use crate::cluster::survey::Survey;
 use crate::cluster::tracker::Setup;
 use crate::cluster::usable::{Listed, ListedMember, ListedUrl, judge};
 use crate::config::{ListenAddress, Mode, Settings};
-use crate::telemetry::snapshot::Snapshot;
+use crate::telemetry::snapshot::{Snapshot, SourceStatus};
 use crate::tls::Material;
 use crate::upstream::endpoint::{Endpoint, Finding};
 use crate::upstream::health::{self, Probing};
@@ -31,8 +31,12 @@ const DAEMON_LIMIT: Duration = Duration::from_secs(5);
 pub(super) struct Found {
     survey: Survey,
     members: Vec<Looked>,
-    /// What would change in the daemon that runs; empty when none does, or nothing would.
+    /// Which members, cluster and mode would change in the daemon that runs; empty when none does.
     changes: Vec<String>,
+    /// Why the daemon that runs cannot be compared.
+    daemon_trouble: Option<String>,
+    /// `proxy = "off"`: a start may make a member of this host.
+    may_become_member: bool,
 }
 
 /// A member's client URL, or a member without one, and what came of looking at it.
@@ -47,11 +51,13 @@ enum State {
     Healthy,
     /// It would get traffic if it were well.
     Unhealthy(String),
-    /// It gets none whatever its health.
+    /// It gets none, whatever its health: the URL is of no use.
+    Unusable(String),
+    /// It gets none, and none is expected: a learner, or a member that has not started.
     LeftOut(String),
 }
 
-/// Asks and probes. Takes half a minute at most.
+/// Asks and probes. Source, peers and members have their limits in time: by default it is some half a minute altogether.
 ///
 /// # Errors
 /// When there can be no runtime.
@@ -69,12 +75,18 @@ pub(super) fn look(settings: &Settings, material: &Material, daemon: &Path) -> i
     });
     // A name lookup that hangs must not keep us from ending.
     runtime.shutdown_background();
-    let mut found = Found { survey, members, changes: Vec::new() };
-    found.changes = match running(daemon) {
-        Ok(Some(snapshot)) => found.compare(settings.mode, &snapshot),
-        Ok(None) => Vec::new(),
-        Err(error) => vec![format!("the running daemon cannot be compared: {error}")],
+    let mut found = Found {
+        survey,
+        members,
+        changes: Vec::new(),
+        daemon_trouble: None,
+        may_become_member: settings.member.is_some(),
     };
+    match status::asked(daemon, DAEMON_LIMIT) {
+        Ok((_, snapshot)) => found.changes = found.compare(settings.mode, &snapshot),
+        Err(AskError::NotRunning { .. }) => {}
+        Err(error) => found.daemon_trouble = Some(error.to_string()),
+    }
     Ok(found)
 }
 
@@ -104,15 +116,20 @@ async fn look_at_all(listed: Listed, probing: &Probing) -> Vec<Looked> {
     let mut looking = Vec::new();
     for member in listed.members {
         if member.urls.is_empty() {
-            let state = State::LeftOut(reason(member.left_out.as_deref()));
+            let reason = member.left_out.as_deref().unwrap_or("no client URL");
+            let state = State::LeftOut(reason.to_owned());
             looking.push((Looked::at(&member, "", state), None));
         }
         for url in &member.urls {
-            let kept_out = member.left_out.as_ref().or(url.left_out.as_ref());
-            let state = State::LeftOut(reason(kept_out.map(String::as_str)));
+            let kept_out = match (&member.left_out, &url.left_out) {
+                (Some(reason), _) => Some(State::LeftOut(reason.clone())),
+                (None, Some(reason)) => Some(State::Unusable(reason.clone())),
+                (None, None) => None,
+            };
             let probe = kept_out
                 .is_none()
                 .then(|| tokio::task::spawn_local(probe(member.id, url.clone(), probing.clone())));
+            let state = kept_out.unwrap_or(State::Healthy);
             looking.push((Looked::at(&member, &url.url, state), probe));
         }
     }
@@ -127,29 +144,16 @@ async fn look_at_all(listed: Listed, probing: &Probing) -> Vec<Looked> {
     all
 }
 
-fn reason(left_out: Option<&str>) -> String {
-    left_out.unwrap_or("no client URL").to_owned()
-}
-
 async fn probe(id: u64, url: ListedUrl, probing: Probing) -> State {
     let scheme = if url.tls { Scheme::HTTPS } else { Scheme::HTTP };
     let endpoint = match Endpoint::new(&url.url, "", id, scheme, &url.host, url.port, 0) {
         Ok(endpoint) => Arc::new(endpoint),
-        Err(error) => return State::LeftOut(error.to_string()),
+        Err(error) => return State::Unusable(error.to_string()),
     };
     match health::look(endpoint, &probing).await {
         Some(Finding::Well) => State::Healthy,
         Some(Finding::Unwell(reason) | Finding::Silent(reason)) => State::Unhealthy(reason),
         None => State::Unhealthy("this host is out of descriptors or ports".to_owned()),
-    }
-}
-
-/// The snapshot of the daemon that runs; `None` when none does.
-fn running(daemon: &Path) -> Result<Option<Snapshot>, AskError> {
-    match ask(daemon, Method::GET, "/status", DAEMON_LIMIT) {
-        Ok(answer) => answer.json(daemon).map(Some),
-        Err(AskError::NotRunning { .. }) => Ok(None),
-        Err(error) => Err(error),
     }
 }
 
@@ -159,13 +163,19 @@ impl Looked {
     }
 
     fn gets_traffic(&self) -> bool {
-        !matches!(self.state, State::LeftOut(_))
+        matches!(self.state, State::Healthy | State::Unhealthy(_))
+    }
+
+    fn is_healthy(&self) -> bool {
+        matches!(self.state, State::Healthy)
     }
 
     fn reason(&self) -> Option<&str> {
         match &self.state {
             State::Healthy => None,
-            State::Unhealthy(reason) | State::LeftOut(reason) => Some(reason),
+            State::Unhealthy(reason) | State::Unusable(reason) | State::LeftOut(reason) => {
+                Some(reason)
+            }
         }
     }
 
@@ -173,23 +183,35 @@ impl Looked {
         match &self.state {
             State::Healthy => "healthy".to_owned(),
             State::Unhealthy(reason) => format!("unhealthy: {reason}"),
+            State::Unusable(reason) => format!("unusable: {reason}"),
             State::LeftOut(reason) => reason.clone(),
         }
     }
 }
 
 impl Found {
-    /// Whether requests would be answered.
-    pub(super) fn serves(&self) -> bool {
-        self.members.iter().any(|looked| matches!(looked.state, State::Healthy))
+    /// Whether a member is healthy, so that all requests would be answered.
+    fn serves(&self) -> bool {
+        self.members.iter().any(Looked::is_healthy)
     }
 
-    /// Whether all peers answer and all members that get traffic are well.
+    /// Whether a start would lead to something, as far as can be told.
+    pub(super) fn is_usable(&self) -> bool {
+        self.serves() || self.may_become_member
+    }
+
+    /// Whether all peers have good answers, and every member that has started and votes is well.
     pub(super) fn is_perfect(&self) -> bool {
-        let well = |looked: &Looked| !matches!(looked.state, State::Unhealthy(_));
+        let has_a_way =
+            |id| self.members.iter().any(|other| other.id == id && other.gets_traffic());
+        let well = |looked: &Looked| match looked.state {
+            State::Healthy | State::LeftOut(_) => true,
+            State::Unhealthy(_) => false,
+            State::Unusable(_) => has_a_way(looked.id),
+        };
         self.serves()
             && self.members.iter().all(well)
-            && self.survey.peers.iter().all(|(_, answer)| answer.is_ok())
+            && self.survey.answers().all(|(_, answer)| answer.is_ok())
     }
 
     /// What would be other than in the running daemon.
@@ -216,38 +238,63 @@ impl Found {
             .collect();
         let added = new.iter().filter(|url| !old.contains(url));
         changes.extend(added.map(|url| format!("{url} would be added")));
-        // Without a list the daemon keeps the one that it has.
-        let dropped = old.iter().filter(|url| cluster.is_some() && !new.contains(url));
+        // Without a list, or with one of the same cluster that leaves nobody, the daemon keeps what it has.
+        let replaces = cluster.is_some() && (!new.is_empty() || cluster != running.cluster_id);
+        let dropped = old.iter().filter(|url| replaces && !new.contains(url));
         changes.extend(dropped.map(|url| format!("{url} would get no requests any more")));
         changes
     }
 
     /// Shows all of it as tables and lines.
     pub(super) fn show(&self, out: &mut dyn Write) -> io::Result<()> {
-        if let Some(source) = &self.survey.source {
-            let trouble = source.trouble.as_deref().unwrap_or("answers");
-            writeln!(out, "{}", printable(&format!("{}: {trouble}", source.name)))?;
+        for line in self.remarks() {
+            writeln!(out, "{}", printable(&line))?;
         }
         for table in [self.peer_table(), self.member_table()] {
             if !table.is_empty() {
                 table.write_boxed(out)?;
             }
         }
-        for change in &self.changes {
-            writeln!(out, "running daemon: {}", printable(change))?;
+        let trouble = self.daemon_trouble.iter().map(|why| format!("cannot be compared: {why}"));
+        for line in self.changes.iter().cloned().chain(trouble) {
+            writeln!(out, "running daemon: {}", printable(&line))?;
         }
         writeln!(out, "{}", self.verdict())
     }
 
+    /// What is to be known before the tables.
+    fn remarks(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.may_become_member {
+            let remark = "a start may make this host a member (proxy = \"off\"); what follows is for the case that it is a proxy";
+            lines.push(remark.to_owned());
+        }
+        match &self.survey.source {
+            Some(SourceStatus { name, trouble: Some(trouble) }) => {
+                lines.push(match trouble.contains(name) {
+                    true => trouble.clone(),
+                    false => format!("{name}: {trouble}"),
+                })
+            }
+            Some(SourceStatus { name, trouble: None }) => lines.push(format!("{name}: answers")),
+            None => {}
+        }
+        let file = self.survey.file_trouble.iter();
+        lines.extend(file.map(|trouble| format!("the cluster file is of no use: {trouble}")));
+        lines
+    }
+
     fn peer_table(&self) -> Table {
         let mut table = Table::new(&["PEER", "CLUSTER ID", "MEMBERS", "ANSWER"]);
-        for (peer, answer) in &self.survey.peers {
+        for (at, (peer, answer)) in self.survey.answers().enumerate() {
             let (cluster, members, word) = match answer {
                 Ok(list) => {
                     (hex_id(list.cluster_id), list.members.len().to_string(), "good".to_owned())
                 }
                 Err(error) => (String::new(), String::new(), error.to_string()),
             };
+            let is_kept = at >= self.survey.peers.len();
+            let word = if is_kept { format!("{word} (from the cluster file)") } else { word };
             table.row([peer.to_string(), cluster, members, word]);
         }
         table
@@ -263,24 +310,28 @@ impl Found {
 
     fn verdict(&self) -> String {
         let traffic = self.members.iter().filter(|looked| looked.gets_traffic()).count();
-        let healthy = self.members.iter().filter(|it| matches!(it.state, State::Healthy)).count();
+        let healthy = self.members.iter().filter(|looked| looked.is_healthy()).count();
         match (self.survey.list(), healthy) {
-            (None, _) if self.survey.peers.is_empty() => "would wait: no peer is known".to_owned(),
+            (None, _) if self.survey.answers().next().is_none() => {
+                "would wait: no peer is known".to_owned()
+            }
             (None, _) => "would wait: no peer gives a member list".to_owned(),
-            (Some(_), 0) => format!("would serve nobody: 0 of {traffic} client URLs are healthy"),
+            (Some(_), 0) => format!("would not serve well: 0 of {traffic} client URLs are healthy"),
             (Some(_), _) => format!("would serve: {healthy} of {traffic} client URLs are healthy"),
         }
     }
 
     /// The same for programs.
     pub(super) fn to_json(&self) -> Json {
-        let peers = self.survey.peers.iter().map(|(peer, answer)| {
+        let configured = self.survey.peers.len();
+        let peers = self.survey.answers().enumerate().map(|(at, (peer, answer))| {
             let list = answer.as_ref().ok();
             json!({
                 "url": peer.to_string(),
                 "cluster_id": list.map(|list| hex_id(list.cluster_id)),
                 "members": list.map(|list| list.members.len()),
                 "error": answer.as_ref().err().map(ToString::to_string),
+                "from_cluster_file": at >= configured,
             })
         });
         let members = self.members.iter().map(|looked| {
@@ -289,7 +340,7 @@ impl Found {
                 "name": looked.name,
                 "url": looked.url,
                 "usable": looked.gets_traffic(),
-                "healthy": matches!(looked.state, State::Healthy),
+                "healthy": looked.is_healthy(),
                 "reason": looked.reason(),
             })
         });
@@ -297,7 +348,10 @@ impl Found {
             "source": self.survey.source,
             "peers": peers.collect::<Vec<_>>(),
             "members": members.collect::<Vec<_>>(),
+            "cluster_file_error": self.survey.file_trouble,
             "changes": self.changes,
+            "daemon_error": self.daemon_trouble,
+            "may_become_member": self.may_become_member,
             "serves": self.serves(),
         })
     }

@@ -60,7 +60,7 @@ with
 .BR discovery-fallback \" = \" exit ,
 and the cluster is full; or
 .B check --connect
-found nobody who can serve
+found no healthy member
 .TP
 .B 78
 settings that cannot be used
