@@ -356,3 +356,6 @@ impl Found {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
