@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::fetch::{Access, FetchError, fetch};
 use super::member::MemberList;
-use super::pin::{ForeignCluster, Pin};
+use super::pin::Pin;
 use crate::config::PeerUrl;
 
 /// Head start of one peer over the next.
@@ -120,7 +120,7 @@ impl<'a> Asking<'a> {
     fn take(&mut self, answer: Result<Answer, JoinError>) -> Option<(usize, MemberList)> {
         let (index, result) = answer.ok()?; // A fetch does not panic, and only dropping the set cancels one.
         self.since[index] = None;
-        match result.and_then(|list| self.check(list)) {
+        match result.and_then(|list| Ok(self.pin.check(list)?)) {
             Ok(list) => Some((index, list)),
             Err(error) => {
                 tracing::debug!(peer = %self.peers[index], %error, "no member list from this peer");
@@ -129,15 +129,6 @@ impl<'a> Asking<'a> {
                 self.again.push_back((self.next + AGAIN, index));
                 None
             }
-        }
-    }
-
-    fn check(&self, list: MemberList) -> Result<MemberList, FetchError> {
-        match self.pin.pinned {
-            Some(ours) if !self.pin.admits(list.cluster_id) => {
-                Err(ForeignCluster { theirs: list.cluster_id, ours }.into())
-            }
-            _ => Ok(list),
         }
     }
 
@@ -177,6 +168,7 @@ impl<'a> Asking<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pin::ForeignCluster;
     use super::super::scripted::{Script, ScriptedPeer, members, refusing};
     use super::*;
 

@@ -1,6 +1,6 @@
 //! Which cluster we serve: pinned at the first answer, so that a peer of another cluster is refused.
 
-use super::member::hex_id;
+use super::member::{MemberList, hex_id};
 
 /// The cluster ID that peers must show.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -13,8 +13,21 @@ pub struct Pin {
 
 impl Pin {
     /// Says whether a peer of cluster `id` may be believed.
-    pub fn admits(self, id: u64) -> bool {
+    fn admits(self, id: u64) -> bool {
         self.pinned.is_none_or(|pinned| pinned == id) || self.accepted == Some(id)
+    }
+
+    /// Lets the list of an admitted cluster pass.
+    ///
+    /// # Errors
+    /// [`ForeignCluster`] for one of another.
+    pub fn check(self, list: MemberList) -> Result<MemberList, ForeignCluster> {
+        match self.pinned {
+            Some(ours) if !self.admits(list.cluster_id) => {
+                Err(ForeignCluster { theirs: list.cluster_id, ours })
+            }
+            _ => Ok(list),
+        }
     }
 
     /// Pins `id`, which was admitted. From now on only it is.

@@ -8,7 +8,7 @@ use super::fetch::{Access, FETCH_LIMIT, FetchError, fetch};
 use super::file::ClusterFile;
 use super::finder::Finder;
 use super::member::MemberList;
-use super::pin::{ForeignCluster, Pin};
+use super::pin::Pin;
 use super::source;
 use super::tracker::Setup;
 use crate::config::PeerUrl;
@@ -87,12 +87,7 @@ fn admitted(
     answer: Result<MemberList, FetchError>,
     pin: &mut Pin,
 ) -> Result<MemberList, FetchError> {
-    let list = answer?;
-    match pin.pinned.filter(|_| !pin.admits(list.cluster_id)) {
-        Some(ours) => Err(ForeignCluster { theirs: list.cluster_id, ours }.into()),
-        None => {
-            pin.hold(list.cluster_id);
-            Ok(list)
-        }
-    }
+    let list = pin.check(answer?)?;
+    pin.hold(list.cluster_id);
+    Ok(list)
 }

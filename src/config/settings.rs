@@ -144,6 +144,14 @@ impl ListenUrl {
         Self { at: ListenAddress::Unix(path), tls: false }
     }
 
+    /// Its TCP address, if it has one.
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        match self.at {
+            ListenAddress::Tcp(address) => Some(address),
+            ListenAddress::Unix(_) => None,
+        }
+    }
+
     /// The same address with TLS.
     #[must_use]
     pub fn with_tls(self) -> Self {

@@ -195,20 +195,20 @@ impl Listeners {
         self.clients
             .iter()
             .chain(&self.metrics)
-            .filter_map(|open| address(&open.bound.url))
+            .filter_map(|open| open.bound.url.tcp_address())
             .collect()
     }
 
     /// The TCP addresses that clients are served on, to know our own when a member advertises them.
     pub fn client_addresses(&self) -> Vec<SocketAddr> {
-        self.clients.iter().filter_map(|open| address(&open.bound.url)).collect()
+        self.clients.iter().filter_map(|open| open.bound.url.tcp_address()).collect()
     }
 }
 
 impl Plan {
     /// The TCP addresses that it would add for clients.
     pub fn client_addresses(&self) -> Vec<SocketAddr> {
-        self.clients.iter().filter_map(|(_, bound)| address(&bound.url)).collect()
+        self.clients.iter().filter_map(|(_, bound)| bound.url.tcp_address()).collect()
     }
 }
 
@@ -236,13 +236,6 @@ pub fn let_go(inherited: Inherited, notifier: &mut Notifier) {
                 "a socket unit holds an address that no setting names: connections to it wait for ever; add it to `listen-client-urls`"
             ),
         }
-    }
-}
-
-fn address(url: &ListenUrl) -> Option<SocketAddr> {
-    match url.at {
-        ListenAddress::Tcp(address) => Some(address),
-        ListenAddress::Unix(_) => None,
     }
 }
 

@@ -253,7 +253,8 @@ pub fn was_refused(error: &h2::Error) -> bool {
         || (error.is_go_away() && error.is_remote())
 }
 
-/// Whether we ended the stream ourselves, which happens before the answer is passed on only when the client broke off its request.
+/// Whether we ended the stream ourselves, which happens before the answer is passed on only when the client broke off
+/// its request.
 pub fn was_reset_by_us(error: &h2::Error) -> bool {
     error.is_reset() && !error.is_remote() && !error.is_library()
 }

@@ -5,14 +5,12 @@ use crate::support::grpc::{Channel, Failure};
 use crate::support::http2::{Connection, next};
 use crate::support::members::http2::Reply;
 use crate::support::members::{Members, start};
-use crate::support::rpc::{PUT, RANGE};
+use crate::support::rpc::{NOTHING_SENT, PUT, RANGE};
 use crate::support::{beside_others, run};
 use bytes::Bytes;
 use h2::Reason;
 use tokio::task::JoinHandle;
 
-/// The text on which Go's client sends a write again.
-const NOTHING_SENT: &str = "there is no connection available";
 /// More than is held.
 const LONG: usize = 20_000;
 

@@ -3,15 +3,12 @@
 use crate::support::grpc::{Channel, Failure};
 use crate::support::members::{Conduct, Members};
 use crate::support::proxy::Proxy;
-use crate::support::rpc::{PUT, RANGE, WATCH};
+use crate::support::rpc::{NOTHING_SENT, PUT, RANGE, WATCH};
 use crate::support::{PATIENCE, beside_others, http1, run};
 use bytes::Bytes;
 use h2::Reason;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-
-/// The text on which Go's client sends a write again.
-const NOTHING_SENT: &str = "there is no connection available";
 
 /// The member that a new client is sent to. No connection to it is left.
 async fn preferred(members: &mut Members, proxy: &Proxy) -> usize {

@@ -2,6 +2,8 @@
 
 use prost::Message;
 
+/// The text on which Go's client sends a write again.
+pub const NOTHING_SENT: &str = "there is no connection available";
 /// `/etcdserverpb.KV/Range`
 pub const RANGE: &str = "/etcdserverpb.KV/Range";
 /// `/etcdserverpb.KV/Put`

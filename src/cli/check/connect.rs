@@ -17,12 +17,12 @@ use crate::cluster::member::hex_id;
 use crate::cluster::survey::Survey;
 use crate::cluster::tracker::Setup;
 use crate::cluster::usable::{Listed, ListedMember, ListedUrl, judge};
-use crate::config::{ListenAddress, Mode, Settings};
+use crate::config::{ListenUrl, Mode, Settings};
+use crate::daemon::generations::timeouts;
 use crate::telemetry::snapshot::{Snapshot, SourceStatus};
 use crate::tls::Material;
 use crate::upstream::endpoint::{Endpoint, Finding};
 use crate::upstream::health::{self, Probing};
-use crate::upstream::link::Timeouts;
 
 /// How long the running daemon may take to answer.
 const DAEMON_LIMIT: Duration = Duration::from_secs(5);
@@ -91,22 +91,14 @@ pub(super) fn look(settings: &Settings, material: &Material, daemon: &Path) -> i
 }
 
 fn own_addresses(settings: &Settings) -> Vec<SocketAddr> {
-    let address = |at: &ListenAddress| match at {
-        ListenAddress::Tcp(address) => Some(*address),
-        ListenAddress::Unix(_) => None,
-    };
-    settings.listen_client_urls.iter().filter_map(|url| address(&url.at)).collect()
+    settings.listen_client_urls.iter().filter_map(ListenUrl::tcp_address).collect()
 }
 
 fn probing(settings: &Settings, material: &Material) -> Probing {
     Probing {
         interval: Duration::ZERO,
         deadline: settings.health_timeout,
-        timeouts: Timeouts {
-            dial: settings.dial_timeout,
-            read: settings.read_timeout,
-            write: settings.write_timeout,
-        },
+        timeouts: timeouts(settings),
         connector: Some(material.upstream.clone()),
     }
 }
