@@ -37,7 +37,7 @@ unit: ## unit and documentation tests
 it: ## tests against scripted members
 	$(CARGO) test --locked --test it $(TESTS)
 
-etcd: generations ## tests against real etcd: 3.4, 3.5 and 3.7
+etcd: generations ## tests against real etcd: 3.4, 3.5, 3.6 and 3.7
 	$(CARGO) test --locked --test etcd $(TESTS)
 
 generations: ## install or build the etcd generations that the tests need

@@ -21,15 +21,17 @@ on_generations_with_v2!(v2_lists_name_the_proxy, etcdctl_v2_syncs_to_the_proxy);
 
 /// A cluster of one and a proxy that rewrites, for each generation.
 fn rewriting(generation: Generation) -> &'static Stage {
-    static STAGES: [LazyLock<Stage>; 3] = [
+    static STAGES: [LazyLock<Stage>; 4] = [
         LazyLock::new(|| stage(Generation::V3_4)),
         LazyLock::new(|| stage(Generation::V3_5)),
+        LazyLock::new(|| stage(Generation::V3_6)),
         LazyLock::new(|| stage(Generation::V3_7)),
     ];
     match generation {
         Generation::V3_4 => &STAGES[0],
         Generation::V3_5 => &STAGES[1],
-        Generation::V3_7 => &STAGES[2],
+        Generation::V3_6 => &STAGES[2],
+        Generation::V3_7 => &STAGES[3],
     }
 }
 

@@ -27,10 +27,12 @@ impl Stage {
     pub fn shared(generation: Generation) -> &'static Self {
         static V3_4: LazyLock<Stage> = LazyLock::new(|| Stage::new(Generation::V3_4, 3));
         static V3_5: LazyLock<Stage> = LazyLock::new(|| Stage::new(Generation::V3_5, 3));
+        static V3_6: LazyLock<Stage> = LazyLock::new(|| Stage::new(Generation::V3_6, 3));
         static V3_7: LazyLock<Stage> = LazyLock::new(|| Stage::new(Generation::V3_7, 3));
         match generation {
             Generation::V3_4 => &V3_4,
             Generation::V3_5 => &V3_5,
+            Generation::V3_6 => &V3_6,
             Generation::V3_7 => &V3_7,
         }
     }
@@ -42,7 +44,7 @@ impl Stage {
 }
 
 /// Makes a test of each generation from functions that take one: `on_each_generation!(name, other_name)`
-/// gives `name::on_3_4`, `name::on_3_5`, `name::on_3_7`, and so on.
+/// gives `name::on_3_4`, `name::on_3_5`, `name::on_3_6`, `name::on_3_7`, and so on.
 macro_rules! on_each_generation {
     ($($name:ident),* $(,)?) => { $(
         mod $name {
@@ -60,6 +62,11 @@ macro_rules! on_each_generation {
             }
 
             #[test]
+            fn on_3_6() {
+                when_here(Generation::V3_6, super::$name);
+            }
+
+            #[test]
             fn on_3_7() {
                 when_here(Generation::V3_7, super::$name);
             }
@@ -67,7 +74,7 @@ macro_rules! on_each_generation {
     )* };
 }
 
-/// Like `on_each_generation!`, for what 3.7 does not have.
+/// Like `on_each_generation!`, for what 3.6 and later do not have.
 macro_rules! on_generations_with_v2 {
     ($($name:ident),* $(,)?) => { $(
         mod $name {

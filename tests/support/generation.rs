@@ -1,4 +1,4 @@
-//! The three generations of real etcd that `tests/etcd/provision` puts below `target/etcd`.
+//! The four generations of real etcd that `tests/etcd/provision` puts below `target/etcd`.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,8 @@ pub enum Generation {
     V3_4,
     /// 3.5, from PyPI; has the v2 API and the old proxy.
     V3_5,
+    /// 3.6, built from its Go module.
+    V3_6,
     /// 3.7, built from its Go module.
     V3_7,
 }
@@ -21,13 +23,14 @@ impl Generation {
         match self {
             Self::V3_4 => "3.4",
             Self::V3_5 => "3.5",
+            Self::V3_6 => "3.6",
             Self::V3_7 => "3.7",
         }
     }
 
     /// Whether its members can serve the v2 API.
     pub fn has_v2(self) -> bool {
-        self != Self::V3_7
+        matches!(self, Self::V3_4 | Self::V3_5)
     }
 
     /// Its server.

@@ -46,10 +46,12 @@ impl Stage {
     fn shared(generation: Generation) -> &'static Self {
         static V3_4: LazyLock<Stage> = LazyLock::new(|| Stage::new(Generation::V3_4));
         static V3_5: LazyLock<Stage> = LazyLock::new(|| Stage::new(Generation::V3_5));
+        static V3_6: LazyLock<Stage> = LazyLock::new(|| Stage::new(Generation::V3_6));
         static V3_7: LazyLock<Stage> = LazyLock::new(|| Stage::new(Generation::V3_7));
         match generation {
             Generation::V3_4 => &V3_4,
             Generation::V3_5 => &V3_5,
+            Generation::V3_6 => &V3_6,
             Generation::V3_7 => &V3_7,
         }
     }

@@ -126,10 +126,12 @@ impl TlsStage {
     pub fn shared(generation: Generation) -> &'static Self {
         static V3_4: LazyLock<TlsStage> = LazyLock::new(|| TlsStage::new(Generation::V3_4));
         static V3_5: LazyLock<TlsStage> = LazyLock::new(|| TlsStage::new(Generation::V3_5));
+        static V3_6: LazyLock<TlsStage> = LazyLock::new(|| TlsStage::new(Generation::V3_6));
         static V3_7: LazyLock<TlsStage> = LazyLock::new(|| TlsStage::new(Generation::V3_7));
         match generation {
             Generation::V3_4 => &V3_4,
             Generation::V3_5 => &V3_5,
+            Generation::V3_6 => &V3_6,
             Generation::V3_7 => &V3_7,
         }
     }

@@ -1,4 +1,5 @@
-// Command etcd is the newest etcd, for the tests: the released module's own entry point and nothing else.
+// Command etcd is a released etcd, for the tests: the module's own entry point and nothing else. The mod file decides
+// which: go.mod the newest, 3.6.mod the one before.
 package main
 
 import (

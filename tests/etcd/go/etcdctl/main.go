@@ -1,4 +1,4 @@
-// Command etcdctl is the client of the newest etcd, for the tests: the released module's own entry point and nothing else.
+// Command etcdctl is a released etcd's client, for the tests: the module's own entry point and nothing else.
 package main
 
 import "go.etcd.io/etcd/etcdctl/v3/ctlv3"
