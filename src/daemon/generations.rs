@@ -24,6 +24,7 @@ pub fn build(
         failure_wait: settings.failure_wait,
         cors: unless_all(&settings.cors),
         host_whitelist: unless_all(&settings.host_whitelist),
+        page_hosts: page_hosts(settings),
         advertised: settings
             .rewrite_members
             .then(|| Advertised::new(&settings.advertise_client_urls)),
@@ -40,6 +41,16 @@ pub fn timeouts(settings: &Settings) -> Timeouts {
         read: settings.read_timeout,
         write: settings.write_timeout,
     }
+}
+
+/// The names that this host goes by: its own, and those of the URLs that it advertises.
+fn page_hosts(settings: &Settings) -> Vec<String> {
+    let advertised = settings.advertise_client_urls.iter().filter_map(|url| {
+        let uri = http::Uri::try_from(url).ok()?;
+        uri.host().map(str::to_owned)
+    });
+    let own = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    advertised.chain(own).collect()
 }
 
 /// etcd takes an empty list and one with `*` for everything.

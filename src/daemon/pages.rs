@@ -127,7 +127,7 @@ impl Renderer {
             "/livez" => reply::text(StatusCode::OK, "ok\n"),
             "/readyz" => self.readyz(),
             "/proxy/health" => local::health(&self.board.endpoints()),
-            "/v2/config/local/proxy" => local::endpoints(&self.board.endpoints()),
+            "/v2/config/local/proxy" => local::usable_endpoints(&self.board.endpoints()),
             "/debug/pprof/profile" if self.profiles.load(Relaxed) => {
                 profile_page(request.uri().query()).await
             }

@@ -32,7 +32,8 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether a header belongs to one hop by its name alone.
+/// Whether a header belongs to one hop by its name alone: RFC 9110 section 7.6.1, and `HTTP2-Settings` of RFC 7540
+/// section 3.2.1, by which an `Upgrade: h2c` that passed would speak for the client to a member.
 pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
@@ -43,6 +44,7 @@ pub fn is_hop_by_hop(name: &HeaderName) -> bool {
             | "proxy-authorization"
             | "transfer-encoding"
             | "upgrade"
+            | "http2-settings"
     )
 }
 

@@ -2,6 +2,7 @@
 
 pub mod grpc;
 pub mod headers;
+pub mod reason;
 pub mod reply;
 pub mod request_body;
 pub mod rpc;

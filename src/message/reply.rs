@@ -7,6 +7,8 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
+use super::reason::Reason;
+
 /// `grpc-status`.
 pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// `grpc-message`.
@@ -39,11 +41,17 @@ pub enum Dialect {
     Grpc,
 }
 
-/// Makes the answer that says `message` in the given dialect.
+/// Makes the answer that says `message` in the given dialect, with `reason` in a header.
 ///
 /// `message` must be ASCII without control characters, so that it needs no escaping in any of the forms.
-pub fn refusal(dialect: Dialect, status: StatusCode, code: Code, message: &str) -> Response<Bytes> {
-    match dialect {
+pub fn refusal(
+    dialect: Dialect,
+    status: StatusCode,
+    code: Code,
+    reason: Reason,
+    message: &str,
+) -> Response<Bytes> {
+    let mut response = match dialect {
         Dialect::Http => json(status, format!("{{\"message\":\"{message}\"}}")),
         Dialect::Gateway => {
             let code = code as u8;
@@ -53,7 +61,9 @@ pub fn refusal(dialect: Dialect, status: StatusCode, code: Code, message: &str) 
             )
         }
         Dialect::Grpc => trailers_only(code, message),
-    }
+    };
+    reason.set(response.headers_mut());
+    response
 }
 
 /// Makes an answer with a status and nothing else, as the old proxy's 501.

@@ -35,7 +35,8 @@ pub struct Failed {
 }
 
 impl Failed {
-    fn unreachable(error: &ConnectError) -> Self {
+    /// The member could not be reached; nothing was sent. It is not to blame for trouble of this host.
+    pub fn unreachable(error: &ConnectError) -> Self {
         let reason = if error.is_ours() { String::new() } else { error.to_string() };
         Self { failure: Failure::Unreachable, reason }
     }

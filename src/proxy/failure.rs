@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{Response, StatusCode};
 
+use crate::message::reason::Reason;
 use crate::message::reply::{self, Code, Dialect};
 
 /// What became of an attempt, or of the whole request.
@@ -35,6 +36,19 @@ impl Failure {
         }
     }
 
+    fn reason(self) -> Reason {
+        match self {
+            Self::NoEndpoints => Reason::NoEndpoints,
+            Self::Unreachable => Reason::Unreachable,
+            Self::NotSent => Reason::NotSent,
+            Self::Refused => Reason::RefusedByMember,
+            Self::Lost => Reason::ConnectionLost,
+            Self::Incomplete => Reason::RequestIncomplete,
+            Self::Silent => Reason::MemberSilent,
+            Self::Stopping => Reason::Stopping,
+        }
+    }
+
     /// Makes the answer for a client that has tried `endpoints` of them.
     ///
     /// Go's client sends a write again only for the exact text that says nothing was sent
@@ -62,7 +76,7 @@ impl Failure {
             Self::Incomplete => Code::InvalidArgument,
             _ => Code::Unavailable,
         };
-        reply::refusal(dialect, status, code, &message)
+        reply::refusal(dialect, status, code, self.reason(), &message)
     }
 }
 
@@ -89,6 +103,7 @@ mod tests {
             let status = if failure == Failure::Incomplete { "3" } else { "14" };
             assert_eq!(reply.headers()["grpc-status"], status);
             assert_eq!(reply.status(), StatusCode::OK);
+            assert_eq!(reply.headers()["etcd-proxy-reason"], failure.reason().text());
         }
     }
 

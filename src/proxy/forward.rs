@@ -21,6 +21,7 @@ use super::websocket::Handshake;
 use super::worker::View;
 use crate::config::Mode;
 use crate::message::headers::HOP;
+use crate::message::reason::Reason;
 use crate::message::reply::{self, Code, Dialect};
 use crate::message::rpc::RpcKind;
 use crate::telemetry::tally::{Dropped, RetryReason};
@@ -240,6 +241,7 @@ impl Journey<'_> {
             self.dialect(),
             StatusCode::LOOP_DETECTED,
             Code::FailedPrecondition,
+            Reason::Loop,
             message,
         );
         self.own_reply(reply)
@@ -249,11 +251,16 @@ impl Journey<'_> {
     fn refuse_write(self) -> Response<ReplyBody> {
         self.client.worker.tally.write_refused();
         let reply = match self.dialect() {
-            Dialect::Http => reply::bare(StatusCode::NOT_IMPLEMENTED),
+            Dialect::Http => {
+                let mut bare = reply::bare(StatusCode::NOT_IMPLEMENTED);
+                Reason::Readonly.set(bare.headers_mut());
+                bare
+            }
             dialect => reply::refusal(
                 dialect,
                 StatusCode::NOT_IMPLEMENTED,
                 Code::Unimplemented,
+                Reason::Readonly,
                 "etcd-proxy: not a read, and this proxy is readonly",
             ),
         };
@@ -261,20 +268,22 @@ impl Journey<'_> {
     }
 
     fn reject(self, rejected: Rejected) -> Response<ReplyBody> {
-        let (status, code, message) = match rejected {
+        let (status, code, reason, message) = match rejected {
             Rejected::Write => return self.refuse_write(),
             Rejected::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 Code::ResourceExhausted,
+                Reason::TooLarge,
                 "etcd-proxy: too large to be inspected, and this proxy is readonly",
             ),
             Rejected::Broken => (
                 StatusCode::BAD_REQUEST,
                 Code::InvalidArgument,
+                Reason::RequestIncomplete,
                 "etcd-proxy: the request did not arrive whole",
             ),
         };
-        let reply = reply::refusal(self.dialect(), status, code, message);
+        let reply = reply::refusal(self.dialect(), status, code, reason, message);
         self.own_reply(reply)
     }
 

@@ -29,6 +29,8 @@ pub struct Generation {
     pub cors: Option<Vec<String>>,
     /// Hosts that plaintext HTTP/1 requests may name, or `None` for all.
     pub host_whitelist: Option<Vec<String>>,
+    /// Host names, beside `localhost` and IP addresses, under which plaintext clients may ask for our own pages.
+    pub page_hosts: Vec<String>,
     /// What member lists name in place of the members' client URLs, or `None` when they pass as they are.
     pub advertised: Option<Advertised>,
     /// What listeners with TLS show and demand; `None` when no certificate is set.

@@ -27,7 +27,8 @@ enum What {
     /// The status is known once a member has answered.
     Http {
         method: HttpMethod,
-        status: Option<StatusCode>,
+        /// A member's status, and when its head was here.
+        answered: Option<(StatusCode, Instant)>,
         dropped: bool,
     },
     Rpc {
@@ -49,7 +50,7 @@ impl Meter {
             Protocol::Json(_) | Protocol::Http => {
                 let method = HttpMethod::from(method);
                 tally.http_started(method);
-                What::Http { method, status: None, dropped: false }
+                What::Http { method, answered: None, dropped: false }
             }
         };
         client.begin();
@@ -69,7 +70,7 @@ impl Meter {
     /// Notes the head of a member's answer, or a gRPC answer of our own.
     pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
         match &mut self.what {
-            What::Http { status: known, .. } => *known = Some(status),
+            What::Http { answered, .. } => *answered = Some((status, Instant::now())),
             What::Rpc { .. } => self.trailers(headers),
         }
     }
@@ -101,14 +102,16 @@ impl Drop for Meter {
     fn drop(&mut self) {
         let tally = &self.client.worker.tally;
         let now = Instant::now();
-        let took = now.saturating_duration_since(self.since);
         match self.what {
-            What::Http { method, status: Some(status), dropped: false } => {
+            What::Http { method, answered: Some((status, at)), dropped: false } => {
+                let took = at.saturating_duration_since(self.since);
                 tally.http_finished(method, status.as_u16(), took)
             }
             What::Http { dropped: true, .. } => {}
-            What::Http { status: None, .. } => tally.http_abandoned(),
-            What::Rpc { rpc, code } => tally.rpc_finished(rpc, code, took),
+            What::Http { answered: None, .. } => tally.http_abandoned(),
+            What::Rpc { rpc, code } => {
+                tally.rpc_finished(rpc, code, now.saturating_duration_since(self.since))
+            }
         }
         if !self.long {
             self.client.worker.end_short();

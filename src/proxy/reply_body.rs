@@ -19,6 +19,7 @@ use tokio::sync::futures::OwnedNotified;
 use super::attempt::MemberBody;
 use super::meter::Meter;
 use super::worker::Worker;
+use crate::message::reason::Reason;
 use crate::message::reply::{Code, GRPC_MESSAGE, GRPC_STATUS};
 use crate::upstream::http1;
 use crate::upstream::http2::{self, Part};
@@ -161,9 +162,10 @@ impl ReplyBody {
                 self.source = Source::Ended;
                 Some(Err(BodyError::Reset(error)))
             }
-            Err(_) => Some(Ok(
-                self.end_with(unavailable("etcd-proxy: the connection to the member was lost"))
-            )),
+            Err(_) => Some(Ok(self.end_with(unavailable(
+                Reason::ConnectionLost,
+                "etcd-proxy: the connection to the member was lost",
+            )))),
         }
     }
 
@@ -171,7 +173,12 @@ impl ReplyBody {
     fn interrupt(&mut self) -> Option<Result<Frame<Bytes>, BodyError>> {
         match &self.source {
             Source::Http2(_) => {
-                Some(Ok(self.end_with(unavailable("etcd-proxy: the member is not available"))))
+                let stops = self.interrupts.as_ref().is_some_and(|it| it.worker.is_ending());
+                let (reason, text) = match stops {
+                    true => (Reason::Stopping, "etcd-proxy: stopping"),
+                    false => (Reason::MemberUnavailable, "etcd-proxy: the member is not available"),
+                };
+                Some(Ok(self.end_with(unavailable(reason, text))))
             }
             Source::Http1(_) => {
                 self.source = Source::Ended;
@@ -190,10 +197,11 @@ impl ReplyBody {
     }
 }
 
-fn unavailable(message: &'static str) -> HeaderMap {
-    let mut trailers = HeaderMap::with_capacity(2);
+fn unavailable(reason: Reason, message: &'static str) -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(3);
     trailers.insert(GRPC_STATUS, HeaderValue::from(Code::Unavailable as u16));
     trailers.insert(GRPC_MESSAGE, HeaderValue::from_static(message));
+    reason.set(&mut trailers);
     trailers
 }
 

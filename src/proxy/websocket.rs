@@ -25,6 +25,9 @@ use crate::message::headers;
 use crate::tls::Alpn;
 use crate::upstream::link::Link;
 
+/// The only protocol that is switched to.
+const WEBSOCKET: &str = "websocket";
+
 /// The largest answer to a handshake that is not a 101; members send a line of text.
 const MAX_REFUSAL: usize = 64 * 1024;
 
@@ -43,12 +46,13 @@ impl Handshake {
         if let Some(target) = request.uri().path_and_query() {
             *passed.uri_mut() = target.clone().into();
         }
-        let upgrade = request.headers().get(UPGRADE).cloned();
         let mut kept = std::mem::take(request.headers_mut());
         headers::remove_hop_by_hop(&mut kept);
         kept.remove(http::header::CONTENT_LENGTH);
         kept.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        kept.insert(UPGRADE, upgrade.unwrap_or(HeaderValue::from_static("websocket")));
+        // Of what the client offers (RFC 9110 section 7.8: a list) only this is passed on. A member that was offered
+        // `h2c` too could choose it, and what follows would be requests that nobody here has seen.
+        kept.insert(UPGRADE, HeaderValue::from_static(WEBSOCKET));
         client.marks().append_to(&mut kept);
         *passed.headers_mut() = kept;
         Self { request: passed, client_side }
@@ -63,10 +67,7 @@ impl Handshake {
         client: &Rc<Client>,
         link: &Rc<Link>,
     ) -> Result<Response<Bytes>, Failed> {
-        let io = link
-            .dial(Alpn::Http1)
-            .await
-            .map_err(|error| Failed { failure: Failure::Unreachable, reason: error.to_string() })?;
+        let io = link.dial(Alpn::Http1).await.map_err(|error| Failed::unreachable(&error))?;
         let signs = io.signs();
         let lost = |error: hyper::Error| match signs.refusal() {
             Some(why) => {
@@ -83,8 +84,9 @@ impl Handshake {
             .map_err(|failure| Failed { failure, reason: String::new() })?
             .map_err(lost)
             .and_then(|response| match response.status() {
-                StatusCode::SWITCHING_PROTOCOLS if !response.headers().contains_key(UPGRADE) => {
-                    let reason = "it switches protocols without saying to which".into();
+                StatusCode::SWITCHING_PROTOCOLS if !switches_to_websocket(&response) => {
+                    let reason =
+                        "it switches protocols, and not to websocket as it was asked".into();
                     Err(Failed { failure: Failure::Lost, reason })
                 }
                 _ => Ok(response),
@@ -112,6 +114,12 @@ impl Handshake {
             let _ = waiting::for_answer(pin!(joined), &client.worker, &link, true).await;
         });
     }
+}
+
+fn switches_to_websocket(response: &Response<Bytes>) -> bool {
+    let mut values = response.headers().get_all(UPGRADE).iter();
+    let first = values.next().is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    first && values.next().is_none()
 }
 
 async fn exchange(

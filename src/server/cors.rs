@@ -10,6 +10,7 @@ use http::header::{
 };
 use http::{Method, Request, Response, StatusCode, Version};
 
+use crate::message::reason::Reason;
 use crate::message::{grpc, reply};
 
 /// What a request may be answered with under `cors`.
@@ -75,20 +76,28 @@ pub fn refuse_host<B>(
     if request.version() == Version::HTTP_2 && grpc::is_grpc(request.headers()) {
         return None;
     }
+    let host = named_host(request);
+    if whitelist.iter().any(|allowed| allowed.eq_ignore_ascii_case(host)) {
+        return None;
+    }
+    Some(misdirected("etcd-proxy: this host name is not on the host-whitelist\n"))
+}
+
+/// Makes the 421 for a request that names a host which is not this proxy's.
+pub fn misdirected(text: &'static str) -> Response<Bytes> {
+    let mut response = reply::text(StatusCode::MISDIRECTED_REQUEST, text);
+    Reason::HostNotAllowed.set(response.headers_mut());
+    response
+}
+
+/// Returns the host that a request names, without its port and brackets; empty when it names none.
+pub fn named_host<B>(request: &Request<B>) -> &str {
     let named = request
         .uri()
         .authority()
         .map(|authority| authority.as_str())
-        .or_else(|| request.headers().get(HOST).and_then(|host| host.to_str().ok()))
-        .unwrap_or_default();
-    let host = without_port(named);
-    if whitelist.iter().any(|allowed| allowed.eq_ignore_ascii_case(host)) {
-        return None;
-    }
-    Some(reply::text(
-        StatusCode::MISDIRECTED_REQUEST,
-        "etcd-proxy: this host name is not on the host-whitelist\n",
-    ))
+        .or_else(|| request.headers().get(HOST).and_then(|host| host.to_str().ok()));
+    without_port(named.unwrap_or_default())
 }
 
 fn without_port(named: &str) -> &str {

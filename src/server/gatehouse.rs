@@ -8,7 +8,8 @@ use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::local::{self, Pages};
-use super::{cors, well_formed};
+use super::{cors, page_hosts, well_formed};
+use crate::message::reason::Reason;
 use crate::message::reply;
 use crate::proxy::client::Client;
 use crate::proxy::forward::forward;
@@ -45,8 +46,19 @@ async fn judge(
     let mut response = if cors.answers(request.method()) {
         own(client, reply::bare(StatusCode::OK))
     } else {
-        match local::answer(&request, &view, pages).await {
-            Some(answer) => own(client, answer),
+        match local::Local::of_path(request.uri().path()) {
+            Some(local) => {
+                let refusal = (!client.has_tls() && generation.host_whitelist.is_none())
+                    .then(|| page_hosts::refuse(&generation.page_hosts, &request))
+                    .flatten();
+                own(
+                    client,
+                    match refusal {
+                        Some(refusal) => refusal,
+                        None => local.answer(&request, &view, pages).await,
+                    },
+                )
+            }
             None => forward(client, &view, request).await,
         }
     };
@@ -63,6 +75,7 @@ fn own(client: &Client, response: Response<Bytes>) -> Response<ReplyBody> {
 /// What comes after a request that is not well formed cannot be trusted to be a request, so the connection ends.
 fn bad_request(version: Version, complaint: &'static str) -> Response<Bytes> {
     let mut response = reply::text(StatusCode::BAD_REQUEST, complaint);
+    Reason::Malformed.set(response.headers_mut());
     if version < Version::HTTP_2 {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -11,6 +11,7 @@ use http::header::{ACCEPT, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::message::reason::Reason;
 use crate::message::reply;
 use crate::proxy::worker::View;
 use crate::upstream::endpoint::Endpoint;
@@ -41,7 +42,12 @@ impl Pages {
     /// Has a page rendered.
     pub async fn render(&self, page: Page) -> Response<Bytes> {
         let (answer, rendered) = oneshot::channel();
-        let unavailable = || reply::text(StatusCode::SERVICE_UNAVAILABLE, "etcd-proxy: stopping\n");
+        let unavailable = || {
+            let mut stopping =
+                reply::text(StatusCode::SERVICE_UNAVAILABLE, "etcd-proxy: stopping\n");
+            Reason::Stopping.set(stopping.headers_mut());
+            stopping
+        };
         if self.0.send(Wish { page, answer }).await.is_err() {
             return unavailable();
         }
@@ -49,34 +55,53 @@ impl Pages {
     }
 }
 
-/// Answers a request for one of our own paths; `None` when it belongs to a member.
-pub async fn answer<B>(
-    request: &Request<B>,
-    view: &View,
-    pages: &Pages,
-) -> Option<Response<Bytes>> {
-    match request.uri().path() {
-        "/metrics" => {
-            Some(pages.render(Page::Metrics(request.headers().get(ACCEPT).cloned())).await)
+/// One of our own paths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Local {
+    /// `/metrics`, by any method, as etcd's proxy has it.
+    Metrics,
+    /// `/v2/config/local/proxy`.
+    Endpoints,
+    /// `/proxy/health`.
+    Health,
+    /// `/proxy/status`.
+    Status,
+}
+
+impl Local {
+    /// Finds the page of a path; `None` when the path belongs to a member.
+    pub fn of_path(path: &str) -> Option<Self> {
+        match path {
+            "/metrics" => Some(Self::Metrics),
+            "/v2/config/local/proxy" => Some(Self::Endpoints),
+            "/proxy/health" => Some(Self::Health),
+            "/proxy/status" => Some(Self::Status),
+            _ => None,
         }
-        "/v2/config/local/proxy" => {
-            Some(only_get(request.method(), || endpoints(&view.generation.endpoints)))
+    }
+
+    /// Answers a request for this page.
+    pub async fn answer<B>(
+        self,
+        request: &Request<B>,
+        view: &View,
+        pages: &Pages,
+    ) -> Response<Bytes> {
+        let endpoints = &view.generation.endpoints;
+        match self {
+            Self::Metrics => {
+                pages.render(Page::Metrics(request.headers().get(ACCEPT).cloned())).await
+            }
+            _ if *request.method() != Method::GET => reply::method_not_allowed("GET"),
+            Self::Endpoints => usable_endpoints(endpoints),
+            Self::Health => health(endpoints),
+            Self::Status => pages.render(Page::Status).await,
         }
-        "/proxy/health" => Some(only_get(request.method(), || health(&view.generation.endpoints))),
-        "/proxy/status" if *request.method() == Method::GET => {
-            Some(pages.render(Page::Status).await)
-        }
-        "/proxy/status" => Some(reply::method_not_allowed("GET")),
-        _ => None,
     }
 }
 
-fn only_get(method: &Method, answer: impl FnOnce() -> Response<Bytes>) -> Response<Bytes> {
-    if method == Method::GET { answer() } else { reply::method_not_allowed("GET") }
-}
-
 /// The endpoints that get traffic now, as etcd's proxy lists them.
-pub fn endpoints(all: &[Arc<Endpoint>]) -> Response<Bytes> {
+pub fn usable_endpoints(all: &[Arc<Endpoint>]) -> Response<Bytes> {
     let usable = all.iter().filter(|endpoint| endpoint.is_usable());
     let urls: Vec<&str> = usable.map(|endpoint| endpoint.url.as_str()).collect();
     reply::json(StatusCode::OK, serde_json::json!({ "endpoints": urls }).to_string())

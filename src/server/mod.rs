@@ -15,5 +15,6 @@ pub mod io;
 pub mod limits;
 pub mod listener;
 pub mod local;
+pub mod page_hosts;
 pub mod preface;
 pub mod well_formed;

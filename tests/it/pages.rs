@@ -75,7 +75,8 @@ fn requests_are_counted_once_each_by_method_and_code() {
         let mut client = Connection::open(&proxy.address).await.unwrap();
         client.send_request("PUT", "/v2/keys/a", &[], "").await.unwrap();
         members.exchange().await.reset();
-        assert_eq!(client.head().await.unwrap().status, 502);
+        let lost = client.head().await.unwrap();
+        assert_eq!((lost.status, lost.header("etcd-proxy-reason")), (502, Some("connection-lost")));
         let page = http1::get(&proxy.address, "/metrics").await.text();
         for line in [
             "etcd_proxy_requests_total{method=\"GET\"} 2",
@@ -209,5 +210,58 @@ fn the_host_whitelist_holds_for_http1_and_grpc_does_not_care() {
         // Its authority is 127.0.0.1, which is not on the list: etcd holds no gRPC client to it either.
         let channel = Channel::open(&proxy.address).await.unwrap();
         assert_eq!(channel.unary_bytes(RANGE, b"").await.unwrap(), "fine");
+    });
+}
+
+/// A stranger's web page whose name was made to resolve to this host still names itself.
+#[test]
+fn a_foreign_host_name_gets_none_of_the_proxys_own_pages() {
+    let _beside = beside_others();
+    run(async {
+        let serving = willing().await;
+        let plan = serving.members.plan();
+        let proxy =
+            start(plan.arguments(&["--advertise-client-urls", "http://node1.test:2379"])).await;
+        let status = async |host: &str, path: &str| {
+            let mut connection = Connection::open(&proxy.address).await.unwrap();
+            let request =
+                format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+            connection.send(request).await.unwrap();
+            connection.head().await.unwrap()
+        };
+        for path in ["/metrics", "/proxy/status", "/proxy/health", "/v2/config/local/proxy"] {
+            let refused = status("evil.test:2379", path).await;
+            assert_eq!(refused.status, 421, "{path}");
+            assert_eq!(refused.header("etcd-proxy-reason"), Some("host-not-allowed"), "{path}");
+            for host in ["localhost:2379", "127.0.0.1", "[::1]:2379", "node1.test"] {
+                assert_eq!(status(host, path).await.status, 200, "{host}{path}");
+            }
+        }
+        // What is a member's is the member's to judge: etcd has a whitelist of its own.
+        assert_eq!(status("evil.test:2379", "/version").await.status, 200);
+    });
+}
+
+/// As etcd's proxy measured it (`proxy/httpproxy/reverse.go` at v3.4.23 reports before it copies the body).
+#[test]
+fn the_duration_of_a_request_ends_with_the_head_of_its_answer() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = members.proxy().await;
+        let mut client = Connection::open(&proxy.address).await.unwrap();
+        let begin = std::time::Instant::now();
+        client.send_request("GET", "/v2/keys/a", &[], "").await.unwrap();
+        let mut exchange = members.exchange().await;
+        exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n").await.unwrap();
+        let head = client.head().await.unwrap();
+        let until_head = begin.elapsed();
+        exchange.send("late").await.unwrap();
+        assert_eq!(client.body(&head).await.unwrap(), b"late");
+        let name = "etcd_proxy_handling_duration_seconds_sum{method=\"GET\"} ";
+        let page = http1::get(&proxy.address, "/metrics").await.text();
+        let sum = page.lines().find_map(|line| line.strip_prefix(name)).expect("the sum");
+        let measured: f64 = sum.parse().unwrap();
+        assert!(measured <= until_head.as_secs_f64(), "{measured} > {until_head:?}");
     });
 }

@@ -126,3 +126,38 @@ fn a_handshake_elsewhere_is_a_plain_request() {
         assert_eq!(client.head().await.unwrap().status, 200);
     });
 }
+
+/// Whatever else the client offers, a member is asked for WebSocket alone: it must not switch to what nobody here reads.
+#[test]
+fn only_websocket_is_offered_to_a_member_and_only_that_is_switched_to() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = members.proxy().await;
+        let handshake = HANDSHAKE
+            .replace("Upgrade: websocket", "HTTP2-Settings: AAMAAABk\r\nUpgrade: websocket, h2c")
+            .replace("Connection: Upgrade", "Connection: Upgrade, HTTP2-Settings");
+        let mut client = http1::Connection::open(&proxy.address).await.unwrap();
+        client.send(&handshake).await.unwrap();
+        let mut exchange = members.exchange().await;
+        assert_eq!(exchange.header("upgrade"), Some("websocket"));
+        assert_eq!(exchange.header("connection"), Some("Upgrade"));
+        assert_eq!(exchange.header("http2-settings"), None);
+        exchange.send(SWITCH.replace("Upgrade: websocket", "Upgrade: h2c")).await.unwrap();
+        assert_eq!(client.head().await.unwrap().status, 502);
+    });
+}
+
+#[test]
+fn http2_settings_do_not_pass_even_if_connection_does_not_name_them() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = members.proxy().await;
+        let mut client = http1::Connection::open(&proxy.address).await.unwrap();
+        let headers = ["Upgrade: h2c", "HTTP2-Settings: AAMAAABk"];
+        client.send_request("GET", "/version", &headers, "").await.unwrap();
+        let exchange = members.exchange().await;
+        assert_eq!((exchange.header("upgrade"), exchange.header("http2-settings")), (None, None));
+    });
+}

@@ -79,7 +79,7 @@ impl Connection {
         headers: &[&str],
         body: &str,
     ) -> Result<()> {
-        let mut text = format!("{method} {path} HTTP/1.1\r\nHost: etcd.test\r\n");
+        let mut text = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
         for header in headers {
             text.push_str(header);
             text.push_str("\r\n");

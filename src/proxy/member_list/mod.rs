@@ -24,6 +24,7 @@ use http_body::Body;
 use super::classify::{Protocol, Route};
 use super::reply_body::ReplyBody;
 use crate::message::grpc::{self, FirstMessage, Progress};
+use crate::message::reason::Reason;
 use crate::message::reply::{self, Code, Dialect};
 use crate::message::rpc::Rpc;
 
@@ -169,7 +170,7 @@ impl Listing {
         if unfit != Unfit::Broken {
             tracing::warn!("a member's list was not passed on: {message}");
         }
-        reply::refusal(dialect, StatusCode::BAD_GATEWAY, code, message)
+        reply::refusal(dialect, StatusCode::BAD_GATEWAY, code, Reason::MemberList, message)
     }
 }
 

@@ -38,6 +38,7 @@ fn generation() -> Generation {
         failure_wait: Duration::ZERO,
         cors: None,
         host_whitelist: None,
+        page_hosts: Vec::new(),
         advertised: None,
         acceptor: None,
         connector: None,

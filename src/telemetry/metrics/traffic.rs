@@ -107,7 +107,7 @@ impl<'a> Counted<'a> {
         };
         Family {
             name: "etcd_proxy_handling_duration_seconds",
-            help: "Time until a member had answered, by HTTP method.",
+            help: "Time from a request's head to the head of its member's answer, by HTTP method.",
             samples: Samples::Histogram(
                 HttpMethod::ALL.into_iter().filter_map(by_method).collect(),
             ),
