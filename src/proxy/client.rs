@@ -12,6 +12,7 @@ use http::HeaderValue;
 use super::worker::Worker;
 use crate::message::headers::Marks;
 use crate::net::crowd::Place;
+use crate::upstream::http1::ChunkBudget;
 use crate::upstream::http2::{Connection, Use};
 use crate::upstream::http2_pool::{Pool, SHARED_CALLS};
 use crate::upstream::link::{ConnectError, IDLE_LIMIT, Link};
@@ -33,6 +34,8 @@ pub struct Client {
     last_active: Cell<Instant>,
     /// Bytes of its requests that are held to be inspected.
     inspected: Cell<usize>,
+    /// Bytes of members' chunks that are held for it.
+    chunks: ChunkBudget,
     own_pools: RefCell<Vec<Rc<OwnPools>>>,
     /// Held until nothing is left of it, a WebSocket that has outlived its HTTP included.
     _place: Option<Place>,
@@ -60,6 +63,7 @@ impl Client {
             has_asked: Cell::new(false),
             last_active: Cell::new(Instant::now()),
             inspected: Cell::new(0),
+            chunks: ChunkBudget::default(),
             own_pools: RefCell::default(),
             _place: None,
         }
@@ -96,6 +100,11 @@ impl Client {
     /// Bytes of this client's requests that are held to inspect them.
     pub fn inspected(&self) -> &Cell<usize> {
         &self.inspected
+    }
+
+    /// Returns what counts the chunks that are held for it.
+    pub fn chunk_budget(&self) -> &ChunkBudget {
+        &self.chunks
     }
 
     /// Counts a request that begins.

@@ -10,6 +10,7 @@ use super::client::Client;
 use crate::message::grpc;
 use crate::message::rpc::Rpc;
 use crate::telemetry::tally::{Dropped, HttpMethod};
+use crate::upstream::http1::ChunkBudget;
 
 /// `CANCELLED`, which is what a call is whose client left before its status was known.
 const CANCELLED: u8 = 1;
@@ -65,6 +66,11 @@ impl Meter {
     /// silent or the proxy stops, since nothing else would end it.
     pub fn is_long(&self) -> bool {
         self.long
+    }
+
+    /// Returns what counts the chunks that are held for the client.
+    pub fn chunk_budget(&self) -> &ChunkBudget {
+        self.client.chunk_budget()
     }
 
     /// Notes the head of a member's answer, or a gRPC answer of our own.

@@ -137,8 +137,8 @@ impl ReplyBody {
                 let trailers = std::mem::take(trailers);
                 Poll::Ready(Some(Ok(self.end_with(trailers))))
             }
-            Source::Http1(body) => Pin::new(body)
-                .poll_frame(cx)
+            Source::Http1(body) => body
+                .poll_part(cx, self.meter.as_ref().map(Meter::chunk_budget))
                 .map(|frame| frame.map(|frame| frame.map_err(BodyError::Connection))),
             Source::Http2(body) => {
                 let part = ready!(body.poll_part(cx));

@@ -8,7 +8,8 @@
 //!
 //! * [`request`] writes a head and says how its body is framed, [`outbox`] has what is not yet written;
 //! * [`head`] reads the head of a response, [`framing`] says how its body ends;
-//! * [`connection`] is the stream with both, [`body`] what a client reads of it.
+//! * [`connection`] is the stream with both, [`body`] what a client reads of it;
+//! * [`whole_chunk`] holds a chunk until it is whole, so that a member's chunk arrives as one.
 //!
 //! The price: a request body goes up only while somebody waits for the answer's head or reads its body. HTTP/1.1 is made
 //! that way round, and only a client that streams into a JSON watch without ever reading could tell.
@@ -25,6 +26,7 @@ mod head;
 mod outbox;
 pub mod request;
 mod upload;
+mod whole_chunk;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -38,6 +40,7 @@ pub use self::body::ResponseBody;
 use self::connection::Connection;
 pub use self::error::Error;
 pub use self::request::RequestHead;
+pub use self::whole_chunk::ChunkBudget;
 use super::io::MemberIo;
 use super::link::Link;
 use crate::message::request_body::RequestBody;

@@ -7,6 +7,7 @@ mod stage;
 
 mod auth;
 mod check;
+mod chunks;
 mod command_line;
 mod discovery;
 mod dns;

@@ -463,3 +463,85 @@ fn a_unix_socket_serves_like_a_port() {
         assert_eq!(answer.body, framed(b"fine"));
     });
 }
+
+/// A chunk with its size line and its end.
+fn chunk_of(size: usize) -> Vec<u8> {
+    let data: Vec<u8> = (0..size).map(|n| b'a' + (n % 23) as u8).collect();
+    [format!("{size:x}\r\n").as_bytes(), &data, b"\r\n"].concat()
+}
+
+#[test]
+fn a_members_chunk_arrives_as_one_chunk_however_its_bytes_come() {
+    let _beside = beside_others();
+    run(async {
+        const SIZES: [usize; 12] = [
+            10_000,
+            1,
+            10_000,
+            1,
+            60_000,
+            65_536,
+            65_537,
+            200_000,
+            1,
+            1_500_000,
+            2_000_250,
+            2 << 20,
+        ];
+        let mut members = Members::start(1).await;
+        let proxy = members.proxy().await;
+        let mut client = http1::Connection::open(&proxy.address).await.unwrap();
+        client.send_request("POST", "/v3/watch", &[], "{}").await.unwrap();
+        let mut exchange = members.exchange().await;
+        let member = async {
+            exchange.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await.unwrap();
+            let all: Vec<u8> = SIZES.into_iter().flat_map(chunk_of).collect();
+            // All in quick succession, in writes that end anywhere.
+            for piece in all.chunks(7_777) {
+                exchange.send(piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            exchange.send("0\r\n\r\n").await.unwrap();
+        };
+        let client = async {
+            client.head().await.unwrap();
+            let mut sizes = Vec::new();
+            while let Some(chunk) = client.chunk().await.unwrap() {
+                sizes.push(chunk.len());
+            }
+            assert_eq!(sizes, SIZES);
+        };
+        tokio::join!(member, client);
+    });
+}
+
+#[test]
+fn a_chunk_that_is_too_large_to_be_held_streams() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = members.proxy().await;
+        let mut client = http1::Connection::open(&proxy.address).await.unwrap();
+        client.send_request("POST", "/v3/watch", &[], "{}").await.unwrap();
+        let mut exchange = members.exchange().await;
+        let chunk = chunk_of(4 << 20);
+        let (first, rest) = chunk.split_at(50_000);
+        exchange.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await.unwrap();
+        exchange.send(first).await.unwrap();
+        client.head().await.unwrap();
+        // The member sends the rest only now.
+        let mut came = client.chunk().await.unwrap().expect("a part of the chunk").len();
+        let member = async {
+            exchange.send(rest).await.unwrap();
+            exchange.send(chunk_of(100_000)).await.unwrap();
+        };
+        let client = async {
+            while came < 4 << 20 {
+                came += client.chunk().await.unwrap().expect("no end").len();
+            }
+            assert_eq!(came, 4 << 20);
+            assert_eq!(client.chunk().await.unwrap().expect("no end").len(), 100_000);
+        };
+        tokio::join!(member, client);
+    });
+}

@@ -12,6 +12,7 @@ use super::chunked::{Chunked, Found};
 use super::connection::Connection;
 use super::error::Error;
 use super::framing::Framing;
+use super::whole_chunk::{ChunkBudget, PartialChunk};
 use crate::upstream::link::Link;
 
 /// The body of a member's response.
@@ -22,6 +23,8 @@ pub struct ResponseBody {
     /// `None` once it has failed.
     connection: Option<Box<Connection>>,
     framing: Framing,
+    /// The chunk that is being read, while it is held until it is whole.
+    partial: Option<Box<PartialChunk>>,
     link: Rc<Link>,
 }
 
@@ -34,7 +37,34 @@ impl ResponseBody {
         framing: Framing,
         link: Rc<Link>,
     ) -> Self {
-        Self { connection, framing, link }
+        Self { connection, framing, partial: None, link }
+    }
+
+    /// Returns the next part of the body. A chunk of the member's is one part if `budget` has room for it; without
+    /// a budget each part is what one read brought.
+    ///
+    /// # Errors
+    /// When the connection fails, or what comes is not well framed.
+    pub fn poll_part(&mut self, cx: &mut Context<'_>, budget: Option<&ChunkBudget>) -> Polled {
+        if self.is_complete() {
+            return Poll::Ready(None);
+        }
+        let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
+        // The request may still be on its way up. If that fails, what the member says about it is still to be read.
+        let _ = connection.poll_upload(cx);
+        let polled = match &mut self.framing {
+            Framing::Length(left) => poll_length(connection, left, cx),
+            Framing::Chunked(chunked) => {
+                poll_chunked(connection, chunked, &mut self.partial, budget, cx)
+            }
+            Framing::UntilClose => poll_until_close(connection, cx),
+        };
+        if let Poll::Ready(None | Some(Err(_))) = polled
+            && !self.is_complete()
+        {
+            self.connection = None;
+        }
+        polled
     }
 
     fn is_complete(&self) -> bool {
@@ -47,24 +77,7 @@ impl Body for ResponseBody {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
-        let this = &mut *self;
-        if this.is_complete() {
-            return Poll::Ready(None);
-        }
-        let Some(connection) = &mut this.connection else { return Poll::Ready(None) };
-        // The request may still be on its way up. If that fails, what the member says about it is still to be read.
-        let _ = connection.poll_upload(cx);
-        let polled = match &mut this.framing {
-            Framing::Length(left) => poll_length(connection, left, cx),
-            Framing::Chunked(chunked) => poll_chunked(connection, chunked, cx),
-            Framing::UntilClose => poll_until_close(connection, cx),
-        };
-        if let Poll::Ready(None | Some(Err(_))) = polled
-            && !this.is_complete()
-        {
-            this.connection = None;
-        }
-        polled
+        self.poll_part(cx, None)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -93,17 +106,44 @@ fn poll_length(connection: &mut Connection, left: &mut u64, cx: &mut Context<'_>
 fn poll_chunked(
     connection: &mut Connection,
     chunked: &mut Chunked,
+    partial: &mut Option<Box<PartialChunk>>,
+    budget: Option<&ChunkBudget>,
     cx: &mut Context<'_>,
 ) -> Polled {
     loop {
-        match chunked.take(connection.inbox())? {
-            Found::Data(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-            Found::Trailers(trailers) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
-            Found::End => return Poll::Ready(None),
-            Found::More if ready!(connection.poll_fill(cx))? == 0 => {
-                return Poll::Ready(Some(Err(Error::Incomplete)));
+        let read = match (chunked.take(connection.inbox())?, partial.as_deref_mut()) {
+            (Found::Begin(size), _) => {
+                if connection.inbox().len() as u64 >= size {
+                    continue;
+                }
+                *partial =
+                    budget.and_then(|budget| PartialChunk::begin(size, budget)).map(Box::new);
+                continue;
             }
-            Found::More => {}
+            (Found::Data(data), None) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+            (Found::Data(data), Some(held)) => {
+                // More than this piece is to come, else it would not be held.
+                held.push(&data);
+                continue;
+            }
+            (Found::Trailers(trailers), _) => {
+                return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+            }
+            (Found::End, _) => return Poll::Ready(None),
+            (Found::More, None) => ready!(connection.poll_fill(cx))?,
+            (Found::More, Some(held)) => {
+                let read = ready!(connection.poll_fill_part(cx, held))?;
+                chunked.advance(read);
+                if held.is_whole()
+                    && let Some(whole) = partial.take()
+                {
+                    return Poll::Ready(Some(Ok(Frame::data(whole.finish()))));
+                }
+                read
+            }
+        };
+        if read == 0 {
+            return Poll::Ready(Some(Err(Error::Incomplete)));
         }
     }
 }

@@ -33,6 +33,8 @@ pub enum Chunked {
 /// What was found at the start of the bytes at hand.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found {
+    /// A chunk begins; it has this many bytes.
+    Begin(u64),
     /// Data of a chunk.
     Data(Bytes),
     /// Trailers, and with them the end.
@@ -51,16 +53,19 @@ impl Chunked {
     pub fn take(&mut self, inbox: &mut Bytes) -> Result<Found, Error> {
         loop {
             let go_on = match self {
-                Self::Size => self.take_size(inbox)?,
+                Self::Size => {
+                    let whole = self.take_size(inbox)?;
+                    if let Self::Data(size) = *self {
+                        return Ok(Found::Begin(size));
+                    }
+                    whole
+                }
                 Self::Data(left) => {
                     if inbox.is_empty() {
                         return Ok(Found::More);
                     }
                     let length = usize::try_from(*left).unwrap_or(usize::MAX).min(inbox.len());
-                    *left -= length as u64;
-                    if *left == 0 {
-                        *self = Self::DataEnd;
-                    }
+                    self.advance(length);
                     return Ok(Found::Data(inbox.split_to(length)));
                 }
                 Self::DataEnd => self.take_data_end(inbox)?,
@@ -69,6 +74,16 @@ impl Chunked {
             };
             if !go_on {
                 return Ok(Found::More);
+            }
+        }
+    }
+
+    /// Counts `length` bytes of the chunk's data that were read past the inbox. They are not more than are left of it.
+    pub fn advance(&mut self, length: usize) {
+        if let Self::Data(left) = self {
+            *left = left.saturating_sub(length as u64);
+            if *left == 0 {
+                *self = Self::DataEnd;
             }
         }
     }
@@ -147,6 +162,7 @@ mod tests {
             let mut at_hand = Bytes::from(std::mem::take(&mut inbox));
             loop {
                 match chunked.take(&mut at_hand).map_err(|error| error.to_string())? {
+                    Found::Begin(_) => {}
                     Found::Data(piece) => data.extend_from_slice(&piece),
                     Found::Trailers(_) | Found::End => return Ok((data, true)),
                     Found::More => break,

@@ -16,6 +16,7 @@ use super::head::{self, Parsed};
 use super::outbox::Outbox;
 use super::request::RequestHead;
 use super::upload::Upload;
+use super::whole_chunk::PartialChunk;
 use crate::message::request_body::RequestBody;
 use crate::tls::HandshakeError;
 use crate::upstream::io::MemberIo;
@@ -218,6 +219,18 @@ impl Connection {
         self.flowing = count >= READ / 2;
         self.inbox = if self.flowing { buffer.freeze() } else { Bytes::copy_from_slice(&buffer) };
         Poll::Ready(Ok(count))
+    }
+
+    /// Reads once into what is missing of a chunk, past the inbox, which is empty. Zero is the end of the stream.
+    ///
+    /// # Errors
+    /// The stream's.
+    pub fn poll_fill_part(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunk: &mut PartialChunk,
+    ) -> Poll<io::Result<usize>> {
+        pin!(self.io.read_buf(&mut chunk.missing())).as_mut().poll(cx)
     }
 
     /// What was read and is not given out, to take from it.
