@@ -8,6 +8,7 @@ mod args;
 pub mod ask;
 mod check;
 mod commands;
+mod environment_files;
 mod fallback;
 mod help;
 pub mod manual;

@@ -5,8 +5,7 @@
 //! environment, and only where the unit's daemon is meant: a command with settings as flags, one with `ETCD_CONFIG_FILE`, and
 //! one that systemd itself has started (`INVOCATION_ID`) say themselves what they are about.
 
-use super::promote::environment;
-use super::{Variables, complain};
+use super::{Variables, complain, environment_files};
 use crate::config::{self, Inputs, Loaded, Place, Problems};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -94,18 +93,31 @@ fn with_files(mut env: Variables, files: &[&Path]) -> Environment {
     Environment { variables: env, lines }
 }
 
+/// Reads one of the unit's files, which systemd ignores when it cannot be used.
 fn read(file: &Path) -> Vec<Line> {
-    let text = match std::fs::read_to_string(file) {
-        Ok(text) => text,
-        Err(error) => {
-            if error.kind() != io::ErrorKind::NotFound {
-                complain(&format!("warning: cannot read {}: {error}\n", file.display()));
+    match environment_files::read(file, Path::new("systemctl")) {
+        Ok(content) => {
+            for line in content.file.ignored {
+                let name = file.display();
+                complain(&format!(
+                    "warning: {name}:{line} has no variable's name before the `=`, and systemd ignores it\n"
+                ));
             }
-            return Vec::new();
+            let lines = content.file.assignments.into_iter();
+            lines
+                .map(|it| Line {
+                    name: it.name,
+                    value: it.value,
+                    file: file.to_owned(),
+                    number: it.line,
+                })
+                .collect()
         }
-    };
-    let lines = environment::lines(&text).into_iter();
-    lines.map(|(number, name, value)| Line { name, value, file: file.to_owned(), number }).collect()
+        Err(reason) => {
+            complain(&format!("warning: {reason}\n"));
+            Vec::new()
+        }
+    }
 }
 
 impl Environment {

@@ -8,6 +8,7 @@
 //! It opens no socket and changes nothing. Nothing that a file, a variable or a flag holds can make it panic.
 
 pub mod change;
+pub mod environment_file;
 mod origins;
 mod place;
 mod problem;

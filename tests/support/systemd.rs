@@ -7,6 +7,7 @@ use super::notify::Notify;
 use super::process::{self, Process};
 use super::proxy::Proxy;
 use super::scratch::Scratch;
+use etcd_proxy::config::environment_file::{Systemd, parse};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -262,10 +263,9 @@ fn spoil(directory: &Path) {
     fs::write(directory, "in the way").expect("a file in its place");
 }
 
-/// What an environment file says; quotes are taken off.
+/// What an environment file says.
 pub fn variables(file: &Path) -> Vec<(String, String)> {
-    let text = fs::read_to_string(file).unwrap_or_default();
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    let pairs = lines.filter_map(|line| line.split_once('='));
-    pairs.map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned())).collect()
+    let text = fs::read(file).unwrap_or_default();
+    let read = parse(&text, Systemd::Since254).expect("systemd would use it");
+    read.assignments.into_iter().map(|it| (it.name, it.value)).collect()
 }

@@ -12,6 +12,7 @@ mod load;
 mod machine;
 
 mod commands;
+mod environment_file;
 mod failures;
 mod membership;
 mod packages;

@@ -1,9 +1,11 @@
-//! etcd's environment file, as systemd's `EnvironmentFile=` reads it: what it says, and putting variables into it.
+//! Edits etcd's environment file.
 //!
 //! Lines that say nothing of these variables stay as they are, comments included. The new file takes the old one's place at
 //! once, with its owner and mode; the old one is kept beside it.
 
 use super::durable::{self, Standing, beside};
+use crate::cli::environment_files::Content;
+use crate::config::environment_file::{Assignment, EnvironmentFile};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,16 +14,9 @@ use std::path::{Path, PathBuf};
 pub(super) type Variables = Vec<(String, String)>;
 
 /// Returns what a file sets; of a variable that is set twice the last counts, as with systemd.
-pub(super) fn read(text: &str) -> Variables {
-    lines(text).into_iter().map(|(_, name, value)| (name, value)).collect()
-}
-
-/// Returns what a file sets, and in which lines, from 1.
-pub(in crate::cli) fn lines(text: &str) -> Vec<(usize, String, String)> {
-    let set = |(at, line): (usize, &str)| {
-        Some((at + 1, name(line)?.to_owned(), value(line.split_once('=')?.1)))
-    };
-    text.lines().enumerate().filter_map(set).collect()
+pub(super) fn variables(file: &EnvironmentFile) -> Variables {
+    let assignments = file.assignments.iter();
+    assignments.map(|it| (it.name.clone(), it.value.clone())).collect()
 }
 
 /// Returns the effective value of a variable.
@@ -30,34 +25,54 @@ pub(super) fn lookup<'a>(variables: &'a [(String, String)], name: &str) -> Optio
     Some(value.as_str()).filter(|value| !value.is_empty())
 }
 
-/// Returns `text` with these variables set and those commented out. Each stands where it stood first, or at the end.
-pub(super) fn edited(text: &str, set: &[(String, String)], unset: &[&str]) -> String {
+/// Returns the file's text with these variables set and those commented out. Each stands where it stood first, or at the
+/// end.
+pub(super) fn edited(present: &Content, set: &[(String, String)], unset: &[&str]) -> Vec<u8> {
     let mut missing: Vec<_> = set.iter().collect();
-    let mut edited = String::new();
-    let mut continues = false;
-    for line in text.lines() {
-        if continues {
-            continues = line.ends_with('\\');
+    let Content { text, file } = present;
+    let (mut edited, mut done) = (Vec::new(), 0);
+    for Assignment { name, value, span, .. } in &file.assignments {
+        let is_set = set.iter().any(|(other, _)| other == name);
+        let is_unset = unset.contains(&name.as_str()) && !value.is_empty();
+        if !is_set && !is_unset {
             continue;
         }
-        let named = name(line);
-        if let Some((name, _)) = set.iter().find(|(name, _)| Some(name.as_str()) == named) {
-            continues = line.ends_with('\\');
-            if let Some(at) = missing.iter().position(|(other, _)| other == name) {
-                edited.push_str(&assignment(missing.remove(at)));
-            }
-        } else {
-            let gone =
-                named.is_some_and(|name| unset.contains(&name) && !value_of(line).is_empty());
-            edited.push_str(if gone { "#" } else { "" });
-            edited.push_str(line);
-            edited.push('\n');
+        edited.extend_from_slice(&text[done..span.start]);
+        done = span.end;
+        if !is_set {
+            comment_out(&text[span.clone()], &mut edited);
+        } else if let Some(at) = missing.iter().position(|(other, _)| other == name) {
+            edited.extend(assignment(missing.remove(at)).into_bytes());
         }
     }
-    for variable in missing {
-        edited.push_str(&assignment(variable));
+    // What is written behind an open quote would be within it.
+    let end = file.unclosed.filter(|at| *at >= done).unwrap_or(text.len());
+    edited.extend_from_slice(&text[done..end]);
+    if !missing.is_empty() {
+        end_line(&mut edited);
+        edited.extend(missing.into_iter().flat_map(|it| assignment(it).into_bytes()));
     }
+    edited.extend_from_slice(&text[end..]);
     edited
+}
+
+/// Writes lines as comments; systemd ends a line at a carriage return too.
+fn comment_out(lines: &[u8], to: &mut Vec<u8>) {
+    for line in lines.split_inclusive(|byte| matches!(byte, b'\n' | b'\r')) {
+        to.push(b'#');
+        to.extend_from_slice(line);
+    }
+    end_line(to);
+}
+
+/// Ends the last line, also where it would go on behind a backslash.
+fn end_line(text: &mut Vec<u8>) {
+    if text.last().is_some_and(|last| *last != b'\n') {
+        text.push(b'\n');
+    }
+    if text.ends_with(b"\\\n") {
+        text.push(b'\n');
+    }
 }
 
 /// A variable as it is written, with a newline.
@@ -73,10 +88,10 @@ pub(super) fn keep(file: &Path, backup: &Path) -> io::Result<()> {
 }
 
 /// Replaces the file's text; a link stays a link.
-pub(super) fn replace(file: &Path, text: &str) -> io::Result<()> {
+pub(super) fn replace(file: &Path, text: &[u8]) -> io::Result<()> {
     let standing = fs::metadata(file).map_or(Standing::ours(0o644), |old| Standing::like(&old));
     let real = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
-    durable::replace(&real, text.as_bytes(), standing)
+    durable::replace(&real, text, standing)
 }
 
 /// Where a copy of the file can be kept: a name that nobody has.
@@ -92,78 +107,84 @@ pub(super) fn free_backup(file: &Path) -> PathBuf {
     name(number)
 }
 
-/// The variable that a line sets, if it sets one.
-fn name(line: &str) -> Option<&str> {
-    let (name, _) = line.split_once('=')?;
-    let name = name.trim_start();
-    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    (!name.is_empty() && name.chars().all(fits)).then_some(name)
-}
-
-fn value_of(line: &str) -> String {
-    line.split_once('=').map(|(_, text)| value(text)).unwrap_or_default()
-}
-
-/// Takes quotes off, and backslashes where systemd would.
-fn value(text: &str) -> String {
-    let text = text.trim();
-    match text.chars().next() {
-        Some(quote @ ('"' | '\'')) if text.len() > 1 && text.ends_with(quote) => {
-            let inner = &text[1..text.len() - 1];
-            if quote == '"' {
-                inner.replace("\\\"", "\"").replace("\\\\", "\\")
-            } else {
-                inner.to_owned()
-            }
-        }
-        _ => text.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::environment_file::{Systemd, parse};
     use std::os::unix::fs::PermissionsExt as _;
 
     fn set(pairs: &[(&str, &str)]) -> Variables {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
+    fn content(text: &[u8], systemd: Systemd) -> Content {
+        Content { text: text.to_vec(), file: parse(text, systemd).unwrap() }
+    }
+
+    fn edit(text: &str, variables: &[(&str, &str)], unset: &[&str]) -> String {
+        let present = content(text.as_bytes(), Systemd::Since254);
+        String::from_utf8(edited(&present, &set(variables), unset)).unwrap()
+    }
+
     #[test]
     fn variables_are_put_where_they_stood_and_the_rest_stays() {
         let text = "# etcd\nETCD_NAME=default\n#ETCD_NAME=x\nETCD_DISCOVERY=https://d/1\nOTHER='a b'\nETCD_NAME=again\n";
-        let new = edited(
-            text,
-            &set(&[("ETCD_NAME", "m2"), ("ETCD_INITIAL_CLUSTER_STATE", "existing")]),
-            &["ETCD_DISCOVERY"],
-        );
+        let variables = [("ETCD_NAME", "m2"), ("ETCD_INITIAL_CLUSTER_STATE", "existing")];
+        let new = edit(text, &variables, &["ETCD_DISCOVERY"]);
         assert_eq!(
             new,
             "# etcd\nETCD_NAME=\"m2\"\n#ETCD_NAME=x\n#ETCD_DISCOVERY=https://d/1\nOTHER='a b'\n\
              ETCD_INITIAL_CLUSTER_STATE=\"existing\"\n"
         );
-        assert_eq!(
-            edited(&new, &set(&[("ETCD_NAME", "m2")]), &["ETCD_DISCOVERY"]),
-            new,
-            "twice is once"
-        );
+        let again = edit(&new, &[("ETCD_NAME", "m2")], &["ETCD_DISCOVERY"]);
+        assert_eq!(again, new, "twice is once");
     }
 
     #[test]
-    fn a_line_that_goes_on_is_replaced_whole() {
-        let new = edited("A=1 \\\n 2\nB=3", &set(&[("A", "x")]), &[]);
-        assert_eq!(new, "A=\"x\"\nB=3\n");
+    fn a_line_that_goes_on_is_replaced_or_commented_out_whole() {
+        assert_eq!(edit("A=1 \\\n 2\nB=3", &[("A", "x")], &[]), "A=\"x\"\nB=3");
+        assert_eq!(edit("A = 'b\nc'\nB=3", &[("A", "x")], &[]), "A=\"x\"\nB=3");
+        assert_eq!(edit("A='1\nB=2'\nC=3\n", &[], &["A"]), "#A='1\n#B=2'\nC=3\n");
     }
 
     #[test]
-    fn values_are_read_as_systemd_reads_them() {
-        let read = read("A=1\nB=\"two words\"\n C='3'\n#D=4\nA=5\nexport X=1\nE=\n");
-        assert_eq!(lookup(&read, "A"), Some("5"));
-        assert_eq!(lookup(&read, "B"), Some("two words"));
-        assert_eq!(lookup(&read, "C"), Some("3"));
-        assert_eq!((lookup(&read, "D"), lookup(&read, "E")), (None, None));
-        let quoted = set(&[("Q", "a\"b\\c")]);
-        assert_eq!(super::read(&assignment(&quoted[0])), quoted);
+    fn what_is_added_stands_on_a_line_of_its_own() {
+        for (text, expected) in [
+            ("A=1", "A=1\nN=\"x\"\n"),
+            ("A=1\\\n", "A=1\\\n\nN=\"x\"\n"),
+            ("# c \\", "# c \\\n\nN=\"x\"\n"),
+            ("A='1\n", "N=\"x\"\nA='1\n"),
+        ] {
+            assert_eq!(edit(text, &[("N", "x")], &[]), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn any_file_says_afterwards_what_was_set_and_else_what_it_said() {
+        const PIECES: [&str; 16] = [
+            "A", "B", "C=", "\nA=", "\nB=", " ", "\n", "\r", "\\", "\"", "'", "#", "x", "=",
+            "\\\n", "$",
+        ];
+        let mut random = fastrand::Rng::with_seed(11);
+        for round in 0..4000 {
+            let text: String =
+                (0..random.usize(..24)).map(|_| PIECES[random.usize(..PIECES.len())]).collect();
+            let systemd = if round % 2 == 0 { Systemd::Since254 } else { Systemd::Before254 };
+            let before = content(text.as_bytes(), systemd);
+            let new = edited(&before, &set(&[("A", "a\"\\ '\n$x"), ("N", "1")]), &["B"]);
+            let after = parse(&new, systemd).unwrap();
+            let shown = String::from_utf8_lossy(&new);
+            assert_eq!(after.value("A"), Some("a\"\\ '\n$x"), "{text:?} {shown:?}");
+            assert_eq!(after.value("N"), Some("1"), "{text:?} {shown:?}");
+            assert_eq!(after.value("B").unwrap_or_default(), "", "{text:?} {shown:?}");
+            assert_eq!(after.value("C"), before.file.value("C"), "{text:?} {shown:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_in_comments_stay_as_they_are() {
+        let present = content(b"# caf\xe9\nA=1\n", Systemd::Since254);
+        assert_eq!(edited(&present, &set(&[("A", "2")]), &[]), b"# caf\xe9\nA=\"2\"\n");
     }
 
     #[test]
@@ -176,7 +197,7 @@ mod tests {
             let backup = free_backup(&file);
             assert_eq!(backup, beside(&file, number));
             keep(&file, &backup).unwrap();
-            replace(&file, "new").unwrap();
+            replace(&file, b"new").unwrap();
             assert_eq!(fs::read_to_string(&backup).unwrap(), old);
             for path in [&file, &backup] {
                 assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o640);
@@ -190,7 +211,7 @@ mod tests {
         let (file, link) = (directory.path().join("etcd"), directory.path().join("link"));
         fs::write(&file, "old").unwrap();
         std::os::unix::fs::symlink(&file, &link).unwrap();
-        replace(&link, "new").unwrap();
+        replace(&link, b"new").unwrap();
         assert_eq!(fs::read_link(&link).unwrap(), file);
         assert_eq!(fs::read_to_string(&file).unwrap(), "new");
     }

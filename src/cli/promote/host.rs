@@ -9,6 +9,7 @@ use super::environment::{self, Variables, lookup};
 use super::options::Options;
 use super::readable::Reader;
 use super::services::Unit;
+use crate::cli::environment_files::{self, Content};
 use crate::cluster::url::parse_url;
 use crate::config::{ListenAddress, ListenUrl, Loaded, Settings};
 use std::path::{Path, PathBuf};
@@ -45,8 +46,8 @@ pub(super) const UNSET: [&str; 6] = [
 pub(super) struct Host {
     /// etcd's environment file.
     pub(super) file: PathBuf,
-    /// Its text; empty when there is none.
-    pub(super) text: String,
+    /// What is in it; nothing when there is none.
+    pub(super) present: Content,
     /// Where the present file will be kept.
     pub(super) backup: PathBuf,
     /// etcd's data directory.
@@ -62,24 +63,20 @@ impl Host {
     /// When the environment file is there and cannot be read.
     pub(super) fn find(options: &Options, unit: &Unit) -> Result<Self, String> {
         let file = options.environment_file.clone().unwrap_or_else(|| default_file(unit));
-        let text = match std::fs::read_to_string(&file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(format!("cannot read {}: {error}", file.display())),
-        };
-        let known = lookup(&environment::read(&text), "ETCD_DATA_DIR")
+        let present = environment_files::read(&file, &options.systemctl)?;
+        let known = lookup(&environment::variables(&present.file), "ETCD_DATA_DIR")
             .or_else(|| lookup(&unit.environment, "ETCD_DATA_DIR"))
             .map(PathBuf::from);
         let chosen = options.data_dir.is_some() || known.is_none();
         let data_dir = options.data_dir.clone().or(known);
         let data_dir = data_dir.unwrap_or_else(|| "/var/lib/etcd/default".into());
         let backup = environment::free_backup(&file);
-        Ok(Self { file, text, backup, data_dir, chosen })
+        Ok(Self { file, present, backup, data_dir, chosen })
     }
 
     /// Returns the variables to write besides those that name the member and its cluster.
     pub(super) fn variables(&self, options: &Options, loaded: &Loaded) -> Variables {
-        let present = environment::read(&self.text);
+        let present = environment::variables(&self.present.file);
         let mut variables = Vec::new();
         if self.chosen {
             variables.push(("ETCD_DATA_DIR".to_owned(), self.data_dir.display().to_string()));
@@ -104,7 +101,7 @@ impl Host {
 impl Host {
     /// Why the variables would change nothing: with a file of its own etcd looks at no variable.
     pub(super) fn ignores_variables(&self, unit: &Unit) -> Option<String> {
-        let present = environment::read(&self.text);
+        let present = environment::variables(&self.present.file);
         let flags = command_line::flags(unit, &present);
         let by_variable = lookup(&present, "ETCD_CONFIG_FILE")
             .or_else(|| lookup(&unit.environment, "ETCD_CONFIG_FILE"));
@@ -130,7 +127,7 @@ impl Host {
         name: &str,
         written: &[(String, String)],
     ) -> Vec<String> {
-        let mut all = environment::read(&self.text);
+        let mut all = environment::variables(&self.present.file);
         let flags = command_line::flags(unit, &all);
         let mut reasons = command_line::against(&flags, name, written);
         all.extend(written.iter().cloned());
@@ -142,7 +139,7 @@ impl Host {
 
     /// Why etcd would not start with these variables: it serves https only with a certificate.
     pub(super) fn without_certificate(&self, written: &[(String, String)]) -> Vec<String> {
-        let mut all = environment::read(&self.text);
+        let mut all = environment::variables(&self.present.file);
         all.extend(written.iter().cloned());
         let sides = [
             ("ETCD_LISTEN_PEER_URLS", "ETCD_PEER_CERT_FILE", "ETCD_PEER_AUTO_TLS"),
@@ -257,6 +254,11 @@ mod tests {
     use crate::config::{Inputs, load};
     use std::ffi::OsString;
 
+    fn content(text: &str) -> Content {
+        let file = environment_files::parse(text.as_bytes(), Path::new("systemctl")).unwrap();
+        Content { text: text.into(), file }
+    }
+
     fn variables(peer_url: &str, proxy: &str, file: &str) -> Variables {
         let args = proxy.split_whitespace().map(OsString::from).collect();
         let inputs =
@@ -266,7 +268,7 @@ mod tests {
         let mut rest = line.split_whitespace().map(OsString::from).collect();
         let options = Options::take(&mut rest, &Vec::new()).unwrap();
         let host =
-            Host { text: file.to_owned(), ..Host::find(&options, &Unit::default()).unwrap() };
+            Host { present: content(file), ..Host::find(&options, &Unit::default()).unwrap() };
         host.variables(&options, &loaded)
     }
 
@@ -330,7 +332,7 @@ mod tests {
             let made = variables("https://10.0.1.12:2380", proxy, file);
             let host = Host {
                 file: "/etc/default/etcd".into(),
-                text: file.to_owned(),
+                present: content(file),
                 backup: "/b".into(),
                 data_dir: "/d".into(),
                 chosen: true,
@@ -349,7 +351,7 @@ mod tests {
     fn an_etcd_with_a_file_of_its_own_is_not_started_with_variables() {
         let host = |text: &str| Host {
             file: "/etc/default/etcd".into(),
-            text: text.to_owned(),
+            present: content(text),
             backup: "/b".into(),
             data_dir: "/d".into(),
             chosen: false,

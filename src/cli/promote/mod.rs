@@ -10,7 +10,7 @@ mod cluster;
 mod command_line;
 mod durable;
 mod endpoints;
-pub(super) mod environment;
+mod environment;
 mod host;
 mod judge;
 mod options;

@@ -80,14 +80,14 @@ impl fmt::Display for Plan<'_> {
 
 impl Plan<'_> {
     fn file(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.host.text.is_empty() {
+        if !self.host.present.text.is_empty() {
             writeln!(f, "     the present file is kept as {}", self.host.backup.display())?;
         }
         for variable in self.membership().iter().chain(&self.variables) {
             write!(f, "       {}", assignment(variable))?;
         }
-        let present = super::environment::read(&self.host.text);
-        for name in UNSET.iter().filter(|name| super::environment::lookup(&present, name).is_some())
+        let present = &self.host.present.file;
+        for name in UNSET.iter().filter(|name| present.value(name).is_some_and(|it| !it.is_empty()))
         {
             writeln!(f, "       #{name}: commented out")?;
         }

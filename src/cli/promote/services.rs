@@ -140,14 +140,20 @@ fn parse(text: &str) -> Unit {
     unit
 }
 
-/// What systemctl prints of `Environment=`: a list with blanks between, quoted where a blank is in a value.
+/// Reads what systemctl prints of `Environment=`: a list with blanks between, quoted and escaped where a value needs it.
 fn variables(list: &str) -> Vec<(String, String)> {
-    let mut quoted = false;
-    let is_between = |c: char| {
-        quoted ^= c == '"';
-        c == ' ' && !quoted
-    };
-    let pairs = list.split(is_between).filter_map(|pair| pair.trim_matches('"').split_once('='));
+    let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
+    let mut chars = list.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' => quoted = !quoted,
+            ' ' if !quoted => words.push(std::mem::take(&mut word)),
+            '\\' if quoted => word.extend(chars.next()),
+            c => word.push(c),
+        }
+    }
+    words.push(word);
+    let pairs = words.iter().filter_map(|word| word.split_once('='));
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
@@ -175,6 +181,9 @@ mod tests {
         let variables = variables("A=1 \"DAEMON_ARGS=--name=a --debug\" B=2");
         let values: Vec<&str> = variables.iter().map(|(_, value)| value.as_str()).collect();
         assert_eq!(values, ["1", "--name=a --debug", "2"]);
+        let variables = super::variables(r#""A=--name=\"a b\" \\x" B="#);
+        let values: Vec<&str> = variables.iter().map(|(_, value)| value.as_str()).collect();
+        assert_eq!(values, [r#"--name="a b" \x"#, ""]);
     }
 
     #[test]

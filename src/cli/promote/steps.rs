@@ -12,7 +12,7 @@ use super::host::UNSET;
 use super::plan::{Plan, STEPS, named};
 use super::record::{self, Membership, Record};
 use super::services::Services;
-use crate::cli::complain;
+use crate::cli::{complain, environment_files};
 use crate::cluster::member::{MemberList, hex_id};
 use std::path::Path;
 
@@ -152,7 +152,7 @@ impl Run<'_> {
         let cluster = self.record.added.as_ref().map(|added| added.initial_cluster.as_str());
         let mut variables = named(self.plan.options, cluster.unwrap_or_default());
         variables.extend(self.plan.variables.clone());
-        let text = environment::edited(&host.text, &variables, &UNSET);
+        let text = environment::edited(&host.present, &variables, &UNSET);
         let fault =
             |error: std::io::Error| format!("cannot write {}: {error}", host.file.display());
         if self.record.backup.is_none() && host.file.exists() {
@@ -164,10 +164,9 @@ impl Run<'_> {
             self.save()?;
         }
         environment::replace(&host.file, &text).map_err(fault)?;
-        let written = std::fs::read_to_string(&host.file).map_err(fault)?;
-        let written = environment::read(&written);
+        let written = environment_files::read(&host.file, &self.plan.options.systemctl)?.file;
         let missing = |(name, value): &&(String, String)| {
-            environment::lookup(&written, name) != Some(value.as_str()) && !value.is_empty()
+            written.value(name) != Some(value.as_str()) && !value.is_empty()
         };
         match variables.iter().find(missing) {
             Some((name, _)) => {
