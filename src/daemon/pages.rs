@@ -28,6 +28,7 @@ use crate::message::rpc::Rpc;
 use crate::net::listen::ListenSocket;
 use crate::server::handshake::{Speaks, shake, warn_of_tls};
 use crate::server::limits;
+use crate::server::listener::{tcp_label, unix_label};
 use crate::server::local::{self, Page, Wish};
 use crate::server::preface::{Peek, Protocol, detect};
 use crate::telemetry::metrics::{self, Format};
@@ -167,6 +168,10 @@ pub async fn serve_metrics(socket: ListenSocket, renderer: Renderer, tls: Rc<Cel
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "cannot accept on a metrics listener"),
     };
+    let label = match &listener {
+        Listener::Tcp(listener) => tcp_label(listener),
+        Listener::Unix(listener) => unix_label(listener),
+    };
     let seats = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let seat = seats.clone().acquire_owned().await;
@@ -181,6 +186,7 @@ pub async fn serve_metrics(socket: ListenSocket, renderer: Renderer, tls: Rc<Cel
         match accepted {
             Ok(stream) => {
                 let renderer = renderer.clone();
+                let label = label.clone();
                 let acceptor = tls.get().then(|| renderer.acceptor.load_full());
                 tokio::task::spawn_local(async move {
                     // Neither a slow scraper nor one that never reads keeps its seat.
@@ -188,10 +194,10 @@ pub async fn serve_metrics(socket: ListenSocket, renderer: Renderer, tls: Rc<Cel
                         match stream {
                             Stream::Tcp(stream, from) => {
                                 let from = from.to_canonical().to_string();
-                                receive(stream, acceptor, renderer, &from).await;
+                                receive(stream, acceptor, renderer, (&label, &from)).await;
                             }
                             Stream::Unix(stream) => {
-                                receive(stream, acceptor, renderer, "unix socket").await;
+                                receive(stream, acceptor, renderer, (&label, "unix socket")).await;
                             }
                         }
                     };
@@ -219,20 +225,20 @@ async fn receive<S>(
     stream: S,
     acceptor: Option<Option<Arc<Acceptor>>>,
     renderer: Renderer,
-    from: &str,
+    (label, from): (&str, &str),
 ) where
     S: AsyncRead + AsyncWrite + Peek + Unpin,
 {
     match acceptor {
         Some(Some(acceptor)) => {
-            let shaking = shake(stream, &acceptor, Speaks::Http1, from);
-            if let Ok(Some(stream)) = timeout(limits::HANDSHAKE, shaking).await {
+            let shaking = shake(stream, &acceptor, Speaks::Http1, (label, from));
+            if let Ok(Ok(stream)) = timeout(limits::HANDSHAKE, shaking).await {
                 visit(stream, renderer).await;
             }
         }
         Some(None) => {}
         None => match timeout(limits::FIRST_HEAD, detect(&stream)).await {
-            Ok(Ok(Protocol::Tls)) => warn_of_tls(from),
+            Ok(Ok(Protocol::Tls)) => warn_of_tls(label, from),
             Ok(Ok(Protocol::Http1 | Protocol::Http2)) => visit(stream, renderer).await,
             _ => {}
         },

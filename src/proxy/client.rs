@@ -23,6 +23,8 @@ pub struct Client {
     pub worker: Rc<Worker>,
     /// Its address as `X-Forwarded-For` has it; `None` for a client on a unix socket.
     pub address: Option<HeaderValue>,
+    /// The address that it has connected to, for the log.
+    pub listener: Rc<str>,
     /// Whether its connection is under TLS.
     tls: bool,
     own: RefCell<Option<Rc<Link>>>,
@@ -50,13 +52,14 @@ struct OwnPools {
 }
 
 impl Client {
-    /// Makes the state of a new client connection.
-    pub fn new(worker: Rc<Worker>, address: Option<IpAddr>) -> Self {
+    /// Makes the state of a new client connection to `listener`.
+    pub fn new(worker: Rc<Worker>, listener: Rc<str>, address: Option<IpAddr>) -> Self {
         let address =
             address.and_then(|ip| HeaderValue::try_from(ip.to_canonical().to_string()).ok());
         Self {
             worker,
             address,
+            listener,
             tls: false,
             own: RefCell::default(),
             in_flight: Cell::new(0),

@@ -28,6 +28,7 @@ use super::preface::{Peek, Protocol, detect};
 use crate::proxy::client::Client;
 use crate::proxy::reply_body::ReplyBody;
 use crate::proxy::worker::Worker;
+use crate::telemetry::tally::ClientTlsError;
 
 /// Spawns the tasks of an HTTP/2 connection on the worker's own thread.
 #[derive(Clone, Copy)]
@@ -48,7 +49,10 @@ where
     S: AsyncRead + AsyncWrite + Peek + HungUp + Unpin + Send + 'static,
 {
     match timeout(gate.patience().first_head, detect(&stream)).await {
-        Ok(Ok(Protocol::Tls)) => handshake::warn_of_tls(client.address_text()),
+        Ok(Ok(Protocol::Tls)) => {
+            client.worker.tally.client_tls_failed(ClientTlsError::TlsToPlain);
+            handshake::warn_of_tls(&client.listener, client.address_text());
+        }
         Ok(Ok(protocol)) => speak(protocol, stream, client, gate, pages).await,
         Ok(Err(_)) | Err(_) => {}
     }
@@ -64,8 +68,14 @@ where
         return;
     };
     let patience = gate.patience();
-    let handshake = handshake::shake(stream, &acceptor, Speaks::Both, client.address_text());
-    let Ok(Some(mut stream)) = timeout(patience.handshake, handshake).await else { return };
+    let ends = (&*client.listener, client.address_text());
+    let handshake = handshake::shake(stream, &acceptor, Speaks::Both, ends);
+    let mut stream = match timeout(patience.handshake, handshake).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(None)) => return,
+        Ok(Err(Some(error))) => return client.worker.tally.client_tls_failed(error),
+        Err(_) => return client.worker.tally.client_tls_failed(ClientTlsError::Handshake),
+    };
     drop(acceptor);
     if let Ok(Ok(protocol)) = timeout(patience.first_head, handshake::spoken(&mut stream)).await {
         speak(protocol, stream, client, gate, pages).await;
@@ -144,7 +154,7 @@ fn http2_builder() -> http2::Builder<OnThisThread> {
 }
 
 /// A connection that can be told to finish.
-trait Finish: Future {
+trait Finish: Future<Output = Result<(), hyper::Error>> {
     /// Whether its client learns of the end only by an answer (`Connection: close`): told to finish while it is idle, it
     /// would close just when the next request is on its way.
     const LINGERS: bool;
@@ -155,7 +165,7 @@ trait Finish: Future {
 
 impl<S, B, I> Finish for http1::UpgradeableConnection<I, S>
 where
-    Self: Future,
+    Self: Future<Output = Result<(), hyper::Error>>,
     S: hyper::service::HttpService<Incoming, ResBody = B>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     I: hyper::rt::Read + hyper::rt::Write + Unpin,
@@ -171,7 +181,7 @@ where
 
 impl<S, B, I> Finish for http2::Connection<I, S, OnThisThread>
 where
-    Self: Future,
+    Self: Future<Output = Result<(), hyper::Error>>,
     S: hyper::service::HttpService<Incoming, ResBody = B>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     I: hyper::rt::Read + hyper::rt::Write + Unpin,
@@ -205,7 +215,10 @@ async fn attend<C: Finish>(
     let mut tail = Tail::none(&client.worker);
     poll_fn(|cx| {
         loop {
-            if connection.as_mut().poll(cx).is_ready() {
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                if let Some(complaint) = ended.err().and_then(malformed) {
+                    gatehouse::note_malformed(client, &complaint);
+                }
                 return Poll::Ready(());
             }
             tail.set(signs.has_unwritten() && client.idle_since().is_some());
@@ -251,6 +264,16 @@ async fn attend<C: Finish>(
         }
     })
     .await;
+}
+
+/// What a client did wrong in its protocol, if that is what ended its connection: never its bytes.
+fn malformed(error: hyper::Error) -> Option<String> {
+    if error.is_parse() {
+        return Some(error.to_string());
+    }
+    let h2 = std::error::Error::source(&error)?.downcast_ref::<h2::Error>()?;
+    let reason = h2.reason().filter(|_| h2.is_library() && h2.is_go_away())?;
+    Some(format!("HTTP/2: {}", reason.description()))
 }
 
 /// The end of an answer that its client has not taken yet. All of the answer has been given to the protocol, so it counts

@@ -32,6 +32,7 @@ async fn judge(
     request: Box<Request<Incoming>>,
 ) -> Response<ReplyBody> {
     if let Some(complaint) = well_formed::complaint(&request) {
+        note_malformed(client, &complaint);
         return own(client, bad_request(request.version(), complaint));
     }
     let view = client.worker.view();
@@ -70,6 +71,15 @@ async fn judge(
 fn own(client: &Client, response: Response<Bytes>) -> Response<ReplyBody> {
     client.touch();
     response.map(|bytes| ReplyBody::whole(bytes, None))
+}
+
+/// Counts what a client sent in place of a request, and says what is wrong with it; never what it sent.
+pub fn note_malformed(client: &Client, complaint: &dyn std::fmt::Display) {
+    client.worker.tally.malformed_refused();
+    tracing::info!(
+        listener = %client.listener, client = client.address_text(),
+        "refused a malformed request: {complaint}"
+    );
 }
 
 /// What comes after a request that is not well formed cannot be trusted to be a request, so the connection ends.

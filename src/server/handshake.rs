@@ -11,6 +11,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::preface::{Peek, Protocol, TLS_HANDSHAKE};
 use crate::net::gather::Gather;
+use crate::telemetry::tally::ClientTlsError;
 use crate::tls::Acceptor;
 use crate::tls::acceptor::{agreed, explain};
 
@@ -37,29 +38,32 @@ pub enum Speaks {
     Http1,
 }
 
-/// Does the handshake; the caller limits the time. Returns the stream, or `None` when there is nothing to serve: the
-/// reason is in the log, with `from`, when it is worth knowing.
+/// Does the handshake; the caller limits the time. `listener` and `from` are for the log, which has the reason of a failure.
+///
+/// # Errors
+/// Why there is nothing to serve; `None` for a client that left without a word, as a probe does that only looks whether
+/// the port is open.
 pub async fn shake<S>(
     mut stream: S,
     acceptor: &Acceptor,
     speaks: Speaks,
-    from: &str,
-) -> Option<Box<TlsStream<Gather<S>>>>
+    (listener, from): (&str, &str),
+) -> Result<Box<TlsStream<Gather<S>>>, Option<ClientTlsError>>
 where
     S: AsyncRead + AsyncWrite + Peek + Unpin,
 {
     let mut first = [0];
-    // A client that leaves without a word is a probe that only looks whether the port is open.
-    if stream.peek_at(&mut first).await.ok()? == 0 {
-        return None;
+    if !matches!(stream.peek_at(&mut first).await, Ok(1..)) {
+        return Err(None);
     }
     if first != [TLS_HANDSHAKE] {
         tracing::info!(
+            listener,
             client = from,
             "a client speaks plain HTTP to a port with TLS; it should use https://"
         );
         let _ = turn_away(&mut stream).await;
-        return None;
+        return Err(Some(ClientTlsError::PlainToTls));
     }
     let stream = Gather(stream);
     let accepting = match speaks {
@@ -69,18 +73,23 @@ where
     let accepted = accepting.await.map_err(|error| explain(&error));
     match accepted.and_then(|stream| acceptor.judge_again(&stream).map(|()| stream)) {
         // Boxed: it has the state of the whole session in it, and is moved from one future into the next.
-        Ok(stream) => Some(Box::new(stream)),
+        Ok(stream) => Ok(Box::new(stream)),
         Err(reason) => {
             // In the message, so that another reason is another line.
-            tracing::warn!(client = from, "a TLS handshake with a client failed: {reason}");
-            None
+            tracing::warn!(
+                listener,
+                client = from,
+                "a TLS handshake with a client failed: {reason}"
+            );
+            Err(Some(ClientTlsError::Handshake))
         }
     }
 }
 
 /// Says that a client speaks TLS to a port without it.
-pub fn warn_of_tls(from: &str) {
+pub fn warn_of_tls(listener: &str, from: &str) {
     tracing::warn!(
+        listener,
         client = from,
         "a client speaks TLS to a port that does not; it should use http://, or the port's URL here should be https://"
     );

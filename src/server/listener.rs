@@ -63,6 +63,7 @@ impl Listener {
     /// Cancel by dropping: connections live on.
     pub async fn run(self, host: Host, gate: Rc<Gate>, tls: Rc<Cell<bool>>) {
         let mut starved = false;
+        let label = self.label();
         loop {
             let problem = if host.crowd.has_room() {
                 match self.accept().await {
@@ -70,7 +71,7 @@ impl Listener {
                         if std::mem::take(&mut starved) {
                             tracing::info!(state = "accepting", "accepting connections again");
                         }
-                        admit(accepted, &host, &gate, tls.get());
+                        admit(accepted, &label, &host, &gate, tls.get());
                         continue;
                     }
                     Err(error) if is_of_one_connection(&error) => continue,
@@ -87,6 +88,14 @@ impl Listener {
                 );
             }
             tokio::time::sleep(limits::ACCEPT_PAUSE).await;
+        }
+    }
+
+    /// Returns its address for the log.
+    fn label(&self) -> Rc<str> {
+        match self {
+            Self::Tcp(listener) => tcp_label(listener),
+            Self::Unix(listener) => unix_label(listener),
         }
     }
 
@@ -109,13 +118,25 @@ fn is_of_one_connection(error: &io::Error) -> bool {
         || matches!(error.raw_os_error(), Some(nix::libc::EPROTO))
 }
 
-fn admit(accepted: Accepted, host: &Host, gate: &Rc<Gate>, tls: bool) {
+/// Returns a TCP listener's address for the log.
+pub fn tcp_label(listener: &TcpListener) -> Rc<str> {
+    listener.local_addr().map_or("?".into(), |address| address.to_string().into())
+}
+
+/// Returns a unix listener's path for the log.
+pub fn unix_label(listener: &UnixListener) -> Rc<str> {
+    let address = listener.local_addr().ok();
+    let path = address.as_ref().and_then(|address| address.as_pathname());
+    path.map_or("unix socket".into(), |path| path.to_string_lossy().into())
+}
+
+fn admit(accepted: Accepted, label: &Rc<str>, host: &Host, gate: &Rc<Gate>, tls: bool) {
     match accepted {
         Accepted::Tcp(stream, from) => {
             prepare(&stream);
-            start(stream, Some(from), host, gate, tls);
+            start(stream, label, Some(from), host, gate, tls);
         }
-        Accepted::Unix(stream) => start(stream, None, host, gate, tls),
+        Accepted::Unix(stream) => start(stream, label, None, host, gate, tls),
     }
 }
 
@@ -127,11 +148,17 @@ fn prepare(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
 
-fn start<S>(stream: S, from: Option<IpAddr>, host: &Host, gate: &Rc<Gate>, tls: bool)
-where
+fn start<S>(
+    stream: S,
+    label: &Rc<str>,
+    from: Option<IpAddr>,
+    host: &Host,
+    gate: &Rc<Gate>,
+    tls: bool,
+) where
     S: AsyncRead + AsyncWrite + Peek + HungUp + Unpin + Send + 'static,
 {
-    let client = Client::new(host.worker.clone(), from).in_place(host.crowd.enter());
+    let client = Client::new(host.worker.clone(), label.clone(), from).in_place(host.crowd.enter());
     let present = Present::new(host.worker.clone(), gate.clone());
     let pages = host.pages.clone();
     // Two tasks, so that a connection in cleartext does not carry room for TLS.

@@ -3,7 +3,7 @@
 use crate::support::http2::Connection;
 use crate::support::members::{Members, start};
 use crate::support::rpc::{PUT, RANGE};
-use crate::support::{beside_others, http1, run};
+use crate::support::{PATIENCE, beside_others, eventually, http1, run};
 
 /// The status of the answer to these bytes, and whether the connection is closed after it.
 async fn status_of(address: &str, bytes: &str) -> (u16, bool) {
@@ -217,5 +217,34 @@ fn a_txn_that_stops_half_way_is_given_up_by_a_readonly_proxy() {
         client.send(head).await.unwrap();
         assert_eq!(client.head().await.unwrap().status, 400);
         assert!(members.is_quiet());
+    });
+}
+
+/// Those that hyper refuses before there is a request, those that we refuse, and HTTP/2 that is none; what the client sent
+/// is not repeated.
+#[test]
+fn malformed_requests_are_counted_and_leave_a_line_that_says_where() {
+    let _beside = beside_others();
+    run(async {
+        let members = Members::start(1).await;
+        let proxy = members.proxy().await;
+        for bytes in [
+            "GET /s3cret HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+            "GET /s3cret HTTP/1.1\r\nHost: a\r\nX-S3cret : a\r\n\r\n",
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\0\x04\0\0\0\0\x07",
+        ] {
+            status_of(&proxy.address, bytes).await;
+        }
+        let counted = async || {
+            let page = http1::get(&proxy.address, "/metrics").await.text();
+            page.contains("etcd_proxy_malformed_requests_total 3")
+        };
+        eventually("three are counted", PATIENCE, counted).await;
+        for text in ["names more than one Host", "invalid HTTP header", "HTTP/2: "] {
+            let line = proxy.process.wait_for_line(text, PATIENCE);
+            let line = line.unwrap_or_else(|| panic!("no {text:?} in {}", proxy.story()));
+            assert!(line.contains(&format!("listener={}", proxy.address)), "{line}");
+        }
+        assert!(!proxy.story().contains("3cret"), "{}", proxy.story());
     });
 }

@@ -64,7 +64,7 @@ fn with_both<F: Future<Output = ()>>(
         let tally = Arc::new(Tally::new(Rpc::COUNT));
         let worker = Rc::new(Worker::new(0, newest, tally, HeaderValue::from_static("hop")));
         let (near, far) = UnixStream::pair().unwrap();
-        let client = Rc::new(Client::new(worker.clone(), None));
+        let client = Rc::new(Client::new(worker.clone(), "test".into(), None));
         let gate = Rc::new(Gate::with_patience(SHORT));
         let (pages, wishes) = mpsc::channel(1);
         tokio::task::spawn_local(serve(far, client, gate.clone(), Pages(pages)));
@@ -218,7 +218,7 @@ fn the_future_of_a_connection_stays_small() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let _inside = runtime.enter();
     let (near, far) = UnixStream::pair().unwrap();
-    let client = Rc::new(Client::new(Rc::new(worker), None));
+    let client = Rc::new(Client::new(Rc::new(worker), "test".into(), None));
     let (gate, pages) = (Rc::<Gate>::default(), Pages(mpsc::channel(1).0));
     let plain = size_of_val(&serve(near, client.clone(), gate.clone(), pages.clone()));
     let tls = size_of_val(&serve_tls(far, client, gate, pages));

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::family::{Family, Histogram, Labels, Number, Samples};
 use crate::telemetry::tally::{
-    CODE_NAMES, Dropped, HTTP_BOUNDS, HttpMethod, MethodTally, RPC_BOUNDS, RetryReason, RpcTally,
-    Tally,
+    CODE_NAMES, ClientTlsError, Dropped, HTTP_BOUNDS, HttpMethod, MethodTally, RPC_BOUNDS,
+    RetryReason, RpcTally, Tally,
 };
 
 /// The tallies of all workers, with the names of the gRPC calls that they tell apart.
@@ -32,6 +32,8 @@ impl<'a> Counted<'a> {
             self.retries(),
             self.writes_refused(),
             self.loops_refused(),
+            self.malformed(),
+            self.client_tls_errors(),
         ]
     }
 
@@ -181,6 +183,25 @@ impl<'a> Counted<'a> {
     fn loops_refused(self) -> Family {
         let help = "Requests that were refused because they had come through this proxy before.";
         Family::counter("etcd_proxy_loop_refused", help, self.sum(Tally::loops_refused))
+    }
+
+    fn malformed(self) -> Family {
+        let help =
+            "Requests that were refused because their form can be read in two ways or not at all.";
+        Family::counter("etcd_proxy_malformed_requests", help, self.sum(Tally::malformed))
+    }
+
+    fn client_tls_errors(self) -> Family {
+        let sample = |reason: ClientTlsError| {
+            let count = self.sum(|tally| tally.client_tls_errors(reason));
+            (vec![("reason", reason.label().into())], count.into())
+        };
+        Family {
+            name: "etcd_proxy_client_tls_errors",
+            help: "Client connections that came to nothing: TLS to a listener without it, plain HTTP to one with it, or a \
+                   handshake that failed.",
+            samples: Samples::Counter(ClientTlsError::ALL.into_iter().map(sample).collect()),
+        }
     }
 }
 

@@ -77,6 +77,31 @@ impl RetryReason {
     }
 }
 
+/// Why a client could not be served for want of a common protocol, or of a handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientTlsError {
+    /// It speaks TLS to a listener without it.
+    TlsToPlain,
+    /// It speaks plain HTTP to a listener with TLS.
+    PlainToTls,
+    /// The handshake failed.
+    Handshake,
+}
+
+impl ClientTlsError {
+    /// Every reason, in the order of its discriminant.
+    pub const ALL: [Self; 3] = [Self::TlsToPlain, Self::PlainToTls, Self::Handshake];
+
+    /// Returns the value of the `reason` label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::TlsToPlain => "tls_to_plain",
+            Self::PlainToTls => "plain_to_tls",
+            Self::Handshake => "handshake",
+        }
+    }
+}
+
 /// Everything that one worker counts.
 #[derive(Debug)]
 pub struct Tally {
@@ -87,6 +112,8 @@ pub struct Tally {
     retries: [Count; RetryReason::ALL.len()],
     writes_refused: Count,
     loops_refused: Count,
+    malformed: Count,
+    client_tls_errors: [Count; ClientTlsError::ALL.len()],
     connections_opened: Count,
     connections_closed: Count,
 }
@@ -101,6 +128,8 @@ impl Tally {
             retries: [const { Count::new() }; RetryReason::ALL.len()],
             writes_refused: Count::new(),
             loops_refused: Count::new(),
+            malformed: Count::new(),
+            client_tls_errors: [const { Count::new() }; ClientTlsError::ALL.len()],
             connections_opened: Count::new(),
             connections_closed: Count::new(),
         }
@@ -174,6 +203,16 @@ impl Tally {
         self.loops_refused.add(1);
     }
 
+    /// Counts a request, or what should have been one, that was refused for its form.
+    pub fn malformed_refused(&self) {
+        self.malformed.add(1);
+    }
+
+    /// Counts a client connection that came to nothing for the sake of TLS.
+    pub fn client_tls_failed(&self, error: ClientTlsError) {
+        self.client_tls_errors[error as usize].add(1);
+    }
+
     /// Counts a client connection that was accepted.
     #[inline]
     pub fn connection_opened(&self) {
@@ -209,6 +248,16 @@ impl Tally {
     /// Returns how many requests were refused as loops.
     pub fn loops_refused(&self) -> u64 {
         self.loops_refused.value()
+    }
+
+    /// Returns how many requests were refused for their form.
+    pub fn malformed(&self) -> u64 {
+        self.malformed.value()
+    }
+
+    /// Returns how many client connections came to nothing for the sake of TLS.
+    pub fn client_tls_errors(&self, error: ClientTlsError) -> u64 {
+        self.client_tls_errors[error as usize].value()
     }
 
     /// Returns what passes through this worker now.

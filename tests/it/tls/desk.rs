@@ -15,7 +15,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// A page that the daemon answers without any member.
-const PAGE: &[u8] = b"GET /v2/config/local/proxy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+const PAGE: &[u8] =
+    b"GET /v2/config/local/proxy HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 /// A daemon whose listeners have a certificate, and no members.
 pub(super) struct Desk {

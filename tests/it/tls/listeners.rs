@@ -1,6 +1,7 @@
 //! Listeners that speak TLS: protocols with ALPN and without, versions, clients' certificates, and mistaken schemes.
 
 use super::desk::{Client, Desk, address, agreed, page};
+use crate::support::http1;
 use crate::support::proxy::Proxy;
 use crate::support::tls::{Authority, Leaf, replace};
 use crate::support::{PATIENCE, eventually, run};
@@ -91,12 +92,19 @@ fn clients_of_the_wrong_scheme_are_told_the_right_one() {
         let mut answer = Vec::new();
         grpc.read_to_end(&mut answer).await.unwrap();
         assert!(answer.ends_with(b"this port speaks TLS; use https:// for it."), "{answer:?}");
-        assert!(
-            proxy
-                .process
-                .wait_for_line("a client speaks plain HTTP to a port with TLS", PATIENCE)
-                .is_some()
-        );
+        let line =
+            proxy.process.wait_for_line("a client speaks plain HTTP to a port with TLS", PATIENCE);
+        assert!(line.expect("a line").contains(&format!("listener={address}")));
+        drop((plain, grpc));
+        let metrics = async || {
+            let mut stream = desk.client().connect(&address, &["http/1.1"]).await.unwrap();
+            let get = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+            stream.write_all(get).await.unwrap();
+            let mut metrics = String::new();
+            stream.read_to_string(&mut metrics).await.unwrap();
+            metrics.contains("etcd_proxy_client_tls_errors_total{reason=\"plain_to_tls\"} 2")
+        };
+        eventually("both are counted", PATIENCE, metrics).await;
     });
 }
 
@@ -109,7 +117,13 @@ fn tls_to_a_plain_port_is_closed_and_said_in_the_log() {
         let proxy = desk.proxy.as_ref().unwrap();
         let line =
             proxy.process.wait_for_line("a client speaks TLS to a port that does not", PATIENCE);
-        assert!(line.is_some(), "{}", proxy.story());
+        let line = line.unwrap_or_else(|| panic!("{}", proxy.story()));
+        assert!(line.contains(&format!("listener={address}")), "{line}");
+        let metrics = http1::get(&address, "/metrics").await.text();
+        assert!(
+            metrics.contains("etcd_proxy_client_tls_errors_total{reason=\"tls_to_plain\"} 1"),
+            "{metrics}"
+        );
     });
 }
 
@@ -250,7 +264,7 @@ fn metrics_are_served_under_tls_with_the_days_of_expiry() {
         let mut stream = desk.client().connect(&metrics, &["h2", "http/1.1"]).await.unwrap();
         assert_eq!(agreed(&stream), Some("http/1.1"));
         stream
-            .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             .await
             .unwrap();
         let mut text = String::new();
@@ -286,7 +300,7 @@ fn a_metrics_port_tells_clients_of_the_wrong_scheme_too() {
         assert!(line.is_some(), "{}", proxy.story());
         let mut client = TcpStream::connect(&plain).await.unwrap();
         client
-            .write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             .await
             .unwrap();
         let mut answer = String::new();
