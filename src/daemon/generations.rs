@@ -22,6 +22,8 @@ pub fn build(
         balance: settings.balance,
         timeouts: timeouts(settings),
         failure_wait: settings.failure_wait,
+        health_interval: settings.health_interval,
+        health_timeout: settings.health_timeout,
         cors: unless_all(&settings.cors),
         host_whitelist: unless_all(&settings.host_whitelist),
         page_hosts: page_hosts(settings),

@@ -8,14 +8,16 @@ use http::Response;
 use super::classify::{Protocol, Route};
 use super::client::Client;
 use super::failure::Failure;
+use super::hung::Carrier;
 use super::outgoing::Outgoing;
-use super::retry::{is_interruptible, may_retry};
+use super::retry::may_retry;
 use super::waiting;
 use crate::message::headers::remove_hop_by_hop;
 use crate::message::rpc::RpcKind;
 use crate::tls::HandshakeError;
 use crate::upstream::http2::{self, Use};
 use crate::upstream::link::{ConnectError, Link};
+use crate::upstream::silence::HUNG_AFTER;
 use crate::upstream::{http1, http2::Connection};
 
 /// The body of a member's response, by protocol.
@@ -46,6 +48,16 @@ impl Failed {
         Self::unreachable(&link.blame(why))
     }
 
+    /// A member whose silence ends a write has hung for so long that it is avoided, also when nothing probes it.
+    fn while_waiting(failure: Failure, kind: RpcKind) -> Self {
+        match (failure, kind) {
+            (Failure::Silent, RpcKind::Write) => {
+                Self { failure, reason: format!("no sign of life for {HUNG_AFTER:?}") }
+            }
+            _ => Self::blameless(failure),
+        }
+    }
+
     fn blameless(failure: Failure) -> Self {
         Self { failure, reason: String::new() }
     }
@@ -63,9 +75,10 @@ pub async fn attempt(
     outgoing: &mut Outgoing,
 ) -> Result<Response<MemberBody>, Failed> {
     let kind = route.retry;
+    let carrier = Carrier::default();
     let sent = pin!(async {
         match route.protocol {
-            Protocol::Grpc(_) => over_http2(client, link, kind, outgoing)
+            Protocol::Grpc(_) => over_http2(client, link, kind, outgoing, &carrier)
                 .await
                 .map(|response| response.map(MemberBody::Http2)),
             Protocol::Json(_) | Protocol::Http => over_http1(client, link, kind, outgoing)
@@ -73,9 +86,9 @@ pub async fn attempt(
                 .map(|response| response.map(MemberBody::Http1)),
         }
     });
-    waiting::for_answer(sent, &client.worker, link, is_interruptible(kind))
+    waiting::for_answer(sent, &client.worker, link, kind, &carrier)
         .await
-        .unwrap_or_else(|failure| Err(Failed::blameless(failure)))
+        .unwrap_or_else(|failure| Err(Failed::while_waiting(failure, kind)))
 }
 
 /// A kept connection may turn out to be closed by the member. Then, if the rules allow, a new one is tried before the
@@ -119,6 +132,7 @@ async fn over_http2(
     link: &Rc<Link>,
     kind: RpcKind,
     outgoing: &mut Outgoing,
+    carrier: &Carrier,
 ) -> Result<Response<Box<http2::ResponseBody>>, Failed> {
     let carries = match kind {
         RpcKind::Read | RpcKind::Write => Use::Unary,
@@ -126,6 +140,7 @@ async fn over_http2(
         RpcKind::Bulk => Use::Bulk,
     };
     let connection = ready_http2(client, link, carries).await?;
+    carrier.set(Some(connection.clone()));
     let Some((head, body)) = outgoing.for_http2(client, &link.endpoint) else {
         return Err(Failed::blameless(Failure::Lost));
     };

@@ -25,6 +25,10 @@ pub struct Generation {
     pub timeouts: Timeouts,
     /// How long an endpoint that failed is avoided.
     pub failure_wait: Duration,
+    /// Pause between two probes of an endpoint, or `None` for no probes.
+    pub health_interval: Option<Duration>,
+    /// Deadline of a probe.
+    pub health_timeout: Duration,
     /// Allowed origins, or `None` when the members answer for that themselves.
     pub cors: Option<Vec<String>>,
     /// Hosts that plaintext HTTP/1 requests may name, or `None` for all.

@@ -10,6 +10,7 @@ pub mod client;
 pub mod failure;
 pub mod forward;
 pub mod generation;
+pub mod hung;
 pub mod inspect;
 pub mod member_list;
 pub mod meter;

@@ -17,10 +17,12 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::futures::OwnedNotified;
 
 use super::attempt::MemberBody;
+use super::hung::{Carrier, Hung};
 use super::meter::Meter;
 use super::worker::Worker;
 use crate::message::reason::Reason;
 use crate::message::reply::{Code, GRPC_MESSAGE, GRPC_STATUS};
+use crate::message::rpc::RpcKind;
 use crate::upstream::http1;
 use crate::upstream::http2::{self, Part};
 use crate::upstream::link::{InFlight, Link};
@@ -47,6 +49,7 @@ pub struct Interrupts {
     alarm: Pin<Box<OwnedNotified>>,
     worker: Rc<Worker>,
     link: Rc<Link>,
+    hung: Hung,
 }
 
 /// Why a body ended before its end.
@@ -64,7 +67,8 @@ impl Interrupts {
     /// Arms the interrupts of a long stream.
     pub fn new(worker: &Rc<Worker>, link: &Rc<Link>) -> Box<Self> {
         let alarm = Box::pin(worker.alarm().clone().notified_owned());
-        Box::new(Self { alarm, worker: worker.clone(), link: link.clone() })
+        let hung = Hung::go_on(RpcKind::Stream);
+        Box::new(Self { alarm, worker: worker.clone(), link: link.clone(), hung })
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -72,8 +76,12 @@ impl Interrupts {
             if self.worker.is_ending() {
                 return Poll::Ready(());
             }
+            let Self { worker, link, hung, .. } = self;
+            if hung.poll(cx, worker, link, &Carrier::default()).is_ready() {
+                return Poll::Ready(());
+            }
             ready!(self.alarm.as_mut().poll(cx));
-            if self.link.is_lost() {
+            if self.hung.look(&self.link) {
                 return Poll::Ready(());
             }
             self.alarm.set(self.worker.alarm().clone().notified_owned());

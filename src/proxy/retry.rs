@@ -16,11 +16,6 @@ pub fn may_retry(kind: RpcKind, failure: Failure) -> bool {
     }
 }
 
-/// Whether a member's silence ends the waiting: a write waits for its own deadline, since it may have been done.
-pub fn is_interruptible(kind: RpcKind) -> bool {
-    kind != RpcKind::Write
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,35 +2,46 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Poll, ready};
 
 use super::failure::Failure;
+use super::hung::{Carrier, Hung};
 use super::worker::Worker;
+use crate::message::rpc::RpcKind;
 use crate::upstream::link::Link;
+use crate::upstream::on_demand::WaitingWrite;
 
-/// Waits for `answer`, until the proxy must stop or, if `interruptible`, the member goes silent.
+/// Waits for `answer`, until the proxy must stop or waiting for the member is in vain, which depends on `kind`.
 ///
 /// # Errors
 /// [`Failure::Stopping`] or [`Failure::Silent`]; `answer` is dropped then, which cancels it at the member.
 pub async fn for_answer<T>(
     mut answer: Pin<&mut impl Future<Output = T>>,
     worker: &Worker,
-    link: &Link,
-    interruptible: bool,
+    link: &Rc<Link>,
+    kind: RpcKind,
+    carrier: &Carrier,
 ) -> Result<T, Failure> {
     let mut alarm = pin!(worker.alarm().notified());
+    let mut hung = Hung::begin(kind, link);
+    let write = (kind == RpcKind::Write).then(|| WaitingWrite::begin(link));
     poll_fn(|cx| {
         if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+            write.iter().for_each(WaitingWrite::answered);
             return Poll::Ready(Ok(answer));
         }
         loop {
+            if hung.poll(cx, worker, link, carrier).is_ready() {
+                return Poll::Ready(Err(Failure::Silent));
+            }
             // Only an alarm makes it look: a member that was silent before may be tried all the same, and a request that
             // comes in while the last connections say goodbye may still be answered.
             ready!(alarm.as_mut().poll(cx));
             if worker.is_ending() {
                 return Poll::Ready(Err(Failure::Stopping));
             }
-            if interruptible && link.is_lost() {
+            if hung.look(link) {
                 return Poll::Ready(Err(Failure::Silent));
             }
             alarm.set(worker.alarm().notified());

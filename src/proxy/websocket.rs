@@ -19,9 +19,11 @@ use tokio::io::copy_bidirectional;
 use super::attempt::Failed;
 use super::client::Client;
 use super::failure::Failure;
+use super::hung::Carrier;
 use super::meter::Meter;
 use super::waiting;
 use crate::message::headers;
+use crate::message::rpc::RpcKind;
 use crate::tls::Alpn;
 use crate::upstream::link::Link;
 
@@ -79,7 +81,9 @@ impl Handshake {
         tokio::task::spawn_local(driver.with_upgrades());
         let mut request = self.request.clone().map(|()| Empty::<Bytes>::new());
         request.headers_mut().insert(HOST, link.endpoint.host_header.clone());
-        waiting::for_answer(pin!(exchange(&mut sender, request)), &client.worker, link, true)
+        let answer = pin!(exchange(&mut sender, request));
+        let (kind, carrier) = (RpcKind::Stream, Carrier::default());
+        waiting::for_answer(answer, &client.worker, link, kind, &carrier)
             .await
             .map_err(|failure| Failed { failure, reason: String::new() })?
             .map_err(lost)
@@ -111,7 +115,8 @@ impl Handshake {
                     relay(client, member).await;
                 }
             };
-            let _ = waiting::for_answer(pin!(joined), &client.worker, &link, true).await;
+            let (kind, carrier) = (RpcKind::Stream, Carrier::default());
+            let _ = waiting::for_answer(pin!(joined), &client.worker, &link, kind, &carrier).await;
         });
     }
 }

@@ -160,6 +160,7 @@ impl View {
             });
             link.set_timeouts(generation.timeouts);
             link.set_connector(generation.connector.as_ref());
+            link.on_demand().set(generation.health_interval, generation.health_timeout);
             link
         });
         let links = links.collect();

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use http::HeaderValue;
 use http::uri::{Authority, Scheme};
 
+use super::silence::Silence;
+
 /// One client URL of a member.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -31,7 +33,8 @@ pub struct Endpoint {
     pub host_header: HeaderValue,
     listed: AtomicBool,
     probe_failed: AtomicBool,
-    silent: AtomicBool,
+    /// Whether probes get a sign of life, and since when not.
+    pub silence: Silence,
     /// Milliseconds since `born` until which a failure keeps traffic away; 0 when none does.
     avoided_until: AtomicU64,
     failures: AtomicU64,
@@ -96,7 +99,7 @@ impl Endpoint {
                 .map_err(|_| BadAuthority(text.clone()))?,
             listed: AtomicBool::new(true),
             probe_failed: AtomicBool::new(false),
-            silent: AtomicBool::new(false),
+            silence: Silence::new(),
             avoided_until: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             load: (0..workers).map(|_| AtomicU64::new(0)).collect(),
@@ -152,17 +155,27 @@ impl Endpoint {
 
     /// Whether the last probe got no sign of life at all: what waits for it had better not.
     pub fn is_silent(&self) -> bool {
-        self.silent.load(Relaxed)
+        self.silence.is_on()
     }
 
-    /// Notes what a probe found. Returns whether that changed anything.
+    /// Notes what a probe found that began just now. Returns whether that changed anything.
     pub fn mark_probed(&self, finding: &Finding) -> bool {
+        self.mark_probed_at(finding, Instant::now())
+    }
+
+    /// Notes what a probe found that began at `began`. Returns whether that changed anything.
+    pub fn mark_probed_at(&self, finding: &Finding, began: Instant) -> bool {
         let reason = match finding {
             Finding::Well => None,
             Finding::Unwell(reason) | Finding::Silent(reason) => Some(reason.as_str()),
         };
-        let silent = matches!(finding, Finding::Silent(_));
-        let silence_changed = self.silent.swap(silent, Relaxed) != silent;
+        if *finding == Finding::Well {
+            self.silence.prove(began);
+        }
+        let silence_changed = match finding {
+            Finding::Silent(_) => self.silence.begin(began),
+            Finding::Well | Finding::Unwell(_) => self.silence.end(),
+        };
         let was_failed = self.probe_failed.swap(reason.is_some(), Relaxed);
         match (was_failed, reason) {
             (false, Some(reason)) => {

@@ -9,7 +9,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE};
@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use super::endpoint::{Endpoint, Finding};
 use super::http2::{self, Connection, Part, Use};
 use super::link::{ConnectError, Link, Timeouts};
+use super::silence::HUNG_AFTER;
 use crate::message::request_body::RequestBody;
 use crate::tls::{Alpn, Connector};
 
@@ -27,6 +28,8 @@ use crate::tls::{Alpn, Connector};
 const RANGE: &[u8] = &[0, 0, 0, 0, 7, 0x0a, 1, 0, 0x18, 1, 0x48, 1];
 /// `HealthCheckRequest {}` as one gRPC message.
 const CHECK: &[u8] = &[0, 0, 0, 0, 0];
+/// Longest pause between two probes while a member's silence is short.
+const RECHECK: Duration = Duration::from_secs(1);
 
 /// How an endpoint is probed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,14 +52,24 @@ pub async fn watch(
 ) {
     let mut prober = Prober::new(endpoint.clone(), &probing);
     loop {
+        let began = Instant::now();
         if let Some(finding) = prober.probe().await
-            && endpoint.mark_probed(&finding)
+            && endpoint.mark_probed_at(&finding, began)
         {
             changed(&endpoint, &finding);
         }
         // Up to a tenth less, so that many proxies do not probe in step.
-        let spread = probing.interval / 10;
-        tokio::time::sleep(probing.interval - spread.mul_f64(fastrand::f64())).await;
+        let pause = pause(&endpoint, probing.interval);
+        tokio::time::sleep(pause - (pause / 10).mul_f64(fastrand::f64())).await;
+    }
+}
+
+/// Pause before the next probe: `interval`, but at most [`RECHECK`] until it is known whether a member that has just gone
+/// silent hangs, since writes in flight to it wait for that.
+fn pause(endpoint: &Endpoint, interval: Duration) -> Duration {
+    match endpoint.silence.since() {
+        Some(since) if since.elapsed() < HUNG_AFTER => interval.min(RECHECK),
+        _ => interval,
     }
 }
 
@@ -66,21 +79,23 @@ pub async fn look(endpoint: Arc<Endpoint>, probing: &Probing) -> Option<Finding>
     Prober::new(endpoint, probing).probe().await
 }
 
-struct Prober {
+/// What probes an endpoint, with the connection that it keeps for that.
+pub struct Prober {
     link: Link,
     deadline: Duration,
     connection: Option<Rc<Connection>>,
 }
 
 impl Prober {
-    fn new(endpoint: Arc<Endpoint>, probing: &Probing) -> Self {
+    /// Makes one without a connection.
+    pub fn new(endpoint: Arc<Endpoint>, probing: &Probing) -> Self {
         let link = Link::new(endpoint, usize::MAX, probing.timeouts, Arc::default());
         link.set_connector(probing.connector.as_ref());
         Self { link, deadline: probing.deadline, connection: None }
     }
 
     /// Returns what one probe found; `None` when trouble of this host kept it from finding anything.
-    async fn probe(&mut self) -> Option<Finding> {
+    pub async fn probe(&mut self) -> Option<Finding> {
         Some(match timeout(self.deadline, self.range()).await {
             Ok(Err(Unanswered::Ours)) => return None,
             Ok(Ok(())) => Finding::Well,
@@ -92,6 +107,10 @@ impl Prober {
             Ok(Err(Unanswered::Broken(reason))) => {
                 self.connection = None;
                 Finding::Silent(self.diagnose(reason).await)
+            }
+            Ok(Err(Unanswered::TurnedAway(reason))) => {
+                self.connection = None;
+                Finding::Unwell(reason)
             }
             Err(_) => self.alive_without_answer().await,
         })
@@ -130,16 +149,17 @@ impl Prober {
         let answer = call(&connection, &self.link.endpoint, "/etcdserverpb.KV/Range", RANGE).await;
         match answer {
             Ok(trailers) => judge(&trailers),
+            Err(_) if let Some(why) = connection.refusal() => {
+                Err(Unanswered::TurnedAway(self.link.blame(why).to_string()))
+            }
             Err(error) => Err(Unanswered::Broken(self.describe(&connection, &error))),
         }
     }
 
     fn describe(&self, connection: &Connection, error: &h2::Error) -> String {
-        let mute = self.link.mute().filter(|_| connection.is_mute());
-        match (connection.refusal(), mute) {
-            (Some(why), _) => self.link.blame(why).to_string(),
-            (None, Some(mute)) => mute.to_string(),
-            (None, None) => error.to_string(),
+        match self.link.mute().filter(|_| connection.is_mute()) {
+            Some(mute) => mute.to_string(),
+            None => error.to_string(),
         }
     }
 
@@ -167,13 +187,21 @@ enum Unanswered {
     Connection(String),
     /// There was a connection, and it broke.
     Broken(String),
+    /// New connections are refused in a way that says nothing against those that are open.
+    TurnedAway(String),
     /// This host could not even try.
     Ours,
 }
 
 impl From<ConnectError> for Unanswered {
     fn from(error: ConnectError) -> Self {
-        if error.is_ours() { Self::Ours } else { Self::Connection(error.to_string()) }
+        if error.is_ours() {
+            Self::Ours
+        } else if error.spares_open() {
+            Self::TurnedAway(error.to_string())
+        } else {
+            Self::Connection(error.to_string())
+        }
     }
 }
 

@@ -13,6 +13,7 @@
 //! PINGs are sent only while streams are open and at most every [`PING_EVERY`]: members count pings that come sooner
 //! than five seconds apart, or on idle connections, and end the connection (grpc-go `http2_server.go`, handlePing).
 
+mod ping;
 mod response_body;
 
 use std::cell::Cell;
@@ -30,6 +31,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tokio::task::AbortHandle;
 
+use self::ping::Pings;
 pub use self::response_body::{Part, ResponseBody};
 use super::io::{MemberIo, Signs};
 use crate::message::request_body::RequestBody;
@@ -91,6 +93,8 @@ pub struct Connection {
     last_used: Cell<Instant>,
     epoch: u64,
     signs: Arc<Signs>,
+    /// `None` never: h2 gives its handle once.
+    pings: Option<Rc<Pings>>,
     driver: AbortHandle,
 }
 
@@ -100,7 +104,7 @@ pub struct Connection {
 /// When the preface cannot be written.
 pub async fn handshake(io: MemberIo, carries: Use) -> Result<Rc<Connection>, h2::Error> {
     let (signs, epoch) = (io.signs(), io.epoch());
-    let (sender, connection) = client::Builder::new()
+    let (sender, mut connection) = client::Builder::new()
         .initial_window_size(carries.stream_window())
         .initial_connection_window_size(carries.connection_window())
         .max_header_list_size(MAX_HEADER_LIST)
@@ -111,13 +115,15 @@ pub async fn handshake(io: MemberIo, carries: Use) -> Result<Rc<Connection>, h2:
         .enable_push(false)
         .handshake::<_, Bytes>(io)
         .await?;
+    let pings = connection.ping_pong().map(Pings::new).map(Rc::new);
     Ok(Rc::new_cyclic(|weak: &std::rc::Weak<Connection>| {
         let watched = weak.clone();
         let streams = Rc::new(Cell::new(0));
         let counted = streams.clone();
         let seen = signs.clone();
+        let sent = pings.clone();
         let driver = tokio::task::spawn_local(async move {
-            let reason = drive(connection, &counted, &seen).await;
+            let reason = drive(connection, &counted, &seen, sent.as_deref()).await;
             if let Some(connection) = watched.upgrade() {
                 connection.closed.set(true);
             }
@@ -130,6 +136,7 @@ pub async fn handshake(io: MemberIo, carries: Use) -> Result<Rc<Connection>, h2:
             last_used: Cell::new(Instant::now()),
             epoch,
             signs,
+            pings,
             driver: driver.abort_handle(),
         }
     }))
@@ -140,38 +147,37 @@ async fn drive(
     mut connection: client::Connection<MemberIo, Bytes>,
     streams: &Cell<usize>,
     signs: &Signs,
+    pings: Option<&Pings>,
 ) -> String {
-    let Some(mut pings) = connection.ping_pong() else { return "no ping handle".into() };
+    let Some(pings) = pings else { return "no ping handle".into() };
     let mut timer = Box::pin(tokio::time::sleep(PING_EVERY));
-    let mut waiting = false;
     let mut reads_then = 0;
     poll_fn(|cx| {
         if let Poll::Ready(end) = Pin::new(&mut connection).poll(cx) {
             return Poll::Ready(end.map_or_else(|error| error.to_string(), |()| "closed".into()));
         }
-        if waiting && pings.poll_pong(cx).is_ready() {
-            waiting = false;
+        if pings.poll_answer(cx).is_ready() {
             timer.as_mut().reset(tokio::time::Instant::now() + PING_EVERY);
         }
         while timer.as_mut().poll(cx).is_ready() {
             let reads_now = signs.reads();
-            if waiting && reads_now == reads_then {
-                return Poll::Ready("no answer to a ping".into());
-            }
-            reads_then = reads_now;
-            if waiting {
+            let pause = match pings.unanswered() {
+                Some(waited) if waited < PING_TIMEOUT => PING_TIMEOUT - waited,
+                Some(_) if reads_now == reads_then => {
+                    return Poll::Ready("no answer to a ping".into());
+                }
                 // The answer may stand behind much data on a slow line, which is a sign of life as well.
-                timer.as_mut().reset(tokio::time::Instant::now() + PING_TIMEOUT);
-                continue;
-            }
-            waiting = streams.get() > 0 && pings.send_ping(h2::Ping::opaque()).is_ok();
-            let pause = if waiting { PING_TIMEOUT } else { PING_EVERY };
+                Some(_) => PING_TIMEOUT,
+                None if streams.get() > 0 && pings.send() => {
+                    // Registers for the answer, and lets the connection write the ping.
+                    let _ = pings.poll_answer(cx);
+                    cx.waker().wake_by_ref();
+                    PING_TIMEOUT
+                }
+                None => PING_EVERY,
+            };
+            reads_then = reads_now;
             timer.as_mut().reset(tokio::time::Instant::now() + pause);
-            if waiting {
-                // Registers for the answer, and lets the connection write the ping.
-                let _ = pings.poll_pong(cx);
-                cx.waker().wake_by_ref();
-            }
         }
         Poll::Pending
     })
@@ -203,6 +209,23 @@ impl Connection {
     /// Why TLS has ended it, if it has: see [`Signs::refusal`].
     pub fn refusal(&self) -> Option<&HandshakeError> {
         self.signs.refusal()
+    }
+
+    /// How often something was read from it.
+    pub fn reads(&self) -> u64 {
+        self.signs.reads()
+    }
+
+    /// Sends a PING now, unless one is under way or members would take it for too many.
+    pub fn ping(&self) {
+        if let Some(pings) = &self.pings {
+            pings.send();
+        }
+    }
+
+    /// How long a PING has been waiting for its answer; `None` when none does.
+    pub fn unanswered_ping(&self) -> Option<Duration> {
+        self.pings.as_ref().and_then(|pings| pings.unanswered())
     }
 
     /// Whether the member has not said anything yet.

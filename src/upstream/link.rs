@@ -14,11 +14,13 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::endpoint::Endpoint;
+use super::health::Probing;
 use super::http1;
 use super::http2::Use;
 use super::http2_pool::Pool;
 use super::io::MemberIo;
-use crate::net::dial::{self, Authority};
+use super::on_demand::OnDemand;
+use crate::net::dial::{self, Authority, DialReason};
 use crate::net::gather::Gather;
 use crate::net::line::Line;
 use crate::tls::{Alpn, Connector};
@@ -58,6 +60,7 @@ pub struct Link {
     /// The worker's alarm, which wakes everything that waits to look whether it still should.
     alarm: Arc<Notify>,
     retired: Cell<bool>,
+    on_demand: OnDemand,
 }
 
 /// Why no connection could be had.
@@ -66,22 +69,30 @@ pub struct Link {
 pub struct ConnectError {
     text: Rc<str>,
     ours: bool,
+    spares_open: bool,
 }
 
 impl ConnectError {
     /// Makes one that says what `error` says.
     pub fn new(error: &impl std::fmt::Display) -> Self {
-        Self { text: error.to_string().into(), ours: false }
+        Self { text: error.to_string().into(), ours: false, spares_open: false }
     }
 
     /// Makes the one for a call that waited for another call's attempt.
     pub fn after_another() -> Self {
-        Self { text: "the connection attempt that this call waited for failed".into(), ours: true }
+        let text = "the connection attempt that this call waited for failed".into();
+        Self { text, ours: true, spares_open: false }
     }
 
     /// Whether the member is not to blame: it was never asked, or the trouble is this host's own.
     pub fn is_ours(&self) -> bool {
         self.ours
+    }
+
+    /// Whether it says nothing against connections that are open: the member has answered, though not as it should, or
+    /// its name was not found.
+    pub fn spares_open(&self) -> bool {
+        self.spares_open
     }
 }
 
@@ -103,6 +114,7 @@ impl Link {
             unary: Pool::new(Use::Unary),
             alarm,
             retired: Cell::new(false),
+            on_demand: OnDemand::default(),
             clock: Cell::new(Instant::now()),
         }
     }
@@ -146,7 +158,28 @@ impl Link {
 
     /// Whether waiting for this endpoint is pointless: it has gone silent, or is no longer listed.
     pub fn is_lost(&self) -> bool {
-        self.retired.get() || self.endpoint.is_silent() || !self.endpoint.is_listed()
+        self.is_gone() || self.endpoint.is_silent()
+    }
+
+    /// Whether the endpoint is no longer listed.
+    pub fn is_gone(&self) -> bool {
+        self.retired.get() || !self.endpoint.is_listed()
+    }
+
+    /// How writes to the endpoint fare.
+    pub fn on_demand(&self) -> &OnDemand {
+        &self.on_demand
+    }
+
+    /// The worker's alarm.
+    pub fn alarm(&self) -> &Notify {
+        &self.alarm
+    }
+
+    /// How the endpoint is probed by whoever does that once, within `deadline`.
+    pub fn probing(&self, deadline: Duration) -> Probing {
+        let (timeouts, connector) = (self.timeouts.get(), self.connector.borrow().clone());
+        Probing { interval: Duration::ZERO, deadline, timeouts, connector }
     }
 
     /// Takes an idle HTTP/1.1 connection that is alive, the last used first, or makes one.
@@ -220,6 +253,7 @@ impl Link {
             .map_err(|error| ConnectError {
                 text: error.to_string().into(),
                 ours: error.reason.is_ours(),
+                spares_open: error.reason == DialReason::NotFound,
             })?;
         if !self.endpoint.is_tls() {
             return Ok(MemberIo::new(Line::Tcp(stream), None, timeouts.read, timeouts.write));
@@ -243,7 +277,10 @@ impl Link {
         let handshake = connector.connect(Gather(stream), &self.endpoint.host, alpn);
         match timeout(left, handshake).await {
             Ok(Ok(stream)) => Ok(Line::Tls(Box::new(stream))),
-            Ok(Err(why)) => Err(self.blame(&why)),
+            Ok(Err(why)) => {
+                let spares_open = why.comes_of_tls();
+                Err(ConnectError { spares_open, ..self.blame(&why) })
+            }
             Err(_) => Err(self.blame(&format!("no answer to the TLS handshake within {left:?}"))),
         }
     }

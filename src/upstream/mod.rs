@@ -11,3 +11,5 @@ pub mod http2;
 pub mod http2_pool;
 pub mod io;
 pub mod link;
+pub mod on_demand;
+pub mod silence;

@@ -1,13 +1,13 @@
 //! A member that accepts and does not answer: what waits on it, and what comes after.
 
 use crate::support::grpc::Channel;
-use crate::support::members::{Members, start};
+use crate::support::members::{Arrival, Members, start};
 use crate::support::peer::{Peer, Reply};
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{PUT, RANGE, WATCH};
 use crate::support::settings_file::Way;
 use crate::support::{PATIENCE, beside_others, eventually, http1, run, wait_until};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 async fn until_usable(proxy: &Proxy, count: usize) {
     eventually("the members' health is known", PATIENCE, async || {
@@ -68,38 +68,131 @@ fn while_the_first_peers_hang_systemd_is_told_whom_it_waits_for_and_gives_more_t
     assert!(proxy.started.elapsed() < Duration::from_secs(9), "{:?}", proxy.started.elapsed());
 }
 
+/// Writes in all three ways to members of which the one that is asked freezes, behind a daemon that probes as `arguments`
+/// say: all are answered as lost, and sent to nobody else.
+async fn writes_to_a_frozen_member(arguments: &'static [&'static str]) {
+    let mut members = Members::start(2).await;
+    let plan = Proxy::with_peers(&members.initial_cluster()).arguments(&["--workers", "1"]);
+    let proxy = start(plan.arguments(arguments)).await;
+    until_usable(&proxy, 2).await;
+    let ask = async |method, path| {
+        http1::request(&proxy.address, method, path, "x")
+            .await
+            .map(|answer| (answer, Instant::now()))
+    };
+    let call = async || {
+        let channel = Channel::open(&proxy.address).await.unwrap();
+        (channel.unary_bytes(PUT, b"x").await.unwrap_err(), Instant::now())
+    };
+    let freeze = async {
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(members.next().await);
+        }
+        let member = match &held[0] {
+            Arrival::Http1(exchange) => exchange.member,
+            Arrival::Http2(call) => call.member,
+            Arrival::Raw(..) => panic!("a bare connection"),
+        };
+        members.freeze(member);
+        (held, Instant::now())
+    };
+    let (v2, json, grpc, (_held, begin)) =
+        tokio::join!(ask("PUT", "/v2/keys/a"), ask("POST", "/v3/kv/put"), call(), freeze);
+    let ((v2, v2_at), (json, json_at), (grpc, grpc_at)) = (v2.unwrap(), json.unwrap(), grpc);
+    assert_eq!(v2.status, 502);
+    assert_eq!(v2.json()["message"], "httpproxy: unable to get response from 2 endpoint(s)");
+    assert_eq!((json.status, json.json()["code"].as_u64()), (502, Some(14)));
+    assert_eq!(grpc.code(), Some(14), "{grpc}");
+    assert!(!format!("{} {} {grpc}", v2.text(), json.text()).contains("available"));
+    for at in [v2_at, json_at, grpc_at] {
+        let took = at.duration_since(begin);
+        assert!(took >= Duration::from_secs(4), "after {took:?} already, {arguments:?}");
+    }
+    assert!(members.is_quiet(), "a write was sent again");
+}
+
 #[test]
-fn a_write_that_waits_on_a_hung_member_waits_on() {
+fn a_write_in_flight_to_a_hung_member_is_answered_as_lost_and_never_sent_again() {
+    let _beside = beside_others();
+    run(async {
+        tokio::join!(
+            writes_to_a_frozen_member(&["--health-interval", "100ms", "--health-timeout", "400ms"]),
+            writes_to_a_frozen_member(&["--health-interval", "0"]),
+            writes_to_a_frozen_member(&["--health-interval", "60s"]),
+        )
+    });
+}
+
+/// Longer than a hung member is waited for, on a busy machine.
+const LONG: Duration = Duration::from_secs(8);
+
+#[test]
+fn a_write_waits_on_while_its_member_is_alive_without_a_quorum() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = start(members.probing_plan()).await;
+        until_usable(&proxy, 1).await;
+        let mut client = http1::Connection::open(&proxy.address).await.unwrap();
+        client.send_request("PUT", "/v2/keys/a", &[], "x").await.unwrap();
+        let mut put = members.exchange().await;
+        members.lose_quorum(0, true);
+        until_usable(&proxy, 0).await;
+        tokio::time::sleep(LONG).await;
+        put.body().await.unwrap();
+        put.answer(200, "late").await;
+        let head = client.head().await.unwrap();
+        assert_eq!(client.body(&head).await.unwrap(), b"late");
+    });
+}
+
+#[test]
+fn a_write_waits_on_while_its_own_connection_answers_pings_whatever_probes_say() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = start(members.probing_plan()).await;
+        until_usable(&proxy, 1).await;
+        let channel = Channel::open(&proxy.address).await.unwrap();
+        let called = tokio::spawn(async move { channel.unary_bytes(PUT, b"x").await });
+        let mut call = members.call().await;
+        members.hang(0, true);
+        until_usable(&proxy, 0).await;
+        tokio::time::sleep(LONG).await;
+        call.read_all().await.unwrap();
+        call.answer(b"late");
+        assert_eq!(called.await.unwrap().unwrap(), "late");
+    });
+}
+
+#[test]
+fn streams_leave_a_hung_member_only_when_there_is_one_with_a_quorum() {
     let _beside = beside_others();
     run(async {
         let mut members = Members::start(2).await;
         let proxy = start(members.probing_plan()).await;
         until_usable(&proxy, 2).await;
-        let mut client = http1::Connection::open(&proxy.address).await.unwrap();
-        client.send_request("PUT", "/v2/keys/a", &[], "x").await.unwrap();
-        let mut put = members.exchange().await;
-        let hung = put.member;
         let channel = Channel::open(&proxy.address).await.unwrap();
-        let writer = channel.clone();
-        let called = tokio::spawn(async move { writer.unary_bytes(PUT, b"x").await });
-        let mut call = members.call().await;
-        // A read beside them shows when what waits was disturbed, if it was.
-        let reader = channel.clone();
-        let read = tokio::spawn(async move { reader.unary_bytes(RANGE, b"").await });
+        let mut watch = channel.call(WATCH).await.unwrap();
+        let call = members.call().await;
+        let hung = call.member;
+        let _reply = call.begin();
+        watch.head().await.unwrap();
+        let mut early = channel.call(WATCH).await.unwrap();
         let _waiting = members.call().await;
+        members.lose_quorum(1 - hung, true);
+        until_usable(&proxy, 1).await;
+        let begin = Instant::now();
         members.hang(hung, true);
-        let moved = members.call().await;
-        assert_ne!(moved.member, hung);
-        moved.answer(b"fine");
-        read.await.unwrap().unwrap();
-        assert!(members.is_quiet(), "a write was sent again");
-        put.body().await.unwrap();
-        put.answer(200, "late").await;
-        let head = client.head().await.unwrap();
-        assert_eq!(client.body(&head).await.unwrap(), b"late");
-        call.read_all().await.unwrap();
-        call.answer(b"late");
-        assert_eq!(called.await.unwrap().unwrap(), "late");
+        until_usable(&proxy, 0).await;
+        // It is known to hang, and the other one has no leader.
+        let ended = tokio::time::timeout(Duration::from_millis(500), watch.next_bytes()).await;
+        assert!(ended.is_err() || begin.elapsed() > Duration::from_secs(4), "{ended:?}");
+        members.lose_quorum(1 - hung, false);
+        assert_eq!(watch.next_bytes().await.unwrap_err().code(), Some(14));
+        assert_eq!(early.next_bytes().await.unwrap_err().code(), Some(14));
+        assert!(members.is_quiet());
     });
 }
 
@@ -129,7 +222,7 @@ fn a_stream_on_a_hung_member_ends_with_unavailable() {
         exchange.send(format!("{head}5\r\nevent\r\n")).await.unwrap();
         json.head().await.unwrap();
         assert_eq!(json.chunk().await.unwrap().unwrap(), b"event");
-        (0..2).for_each(|member| members.hang(member, true));
+        members.hang(waiting.member, true);
         assert_eq!(early.next_bytes().await.unwrap_err().code(), Some(14));
         assert_eq!(watch.next_bytes().await.unwrap_err().code(), Some(14));
         assert!(json.chunk().await.is_err(), "a clean end");

@@ -260,6 +260,11 @@ impl Cluster {
         self.etcdctl_for(&self.endpoints())
     }
 
+    /// An etcdctl for one member.
+    pub fn etcdctl_of(&self, index: usize) -> Etcdctl {
+        self.etcdctl_for(&self.client(index))
+    }
+
     /// Kills a member at once.
     pub fn kill(&self, index: usize) {
         if let Some(process) = self.lock()[index].running.take() {

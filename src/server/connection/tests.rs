@@ -36,6 +36,8 @@ fn generation() -> Generation {
         balance: Balance::Sticky,
         timeouts: Timeouts { dial: None, read: None, write: None },
         failure_wait: Duration::ZERO,
+        health_interval: None,
+        health_timeout: Duration::from_secs(1),
         cors: None,
         host_whitelist: None,
         page_hosts: Vec::new(),

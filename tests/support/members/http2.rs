@@ -38,11 +38,17 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>, number: usize)
     builder.initial_window_size(1 << 20).initial_connection_window_size(64 << 20);
     builder.max_header_list_size(1 << 20).max_concurrent_reset_streams(10_000);
     builder.max_pending_accept_reset_streams(10_000).data_frame_budget(usize::MAX >> 1);
+    let mut frozen = shared.frozen();
     let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else { return };
     let mut unanswered = Vec::new();
     let (end, mut ended) = watch::channel(End::GoOn);
     loop {
+        if *frozen.borrow_and_update() {
+            let _ = frozen.changed().await;
+            continue;
+        }
         tokio::select! {
+            _ = frozen.changed() => {}
             accepted = connection.accept() => {
                 let Some(Ok((request, respond))) = accepted else { return };
                 let (head, body) = request.into_parts();
@@ -56,6 +62,9 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>, number: usize)
                 };
                 match call.is_probe() {
                     true if shared.hangs() => unanswered.push(call),
+                    true if shared.has_no_quorum() && !call.path().ends_with("/Check") => {
+                        unanswered.push(call);
+                    }
                     true => call.answer(b""),
                     false => shared.hand_over(Arrival::Http2(call)),
                 }

@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 /// What a member's client port does with connections that are made from now on.
@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     connections: AtomicUsize,
     open: AtomicUsize,
     hangs: AtomicBool,
+    has_no_quorum: AtomicBool,
+    frozen: watch::Sender<bool>,
     arrivals: mpsc::UnboundedSender<Arrival>,
     held: Mutex<Vec<TcpStream>>,
 }
@@ -131,6 +133,16 @@ impl Members {
     /// Has a member answer probes no more, or again.
     pub fn hang(&self, member: usize, hangs: bool) {
         self.shared[member].hangs.store(hangs, Ordering::Relaxed);
+    }
+
+    /// Has a member answer its probes' health checks only, or all of them again.
+    pub fn lose_quorum(&self, member: usize, is_lost: bool) {
+        self.shared[member].has_no_quorum.store(is_lost, Ordering::Relaxed);
+    }
+
+    /// Stops all HTTP/2 of a member, PINGs included, as SIGSTOP does; what its HTTP/1 does is up to the test anyhow.
+    pub fn freeze(&self, member: usize) {
+        self.shared[member].frozen.send_replace(true);
     }
 
     /// Starts [`Members::plan`] and waits until it is ready.
@@ -287,6 +299,8 @@ impl Shared {
             connections: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             hangs: AtomicBool::new(false),
+            has_no_quorum: AtomicBool::new(false),
+            frozen: watch::channel(false).0,
             arrivals: arrivals.clone(),
             held: Mutex::default(),
         })
@@ -323,6 +337,14 @@ impl Shared {
 
     pub(crate) fn hangs(&self) -> bool {
         self.hangs.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn has_no_quorum(&self) -> bool {
+        self.has_no_quorum.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn frozen(&self) -> watch::Receiver<bool> {
+        self.frozen.subscribe()
     }
 
     pub(crate) fn opened(self: &Arc<Self>) -> Presence {

@@ -1,0 +1,125 @@
+//! Probes a member while a write waits for it and regular probes do not tell soon whether it lives.
+//!
+//! A write never goes to another member, so somebody must find out that its member hangs. Regular probes do, unless they
+//! are off, rare, or have ended because the member is no longer listed. Then a task of this worker looks once a second
+//! whether any write was answered, and probes if none was. It ends when no write waits, and after a silence a little later:
+//! other workers' writes to the same member are given up by it too.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::endpoint::Finding;
+use super::health::Prober;
+use super::link::Link;
+use super::silence::HUNG_AFTER;
+
+/// Pause between two looks; also the longest `health-interval` that makes them unnecessary.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How one worker's writes to a member fare, and how regularly the member is probed.
+#[derive(Debug)]
+pub struct OnDemand {
+    waiting: Cell<usize>,
+    answered: Cell<usize>,
+    runs: Cell<bool>,
+    interval: Cell<Option<Duration>>,
+    deadline: Cell<Duration>,
+}
+
+/// A write that waits for its answer, until this is dropped.
+pub struct WaitingWrite(Rc<Link>);
+
+impl Default for OnDemand {
+    fn default() -> Self {
+        Self {
+            waiting: Cell::new(0),
+            answered: Cell::new(0),
+            runs: Cell::new(false),
+            interval: Cell::new(None),
+            deadline: Cell::new(Duration::from_secs(1)),
+        }
+    }
+}
+
+impl OnDemand {
+    /// Sets `health-interval` (`None`: no regular probes) and `health-timeout`.
+    pub fn set(&self, interval: Option<Duration>, deadline: Duration) {
+        self.interval.set(interval);
+        self.deadline.set(deadline);
+    }
+}
+
+impl WaitingWrite {
+    /// Counts a write that begins to wait for `link`'s member.
+    pub fn begin(link: &Rc<Link>) -> Self {
+        let demand = link.on_demand();
+        demand.waiting.set(demand.waiting.get() + 1);
+        if !demand.runs.replace(true) {
+            tokio::task::spawn_local(watch(link.clone()));
+        }
+        Self(link.clone())
+    }
+
+    /// Notes that it was answered, which proves that the member lives.
+    pub fn answered(&self) {
+        let demand = self.0.on_demand();
+        demand.answered.set(demand.answered.get().wrapping_add(1));
+    }
+}
+
+impl Drop for WaitingWrite {
+    fn drop(&mut self) {
+        let demand = self.0.on_demand();
+        demand.waiting.set(demand.waiting.get().saturating_sub(1));
+    }
+}
+
+async fn watch(link: Rc<Link>) {
+    let demand = link.on_demand();
+    let mut prober = None;
+    let mut found_silent = false;
+    let mut unwanted_since = None;
+    loop {
+        let answered = demand.answered.get();
+        tokio::time::sleep(LOOK_EVERY).await;
+        if demand.waiting.get() > 0 {
+            unwanted_since = None;
+        } else if !found_silent
+            || unwanted_since.get_or_insert_with(Instant::now).elapsed() > HUNG_AFTER
+        {
+            break;
+        }
+        if demand.answered.get() != answered || is_probed(&link) {
+            continue;
+        }
+        let prober = prober.get_or_insert_with(|| {
+            Prober::new(link.endpoint.clone(), &link.probing(demand.deadline.get()))
+        });
+        let (began, silence) = (Instant::now(), &link.endpoint.silence);
+        match prober.probe().await {
+            Some(Finding::Silent(_)) => {
+                silence.begin(began);
+                if !std::mem::replace(&mut found_silent, true) {
+                    link.alarm().notify_waiters();
+                }
+            }
+            Some(Finding::Well | Finding::Unwell(_)) => {
+                found_silent = false;
+                silence.end();
+            }
+            None => {}
+        }
+    }
+    // Nobody looks on, so nobody would ever take it back.
+    if found_silent && !is_probed(&link) {
+        link.endpoint.silence.end();
+    }
+    demand.runs.set(false);
+}
+
+/// Whether regular probes tell soon enough.
+fn is_probed(link: &Link) -> bool {
+    let often = link.on_demand().interval.get().is_some_and(|interval| interval <= LOOK_EVERY);
+    often && link.endpoint.is_listed()
+}
