@@ -62,7 +62,7 @@ impl Etcdctl {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = process::command(self.generation.etcdctl());
-        if self.generation != Generation::V3_7 {
+        if self.generation.has_v2() {
             command.env("ETCDCTL_API", self.api);
         }
         command.args(&self.first).args(arguments);
