@@ -165,9 +165,9 @@ fn say(text: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Writes to standard error.
+/// Writes to standard error, without anything that looks like a secret.
 fn complain(text: &str) {
-    let _ = io::stderr().write_all(text.as_bytes());
+    let _ = io::stderr().write_all(config::masked(text).as_bytes());
 }
 
 /// Writes JSON to standard output, indented for people.

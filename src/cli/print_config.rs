@@ -2,7 +2,7 @@
 
 use super::{Variables, args, complain, inputs, say, say_json, style, unit, usage};
 use crate::config::schema::Standing;
-use crate::config::{self, Effective, Loaded, Place};
+use crate::config::{self, Effective, Loaded, Place, masked};
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -49,7 +49,8 @@ fn table(loaded: &Loaded) -> String {
 }
 
 fn cells(row: &Effective<'_>) -> [String; 3] {
-    let value = if row.value.is_empty() { "\"\"".to_owned() } else { row.value.clone() };
+    let value =
+        if row.value.is_empty() { "\"\"".to_owned() } else { masked(&row.value).into_owned() };
     let idle = row.setting.standing == Standing::Idle && *row.place != Place::Default;
     let note = if idle { " (without effect)" } else { "" };
     [row.setting.name.to_owned(), value, format!("{}{note}", row.place)]
@@ -57,7 +58,7 @@ fn cells(row: &Effective<'_>) -> [String; 3] {
 
 fn to_json(loaded: &Loaded) -> Value {
     let settings: Vec<Value> = loaded.origins.iter().map(|row| row_json(&row)).collect();
-    let file = loaded.file.as_ref().map(|file| file.display().to_string());
+    let file = loaded.file.as_ref().map(|file| masked(&file.to_string_lossy()).into_owned());
     json!({ "version": 1, "file": file, "settings": settings })
 }
 
@@ -71,7 +72,7 @@ fn row_json(row: &Effective<'_>) -> Value {
     let spot = row.place.spot();
     json!({
         "name": row.setting.name,
-        "value": row.value,
+        "value": masked(&row.value),
         "origin": kind,
         "origin_name": name,
         "line": row.place.line(),

@@ -1,6 +1,7 @@
 //! What a reload would change, and what it may not.
 
 use super::Loaded;
+use super::mask::masked;
 use super::place::Place;
 use super::problem::Problem;
 use std::fmt;
@@ -114,10 +115,11 @@ impl fmt::Display for Change {
 const SHOWN: usize = 500;
 
 fn shown(text: &str) -> String {
+    let text = masked(text);
     match text.char_indices().nth(SHOWN) {
         _ if text.is_empty() => "\"\"".to_owned(),
         Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.to_owned(),
+        None => text.into_owned(),
     }
 }
 

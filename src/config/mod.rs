@@ -9,6 +9,7 @@
 
 pub mod change;
 pub mod environment_file;
+mod mask;
 mod origins;
 mod place;
 mod problem;
@@ -18,6 +19,7 @@ mod settings;
 mod source;
 mod value;
 
+pub use mask::{known_label, masked};
 pub use origins::{Effective, Origins};
 pub use place::{Place, SourceFile, Spot};
 pub use problem::{Problem, Problems, Severity, Style, one_lines};

@@ -1,5 +1,6 @@
 //! Where a value was written: the default, a spot in the file, a variable, a flag.
 
+use super::mask::masked;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -65,6 +66,17 @@ impl SourceFile {
         self.starts.partition_point(|start| *start <= at).saturating_sub(1)
     }
 
+    /// Returns the line that holds this byte and those above it, up to the one that names a key: a value may stand below
+    /// its key.
+    fn statement(&self, at: usize) -> impl Iterator<Item = &str> {
+        let mut is_over = false;
+        let indices = (0..=self.line_of(at)).rev();
+        indices.map_while(move |index| {
+            let line = self.text.get(*self.starts.get(index)?..)?.lines().next().unwrap_or("");
+            (!std::mem::replace(&mut is_over, names_key(line))).then_some(line)
+        })
+    }
+
     fn spot(&self, range: &Range<usize>) -> Spot<'_> {
         let start = self.text.floor_char_boundary(range.start);
         let index = self.line_of(start);
@@ -80,6 +92,13 @@ impl SourceFile {
             width: self.text[start..end].chars().count().max(1),
         }
     }
+}
+
+/// Whether a line begins with a bare key, as `name = value` does.
+fn names_key(line: &str) -> bool {
+    let key = line.split_once('=').map_or("", |(key, _)| key.trim());
+    let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    !key.is_empty() && key.bytes().all(is_bare)
 }
 
 impl Place {
@@ -108,6 +127,15 @@ impl Place {
         }
     }
 
+    /// Returns the line that it is in and those above it, up to the one that names a key; nothing outside of the file.
+    pub(super) fn statement(&self) -> impl Iterator<Item = &str> {
+        let span = match self {
+            Self::Span(source, range) => Some((source, range.start)),
+            _ => None,
+        };
+        span.into_iter().flat_map(|(source, at)| source.statement(at))
+    }
+
     /// Whether it is on the command line.
     pub fn is_flag(&self) -> bool {
         matches!(self, Self::Flag(_))
@@ -127,18 +155,19 @@ impl Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |path: &Path| masked(&path.to_string_lossy()).into_owned();
         match self {
             Self::Default => write!(f, "default"),
-            Self::File(path) => write!(f, "{}", path.display()),
+            Self::File(path) => write!(f, "{}", shown(path)),
             Self::Span(source, range) => {
                 let spot = source.spot(range);
-                write!(f, "{}:{}:{}", source.path.display(), spot.line, spot.column)
+                write!(f, "{}:{}:{}", shown(&source.path), spot.line, spot.column)
             }
-            Self::Variable(name) => write!(f, "environment variable {}", printable(name)),
+            Self::Variable(name) => write!(f, "environment variable {}", short(name)),
             Self::Line(name, path, line) => {
-                write!(f, "{}:{line} ({})", path.display(), printable(name))
+                write!(f, "{}:{line} ({})", shown(path), short(name))
             }
-            Self::Flag(name) => write!(f, "command line: {}", printable(name)),
+            Self::Flag(name) => write!(f, "command line: {}", short(name)),
         }
     }
 }
@@ -148,8 +177,11 @@ pub(super) fn without_logins(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('@') {
-        let start = before.rfind(|c: char| c.is_whitespace() || "\"'".contains(c));
-        let start = start.max(before.rfind("//").map(|at| at + 1));
+        // Quotes and slashes may be in a password, once a scheme has begun.
+        let scheme = before.rfind("://").map(|at| at + 2);
+        let blank = before.rfind(char::is_whitespace);
+        let quote = before.rfind(['"', '\'']).filter(|_| scheme.max(blank) == blank);
+        let start = blank.max(scheme).max(quote);
         let start = start.map_or(0, |at| before.ceil_char_boundary(at + 1));
         out.push_str(&before[..start]);
         out.extend(before[start..].chars().map(|_| '*'));
@@ -164,6 +196,7 @@ const SHOWN: usize = 80;
 
 /// Returns the beginning of `text`, as it may stand in a message.
 pub(super) fn short(text: &str) -> String {
+    let text = &masked(text);
     let shown: String = text.chars().take(SHOWN).collect();
     let more = if text.chars().nth(SHOWN).is_some() { "..." } else { "" };
     printable(&shown) + more

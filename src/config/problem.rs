@@ -2,7 +2,9 @@
 //!
 //! All problems of a load are collected and shown together. A problem has two forms: the long one for a terminal, with
 //! the line of the file and a marker below it, and one line (`PLACE: MESSAGE`) for the journal, STATUS and `status`.
+//! Neither holds key material or a password, whatever the message was made of.
 
+use super::mask::{holds_key_material, is_base64_line, masked};
 use super::place::{Place, Spot, printable, without_logins};
 use super::schema::{self, Kind};
 use serde_json::{Value as Json, json};
@@ -48,7 +50,8 @@ pub struct Problems(pub Vec<Problem>);
 impl Problem {
     /// Makes an error.
     pub fn error(message: impl Into<String>, place: Place) -> Self {
-        Self { severity: Severity::Error, message: message.into(), hint: None, place }
+        let message = masked(&message.into()).into_owned();
+        Self { severity: Severity::Error, message, hint: None, place }
     }
 
     /// Makes a warning.
@@ -69,7 +72,7 @@ impl Problem {
     /// Says what would be right.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(masked(&hint.into()).into_owned());
         self
     }
 
@@ -92,7 +95,7 @@ impl Problem {
     /// Returns the form for a terminal, ending with a newline.
     pub fn long(&self, style: Style) -> String {
         let severity = self.severity.label(style);
-        match self.place.spot().filter(|spot| !names_secret(spot.text)) {
+        match self.place.spot().filter(|spot| !holds_secret(&self.place, spot)) {
             Some(spot) => {
                 let number = spot.line.to_string();
                 let message = printable(&self.message);
@@ -114,7 +117,7 @@ impl Problem {
             "message": self.message,
             "hint": self.hint,
             "place": self.place.to_string(),
-            "file": self.place.file().map(|path| path.display().to_string()),
+            "file": self.place.file().map(|path| masked(&path.to_string_lossy()).into_owned()),
             "line": self.place.line(),
             "column": spot.as_ref().map(|spot| spot.column),
         })
@@ -166,11 +169,26 @@ fn snippet(spot: &Spot<'_>, number: &str, hint: Option<&str>) -> String {
     out
 }
 
-/// Whether a line may hold a secret, also one that is no TOML; such a line is not shown.
-fn names_secret(line: &str) -> bool {
+/// Whether a line may hold a secret, also one that is no TOML; such a line is not shown. Logins in URLs do not count, since
+/// they are drawn as asterisks.
+fn holds_secret(place: &Place, spot: &Spot<'_>) -> bool {
     let is_secret = |kind| matches!(kind, Kind::Secret | Kind::Login);
-    schema::all().any(|setting| is_secret(setting.kind) && line.contains(setting.name))
+    let names_secret = |line: &str| {
+        let key = line.split('=').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let meant = schema::nearest(&key);
+        SECRET_WORDS.iter().any(|word| key.contains(word))
+            || schema::all().any(|setting| {
+                let name = setting.name;
+                is_secret(setting.kind) && (line.contains(name) || meant == Some(name))
+            })
+    };
+    holds_key_material(spot.text)
+        || is_base64_line(spot.text)
+        || place.statement().any(names_secret)
 }
+
+/// What a key is called that holds a secret, also one of somebody else's program.
+const SECRET_WORDS: [&str; 6] = ["passw", "pasw", "passphrase", "pwd", "secret", "credential"];
 
 fn drawn(c: &char) -> String {
     if *c == '\t' { blank(*c) } else { printable(&c.to_string()) }

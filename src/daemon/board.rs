@@ -3,6 +3,7 @@
 //! The control loop posts what changes rarely; health and traffic are read from their atomics at each asking. Status,
 //! metrics and the STATUS line are all made from [`Board::snapshot`], so they cannot disagree.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,6 +11,7 @@ use arc_swap::ArcSwap;
 
 use crate::cluster::member::hex_id;
 use crate::cluster::usable::{Listed, ListedMember, ListedUrl};
+use crate::config::masked;
 use crate::telemetry::snapshot::{
     CertificateStatus, EndpointStatus, MemberStatus, Problem, ReloadRecord, Snapshot,
 };
@@ -73,7 +75,31 @@ impl Board {
         snapshot.traffic = tally::traffic(&self.tallies);
         snapshot.certificates = posted.certificates.iter().map(certificate_status).collect();
         snapshot.problems = problems(&posted, &snapshot);
+        mask(&mut snapshot);
         snapshot
+    }
+}
+
+/// Takes what looks like a secret out of every text that others have a say in.
+fn mask(snapshot: &mut Snapshot) {
+    let endpoints = snapshot.members.iter_mut().flat_map(|member| &mut member.endpoints);
+    let peers = &mut snapshot.peers;
+    let texts = endpoints
+        .flat_map(|it| std::iter::once(&mut it.url).chain(&mut it.reason))
+        .chain(peers.iter_mut().flat_map(|it| std::iter::once(&mut it.url).chain(&mut it.error)))
+        .chain(snapshot.problems.iter_mut().map(|it| &mut it.text))
+        .chain(
+            snapshot
+                .source
+                .iter_mut()
+                .flat_map(|it| std::iter::once(&mut it.name).chain(&mut it.trouble)),
+        )
+        .chain(&mut snapshot.refresh.last_error)
+        .chain(snapshot.certificates.iter_mut().flat_map(|it| [&mut it.file, &mut it.title]));
+    for text in texts {
+        if let Cow::Owned(masked) = masked(text) {
+            *text = masked;
+        }
     }
 }
 

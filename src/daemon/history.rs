@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::config::masked;
 use crate::telemetry::snapshot::{ReloadRecord, Snapshot};
 
 /// How many records are kept.
@@ -94,6 +95,8 @@ impl History {
             Outcome::Unchanged { warnings } => (Vec::new(), warnings),
             Outcome::Refused { reasons } => (Vec::new(), reasons),
         };
+        let masked = |texts: Vec<String>| texts.iter().map(|text| masked(text).into()).collect();
+        let (changes, messages) = (masked(changes), masked(messages));
         let word = trigger.as_str().to_owned();
         let record = ReloadRecord { at_ms, trigger: word, result, generation, changes, messages };
         self.keep_open(trigger, &record);

@@ -22,6 +22,8 @@ use std::time::Duration;
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use sd_notify::NotifyState;
 
+use crate::config::masked;
+
 /// How long one message may wait for room in systemd's queue.
 const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -80,7 +82,7 @@ impl Notifier {
     /// Says in one line what goes on; a line equal to the last is not sent again. Control characters
     /// become spaces, and what is longer than 1024 bytes is cut.
     pub fn status(&mut self, text: &str) {
-        let line = one_line(text);
+        let line = one_line(&masked(text));
         if line != self.last_status {
             self.send(&[NotifyState::Status(&line)]);
             self.last_status = line;

@@ -2,11 +2,11 @@
 
 use rustls::DistinguishedName;
 use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::SectionKind;
 
 use super::anchors::Anchors;
 use super::certificate::Certificate;
 use super::files::Files;
+use super::pem::Kind;
 use super::system;
 use crate::config::TlsFile;
 
@@ -109,7 +109,8 @@ fn entries(files: &mut Files<'_>, file: &TlsFile) -> Option<Vec<Entry>> {
     let sections = files.sections(file)?;
     let (setting, path) = (file.setting, file.path.display());
     let mut entries = Vec::new();
-    for section in sections.into_iter().filter(|section| section.kind == SectionKind::Certificate) {
+    let certificates = [Kind::Certificate, Kind::OldCertificate];
+    for section in sections.into_iter().filter(|section| certificates.contains(&section.kind)) {
         let line = section.line;
         let Some(certificate) = Certificate::read(&section.der) else {
             let message = format!("`{setting}`: {path}:{line}: this is no X.509 certificate");

@@ -1,10 +1,12 @@
 //! What a certificate says of itself, as far as people are told.
 
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use x509_parser::asn1_rs::Tag;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
+use x509_parser::public_key::PublicKey;
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::X509Version;
 
@@ -32,6 +34,10 @@ pub struct Certificate {
     pub is_self_issued: bool,
     /// Whether it is of version 3; older ones are good for authorities only.
     pub is_v3: bool,
+    /// The bits of its key, if that is RSA.
+    pub rsa_bits: Option<usize>,
+    /// Addresses that it carries as DNS names, which count for nobody.
+    pub misplaced: Vec<String>,
 }
 
 impl Certificate {
@@ -43,12 +49,14 @@ impl Certificate {
         let is_self_issued = subject.as_raw() == issuer.as_raw();
         Some(Self {
             common_name: common_name(subject),
-            names: names(&certificate),
+            names: names(&certificate, told),
             not_before: moment(certificate.validity().not_before),
             not_after: moment(certificate.validity().not_after),
             can_sign: certificate.is_ca() || (is_self_issued && !is_v3),
             is_self_issued,
             is_v3,
+            rsa_bits: rsa_bits(&certificate),
+            misplaced: misplaced(&certificate),
             subject: printable(&subject.to_string()),
             issuer: printable(&issuer.to_string()),
         })
@@ -61,6 +69,11 @@ impl Certificate {
             ("", names) => names.join(", "),
             (subject, _) => subject.to_owned(),
         }
+    }
+
+    /// Returns the bits of its RSA key, if these are fewer or more than can be used.
+    pub fn unusable_rsa(&self) -> Option<usize> {
+        self.rsa_bits.filter(|bits| !(2048..=8192).contains(bits))
     }
 
     /// Says that it is not valid at `now`, if so, with the day.
@@ -91,14 +104,42 @@ fn common_name(subject: &X509Name<'_>) -> Option<String> {
     Some(printable(&text)).filter(|name| !name.is_empty())
 }
 
-fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
+/// The names of a certificate that `choose` wants, in its words.
+fn names(
+    certificate: &X509Certificate<'_>,
+    choose: fn(&GeneralName<'_>) -> Option<String>,
+) -> Vec<String> {
     let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
-    let names = extension.value.general_names.iter().filter_map(|name| match name {
+    extension.value.general_names.iter().filter_map(choose).take(NAMES_MOST).collect()
+}
+
+fn told(name: &GeneralName<'_>) -> Option<String> {
+    match name {
         GeneralName::DNSName(name) => Some(printable(name)),
         GeneralName::IPAddress(bytes) => address(bytes),
         _ => None,
-    });
-    names.take(NAMES_MOST).collect()
+    }
+}
+
+fn rsa_bits(certificate: &X509Certificate<'_>) -> Option<usize> {
+    match certificate.public_key().parsed() {
+        Ok(PublicKey::RSA(key)) => {
+            let modulus = key.modulus.iter().skip_while(|byte| **byte == 0);
+            let mut bytes = modulus.copied();
+            let first = bytes.next()?;
+            Some(8 * (bytes.count() + 1) - usize::try_from(first.leading_zeros()).ok()?)
+        }
+        _ => None,
+    }
+}
+
+fn misplaced(certificate: &X509Certificate<'_>) -> Vec<String> {
+    names(certificate, |name| match name {
+        GeneralName::DNSName(name) => {
+            name.parse::<IpAddr>().ok().map(|address| address.to_string())
+        }
+        _ => None,
+    })
 }
 
 fn address(bytes: &[u8]) -> Option<String> {

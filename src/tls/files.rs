@@ -80,7 +80,9 @@ impl<'a> Files<'a> {
         let (path, setting) = (file.path.display(), file.setting);
         match pem::sections(&content) {
             Ok(sections) if sections.is_empty() => {
-                let (what, hint) = if content.first() == Some(&0x30) {
+                let (what, hint) = if content.first() == Some(&0x30) && setting.contains("key") {
+                    ("is DER", "want PEM: openssl pkey -inform der -in FILE -out FILE.pem")
+                } else if content.first() == Some(&0x30) {
                     ("is DER", "want PEM: openssl x509 -inform der -in FILE -out FILE.pem")
                 } else {
                     ("has no PEM block in it", "want -----BEGIN ...----- and what follows")

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
+use rustls::sign::SigningKey;
 use rustls::{Error, InconsistentKeys};
-use rustls_pki_types::pem::{PemObject, SectionKind};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
+};
 
 use super::certificate::Certificate;
 use super::files::{Files, is_readable_by_all};
+use super::pem::Kind;
 use crate::config::{KeyPair, TlsFile};
 
 /// A certificate and its key, which belong together.
@@ -40,13 +43,19 @@ pub(super) fn read(
     let Chain { line, ders, chain } = chain?;
     let (key_line, key) = key?;
     let key_at = format!("{}:{key_line}", named(&pair.key));
-    let key = match provider.key_provider.load_private_key(key) {
-        Ok(key) => key,
-        Err(_) => {
-            let message = format!("{key_at}: the private key is of a kind that is not supported");
-            files.error(pair.key.setting, message, "want RSA, P-256, P-384, P-521 or Ed25519");
-            return None;
-        }
+    let Some(key) = load_key(&key, provider) else {
+        let bits = chain.first().and_then(|leaf| leaf.unusable_rsa());
+        let message = match bits {
+            Some(bits) => {
+                format!("{key_at}: the RSA key has {bits} bits, and the certificate's too")
+            }
+            None => {
+                format!("{key_at}: the private key is of a kind that is not supported, or damaged")
+            }
+        };
+        let hint = "want RSA of 2048 to 8192 bits, P-256, P-384, P-521 or Ed25519";
+        files.error(pair.key.setting, message, hint);
+        return None;
     };
     let key = CertifiedKey::new(ders, key);
     let title = chain.first().map(Certificate::title).unwrap_or_default();
@@ -92,7 +101,7 @@ struct Chain {
 fn read_chain(files: &mut Files<'_>, file: &TlsFile, is_in_force: bool) -> Option<Chain> {
     let sections = files.sections(file)?;
     let (mut ders, mut chain, mut first_line) = (Vec::new(), Vec::new(), 1);
-    for section in sections.into_iter().filter(|section| section.kind == SectionKind::Certificate) {
+    for section in sections.into_iter().filter(|section| section.kind == Kind::Certificate) {
         let Some(certificate) = Certificate::read(&section.der) else {
             let message = format!("{}:{}: this is no X.509 certificate", named(file), section.line);
             files.error(file.setting, message, "");
@@ -123,24 +132,36 @@ fn read_chain(files: &mut Files<'_>, file: &TlsFile, is_in_force: bool) -> Optio
     Some(Chain { line: first_line, ders, chain })
 }
 
-/// Returns the key with its line.
-fn read_key(files: &mut Files<'_>, file: &TlsFile) -> Option<(usize, PrivateKeyDer<'static>)> {
+/// Tries the forms that a key can have one after the other, as Go does: `PRIVATE KEY` stands above all of them.
+fn load_key(der: &[u8], provider: &CryptoProvider) -> Option<Arc<dyn SigningKey>> {
+    let forms: [PrivateKeyDer<'_>; 3] = [
+        PrivatePkcs8KeyDer::from(der).into(),
+        PrivatePkcs1KeyDer::from(der).into(),
+        PrivateSec1KeyDer::from(der).into(),
+    ];
+    let mut loaded =
+        forms.iter().map(|form| provider.key_provider.load_private_key(form.clone_key()));
+    loaded.find_map(Result::ok)
+}
+
+/// Returns the DER of the key with its line.
+fn read_key(files: &mut Files<'_>, file: &TlsFile) -> Option<(usize, Vec<u8>)> {
     let sections = files.sections(file)?;
     if is_readable_by_all(&file.path) {
         let message =
             format!("{}: every user of this machine can read the private key", named(file));
         files.warning(file.setting, message, "chmod o-rwx it");
     }
-    let key = sections
-        .into_iter()
-        .find_map(|it| Some((it.line, PrivateKeyDer::from_pem(it.kind, it.der)?)));
+    let is_openssh = sections.iter().any(|it| it.kind == Kind::OpensshKey);
+    let key = sections.into_iter().find(|it| it.kind == Kind::Key);
     if key.is_none() {
         let message = format!("{} has no private key in it", named(file));
-        files.error(
-            file.setting,
-            message,
-            "want -----BEGIN PRIVATE KEY-----; is it the certificate?",
-        );
+        let hint = if is_openssh {
+            "it has one in OpenSSH's form; ssh-keygen -p -m PEM -f FILE changes it"
+        } else {
+            "want -----BEGIN PRIVATE KEY-----; is it the certificate?"
+        };
+        files.error(file.setting, message, hint);
     }
-    key
+    key.map(|it| (it.line, it.der))
 }

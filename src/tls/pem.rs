@@ -1,16 +1,39 @@
 //! PEM, read with line numbers: a file that is half written must be told from one that is wrong.
+//!
+//! Labels are told as known words only, and nothing else of a file is ever repeated: a key whose newlines were lost is one
+//! long line that begins like a label.
 
-use rustls_pki_types::pem::{PemObject, SectionKind};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+
+use crate::config::known_label;
 
 /// One block of a file.
 #[derive(Debug)]
 pub(super) struct Section {
     /// The line that it begins in, from 1.
     pub(super) line: usize,
-    /// What it holds.
-    pub(super) kind: SectionKind,
+    /// What its label says that it holds.
+    pub(super) kind: Kind,
     /// The DER within.
     pub(super) der: Vec<u8>,
+}
+
+/// What a block holds, by its label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// `CERTIFICATE`.
+    Certificate,
+    /// `X509 CERTIFICATE`, which etcd takes in CA files, where it looks at no label.
+    OldCertificate,
+    /// `PRIVATE KEY`, or anything with that at its end, as Go does. Which form the key has, the label does not tell.
+    Key,
+    /// `OPENSSH PRIVATE KEY`, which nobody takes for TLS.
+    OpensshKey,
+    /// `X509 CRL`.
+    Crl,
+    /// Anything else, such as the parameters that stand before old EC keys.
+    Other,
 }
 
 /// Where a file is not PEM, and in which way.
@@ -25,125 +48,149 @@ pub(super) struct Damage {
 /// A block whose end was not seen yet.
 struct Open<'a> {
     line: usize,
-    start: usize,
+    /// Where its body begins.
+    body: usize,
     label: &'a str,
 }
 
-/// Returns the blocks of a file; those of a kind that nobody here wants are left out. Text between blocks is ignored, as
-/// everywhere.
+const BEGIN: &[u8] = b"-----BEGIN ";
+const END: &[u8] = b"-----END ";
+const DASHES: &[u8] = b"-----";
+
+/// Returns the blocks of a file. Text between blocks is ignored, as everywhere.
 pub(super) fn sections(text: &[u8]) -> Result<Vec<Section>, Damage> {
+    if let Some(what) = encoding(text) {
+        return Err(Damage { line: 1, what: what.to_owned() });
+    }
     let mut found = Vec::new();
     let mut open: Option<Open<'_>> = None;
+    let mut misplaced = None;
     let mut start = 0;
     for (at, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
-        let end = start + line.len();
-        match marker(line) {
+        let (number, end) = (at + 1, start + line.len());
+        let damage = |what: String| Damage { line: number, what };
+        match marker(line).map_err(damage)? {
             Some(Marker::Begin(label)) => {
                 if let Some(open) = &open {
                     return Err(endless(open));
                 }
-                open = Some(Open { line: at + 1, start, label });
+                open = Some(Open { line: number, body: end, label });
             }
             Some(Marker::End(label)) => {
-                let Some(open) = open.take().filter(|open| open.label == label) else {
-                    let what = format!("the end of a {label} has no beginning");
-                    return Err(Damage { line: at + 1, what });
+                let ended = known_label(label);
+                let Some(open) = open.take() else {
+                    return Err(damage(format!("the end of a {ended} has no beginning")));
                 };
-                found.extend(section(&open, &text[open.start..end])?);
+                if open.label != label {
+                    let begun = known_label(open.label);
+                    let begun = format!("what begins as {begun} in line {}", open.line);
+                    return Err(damage(format!("{begun} ends as {ended}")));
+                }
+                found.push(section(&open, &text[open.body..start])?);
             }
+            Some(Marker::Misplaced(what)) if open.is_some() => return Err(damage(what)),
+            Some(Marker::Misplaced(what)) => misplaced = misplaced.or(Some(damage(what))),
             None => {}
         }
         start = end;
     }
-    match open {
-        Some(open) => Err(endless(&open)),
-        None => Ok(found),
+    let is_of_use = |section: &Section| section.kind != Kind::Other;
+    match (open, misplaced) {
+        (Some(open), _) => Err(endless(&open)),
+        (None, Some(misplaced)) if !found.iter().any(is_of_use) => Err(misplaced),
+        (None, _) => Ok(found),
+    }
+}
+
+/// Says that a file is not in an encoding that programs see PEM in.
+fn encoding(text: &[u8]) -> Option<&'static str> {
+    match text {
+        [0xef, 0xbb, 0xbf, ..] => Some(
+            "it begins with a byte order mark (BOM), behind which others, such as etcd, see no PEM; save it without",
+        ),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("it is UTF-16; save it as ASCII or UTF-8"),
+        _ => None,
     }
 }
 
 fn endless(open: &Open<'_>) -> Damage {
-    let what =
-        format!("the {} that begins here has no end, the file may be half written", open.label);
+    let label = known_label(open.label);
+    let what = format!("the {label} that begins here has no end, the file may be half written");
     Damage { line: open.line, what }
 }
 
-fn section(open: &Open<'_>, block: &[u8]) -> Result<Option<Section>, Damage> {
+fn section(open: &Open<'_>, body: &[u8]) -> Result<Section, Damage> {
     let damage = |what: String| Damage { line: open.line, what };
-    if block.windows(17).any(|window| window == b"Proc-Type: 4,ENCR")
-        || open.label == "ENCRYPTED PRIVATE KEY"
-    {
+    if contains(body, b"Proc-Type: 4,ENCR") || open.label == "ENCRYPTED PRIVATE KEY" {
         return Err(damage(
             "the private key is encrypted; want one without a passphrase".to_owned(),
         ));
     }
-    match <(SectionKind, Vec<u8>)>::from_pem_slice(block) {
-        Ok((kind, der)) => Ok(Some(Section { line: open.line, kind, der })),
-        // A kind that the parser does not know, such as the parameters that stand before old EC keys.
-        Err(rustls_pki_types::pem::Error::NoItemsFound) => Ok(None),
-        Err(_) => Err(damage(format!("the {} that begins here is damaged", open.label))),
+    let kind = match open.label {
+        "CERTIFICATE" => Kind::Certificate,
+        "X509 CERTIFICATE" => Kind::OldCertificate,
+        "X509 CRL" => Kind::Crl,
+        "OPENSSH PRIVATE KEY" => Kind::OpensshKey,
+        label if label == "PRIVATE KEY" || label.ends_with(" PRIVATE KEY") => Kind::Key,
+        _ => Kind::Other,
+    };
+    // The parser goes by labels that it knows, and we by our own.
+    let block = [b"-----BEGIN CERTIFICATE-----\n", body, b"-----END CERTIFICATE-----\n"].concat();
+    match CertificateDer::from_pem_slice(&block) {
+        Ok(der) => Ok(Section { line: open.line, kind, der: der.to_vec() }),
+        // Nobody wants it, so that it need not be whole.
+        Err(_) if kind == Kind::Other => Ok(Section { line: open.line, kind, der: Vec::new() }),
+        Err(_) => {
+            Err(damage(format!("the {} that begins here is damaged", known_label(open.label))))
+        }
     }
 }
 
+#[derive(Debug)]
 enum Marker<'a> {
     Begin(&'a str),
     End(&'a str),
+    /// Other text stands before it on its line: a comment, or a newline is missing.
+    Misplaced(String),
 }
 
-fn marker(line: &[u8]) -> Option<Marker<'_>> {
-    let line = str::from_utf8(line).ok()?.trim();
-    let (begin, line) = match line.strip_prefix("-----BEGIN ") {
-        Some(rest) => (true, rest),
-        None => (false, line.strip_prefix("-----END ")?),
+/// Reads a line as the first or last of a block; neither is fine. What has more on its line than there may be, Go does not
+/// see as a block, and says nothing.
+fn marker(line: &[u8]) -> Result<Option<Marker<'_>>, String> {
+    let line = line.trim_ascii();
+    let (begin, end) = (position(line, BEGIN), position(line, END));
+    let Some(first) = begin.into_iter().chain(end).min() else { return Ok(None) };
+    let is_begin = begin == Some(first);
+    let (word, rest) = match is_begin {
+        true => ("BEGIN", &line[first + BEGIN.len()..]),
+        false => ("END", &line[first + END.len()..]),
     };
-    let label = line.strip_suffix("-----")?;
-    Some(if begin { Marker::Begin(label) } else { Marker::End(label) })
+    let closed = position(rest, DASHES);
+    let label = str::from_utf8(&rest[..closed.unwrap_or(rest.len())]).unwrap_or_default();
+    let name = known_label(label);
+    let what = match closed.map(|at| rest.len() - at - DASHES.len()) {
+        _ if is_begin && end.is_some() => {
+            let what = if name == "block" { "PEM" } else { name };
+            format!("the whole {what} is on one line: its newlines were lost")
+        }
+        None => format!("the five dashes behind -----{word} are missing"),
+        Some(1..) => format!("the newline behind -----{word} {name}----- is missing"),
+        Some(0) if first > 0 => {
+            format!("other text stands before -----{word} {name}-----, a newline may be missing")
+        }
+        Some(0) if is_begin => return Ok(Some(Marker::Begin(label))),
+        Some(0) => return Ok(Some(Marker::End(label))),
+    };
+    if first > 0 { Ok(Some(Marker::Misplaced(what))) } else { Err(what) }
+}
+
+fn position(text: &[u8], part: &[u8]) -> Option<usize> {
+    text.windows(part.len()).position(|window| window == part)
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    position(text, part).is_some()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BLOCK: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-
-    fn lines(text: &str) -> Result<Vec<usize>, Damage> {
-        Ok(sections(text.as_bytes())?.iter().map(|section| section.line).collect())
-    }
-
-    fn damage(text: &str) -> (usize, String) {
-        let damage = lines(text).unwrap_err();
-        (damage.line, damage.what)
-    }
-
-    #[test]
-    fn blocks_are_found_with_their_lines_among_other_text() {
-        assert_eq!(lines(&format!("subject=x\n{BLOCK}\n{BLOCK}")), Ok(vec![2, 6]));
-        assert_eq!(lines(&BLOCK.replace('\n', "\r\n")), Ok(vec![1]));
-        assert_eq!(lines("nothing"), Ok(vec![]));
-    }
-
-    #[test]
-    fn blocks_of_unknown_kinds_are_left_out() {
-        let unknown = BLOCK.replace("CERTIFICATE", "EC PARAMETERS");
-        assert_eq!(lines(&format!("{unknown}{BLOCK}")), Ok(vec![4]));
-    }
-
-    #[test]
-    fn a_block_without_an_end_is_half_written() {
-        let text = format!("{BLOCK}-----BEGIN CERTIFICATE-----\nAAAA\n");
-        let what = "the CERTIFICATE that begins here has no end, the file may be half written";
-        assert_eq!(damage(&text), (4, what.to_owned()));
-        assert_eq!(damage(&format!("-----BEGIN CERTIFICATE-----\nAA\n{BLOCK}")).0, 1);
-    }
-
-    #[test]
-    fn what_is_not_base64_is_damaged() {
-        let what = "the CERTIFICATE that begins here is damaged".to_owned();
-        assert_eq!(damage(&BLOCK.replace("AAAA", "A!AA")), (1, what));
-    }
-
-    #[test]
-    fn an_encrypted_key_is_said_to_be_one() {
-        let text = BLOCK.replace("CERTIFICATE", "ENCRYPTED PRIVATE KEY");
-        assert_eq!(damage(&text).1, "the private key is encrypted; want one without a passphrase");
-    }
-}
+mod tests;

@@ -200,7 +200,16 @@ pub(super) fn sentence(der: &[u8], error: &Error, trusted: &Anchors, now: UnixTi
             let names = certificate.as_ref().map(|it| it.names.join(", ")).unwrap_or_default();
             let names =
                 if names.is_empty() { "no name at all (a CN does not count)" } else { &names };
-            format!("certificate {title} is for {names}, and not for {}", expected.to_str())
+            let expected = expected.to_str();
+            let is_misplaced = certificate
+                .as_ref()
+                .is_some_and(|it| it.misplaced.iter().any(|name| *name == expected));
+            if is_misplaced {
+                return format!(
+                    "certificate {title} has {expected} as a DNS name, where an address does not count; want it as IP"
+                );
+            }
+            format!("certificate {title} is for {names}, and not for {expected}")
         }
         CertificateError::InvalidPurposeContext { required, .. } => {
             format!(

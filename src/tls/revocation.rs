@@ -3,7 +3,6 @@
 use std::cmp::Ordering;
 use std::time::SystemTime;
 
-use rustls_pki_types::pem::SectionKind;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 use x509_parser::x509::X509Version;
@@ -11,6 +10,7 @@ use x509_parser::x509::X509Version;
 use super::authorities::Authorities;
 use super::certificate::{day, moment};
 use super::files::Files;
+use super::pem::Kind;
 use super::protocol::Protocol;
 use super::revoked::{List, Signer, has_signed, significant};
 use crate::config::TlsFile;
@@ -69,7 +69,7 @@ fn ders(files: &mut Files<'_>, file: &TlsFile) -> Option<Vec<(Option<usize>, Vec
         return Some(vec![(None, content.to_vec())]);
     }
     let sections = files.sections(file)?.into_iter();
-    let lists = sections.filter(|section| section.kind == SectionKind::Crl);
+    let lists = sections.filter(|section| section.kind == Kind::Crl);
     Some(lists.map(|section| (Some(section.line), section.der)).collect())
 }
 

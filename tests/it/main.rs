@@ -27,6 +27,7 @@ mod reload;
 mod retries;
 mod scripted_registry;
 mod scripted_registry_v3;
+mod secrets;
 mod settings;
 mod soak;
 mod strange_members;

@@ -3,7 +3,7 @@
 //! An empty variable is unset. An unknown one is a warning, because people share one environment file with etcd itself.
 
 use super::{Given, MemberGiven};
-use crate::config::place::{Place, printable};
+use crate::config::place::{Place, short};
 use crate::config::problem::{Problem, Problems};
 use crate::config::schema::{self, Known};
 use crate::config::settings::MemberSetting;
@@ -74,8 +74,7 @@ fn setting_name(variable: &str) -> String {
 }
 
 fn unknown(name: &str, place: Place) -> Problem {
-    let problem =
-        Problem::warning(format!("unknown variable `{}` is ignored", printable(name)), place);
+    let problem = Problem::warning(format!("unknown variable `{}` is ignored", short(name)), place);
     match schema::nearest(name) {
         Some(nearest) => {
             let nearest = nearest.to_ascii_uppercase().replace('-', "_");

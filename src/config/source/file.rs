@@ -4,6 +4,7 @@
 
 use super::{Given, MemberGiven};
 use crate::config::LARGEST_FILE;
+use crate::config::mask::{is_base64_line, pem_label};
 use crate::config::place::{Place, SourceFile, short};
 use crate::config::problem::{Problem, Problems};
 use crate::config::schema::{self, Kind, Known};
@@ -80,6 +81,11 @@ pub(in crate::config) fn read(
     members: &mut Vec<MemberGiven>,
     problems: &mut Problems,
 ) -> Vec<Given> {
+    if bytes.contains(&0) {
+        let message = "the settings file is no text, but binary (DER?)";
+        problems.push(Problem::error(message, Place::File(path.to_owned())).hint("want TOML"));
+        return Vec::new();
+    }
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => {
@@ -88,6 +94,10 @@ pub(in crate::config) fn read(
         }
     };
     let source = Arc::new(SourceFile::new(path, text));
+    if let Some(problem) = not_settings(&source) {
+        problems.push(problem);
+        return Vec::new();
+    }
     let (table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() && is_yaml(path) {
         let message = "the settings file is YAML by its name, and etcd-proxy reads TOML";
@@ -132,6 +142,26 @@ fn is_sound(
     let first = source.line_of(key.start);
     let last = source.line_of(value.span().end).max(first);
     broken.is_empty() || !value.get_ref().is_table() && broken.range(first..=last).next().is_none()
+}
+
+/// Says that a file has a key or a certificate in it. Nothing more is read of it: what the parser makes of such lines would
+/// repeat them.
+fn not_settings(source: &Arc<SourceFile>) -> Option<Problem> {
+    let mut start = 0;
+    for line in source.text.split_inclusive('\n') {
+        let what = match pem_label(line).filter(|_| !line.trim_start().starts_with('#')) {
+            Some(label) => Some(format!("PEM ({label})")),
+            None => is_base64_line(line).then(|| "what looks like a part of a key".to_owned()),
+        };
+        if let Some(what) = what {
+            let message = format!("the settings file has {what} in it");
+            let place = Place::Span(source.clone(), start..start + line.len());
+            let hint = "want TOML that names the files of keys and certificates";
+            return Some(Problem::error(message, place).hint(hint));
+        }
+        start += line.len();
+    }
+    None
 }
 
 fn is_yaml(path: &Path) -> bool {

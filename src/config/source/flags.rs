@@ -4,7 +4,7 @@
 //! Of a flag given twice the last counts.
 
 use super::{Given, MemberGiven};
-use crate::config::place::{Place, printable};
+use crate::config::place::{Place, short};
 use crate::config::problem::{Problem, Problems};
 use crate::config::schema::{self, Kind, Known, Setting};
 use crate::config::settings::MemberSetting;
@@ -130,7 +130,7 @@ fn probable_value(args: &mut Args<'_>) -> Option<String> {
 }
 
 fn refusal(name: &str, is_member_only: bool, place: Place) -> Problem {
-    let name = printable(name);
+    let name = short(name);
     if is_member_only {
         let message = format!("`--{name}` is for members of the cluster, not for a proxy");
         return Problem::error(message, place).hint("leave it out");
@@ -143,9 +143,17 @@ fn refusal(name: &str, is_member_only: bool, place: Place) -> Problem {
 }
 
 fn unexpected(arg: &str, before: Option<&Given>) -> Problem {
-    let arg = printable(arg);
+    let arg = short(arg);
     let problem = Problem::error(format!("unexpected argument `{arg}`"), Place::Flag(arg.clone()));
     match before {
+        Some(Given { setting, place, .. })
+            if matches!(setting.kind, Kind::Secret | Kind::Login) =>
+        {
+            // It may be the secret.
+            let message = format!("unexpected argument after `--{}`", setting.name);
+            Problem::error(message, place.clone())
+                .hint(format!("write `--{}=VALUE` without blanks, or quote it", setting.name))
+        }
         Some(Given { setting, .. }) if setting.kind == Kind::Bool => {
             problem.hint(format!("a value for `--{0}` is written `--{0}={arg}`", setting.name))
         }

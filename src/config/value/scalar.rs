@@ -1,6 +1,8 @@
 //! Single values: booleans as Go reads them, numbers, words, texts, paths, cluster IDs.
 
 use super::{Raw, Reader, Shape};
+use crate::config::mask::pem_label;
+use crate::config::problem::Problem;
 use crate::config::settings::LogLevel;
 use std::fmt;
 use std::path::PathBuf;
@@ -41,6 +43,17 @@ impl Reader<'_> {
     /// Reads a text without control characters.
     pub(super) fn text(&mut self, raw: &Raw, want: &str) -> Option<String> {
         match &raw.shape {
+            Shape::Text(text) if pem_label(text).is_some() => {
+                let label = pem_label(text).unwrap_or_default();
+                let message = format!("`{}` holds PEM ({label}) itself", self.name);
+                let hint = if want.contains("path") {
+                    "want the path of the file that it is in"
+                } else {
+                    "keys and certificates belong into files that settings name"
+                };
+                self.problems.push(Problem::error(message, raw.place.clone()).hint(hint));
+                None
+            }
             Shape::Text(text) if !text.chars().any(char::is_control) => Some(text.clone()),
             Shape::Text(_) => {
                 self.wrong(raw, "want text without control characters");

@@ -1,8 +1,9 @@
 //! One log line, taken off the thread that wrote it.
 //!
 //! A record owns its text, so that the log thread can put it into any form later. Its size is bounded,
-//! whatever a member or a client sent that ended up in it.
+//! whatever a member or a client sent that ended up in it, and what looks like a secret is taken out.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::{self, Write};
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -13,6 +14,7 @@ use tracing::field::{Field, Visit};
 use tracing::metadata::Kind;
 use tracing::{Event, Level, Metadata};
 
+use crate::config::masked;
 use crate::telemetry::limit::Key;
 
 /// Text of one record, message and values together; what is beyond is cut off.
@@ -146,7 +148,10 @@ impl Collector {
         // An error says that the bound was met, and the text up to there is what we want.
         let _ = write!(text, "{value}");
         self.left -= text.text.len();
-        text.text
+        match masked(&text.text) {
+            Cow::Borrowed(_) => text.text,
+            Cow::Owned(masked) => masked,
+        }
     }
 
     fn put(&mut self, field: &Field, value: Value) {
