@@ -24,7 +24,7 @@ use crate::message::headers::HOP;
 use crate::message::reason::Reason;
 use crate::message::reply::{self, Code, Dialect};
 use crate::message::rpc::RpcKind;
-use crate::telemetry::tally::{Dropped, RetryReason};
+use crate::telemetry::tally::{Dropped, RetryReason, UnansweredWrite};
 use crate::upstream::balance::Choice;
 use crate::upstream::link::Link;
 
@@ -143,6 +143,9 @@ impl Journey<'_> {
                 Err(failed) => {
                     failure = failed.failure;
                     self.note(link, &failed);
+                    if self.route.retry == RpcKind::Write {
+                        self.note_unanswered_write(link, failure);
+                    }
                 }
             }
             if !(may_retry(self.route.retry, failure) && outgoing.is_ready() && choice.has_more()) {
@@ -206,6 +209,21 @@ impl Journey<'_> {
                 "member failed, avoiding it for {wait:?}"
             );
         }
+    }
+
+    /// Counts a write that its member may have carried out without our getting its answer, and says so: whoever sent it must
+    /// look what became of it.
+    fn note_unanswered_write(&self, link: &Link, failure: Failure) {
+        let unanswered = match failure {
+            Failure::Lost => UnansweredWrite::ConnectionLost,
+            Failure::Silent => UnansweredWrite::MemberSilent,
+            _ => return,
+        };
+        self.client.worker.tally.write_unanswered(unanswered);
+        tracing::warn!(
+            member = %link.endpoint.member, endpoint = %link.endpoint.url,
+            "a write was not answered and may have been done: {}", unanswered.text()
+        );
     }
 
     fn count_retry(&mut self, failure: Failure) {

@@ -185,6 +185,12 @@ fn a_write_whose_connection_is_lost_is_seen_once_and_answered_502() {
             }
             assert!(members.is_quiet(), "{method} {path}");
         }
+        // The watch is no write.
+        let metrics = http1::get(&proxy.address, "/metrics").await.text();
+        let count = "etcd_proxy_unanswered_writes_total{reason=\"connection_lost\"} 5";
+        assert!(metrics.contains(count), "{metrics}");
+        let line = proxy.process.wait_for_line("was not answered and may have been done", PATIENCE);
+        assert!(line.is_some_and(|line| line.contains("member=")), "{}", proxy.story());
     });
 }
 

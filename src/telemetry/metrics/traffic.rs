@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::family::{Family, Histogram, Labels, Number, Samples};
 use crate::telemetry::tally::{
     CODE_NAMES, ClientTlsError, Dropped, HTTP_BOUNDS, HttpMethod, MethodTally, RPC_BOUNDS,
-    RetryReason, RpcTally, Tally,
+    RetryReason, RpcTally, Tally, UnansweredWrite,
 };
 
 /// The tallies of all workers, with the names of the gRPC calls that they tell apart.
@@ -31,6 +31,7 @@ impl<'a> Counted<'a> {
             self.rpc_duration(),
             self.retries(),
             self.writes_refused(),
+            self.writes_unanswered(),
             self.loops_refused(),
             self.malformed(),
             self.client_tls_errors(),
@@ -178,6 +179,18 @@ impl<'a> Counted<'a> {
     fn writes_refused(self) -> Family {
         let help = "Writes that were refused because the proxy is readonly.";
         Family::counter("etcd_proxy_refused_writes", help, self.sum(Tally::writes_refused))
+    }
+
+    fn writes_unanswered(self) -> Family {
+        let sample = |reason: UnansweredWrite| {
+            let count = self.sum(|tally| tally.writes_unanswered(reason));
+            (vec![("reason", reason.label().into())], count.into())
+        };
+        Family {
+            name: "etcd_proxy_unanswered_writes",
+            help: "Writes that were sent and not answered, so that nobody here knows whether they were done.",
+            samples: Samples::Counter(UnansweredWrite::ALL.into_iter().map(sample).collect()),
+        }
     }
 
     fn loops_refused(self) -> Family {

@@ -77,6 +77,36 @@ impl RetryReason {
     }
 }
 
+/// Why nobody knows whether a write was carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnansweredWrite {
+    /// The connection was lost, or `proxy-read-timeout` or `proxy-write-timeout` struck, after it was sent.
+    ConnectionLost,
+    /// The member gave no sign of life for 5 s.
+    MemberSilent,
+}
+
+impl UnansweredWrite {
+    /// Every reason, in the order of its discriminant.
+    pub const ALL: [Self; 2] = [Self::ConnectionLost, Self::MemberSilent];
+
+    /// Returns the value of the `reason` label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::ConnectionLost => "connection_lost",
+            Self::MemberSilent => "member_silent",
+        }
+    }
+
+    /// Says what has happened, for people.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::ConnectionLost => "the connection to the member was lost",
+            Self::MemberSilent => "the member stopped answering",
+        }
+    }
+}
+
 /// Why a client could not be served for want of a common protocol, or of a handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientTlsError {
@@ -113,6 +143,7 @@ pub struct Tally {
     writes_refused: Count,
     loops_refused: Count,
     malformed: Count,
+    writes_unanswered: [Count; UnansweredWrite::ALL.len()],
     client_tls_errors: [Count; ClientTlsError::ALL.len()],
     connections_opened: Count,
     connections_closed: Count,
@@ -129,6 +160,7 @@ impl Tally {
             writes_refused: Count::new(),
             loops_refused: Count::new(),
             malformed: Count::new(),
+            writes_unanswered: [const { Count::new() }; UnansweredWrite::ALL.len()],
             client_tls_errors: [const { Count::new() }; ClientTlsError::ALL.len()],
             connections_opened: Count::new(),
             connections_closed: Count::new(),
@@ -208,6 +240,11 @@ impl Tally {
         self.malformed.add(1);
     }
 
+    /// Counts a write that may have been carried out, and was not answered.
+    pub fn write_unanswered(&self, reason: UnansweredWrite) {
+        self.writes_unanswered[reason as usize].add(1);
+    }
+
     /// Counts a client connection that came to nothing for the sake of TLS.
     pub fn client_tls_failed(&self, error: ClientTlsError) {
         self.client_tls_errors[error as usize].add(1);
@@ -253,6 +290,11 @@ impl Tally {
     /// Returns how many requests were refused for their form.
     pub fn malformed(&self) -> u64 {
         self.malformed.value()
+    }
+
+    /// Returns how many writes were not answered for `reason`.
+    pub fn writes_unanswered(&self, reason: UnansweredWrite) -> u64 {
+        self.writes_unanswered[reason as usize].value()
     }
 
     /// Returns how many client connections came to nothing for the sake of TLS.
