@@ -14,12 +14,16 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::net::UnixStream;
+use tokio::time::sleep;
 
 /// Exit status of a command when no daemon runs; systemctl has the same.
 pub const NOT_RUNNING: u8 = 3;
 
 /// Largest answer that is read, in bytes; a snapshot has some kilobytes.
 const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
+
+/// Pause between two tries while the socket's queue is full.
+const FULL_QUEUE: Duration = Duration::from_millis(20);
 
 /// What the daemon answered.
 #[derive(Debug, Clone)]
@@ -90,7 +94,7 @@ pub fn ask(socket: &Path, method: Method, path: &str, limit: Duration) -> Result
 }
 
 async fn exchange(socket: &Path, method: Method, path: &str) -> Result<Answer, AskError> {
-    let stream = UnixStream::connect(socket).await.map_err(|error| unconnected(socket, error))?;
+    let stream = connect(socket).await.map_err(|error| unconnected(socket, error))?;
     let request = Request::builder()
         .method(method)
         .uri(path)
@@ -105,6 +109,16 @@ async fn exchange(socket: &Path, method: Method, path: &str) -> Result<Answer, A
     let status = response.status();
     let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
     Ok(Answer { status, body: body.map_err(|error| failed(socket, error))?.to_bytes() })
+}
+
+/// Connects; waits while the socket's queue is full.
+async fn connect(socket: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(socket).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(FULL_QUEUE).await,
+            done => return done,
+        }
+    }
 }
 
 fn unconnected(socket: &Path, source: io::Error) -> AskError {

@@ -1,8 +1,8 @@
 //! Reads environment files on this machine: with the grammar of its systemd.
 
-use crate::config::environment_file::{self, EnvironmentFile, Refusal, Systemd};
-use std::fs::File;
-use std::io::{self, Read as _};
+use crate::config::environment_file::{self, EnvironmentFile, LARGEST, Refusal, Systemd};
+use crate::config::regular_file;
+use std::io;
 use std::path::Path;
 use std::process::Command;
 
@@ -30,9 +30,8 @@ pub(super) fn read(path: &Path, systemctl: &Path) -> Result<Content, String> {
 }
 
 fn slurp(path: &Path) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    File::open(path)?.take(environment_file::LARGEST + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > environment_file::LARGEST {
+    let text = regular_file::read(path, LARGEST)?;
+    if text.len() as u64 > LARGEST {
         return Err(io::Error::other("it is larger than 4 MiB"));
     }
     Ok(text)

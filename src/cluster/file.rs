@@ -6,18 +6,22 @@
 //! to be deleted by hand on every host; ours is a hint, void when the source was changed since, when etcd itself
 //! wrote it, or when it cannot be read.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::member::{MemberList, hex_id};
 use super::url::parse_url;
-use crate::config::PeerUrl;
+use crate::config::{PeerUrl, regular_file};
 
 /// A larger file was not written by us: etcd limits no list, but a thousand peers need 50 KiB.
 const SIZE_LIMIT: u64 = 1024 * 1024;
+
+/// How long a write is waited for, which goes through to the disk; a mount may hang for ever.
+const WRITE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Where the last good peers are kept. Clones write one after the other.
 #[derive(Debug, Clone)]
@@ -89,7 +93,7 @@ impl ClusterFile {
 
     /// Reads what was kept for `source`; `None` when there is no file. Blocks on a small read.
     pub fn read(&self, source: &str) -> Result<Option<Kept>, Ignored> {
-        let kept = match read_regular(&self.path) {
+        let kept = match regular_file::read(&self.path, SIZE_LIMIT) {
             Ok(text) => parse(&text)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -103,13 +107,20 @@ impl ClusterFile {
     /// Writes on a blocking thread. A write that was begun is finished even if the future is dropped.
     pub async fn keep(&self, kept: Kept) -> io::Result<()> {
         let file = self.clone();
-        tokio::task::spawn_blocking(move || file.keep_blocking(kept))
-            .await
-            .unwrap_or_else(|error| Err(error.into()))
+        let write = tokio::task::spawn_blocking(move || file.keep_blocking(kept));
+        match tokio::time::timeout(WRITE_LIMIT, write).await {
+            Ok(written) => written.unwrap_or_else(|error| Err(error.into())),
+            Err(_) => Err(hangs()),
+        }
     }
 
     fn keep_blocking(&self, kept: Kept) -> io::Result<()> {
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut written = match self.written.try_lock() {
+            Ok(written) => written,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // The write before has not come to its end; one thread that hangs is enough.
+            Err(TryLockError::WouldBlock) => return Err(hangs()),
+        };
         if written.as_ref() != Some(&kept) {
             *written = None;
             replace(&self.path, &serde_json::to_vec(&kept)?)?;
@@ -117,6 +128,10 @@ impl ClusterFile {
         }
         Ok(())
     }
+}
+
+fn hangs() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "its file system does not answer")
 }
 
 fn parse(text: &[u8]) -> Result<Kept, Ignored> {
@@ -128,16 +143,6 @@ fn parse(text: &[u8]) -> Result<Kept, Ignored> {
         return Err(Ignored::Damaged);
     }
     Ok(kept)
-}
-
-/// Reads a file that is a file: opening anything else (a FIFO, say) could block for ever.
-fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    let mut text = Vec::new();
-    std::fs::File::open(path)?.take(SIZE_LIMIT).read_to_end(&mut text)?;
-    Ok(text)
 }
 
 /// Replaces the file at `path`, so that a loss of power leaves the old content or the new, never half of it.
@@ -303,9 +308,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = ClusterFile::below(dir.path());
         std::fs::create_dir_all(file.path()).unwrap();
-        assert_eq!(
-            file.read(SOURCE).unwrap_err().to_string(),
-            "it cannot be read: not a regular file"
-        );
+        assert_eq!(file.read(SOURCE).unwrap_err().to_string(), "it cannot be read: is a directory");
     }
 }

@@ -13,6 +13,7 @@ mod mask;
 mod origins;
 mod place;
 mod problem;
+pub mod regular_file;
 mod resolve;
 pub mod schema;
 mod settings;

@@ -11,6 +11,7 @@ use tokio::time::{Instant, Interval, interval, sleep_until};
 
 use super::control::Control;
 use super::history::{Outcome, Trigger};
+use super::off_thread::off_thread;
 use super::reload;
 use super::watch::{FileState, Watches};
 use crate::cluster::fetch::Access;
@@ -61,9 +62,9 @@ impl Certificates {
     }
 
     /// Watches the files that settings name which are about to be tried.
-    pub(super) fn watch_for(tried: &Settings) -> Watches {
+    pub(super) async fn watch_for(tried: &Settings) -> Watches {
         let mut watches = Watches::start("the files for TLS", paths(tried));
-        watches.catch_up();
+        watches.catch_up().await;
         watches
     }
 
@@ -112,11 +113,15 @@ fn paths(settings: &Settings) -> Vec<PathBuf> {
 
 impl Control {
     /// Reads the files for TLS for settings that are about to be in force. Returns the material and warnings.
-    pub(super) fn load_material(
+    pub(super) async fn load_material(
         &self,
         loaded: &Loaded,
     ) -> Result<(Material, Vec<String>), Vec<String>> {
-        material::load(&loaded.settings, &loaded.origins, Some(&self.material), Purpose::Use)
+        let (settings, origins) = (loaded.settings.clone(), loaded.origins.clone());
+        let before = self.material.clone();
+        let load = move || material::load(&settings, &origins, Some(&before), Purpose::Use);
+        off_thread("the files for TLS", load)
+            .await?
             .map(|(material, warnings)| (material, one_lines(&warnings)))
             .map_err(|problems| one_lines(&problems.0))
     }
@@ -136,7 +141,7 @@ impl Control {
                 return;
             }
         }
-        match self.load_material(&self.loaded) {
+        match self.load_material(&self.loaded).await {
             Ok((material, warnings)) => {
                 self.certificates.report_at = None;
                 self.take_over(material, warnings);
@@ -207,7 +212,7 @@ mod tests {
         };
         let settings = config::load(&inputs).unwrap().settings;
         let mut certificates = Certificates::follow(&settings);
-        let watches = Certificates::watch_for(&settings);
+        let watches = Certificates::watch_for(&settings).await;
         std::fs::write(&file, "whole").unwrap();
         certificates.remember(FileState::Missing, watches);
         let waiting = async { while certificates.due().await != Due::SecondChance {} };

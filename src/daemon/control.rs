@@ -34,7 +34,7 @@ use crate::config::{Inputs, Loaded};
 use crate::proxy::generation::Generation;
 use crate::server::admin::ReloadRequest;
 use crate::telemetry::log::LogHandle;
-use crate::telemetry::snapshot::Snapshot;
+use crate::telemetry::snapshot::{ReloadRecord, Snapshot};
 use crate::tls::Material;
 
 /// Pause between two tries to get the first member list, and while no endpoint is known.
@@ -100,21 +100,31 @@ impl Control {
         let mut watchdog = Watchdog::new(watchdog_interval());
         self.post();
         loop {
+            // What takes time, as a file or a peer may, is given up when a stop comes.
+            let mut is_stopped = false;
             tokio::select! {
                 signal = events.signals.next() => match signal {
                     Signal::Reload => {
-                        self.watch.catch_up();
-                        self.reload(Trigger::Signal, self.watch.last().clone()).await;
+                        let reload = self.reload_anew(Trigger::Signal);
+                        is_stopped = until_stop(&mut events.signals, reload).await.is_none();
                     }
-                    Signal::Stop | Signal::StopNow => return self.stop(&mut events).await,
+                    Signal::Stop | Signal::StopNow => is_stopped = true,
                 },
-                due = self.certificates.due() => self.renew_certificates(due).await,
-                state = self.watch.changed() => drop(self.reload(Trigger::File, state).await),
+                due = self.certificates.due() => {
+                    let renewal = self.renew_certificates(due);
+                    is_stopped = until_stop(&mut events.signals, renewal).await.is_none();
+                }
+                state = self.watch.changed() => {
+                    let reload = self.reload(Trigger::File, state);
+                    is_stopped = until_stop(&mut events.signals, reload).await.is_none();
+                }
                 Some(request) = events.commands.recv() => {
-                    self.watch.catch_up();
-                    let record = self.reload(Trigger::Command, self.watch.last().clone()).await;
-                    // Whoever asked may have left; the log has it too.
-                    let _ = request.answer.send(record);
+                    let reload = self.reload_anew(Trigger::Command);
+                    match until_stop(&mut events.signals, reload).await {
+                        // Whoever asked may have left; the log has it too.
+                        Some(record) => drop(request.answer.send(record)),
+                        None => is_stopped = true,
+                    }
                 }
                 Some(()) = events.health.recv() => self.say_status(),
                 () = sleep_until(self.refresh_at), if self.refreshing.is_none() => self.begin_refresh(),
@@ -131,7 +141,16 @@ impl Control {
                     return End::WorkerLost;
                 }
             }
+            if is_stopped {
+                return self.stop(&mut events).await;
+            }
         }
+    }
+
+    /// Reloads with the settings file as it is now.
+    async fn reload_anew(&mut self, trigger: Trigger) -> ReloadRecord {
+        let seen = self.watch.catch_up().await.clone();
+        self.reload(trigger, seen).await
     }
 
     fn begin_refresh(&mut self) {
@@ -295,6 +314,15 @@ impl Control {
         tracing::info!("stopped");
         self.log.flush(Duration::from_secs(1));
         End::Stopped
+    }
+}
+
+/// Does the work unless a stop comes first; `None` when it came.
+async fn until_stop<T>(signals: &mut Signals, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        _ = signals.next_stop() => None,
+        done = work => Some(done),
     }
 }
 

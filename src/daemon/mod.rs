@@ -12,6 +12,7 @@ pub mod history;
 pub mod listeners;
 pub mod local_time;
 pub mod obstacles;
+mod off_thread;
 pub mod pages;
 pub mod probes;
 pub mod reload;

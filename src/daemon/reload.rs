@@ -6,6 +6,7 @@ use super::certificates::Certificates;
 use super::control::Control;
 use super::history::{Outcome, Trigger};
 use super::obstacles;
+use super::off_thread::off_thread;
 use super::watch::FileState;
 use crate::cluster::tracker::Setup;
 use crate::cluster::usable;
@@ -29,7 +30,7 @@ impl Control {
         let outcome = match self.rehearse(seen).await {
             Ok(outcome) => outcome,
             Err(reasons) => {
-                self.reopen_log();
+                self.reopen_log().await;
                 Outcome::Refused { reasons }
             }
         };
@@ -44,8 +45,8 @@ impl Control {
 
     /// Opens the outputs in force anew: whoever has rotated a log file asks for it by a reload, and settings that are refused
     /// must not keep the old file filling.
-    fn reopen_log(&self) {
-        match OpenLog::open(&self.loaded.settings.log) {
+    async fn reopen_log(&self) {
+        match open_log(&self.loaded).await {
             Ok(log) => self.log.apply(log),
             Err(errors) => {
                 for error in errors {
@@ -58,17 +59,17 @@ impl Control {
     /// Does everything that can fail before anything is changed.
     async fn rehearse(&mut self, seen: FileState) -> Result<Outcome, Vec<String>> {
         self.certificates.take_refused();
-        let loaded = self.load(seen.clone())?;
+        let loaded = self.load(seen.clone()).await?;
         let changes = changes(&self.loaded, &loaded);
         let restarts = needs_restart(&changes);
         if !restarts.is_empty() {
-            return Err(self.more_than_a_restart(&restarts, &loaded));
+            return Err(self.more_than_a_restart(&restarts, &loaded).await);
         }
         let mut warnings = one_lines(&loaded.warnings);
         warnings.extend(one_lines(&overridden(&self.loaded, &loaded)));
-        let files = Certificates::watch_for(&loaded.settings);
-        let material = self.load_material(&loaded);
-        let log = OpenLog::open(&loaded.settings.log);
+        let files = Certificates::watch_for(&loaded.settings).await;
+        let material = self.load_material(&loaded).await;
+        let log = open_log(&loaded).await;
         let plan = self.listeners.plan(&loaded.settings, &mut Inherited::default());
         let (material, log, plan) = match (material, log, plan) {
             (Ok(material), Ok(log), Ok(plan)) => (material, log, plan),
@@ -78,8 +79,7 @@ impl Control {
                     self.certificates.remember(seen, files);
                     reasons.extend(errors);
                 }
-                let errors = log.err().unwrap_or_default();
-                reasons.extend(one_lines(&obstacles::of_log(&errors, &loaded)));
+                reasons.extend(log.err().unwrap_or_default());
                 let errors = plan.err().unwrap_or_default();
                 reasons.extend(one_lines(&obstacles::of_listeners(&errors, &loaded)));
                 return Err(reasons);
@@ -136,30 +136,43 @@ impl Control {
     }
 
     /// Says why settings that need a restart are refused, and what is wrong with them besides. No file is made for them.
-    fn more_than_a_restart(&self, restarts: &[Problem], loaded: &Loaded) -> Vec<String> {
+    async fn more_than_a_restart(&self, restarts: &[Problem], loaded: &Loaded) -> Vec<String> {
         let mut reasons = one_lines(restarts);
-        let checked = material::load(&loaded.settings, &loaded.origins, None, Purpose::Check);
-        reasons.extend(checked.err().map(|problems| one_lines(&problems.0)).unwrap_or_default());
-        let errors = OpenLog::check(&loaded.settings.log);
-        reasons.extend(one_lines(&obstacles::of_log(&errors, loaded)));
+        let draft = loaded.clone();
+        let checked = off_thread("the files that the settings name", move || {
+            let checked = material::load(&draft.settings, &draft.origins, None, Purpose::Check);
+            let mut problems = checked.err().unwrap_or_default();
+            problems.0.extend(obstacles::of_log(&OpenLog::check(&draft.settings.log), &draft));
+            one_lines(&problems.0)
+        });
+        reasons.extend(checked.await.unwrap_or_else(|slow| slow));
         let plan = self.listeners.plan(&loaded.settings, &mut Inherited::default());
         let errors = plan.err().unwrap_or_default();
         reasons.extend(one_lines(&obstacles::of_listeners(&errors, loaded)));
         reasons
     }
 
-    fn load(&self, seen: FileState) -> Result<Loaded, Vec<String>> {
+    async fn load(&self, seen: FileState) -> Result<Loaded, Vec<String>> {
         let content = match seen {
             FileState::Content(content) => Some(content),
             // What is wrong with the path, `load` finds out itself and says in its own words.
             FileState::Missing | FileState::Unreadable(_) => None,
         };
-        let mut loaded =
-            config::load_seen(&self.inputs, content).map_err(|problems| one_lines(&problems.0))?;
+        let inputs = self.inputs.clone();
+        let load = move || config::load_seen(&inputs, content);
+        let loaded = off_thread("the settings file", load).await?;
+        let mut loaded = loaded.map_err(|problems| one_lines(&problems.0))?;
         refuse(vanished(&self.loaded, &loaded).into_iter().collect())?;
         keep_running(&self.loaded, &mut loaded);
         Ok(loaded)
     }
+}
+
+/// Opens the log that the settings name.
+async fn open_log(loaded: &Loaded) -> Result<OpenLog, Vec<String>> {
+    let settings = loaded.settings.log.clone();
+    let log = off_thread("the log files", move || OpenLog::open(&settings)).await?;
+    log.map_err(|errors| one_lines(&obstacles::of_log(&errors, loaded)))
 }
 
 fn refuse(problems: Vec<Problem>) -> Result<(), Vec<String>> {

@@ -49,6 +49,14 @@ impl Signals {
         }
     }
 
+    /// Waits for the next signal that stops; hangups are left for [`Self::next`]. Dropping the future loses nothing.
+    pub async fn next_stop(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.terminate.recv() => self.stop(),
+            _ = self.interrupt.recv() => self.stop(),
+        }
+    }
+
     fn stop(&mut self) -> Signal {
         if std::mem::replace(&mut self.stopping, true) { Signal::StopNow } else { Signal::Stop }
     }
@@ -73,5 +81,9 @@ mod tests {
             raise(sent).unwrap();
             assert_eq!(signals.next().await, heard);
         }
+        raise(Nix::SIGHUP).unwrap();
+        raise(Nix::SIGTERM).unwrap();
+        assert_eq!(signals.next_stop().await, Signal::StopNow);
+        assert_eq!(signals.next().await, Signal::Reload);
     }
 }

@@ -12,16 +12,15 @@
 mod hints;
 mod trail;
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use nix::libc::O_NONBLOCK;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::config::LARGEST_FILE;
+use crate::config::{LARGEST_FILE, regular_file};
 use hints::Hints;
 use trail::Trail;
 
@@ -33,8 +32,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 const POLL_UNWATCHED: Duration = Duration::from_secs(1);
 /// Time between two looks beside inotify.
 const POLL_WATCHED: Duration = Duration::from_secs(30);
-/// As much is read of a file for TLS; `tls` refuses what is longer.
-const LARGEST: u64 = (16 << 20) + 1;
+/// The longest file for TLS, in bytes; `tls` refuses what is longer.
+const LARGEST: u64 = 16 << 20;
 /// How often the path may change under our hands before we give it a second's rest.
 const TRIES: usize = 5;
 
@@ -56,10 +55,10 @@ pub struct Watch(Watches);
 impl Watch {
     /// Starts to watch, and reads the file: only what differs from [`Watch::last`] is a change. An absolute
     /// path is meant; a relative one is taken from the working directory at each look. Needs a runtime with time.
-    pub fn start(path: impl Into<PathBuf>) -> Self {
-        let mut watches = Self::begin(path.into());
-        watches.catch_up();
-        Self(watches)
+    pub async fn start(path: impl Into<PathBuf>) -> Self {
+        let mut watch = Self(Self::begin(path.into()));
+        watch.catch_up().await;
+        watch
     }
 
     /// Starts to watch for changes of what the settings in force were read from; `None` means that there was no file. A
@@ -71,8 +70,7 @@ impl Watch {
     }
 
     fn begin(path: PathBuf) -> Watches {
-        // One byte too much tells that the file is too long.
-        Watches::limited("the settings file", vec![path], LARGEST_FILE + 1)
+        Watches::limited("the settings file", vec![path], LARGEST_FILE)
     }
 
     /// Returns what was handed out last, at first what the start found.
@@ -82,8 +80,8 @@ impl Watch {
 
     /// Reads the file now and counts it as handed out: for a reload that was asked for otherwise (by signal or
     /// command), so that the same content does not reload twice.
-    pub fn catch_up(&mut self) -> &FileState {
-        self.0.catch_up();
+    pub async fn catch_up(&mut self) -> &FileState {
+        self.0.catch_up().await;
         self.last()
     }
 
@@ -96,22 +94,39 @@ impl Watch {
     }
 }
 
-/// A watch on some files at once. All file access is in place and blocks; these files are small and local.
+/// A watch on some files at once. The file system is asked on other threads, for a mount may hang.
 #[derive(Debug)]
 pub struct Watches {
     /// What they are, in the log.
     what: &'static str,
-    paths: Vec<PathBuf>,
-    /// As many bytes are read of each.
+    paths: Arc<[PathBuf]>,
+    /// As many bytes are read of each, and one more, which tells that it is too long.
     largest: u64,
     /// The state of each, as last handed out.
     last: Vec<FileState>,
-    trail: Trail,
-    /// The inotify watches along the trail; `None` when they cannot be had.
-    hints: Option<Hints>,
+    course: Course,
+    /// A look that is under way, which has the course with it.
+    looking: Option<JoinHandle<(Course, Look)>>,
     next_look: Instant,
     /// When the first event came of a change that is not read yet.
     changing_since: Option<Instant>,
+    /// Whether it was said that there are no watches.
+    is_unwatched: bool,
+}
+
+/// What watches the way to the files.
+#[derive(Debug, Default)]
+struct Course {
+    trail: Trail,
+    /// The inotify watches along the trail; `None` when they cannot be had.
+    hints: Option<Hints>,
+}
+
+/// What a look has found.
+#[derive(Debug)]
+struct Look {
+    files: Vec<FileState>,
+    followed: notify::Result<Followed>,
 }
 
 impl Watches {
@@ -121,20 +136,17 @@ impl Watches {
     }
 
     fn limited(what: &'static str, paths: Vec<PathBuf>, largest: u64) -> Self {
-        let mut watches = Self {
+        Self {
             what,
             largest,
             last: vec![FileState::Missing; paths.len()],
-            trail: Trail::default(),
-            hints: None,
+            course: Course::default(),
+            looking: None,
             next_look: Instant::now(),
             changing_since: None,
-            paths,
-        };
-        if let Err(error) = watches.follow() {
-            watches.complain(&error);
+            is_unwatched: false,
+            paths: paths.into(),
         }
-        watches
     }
 
     /// Returns the files.
@@ -143,8 +155,12 @@ impl Watches {
     }
 
     /// Reads the files now and counts them as handed out.
-    pub fn catch_up(&mut self) {
-        self.last = self.look();
+    pub async fn catch_up(&mut self) {
+        if self.looking.is_some() {
+            // It may have read them before they were changed.
+            self.look().await;
+        }
+        self.last = self.look().await;
     }
 
     /// Waits until the content of any file differs from what was handed out last; for ever when there are none.
@@ -154,10 +170,12 @@ impl Watches {
             std::future::pending().await
         }
         loop {
-            self.wait_for_hint().await;
-            self.wait_for_quiet().await;
-            self.changing_since = None;
-            let now = self.look();
+            if self.looking.is_none() {
+                self.wait_for_hint().await;
+                self.wait_for_quiet().await;
+                self.changing_since = None;
+            }
+            let now = self.look().await;
             if now != self.last {
                 self.last = now;
                 return;
@@ -169,7 +187,7 @@ impl Watches {
         if self.changing_since.is_some() {
             return;
         }
-        let hinted = match &self.hints {
+        let hinted = match &self.course.hints {
             Some(hints) => timeout_at(self.next_look, hints.wait()).await.is_ok(),
             None => {
                 sleep_until(self.next_look).await;
@@ -181,7 +199,7 @@ impl Watches {
     }
 
     async fn wait_for_quiet(&mut self) {
-        let (Some(since), Some(hints)) = (self.changing_since, &self.hints) else { return };
+        let (Some(since), Some(hints)) = (self.changing_since, &self.course.hints) else { return };
         let end = since + LONGEST_WAIT;
         loop {
             // Who has begun to write gets the whole time to finish; the file may be cut to nothing now.
@@ -192,31 +210,58 @@ impl Watches {
         }
     }
 
-    /// Makes sure that the watches stand where the paths lead now, then reads the files.
-    fn look(&mut self) -> Vec<FileState> {
-        let had_hints = self.hints.is_some();
-        let rest = match self.follow() {
+    /// Makes sure that the watches stand where the paths lead now, then reads the files. Goes on with a look that was
+    /// under way when its future was dropped.
+    async fn look(&mut self) -> Vec<FileState> {
+        let looking = self.looking.get_or_insert_with(|| {
+            let (paths, largest) = (Arc::clone(&self.paths), self.largest);
+            let course = std::mem::take(&mut self.course);
+            spawn_blocking(move || course.look(&paths, largest))
+        });
+        let looked = looking.await;
+        self.looking = None;
+        let Ok((course, look)) = looked else {
+            // It has panicked, or the runtime ends.
+            self.next_look = Instant::now() + POLL_UNWATCHED;
+            return self.last.clone();
+        };
+        self.course = course;
+        let rest = match look.followed {
             Ok(Followed::ToTheEnd) => POLL_WATCHED,
             Ok(Followed::NotYet) => POLL_UNWATCHED,
             Err(error) => {
-                if had_hints {
-                    self.complain(&error);
+                if !std::mem::replace(&mut self.is_unwatched, true) {
+                    tracing::warn!(%error, "cannot watch {}, reading each second", self.what);
                 }
                 POLL_UNWATCHED
             }
         };
-        if self.hints.is_some() && !had_hints {
+        if self.course.hints.is_some() && std::mem::replace(&mut self.is_unwatched, false) {
             tracing::debug!("watching {} again", self.what);
         }
         self.next_look = Instant::now() + rest;
-        self.paths.iter().map(|path| read(path, self.largest)).collect()
+        look.files
+    }
+}
+
+impl Course {
+    fn look(mut self, paths: &Arc<[PathBuf]>, largest: u64) -> (Self, Look) {
+        let walked = Arc::clone(paths);
+        let followed = regular_file::within(move || {
+            let followed = self.follow(&walked);
+            (self, followed)
+        });
+        let (course, followed) =
+            followed.unwrap_or_else(|error| (Self::default(), Err(notify::Error::io(error))));
+        let files = paths.iter().map(|path| read(path, largest)).collect();
+        (course, Look { files, followed })
     }
 
     /// Lays the watches along the paths. Each round lays them first and walks again after, so that no
     /// change between the two is missed.
-    fn follow(&mut self) -> notify::Result<Followed> {
+    fn follow(&mut self, paths: &[PathBuf]) -> notify::Result<Followed> {
         for _ in 0..TRIES {
-            let trail = Trail::walk_all(&self.paths);
+            let trail = Trail::walk_all(paths);
             if self.hints.as_ref().is_some_and(|hints| !hints.are_stale()) && trail == self.trail {
                 return Ok(Followed::ToTheEnd);
             }
@@ -231,34 +276,23 @@ impl Watches {
         }
         Ok(Followed::NotYet)
     }
-
-    fn complain(&self, error: &notify::Error) {
-        tracing::warn!(%error, "cannot watch {}, reading each second", self.what);
-    }
 }
 
 /// Whether the watches stand along the whole path.
+#[derive(Debug)]
 enum Followed {
     ToTheEnd,
     /// It changes faster than we can follow.
     NotYet,
 }
 
-/// Reads the file, as far as anybody wants it. Only a regular file has content: a pipe or terminal would hang us.
+/// Reads the file, as far as anybody wants it.
 fn read(path: &Path, largest: u64) -> FileState {
-    match open(path).and_then(|file| {
-        let mut content = Vec::new();
-        file.take(largest).read_to_end(&mut content).map(|_| content)
-    }) {
+    match regular_file::read(path, largest) {
         Ok(content) => FileState::Content(content),
         Err(error) if is_gone(&error) => FileState::Missing,
         Err(error) => FileState::Unreadable(error.to_string()),
     }
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a regular file")) }
 }
 
 fn is_gone(error: &io::Error) -> bool {

@@ -5,9 +5,11 @@
 //! was applied or found nothing new, 409 when it was refused. Errors are `{"message": ...}`.
 //!
 //! It runs on the control plane beside everything else, so no client may hold it up: the head must
-//! come within 5 s, the answer must be taken within 10 s, and there are at most 64 clients at a time.
+//! come within 5 s, the answer must be taken within 10 s, and there are at most 64 clients at a time. When more
+//! come, the one that has owed its head the longest has to go, so that half requests block nobody.
 //! State is changed here and on no TCP port, where a web page could reach it.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fs::DirBuilder;
 use std::future::Future;
@@ -15,6 +17,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,8 +30,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::net::socket_file::{self, SocketFile};
 use crate::telemetry::snapshot::{ReloadRecord, Snapshot};
@@ -41,6 +44,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// Clients at a time; more wait in the kernel's queue.
 const MOST: usize = 64;
+/// How long a client has for its head at least, however many there are.
+const GRACE: Duration = Duration::from_millis(100);
 /// Largest head that is read, in bytes.
 const HEAD_SIZE: usize = 16 * 1024;
 /// The rest after an accept that failed for want of something (descriptors, memory).
@@ -96,14 +101,21 @@ impl AdminSocket {
     pub async fn serve(self, answers: Answers, stop: impl Future<Output = ()>) -> io::Result<()> {
         let listener = UnixListener::from_std(self.listener)?;
         let mut clients = JoinSet::new();
+        let mut heads = VecDeque::new();
         tokio::pin!(stop);
         loop {
+            let is_full = clients.len() >= MOST;
             tokio::select! {
                 biased;
                 () = &mut stop => break,
                 Some(_) = clients.join_next() => {}
-                client = accept(&listener), if clients.len() < MOST => {
-                    clients.spawn(converse(client, answers.clone()));
+                () = give_way(&mut heads), if is_full => {}
+                client = accept(&listener), if !is_full => {
+                    let has_head = Arc::new(AtomicBool::new(false));
+                    let client = converse(client, answers.clone(), has_head.clone());
+                    let task = clients.spawn(client);
+                    heads.retain(Head::is_owed);
+                    heads.push_back(Head { task, has_come: has_head, since: Instant::now() });
                 }
             }
         }
@@ -112,6 +124,30 @@ impl AdminSocket {
         // Who is not done by then is cut off when the set is dropped.
         let _ = timeout(LAST_ANSWERS, last).await;
         Ok(())
+    }
+}
+
+/// A client from whom a head is expected.
+struct Head {
+    task: AbortHandle,
+    has_come: Arc<AtomicBool>,
+    since: Instant,
+}
+
+impl Head {
+    fn is_owed(&self) -> bool {
+        !self.has_come.load(Relaxed) && !self.task.is_finished()
+    }
+}
+
+/// Ends the client that has owed its head the longest, but for those that have only just come. Waits for ever when
+/// nobody owes one. Dropping the future loses nothing.
+async fn give_way(heads: &mut VecDeque<Head>) {
+    heads.retain(Head::is_owed);
+    let Some(oldest) = heads.front() else { return std::future::pending().await };
+    sleep_until(oldest.since + GRACE).await;
+    if let Some(oldest) = heads.pop_front().filter(Head::is_owed) {
+        oldest.task.abort();
     }
 }
 
@@ -128,9 +164,10 @@ async fn accept(listener: &UnixListener) -> UnixStream {
     }
 }
 
-async fn converse(client: UnixStream, answers: Answers) {
+async fn converse(client: UnixStream, answers: Answers, has_head: Arc<AtomicBool>) {
     let answered = Notify::new();
     let service = service_fn(|request| async {
+        has_head.store(true, Relaxed);
         let response = answers.answer(request).await;
         answered.notify_one();
         Ok::<_, Infallible>(response)

@@ -1,20 +1,18 @@
 //! Reads the files that settings name, each once, and collects what is wrong with them.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use nix::libc::O_NONBLOCK;
-
 use super::pem::{self, Section};
-use crate::config::{Origins, Problem, Problems, TlsFile};
+use crate::config::{Origins, Problem, Problems, TlsFile, regular_file};
 
 /// The largest file that is read; the authorities of a whole system have a quarter of a megabyte.
-const LARGEST: u64 = 16 << 20;
+pub(super) const LARGEST: u64 = 16 << 20;
 
 /// Reads files and collects problems; each problem is placed where the file is named.
 pub(super) struct Files<'a> {
@@ -104,14 +102,12 @@ impl<'a> Files<'a> {
 fn read(path: &Path) -> Result<Vec<u8>, (String, String)> {
     let shown = path.display();
     let none = String::new;
-    let mut content = Vec::new();
-    let reading = open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut content));
-    match reading {
-        Ok(_) if content.is_empty() => Err((format!("{shown} is empty"), none())),
-        Ok(_) if content.len() as u64 > LARGEST => {
+    match regular_file::read(path, LARGEST) {
+        Ok(content) if content.is_empty() => Err((format!("{shown} is empty"), none())),
+        Ok(content) if content.len() as u64 > LARGEST => {
             Err((format!("{shown} is too large"), "want at most 16 MiB".to_owned()))
         }
-        Ok(_) => Ok(content),
+        Ok(content) => Ok(content),
         Err(error) => Err(match error.kind() {
             io::ErrorKind::NotFound => (format!("{shown} does not exist"), none()),
             io::ErrorKind::NotADirectory => {
@@ -127,16 +123,6 @@ fn read(path: &Path) -> Result<Vec<u8>, (String, String)> {
             _ => (format!("{shown} cannot be read: {error}"), none()),
         }),
     }
-}
-
-/// Opens a regular file; a pipe or a terminal would hang us.
-fn open(path: &Path) -> io::Result<File> {
-    let file = fs::OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)?;
-    let kind = file.metadata()?.file_type();
-    if kind.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
-    }
-    if kind.is_file() { Ok(file) } else { Err(io::Error::other("not a regular file")) }
 }
 
 /// Whether users that are neither the owner nor in the group may read a file.

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
+use super::files;
+use crate::config::regular_file;
+
 /// Where distributions keep them, most common first; the list that Go's programs look through.
 const BUNDLES: [&str; 6] = [
     "/etc/ssl/certs/ca-certificates.crt",
@@ -31,7 +34,7 @@ pub fn watched() -> Vec<PathBuf> {
 
 /// Returns the content of the first bundle that can be read; `None` when there is none, and then nobody is trusted.
 pub(super) fn bundle() -> Option<Vec<u8>> {
-    bundles().find_map(|path| std::fs::read(path).ok())
+    bundles().find_map(|path| regular_file::read(&path, files::LARGEST).ok())
 }
 
 /// Returns the certificates of a bundle. What is not one is skipped.

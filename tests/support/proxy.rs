@@ -45,6 +45,7 @@ pub struct Plan {
     file: Option<String>,
     bare: bool,
     resolver: Option<PathBuf>,
+    hung: Option<PathBuf>,
     port: u16,
     scheme: &'static str,
     dialer: Dialer,
@@ -73,6 +74,7 @@ impl Proxy {
             file: None,
             bare: false,
             resolver: None,
+            hung: None,
             port: port::free(),
             scheme: "http",
             dialer: Dialer::plain(),
@@ -219,6 +221,12 @@ impl Plan {
         self
     }
 
+    /// It sees a file system on this directory that never answers (needs root and FUSE).
+    pub fn hung_mount(mut self, directory: &Path) -> Self {
+        self.hung = Some(directory.to_owned());
+        self
+    }
+
     /// Files that it may not read it cannot read, even as root.
     pub fn minding_modes(mut self) -> Self {
         self.minds_modes = nix::unistd::geteuid().is_root();
@@ -272,6 +280,14 @@ impl Plan {
             let mut command = process::command("unshare");
             let mount = "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
             command.args(["--mount", "sh", "-c", mount]).arg(resolver).arg(binary);
+            return command;
+        }
+        if let Some(directory) = &self.hung {
+            let mut command = process::command("unshare");
+            // Nobody reads the kernel's requests from descriptor 9, which the daemon inherits.
+            let mount = "exec 9<>/dev/fuse && \
+                mount -i -t fuse -o fd=9,rootmode=40000,user_id=0,group_id=0 hung \"$0\" && exec \"$@\"";
+            command.args(["--mount", "sh", "-c", mount]).arg(directory).arg(binary);
             return command;
         }
         if self.minds_modes {

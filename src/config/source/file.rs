@@ -7,12 +7,12 @@ use crate::config::LARGEST_FILE;
 use crate::config::mask::{is_base64_line, pem_label};
 use crate::config::place::{Place, SourceFile, short};
 use crate::config::problem::{Problem, Problems};
+use crate::config::regular_file;
 use crate::config::schema::{self, Kind, Known};
 use crate::config::settings::MemberSetting;
 use crate::config::value::{Raw, Shape};
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub(in crate::config) fn content(
     seen: Option<Vec<u8>>,
     problems: &mut Problems,
 ) -> Option<Vec<u8>> {
-    let message = match seen.map_or_else(|| slurp(&choice.path), Ok) {
+    let message = match seen.map_or_else(|| regular_file::read(&choice.path, LARGEST_FILE), Ok) {
         Ok(bytes) if bytes.len() as u64 <= LARGEST_FILE => return Some(bytes),
         Ok(_) => "the settings file is larger than 1 MiB".to_owned(),
         Err(error) => match error.kind() {
@@ -58,20 +58,6 @@ pub(in crate::config) fn content(
         _ => problem,
     });
     None
-}
-
-/// Reads a regular file, at most one byte more than [`LARGEST_FILE`]. Anything else could block for ever.
-fn slurp(path: &Path) -> io::Result<Vec<u8>> {
-    let metadata = std::fs::metadata(path)?;
-    if metadata.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
-    }
-    if !metadata.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    let mut bytes = Vec::new();
-    File::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// Returns the settings written in `bytes`, the content of the file at `path`.

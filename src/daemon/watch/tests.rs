@@ -1,5 +1,5 @@
 use super::*;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use tokio::time::timeout;
 
@@ -22,10 +22,10 @@ impl Scene {
     }
 
     /// Starts with a file `p.toml` of content `old`, and watches it.
-    fn watched() -> (Self, Watch) {
+    async fn watched() -> (Self, Watch) {
         let scene = Self::new();
         fs::write(scene.path("p.toml"), "old").unwrap();
-        let watch = Watch::start(scene.path("p.toml"));
+        let watch = Watch::start(scene.path("p.toml")).await;
         assert_eq!(*watch.last(), content("old"));
         (scene, watch)
     }
@@ -36,7 +36,7 @@ fn content(text: &str) -> FileState {
 }
 
 async fn change(watch: &mut Watch) -> FileState {
-    assert!(watch.0.hints.is_some(), "these tests need inotify");
+    assert!(watch.0.course.hints.is_some(), "these tests need inotify");
     timeout(DEADLINE, watch.changed()).await.expect("a change is handed out")
 }
 
@@ -48,14 +48,14 @@ async fn assert_nothing(watch: &mut Watch) {
 
 #[tokio::test]
 async fn a_write_in_place_is_noticed() {
-    let (scene, mut watch) = Scene::watched();
+    let (scene, mut watch) = Scene::watched().await;
     fs::write(scene.path("p.toml"), "new").unwrap();
     assert_eq!(change(&mut watch).await, content("new"));
 }
 
 #[tokio::test]
 async fn a_rename_over_the_file_is_noticed() {
-    let (scene, mut watch) = Scene::watched();
+    let (scene, mut watch) = Scene::watched().await;
     for n in 0..3 {
         fs::write(scene.path("p.toml.new"), format!("new{n}")).unwrap();
         fs::rename(scene.path("p.toml.new"), scene.path("p.toml")).unwrap();
@@ -74,7 +74,7 @@ async fn a_symlink_swap_as_kubernetes_does_it_is_noticed() {
     };
     publish(1);
     symlink("..data/p.toml", scene.path("p.toml")).unwrap();
-    let mut watch = Watch::start(scene.path("p.toml"));
+    let mut watch = Watch::start(scene.path("p.toml")).await;
     for n in 2..5 {
         publish(n);
         fs::remove_dir_all(scene.path(&format!("..{}", n - 1))).unwrap();
@@ -87,14 +87,14 @@ async fn an_edit_behind_a_symlink_to_elsewhere_is_noticed() {
     let (scene, elsewhere) = (Scene::new(), Scene::new());
     fs::write(elsewhere.path("real"), "old").unwrap();
     symlink(elsewhere.path("real"), scene.path("p.toml")).unwrap();
-    let mut watch = Watch::start(scene.path("p.toml"));
+    let mut watch = Watch::start(scene.path("p.toml")).await;
     fs::write(elsewhere.path("real"), "new").unwrap();
     assert_eq!(change(&mut watch).await, content("new"));
 }
 
 #[tokio::test]
 async fn deletion_and_return_are_noticed() {
-    let (scene, mut watch) = Scene::watched();
+    let (scene, mut watch) = Scene::watched().await;
     fs::remove_file(scene.path("p.toml")).unwrap();
     assert_eq!(change(&mut watch).await, FileState::Missing);
     fs::write(scene.path("p.toml"), "back").unwrap();
@@ -104,7 +104,7 @@ async fn deletion_and_return_are_noticed() {
 #[tokio::test]
 async fn a_file_that_was_never_there_is_noticed_when_it_comes() {
     let scene = Scene::new();
-    let mut watch = Watch::start(scene.path("a/b/p.toml"));
+    let mut watch = Watch::start(scene.path("a/b/p.toml")).await;
     assert_eq!(*watch.last(), FileState::Missing);
     fs::create_dir(scene.path("a")).unwrap();
     assert_nothing(&mut watch).await;
@@ -118,7 +118,7 @@ async fn a_directory_that_is_replaced_is_followed() {
     let scene = Scene::new();
     fs::create_dir(scene.path("etc")).unwrap();
     fs::write(scene.path("etc/p.toml"), "old").unwrap();
-    let mut watch = Watch::start(scene.path("etc/p.toml"));
+    let mut watch = Watch::start(scene.path("etc/p.toml")).await;
     fs::rename(scene.path("etc"), scene.path("etc.old")).unwrap();
     fs::create_dir(scene.path("etc")).unwrap();
     fs::write(scene.path("etc/p.toml"), "new").unwrap();
@@ -133,7 +133,7 @@ async fn a_directory_that_is_deleted_may_come_back() {
     let scene = Scene::new();
     fs::create_dir(scene.path("etc")).unwrap();
     fs::write(scene.path("etc/p.toml"), "old").unwrap();
-    let mut watch = Watch::start(scene.path("etc/p.toml"));
+    let mut watch = Watch::start(scene.path("etc/p.toml")).await;
     fs::remove_dir_all(scene.path("etc")).unwrap();
     assert_eq!(change(&mut watch).await, FileState::Missing);
     fs::create_dir(scene.path("etc")).unwrap();
@@ -148,7 +148,7 @@ async fn a_directory_that_is_away_for_a_moment_is_watched_again() {
     let [etc, away] = ["etc", "away"].map(|name| scene.path(name));
     fs::create_dir(&etc).unwrap();
     fs::write(scene.path("etc/p.toml"), "old").unwrap();
-    let mut watch = Watch::start(scene.path("etc/p.toml"));
+    let mut watch = Watch::start(scene.path("etc/p.toml")).await;
     for n in 0..3 {
         // Moved away and back it is the same inode; a new one often gets the number of the old one.
         if n % 2 == 0 {
@@ -167,7 +167,7 @@ async fn a_directory_that_is_away_for_a_moment_is_watched_again() {
 
 #[tokio::test]
 async fn of_a_wrong_file_no_more_is_read_than_tells_that_it_is_too_long() {
-    let (scene, mut watch) = Scene::watched();
+    let (scene, mut watch) = Scene::watched().await;
     File::create(scene.path("p.toml")).unwrap().set_len(3 << 30).unwrap();
     let FileState::Content(read) = change(&mut watch).await else { panic!("no content") };
     assert_eq!(read.len() as u64, LARGEST_FILE + 1);
@@ -175,7 +175,7 @@ async fn of_a_wrong_file_no_more_is_read_than_tells_that_it_is_too_long() {
 
 #[tokio::test]
 async fn two_hundred_rapid_edits_end_with_the_last() {
-    let (scene, mut watch) = Scene::watched();
+    let (scene, mut watch) = Scene::watched().await;
     let path = scene.path("p.toml");
     let writer = std::thread::spawn(move || {
         for n in 0..200 {
@@ -194,7 +194,7 @@ async fn two_hundred_rapid_edits_end_with_the_last() {
 
 #[tokio::test]
 async fn a_rewrite_of_the_same_content_is_nothing() {
-    let (scene, mut watch) = Scene::watched();
+    let (scene, mut watch) = Scene::watched().await;
     fs::write(scene.path("p.toml"), "old").unwrap();
     assert_nothing(&mut watch).await;
     fs::write(scene.path("other"), "new").unwrap();
@@ -204,7 +204,7 @@ async fn a_rewrite_of_the_same_content_is_nothing() {
 #[tokio::test]
 async fn a_slow_writer_is_not_read_half_way() {
     use std::io::Write;
-    let (scene, mut watch) = Scene::watched();
+    let (scene, mut watch) = Scene::watched().await;
     let mut file = File::create(scene.path("p.toml")).unwrap();
     let begun = Instant::now();
     let (in_time, state) = tokio::join!(
@@ -222,7 +222,7 @@ async fn a_slow_writer_is_not_read_half_way() {
 
 #[tokio::test]
 async fn a_dropped_wait_loses_nothing() {
-    let (scene, mut watch) = Scene::watched();
+    let (scene, mut watch) = Scene::watched().await;
     fs::write(scene.path("p.toml"), "new").unwrap();
     let state = timeout(DEADLINE, async {
         loop {
@@ -237,26 +237,26 @@ async fn a_dropped_wait_loses_nothing() {
 
 #[tokio::test]
 async fn what_a_reload_by_other_means_has_read_is_not_handed_out() {
-    let (scene, mut watch) = Scene::watched();
+    let (scene, mut watch) = Scene::watched().await;
     fs::write(scene.path("p.toml"), "new").unwrap();
-    assert_eq!(*watch.catch_up(), content("new"));
+    assert_eq!(*watch.catch_up().await, content("new"));
     assert_nothing(&mut watch).await;
 }
 
 #[tokio::test]
 async fn without_inotify_the_file_is_polled() {
-    let (scene, mut watch) = Scene::watched();
-    watch.0.hints = None;
+    let (scene, mut watch) = Scene::watched().await;
+    watch.0.course.hints = None;
     watch.0.next_look = Instant::now();
     fs::write(scene.path("p.toml"), "new").unwrap();
     let state = timeout(DEADLINE, watch.changed()).await.expect("the next look finds it");
     assert_eq!(state, content("new"));
-    assert!(watch.0.hints.is_some(), "inotify is taken up again when it can be had");
+    assert!(watch.0.course.hints.is_some(), "inotify is taken up again when it can be had");
 }
 
 #[tokio::test]
 async fn a_pipe_in_place_of_the_file_does_not_hang() {
-    let (scene, mut watch) = Scene::watched();
+    let (scene, mut watch) = Scene::watched().await;
     fs::remove_file(scene.path("p.toml")).unwrap();
     nix::unistd::mkfifo(&scene.path("p.toml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let state = change(&mut watch).await;

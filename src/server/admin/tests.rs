@@ -132,6 +132,22 @@ async fn silent_clients_are_sent_away_and_the_next_is_served() {
 }
 
 #[tokio::test]
+async fn many_half_requests_block_nobody() {
+    let fixture = Fixture::start();
+    let mut halves = Vec::new();
+    for _ in 0..6 * MOST {
+        let mut half = fixture.connect().await;
+        half.write_all(b"GET /status HTTP/1.1\r\n").await.unwrap();
+        halves.push(half);
+    }
+    let begin = Instant::now();
+    let response = fixture.say("GET /status HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+    // By their time limit alone they would go 64 at a time.
+    assert!(begin.elapsed() < 4 * HEAD_LIMIT, "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_does_not_stop_its_reload() {
     let mut fixture = Fixture::start();
     let mut client = fixture.connect().await;
