@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -25,6 +26,7 @@ use super::io::{ClientIo, HungUp, Signs};
 use super::limits::{self, Patience};
 use super::local::Pages;
 use super::preface::{Peek, Protocol, detect};
+use super::strict_http1::{MALFORMED_BODY, StrictHttp1};
 use crate::proxy::client::Client;
 use crate::proxy::reply_body::ReplyBody;
 use crate::proxy::worker::Worker;
@@ -88,38 +90,51 @@ where
 {
     let io = ClientIo::new(stream);
     let signs = io.signs();
+    let is_http1 = protocol == Protocol::Http1;
+    let context = Rc::new(Context { client, gate, pages, signs, is_http1 });
     let service = {
-        let (client, gate) = (client.clone(), gate.clone());
-        let is_http1 = protocol == Protocol::Http1;
+        let context = context.clone();
         service_fn(move |request: Request<Incoming>| {
-            let (client, gate, pages) = (client.clone(), gate.clone(), pages.clone());
-            let request = Box::new(request);
             // In a box that is gone once there is a head: a watch, which goes on long after that, has no room for it.
-            let answer = async move {
-                let mut response = gatehouse::answer(&client, &pages, request).await;
-                if is_http1 && gate.is_closing() {
-                    say_goodbye(&mut response);
-                }
-                response
-            };
-            let mut answer = Box::pin(answer);
+            let mut answer = Box::pin(answer(context.clone(), Box::new(request)));
             std::future::poll_fn(move |cx| answer.as_mut().poll(cx).map(Ok::<_, Infallible>))
         })
     };
+    let Context { client, gate, signs, .. } = &*context;
     match protocol {
         Protocol::Gone | Protocol::Tls => {}
         Protocol::Http1 => {
-            let connection =
-                http1_builder().serve_connection(TokioIo::new(io), service).with_upgrades();
-            attend(pin!(connection), &signs, &client, &gate, is_outworn_http1).await;
+            let io = TokioIo::new(StrictHttp1::new(io, signs.clone()));
+            let connection = http1_builder().serve_connection(io, service).with_upgrades();
+            attend(pin!(connection), signs, client, gate, is_outworn_http1).await;
         }
         Protocol::Http2 => {
             let io = TokioIo::new(LenientAuthority::new(io));
             // Boxed, since an HTTP/1 connection would carry room for it too.
             let mut connection = Box::pin(http2_builder().serve_connection(io, service));
-            attend(connection.as_mut(), &signs, &client, &gate, is_outworn_http2).await;
+            attend(connection.as_mut(), signs, client, gate, is_outworn_http2).await;
         }
     }
+}
+
+/// What the requests of a connection are answered with.
+struct Context {
+    client: Rc<Client>,
+    gate: Rc<Gate>,
+    pages: Pages,
+    signs: Arc<Signs>,
+    is_http1: bool,
+}
+
+async fn answer(context: Rc<Context>, request: Box<Request<Incoming>>) -> Response<ReplyBody> {
+    let mut response = gatehouse::answer(&context.client, &context.pages, request).await;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        context.signs.switch();
+    }
+    if context.is_http1 && context.gate.is_closing() {
+        say_goodbye(&mut response);
+    }
+    response
 }
 
 /// Tells an HTTP/1 client that no answer will follow this one. hyper does so only if it knew before.
@@ -216,7 +231,9 @@ async fn attend<C: Finish>(
     poll_fn(|cx| {
         loop {
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                if let Some(complaint) = ended.err().and_then(malformed) {
+                if signs.has_malformed_body() {
+                    gatehouse::note_malformed(client, &MALFORMED_BODY);
+                } else if let Some(complaint) = ended.err().and_then(malformed) {
                     gatehouse::note_malformed(client, &complaint);
                 }
                 return Poll::Ready(());

@@ -29,6 +29,8 @@ pub struct ClientIo<S> {
 pub struct Signs {
     unwritten: AtomicBool,
     look: AtomicBool,
+    switched: AtomicBool,
+    malformed: AtomicBool,
 }
 
 impl Signs {
@@ -40,6 +42,26 @@ impl Signs {
     /// Has the connection fail, when it is polled next, if the client has left.
     pub fn look(&self) {
         self.look.store(true, Relaxed);
+    }
+
+    /// Says that the connection leaves HTTP, by a 101 that is about to be written.
+    pub fn switch(&self) {
+        self.switched.store(true, Relaxed);
+    }
+
+    /// Notes that a body was refused, which hyper tells from a body that broke off only by its text.
+    pub fn note_malformed_body(&self) {
+        self.malformed.store(true, Relaxed);
+    }
+
+    /// Whether a body was refused.
+    pub fn has_malformed_body(&self) -> bool {
+        self.malformed.load(Relaxed)
+    }
+
+    /// Whether the connection has left HTTP.
+    pub fn has_switched(&self) -> bool {
+        self.switched.load(Relaxed)
     }
 }
 

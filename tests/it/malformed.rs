@@ -231,20 +231,118 @@ fn malformed_requests_are_counted_and_leave_a_line_that_says_where() {
         for bytes in [
             "GET /s3cret HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
             "GET /s3cret HTTP/1.1\r\nHost: a\r\nX-S3cret : a\r\n\r\n",
+            "PUT /s3cret HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\ns3cret",
             "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\0\x04\0\0\0\0\x07",
         ] {
             status_of(&proxy.address, bytes).await;
         }
         let counted = async || {
             let page = http1::get(&proxy.address, "/metrics").await.text();
-            page.contains("etcd_proxy_malformed_requests_total 3")
+            page.contains("etcd_proxy_malformed_requests_total 4")
         };
-        eventually("three are counted", PATIENCE, counted).await;
-        for text in ["names more than one Host", "invalid HTTP header", "HTTP/2: "] {
+        eventually("four are counted", PATIENCE, counted).await;
+        for text in ["names more than one Host", "invalid HTTP header", "chunked body", "HTTP/2: "]
+        {
             let line = proxy.process.wait_for_line(text, PATIENCE);
             let line = line.unwrap_or_else(|| panic!("no {text:?} in {}", proxy.story()));
             assert!(line.contains(&format!("listener={}", proxy.address)), "{line}");
         }
         assert!(!proxy.story().contains("3cret"), "{}", proxy.story());
+    });
+}
+
+/// What RFC 9112 section 7.1 does not allow in a chunked body, each followed by two requests.
+const BROKEN_BODIES: [&str; 16] = [
+    "2\r\n{}\r\n0\r\nx: y\n\r\n",
+    "2\r\n{}\r\n0\r\nx: y\n\n",
+    "2\r\n{}\r\n0\r\nx: y\r\r\n\r\n",
+    "2\r\n{}\r\n0\r\nx: a\0b\r\n\r\n",
+    "2\r\n{}\r\n0\r\nx : y\r\n\r\n",
+    "2\r\n{}\r\n0\r\nx: y\r\n z\r\n\r\n",
+    "2\r\n{}\r\n0\r\n: y\r\n\r\n",
+    "2\r\n{}\r\n0\r\nx\r\n\r\n",
+    "2\r\n{}\r\n0\r\n\n",
+    "2\r\n{}\r\n0\n\r\n",
+    "2\n{}\r\n0\r\n\r\n",
+    "2\r\n{}\n0\r\n\r\n",
+    "2 \r\n{}\r\n0\r\n\r\n",
+    "2;a\0b\r\n{}\r\n0\r\n\r\n",
+    "2;a=\"\n\"\r\n{}\r\n0\r\n\r\n",
+    "00000000000000002\r\n{}\r\n0\r\n\r\n",
+];
+
+#[test]
+fn a_request_behind_a_broken_chunked_body_is_neither_swallowed_nor_answered() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = members.proxy().await;
+        let next = "GET /v2/keys/first HTTP/1.1\r\nHost: a\r\n\r\nGET /v2/keys/second HTTP/1.1\r\nHost: a\r\n\r\n";
+        for body in BROKEN_BODIES {
+            let mut client = http1::Connection::open(&proxy.address).await.unwrap();
+            let head =
+                "POST /v3/kv/range HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+            client.send(format!("{head}{body}{next}")).await.unwrap();
+            let answer = tokio::select! {
+                answer = client.head() => answer.unwrap(),
+                () = async {
+                    loop {
+                        let mut exchange = members.exchange().await;
+                        assert_eq!(exchange.target(), "/v3/kv/range", "{body:?}");
+                        assert!(exchange.body().await.is_err(), "{body:?} passed for whole");
+                    }
+                } => unreachable!(),
+            };
+            assert_eq!(answer.status, 400, "{body:?}");
+            client.body(&answer).await.unwrap();
+            assert!(client.is_closed().await, "open after {body:?}");
+        }
+    });
+}
+
+#[test]
+fn a_line_of_a_head_that_ends_in_a_bare_line_feed_is_refused() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = members.proxy().await;
+        for bytes in [
+            "GET /v2/keys/a HTTP/1.1\r\nHost: a\r\nX: y\n\r\n",
+            "GET /v2/keys/a HTTP/1.1\nHost: a\r\n\r\n",
+            "GET /v2/keys/a HTTP/1.1\nHost: a\n\n",
+            "GET /v2/keys/a HTTP/1.1\r\nHost: a\r\n\n",
+            "\nGET /v2/keys/a HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /v2/keys/a HTTP/1.1\r\nHost: a\r\nX: y\rz\r\n\r\n",
+            "GET /v2/keys/a HTTP/1.1\r\nHost: a\r\nX: y\0z\r\n\r\n",
+            "GET /v2/keys/a HTTP/1.1\r\nHost: a\r\n: y\r\n\r\n",
+            "GET  /v2/keys/a HTTP/1.1\r\nHost: a\r\n\r\n",
+        ] {
+            assert_eq!(status_of(&proxy.address, bytes).await, (400, true), "{bytes:?}");
+        }
+        assert!(members.is_quiet(), "none of them reaches a member");
+    });
+}
+
+#[test]
+fn chunk_extensions_and_trailers_in_their_right_form_pass() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = members.proxy().await;
+        let mut client = http1::Connection::open(&proxy.address).await.unwrap();
+        let head = "PUT /v2/keys/a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        for body in [
+            "4;a;b=c; d = \"e \\\" f\" ;g\r\nbody\r\n000;h\r\nx: y\r\nempty:\r\ntab:\tz \r\n\r\n",
+            "2\r\nbo\r\n02\r\ndy\r\n0\r\n\r\n",
+        ] {
+            for byte in format!("{head}{body}").as_bytes() {
+                client.send([*byte]).await.unwrap();
+            }
+            let mut exchange = members.exchange().await;
+            assert_eq!(exchange.body().await.unwrap(), b"body");
+            exchange.answer(200, "fine").await;
+            let answer = client.head().await.unwrap();
+            assert_eq!(client.body(&answer).await.unwrap(), b"fine");
+        }
     });
 }

@@ -129,7 +129,7 @@ fn a_client_that_has_asked_may_be_idle_for_longer() {
     with_client(async |mut client| {
         // Answered by us: that counts like an answer of a member.
         for path in ["/proxy/health", "/version"] {
-            let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+            let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
             client.write_all(request.as_bytes()).await.unwrap();
             let mut said = String::new();
             while !said.ends_with('}') {
@@ -178,7 +178,7 @@ fn a_client_that_left_is_noticed_behind_a_word_too_many() {
 fn an_answer_that_is_read_slowly_is_waited_for_by_a_closing_listener_and_by_a_drain() {
     with_both(Vec::new(), async |mut client, mut served| {
         let whole = vec![b'm'; 1 << 20];
-        client.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        client.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
         let wish = served.wishes.recv().await.unwrap();
         wish.answer.send(http::Response::new(whole.clone().into())).unwrap();
         let mut first = [0; 1];
@@ -197,7 +197,7 @@ fn an_answer_that_is_read_slowly_is_waited_for_by_a_closing_listener_and_by_a_dr
 #[test]
 fn the_last_answer_on_a_closing_connection_says_that_it_is_the_last() {
     with_both(Vec::new(), async |mut client, served| {
-        let request = b"GET /proxy/health HTTP/1.1\r\nHost: a\r\n\r\n";
+        let request = b"GET /proxy/health HTTP/1.1\r\nHost: localhost\r\n\r\n";
         client.write_all(request).await.unwrap();
         let mut said = String::new();
         while !said.ends_with('}') {

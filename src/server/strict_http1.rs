@@ -1,0 +1,138 @@
+//! A client's HTTP/1 connection that gives hyper nothing which a strict reader would refuse.
+//!
+//! From the first refused byte on nothing passes, so hyper can find no request behind it. In a head the byte becomes
+//! one that hyper refuses too, since hyper answers 400 by itself only to what it could not parse. In a body the read
+//! fails, which ends the exchange with a 400 of ours. Both end the connection.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::http1_framing::{Framing, Refused};
+use super::io::Signs;
+
+/// Ends a refused head: a byte that no head may have, and an end, for which hyper may wait before it looks.
+const POISON: &[u8] = b"\0\r\n\r\n";
+
+/// What is wrong with a body that is refused.
+pub const MALFORMED_BODY: &str = "the chunked body is malformed";
+
+/// The server's side of an HTTP/1 connection.
+pub struct StrictHttp1<S> {
+    stream: S,
+    /// Boxed, since it would stand several times in the future of each connection.
+    reader: Box<Reader>,
+}
+
+struct Reader {
+    signs: Arc<Signs>,
+    framing: Framing,
+    refusal: Refusal,
+}
+
+enum Refusal {
+    None,
+    /// In a head; so much of the [`POISON`] was given out.
+    Head(usize),
+    Body,
+}
+
+impl<S> StrictHttp1<S> {
+    /// Wraps a connection of which nothing has been read yet.
+    pub fn new(stream: S, signs: Arc<Signs>) -> Self {
+        let reader = Reader { signs, framing: Framing::default(), refusal: Refusal::None };
+        Self { stream, reader: Box::new(reader) }
+    }
+}
+
+impl Reader {
+    /// Follows what a read brought from `begin` on, and takes away what is refused.
+    fn follow(&mut self, into: &mut ReadBuf<'_>, begin: usize) -> io::Result<()> {
+        let Err(Refused(offset)) = self.framing.follow(&into.filled()[begin..]) else {
+            return Ok(());
+        };
+        into.set_filled(begin + offset);
+        if self.framing.is_in_body() {
+            self.refusal = Refusal::Body;
+            self.signs.note_malformed_body();
+            return if offset == 0 { Err(malformed()) } else { Ok(()) };
+        }
+        self.refusal = Refusal::Head(0);
+        self.poison(into);
+        Ok(())
+    }
+
+    fn poison(&mut self, into: &mut ReadBuf<'_>) {
+        if let Refusal::Head(given) = &mut self.refusal {
+            let rest = &POISON[*given..];
+            let giving = rest.len().min(into.remaining());
+            into.put_slice(&rest[..giving]);
+            *given += giving;
+        }
+    }
+}
+
+fn malformed() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, MALFORMED_BODY)
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for StrictHttp1<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let reader = &mut *this.reader;
+        match reader.refusal {
+            Refusal::None => {}
+            Refusal::Head(_) => {
+                reader.poison(into);
+                return Poll::Ready(Ok(()));
+            }
+            Refusal::Body => return Poll::Ready(Err(malformed())),
+        }
+        let begin = into.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(cx, into))?;
+        if reader.signs.has_switched() {
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Ready(reader.follow(into, begin))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for StrictHttp1<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests;
