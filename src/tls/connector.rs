@@ -91,8 +91,8 @@ pub(super) struct Parts {
     pub(super) server_name: Option<ServerName<'static>>,
     pub(super) allowed_cns: Vec<String>,
     pub(super) allowed_hostnames: Vec<ServerName<'static>>,
-    /// The setting that would name a certificate to show.
-    pub(super) cert_setting: &'static str,
+    /// What to do when a server demands a certificate and none is shown.
+    pub(super) advice: String,
     pub(super) made_from: MadeFrom,
 }
 
@@ -132,8 +132,7 @@ impl Connector {
         let mut h2 = http1.clone();
         http1.alpn_protocols = vec![b"http/1.1".to_vec()];
         h2.alpn_protocols = vec![b"h2".to_vec()];
-        let shown =
-            Shown { title: leaf.as_ref().map(Certificate::title), setting: parts.cert_setting };
+        let shown = Shown { title: leaf.as_ref().map(Certificate::title), advice: parts.advice };
         Ok(Self(Arc::new(Inner {
             http1: Arc::new(http1).into(),
             h2: Arc::new(h2).into(),

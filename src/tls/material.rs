@@ -18,9 +18,9 @@ use super::files::Files;
 use super::identity::{self, Identity};
 use super::protocol::Protocol;
 use super::revoked::List;
-use super::{revocation, self_made, system};
+use super::{lending, revocation, self_made, system};
 use crate::config::{
-    ConnectTls, KeyPair, ListenTls, Origins, Problem, Problems, Settings, TlsFile, TlsSettings,
+    ConnectTls, KeyPair, ListenUrl, Origins, Problem, Problems, Settings, TlsFile, TlsSettings,
 };
 
 /// What one generation shows and demands.
@@ -100,6 +100,7 @@ pub(super) fn load_at(
         files: Files::new(origins, now),
         protocol: Protocol::allowed(&settings.tls),
         tls: &settings.tls,
+        open: lending::open_listener(settings),
         before,
         purpose,
         certificates: Vec::new(),
@@ -112,7 +113,7 @@ pub(super) fn load_at(
     let certificates = loading.certificates;
     let mut problems = loading.files.problems;
     if let Some(upstream) = &upstream {
-        problems.0.extend(lends_its_user(settings, origins, upstream));
+        problems.0.extend(lending::refusal(settings, origins, upstream));
     }
     problems.sort();
     match (upstream, peer, registry) {
@@ -127,6 +128,8 @@ struct Loading<'a> {
     files: Files<'a>,
     protocol: Protocol,
     tls: &'a TlsSettings,
+    /// A listener whose clients must not be lent the user that a CN names.
+    open: Option<&'a ListenUrl>,
     before: Option<&'a Material>,
     purpose: Purpose,
     certificates: Vec<Shown>,
@@ -182,7 +185,9 @@ impl Loading<'_> {
             wanted.ca.as_ref(),
             wanted.crl.as_ref(),
         ];
-        let mut made_from = self.made_from(format!("{role} {wanted:?}"), &named);
+        let is_open = role == "upstream" && self.open.is_some();
+        let words = format!("{role} {wanted:?}{}", if is_open { " for anybody" } else { "" });
+        let mut made_from = self.made_from(words, &named);
         if wanted.ca.is_none() {
             made_from.files.push((MACHINE, self.machine()));
         }
@@ -202,20 +207,31 @@ impl Loading<'_> {
             self.keep(role);
             return Some(kept.clone());
         }
-        let identity = match pair {
-            None => Some(None),
-            Some(pair) => self
-                .identity(pair, before.map(Connector::made_from))
-                .map(|identity| Some(self.show(role, pair, identity))),
-        };
-        let (ca, crl) = (wanted.ca.as_ref(), wanted.crl.as_ref());
-        let before = before.map(Connector::made_from);
-        let (authorities, lists) = self.trusted(role, ca, crl, before);
         let cert_setting = match role {
             "peer" => "peer-cert-file",
             "registry" => "discovery-cert",
             _ => "upstream-cert-file",
         };
+        let mut advice = format!("set {cert_setting}");
+        let identity = match pair {
+            None => Some(None),
+            Some(pair) => {
+                let identity = self.identity(pair, before.map(Connector::made_from));
+                let open = self.open.filter(|_| is_open);
+                let withheld = identity.as_ref().and_then(|it| lending::withheld(pair, it, open));
+                match withheld {
+                    Some(withheld) => {
+                        self.files.warning(withheld.setting, withheld.message, lending::HINT);
+                        advice = withheld.advice;
+                        Some(None)
+                    }
+                    None => identity.map(|identity| Some(self.show(role, pair, identity))),
+                }
+            }
+        };
+        let (ca, crl) = (wanted.ca.as_ref(), wanted.crl.as_ref());
+        let before = before.map(Connector::made_from);
+        let (authorities, lists) = self.trusted(role, ca, crl, before);
         let allowed_hostnames = self.names("peer-cert-allowed-hostname", &wanted.allowed_hostnames);
         let domain = wanted.server_name.as_slice();
         let server_name = self.names("discovery-srv", domain).pop();
@@ -233,7 +249,7 @@ impl Loading<'_> {
             server_name,
             allowed_cns: wanted.allowed_cns.clone(),
             allowed_hostnames,
-            cert_setting,
+            advice,
             made_from,
         };
         self.whole(cert_setting, Connector::new(parts, &self.protocol))
@@ -369,25 +385,3 @@ fn ca_setting(role: &str) -> &'static str {
 
 /// What the machine's own authorities are called among the files.
 const MACHINE: &str = "the machine's authorities";
-
-/// Refuses to let everybody in under our own name. A member whose auth is on takes whoever shows a certificate for the
-/// user that its CN names; through us that would be every client, also those that showed nothing.
-fn lends_its_user(settings: &Settings, origins: &Origins, upstream: &Connector) -> Option<Problem> {
-    let cn = upstream.leaf()?.common_name.clone()?;
-    let tls = &settings.tls;
-    let setting = tls.upstream.pair.as_ref()?.cert.setting;
-    let open = settings
-        .listen_client_urls
-        .iter()
-        .find(|url| !(url.tls && ListenTls::asks_for_certificates(&tls.listener)))?;
-    if tls.allow_upstream_cn {
-        return None;
-    }
-    let message = format!(
-        "`{setting}`: members whose auth is on take whoever shows this certificate for the user \"{cn}\" (its CN), and \
-         that would be every client of {open}, which need not show a certificate"
-    );
-    let hint = "show members one without a CN (upstream-cert-file), serve only https with trusted-ca-file, or set \
-                allow-upstream-cn = true";
-    Some(Problem::error(message, origins.place(setting).clone()).hint(hint))
-}

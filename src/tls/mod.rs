@@ -17,6 +17,7 @@ pub mod connector;
 pub mod expiry;
 mod files;
 mod identity;
+mod lending;
 pub mod material;
 mod pem;
 pub mod protocol;

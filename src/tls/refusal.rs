@@ -15,8 +15,8 @@ pub enum HandshakeError {
     /// We refuse the server's certificate: a sentence about it.
     #[error("{0}")]
     Certificate(String),
-    /// The server wants a certificate and we have none: which setting would name one.
-    #[error("it demands a client certificate; set {0}")]
+    /// The server wants a certificate and we show none: what to do about it.
+    #[error("it demands a client certificate; {0}")]
     CertificateDemanded(String),
     /// The server refuses the certificate that we showed: which, and what it said.
     #[error("it refuses our certificate {0}: {1}")]
@@ -80,8 +80,8 @@ impl Verdict {
 pub(super) struct Shown {
     /// The certificate's title, when one is shown.
     pub(super) title: Option<String>,
-    /// The setting that would name one.
-    pub(super) setting: &'static str,
+    /// What to do when one is demanded and none is shown.
+    pub(super) advice: String,
 }
 
 /// Explains an error of a TLS stream, in the handshake or, as TLS 1.3 reports refusals, in the first read after it.
@@ -122,8 +122,8 @@ fn alerted(alert: AlertDescription, shown: &Shown) -> HandshakeError {
         Alert::CertificateUnknown => "certificate unknown",
         Alert::HandshakeFailure if shown.title.is_none() => {
             let set = format!(
-                "no common parameters, or a client certificate is demanded (set {})",
-                shown.setting
+                "no common parameters, or a client certificate is demanded ({})",
+                shown.advice
             );
             return HandshakeError::NothingInCommon(set);
         }
@@ -140,7 +140,7 @@ fn alerted(alert: AlertDescription, shown: &Shown) -> HandshakeError {
     };
     match &shown.title {
         Some(title) => HandshakeError::Refused(title.clone(), about_us.to_owned()),
-        None => HandshakeError::CertificateDemanded(shown.setting.to_owned()),
+        None => HandshakeError::CertificateDemanded(shown.advice.clone()),
     }
 }
 

@@ -73,7 +73,7 @@ async fn the_domain_of_srv_records_stands_in_for_the_host_that_was_dialled() {
             server_name: Some(connector::server_name(domain).unwrap()),
             allowed_cns: Vec::new(),
             allowed_hostnames: Vec::new(),
-            cert_setting: "peer-cert-file",
+            advice: String::new(),
             made_from: connector::MadeFrom { words: String::new(), files: Vec::new() },
         };
         let protocol = protocol::Protocol::allowed(&config::TlsSettings::default());

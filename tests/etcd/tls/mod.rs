@@ -1,6 +1,7 @@
 //! TLS on either side of the daemon, with clusters that ask for client certificates on both ports.
 
 mod clients;
+mod common_name;
 mod faults;
 mod matrix;
 mod refused;

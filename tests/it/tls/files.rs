@@ -40,8 +40,13 @@ impl Desk {
     /// What `check` says to these settings beside [`SETTINGS`]: the lines that are no count, with the directory as DIR,
     /// and how it ends.
     fn check(&self, more: &str) -> (String, i32) {
+        self.check_alone(&format!("{SETTINGS}{more}"))
+    }
+
+    /// The same without [`SETTINGS`].
+    fn check_alone(&self, settings: &str) -> (String, i32) {
         let directory = self.scratch.path().display().to_string();
-        let text = format!("{SETTINGS}{more}").replace("DIR", &directory);
+        let text = settings.replace("DIR", &directory);
         std::fs::write(self.path("p.toml"), text).unwrap();
         let mut command = process::command("setpriv");
         if nix::unistd::geteuid().is_root() {
@@ -294,9 +299,20 @@ fn a_common_name_is_not_lent_to_clients_that_show_nothing() {
     desk.authority
         .issue(&Leaf::loopback().common_name("root"))
         .write(desk.scratch.path(), "server");
-    desk.refuses("", "take whoever shows this certificate for the user \"root\" (its CN)");
-    assert_eq!(desk.check(CLIENTS).1, 0, "clients show certificates of their own");
-    assert_eq!(desk.check("allow-upstream-cn = true\n").1, 0, "the operator wants it");
+    let sentence = "`cert-file`: members are not shown this certificate";
+    desk.warns("", sentence);
+    let (said, _) = desk.check("listen-client-http-urls = \"http://127.0.0.1:0\"\n");
+    assert_eq!(said.matches(sentence).count(), 1, "{said}");
+    for more in [CLIENTS, "allow-upstream-cn = true\n"] {
+        let (said, status) = desk.check(more);
+        assert!(status == 0 && said.starts_with("0 errors, 0 warnings"), "{said}");
+    }
+    let named = "upstream-cert-file = \"DIR/server.pem\"\nupstream-key-file = \"DIR/server.key\"\n";
+    desk.refuses(named, "take whoever shows this certificate for the user \"root\" (its CN)");
+    let peers = "peer-cert-file = \"DIR/server.pem\"\npeer-key-file = \"DIR/server.key\"\n";
+    let plain = "listen-client-urls = \"http://127.0.0.1:0\"\n";
+    let (said, status) = desk.check_alone(&format!("{plain}{peers}"));
+    assert!(status == 0 && said.contains("`peer-cert-file`: members are not shown"), "{said}");
     desk.authority.issue(&Leaf::client()).write(desk.scratch.path(), "nobody");
     let other = "upstream-cert-file = \"DIR/nobody.pem\"\nupstream-key-file = \"DIR/nobody.key\"\n";
     assert_eq!(desk.check(other).1, 0, "members are shown another certificate");
