@@ -28,6 +28,8 @@ pub enum Reason {
     MemberUnavailable,
     /// The request did not arrive whole.
     RequestIncomplete,
+    /// The client connection has as many long streams open as it may, each on an HTTP/1.1 connection to a member.
+    TooManyStreams,
     /// This proxy is stopping.
     Stopping,
     /// A write, or what might be one, and this proxy is readonly.
@@ -46,7 +48,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NoEndpoints,
         Self::Unreachable,
         Self::NotSent,
@@ -55,6 +57,7 @@ impl Reason {
         Self::MemberSilent,
         Self::MemberUnavailable,
         Self::RequestIncomplete,
+        Self::TooManyStreams,
         Self::Stopping,
         Self::Readonly,
         Self::TooLarge,
@@ -75,6 +78,7 @@ impl Reason {
             Self::MemberSilent => "member-silent",
             Self::MemberUnavailable => "member-unavailable",
             Self::RequestIncomplete => "request-incomplete",
+            Self::TooManyStreams => "too-many-streams",
             Self::Stopping => "stopping",
             Self::Readonly => "readonly",
             Self::TooLarge => "too-large",

@@ -1,8 +1,9 @@
-//! How many clients may be connected at a time.
+//! How many clients may be connected at a time, and how many connections to members they may have beyond one each.
 //!
 //! Each of them needs up to three descriptors: its own, and one or two towards members. If clients took all there are,
 //! none would be left to serve them with. So a part of what the process may open is for clients; who comes beyond that
-//! waits in the kernel's queue until another one leaves.
+//! waits in the kernel's queue until another one leaves. Another part is for clients that have several exchanges with
+//! members at a time: each may have as many of it as it leaves free, so that nobody takes what the next one needs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -14,29 +15,82 @@ const RESERVE: u64 = 64;
 
 /// Counts the clients of all workers.
 #[derive(Debug, Clone, Default)]
-pub struct Crowd(Arc<AtomicUsize>);
+pub struct Crowd(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    clients: AtomicUsize,
+    extra: AtomicUsize,
+    /// Instead of the process's limit of descriptors, in tests.
+    descriptors: Option<u64>,
+}
 
 impl Crowd {
+    /// Makes one that thinks the process may open so many.
+    #[cfg(test)]
+    pub fn with_descriptors(descriptors: u64) -> Self {
+        Self(Arc::new(Counts { descriptors: Some(descriptors), ..Counts::default() }))
+    }
+
     /// Counts a client in until what this returns is dropped.
     pub fn enter(&self) -> Place {
-        self.0.fetch_add(1, Relaxed);
+        self.0.clients.fetch_add(1, Relaxed);
         Place(self.0.clone())
     }
 
-    /// Whether one more may come. The limit is asked for each time, so that raising it (prlimit(1)) has its effect.
+    /// Whether one more may come.
     pub fn has_room(&self) -> bool {
-        let most = getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(soft, _)| most(soft));
-        self.0.load(Relaxed) < most
+        let extra = self.0.extra.load(Relaxed);
+        self.0.clients.load(Relaxed) + extra / 2 < most(self.0.descriptors())
+    }
+}
+
+impl Counts {
+    /// The limit is asked for each time, so that raising it (prlimit(1)) has its effect.
+    fn descriptors(&self) -> u64 {
+        self.descriptors.unwrap_or_else(|| {
+            getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft)
+        })
+    }
+
+    /// How many connections beyond one a client may have while so many are taken.
+    fn extra_left(&self, taken: usize) -> usize {
+        let descriptors = self.descriptors();
+        let clients = self.clients.load(Relaxed) as u64;
+        let most = (descriptors / 4).min(descriptors.saturating_sub(RESERVE + 2 * clients));
+        usize::try_from(most).unwrap_or(usize::MAX).saturating_sub(taken)
     }
 }
 
 /// One client's place in the crowd.
 #[derive(Debug)]
-pub struct Place(Arc<AtomicUsize>);
+pub struct Place(Arc<Counts>);
+
+impl Place {
+    /// Whether a client that has `mine` connections to members beyond one may have one more.
+    pub fn has_extra(&self, mine: usize) -> bool {
+        mine < self.0.extra_left(self.0.extra.load(Relaxed))
+    }
+
+    /// Counts one more, if it may. Each needs a [`Place::release_extra`].
+    pub fn take_extra(&self, mine: usize) -> bool {
+        let taken = self.0.extra.fetch_add(1, Relaxed);
+        let granted = mine < self.0.extra_left(taken);
+        if !granted {
+            self.release_extra();
+        }
+        granted
+    }
+
+    /// Counts one less.
+    pub fn release_extra(&self) {
+        self.0.extra.fetch_sub(1, Relaxed);
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
+        self.0.clients.fetch_sub(1, Relaxed);
     }
 }
 
@@ -55,5 +109,21 @@ mod tests {
         for (descriptors, clients) in [(0, 1), (64, 16), (1024, 480), (1_048_576, 524_256)] {
             assert_eq!(most(descriptors), clients, "of {descriptors}");
         }
+    }
+
+    #[test]
+    fn each_may_have_as_many_more_as_it_leaves_free() {
+        let crowd = Crowd::with_descriptors(1024);
+        let takes = |place: &Place| (0..).take_while(|&mine| place.take_extra(mine)).count();
+        let (first, second) = (crowd.enter(), crowd.enter());
+        assert_eq!((takes(&first), takes(&second)), (128, 64));
+        assert!(crowd.enter().has_extra(0));
+        let others: Vec<_> = (0..381).map(|_| crowd.enter()).collect();
+        assert!(crowd.has_room(), "480 less half of what the two have");
+        let last = crowd.enter();
+        assert!(!crowd.has_room() && !last.has_extra(0));
+        drop(others);
+        (0..128).for_each(|_| first.release_extra());
+        assert!(last.has_extra(0));
     }
 }

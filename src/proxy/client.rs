@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use http::HeaderValue;
 
+use super::slots::Slots;
 use super::worker::Worker;
 use crate::message::headers::Marks;
 use crate::net::crowd::Place;
@@ -39,8 +40,10 @@ pub struct Client {
     /// Bytes of members' chunks that are held for it.
     chunks: ChunkBudget,
     own_pools: RefCell<Vec<Rc<OwnPools>>>,
+    /// Its exchanges with members over HTTP/1.1.
+    slots: Slots,
     /// Held until nothing is left of it, a WebSocket that has outlived its HTTP included.
-    _place: Option<Place>,
+    place: Option<Place>,
 }
 
 /// The connections to one endpoint that one client has for itself.
@@ -68,14 +71,15 @@ impl Client {
             inspected: Cell::new(0),
             chunks: ChunkBudget::default(),
             own_pools: RefCell::default(),
-            _place: None,
+            slots: Slots::default(),
+            place: None,
         }
     }
 
     /// Gives it its place among all clients.
     #[must_use]
     pub fn in_place(self, place: Place) -> Self {
-        Self { _place: Some(place), ..self }
+        Self { place: Some(place), ..self }
     }
 
     /// What we add to each of its requests.
@@ -108,6 +112,21 @@ impl Client {
     /// Returns what counts the chunks that are held for it.
     pub fn chunk_budget(&self) -> &ChunkBudget {
         &self.chunks
+    }
+
+    /// Takes a slot for an exchange over HTTP/1.1 with a member, if there is one.
+    pub fn try_take_slot(&self, long: bool) -> bool {
+        self.slots.try_take(long, self.place.as_ref())
+    }
+
+    /// Waits for a slot of an exchange that is not long, and takes it.
+    pub async fn wait_for_slot(&self) {
+        self.slots.wait(self.place.as_ref()).await;
+    }
+
+    /// Gives a slot back.
+    pub fn release_slot(&self, long: bool) {
+        self.slots.release(long, self.place.as_ref());
     }
 
     /// Counts a request that begins.

@@ -23,6 +23,8 @@ pub enum Failure {
     Incomplete,
     /// The member gave no sign of life while the request waited.
     Silent,
+    /// The client has as many long streams open over HTTP/1.1 as it may.
+    TooMany,
     /// The proxy is stopping and the time for draining is over.
     Stopping,
 }
@@ -31,7 +33,11 @@ impl Failure {
     /// Whether the member is sure not to have acted on the request.
     pub fn nothing_was_done(self) -> bool {
         match self {
-            Self::NoEndpoints | Self::Unreachable | Self::NotSent | Self::Refused => true,
+            Self::NoEndpoints
+            | Self::Unreachable
+            | Self::NotSent
+            | Self::Refused
+            | Self::TooMany => true,
             Self::Lost | Self::Incomplete | Self::Silent | Self::Stopping => false,
         }
     }
@@ -45,6 +51,7 @@ impl Failure {
             Self::Lost => Reason::ConnectionLost,
             Self::Incomplete => Reason::RequestIncomplete,
             Self::Silent => Reason::MemberSilent,
+            Self::TooMany => Reason::TooManyStreams,
             Self::Stopping => Reason::Stopping,
         }
     }
@@ -55,7 +62,7 @@ impl Failure {
     /// (`client/v3/retry.go`, isSafeRetryMutableRPC), so it is used only then.
     pub fn reply(self, dialect: Dialect, endpoints: usize) -> Response<Bytes> {
         let status = match self {
-            Self::NoEndpoints | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoints | Self::TooMany | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::Incomplete => StatusCode::BAD_REQUEST,
             _ => StatusCode::BAD_GATEWAY,
         };
@@ -68,6 +75,7 @@ impl Failure {
                 "etcd-proxy: the connection to the member was lost".into()
             }
             (_, Self::Incomplete) => "etcd-proxy: the request did not arrive whole".into(),
+            (_, Self::TooMany) => "etcd-proxy: too many streams on one connection".into(),
             (_, Self::Stopping) => "etcd-proxy: stopping".into(),
             (_, Self::NoEndpoints) => "httpproxy: zero endpoints currently available".into(),
             _ => format!("httpproxy: unable to get response from {endpoints} endpoint(s)"),
@@ -94,6 +102,7 @@ mod tests {
             Failure::Lost,
             Failure::Incomplete,
             Failure::Silent,
+            Failure::TooMany,
             Failure::Stopping,
         ];
         for failure in all {

@@ -129,6 +129,11 @@ impl Journey<'_> {
 
     /// Tries one member after the other, as far as the retry rules allow.
     async fn send(mut self, outgoing: &mut Outgoing) -> Response<ReplyBody> {
+        if !self.meter.try_take_slot()
+            && let Err(failure) = Box::pin(self.meter.wait_for_slot()).await
+        {
+            return self.fail(failure, 0);
+        }
         let mut choice = Choice::new(&self.view.links);
         let own = self.client.own_link();
         let mut failure = Failure::NoEndpoints;
@@ -232,9 +237,11 @@ impl Journey<'_> {
             Failure::Refused => RetryReason::StreamRefused,
             Failure::Lost => RetryReason::ConnectionLost,
             Failure::Silent => RetryReason::MemberUnhealthy,
-            Failure::NotSent | Failure::NoEndpoints | Failure::Incomplete | Failure::Stopping => {
-                RetryReason::NotSent
-            }
+            Failure::NotSent
+            | Failure::NoEndpoints
+            | Failure::Incomplete
+            | Failure::TooMany
+            | Failure::Stopping => RetryReason::NotSent,
         };
         self.client.worker.tally.retried(reason);
         self.meter.dropped(Dropped::FailedSendingRequest);

@@ -1,5 +1,6 @@
 //! Counts one request from its head to the last byte of its answer, or to the client's leaving.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -7,6 +8,8 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 
 use super::classify::{Protocol, Route};
 use super::client::Client;
+use super::failure::Failure;
+use super::waiting;
 use crate::message::grpc;
 use crate::message::rpc::Rpc;
 use crate::telemetry::tally::{Dropped, HttpMethod};
@@ -21,6 +24,8 @@ pub struct Meter {
     what: What,
     /// Whether it may take for ever, so that draining does not wait for it: streams, locks, v2 watches.
     long: bool,
+    /// Whether it has one of the client's slots, given back with this.
+    has_slot: bool,
     since: Instant,
 }
 
@@ -59,13 +64,35 @@ impl Meter {
         if !long {
             client.worker.begin_short();
         }
-        Self { client: client.clone(), what, long, since: Instant::now() }
+        Self { client: client.clone(), what, long, has_slot: false, since: Instant::now() }
     }
 
     /// Whether the exchange may rightly last for ever, a v2 watch included: such a one is ended when its member goes
     /// silent or the proxy stops, since nothing else would end it.
     pub fn is_long(&self) -> bool {
         self.long
+    }
+
+    /// Takes a slot of the client's, if the exchange needs one. Without one it must wait.
+    pub fn try_take_slot(&mut self) -> bool {
+        if let What::Rpc { .. } = self.what {
+            return true;
+        }
+        self.has_slot = self.client.try_take_slot(self.long);
+        self.has_slot
+    }
+
+    /// Waits for a slot and takes it.
+    ///
+    /// # Errors
+    /// [`Failure::TooMany`] at once for a long exchange, [`Failure::Stopping`] when the proxy must stop.
+    pub async fn wait_for_slot(&mut self) -> Result<(), Failure> {
+        if self.long {
+            return Err(Failure::TooMany);
+        }
+        waiting::for_slot(pin!(self.client.wait_for_slot()), &self.client.worker).await?;
+        self.has_slot = true;
+        Ok(())
     }
 
     /// Returns what counts the chunks that are held for the client.
@@ -118,6 +145,9 @@ impl Drop for Meter {
             What::Rpc { rpc, code } => {
                 tally.rpc_finished(rpc, code, now.saturating_duration_since(self.since))
             }
+        }
+        if self.has_slot {
+            self.client.release_slot(self.long);
         }
         if !self.long {
             self.client.worker.end_short();

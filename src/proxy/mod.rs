@@ -18,6 +18,7 @@ pub mod outgoing;
 pub mod readonly;
 pub mod reply_body;
 pub mod retry;
+mod slots;
 pub mod waiting;
 pub mod websocket;
 pub mod worker;

@@ -10,7 +10,7 @@ use crate::message::rpc::RpcKind;
 /// Whether a request of this kind may be tried on another member after `failure`.
 pub fn may_retry(kind: RpcKind, failure: Failure) -> bool {
     match failure {
-        Failure::NoEndpoints | Failure::Incomplete | Failure::Stopping => false,
+        Failure::NoEndpoints | Failure::Incomplete | Failure::TooMany | Failure::Stopping => false,
         Failure::Unreachable | Failure::NotSent | Failure::Refused => true,
         Failure::Lost | Failure::Silent => kind == RpcKind::Read,
     }

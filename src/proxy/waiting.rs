@@ -1,4 +1,4 @@
-//! Waiting for a member's answer, and what ends the waiting early.
+//! Waiting for a member's answer, or for a slot to ask for one, and what ends the waiting early.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -43,6 +43,30 @@ pub async fn for_answer<T>(
             }
             if hung.look(link) {
                 return Poll::Ready(Err(Failure::Silent));
+            }
+            alarm.set(worker.alarm().notified());
+        }
+    })
+    .await
+}
+
+/// Waits for `slot`, until the proxy must stop.
+///
+/// # Errors
+/// [`Failure::Stopping`]; `slot` is dropped then.
+pub async fn for_slot(
+    mut slot: Pin<&mut impl Future<Output = ()>>,
+    worker: &Worker,
+) -> Result<(), Failure> {
+    let mut alarm = pin!(worker.alarm().notified());
+    poll_fn(|cx| {
+        if slot.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            ready!(alarm.as_mut().poll(cx));
+            if worker.is_ending() {
+                return Poll::Ready(Err(Failure::Stopping));
             }
             alarm.set(worker.alarm().notified());
         }

@@ -191,7 +191,17 @@ impl Link {
     pub async fn http1(&self) -> Result<http1::Idle, ConnectError> {
         match self.take_idle() {
             Some(idle) => Ok(idle),
-            None => Box::pin(self.new_http1()).await,
+            None => Box::pin(self.waited_http1()).await,
+        }
+    }
+
+    /// Lets everything else that is ready go first: a client's requests that it has reset or broken meanwhile are gone
+    /// then and cost no connection, and others have given theirs back.
+    async fn waited_http1(&self) -> Result<http1::Idle, ConnectError> {
+        tokio::task::yield_now().await;
+        match self.take_idle() {
+            Some(idle) => Ok(idle),
+            None => self.new_http1().await,
         }
     }
 

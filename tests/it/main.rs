@@ -31,6 +31,7 @@ mod scripted_registry_v3;
 mod secrets;
 mod settings;
 mod soak;
+mod starving;
 mod strange_members;
 mod timeouts;
 mod tls;

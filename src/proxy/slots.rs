@@ -1,0 +1,189 @@
+//! How many exchanges over HTTP/1.1 one client connection may have with members at a time.
+//!
+//! Each of them needs a connection of its own to a member, whereas a client asks for it with one stream of HTTP/2. So
+//! the first is always granted, and with it everything that an HTTP/1.1 client can ask for; more are granted up to a
+//! bound for the client, and while the client has fewer than are free for all ([`crate::net::crowd`]): whoever holds
+//! many, by not reading answers for example, leaves as many for others. What is not granted waits for one of the
+//! client's own exchanges to end, in its order, and holds up nobody else. A long stream does not wait, since nothing
+//! says when another one ends.
+
+use std::cell::{Cell, OnceCell};
+
+use tokio::sync::Notify;
+
+use crate::net::crowd::Place;
+
+/// Exchanges that end by themselves; so many keep a member busy.
+const SHORT_MOST: u32 = 64;
+/// Long streams: JSON watches, v2 waits and the like.
+const LONG_MOST: u32 = 1_000;
+
+/// The exchanges of one client connection over HTTP/1.1.
+#[derive(Debug, Default)]
+pub struct Slots {
+    short: Cell<u32>,
+    long: Cell<u32>,
+    /// Requests that wait for a slot.
+    waiting: Cell<u32>,
+    /// Made when the first request waits.
+    freed: OnceCell<Box<Notify>>,
+}
+
+impl Slots {
+    /// Takes a slot if there is one, and nobody waits for it. Each needs a [`Slots::release`].
+    pub fn try_take(&self, long: bool, place: Option<&Place>) -> bool {
+        (long || self.waiting.get() == 0) && self.take(long, place)
+    }
+
+    /// Waits for a slot of a short exchange, and takes it.
+    pub async fn wait(&self, place: Option<&Place>) {
+        let waiter = Waiter::new(self);
+        let freed = self.freed.get_or_init(Box::default);
+        loop {
+            freed.notified().await;
+            if self.take(false, place) {
+                break;
+            }
+        }
+        drop(waiter);
+        self.wake(place);
+    }
+
+    /// Gives a slot back.
+    pub fn release(&self, long: bool, place: Option<&Place>) {
+        let of_kind = if long { &self.long } else { &self.short };
+        of_kind.set(of_kind.get().saturating_sub(1));
+        if self.all() > 0
+            && let Some(place) = place
+        {
+            place.release_extra();
+        }
+        self.wake(place);
+    }
+
+    fn take(&self, long: bool, place: Option<&Place>) -> bool {
+        let (of_kind, most) =
+            if long { (&self.long, LONG_MOST) } else { (&self.short, SHORT_MOST) };
+        let granted = match self.all() {
+            0 => true,
+            all => {
+                of_kind.get() < most && place.is_none_or(|place| place.take_extra(all as usize - 1))
+            }
+        };
+        of_kind.set(of_kind.get() + u32::from(granted));
+        granted
+    }
+
+    /// Wakes the request that has waited longest, if it will get a slot. It wakes the next one in turn.
+    fn wake(&self, place: Option<&Place>) {
+        let all = self.all();
+        let is_free = || {
+            all == 0
+                || self.short.get() < SHORT_MOST
+                    && place.is_none_or(|place| place.has_extra(all as usize - 1))
+        };
+        if self.waiting.get() > 0
+            && is_free()
+            && let Some(freed) = self.freed.get()
+        {
+            freed.notify_one();
+        }
+    }
+
+    fn all(&self) -> u32 {
+        self.short.get() + self.long.get()
+    }
+}
+
+/// Counts a request that waits until it is dropped.
+struct Waiter<'a>(&'a Slots);
+
+impl<'a> Waiter<'a> {
+    fn new(slots: &'a Slots) -> Self {
+        slots.waiting.set(slots.waiting.get() + 1);
+        Self(slots)
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.set(self.0.waiting.get().saturating_sub(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+    use crate::net::crowd::Crowd;
+
+    fn take_all(slots: &Slots, long: bool, place: Option<&Place>) -> u32 {
+        (0..).take_while(|_| slots.try_take(long, place)).count() as u32
+    }
+
+    type Waiting<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+    fn has_got_one(waiting: &mut Waiting<'_>) -> bool {
+        waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn a_client_has_a_bound_of_each_kind() {
+        let slots = Slots::default();
+        assert_eq!(take_all(&slots, false, None), SHORT_MOST);
+        assert_eq!(take_all(&slots, true, None), LONG_MOST);
+        slots.release(true, None);
+        assert!(!slots.try_take(false, None));
+        assert!(slots.try_take(true, None));
+    }
+
+    #[test]
+    fn who_waits_gets_a_slot_in_turn_and_nobody_overtakes() {
+        let slots = Slots::default();
+        take_all(&slots, false, None);
+        let mut waiting: Vec<Waiting<'_>> =
+            (0..4).map(|_| Box::pin(slots.wait(None)) as Waiting<'_>).collect();
+        assert!(!waiting.iter_mut().any(has_got_one));
+        slots.release(false, None);
+        assert!(!slots.try_take(false, None), "others have waited longer");
+        // The first has left, so it is the second one's turn.
+        drop(waiting.remove(0));
+        assert!(has_got_one(&mut waiting[0]) && !has_got_one(&mut waiting[1]));
+        slots.release(false, None);
+        slots.release(false, None);
+        assert!(has_got_one(&mut waiting[1]) && has_got_one(&mut waiting[2]));
+        assert!(!slots.try_take(false, None));
+    }
+
+    #[test]
+    fn all_of_them_come_back_once_there_is_room() {
+        let (slots, crowd) = (Slots::default(), Crowd::with_descriptors(264));
+        let (mine, others) = (crowd.enter(), Slots::default());
+        let other = crowd.enter();
+        // An eighth of the descriptors for one, half of what is left for the next.
+        assert_eq!(take_all(&others, true, Some(&other)), 34);
+        assert_eq!(take_all(&slots, false, Some(&mine)), 18);
+        let mut waiting: Vec<Waiting<'_>> =
+            (0..20).map(|_| Box::pin(slots.wait(Some(&mine))) as Waiting<'_>).collect();
+        assert!(!waiting.iter_mut().any(has_got_one));
+        (0..34).for_each(|_| others.release(true, Some(&other)));
+        slots.release(false, Some(&mine));
+        let got = waiting.iter_mut().filter_map(|one| has_got_one(one).then_some(())).count();
+        assert_eq!(slots.all(), 17 + got as u32);
+        assert!(got > 10, "{got}");
+    }
+
+    #[test]
+    fn the_first_is_granted_whatever_others_hold() {
+        let crowd = Crowd::with_descriptors(64);
+        for _ in 0..100 {
+            let (slots, place) = (Slots::default(), crowd.enter());
+            assert!(slots.try_take(false, Some(&place)));
+            assert!(!slots.try_take(false, Some(&place)));
+            std::mem::forget((slots, place));
+        }
+    }
+}
