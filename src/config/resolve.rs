@@ -49,6 +49,7 @@ pub(super) fn resolve(origins: &Origins, inputs: &Inputs, problems: &mut Problem
         balance: if values.text("balance") == "p2c" { Balance::P2c } else { Balance::Sticky },
         health_interval: values.limit("health-interval"),
         health_timeout: values.time("health-timeout"),
+        require_cluster_proof: values.bool("require-cluster-proof"),
         drain_timeout: values.time("drain-timeout"),
         workers: values.workers(),
         cors: values.list("cors"),

@@ -58,6 +58,8 @@ pub struct Settings {
     pub health_interval: Option<Duration>,
     /// `health-timeout` (ours): deadline of one probe; never zero.
     pub health_timeout: Duration,
+    /// `require-cluster-proof` (ours): whether an address whose answers name no cluster gets no requests.
+    pub require_cluster_proof: bool,
     /// `drain-timeout` (ours): how long open requests may go on after a stop; zero means not at all.
     pub drain_timeout: Duration,
     /// `workers` (ours): data-plane threads; written 0 means one per core. Needs a restart to change.

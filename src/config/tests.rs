@@ -102,6 +102,7 @@ fn nothing_written_gives_the_documented_defaults() {
             balance: Balance::Sticky,
             health_interval: Some(Duration::from_secs(1)),
             health_timeout: Duration::from_secs(1),
+            require_cluster_proof: true,
             drain_timeout: Duration::from_secs(10),
             workers: cores,
             cors: vec!["*".to_owned()],

@@ -148,9 +148,19 @@ fn endpoint_status(url: &ListedUrl, endpoint: Option<&Arc<Endpoint>>) -> Endpoin
         usable: true,
         healthy: endpoint.is_healthy(),
         reason: state.reason,
+        proof: proof(endpoint).to_owned(),
         since_ms: state.since_ms,
         in_flight: endpoint.in_flight(),
         failures: endpoint.failures(),
+    }
+}
+
+fn proof(endpoint: &Endpoint) -> &'static str {
+    match endpoint {
+        endpoint if endpoint.is_unproved() => "failed",
+        endpoint if endpoint.is_assumed() => "none",
+        endpoint if endpoint.is_trusted() => "proved",
+        _ => "not yet",
     }
 }
 

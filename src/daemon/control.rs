@@ -227,8 +227,9 @@ impl Control {
     /// A list of the same cluster that leaves nothing to send requests to does not replace endpoints that may still
     /// answer: such a list has been seen from a member that had just lost its own.
     pub(super) fn put_in_force(&mut self, listed: Listed) {
-        let mut endpoints = self.roster.plan(&listed);
         let cluster = self.tracker.cluster_id();
+        let mut endpoints =
+            cluster.map(|cluster| self.roster.plan(&listed, cluster)).unwrap_or_default();
         if endpoints.is_empty()
             && cluster == self.roster.cluster()
             && !self.roster.endpoints().is_empty()

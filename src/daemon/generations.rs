@@ -42,6 +42,8 @@ pub fn timeouts(settings: &Settings) -> Timeouts {
         dial: settings.dial_timeout,
         read: settings.read_timeout,
         write: settings.write_timeout,
+        proof: settings.health_timeout,
+        proof_required: settings.require_cluster_proof,
     }
 }
 

@@ -44,14 +44,14 @@ impl Probes {
         settings: &Settings,
         connector: Option<&Connector>,
     ) {
-        let probing = settings.health_interval.map(|interval| Probing {
-            interval,
+        let probing = Probing {
+            interval: settings.health_interval,
             deadline: settings.health_timeout,
             timeouts: timeouts(settings),
             connector: connector.cloned(),
-        });
-        let same_way = self.probing == probing;
-        self.probing = probing.clone();
+        };
+        let same_way = self.probing.as_ref() == Some(&probing);
+        self.probing = Some(probing.clone());
         self.running.retain(|(endpoint, task)| {
             let stays = same_way && endpoints.iter().any(|wanted| Arc::ptr_eq(wanted, endpoint));
             if !stays {
@@ -59,14 +59,11 @@ impl Probes {
             }
             stays
         });
-        let Some(probing) = probing else {
-            // Without probes nothing would ever take back what the last one found.
-            for endpoint in endpoints {
+        for endpoint in endpoints {
+            if probing.interval.is_none() {
+                // Nothing would ever take back what the last probe found.
                 endpoint.mark_probed(&Finding::Well);
             }
-            return;
-        };
-        for endpoint in endpoints {
             if !self.running.iter().any(|(running, _)| Arc::ptr_eq(running, endpoint)) {
                 let task = tokio::task::spawn_local(probe(
                     endpoint.clone(),
@@ -92,6 +89,8 @@ async fn probe(endpoint: Arc<Endpoint>, probing: Probing, news: News) {
             Finding::Silent(reason) => {
                 tracing::warn!(state = HEALTH, %member, endpoint = %url, %reason, "member does not answer")
             }
+            // Told where the proof is had.
+            Finding::Unproved(_) => {}
         }
         news.workers.look();
         let _ = news.control.send(());

@@ -23,8 +23,9 @@ impl Roster {
     }
 
     /// Returns the endpoints for `listed`, in the order in which they are preferred: members shuffled, the first URL
-    /// of each before the second of any. What stays keeps its health, its counters and its connections.
-    pub fn plan(&self, listed: &Listed) -> Vec<Arc<Endpoint>> {
+    /// of each before the second of any. What stays keeps its health, its counters and its connections, as long as it is
+    /// to belong to the same `cluster`.
+    pub fn plan(&self, listed: &Listed, cluster: u64) -> Vec<Arc<Endpoint>> {
         let mut members: Vec<_> =
             listed.members.iter().filter(|member| member.left_out.is_none()).collect();
         fastrand::shuffle(&mut members);
@@ -33,7 +34,7 @@ impl Roster {
         for nth in 0..most {
             for member in &members {
                 if let Some(url) = member.usable_urls().nth(nth) {
-                    planned.extend(self.endpoint(member.id, &member.name, url));
+                    planned.extend(self.endpoint(cluster, member.id, &member.name, url));
                 }
             }
         }
@@ -59,14 +60,24 @@ impl Roster {
         &self.endpoints
     }
 
-    fn endpoint(&self, id: u64, name: &str, url: &ListedUrl) -> Option<Arc<Endpoint>> {
-        let same =
-            |old: &&Arc<Endpoint>| old.member_id == id && old.url == url.url && old.member == name;
+    fn endpoint(
+        &self,
+        cluster: u64,
+        id: u64,
+        name: &str,
+        url: &ListedUrl,
+    ) -> Option<Arc<Endpoint>> {
+        let same = |old: &&Arc<Endpoint>| {
+            old.proofs().cluster() == cluster
+                && old.member_id == id
+                && old.url == url.url
+                && old.member == name
+        };
         if let Some(old) = self.endpoints.iter().find(same) {
             return Some(old.clone());
         }
         let scheme = if url.tls { Scheme::HTTPS } else { Scheme::HTTP };
-        Endpoint::new(&url.url, name, id, scheme, &url.host, url.port, self.workers)
+        Endpoint::new(&url.url, cluster, name, id, scheme, &url.host, url.port, self.workers)
             .inspect_err(
                 |error| tracing::warn!(url = %url.url, %error, "client URL cannot be used"),
             )
@@ -101,9 +112,9 @@ mod tests {
     #[test]
     fn an_endpoint_that_stays_listed_keeps_its_state() {
         let mut roster = Roster::new(1);
-        let before = roster.plan(&listed(&[(1, &["http://a:1"]), (2, &["http://a:2"])]));
+        let before = roster.plan(&listed(&[(1, &["http://a:1"]), (2, &["http://a:2"])]), 1);
         roster.commit(&before, Some(1));
-        let after = roster.plan(&listed(&[(2, &["http://a:2"]), (3, &["http://a:3"])]));
+        let after = roster.plan(&listed(&[(2, &["http://a:2"]), (3, &["http://a:3"])]), 1);
         roster.commit(&after, Some(1));
         let stayed = before.iter().find(|endpoint| endpoint.member_id == 2).unwrap();
         assert!(after.iter().any(|endpoint| Arc::ptr_eq(endpoint, stayed)) && stayed.is_listed());
@@ -112,12 +123,21 @@ mod tests {
     }
 
     #[test]
+    fn an_endpoint_of_another_cluster_is_another_one() {
+        let mut roster = Roster::new(1);
+        let before = roster.plan(&listed(&[(1, &["http://a:1"])]), 1);
+        roster.commit(&before, Some(1));
+        let after = roster.plan(&listed(&[(1, &["http://a:1"])]), 2);
+        assert!(!Arc::ptr_eq(&before[0], &after[0]));
+        assert_eq!(after[0].proofs().cluster(), 2);
+    }
+
+    #[test]
     fn second_urls_come_after_the_first_of_every_member() {
         let roster = Roster::new(1);
-        let plan = roster.plan(&listed(&[
-            (1, &["http://a:1", "http://a:11"]),
-            (2, &["http://a:2", "http://a:12"]),
-        ]));
+        let members: &[(u64, &[&str])] =
+            &[(1, &["http://a:1", "http://a:11"]), (2, &["http://a:2", "http://a:12"])];
+        let plan = roster.plan(&listed(members), 1);
         let ports: Vec<u16> = plan.iter().map(|endpoint| endpoint.port).collect();
         assert!(
             ports[..2].iter().all(|port| *port < 10) && ports[2..].iter().all(|port| *port > 10),

@@ -11,6 +11,8 @@ use http::header::{
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The mark that each etcd-proxy leaves on what it passes on, by which a loop is seen.
 pub const HOP: HeaderName = HeaderName::from_static("etcd-proxy-hop");
+/// The mark on what an etcd-proxy asks for itself to learn which cluster answers at an address.
+pub const PROOF_HOP: HeaderValue = HeaderValue::from_static("proof");
 
 /// Removes what belongs to one hop only, with every header that `Connection` names.
 ///

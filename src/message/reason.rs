@@ -14,6 +14,8 @@ pub const REASON: HeaderName = HeaderName::from_static("etcd-proxy-reason");
 pub enum Reason {
     /// No member is known that may get requests.
     NoEndpoints,
+    /// No address proved that it belongs to the cluster; nothing was sent.
+    Unproved,
     /// No member could be reached; nothing was sent.
     Unreachable,
     /// Kept connections were gone before anything was sent.
@@ -48,8 +50,9 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::NoEndpoints,
+        Self::Unproved,
         Self::Unreachable,
         Self::NotSent,
         Self::RefusedByMember,
@@ -71,6 +74,7 @@ impl Reason {
     pub const fn text(self) -> &'static str {
         match self {
             Self::NoEndpoints => "no-endpoints",
+            Self::Unproved => "cluster-unproved",
             Self::Unreachable => "unreachable",
             Self::NotSent => "not-sent",
             Self::RefusedByMember => "refused-by-member",

@@ -30,6 +30,14 @@ impl Line {
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
     }
+
+    /// The TCP connection, whatever is spoken on it.
+    pub fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => &stream.get_ref().0.0,
+        }
+    }
 }
 
 impl AsyncRead for Line {

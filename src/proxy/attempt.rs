@@ -40,7 +40,8 @@ impl Failed {
     /// The member could not be reached; nothing was sent. It is not to blame for trouble of this host.
     pub fn unreachable(error: &ConnectError) -> Self {
         let reason = if error.is_ours() { String::new() } else { error.to_string() };
-        Self { failure: Failure::Unreachable, reason }
+        let failure = if error.is_unproved() { Failure::Unproved } else { Failure::Unreachable };
+        Self { failure, reason }
     }
 
     /// The member refused us in a way that TLS 1.3 tells only in answer to a request: it has not looked at that.

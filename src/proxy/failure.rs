@@ -13,6 +13,8 @@ pub enum Failure {
     NoEndpoints,
     /// The member could not be reached; nothing was sent.
     Unreachable,
+    /// The member's address did not prove that it belongs to the cluster that is served; nothing was sent.
+    Unproved,
     /// The connection was gone before anything was sent on it.
     NotSent,
     /// The member refused the stream or was going away: it is sure not to have acted.
@@ -35,6 +37,7 @@ impl Failure {
         match self {
             Self::NoEndpoints
             | Self::Unreachable
+            | Self::Unproved
             | Self::NotSent
             | Self::Refused
             | Self::TooMany => true,
@@ -45,6 +48,7 @@ impl Failure {
     fn reason(self) -> Reason {
         match self {
             Self::NoEndpoints => Reason::NoEndpoints,
+            Self::Unproved => Reason::Unproved,
             Self::Unreachable => Reason::Unreachable,
             Self::NotSent => Reason::NotSent,
             Self::Refused => Reason::RefusedByMember,
@@ -62,7 +66,9 @@ impl Failure {
     /// (`client/v3/retry.go`, isSafeRetryMutableRPC), so it is used only then.
     pub fn reply(self, dialect: Dialect, endpoints: usize) -> Response<Bytes> {
         let status = match self {
-            Self::NoEndpoints | Self::TooMany | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoints | Self::Unproved | Self::TooMany | Self::Stopping => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Incomplete => StatusCode::BAD_REQUEST,
             _ => StatusCode::BAD_GATEWAY,
         };
@@ -77,7 +83,9 @@ impl Failure {
             (_, Self::Incomplete) => "etcd-proxy: the request did not arrive whole".into(),
             (_, Self::TooMany) => "etcd-proxy: too many streams on one connection".into(),
             (_, Self::Stopping) => "etcd-proxy: stopping".into(),
-            (_, Self::NoEndpoints) => "httpproxy: zero endpoints currently available".into(),
+            (_, Self::NoEndpoints | Self::Unproved) => {
+                "httpproxy: zero endpoints currently available".into()
+            }
             _ => format!("httpproxy: unable to get response from {endpoints} endpoint(s)"),
         };
         let code = match self {
@@ -97,6 +105,7 @@ mod tests {
         let all = [
             Failure::NoEndpoints,
             Failure::Unreachable,
+            Failure::Unproved,
             Failure::NotSent,
             Failure::Refused,
             Failure::Lost,

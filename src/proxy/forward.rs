@@ -5,11 +5,13 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use super::attempt::{Failed, MemberBody, attempt};
 use super::classify::{Protocol, Route, classify};
 use super::client::Client;
 use super::failure::Failure;
+use super::first_proof::first_proof;
 use super::inspect::{self, Rejected};
 use super::member_list::{Advertised, Listing};
 use super::meter::Meter;
@@ -20,7 +22,7 @@ use super::retry::may_retry;
 use super::websocket::Handshake;
 use super::worker::View;
 use crate::config::Mode;
-use crate::message::headers::HOP;
+use crate::message::headers::{HOP, PROOF_HOP};
 use crate::message::reason::Reason;
 use crate::message::reply::{self, Code, Dialect};
 use crate::message::rpc::RpcKind;
@@ -34,6 +36,8 @@ struct Journey<'a> {
     view: &'a View,
     route: Route,
     meter: Meter,
+    /// Whether another proxy asks which cluster it would reach by way of this one.
+    is_proof: bool,
 }
 
 /// Answers a client's request: from a member, or with the reason why not.
@@ -48,9 +52,12 @@ pub async fn forward(
     let route =
         classify(request.version(), request.method(), request.uri().path(), request.headers());
     let meter = Meter::start(client, &route, request.method(), request.uri());
-    let journey = Journey { client, view, route, meter };
-    if request.headers().get_all(HOP).iter().any(|hop| hop == client.worker.hop) {
-        return journey.refuse_loop();
+    let mut journey = Journey { client, view, route, meter, is_proof: false };
+    for hop in request.headers().get_all(HOP) {
+        if hop == client.worker.hop {
+            return journey.refuse_loop();
+        }
+        journey.is_proof |= hop == PROOF_HOP;
     }
     let judged = match view.generation.mode {
         Mode::Readwrite => Verdict::Pass,
@@ -136,8 +143,12 @@ impl Journey<'_> {
         }
         let mut choice = Choice::new(&self.view.links);
         let own = self.client.own_link();
-        let mut failure = Failure::NoEndpoints;
+        let (mut failure, mut proof) = (Failure::NoEndpoints, None);
         while let Some(link) = choice.next(self.view.generation.balance, own.as_ref()) {
+            if !link.endpoint.is_trusted() {
+                failure = self.wait_for_proof(&mut choice, link, &mut proof).await;
+                continue;
+            }
             let in_flight = link.begin();
             match attempt(self.client, link, &self.route, outgoing).await {
                 Ok(response) => {
@@ -161,6 +172,38 @@ impl Journey<'_> {
         self.fail(failure, choice.count())
     }
 
+    /// Waits until one of the new members that are left, `link`'s included, has proved its cluster, and leaves the choice
+    /// to be made again; if none does before `deadline`, which the first wait sets, they count as tried. Returns why.
+    ///
+    /// Only a request that would else go to a new member comes here.
+    async fn wait_for_proof(
+        &self,
+        choice: &mut Choice<'_>,
+        link: &Rc<Link>,
+        deadline: &mut Option<Instant>,
+    ) -> Failure {
+        choice.put_back(link);
+        let links: Vec<_> = choice.take_new().cloned().collect();
+        if self.is_proof {
+            // Two proxies in a circle would wait for each other.
+            return Failure::Unproved;
+        }
+        let limit = self.view.generation.timeouts.proof;
+        let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
+        let mut failure = Failure::Unreachable;
+        match Box::pin(first_proof(&links, deadline)).await {
+            Ok(()) => links.iter().for_each(|link| choice.put_back(link)),
+            Err(errors) => {
+                for (link, error) in &errors {
+                    let failed = Failed::unreachable(error);
+                    self.note(link, &failed);
+                    failure = failed.failure;
+                }
+            }
+        }
+        failure
+    }
+
     fn pass_back(
         mut self,
         response: Response<MemberBody>,
@@ -177,8 +220,12 @@ impl Journey<'_> {
     async fn switch(mut self, mut handshake: Handshake) -> Response<ReplyBody> {
         let mut choice = Choice::new(&self.view.links);
         let own = self.client.own_link();
-        let mut failure = Failure::NoEndpoints;
+        let (mut failure, mut proof) = (Failure::NoEndpoints, None);
         while let Some(link) = choice.next(self.view.generation.balance, own.as_ref()) {
+            if !link.endpoint.is_trusted() {
+                failure = self.wait_for_proof(&mut choice, link, &mut proof).await;
+                continue;
+            }
             match handshake.attempt(self.client, link).await {
                 Ok(mut response) => {
                     self.client.keep_link(link);
@@ -233,7 +280,7 @@ impl Journey<'_> {
 
     fn count_retry(&mut self, failure: Failure) {
         let reason = match failure {
-            Failure::Unreachable => RetryReason::ConnectFailed,
+            Failure::Unreachable | Failure::Unproved => RetryReason::ConnectFailed,
             Failure::Refused => RetryReason::StreamRefused,
             Failure::Lost => RetryReason::ConnectionLost,
             Failure::Silent => RetryReason::MemberUnhealthy,
@@ -249,7 +296,7 @@ impl Journey<'_> {
 
     fn fail(mut self, failure: Failure, endpoints: usize) -> Response<ReplyBody> {
         self.meter.dropped(match failure {
-            Failure::NoEndpoints => Dropped::ZeroEndpoints,
+            Failure::NoEndpoints | Failure::Unproved => Dropped::ZeroEndpoints,
             _ => Dropped::FailedGettingResponse,
         });
         let reply = failure.reply(self.dialect(), endpoints);

@@ -8,6 +8,7 @@ pub mod attempt;
 pub mod classify;
 pub mod client;
 pub mod failure;
+pub mod first_proof;
 pub mod forward;
 pub mod generation;
 pub mod hung;

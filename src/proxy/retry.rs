@@ -11,7 +11,7 @@ use crate::message::rpc::RpcKind;
 pub fn may_retry(kind: RpcKind, failure: Failure) -> bool {
     match failure {
         Failure::NoEndpoints | Failure::Incomplete | Failure::TooMany | Failure::Stopping => false,
-        Failure::Unreachable | Failure::NotSent | Failure::Refused => true,
+        Failure::Unreachable | Failure::Unproved | Failure::NotSent | Failure::Refused => true,
         Failure::Lost | Failure::Silent => kind == RpcKind::Read,
     }
 }
@@ -19,13 +19,16 @@ pub fn may_retry(kind: RpcKind, failure: Failure) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Failure::{Incomplete, Lost, NoEndpoints, NotSent, Refused, Silent, Stopping, Unreachable};
+    use Failure::{
+        Incomplete, Lost, NoEndpoints, NotSent, Refused, Silent, Stopping, Unproved, Unreachable,
+    };
     use RpcKind::{Bulk, Read, Stream, Write};
 
     #[test]
     fn the_table_of_the_design_holds() {
         for (failure, read, write, stream) in [
             (Unreachable, true, true, true),
+            (Unproved, true, true, true),
             (NotSent, true, true, true),
             (Refused, true, true, true),
             (Lost, true, false, false),

@@ -24,7 +24,6 @@ use super::meter::Meter;
 use super::waiting;
 use crate::message::headers;
 use crate::message::rpc::RpcKind;
-use crate::tls::Alpn;
 use crate::upstream::link::Link;
 
 /// The only protocol that is switched to.
@@ -69,7 +68,7 @@ impl Handshake {
         client: &Rc<Client>,
         link: &Rc<Link>,
     ) -> Result<Response<Bytes>, Failed> {
-        let io = link.dial(Alpn::Http1).await.map_err(|error| Failed::unreachable(&error))?;
+        let io = Box::pin(link.dial_http1()).await.map_err(|error| Failed::unreachable(&error))?;
         let signs = io.signs();
         let lost = |error: hyper::Error| match signs.refusal() {
             Some(why) => {

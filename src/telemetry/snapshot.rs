@@ -127,6 +127,9 @@ pub struct EndpointStatus {
     pub healthy: bool,
     /// Why it is unhealthy or unusable.
     pub reason: Option<String>,
+    /// Whether it has proved that it belongs to the cluster: `proved`, `failed` (it gets no requests), `not yet`, or
+    /// `none` (no proof can be had, and `require-cluster-proof = false` lets requests go there).
+    pub proof: String,
     /// Since when it is in this state.
     pub since_ms: u64,
     /// Requests and streams on it now.

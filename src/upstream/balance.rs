@@ -26,16 +26,40 @@ impl<'a> Choice<'a> {
     ///
     /// Healthy links come first. When no untried one is healthy the rest are tried all the same: a cluster whose
     /// every probe fails may still answer, and a refusal certainly would not. Those that gave a sign of life come before
-    /// those that gave none.
+    /// those that gave none, and those that did not prove their cluster come last. Of the healthy ones those that have
+    /// proved it are preferred: a new one makes a request wait.
     pub fn next(&mut self, balance: Balance, sticky: Option<&Rc<Link>>) -> Option<&'a Rc<Link>> {
         let index = match balance {
             Balance::Sticky => self.sticky(sticky),
             Balance::P2c => self.p2c(),
         }
-        .or_else(|| self.untried().find(|index| !self.links[*index].endpoint.is_silent()))
-        .or_else(|| self.untried().next())?;
+        .or_else(|| self.last_resort())?;
         self.tried |= 1 << index;
         self.links.get(index)
+    }
+
+    /// Takes out the links that were not tried yet and whose members have not proved their cluster.
+    pub fn take_new(&mut self) -> impl Iterator<Item = &'a Rc<Link>> + use<'a> {
+        let is_new = |index: &usize| !self.links[*index].endpoint.is_trusted();
+        let new = self.untried().filter(is_new).fold(0, |new, index| new | 1 << index);
+        self.tried |= new;
+        let links = self.links.iter().enumerate();
+        links.filter(move |(index, _)| new & (1 << index) != 0).map(|(_, link)| link)
+    }
+
+    /// Counts a link that was taken out as not tried.
+    pub fn put_back(&mut self, link: &Rc<Link>) {
+        let at = self.links.iter().position(|other| Rc::ptr_eq(other, link));
+        self.tried &= at.map_or(u64::MAX, |index| !(1 << index));
+    }
+
+    fn last_resort(&self) -> Option<usize> {
+        let of = |index: &usize| &self.links[*index].endpoint;
+        let lives = |index: &usize| !of(index).is_silent() && !of(index).is_unproved();
+        let ours = |index: &usize| !of(index).is_unproved();
+        let mut last = self.untried().find(lives);
+        last = last.or_else(|| self.untried().find(ours));
+        last.or_else(|| self.untried().next())
     }
 
     /// Whether a request that fails now could go to a link not tried yet.
@@ -56,21 +80,26 @@ impl<'a> Choice<'a> {
         self.untried().filter(|index| self.links[*index].endpoint.is_usable())
     }
 
-    /// The client's own link while it is usable, else the first usable one.
-    fn sticky(&self, sticky: Option<&Rc<Link>>) -> Option<usize> {
-        let own = |index: &usize| sticky.is_some_and(|own| Rc::ptr_eq(own, &self.links[*index]));
-        self.usable().find(own).or_else(|| self.usable().next())
+    fn trusted(&self) -> impl Iterator<Item = usize> + '_ {
+        self.usable().filter(|index| self.links[*index].endpoint.is_trusted())
     }
 
-    /// The less loaded of two usable links picked at random.
+    /// The client's own link while it is usable, else the first that is usable and has proved its cluster, else the
+    /// first usable one.
+    fn sticky(&self, sticky: Option<&Rc<Link>>) -> Option<usize> {
+        let own = |index: &usize| sticky.is_some_and(|own| Rc::ptr_eq(own, &self.links[*index]));
+        self.usable().find(own).or_else(|| self.trusted().next()).or_else(|| self.usable().next())
+    }
+
+    /// The less loaded of two links picked at random, which are usable and have proved their cluster.
     fn p2c(&self) -> Option<usize> {
-        let count = self.usable().count();
+        let count = self.trusted().count();
         if count < 2 {
-            return self.usable().next();
+            return self.trusted().next().or_else(|| self.usable().next());
         }
         let first = fastrand::usize(..count);
         let second = (first + 1 + fastrand::usize(..count - 1)) % count;
-        let pick = |nth: usize| self.usable().nth(nth);
+        let pick = |nth: usize| self.trusted().nth(nth);
         let (first, second) = (pick(first)?, pick(second)?);
         let load = |index: usize| self.links[index].load();
         Some(if load(second) < load(first) { second } else { first })
@@ -85,13 +114,15 @@ mod tests {
     use super::*;
     use crate::upstream::endpoint::{Endpoint, Finding};
     use crate::upstream::link::Timeouts;
+    use crate::upstream::proof::ProofError;
 
     fn links(count: u16) -> Vec<Rc<Link>> {
-        let timeouts = Timeouts { dial: None, read: None, write: None };
+        let timeouts = Timeouts::default();
         (0..count)
             .map(|n| {
                 let endpoint = Endpoint::new(
                     "u",
+                    1,
                     "m",
                     n.into(),
                     http::uri::Scheme::HTTP,
@@ -100,6 +131,7 @@ mod tests {
                     1,
                 )
                 .unwrap();
+                endpoint.mark_proved();
                 Rc::new(Link::new(Arc::new(endpoint), 0, timeouts, Arc::default()))
             })
             .collect()
@@ -151,6 +183,23 @@ mod tests {
             .map(|link| link.endpoint.port)
             .collect();
         assert_eq!(order, [2380, 2381, 2379]);
+    }
+
+    #[test]
+    fn members_that_have_proved_their_cluster_come_before_new_ones() {
+        for balance in [Balance::Sticky, Balance::P2c] {
+            let links = links(3);
+            let foreign = ProofError::Foreign { theirs: 2, ours: 1 };
+            links[0].endpoint.mark_unproved(&foreign);
+            links[1].endpoint.mark_unproved(&foreign);
+            links[1].endpoint.mark_proved();
+            links[2].endpoint.mark_probed(&Finding::Silent("no answer".into()));
+            let mut choice = Choice::new(&links);
+            let order: Vec<u16> = std::iter::from_fn(|| choice.next(balance, None))
+                .map(|link| link.endpoint.port)
+                .collect();
+            assert_eq!(order, [2380, 2381, 2379]);
+        }
     }
 
     #[test]

@@ -4,13 +4,26 @@
 //! counters and every worker's connections survive them. All state is atomic; nothing here locks on the request path.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::HeaderValue;
 use http::uri::{Authority, Scheme};
 
+use super::proof::{ProofError, Proofs};
 use super::silence::Silence;
+
+/// What speaks against an endpoint until the opposite is found: the last probe.
+const PROBE: u8 = 1;
+/// What speaks against an endpoint until the opposite is found: the last proof of its cluster.
+const PROOF: u8 = 2;
+
+/// No address of the endpoint has proved its cluster since one failed to, or ever.
+const NEW: u8 = 0;
+/// The last address that was asked has proved its cluster.
+const PROVED: u8 = 1;
+/// No proof can be had of the endpoint, and the settings let requests go there all the same.
+const ASSUMED: u8 = 2;
 
 /// One client URL of a member.
 #[derive(Debug)]
@@ -32,7 +45,11 @@ pub struct Endpoint {
     /// `host:port` as `Host`: members with a host whitelist want their own name, not ours.
     pub host_header: HeaderValue,
     listed: AtomicBool,
-    probe_failed: AtomicBool,
+    /// [`PROBE`] and [`PROOF`].
+    faults: AtomicU8,
+    /// [`NEW`], [`PROVED`] or [`ASSUMED`].
+    trust: AtomicU8,
+    proofs: Proofs,
     /// Whether probes get a sign of life, and since when not.
     pub silence: Silence,
     /// Milliseconds since `born` until which a failure keeps traffic away; 0 when none does.
@@ -63,6 +80,18 @@ pub enum Finding {
     Unwell(String),
     /// It gave no sign of life, and why. What waits for it is interrupted.
     Silent(String),
+    /// It has answered and not proved that it belongs to our cluster, and why. It gets no requests.
+    Unproved(String),
+}
+
+impl Finding {
+    /// What speaks against the endpoint; `None` when nothing does.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Well => None,
+            Self::Unwell(reason) | Self::Silent(reason) | Self::Unproved(reason) => Some(reason),
+        }
+    }
 }
 
 /// An endpoint's URL that cannot be used.
@@ -71,12 +100,15 @@ pub enum Finding {
 pub struct BadAuthority(String);
 
 impl Endpoint {
-    /// Makes a healthy, listed endpoint for `workers` threads.
+    /// Makes a healthy, listed endpoint for `workers` threads, whose addresses have yet to prove that they belong to
+    /// `cluster`.
     ///
     /// # Errors
     /// When host and port do not form an authority.
+    #[allow(clippy::too_many_arguments, reason = "each is a fact of its own")]
     pub fn new(
         url: &str,
+        cluster: u64,
         member: &str,
         member_id: u64,
         scheme: Scheme,
@@ -98,7 +130,9 @@ impl Endpoint {
             host_header: HeaderValue::try_from(text.as_str())
                 .map_err(|_| BadAuthority(text.clone()))?,
             listed: AtomicBool::new(true),
-            probe_failed: AtomicBool::new(false),
+            faults: AtomicU8::new(0),
+            trust: AtomicU8::new(NEW),
+            proofs: Proofs::new(cluster),
             silence: Silence::new(),
             avoided_until: AtomicU64::new(0),
             failures: AtomicU64::new(0),
@@ -118,9 +152,9 @@ impl Endpoint {
         self.listed.load(Relaxed) && self.is_healthy()
     }
 
-    /// Whether neither the last probe nor a recent failure speaks against it.
+    /// Whether neither the last probe, nor the last proof, nor a recent failure speaks against it.
     pub fn is_healthy(&self) -> bool {
-        if self.probe_failed.load(Relaxed) {
+        if self.faults.load(Relaxed) != 0 {
             return false;
         }
         let until = self.avoided_until.load(Relaxed);
@@ -135,6 +169,64 @@ impl Endpoint {
     /// Says whether the newest generation lists it.
     pub fn set_listed(&self, listed: bool) {
         self.listed.store(listed, Relaxed);
+    }
+
+    /// Which of its addresses have proved that they belong to our cluster.
+    pub fn proofs(&self) -> &Proofs {
+        &self.proofs
+    }
+
+    /// Whether it has proved its cluster, or needs not to; a new one has not yet. A connection to it may need another
+    /// proof all the same.
+    pub fn is_trusted(&self) -> bool {
+        self.trust.load(Relaxed) != NEW
+    }
+
+    /// Whether requests go there although no proof can be had.
+    pub fn is_assumed(&self) -> bool {
+        self.trust.load(Relaxed) == ASSUMED
+    }
+
+    /// Whether it answered when it was asked for a proof of its cluster, and had none.
+    pub fn is_unproved(&self) -> bool {
+        self.faults.load(Relaxed) & PROOF != 0
+    }
+
+    /// Does without a proof: what a test puts in a member's place cannot give one.
+    #[cfg(test)]
+    pub fn exempt(&self) {
+        self.proofs.exempt((self.host.parse::<std::net::IpAddr>().unwrap(), self.port).into());
+        self.mark_proved();
+    }
+
+    /// Notes that an address has proved its cluster.
+    pub fn mark_proved(&self) {
+        self.trust(PROVED);
+    }
+
+    /// Notes that no proof can be had, and that none is required. Returns whether that is news.
+    pub fn mark_assumed(&self) -> bool {
+        self.trust(ASSUMED) != ASSUMED
+    }
+
+    fn trust(&self, trust: u8) -> u8 {
+        if self.faults.fetch_and(!PROOF, Relaxed) & PROOF != 0 {
+            // What traffic held against it was about whoever answered there before.
+            self.avoided_until.store(0, Relaxed);
+            self.enter(None);
+        }
+        self.trust.swap(trust, Relaxed)
+    }
+
+    /// Notes that an address answered without a proof. Returns whether that is news.
+    pub fn mark_unproved(&self, why: &ProofError) -> bool {
+        self.trust.store(NEW, Relaxed);
+        let is_news = self.faults.fetch_or(PROOF, Relaxed) & PROOF == 0;
+        if is_news {
+            self.failures.fetch_add(1, Relaxed);
+            self.enter(Some(&why.to_string()));
+        }
+        is_news
     }
 
     /// Notes a failure seen by traffic: it is avoided for `wait` (zero: not at all).
@@ -165,18 +257,22 @@ impl Endpoint {
 
     /// Notes what a probe found that began at `began`. Returns whether that changed anything.
     pub fn mark_probed_at(&self, finding: &Finding, began: Instant) -> bool {
-        let reason = match finding {
-            Finding::Well => None,
-            Finding::Unwell(reason) | Finding::Silent(reason) => Some(reason.as_str()),
-        };
+        let reason = finding.reason();
+        if matches!(finding, Finding::Silent(_) | Finding::Unproved(_)) {
+            self.proofs.forget();
+        }
         if *finding == Finding::Well {
             self.silence.prove(began);
         }
         let silence_changed = match finding {
             Finding::Silent(_) => self.silence.begin(began),
-            Finding::Well | Finding::Unwell(_) => self.silence.end(),
+            Finding::Well | Finding::Unwell(_) | Finding::Unproved(_) => self.silence.end(),
         };
-        let was_failed = self.probe_failed.swap(reason.is_some(), Relaxed);
+        let was_failed = match reason {
+            Some(_) => self.faults.fetch_or(PROBE, Relaxed),
+            None => self.faults.fetch_and(!PROBE, Relaxed),
+        } & PROBE
+            != 0;
         match (was_failed, reason) {
             (false, Some(reason)) => {
                 self.failures.fetch_add(1, Relaxed);
@@ -257,8 +353,8 @@ mod tests {
     use super::*;
 
     fn endpoint() -> Endpoint {
-        Endpoint::new("http://127.0.0.1:2379", "infra0", 1, Scheme::HTTP, "127.0.0.1", 2379, 2)
-            .unwrap()
+        let url = "http://127.0.0.1:2379";
+        Endpoint::new(url, 1, "infra0", 1, Scheme::HTTP, "127.0.0.1", 2379, 2).unwrap()
     }
 
     #[test]
@@ -291,9 +387,27 @@ mod tests {
     }
 
     #[test]
+    fn a_proof_that_fails_speaks_against_it_until_one_succeeds() {
+        let endpoint = endpoint();
+        assert!(!endpoint.is_trusted() && endpoint.is_usable(), "a new one may be asked");
+        endpoint.mark_proved();
+        assert!(endpoint.is_trusted());
+        let foreign = ProofError::Foreign { theirs: 2, ours: 1 };
+        assert!(endpoint.mark_unproved(&foreign) && !endpoint.mark_unproved(&foreign));
+        assert!(!endpoint.is_usable() && !endpoint.is_trusted());
+        endpoint.mark_probed(&Finding::Well);
+        assert!(!endpoint.is_healthy(), "no probe makes up for a proof");
+        let reason = endpoint.state().reason.unwrap();
+        assert!(reason.contains("accept-cluster-id = \"2\""), "{reason}");
+        endpoint.mark_proved();
+        assert!(endpoint.is_usable());
+        assert_eq!(endpoint.state().reason, None);
+    }
+
+    #[test]
     fn an_ipv6_address_is_written_in_brackets() {
         let endpoint =
-            Endpoint::new("http://[::1]:2379", "a", 1, Scheme::HTTP, "::1", 2379, 1).unwrap();
+            Endpoint::new("http://[::1]:2379", 1, "a", 1, Scheme::HTTP, "::1", 2379, 1).unwrap();
         assert_eq!(endpoint.authority, "[::1]:2379");
     }
 }

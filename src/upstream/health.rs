@@ -2,7 +2,8 @@
 //!
 //! The probe is a linearizable Range of one key that nobody uses, with a deadline. It passes through the leader and a
 //! quorum, and etcd does so before it looks at permissions, so that an auth error proves as much as an answer
-//! (`server/etcdserver/v3_server.go`, Range). A member that stays silent is asked by gRPC's health check as well: if
+//! (`server/etcdserver/v3_server.go`, Range) of a member that has proved its cluster before (see
+//! [`proof`](super::proof)); of anybody else it proves nothing. A member that stays silent is asked by gRPC's health check as well: if
 //! that is answered the member is alive and only the quorum is missing, so nothing that waits for it is disturbed.
 //!
 //! Probes run on the control plane, on a connection of their own that is kept open.
@@ -11,18 +12,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE};
-use http::uri::{PathAndQuery, Uri};
-use http::{Method, Request};
 use tokio::time::timeout;
 
+use super::call::{Answer, Until, call};
 use super::endpoint::{Endpoint, Finding};
-use super::http2::{self, Connection, Part, Use};
+use super::http2::{Connection, Use};
 use super::link::{ConnectError, Link, Timeouts};
+use super::proof::ProofError;
 use super::silence::HUNG_AFTER;
-use crate::message::request_body::RequestBody;
-use crate::tls::{Alpn, Connector};
+use crate::tls::Connector;
 
 /// `RangeRequest { key: "\0", limit: 1, count_only: true }` as one gRPC message.
 const RANGE: &[u8] = &[0, 0, 0, 0, 7, 0x0a, 1, 0, 0x18, 1, 0x48, 1];
@@ -30,12 +28,14 @@ const RANGE: &[u8] = &[0, 0, 0, 0, 7, 0x0a, 1, 0, 0x18, 1, 0x48, 1];
 const CHECK: &[u8] = &[0, 0, 0, 0, 0];
 /// Longest pause between two probes while a member's silence is short.
 const RECHECK: Duration = Duration::from_secs(1);
+/// Pause between two tries to have a proof while nothing is probed.
+const PROOF_EVERY: Duration = Duration::from_secs(1);
 
 /// How an endpoint is probed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probing {
-    /// `health-interval`: pause between two probes.
-    pub interval: Duration,
+    /// `health-interval`: pause between two probes; `None` for no probes.
+    pub interval: Option<Duration>,
     /// `health-timeout`: deadline of one.
     pub deadline: Duration,
     /// Limits of the probe's own connection.
@@ -44,13 +44,15 @@ pub struct Probing {
     pub connector: Option<Connector>,
 }
 
-/// Probes `endpoint` for ever, calling `changed` whenever its health has changed. Cancel by dropping.
+/// Probes `endpoint` for ever, calling `changed` whenever its health has changed. Without probes it only has the
+/// endpoint prove its cluster, and keeps that connection. Cancel by dropping.
 pub async fn watch(
     endpoint: Arc<Endpoint>,
     probing: Probing,
     changed: impl Fn(&Endpoint, &Finding),
 ) {
     let mut prober = Prober::new(endpoint.clone(), &probing);
+    let Some(interval) = probing.interval else { return prober.keep_proof().await };
     loop {
         let began = Instant::now();
         if let Some(finding) = prober.probe().await
@@ -59,7 +61,7 @@ pub async fn watch(
             changed(&endpoint, &finding);
         }
         // Up to a tenth less, so that many proxies do not probe in step.
-        let pause = pause(&endpoint, probing.interval);
+        let pause = pause(&endpoint, interval);
         tokio::time::sleep(pause - (pause / 10).mul_f64(fastrand::f64())).await;
     }
 }
@@ -100,6 +102,10 @@ impl Prober {
             Ok(Err(Unanswered::Ours)) => return None,
             Ok(Ok(())) => Finding::Well,
             Ok(Err(Unanswered::Status(reason))) => Finding::Unwell(reason),
+            Ok(Err(Unanswered::Unproved(reason))) => {
+                self.connection = None;
+                Finding::Unproved(reason)
+            }
             Ok(Err(Unanswered::Connection(reason))) => {
                 self.connection = None;
                 Finding::Silent(reason)
@@ -131,7 +137,8 @@ impl Prober {
     async fn alive_without_answer(&mut self) -> Finding {
         let reason = format!("no answer within {:?}", self.deadline);
         let Some(connection) = &self.connection else { return Finding::Silent(reason) };
-        let check = call(connection, &self.link.endpoint, "/grpc.health.v1.Health/Check", CHECK);
+        let path = "/grpc.health.v1.Health/Check";
+        let check = call(connection, &self.link.endpoint, path, CHECK, Until::End);
         match timeout(self.deadline / 4, check).await {
             Ok(Ok(_)) => Finding::Unwell(format!("{reason}; alive, but without a quorum")),
             _ => {
@@ -146,9 +153,9 @@ impl Prober {
             Some(connection) => connection,
             None => self.connect().await?,
         };
-        let answer = call(&connection, &self.link.endpoint, "/etcdserverpb.KV/Range", RANGE).await;
-        match answer {
-            Ok(trailers) => judge(&trailers),
+        let path = "/etcdserverpb.KV/Range";
+        match call(&connection, &self.link.endpoint, path, RANGE, Until::End).await {
+            Ok(answer) => judge(&answer, self.link.endpoint.proofs().cluster()),
             Err(_) if let Some(why) = connection.refusal() => {
                 Err(Unanswered::TurnedAway(self.link.blame(why).to_string()))
             }
@@ -170,12 +177,21 @@ impl Prober {
     }
 
     async fn connect(&mut self) -> Result<Rc<Connection>, Unanswered> {
-        let io = self.link.dial(Alpn::H2).await?;
-        let made = http2::handshake(io, Use::Unary)
-            .await
-            .map_err(|error| Unanswered::Broken(error.to_string()))?;
+        let made = self.link.http2(Use::Unary).await?;
         self.connection = Some(made.clone());
         Ok(made)
+    }
+
+    /// Keeps a connection that has proved the endpoint's cluster.
+    async fn keep_proof(&mut self) {
+        loop {
+            if self.open_connection().await.is_none() {
+                // What came of it is noted where it is had.
+                self.connection = None;
+                let _ = self.connect().await;
+            }
+            tokio::time::sleep(PROOF_EVERY).await;
+        }
     }
 }
 
@@ -183,6 +199,8 @@ impl Prober {
 enum Unanswered {
     /// The member answered that it cannot serve.
     Status(String),
+    /// It did not prove that it belongs to our cluster.
+    Unproved(String),
     /// There is no connection to it.
     Connection(String),
     /// There was a connection, and it broke.
@@ -195,58 +213,23 @@ enum Unanswered {
 
 impl From<ConnectError> for Unanswered {
     fn from(error: ConnectError) -> Self {
-        if error.is_ours() {
-            Self::Ours
-        } else if error.spares_open() {
-            Self::TurnedAway(error.to_string())
-        } else {
-            Self::Connection(error.to_string())
+        match error {
+            error if error.is_ours() => Self::Ours,
+            error if error.is_unproved() => Self::Unproved(error.to_string()),
+            error if error.spares_open() => Self::TurnedAway(error.to_string()),
+            error if error.is_broken() => Self::Broken(error.to_string()),
+            error => Self::Connection(error.to_string()),
         }
     }
 }
 
 /// OK proves a quorum; so do the three answers that etcd gives for want of permission, which it looks at afterwards.
-fn judge(trailers: &HeaderMap) -> Result<(), Unanswered> {
-    let text = |name| trailers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    match text("grpc-status") {
-        Some("0" | "3" | "7" | "16") => Ok(()),
-        Some(code) => Err(Unanswered::Status(match text("grpc-message") {
-            Some(message) if !message.is_empty() => message.to_owned(),
-            _ => format!("grpc status {code}"),
-        })),
-        None => {
-            Err(Unanswered::Status("not an etcd member: it answers without grpc-status".into()))
+fn judge(answer: &Answer, ours: u64) -> Result<(), Unanswered> {
+    match (answer.end_text("grpc-status"), answer.cluster_id()) {
+        (Some("0"), Some(theirs)) if theirs != ours => {
+            Err(Unanswered::Unproved(ProofError::Foreign { theirs, ours }.to_string()))
         }
-    }
-}
-
-/// Makes one unary call. Returns the headers that carry its status.
-async fn call(
-    connection: &Rc<Connection>,
-    endpoint: &Endpoint,
-    path: &'static str,
-    message: &'static [u8],
-) -> Result<HeaderMap, h2::Error> {
-    let mut uri = http::uri::Parts::default();
-    uri.scheme = Some(endpoint.scheme.clone());
-    uri.authority = Some(endpoint.authority.clone());
-    uri.path_and_query = Some(PathAndQuery::from_static(path));
-    let mut request = Request::new(());
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
-    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
-    let response =
-        connection.send(request, RequestBody::whole(Bytes::from_static(message))).await?;
-    let (head, mut body) = response.into_parts();
-    if head.headers.contains_key("grpc-status") {
-        return Ok(head.headers);
-    }
-    loop {
-        match std::future::poll_fn(|cx| body.poll_part(cx)).await? {
-            Part::Data(_) => {}
-            Part::Trailers(trailers) => return Ok(trailers),
-            Part::End => return Ok(HeaderMap::new()),
-        }
+        (Some("0" | "3" | "7" | "16"), _) => Ok(()),
+        _ => Err(Unanswered::Status(answer.complaint())),
     }
 }

@@ -9,9 +9,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use super::http2::{self, Connection, Use};
+use super::http2::{Connection, Use};
 use super::link::{ConnectError, Link};
-use crate::tls::Alpn;
 
 /// Streams on one connection of unary calls from which on another connection is opened. h2 guards all streams of a
 /// connection by one lock and one window, so very many on one connection slow each other.
@@ -64,17 +63,12 @@ impl Pool {
             return Err(ConnectError::after_another());
         }
         // Boxed, so that no call carries room for what is rare.
-        let made = Box::pin(self.make(link)).await;
+        let made = Box::pin(link.http2(self.carries)).await;
         match &made {
             Ok(connection) => self.connections.borrow_mut().push(connection.clone()),
             Err(_) => self.failed.set(self.failed.get() + 1),
         }
         made
-    }
-
-    async fn make(&self, link: &Link) -> Result<Rc<Connection>, ConnectError> {
-        let io = link.dial(Alpn::H2).await?;
-        http2::handshake(io, self.carries).await.map_err(|error| ConnectError::new(&error))
     }
 
     /// The open connection with the fewest streams, unless another one should be made first. Those that were made before

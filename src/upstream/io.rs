@@ -4,15 +4,18 @@
 //! kernel, and a read must bring a byte, within its time. A timer is armed only when the kernel makes us wait.
 
 use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::proof::Witness;
 use crate::net::line::Line;
 use crate::tls::{Connector, HandshakeError};
 
@@ -29,13 +32,48 @@ pub struct MemberIo {
 }
 
 /// What is seen of a connection besides its bytes, for whoever waits for an answer on it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Signs {
     reads: AtomicU64,
     refusal: OnceLock<HandshakeError>,
+    address: SocketAddr,
+    socket: RawFd,
+    proof: Mutex<Proof>,
+}
+
+/// What a connection does for the proof of its address.
+#[derive(Debug)]
+enum Proof {
+    /// Nothing yet.
+    None,
+    /// It keeps it.
+    Kept { _by: Witness },
+    /// Nothing any more: it is closed.
+    Closed,
 }
 
 impl Signs {
+    /// The address that was connected to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Has the connection keep the proof of its address until it is closed. `witness` makes what does that of the socket;
+    /// it is not called when the connection is closed already.
+    pub fn keep_proof(&self, witness: impl FnOnce(RawFd) -> Option<Witness>) -> bool {
+        let mut proof = self.lock_proof();
+        if let Proof::None = *proof
+            && let Some(witness) = witness(self.socket)
+        {
+            *proof = Proof::Kept { _by: witness };
+        }
+        !matches!(*proof, Proof::Closed)
+    }
+
+    fn lock_proof(&self) -> std::sync::MutexGuard<'_, Proof> {
+        self.proof.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How often something was read.
     pub fn reads(&self) -> u64 {
         self.reads.load(Relaxed)
@@ -59,20 +97,31 @@ struct Limit {
 
 impl MemberIo {
     /// Puts limits on `stream`, which is TLS made by `tls` if that is given; `None` means no limit.
+    ///
+    /// # Errors
+    /// The kernel's, when the connection is closed already.
     pub fn new(
         stream: Line,
         tls: Option<Connector>,
         read: Option<Duration>,
         write: Option<Duration>,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let (read, write) = (Limit::new(read), Limit::new(write));
-        Self { stream, tls, epoch: 0, signs: Arc::default(), read, write }
+        let signs = Signs {
+            reads: AtomicU64::new(0),
+            refusal: OnceLock::new(),
+            address: stream.tcp().peer_addr()?,
+            socket: stream.tcp().as_raw_fd(),
+            proof: Mutex::new(Proof::None),
+        };
+        Ok(Self { stream, tls, epoch: 0, signs: Arc::new(signs), read, write })
     }
 
     /// Says under which of its link's connectors it was made: see [`Link::epoch`](super::link::Link::epoch).
     #[must_use]
-    pub fn of_epoch(self, epoch: u64) -> Self {
-        Self { epoch, ..self }
+    pub fn of_epoch(mut self, epoch: u64) -> Self {
+        self.epoch = epoch;
+        self
     }
 
     /// Under which of its link's connectors it was made.
@@ -99,6 +148,14 @@ impl MemberIo {
         if let Some(why) = why.filter(HandshakeError::turns_us_away) {
             let _ = self.signs.refusal.set(why);
         }
+    }
+}
+
+impl Drop for MemberIo {
+    /// Ends what it did for the proof of its address while its socket is still its own: a closed one's number may belong
+    /// to another connection at once.
+    fn drop(&mut self) {
+        *self.signs.lock_proof() = Proof::Closed;
     }
 }
 

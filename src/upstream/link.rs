@@ -3,7 +3,10 @@
 //! A link belongs to one thread and is shared there by `Rc`; nothing in it locks. It lives as long as its endpoint is
 //! listed, and longer while exchanges are open on it.
 
+mod prove;
+
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -32,7 +35,7 @@ const IDLE_MOST: usize = 128;
 /// Limit of a TLS handshake when `proxy-dial-timeout` is off; etcd's own.
 const HANDSHAKE_MOST: Duration = Duration::from_secs(10);
 
-/// Limits of connections to members, each `None` for none.
+/// Limits of connections to members, each `None` for none, and what they must prove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     /// `proxy-dial-timeout`.
@@ -41,6 +44,23 @@ pub struct Timeouts {
     pub read: Option<Duration>,
     /// `proxy-write-timeout`.
     pub write: Option<Duration>,
+    /// `health-timeout`: how long an address may take to prove that it belongs to the cluster.
+    pub proof: Duration,
+    /// `require-cluster-proof`: whether an address that answers without a cluster ID gets no requests.
+    pub proof_required: bool,
+}
+
+impl Default for Timeouts {
+    /// No limits, but what is proved.
+    fn default() -> Self {
+        Self {
+            dial: None,
+            read: None,
+            write: None,
+            proof: Duration::from_secs(1),
+            proof_required: true,
+        }
+    }
 }
 
 /// One worker's side of an endpoint.
@@ -68,31 +88,55 @@ pub struct Link {
 #[error("{text}")]
 pub struct ConnectError {
     text: Rc<str>,
-    ours: bool,
-    spares_open: bool,
+    kind: Kind,
+}
+
+/// What kind of trouble kept us from a connection, for those who decide what it means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// There is none.
+    Unreachable,
+    /// There was one, and it broke before anybody had said who is there.
+    Broken,
+    /// This host's own, or the member was never asked.
+    Ours,
+    /// The member has answered, though not as it should, or its name was not found.
+    SparesOpen,
+    /// It answered, and did not prove that it belongs to the cluster.
+    Unproved,
 }
 
 impl ConnectError {
     /// Makes one that says what `error` says.
     pub fn new(error: &impl std::fmt::Display) -> Self {
-        Self { text: error.to_string().into(), ours: false, spares_open: false }
+        Self { text: error.to_string().into(), kind: Kind::Unreachable }
     }
 
     /// Makes the one for a call that waited for another call's attempt.
     pub fn after_another() -> Self {
-        let text = "the connection attempt that this call waited for failed".into();
-        Self { text, ours: true, spares_open: false }
+        let text = "the connection attempt that this call waited for failed";
+        Self { text: text.into(), kind: Kind::Ours }
     }
 
     /// Whether the member is not to blame: it was never asked, or the trouble is this host's own.
     pub fn is_ours(&self) -> bool {
-        self.ours
+        self.kind == Kind::Ours
     }
 
     /// Whether it says nothing against connections that are open: the member has answered, though not as it should, or
     /// its name was not found.
     pub fn spares_open(&self) -> bool {
-        self.spares_open
+        matches!(self.kind, Kind::SparesOpen | Kind::Unproved)
+    }
+
+    /// Whether the address answered, and did not prove that it belongs to the cluster.
+    pub fn is_unproved(&self) -> bool {
+        self.kind == Kind::Unproved
+    }
+
+    /// Whether there was a connection, which broke.
+    pub fn is_broken(&self) -> bool {
+        self.kind == Kind::Broken
     }
 }
 
@@ -179,7 +223,7 @@ impl Link {
     /// How the endpoint is probed by whoever does that once, within `deadline`.
     pub fn probing(&self, deadline: Duration) -> Probing {
         let (timeouts, connector) = (self.timeouts.get(), self.connector.borrow().clone());
-        Probing { interval: Duration::ZERO, deadline, timeouts, connector }
+        Probing { interval: None, deadline, timeouts, connector }
     }
 
     /// Takes an idle HTTP/1.1 connection that is alive, the last used first, or makes one.
@@ -210,7 +254,7 @@ impl Link {
     /// # Errors
     /// When the member cannot be reached.
     pub async fn new_http1(&self) -> Result<http1::Idle, ConnectError> {
-        self.dial(Alpn::Http1).await.map(http1::Idle::new)
+        self.dial_http1().await.map(http1::Idle::new)
     }
 
     fn take_idle(&self) -> Option<http1::Idle> {
@@ -241,13 +285,15 @@ impl Link {
         &self.unary
     }
 
-    /// Connects to the member's client port, by TLS if its URL says so; `alpn` is what will be spoken.
-    ///
-    /// # Errors
-    /// When the member cannot be reached within `proxy-dial-timeout`, the handshake included.
-    pub async fn dial(&self, alpn: Alpn) -> Result<MemberIo, ConnectError> {
+    /// Connects to the member's client port, or to `address`, by TLS if its URL says so; `alpn` is what will be spoken.
+    /// For [`prove`] only: whoever is there may be anybody.
+    async fn dial(
+        &self,
+        alpn: Alpn,
+        address: Option<SocketAddr>,
+    ) -> Result<MemberIo, ConnectError> {
         loop {
-            let made = self.dial_once(alpn).await?;
+            let made = self.dial_once(alpn, address).await?;
             // What speaks TLS may have been replaced meanwhile, and the old one is not to be used for anything new.
             if !self.endpoint.is_tls() || made.epoch() == self.epoch.get() {
                 return Ok(made);
@@ -255,26 +301,44 @@ impl Link {
         }
     }
 
-    async fn dial_once(&self, alpn: Alpn) -> Result<MemberIo, ConnectError> {
+    async fn dial_once(
+        &self,
+        alpn: Alpn,
+        address: Option<SocketAddr>,
+    ) -> Result<MemberIo, ConnectError> {
         let timeouts = self.timeouts.get();
         let begin = Instant::now();
-        let stream = dial::dial(&self.endpoint.host, self.endpoint.port, timeouts.dial)
-            .await
-            .map_err(|error| ConnectError {
-                text: error.to_string().into(),
-                ours: error.reason.is_ours(),
-                spares_open: error.reason == DialReason::NotFound,
-            })?;
+        let dialled = match address {
+            Some(address) => {
+                dial::dial(&address.ip().to_string(), address.port(), timeouts.dial).await
+            }
+            None => dial::dial(&self.endpoint.host, self.endpoint.port, timeouts.dial).await,
+        };
+        let stream = dialled.map_err(|error| {
+            let kind = match &error.reason {
+                DialReason::NotFound => Kind::SparesOpen,
+                reason if reason.is_ours() => Kind::Ours,
+                _ => Kind::Unreachable,
+            };
+            if kind == Kind::Unreachable {
+                // Whoever takes the port next may be somebody else.
+                self.endpoint.proofs().forget();
+            }
+            ConnectError { text: error.to_string().into(), kind }
+        })?;
+        let limited = |line, tls| {
+            MemberIo::new(line, tls, timeouts.read, timeouts.write)
+                .map_err(|error| self.blame(&format_args!("it closed the connection: {error}")))
+        };
         if !self.endpoint.is_tls() {
-            return Ok(MemberIo::new(Line::Tcp(stream), None, timeouts.read, timeouts.write));
+            return limited(Line::Tcp(stream), None);
         }
         let (connector, epoch) = (self.connector.borrow().clone(), self.epoch.get());
         let connector = connector.ok_or_else(|| self.blame(&"TLS is not set up"))?;
         let left =
             timeouts.dial.map_or(HANDSHAKE_MOST, |most| most.saturating_sub(begin.elapsed()));
         let line = self.secure(stream, &connector, alpn, left).await?;
-        let io = MemberIo::new(line, Some(connector), timeouts.read, timeouts.write);
-        Ok(io.of_epoch(epoch))
+        Ok(limited(line, Some(connector))?.of_epoch(epoch))
     }
 
     async fn secure(
@@ -288,8 +352,9 @@ impl Link {
         match timeout(left, handshake).await {
             Ok(Ok(stream)) => Ok(Line::Tls(Box::new(stream))),
             Ok(Err(why)) => {
-                let spares_open = why.comes_of_tls();
-                Err(ConnectError { spares_open, ..self.blame(&why) })
+                let spares = why.comes_of_tls();
+                let kind = if spares { Kind::SparesOpen } else { Kind::Unreachable };
+                Err(ConnectError { kind, ..self.blame(&why) })
             }
             Err(_) => Err(self.blame(&format!("no answer to the TLS handshake within {left:?}"))),
         }

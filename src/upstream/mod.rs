@@ -1,9 +1,10 @@
 //! How members are reached: endpoints, the choice among them, connections, health.
 //!
 //! [`endpoint::Endpoint`] is what all threads share of one client URL: its address and its health, in atomics.
-//! [`link::Link`] is what one worker has of it: its own connections. Nothing here knows where members come from.
+//! [`link::Link`] is what one worker has of it: its own connections, to addresses that have proved their cluster ([`proof`]). Nothing here knows where members come from.
 
 pub mod balance;
+pub mod call;
 pub mod endpoint;
 pub mod health;
 pub mod http1;
@@ -12,4 +13,5 @@ pub mod http2_pool;
 pub mod io;
 pub mod link;
 pub mod on_demand;
+pub mod proof;
 pub mod silence;

@@ -104,7 +104,7 @@ async fn watch(link: Rc<Link>) {
                     link.alarm().notify_waiters();
                 }
             }
-            Some(Finding::Well | Finding::Unwell(_)) => {
+            Some(Finding::Well | Finding::Unwell(_) | Finding::Unproved(_)) => {
                 found_silent = false;
                 silence.end();
             }

@@ -15,6 +15,7 @@ on_each_generation!(
     a_learner_gets_no_traffic,
 );
 
+/// An ID that no cluster here has.
 const ID: &str = "cafe0000000000a1";
 
 /// A list with one member: this client URL, and the scripted peer as its only peer.
@@ -30,7 +31,8 @@ fn a_bad_answer_from_the_only_peer_harms_no_request(generation: Generation) {
     let cluster = Cluster::start(generation, 1);
     let other = Cluster::start(generation, 1);
     let peer = Peer::start(Reply::Never);
-    let good = Reply::members(ID, &list(&cluster.client(0), &peer.url));
+    let id = cluster.id();
+    let good = Reply::members(&id, &list(&cluster.client(0), &peer.url));
     peer.set(good.clone());
     let plan = Proxy::with_peers(&format!("m0={}", peer.url));
     let proxy = plan.arguments(&["--proxy-refresh-interval", "200"]).start();
@@ -42,15 +44,15 @@ fn a_bad_answer_from_the_only_peer_harms_no_request(generation: Generation) {
         body: body.to_owned(),
     };
     let bad = [
-        answer(500, ID, "internal server error"),
-        answer(500, ID, &foreign),
+        answer(500, &id, "internal server error"),
+        answer(500, &id, &foreign),
         answer(404, "", "404 page not found"),
-        Reply::members(ID, "<html>hello</html>"),
-        Reply::members(ID, "[{\"id\":"),
-        Reply::members(ID, "[]"),
-        Reply::members(ID, "null"),
-        Reply::members(ID, "{}"),
-        Reply::members(ID, &unstarted),
+        Reply::members(&id, "<html>hello</html>"),
+        Reply::members(&id, "[{\"id\":"),
+        Reply::members(&id, "[]"),
+        Reply::members(&id, "null"),
+        Reply::members(&id, "{}"),
+        Reply::members(&id, &unstarted),
         Reply::members("", &foreign),
         Reply::members("not hex", &foreign),
         Reply::members("beef", &foreign),

@@ -2,7 +2,7 @@
 
 use crate::support::grpc::Channel;
 use crate::support::http2::{Connection, whole};
-use crate::support::members::{Members, start};
+use crate::support::members::Members;
 use crate::support::rpc::{PUT, RANGE, WATCH};
 use crate::support::{PATIENCE, beside_others, eventually, http1, run};
 use nix::sys::signal::Signal;
@@ -89,7 +89,8 @@ fn what_does_not_finish_in_time_is_told_so() {
     let _beside = beside_others();
     run(async {
         let mut members = Members::start(1).await;
-        let proxy = start(members.plan().arguments(&["--drain-timeout", "300ms"])).await;
+        let proxy =
+            members.start_proved(members.plan().arguments(&["--drain-timeout", "300ms"])).await;
         let mut plain = http1::Connection::open(&proxy.address).await.unwrap();
         plain.send_request("PUT", "/v2/keys/a", &[], "x").await.unwrap();
         let _put = members.exchange().await;
@@ -121,7 +122,8 @@ fn a_second_signal_ends_it_at_once() {
     let _beside = beside_others();
     run(async {
         let mut members = Members::start(1).await;
-        let proxy = start(members.plan().arguments(&["--drain-timeout", "10m"])).await;
+        let proxy =
+            members.start_proved(members.plan().arguments(&["--drain-timeout", "10m"])).await;
         let mut client = http1::Connection::open(&proxy.address).await.unwrap();
         client.send_request("PUT", "/v2/keys/a", &[], "x").await.unwrap();
         let _put = members.exchange().await;
@@ -139,7 +141,8 @@ fn without_anything_in_flight_it_ends_soon_whoever_is_connected() {
     let _beside = beside_others();
     run(async {
         let mut members = Members::start(1).await;
-        let proxy = start(members.plan().arguments(&["--drain-timeout", "10m"])).await;
+        let proxy =
+            members.start_proved(members.plan().arguments(&["--drain-timeout", "10m"])).await;
         let _silent = http1::Connection::open(&proxy.address).await.unwrap();
         let mut half = http1::Connection::open(&proxy.address).await.unwrap();
         half.send("GET /ver").await.unwrap();

@@ -3,8 +3,8 @@
 
 use crate::support::grpc::{Channel, Failure};
 use crate::support::http2::{Connection, next};
+use crate::support::members::Members;
 use crate::support::members::http2::Reply;
-use crate::support::members::{Members, start};
 use crate::support::rpc::{NOTHING_SENT, PUT, RANGE};
 use crate::support::{beside_others, run};
 use bytes::Bytes;
@@ -130,7 +130,7 @@ fn a_member_that_hangs_within_a_short_answer_sends_a_read_elsewhere() {
     let _beside = beside_others();
     run(async {
         let mut members = Members::start(2).await;
-        let proxy = start(members.probing_plan()).await;
+        let proxy = members.start_proved(members.probing_plan()).await;
         let mut begun = begin(&mut members, &proxy.address, RANGE, &frames(&[100])).await;
         members.hang(begun.member, true);
         is_asked_elsewhere(&mut members, begun.called, begun.member).await;

@@ -22,7 +22,7 @@ fn a_read_that_waits_on_a_hung_member_moves_to_the_next() {
     let _beside = beside_others();
     run(async {
         let mut members = Members::start(2).await;
-        let proxy = start(members.probing_plan()).await;
+        let proxy = members.start_proved(members.probing_plan()).await;
         for (method, path) in [("GET", "/v2/keys/a"), ("POST", "/v3/kv/range")] {
             until_usable(&proxy, 2).await;
             let address = proxy.address.clone();
@@ -171,7 +171,7 @@ fn streams_leave_a_hung_member_only_when_there_is_one_with_a_quorum() {
     let _beside = beside_others();
     run(async {
         let mut members = Members::start(2).await;
-        let proxy = start(members.probing_plan()).await;
+        let proxy = members.start_proved(members.probing_plan()).await;
         until_usable(&proxy, 2).await;
         let channel = Channel::open(&proxy.address).await.unwrap();
         let mut watch = channel.call(WATCH).await.unwrap();
@@ -201,7 +201,7 @@ fn a_stream_on_a_hung_member_ends_with_unavailable() {
     let _beside = beside_others();
     run(async {
         let mut members = Members::start(2).await;
-        let proxy = start(members.probing_plan()).await;
+        let proxy = members.start_proved(members.probing_plan()).await;
         until_usable(&proxy, 2).await;
         let channel = Channel::open(&proxy.address).await.unwrap();
         let mut early = channel.call(WATCH).await.unwrap();
@@ -241,11 +241,15 @@ fn when_all_members_hang_all_are_tried_and_the_first_that_recovers_gets_what_wai
     let _beside = beside_others();
     run(async {
         let mut members = Members::start(2).await;
-        let proxy = start(members.probing_plan()).await;
+        let proxy = members.start_proved(members.probing_plan()).await;
+        let channel = Channel::open(&proxy.address).await.unwrap();
+        let caller = channel.clone();
+        let called = tokio::spawn(async move { caller.unary_bytes(PUT, b"x").await });
+        members.call().await.answer(b"fine");
+        called.await.unwrap().unwrap();
         (0..2).for_each(|member| members.hang(member, true));
         until_usable(&proxy, 0).await;
-        // Answers are taken from whoever gives them, healthy or not.
-        let channel = Channel::open(&proxy.address).await.unwrap();
+        // Answers are taken from whoever gives them, healthy or not, where a connection is open.
         let caller = channel.clone();
         let called = tokio::spawn(async move { caller.unary_bytes(PUT, b"x").await });
         members.call().await.answer(b"fine");

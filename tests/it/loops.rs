@@ -2,7 +2,7 @@
 
 use crate::support::grpc::Channel;
 use crate::support::http1;
-use crate::support::members::start;
+use crate::support::members::{Members, start};
 use crate::support::peer::{Peer, Reply};
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{PUT, RANGE, WATCH};
@@ -45,23 +45,34 @@ fn a_member_that_advertises_the_proxy_itself_gets_no_traffic() {
 fn two_proxies_in_a_circle_refuse_a_request_at_its_first_return() {
     let _beside = beside_others();
     run(async {
+        // Each finds the other to lead to the cluster while both have a member of it.
+        let members = Members::start(1).await;
         let (to_one, to_other) = (peer_of("http://127.0.0.1:1"), peer_of("http://127.0.0.1:1"));
-        let one = Proxy::with_peers(&format!("me={}", to_other.url));
-        let other = Proxy::with_peers(&format!("me={}", to_one.url));
-        let off = ["--health-interval", "0"];
-        let (one, other) = (one.arguments(&off), other.arguments(&off));
-        let list = |address: String| {
-            Reply::members(
-                "cafe",
-                &format!(
-                    "[{{\"id\":1,\"peerURLs\":[],\"name\":\"me\",\"clientURLs\":[\"http://{address}\"]}}]"
-                ),
+        let arguments = ["--health-interval", "0", "--proxy-refresh-interval", "100"];
+        let one = Proxy::with_peers(&format!("me={}", to_other.url)).arguments(&arguments);
+        let other = Proxy::with_peers(&format!("me={}", to_one.url)).arguments(&arguments);
+        let member = |id: u8, address: &str| {
+            format!(
+                "{{\"id\":{id},\"peerURLs\":[],\"name\":\"m{id}\",\"clientURLs\":[\"http://{address}\"]}}"
             )
         };
-        to_one.set(list(one.address()));
-        to_other.set(list(other.address()));
-        let one = start(one).await;
-        let other = start(other).await;
+        let [to_the_one, to_the_other] = [one.address(), other.address()].map(|it| member(1, &it));
+        let real = member(2, &members.address(0));
+        to_one.set(Reply::members("cafe", &format!("[{to_the_one},{real}]")));
+        to_other.set(Reply::members("cafe", &format!("[{to_the_other},{real}]")));
+        let (one, other) = (start(one).await, start(other).await);
+        for proxy in [&one, &other] {
+            until(proxy, |members| {
+                members.len() == 2
+                    && members.iter().all(|it| it["endpoints"][0]["proof"] == "proved")
+            })
+            .await;
+        }
+        to_one.set(Reply::members("cafe", &format!("[{to_the_one}]")));
+        to_other.set(Reply::members("cafe", &format!("[{to_the_other}]")));
+        for proxy in [&one, &other] {
+            until(proxy, |members| members.len() == 1).await;
+        }
         let answer = http1::get(&one.address, "/version").await;
         assert_eq!(answer.status, 508, "{answer:?}");
         let answer = http1::post(&one.address, "/v3/kv/put", "{}").await;
@@ -80,4 +91,40 @@ fn two_proxies_in_a_circle_refuse_a_request_at_its_first_return() {
         let page = http1::get(&other.address, "/metrics").await.text();
         assert_eq!(refused(&page), Some(3), "{page}");
     });
+}
+
+#[test]
+fn two_proxies_that_know_only_each_other_send_nothing_round() {
+    let _beside = beside_others();
+    run(async {
+        let (to_one, to_other) = (peer_of("http://127.0.0.1:1"), peer_of("http://127.0.0.1:1"));
+        let one = Proxy::with_peers(&format!("me={}", to_other.url));
+        let other = Proxy::with_peers(&format!("me={}", to_one.url));
+        let list = |address: String| {
+            let urls = format!("\"peerURLs\":[],\"clientURLs\":[\"http://{address}\"]");
+            Reply::members("cafe", &format!("[{{\"id\":1,\"name\":\"me\",{urls}}}]"))
+        };
+        to_one.set(list(one.address()));
+        to_other.set(list(other.address()));
+        let (one, other) = (start(one).await, start(other).await);
+        for proxy in [&one, &other] {
+            let begin = std::time::Instant::now();
+            let answer = http1::post(&proxy.address, "/v3/kv/put", "{}").await;
+            assert_eq!((answer.status, answer.json()["code"].as_u64()), (503, Some(14)));
+            assert!(begin.elapsed() < PATIENCE / 2, "{:?}", begin.elapsed());
+        }
+    });
+}
+
+/// Waits until a daemon's members are so.
+async fn until(proxy: &Proxy, are_so: impl Fn(&[serde_json::Value]) -> bool) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        let status = http1::get(&proxy.address, "/proxy/status").await.json();
+        if status["members"].as_array().is_some_and(|members| are_so(members)) {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "{status}");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
 }

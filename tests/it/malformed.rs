@@ -1,7 +1,7 @@
 //! Requests that two parsers could read in two ways are refused, and no reply of ours leaves bytes behind.
 
 use crate::support::http2::Connection;
-use crate::support::members::{Members, start};
+use crate::support::members::Members;
 use crate::support::rpc::{PUT, RANGE};
 use crate::support::{PATIENCE, beside_others, eventually, http1, run};
 
@@ -152,7 +152,7 @@ fn a_reply_of_our_own_leaves_no_byte_of_the_body_to_be_read_as_a_request() {
     let _beside = beside_others();
     run(async {
         let mut members = Members::start(1).await;
-        let proxy = start(members.plan().mode("readonly")).await;
+        let proxy = members.start_proved(members.plan().mode("readonly")).await;
         let smuggled = "GET /v2/keys/smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
         for length in [smuggled.len(), 10 << 20] {
             let mut client = http1::Connection::open(&proxy.address).await.unwrap();
@@ -194,7 +194,7 @@ fn a_client_that_expects_100_and_is_refused_is_not_asked_for_its_body() {
     let _beside = beside_others();
     run(async {
         let mut members = Members::start(1).await;
-        let proxy = start(members.plan().mode("readonly")).await;
+        let proxy = members.start_proved(members.plan().mode("readonly")).await;
         let mut client = http1::Connection::open(&proxy.address).await.unwrap();
         let head = "PUT /v2/keys/a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
         client.send(head).await.unwrap();
@@ -211,7 +211,7 @@ fn a_txn_that_stops_half_way_is_given_up_by_a_readonly_proxy() {
     let _beside = beside_others();
     run(async {
         let mut members = Members::start(1).await;
-        let proxy = crate::support::members::start(members.plan().mode("readonly")).await;
+        let proxy = members.start_proved(members.plan().mode("readonly")).await;
         let mut client = http1::Connection::open(&proxy.address).await.unwrap();
         let head = "POST /v3/kv/txn HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{";
         client.send(head).await.unwrap();

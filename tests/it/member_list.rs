@@ -2,7 +2,7 @@
 
 use crate::support::grpc::Channel;
 use crate::support::http1::Answer;
-use crate::support::members::{Members, start};
+use crate::support::members::Members;
 use crate::support::proxy::Proxy;
 use crate::support::{beside_others, http1, run};
 
@@ -10,7 +10,13 @@ const LIST: &str = "/etcdserverpb.Cluster/MemberList";
 const OURS: &str = "http://10.9.9.9:2379";
 
 async fn rewriting(members: &Members) -> Proxy {
-    start(members.plan().arguments(&["--rewrite-members", "--advertise-client-urls", OURS])).await
+    members
+        .start_proved(members.plan().arguments(&[
+            "--rewrite-members",
+            "--advertise-client-urls",
+            OURS,
+        ]))
+        .await
 }
 
 /// Asks for a list, and has the member say these bytes.

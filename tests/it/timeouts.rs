@@ -1,7 +1,7 @@
 //! The timeouts of etcd's old proxy, each for one read or write of a member's connection.
 
 use crate::support::grpc::Channel;
-use crate::support::members::{Conduct, Members, start};
+use crate::support::members::{Conduct, Members};
 use crate::support::rpc::{PUT, RANGE};
 use crate::support::{beside_others, http1, run};
 use std::time::{Duration, Instant};
@@ -11,7 +11,8 @@ fn a_member_that_sends_nothing_within_the_read_timeout_is_a_lost_one() {
     let _beside = beside_others();
     run(async {
         let mut members = Members::start(2).await;
-        let proxy = start(members.plan().arguments(&["--proxy-read-timeout", "300"])).await;
+        let proxy =
+            members.start_proved(members.plan().arguments(&["--proxy-read-timeout", "300"])).await;
         let mut client = http1::Connection::open(&proxy.address).await.unwrap();
         let since = Instant::now();
         client.send_request("GET", "/v2/keys/a", &[], "").await.unwrap();
@@ -35,7 +36,8 @@ fn a_kept_connection_may_be_idle_for_longer_than_the_read_timeout() {
     let _beside = beside_others();
     run(async {
         let mut members = Members::start(1).await;
-        let proxy = start(members.plan().arguments(&["--proxy-read-timeout", "100"])).await;
+        let proxy =
+            members.start_proved(members.plan().arguments(&["--proxy-read-timeout", "100"])).await;
         let channel = Channel::open(&proxy.address).await.unwrap();
         let mut client = http1::Connection::open(&proxy.address).await.unwrap();
         for _ in 0..3 {
@@ -58,7 +60,8 @@ fn a_member_that_takes_nothing_within_the_write_timeout_is_a_lost_one() {
     let _beside = beside_others();
     run(async {
         let members = Members::start(1).await;
-        let proxy = start(members.plan().arguments(&["--proxy-write-timeout", "300"])).await;
+        let plan = members.plan().arguments(&["--proxy-write-timeout", "300"]);
+        let proxy = members.start_proved(plan).await;
         members.set_all(Conduct::Silent);
         let mut client = http1::Connection::open(&proxy.address).await.unwrap();
         let length = 64 << 20;
@@ -86,7 +89,7 @@ fn a_client_that_sends_slowly_is_not_held_against_the_member() {
     run(async {
         let mut members = Members::start(1).await;
         let timeouts = ["--proxy-write-timeout", "200", "--proxy-dial-timeout", "200"];
-        let proxy = start(members.plan().arguments(&timeouts)).await;
+        let proxy = members.start_proved(members.plan().arguments(&timeouts)).await;
         let mut client = http1::Connection::open(&proxy.address).await.unwrap();
         client
             .send("PUT /v2/keys/a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n")

@@ -214,6 +214,13 @@ impl Cluster {
         command
     }
 
+    /// The cluster's ID in hexadecimal, as peers show it.
+    pub fn id(&self) -> String {
+        let text = self.etcdctl().run(&["endpoint", "status", "-w", "json"]);
+        let status: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        format!("{:x}", status[0]["Status"]["header"]["cluster_id"].as_u64().expect("an ID"))
+    }
+
     /// How many members there are, running or not.
     pub fn len(&self) -> usize {
         self.lock().len()

@@ -67,11 +67,11 @@ pub(super) fn look(settings: &Settings, material: &Material, daemon: &Path) -> i
         .build_local(tokio::runtime::LocalOptions::default())?;
     let (survey, members) = runtime.block_on(async {
         let survey = Survey::take(&Setup::new(settings, material)).await;
-        let listed = match survey.list() {
-            Some(list) => judge(list, &own_addresses(settings)).await,
-            None => Listed::default(),
+        let (listed, cluster) = match survey.list() {
+            Some(list) => (judge(list, &own_addresses(settings)).await, list.cluster_id),
+            None => (Listed::default(), 0),
         };
-        (survey, look_at_all(listed, &probing(settings, material)).await)
+        (survey, look_at_all(listed, cluster, &probing(settings, material)).await)
     });
     // A name lookup that hangs must not keep us from ending.
     runtime.shutdown_background();
@@ -96,7 +96,7 @@ fn own_addresses(settings: &Settings) -> Vec<SocketAddr> {
 
 fn probing(settings: &Settings, material: &Material) -> Probing {
     Probing {
-        interval: Duration::ZERO,
+        interval: None,
         deadline: settings.health_timeout,
         timeouts: timeouts(settings),
         connector: Some(material.upstream.clone()),
@@ -104,7 +104,7 @@ fn probing(settings: &Settings, material: &Material) -> Probing {
 }
 
 /// Probes all URLs that would get traffic, at once.
-async fn look_at_all(listed: Listed, probing: &Probing) -> Vec<Looked> {
+async fn look_at_all(listed: Listed, cluster: u64, probing: &Probing) -> Vec<Looked> {
     let mut looking = Vec::new();
     for member in listed.members {
         if member.urls.is_empty() {
@@ -118,9 +118,9 @@ async fn look_at_all(listed: Listed, probing: &Probing) -> Vec<Looked> {
                 (None, Some(reason)) => Some(State::Unusable(reason.clone())),
                 (None, None) => None,
             };
-            let probe = kept_out
-                .is_none()
-                .then(|| tokio::task::spawn_local(probe(member.id, url.clone(), probing.clone())));
+            let probe = kept_out.is_none().then(|| {
+                tokio::task::spawn_local(probe(cluster, member.id, url.clone(), probing.clone()))
+            });
             let state = kept_out.unwrap_or(State::Healthy);
             looking.push((Looked::at(&member, &url.url, state), probe));
         }
@@ -136,15 +136,17 @@ async fn look_at_all(listed: Listed, probing: &Probing) -> Vec<Looked> {
     all
 }
 
-async fn probe(id: u64, url: ListedUrl, probing: Probing) -> State {
+async fn probe(cluster: u64, id: u64, url: ListedUrl, probing: Probing) -> State {
     let scheme = if url.tls { Scheme::HTTPS } else { Scheme::HTTP };
-    let endpoint = match Endpoint::new(&url.url, "", id, scheme, &url.host, url.port, 0) {
+    let endpoint = match Endpoint::new(&url.url, cluster, "", id, scheme, &url.host, url.port, 0) {
         Ok(endpoint) => Arc::new(endpoint),
         Err(error) => return State::Unusable(error.to_string()),
     };
     match health::look(endpoint, &probing).await {
         Some(Finding::Well) => State::Healthy,
-        Some(Finding::Unwell(reason) | Finding::Silent(reason)) => State::Unhealthy(reason),
+        Some(Finding::Unwell(reason) | Finding::Silent(reason) | Finding::Unproved(reason)) => {
+            State::Unhealthy(reason)
+        }
         None => State::Unhealthy("this host is out of descriptors or ports".to_owned()),
     }
 }

@@ -171,7 +171,15 @@ pub(super) const SETTINGS: &[Setting] = &[
         "health-timeout",
         Kind::PositiveTime,
         "1s",
-        "How long a probe may take before the endpoint counts as unhealthy.",
+        "How long a probe may take before the endpoint counts as unhealthy, and a new one to prove its cluster.",
+    ),
+    ours(
+        Group::Members,
+        "require-cluster-proof",
+        Kind::Bool,
+        "true",
+        "An address gets no requests if its answers name no cluster, as behind something that filters them; false lets \
+         requests go there. One that names another cluster never gets any.",
     ),
     etcd(
         Group::Process,

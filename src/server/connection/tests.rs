@@ -34,7 +34,7 @@ fn generation() -> Generation {
         number: 1,
         mode: Mode::Readwrite,
         balance: Balance::Sticky,
-        timeouts: Timeouts { dial: None, read: None, write: None },
+        timeouts: Timeouts::default(),
         failure_wait: Duration::ZERO,
         health_interval: None,
         health_timeout: Duration::from_secs(1),
@@ -157,7 +157,8 @@ fn a_client_that_left_is_noticed_behind_a_word_too_many() {
     let member = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = member.local_addr().unwrap().port();
     let url = format!("http://127.0.0.1:{port}");
-    let endpoint = Endpoint::new(&url, "m", 1, Scheme::HTTP, "127.0.0.1", port, 1).unwrap();
+    let endpoint = Endpoint::new(&url, 1, "m", 1, Scheme::HTTP, "127.0.0.1", port, 1).unwrap();
+    endpoint.exempt();
     with_both(vec![Arc::new(endpoint)], async |mut client, _served| {
         member.set_nonblocking(true).unwrap();
         let member = tokio::net::TcpListener::from_std(member).unwrap();

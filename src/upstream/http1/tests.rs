@@ -26,8 +26,9 @@ async fn pair() -> Pair {
     let port = listener.local_addr().unwrap().port();
     let url = format!("http://127.0.0.1:{port}");
     let endpoint =
-        Endpoint::new(&url, "m", 1, http::uri::Scheme::HTTP, "127.0.0.1", port, 1).unwrap();
-    let timeouts = Timeouts { dial: None, read: None, write: None };
+        Endpoint::new(&url, 1, "m", 1, http::uri::Scheme::HTTP, "127.0.0.1", port, 1).unwrap();
+    endpoint.exempt();
+    let timeouts = Timeouts::default();
     let link = Rc::new(Link::new(Arc::new(endpoint), 0, timeouts, Arc::default()));
     let (connection, member) = tokio::join!(link.new_http1(), listener.accept());
     Pair { link, connection: connection.unwrap(), member: member.unwrap().0 }

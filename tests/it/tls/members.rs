@@ -1,7 +1,8 @@
 //! Members that speak TLS, and what its failures do to a request.
 
 use crate::support::grpc::Channel;
-use crate::support::members::{Conduct, Members, start};
+use crate::support::members::http2::framed;
+use crate::support::members::{CLUSTER, Conduct, Members, header, start};
 use crate::support::peer::Reply;
 use crate::support::proxy::Proxy;
 use crate::support::rpc::PUT;
@@ -42,8 +43,8 @@ impl Site {
         let list = members.list().replace("\"clientURLs\":[\"http:", "\"clientURLs\":[\"https:");
         members.peer().set(Reply::members("cafe", &list));
         let trusted = scratch.join("ca.pem").display().to_string();
-        let proxy =
-            start(members.plan().arguments(&["--upstream-trusted-ca-file", &trusted])).await;
+        let plan = members.plan().arguments(&["--upstream-trusted-ca-file", &trusted]);
+        let proxy = start(plan).await;
         let identity = authority.issue(&Leaf::loopback());
         let chain = CertificateDer::from_pem_slice(identity.certificate.as_bytes()).unwrap();
         let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
@@ -55,7 +56,14 @@ impl Site {
             .with_single_cert(vec![chain], key)
             .unwrap();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Self { members, proxy, acceptor: Arc::new(config).into(), _scratch: scratch }
+        let acceptor: TlsAcceptor = Arc::new(config).into();
+        let mut site = Self { members, proxy, acceptor, _scratch: scratch };
+        for _ in 0..2 {
+            let (member, _) = site.accept().await;
+            tokio::spawn(prove(member));
+        }
+        site.members.until_proved(&site.proxy).await;
+        site
     }
 
     /// Takes the next connection. Returns what writes below its TLS as well.
@@ -66,6 +74,18 @@ impl Site {
         let stream = TcpStream::from_std(stream).unwrap();
         let tls = self.acceptor.accept(stream).await.expect("a handshake");
         (tls, below)
+    }
+}
+
+/// Answers the daemon's question which cluster this is, and keeps the connection.
+async fn prove(member: TlsStream<TcpStream>) {
+    let mut connection = h2::server::handshake(member).await.unwrap();
+    let mut answers = Vec::new();
+    while let Some(Ok((_, mut respond))) = connection.accept().await {
+        let head = http::Response::builder().header("content-type", "application/grpc");
+        let mut stream = respond.send_response(head.body(()).unwrap(), false).unwrap();
+        stream.send_data(framed(&header(CLUSTER)), false).unwrap();
+        answers.push(stream);
     }
 }
 

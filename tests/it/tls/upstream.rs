@@ -2,6 +2,8 @@
 
 use crate::support::grpc::Channel;
 use crate::support::http1::Connection;
+use crate::support::members::http2::framed;
+use crate::support::members::{CLUSTER, header};
 use crate::support::peer::{Peer, Reply};
 use crate::support::proxy::{Plan, Proxy};
 use crate::support::scratch::Scratch;
@@ -95,8 +97,16 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, seen: Arc<Mutex<Vec<See
     let is_http2 = session.alpn_protocol() == Some(b"h2");
     let service = service_fn(move |request: Request<Incoming>| {
         let path = request.uri().path().to_owned();
-        seen.lock().expect("seen").push((path.clone(), shown.clone()));
+        let asks_cluster =
+            request.headers().get("etcd-proxy-hop").is_some_and(|hop| hop == "proof");
+        if !asks_cluster {
+            seen.lock().expect("seen").push((path.clone(), shown.clone()));
+        }
         async move {
+            if asks_cluster {
+                let answer = Response::builder().header("content-type", "application/grpc");
+                return Ok(answer.body(framed(&header(CLUSTER)).into()).unwrap());
+            }
             if path.ends_with("/Watch") {
                 std::future::pending::<()>().await;
             }
@@ -209,11 +219,12 @@ fn nothing_changes_for_connections_when_the_same_files_are_read_again() {
         let proxy = shown.plan(member.plan()).start();
         let mut http1 = Connection::open(&proxy.address).await.expect("a connection");
         http1.exchange("GET", "/version", &[], "").await.expect("an answer");
+        let before = member.connections.load(Ordering::Relaxed);
         assert!(proxy.command(&["reload"]).1);
         let answer = http1.exchange("GET", "/version", &[], "").await.expect("an answer");
         assert_eq!(answer.status, 200);
         let connections = member.connections.load(Ordering::Relaxed);
-        assert_eq!(connections, 1, "{}", proxy.story());
+        assert_eq!(connections, before, "{}", proxy.story());
     });
 }
 

@@ -32,8 +32,9 @@ enum End {
 }
 
 /// Serves a connection until it ends, or the test ends it.
-pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>, number: usize) {
-    let _presence = shared.opened();
+pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+    // The daemon's own connections are counted nowhere.
+    let mut counted = None;
     let mut builder = h2::server::Builder::new();
     builder.initial_window_size(1 << 20).initial_connection_window_size(64 << 20);
     builder.max_header_list_size(1 << 20).max_concurrent_reset_streams(10_000);
@@ -51,6 +52,13 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>, number: usize)
             _ = frozen.changed() => {}
             accepted = connection.accept() => {
                 let Some(Ok((request, respond))) = accepted else { return };
+                let hop = request.headers().get("etcd-proxy-hop");
+                let is_own = hop.is_none_or(|hop| hop == "proof");
+                let number = match &counted {
+                    Some((number, _)) => *number,
+                    None if is_own => 0,
+                    None => counted.insert((shared.connected(), shared.opened())).0,
+                };
                 let (head, body) = request.into_parts();
                 let call = Call {
                     member: shared.member,
@@ -60,12 +68,12 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>, number: usize)
                     respond,
                     end: end.clone(),
                 };
-                match call.is_probe() {
+                match is_own {
                     true if shared.hangs() => unanswered.push(call),
-                    true if shared.has_no_quorum() && !call.path().ends_with("/Check") => {
+                    true if shared.has_no_quorum() && call.path().ends_with("/Range") => {
                         unanswered.push(call);
                     }
-                    true => call.answer(b""),
+                    true => call.answer_daemon(&shared),
                     false => shared.hand_over(Arrival::Http2(call)),
                 }
             }
@@ -79,9 +87,12 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>, number: usize)
 }
 
 impl Call {
-    /// Whether it comes from the daemon itself and not from a client.
-    fn is_probe(&self) -> bool {
-        !self.head.headers().contains_key("etcd-proxy-hop")
+    /// Answers what the daemon itself asks.
+    fn answer_daemon(self, shared: &Shared) {
+        if self.path() == "/etcdserverpb.Watch/Watch" {
+            shared.count_proof();
+        }
+        self.answer(&shared.header());
     }
 
     /// The path.

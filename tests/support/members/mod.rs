@@ -2,7 +2,7 @@
 //!
 //! [`Members`] listens on one client port for each member and on one peer port that lists them. Every request that
 //! arrives, on any of them, is handed to the test as an [`Arrival`], and nothing is answered that the test does not
-//! answer. Since the daemon shuffles its members, tests say "the first that is asked", not "member 0".
+//! answer, but what the daemon asks for itself: probes, and the proof that a member belongs to the cluster. Since the daemon shuffles its members, tests say "the first that is asked", not "member 0".
 
 pub mod http1;
 pub mod http2;
@@ -13,11 +13,14 @@ use super::{PATIENCE, port};
 use http1::Exchange;
 use http2::Call;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
+
+/// The cluster that scripted members belong to, unless they say otherwise.
+pub const CLUSTER: u64 = 0xcafe;
 
 /// What a member's client port does with connections that are made from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +64,9 @@ pub(crate) struct Shared {
     hangs: AtomicBool,
     has_no_quorum: AtomicBool,
     frozen: watch::Sender<bool>,
+    /// The cluster that it says it belongs to; 0 for none.
+    cluster: AtomicU64,
+    proofs: AtomicUsize,
     arrivals: mpsc::UnboundedSender<Arrival>,
     held: Mutex<Vec<TcpStream>>,
 }
@@ -145,9 +151,41 @@ impl Members {
         self.shared[member].frozen.send_replace(true);
     }
 
+    /// Has a member say that it belongs to this cluster from now on; 0 has it answer without saying so.
+    pub fn claim(&self, member: usize, cluster: u64) {
+        self.shared[member].cluster.store(cluster, Ordering::Relaxed);
+    }
+
+    /// How often a member was asked for the proof of its cluster.
+    pub fn proofs(&self, member: usize) -> usize {
+        self.shared[member].proofs.load(Ordering::Relaxed)
+    }
+
     /// Starts [`Members::plan`] and waits until it is ready.
     pub async fn proxy(&self) -> Proxy {
-        start(self.plan()).await
+        self.start_proved(self.plan()).await
+    }
+
+    /// Starts a daemon, and waits until all members have proved to it that they belong to the cluster.
+    pub async fn start_proved(&self, plan: Plan) -> Proxy {
+        let proxy = start(plan).await;
+        self.until_proved(&proxy).await;
+        proxy
+    }
+
+    /// Waits until all members have proved to a daemon that they belong to the cluster.
+    pub async fn until_proved(&self, proxy: &Proxy) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let status = super::http1::get(&proxy.address, "/proxy/status").await.json();
+            let members = status["members"].as_array().cloned().unwrap_or_default();
+            let proved = |member: &serde_json::Value| member["endpoints"][0]["proof"] == "proved";
+            if members.len() == self.ports.len() && members.iter().all(proved) {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "no proof: {status}");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
     }
 
     /// Sets what one member does with new connections.
@@ -165,7 +203,7 @@ impl Members {
         self.doors[member].abort();
     }
 
-    /// How many connections a member has accepted.
+    /// How many connections a member has accepted on which a client's request has come, or was expected to.
     pub fn connections(&self, member: usize) -> usize {
         self.shared[member].connections.load(Ordering::Relaxed)
     }
@@ -276,6 +314,17 @@ pub async fn start(plan: Plan) -> Proxy {
     tokio::task::spawn_blocking(|| plan.start()).await.expect("the daemon starts")
 }
 
+/// The header that an answer of a member of this cluster begins with, as field 1 of a message.
+pub fn header(cluster: u64) -> Vec<u8> {
+    let (mut header, mut varint) = (vec![0x08], cluster);
+    while varint >= 0x80 {
+        header.push(varint as u8 | 0x80);
+        varint >>= 7;
+    }
+    header.push(varint as u8);
+    [&[0x0a, header.len() as u8], &header[..]].concat()
+}
+
 /// The peer's list of members with these client ports.
 fn list(ports: &[u16]) -> String {
     let members: Vec<String> = ports
@@ -301,33 +350,55 @@ impl Shared {
             hangs: AtomicBool::new(false),
             has_no_quorum: AtomicBool::new(false),
             frozen: watch::channel(false).0,
+            cluster: AtomicU64::new(CLUSTER),
+            proofs: AtomicUsize::new(0),
             arrivals: arrivals.clone(),
             held: Mutex::default(),
         })
     }
 
     fn take(self: Arc<Self>, stream: TcpStream) {
-        let number = self.connections.fetch_add(1, Ordering::Relaxed);
         let _ = stream.set_nodelay(true);
-        match *self.conduct.lock().expect("conduct") {
-            Conduct::Serve => drop(tokio::spawn(self.clone().detect(stream, number))),
+        let conduct = *self.conduct.lock().expect("conduct");
+        match conduct {
+            Conduct::Serve => drop(tokio::spawn(self.clone().detect(stream))),
             Conduct::Silent => self.held.lock().expect("held").push(stream),
             Conduct::Raw => self.hand_over(Arrival::Raw(self.member, stream)),
             Conduct::Drop => {}
         }
+        if conduct != Conduct::Serve {
+            self.connected();
+        }
     }
 
-    async fn detect(self: Arc<Self>, stream: TcpStream, number: usize) {
+    async fn detect(self: Arc<Self>, stream: TcpStream) {
         let mut first = [0; 4];
         while let Ok(seen) = stream.peek(&mut first).await {
             if &first == b"PRI " {
-                return http2::serve(stream, self, number).await;
+                return http2::serve(stream, self).await;
             }
-            if seen == 0 || !b"PRI ".starts_with(&first[..seen]) {
+            if seen == 0 {
+                return;
+            }
+            if !b"PRI ".starts_with(&first[..seen]) {
+                let number = self.connected();
                 return http1::serve(stream, self, number).await;
             }
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Counts a connection. Returns how many there were before.
+    pub(crate) fn connected(&self) -> usize {
+        self.connections.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn header(&self) -> Vec<u8> {
+        header(self.cluster.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn count_proof(&self) {
+        self.proofs.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn hand_over(&self, arrival: Arrival) {

@@ -1,0 +1,141 @@
+//! gRPC calls of our own to a member: the probe, and the proof of its cluster.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE};
+use http::uri::{PathAndQuery, Uri};
+use http::{Method, Request, StatusCode};
+use prost::Message;
+
+use super::endpoint::Endpoint;
+use super::http2::{Connection, Part, ResponseBody};
+use crate::message::headers::{HOP, PROOF_HOP};
+use crate::message::request_body::RequestBody;
+
+/// Largest first message that is read; the answers asked for have some 50 bytes.
+const MAX_MESSAGE: usize = 64 * 1024;
+/// Bytes before a gRPC message: whether it is compressed, and its length.
+const PREFIX: usize = 5;
+
+/// What a member answered.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The first message, without its prefix; `None` when there was none.
+    pub message: Option<Bytes>,
+    /// The headers that carry `grpc-status`; empty when the call was left before they came, or there were none.
+    pub end: HeaderMap,
+}
+
+/// Which part of an answer is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// The first message, or the end of an answer without one. The call is cancelled then. Only proofs are asked for so,
+    /// and are marked as such.
+    Message,
+    /// The end.
+    End,
+}
+
+impl Answer {
+    /// The ID in the message's `ResponseHeader`, which is field 1 of every answer of etcd's; `None` without one.
+    pub fn cluster_id(&self) -> Option<u64> {
+        let answer = Headed::decode(self.message.clone()?).ok()?;
+        answer.header.map(|header| header.cluster_id).filter(|id| *id != 0)
+    }
+
+    /// A header that ends the call, as text.
+    pub fn end_text(&self, name: &str) -> Option<&str> {
+        self.end.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// What the member said about itself in an answer that is of no use.
+    pub fn complaint(&self) -> String {
+        match (self.end_text("grpc-message"), self.end_text("grpc-status")) {
+            (Some(message), _) if !message.is_empty() => message.to_owned(),
+            (_, Some(code)) => format!("grpc status {code}"),
+            _ if self.status != StatusCode::OK => format!("HTTP status {}", self.status.as_u16()),
+            _ => "not an etcd member: it answers without grpc-status".to_owned(),
+        }
+    }
+}
+
+/// What all of etcd's answers begin with.
+#[derive(prost::Message)]
+struct Headed {
+    #[prost(message, optional, tag = "1")]
+    header: Option<ResponseHeader>,
+}
+
+#[derive(prost::Message)]
+struct ResponseHeader {
+    #[prost(uint64, tag = "1")]
+    cluster_id: u64,
+}
+
+/// Makes one call with one message, which comes with its prefix.
+///
+/// # Errors
+/// When the stream or its connection ends before the answer.
+pub async fn call(
+    connection: &Rc<Connection>,
+    endpoint: &Endpoint,
+    path: &'static str,
+    message: &'static [u8],
+    until: Until,
+) -> Result<Answer, h2::Error> {
+    let mut uri = http::uri::Parts::default();
+    uri.scheme = Some(endpoint.scheme.clone());
+    uri.authority = Some(endpoint.authority.clone());
+    uri.path_and_query = Some(PathAndQuery::from_static(path));
+    let mut request = Request::new(());
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
+    if until == Until::Message {
+        request.headers_mut().insert(HOP, PROOF_HOP);
+    }
+    let response =
+        connection.send(request, RequestBody::whole(Bytes::from_static(message))).await?;
+    let (head, mut body) = response.into_parts();
+    if head.headers.contains_key("grpc-status") {
+        return Ok(Answer { status: head.status, message: None, end: head.headers });
+    }
+    let mut answer = Answer { status: head.status, ..Answer::default() };
+    read(&mut body, &mut answer, until).await?;
+    Ok(answer)
+}
+
+async fn read(body: &mut ResponseBody, answer: &mut Answer, until: Until) -> Result<(), h2::Error> {
+    let mut received = BytesMut::new();
+    loop {
+        match poll_fn(|cx| body.poll_part(cx)).await? {
+            Part::Data(data) if answer.message.is_none() && received.len() <= MAX_MESSAGE => {
+                received.extend_from_slice(&data);
+                answer.message = first_message(&received);
+                if answer.message.is_some() && until == Until::Message {
+                    return Ok(());
+                }
+            }
+            Part::Data(_) => {}
+            Part::Trailers(trailers) => {
+                answer.end = trailers;
+                return Ok(());
+            }
+            Part::End => return Ok(()),
+        }
+    }
+}
+
+/// The first message, once it is here whole. A compressed one was not asked for.
+fn first_message(mut received: &[u8]) -> Option<Bytes> {
+    if received.len() < PREFIX || received.get_u8() != 0 {
+        return None;
+    }
+    let length = received.get_u32() as usize;
+    received.get(..length).map(Bytes::copy_from_slice)
+}

@@ -1,0 +1,129 @@
+//! The proof over HTTP/1.1, for ports that speak no gRPC (`--listen-client-http-urls`).
+//!
+//! What is asked, until an answer names a cluster: a serializable Range by way of the JSON gateway, v2's member list, which
+//! says it in `X-Etcd-Cluster-ID` (only 3.5 and earlier have it, but without the gateway there is nothing else), and the
+//! creation of a Watch by way of the gateway, which answers where auth refuses the Range.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_TYPE, HOST};
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::task::AbortHandle;
+
+use super::ProofError;
+use crate::message::headers::{HOP, PROOF_HOP};
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::io::{MemberIo, Signs};
+
+/// Most of an answer that is read; a first message has some 200 bytes.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// What is asked, in this order, each on a connection of its own.
+pub const QUESTIONS: [Question; 3] = [
+    Question {
+        method: Method::POST,
+        path: "/v3/kv/range",
+        body: r#"{"key":"AA==","limit":"1","serializable":true,"count_only":true}"#,
+    },
+    Question { method: Method::GET, path: "/v2/members", body: "" },
+    Question {
+        method: Method::POST,
+        path: "/v3/watch",
+        body: r#"{"create_request":{"key":"AA=="}}"#,
+    },
+];
+
+/// One request whose answer may name a cluster.
+pub struct Question {
+    method: Method,
+    path: &'static str,
+    body: &'static str,
+}
+
+/// A connection that has been asked.
+pub struct Asked {
+    /// What is seen of the connection.
+    pub signs: Arc<Signs>,
+    /// The cluster that the answer named.
+    pub cluster: Option<u64>,
+    /// Its HTTP status.
+    pub status: u16,
+    driver: AbortHandle,
+    _sender: SendRequest<Full<Bytes>>,
+}
+
+impl Asked {
+    /// What is wrong with an answer that names no cluster.
+    pub fn complaint(&self) -> ProofError {
+        let text = format!("its answer has HTTP status {} and no cluster ID", self.status);
+        if self.status == 503 { ProofError::NotNow(text) } else { ProofError::Nameless(text) }
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// Asks one question over a new connection.
+///
+/// # Errors
+/// hyper's, when the other side does not answer in HTTP/1.1.
+pub async fn ask(
+    io: MemberIo,
+    question: &Question,
+    endpoint: &Endpoint,
+) -> Result<Asked, ProofError> {
+    let broken = |error: hyper::Error| ProofError::Broken(error.to_string());
+    let signs = io.signs();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(broken)?;
+    let driver = tokio::task::spawn_local(connection).abort_handle();
+    let mut request = Request::new(Full::new(Bytes::from_static(question.body.as_bytes())));
+    *request.method_mut() = question.method.clone();
+    *request.uri_mut() = http::Uri::from_static(question.path);
+    request.headers_mut().insert(HOST, endpoint.host_header.clone());
+    request.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    request.headers_mut().insert(HOP, PROOF_HOP);
+    let answer = sender.send_request(request).await;
+    let mut asked = Asked { signs, cluster: None, status: 0, driver, _sender: sender };
+    let mut answer = answer.map_err(broken)?;
+    asked.status = answer.status().as_u16();
+    asked.cluster = match in_header(&answer) {
+        Some(id) => Some(id),
+        None => in_body(answer.body_mut()).await,
+    };
+    Ok(asked)
+}
+
+fn in_header(answer: &Response<Incoming>) -> Option<u64> {
+    let value = answer.headers().get("x-etcd-cluster-id")?.to_str().ok()?;
+    u64::from_str_radix(value, 16).ok()
+}
+
+async fn in_body(body: &mut Incoming) -> Option<u64> {
+    let mut received = BytesMut::new();
+    while received.len() <= MAX_ANSWER {
+        let frame = body.frame().await?.ok()?;
+        received.extend_from_slice(&frame.into_data().unwrap_or_default());
+        if let Some(answer) = first_value(&received) {
+            return cluster_id(&answer);
+        }
+    }
+    None
+}
+
+fn first_value(received: &[u8]) -> Option<serde_json::Value> {
+    serde_json::Deserializer::from_slice(received).into_iter().next()?.ok()
+}
+
+/// Numbers of 64 bits are strings in the gateway's JSON.
+fn cluster_id(answer: &serde_json::Value) -> Option<u64> {
+    let header = answer.get("header").or_else(|| answer.get("result")?.get("header"))?;
+    header.get("cluster_id")?.as_str()?.parse().ok().filter(|id| *id != 0)
+}
