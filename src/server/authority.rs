@@ -1,13 +1,16 @@
-//! Lets in the `:authority` values that etcd accepts and h2 refuses.
+//! Lets in the `:authority` values that members accept and h2 refuses.
 //!
-//! etcd's own 3.4 clients dial `passthrough:///http://127.0.0.1:2379` for every maintenance call, and grpc-go then sends
-//! `:authority: http://127.0.0.1:2379`. etcd does not look at it; h2 parses it, and resets the stream. So this looks at
-//! a cleartext HTTP/2 connection below h2 and writes characters over that an authority may have ([`wording`]). Nothing
-//! else reads the value: upstream requests name the member.
+//! etcd's own clients send them: 3.4 `http://127.0.0.1:2379` for maintenance calls, 3.5.0
+//! `#initially=[127.0.0.1:2379;127.0.0.1:22379]` for all. A member does not look at the value; h2 parses it, and resets
+//! the stream, or ends the connection if it is not UTF-8. h2 has no setting for that, and the decision falls before
+//! anything of ours sees the request. So this follows the frames below h2 and puts another value in its place
+//! ([`substitute`]). Nothing else reads it: upstream requests name the member.
 //!
-//! Invariants: no byte is added, lost or moved, and a changed value is as long as before both on the wire and decoded,
-//! so both sides' HPACK tables stay in step. A connection whose first header block needs no change is left alone for
-//! good, since a client's authority is that of its connection. What is not understood passes as it is.
+//! Invariant: a substitute counts as much in HPACK's dynamic table as the value (RFC 7541 section 4.1), so both sides
+//! evict the same entries, and what a client refers to later is its substitute. An empty value that stands in no table
+//! is taken away. What is not understood passes as it is.
+//!
+//! What passes as it is, nearly all, is not copied.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -16,28 +19,102 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-use self::frames::Frames;
+use self::frames::{Frames, Next};
 
 mod block;
 mod frames;
 mod huffman;
-pub mod wording;
+pub mod substitute;
 
-/// Room for one read while a connection is looked at, in bytes.
+/// Room for one read while something is held back, in bytes.
 const READ: usize = 8 * 1024;
 
-/// The server's side of a cleartext HTTP/2 connection, read from its preface on. Writes pass through.
+/// The server's side of an HTTP/2 connection, read from its preface on. Writes pass through.
 pub struct LenientAuthority<S> {
     stream: S,
-    /// `None` once the connection turned out to need no changes.
-    watch: Option<Box<Watch>>,
+    frames: Frames,
+    /// What was read and not given on: the begin of a frame, or what was rewritten.
+    held: BytesMut,
+    /// How many bytes of `held`, from its begin, may be given on.
+    cleared: usize,
 }
 
 impl<S> LenientAuthority<S> {
     /// Wraps a connection of which nothing has been read yet.
     pub fn new(stream: S) -> Self {
-        Self { stream, watch: Some(Box::default()) }
+        Self { stream, frames: Frames::default(), held: BytesMut::new(), cleared: 0 }
     }
+
+    /// Looks at what is held, as far as it is whole.
+    fn clear(&mut self) {
+        loop {
+            let (passed, next) = self.frames.follow(&self.held[self.cleared..]);
+            self.cleared += passed;
+            let Next::Rewritten(taken, by) = next else { return };
+            let rest = self.held.split_off(self.cleared);
+            self.held.extend_from_slice(&by);
+            self.cleared += by.len();
+            self.held.extend_from_slice(&rest[taken..]);
+        }
+    }
+
+    fn give(&mut self, into: &mut ReadBuf<'_>) {
+        let given = self.cleared.min(into.remaining());
+        into.put_slice(&self.held[..given]);
+        self.held.advance(given);
+        self.cleared -= given;
+    }
+}
+
+impl<S: AsyncRead + Unpin> LenientAuthority<S> {
+    /// Reads straight into the caller's room, and takes out what cannot pass as it is.
+    fn poll_straight(
+        &mut self,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<Read>> {
+        let begin = into.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, into))?;
+        let fresh = &into.filled()[begin..];
+        if fresh.is_empty() {
+            return Poll::Ready(Ok(Read::Some));
+        }
+        let (passed, next) = self.frames.follow(fresh);
+        let rest = &fresh[passed..];
+        match next {
+            Next::More => self.held.extend_from_slice(rest),
+            Next::Rewritten(taken, by) => {
+                self.held.extend_from_slice(&by);
+                self.cleared = by.len();
+                self.held.extend_from_slice(&rest[taken..]);
+                self.clear();
+            }
+        }
+        into.set_filled(begin + passed);
+        Poll::Ready(Ok(if passed > 0 { Read::Some } else { Read::Held }))
+    }
+
+    /// Reads until something of what is held may be given on, or the stream has ended.
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.cleared == 0 {
+            self.held.reserve(READ);
+            if ready!(pin!(self.stream.read_buf(&mut self.held)).poll(cx))? == 0 {
+                // Nothing of it will ever be whole.
+                self.cleared = self.held.len();
+                break;
+            }
+            self.clear();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// What came of a read.
+enum Read {
+    /// Bytes for the caller, or the end of the stream.
+    Some,
+    /// All of it is held.
+    Held,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for LenientAuthority<S> {
@@ -47,15 +124,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for LenientAuthority<S> {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if let Some(watch) = &mut this.watch {
-            ready!(watch.poll_clear(&mut this.stream, cx))?;
-            watch.give(into);
-            if watch.is_over() {
-                this.watch = None;
-            }
+        if this.held.is_empty()
+            && let Read::Some = ready!(this.poll_straight(cx, into))?
+        {
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut this.stream).poll_read(cx, into)
+        ready!(this.poll_held(cx))?;
+        this.give(into);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -86,47 +162,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for LenientAuthority<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-/// What was read and not given on yet: at most one HEADERS frame and one read.
-#[derive(Default)]
-struct Watch {
-    frames: Frames,
-    held: BytesMut,
-    /// How many bytes of `held`, from its beginning, may be given on.
-    cleared: usize,
-    /// The stream has ended, and what is held will never be a whole frame.
-    has_ended: bool,
-}
-
-impl Watch {
-    /// Reads until there is something to give on, or the stream has ended.
-    fn poll_clear<S: AsyncRead + Unpin>(
-        &mut self,
-        stream: &mut S,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
-        while self.cleared == 0 && !self.has_ended {
-            self.held.reserve(READ);
-            let read = ready!(pin!(stream.read_buf(&mut self.held)).poll(cx))?;
-            self.has_ended = read == 0;
-            self.cleared =
-                if self.has_ended { self.held.len() } else { self.frames.clear(&mut self.held) };
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn give(&mut self, into: &mut ReadBuf<'_>) {
-        let given = self.cleared.min(into.remaining());
-        into.put_slice(&self.held[..given]);
-        self.held.advance(given);
-        self.cleared -= given;
-    }
-
-    /// Whether nothing is left here and nothing more is to be looked at.
-    fn is_over(&self) -> bool {
-        self.held.is_empty() && (self.has_ended || self.frames.is_done())
     }
 }
 

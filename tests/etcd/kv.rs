@@ -1,14 +1,17 @@
 //! etcdctl's everyday commands through the daemon.
 
 use crate::stage::{Stage, on_each_generation};
-use crate::support::beside_others;
 use crate::support::generation::Generation;
+use crate::support::raw_http2::{RawHttp2, text};
+use crate::support::rpc::PUT;
+use crate::support::{beside_others, run};
 
 on_each_generation!(
     a_value_put_is_got_and_deleted,
     many_keys_come_in_order_and_in_pages,
     a_transaction_takes_the_branch_that_its_compare_says,
     a_value_of_a_megabyte_comes_back_whole,
+    a_put_of_etcd_s_client_3_5_0_is_done,
 );
 
 fn a_value_put_is_got_and_deleted(generation: Generation) {
@@ -54,4 +57,22 @@ fn a_value_of_a_megabyte_comes_back_whole(generation: Generation) {
     let got = etcdctl.run(&["get", "--print-value-only", "kv/large"]);
     assert_eq!(got.trim_end_matches('\n').len(), value.len());
     assert!(got.trim_end_matches('\n') == value, "the value came back changed");
+}
+
+/// It names its list of endpoints as the authority (client/v3 3.5.0, `internal/resolver`).
+fn a_put_of_etcd_s_client_3_5_0_is_done(generation: Generation) {
+    let _floor = beside_others();
+    let stage = Stage::shared(generation);
+    let put = [&b"\x0a\x0ckv/authority\x12"[..], &[3], b"one"].concat();
+    let listed = [&[0x41], &text(b"#initially=[127.0.0.1:2379;127.0.0.1:22379]")[..]].concat();
+    for authority in [&listed[..], &[0x81]] {
+        let answer = run(async {
+            let mut client = RawHttp2::open(&stage.proxy.address).await;
+            client.call(1, PUT, authority, &put).await
+        });
+        assert!(answer.is_ok_and(|body| body.len() > 5), "a message with a header came back");
+        let etcdctl = stage.etcdctl();
+        assert_eq!(etcdctl.run(&["get", "--print-value-only", "kv/authority"]), "one\n");
+        etcdctl.run(&["del", "kv/authority"]);
+    }
 }

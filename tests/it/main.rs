@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod authority;
 mod blocked_files;
 mod cancel;
 mod chaos;

@@ -19,6 +19,7 @@ pub mod peer;
 pub mod port;
 pub mod process;
 pub mod proxy;
+pub mod raw_http2;
 pub mod registry;
 pub mod rpc;
 pub mod scratch;

@@ -1,105 +1,195 @@
-//! Finds the `:authority` literal in a HEADERS frame (RFC 9113 section 6.2, RFC 7541 section 6) and rewords it.
+//! Finds the `:authority` in a header block (RFC 7541 section 6), and what must be written in its place.
 //!
-//! Only a literal whose name is static entry 1 is looked for, which is how every encoder writes it; a repeated value
-//! refers to h2's dynamic table, which has the changed one. Of a block that goes on in CONTINUATION frames, the first
-//! frame is looked at.
+//! Its field may be a literal whose name is static entry 1 or spelt out (gRPC's C core does that), or static entry 1
+//! itself, which is an empty one. A value that a client refers to in the dynamic table is in h2's table what was
+//! written there when it came as a literal. A name that a literal refers to in the dynamic table is not known here: an
+//! encoder that has it in the static table has no reason to.
 
-use super::{huffman, wording};
+use std::ops::Range;
 
-const PADDED: u8 = 0x8;
-const PRIORITY: u8 = 0x20;
-/// `:authority` in the static table.
+use super::{huffman, substitute::substitute};
+
+/// `:authority` in the static table, with an empty value.
 const AUTHORITY: usize = 1;
-/// A longer value is left alone, so that looking costs little.
-const LONGEST: usize = 512;
+const NAME: &[u8] = b":authority";
+/// The static entries of ordinary fields, which no pseudo-header may follow (RFC 9113 section 8.3).
+const ORDINARY: Range<usize> = 15..62;
 
-/// Makes the authority in a HEADERS frame's payload one that h2 accepts. Returns whether anything was changed.
-pub fn mend(payload: &mut [u8], flags: u8) -> bool {
-    fragment(payload, flags).and_then(authority).and_then(reword).is_some()
+/// What was found in a block.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing to change.
+    Fine,
+    /// The block ends in or before the pseudo-headers.
+    Unfinished,
+    /// These bytes of the block must become others, which are not more.
+    Change(Range<usize>, Vec<u8>),
 }
 
-/// The block without padding and priority.
-fn fragment(payload: &mut [u8], flags: u8) -> Option<&mut [u8]> {
-    let (padding, rest) = match flags & PADDED {
-        0 => (0, payload),
-        _ => payload.split_first_mut().map(|(padding, rest)| (usize::from(*padding), rest))?,
-    };
-    let begin = if flags & PRIORITY == 0 { 0 } else { 5 };
-    let end = rest.len().checked_sub(padding)?;
-    rest.get_mut(begin..end)
-}
-
-/// A string of the block as it is on the wire.
-struct Literal<'a> {
-    is_huffman: bool,
-    bytes: &'a mut [u8],
-}
-
-fn authority(block: &mut [u8]) -> Option<Literal<'_>> {
-    let mut rest = block;
+/// Looks for the authority at the begin of a block.
+pub fn search(block: &[u8]) -> Found {
+    let mut fields = Reader { block, at: 0 };
     loop {
-        let first = *rest.first()?;
+        match fields.next_field() {
+            None => return Found::Unfinished,
+            Some(Field::Other) => {}
+            Some(Field::Ordinary) => return Found::Fine,
+            Some(Field::Authority(change)) => {
+                return change.map_or(Found::Fine, |(range, by)| Found::Change(range, by));
+            }
+        }
+    }
+}
+
+enum Field {
+    /// The authority, and what must become of it.
+    Authority(Option<(Range<usize>, Vec<u8>)>),
+    /// The first ordinary field.
+    Ordinary,
+    /// Another pseudo-header, a change of the table's size, or a field of which only h2 knows the name.
+    Other,
+}
+
+struct Reader<'a> {
+    block: &'a [u8],
+    at: usize,
+}
+
+/// A string as it is in a block.
+struct Text<'a> {
+    is_huffman: bool,
+    bytes: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// Reads the next field; `None` when it is not whole.
+    fn next_field(&mut self) -> Option<Field> {
+        let begin = self.at;
+        let first = *self.block.get(begin)?;
         let prefix = match first {
             0x80.. => 7,
             0x40.. => 6,
             0x20.. => 5,
             _ => 4,
         };
-        let (index, after) = integer(rest, prefix)?;
-        rest = after;
-        if matches!(first, 0x20..0x40 | 0x80..) {
-            continue;
+        let index = self.integer(prefix)?;
+        if first >= 0x80 && index == AUTHORITY {
+            // No other field is as short, and none is needed.
+            return Some(Field::Authority(Some((begin..self.at, Vec::new()))));
         }
-        if index == 0 {
-            rest = string(rest)?.1;
+        if matches!(first, 0x20..0x40) {
+            return Some(Field::Other);
         }
-        let (value, after) = string(rest)?;
-        if index == AUTHORITY {
+        let mut is_authority = index == AUTHORITY;
+        let mut is_ordinary = ORDINARY.contains(&index);
+        if first < 0x80 {
+            if index == 0 {
+                let name = self.text()?;
+                is_authority = name.is(NAME);
+                is_ordinary = !name.is_pseudo();
+            }
+            let value_at = self.at;
+            let value = self.text()?;
+            if is_authority {
+                let is_kept = first >= 0x40;
+                return Some(Field::Authority(change(begin, value_at, self.at, &value, is_kept)));
+            }
+        }
+        Some(if is_ordinary { Field::Ordinary } else { Field::Other })
+    }
+
+    /// An integer whose first byte has `prefix` bits of it.
+    fn integer(&mut self, prefix: u32) -> Option<usize> {
+        let most = (1_usize << prefix) - 1;
+        let mut value = usize::from(self.byte()?) & most;
+        if value < most {
             return Some(value);
         }
-        rest = after;
+        // h2 reads no more than four more bytes either.
+        for shift in [0, 7, 14, 21] {
+            let byte = self.byte()?;
+            value += usize::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        let byte = *self.block.get(self.at)?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    fn text(&mut self) -> Option<Text<'a>> {
+        let is_huffman = *self.block.get(self.at)? >= 0x80;
+        let length = self.integer(7)?;
+        let bytes = self.block.get(self.at..)?.get(..length)?;
+        self.at += length;
+        Some(Text { is_huffman, bytes })
     }
 }
 
-/// An integer whose first byte has `prefix` bits of it, and what comes after.
-fn integer(bytes: &mut [u8], prefix: u32) -> Option<(usize, &mut [u8])> {
-    let (first, mut rest) = bytes.split_first_mut()?;
-    let most = (1_usize << prefix) - 1;
-    let mut value = usize::from(*first) & most;
-    if value < most {
-        return Some((value, rest));
-    }
-    // Three more bytes are enough for whatever fits a frame.
-    for shift in [0, 7, 14] {
-        let (byte, after) = rest.split_first_mut()?;
-        rest = after;
-        value += usize::from(*byte & 0x7f) << shift;
-        if *byte < 0x80 {
-            return Some((value, rest));
+impl Text<'_> {
+    fn is(&self, name: &[u8]) -> bool {
+        if self.is_huffman {
+            huffman::decode(self.bytes).is_some_and(|decoded| decoded == name)
+        } else {
+            self.bytes == name
         }
     }
-    None
-}
 
-fn string(bytes: &mut [u8]) -> Option<(Literal<'_>, &mut [u8])> {
-    let is_huffman = *bytes.first()? >= 0x80;
-    let (length, rest) = integer(bytes, 7)?;
-    let (bytes, after) = rest.split_at_mut_checked(length)?;
-    Some((Literal { is_huffman, bytes }, after))
-}
-
-fn reword(literal: Literal<'_>) -> Option<()> {
-    if literal.bytes.len() > LONGEST {
-        return None;
+    /// Whether it begins with a colon, of which the code has seven bits.
+    fn is_pseudo(&self) -> bool {
+        self.bytes
+            .first()
+            .is_some_and(|first| if self.is_huffman { first >> 1 == 0x5c } else { *first == b':' })
     }
-    let reworded = if literal.is_huffman {
-        huffman::encode(&wording::reword(&huffman::decode(literal.bytes)?)?)?
-    } else {
-        wording::reword(literal.bytes)?
+}
+
+/// What must become of an authority in `begin..end`, whose value begins at `value_at`. If it `is_kept` in the dynamic
+/// table, its substitute must count as much there.
+fn change(
+    begin: usize,
+    value_at: usize,
+    end: usize,
+    value: &Text<'_>,
+    is_kept: bool,
+) -> Option<(Range<usize>, Vec<u8>)> {
+    let decoded;
+    let plain = match value.is_huffman {
+        true => {
+            decoded = huffman::decode(value.bytes)?;
+            &decoded[..]
+        }
+        false => value.bytes,
     };
-    if reworded.len() == literal.bytes.len() {
-        literal.bytes.copy_from_slice(&reworded);
-        return Some(());
+    if plain.is_empty() {
+        if !is_kept {
+            return Some((begin..end, Vec::new()));
+        }
+        // It counts one byte more than with the client. That matters only to one that fills its table to the last
+        // byte, and has static entry 1 for an empty authority, but writes it out.
+        return Some((value_at..end, vec![1, b'a']));
     }
-    None
+    let coded = huffman::encode(&substitute(plain)?)?;
+    let mut text = Vec::with_capacity(coded.len() + 4);
+    put_length(coded.len(), &mut text);
+    text.extend(coded);
+    Some((value_at..end, text))
+}
+
+/// Writes the length of a string in Huffman code.
+fn put_length(length: usize, into: &mut Vec<u8>) {
+    let Some(mut rest) = length.checked_sub(0x7f) else {
+        into.push(0x80 | length as u8);
+        return;
+    };
+    into.push(0xff);
+    while rest >= 0x80 {
+        into.push(0x80 | (rest & 0x7f) as u8);
+        rest >>= 7;
+    }
+    into.push(rest as u8);
 }

@@ -1,69 +1,188 @@
-//! Finds the HEADERS frames in what an HTTP/2 client sends (RFC 9113 sections 3.4 and 4.1).
+//! Follows the frames that an HTTP/2 client sends (RFC 9113 sections 3.4 and 4.1), and rewrites the header blocks whose
+//! authority h2 would not take.
 
-use super::block;
+use super::block::{self, Found};
 
 const PREFACE: usize = 24;
 const HEAD: usize = 9;
 const HEADERS: u8 = 1;
-/// The largest frame that our SETTINGS allow; a larger one ends the connection anyway.
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 0x4;
+const PADDED: u8 = 0x8;
+const PRIORITY: u8 = 0x20;
+/// The largest frame that our SETTINGS allow; h2 ends the connection at a larger one.
 const LARGEST: usize = 16 * 1024;
+/// The frames of one block that are waited for; h2 ends the connection at more.
+const MOST_FRAMES: usize = 8;
 
 /// Where in the stream of frames the connection is.
 pub struct Frames {
     /// Bytes that pass before the next frame head.
     skip: usize,
-    /// The first header block was changed, so later ones are looked at.
-    has_changed: bool,
-    is_done: bool,
 }
 
 impl Default for Frames {
     fn default() -> Self {
-        Self { skip: PREFACE, has_changed: false, is_done: false }
+        Self { skip: PREFACE }
     }
 }
 
+/// What comes after the bytes that pass as they are.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// A frame that is not there whole, or nothing.
+    More,
+    /// So many bytes, of whole frames, of which these must become.
+    Rewritten(usize, Vec<u8>),
+}
+
 impl Frames {
-    /// Whether nothing after what was cleared has to be looked at any more.
-    pub fn is_done(&self) -> bool {
-        self.is_done
-    }
-
-    /// Looks at what came after all that was cleared before, changes it where needed, and tells how much of it may go
-    /// on. The rest is the beginning of a HEADERS frame or of a frame head.
-    pub fn clear(&mut self, bytes: &mut [u8]) -> usize {
-        let mut cleared = 0;
-        while let Some(step) = bytes.get_mut(cleared..).and_then(|rest| self.step(rest)) {
-            cleared += step;
+    /// Looks at what comes after all that has passed before. Returns how much of it passes as it is, and what comes next.
+    pub fn follow(&mut self, bytes: &[u8]) -> (usize, Next) {
+        let mut passed = 0;
+        loop {
+            let rest = &bytes[passed..];
+            if self.skip > 0 {
+                let passing = self.skip.min(rest.len());
+                passed += passing;
+                self.skip -= passing;
+                if self.skip > 0 {
+                    return (passed, Next::More);
+                }
+                continue;
+            }
+            let Some(head) = Head::read(rest) else { return (passed, Next::More) };
+            if head.kind == HEADERS && head.length <= LARGEST {
+                match Block::read(rest) {
+                    None => return (passed, Next::More),
+                    Some(Block::Fine) => {}
+                    Some(Block::Rewritten(taken, by)) => {
+                        return (passed, Next::Rewritten(taken, by));
+                    }
+                }
+            }
+            self.skip = HEAD + head.length;
         }
-        cleared
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Head {
+    length: usize,
+    kind: u8,
+    flags: u8,
+}
+
+impl Head {
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let &[high, middle, low, kind, flags, ..] = bytes.first_chunk::<HEAD>()?;
+        let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
+        Some(Self { length, kind, flags })
+    }
+}
+
+/// What is to be done with a block of headers.
+enum Block {
+    Fine,
+    /// So many bytes become these.
+    Rewritten(usize, Vec<u8>),
+}
+
+impl Block {
+    /// Judges the block that begins with the frame at the begin of `bytes`; `None` when more of it is needed.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let first = Part::read(bytes, 0)?;
+        let Some(fragment) = first.fragment(bytes) else { return Some(Self::Fine) };
+        match block::search(fragment) {
+            Found::Fine => return Some(Self::Fine),
+            Found::Unfinished if first.ends_block() => return Some(Self::Fine),
+            Found::Change(..) | Found::Unfinished => {}
+        }
+        let mut parts = vec![first];
+        let mut whole = fragment.to_vec();
+        loop {
+            match block::search(&whole) {
+                Found::Fine => return Some(Self::Fine),
+                Found::Change(range, by) => {
+                    whole.splice(range, by);
+                    return Some(rewrite(bytes, &parts, &whole).unwrap_or(Self::Fine));
+                }
+                Found::Unfinished => {}
+            }
+            let last = parts.last()?;
+            if last.ends_block() || parts.len() == MOST_FRAMES {
+                return Some(Self::Fine);
+            }
+            let at = last.end();
+            let head = Head::read(bytes.get(at..)?)?;
+            if head.kind != CONTINUATION || head.length > LARGEST {
+                return Some(Self::Fine);
+            }
+            let part = Part::read(bytes, at)?;
+            whole.extend_from_slice(part.fragment(bytes)?);
+            parts.push(part);
+        }
+    }
+}
+
+/// One frame of a block.
+struct Part {
+    at: usize,
+    head: Head,
+}
+
+impl Part {
+    fn read(bytes: &[u8], at: usize) -> Option<Self> {
+        let part = Self { at, head: Head::read(bytes.get(at..)?)? };
+        (bytes.len() >= part.end()).then_some(part)
     }
 
-    /// How many bytes pass now; zero when a frame's head was understood, `None` when more bytes are needed.
-    fn step(&mut self, bytes: &mut [u8]) -> Option<usize> {
-        if bytes.is_empty() {
+    fn end(&self) -> usize {
+        self.at + HEAD + self.head.length
+    }
+
+    fn ends_block(&self) -> bool {
+        self.head.flags & END_HEADERS != 0
+    }
+
+    /// What comes before and after its piece of the block: padding and priority, which only HEADERS has.
+    fn around(&self, bytes: &[u8]) -> (usize, usize) {
+        if self.head.kind != HEADERS {
+            return (0, 0);
+        }
+        let (pad_length, padding) = match self.head.flags & PADDED {
+            0 => (0, 0),
+            _ => (1, bytes.get(self.at + HEAD).map_or(0, |padding| usize::from(*padding))),
+        };
+        (pad_length + if self.head.flags & PRIORITY == 0 { 0 } else { 5 }, padding)
+    }
+
+    /// Its piece of the block; `None` when padding and priority leave no room.
+    fn fragment<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let (before, after) = self.around(bytes);
+        bytes.get(self.at + HEAD + before..self.end().checked_sub(after)?)
+    }
+}
+
+/// Puts another block into the frames of one. `None` when it does not fit.
+fn rewrite(bytes: &[u8], parts: &[Part], mut block: &[u8]) -> Option<Block> {
+    let last = parts.last()?;
+    let mut frames = Vec::with_capacity(last.end() + 1);
+    for part in parts {
+        let (before, after) = part.around(bytes);
+        let room = part.head.length.checked_sub(before + after)?;
+        let taken = if part.at == last.at { block.len() } else { room.min(block.len()) };
+        let (fragment, rest) = block.split_at(taken);
+        block = rest;
+        let length = u32::try_from(before + taken + after).ok()?;
+        if length > LARGEST as u32 {
             return None;
         }
-        if self.is_done {
-            return Some(bytes.len());
-        }
-        if self.skip > 0 {
-            let passing = self.skip.min(bytes.len());
-            self.skip -= passing;
-            return Some(passing);
-        }
-        let (&mut [high, middle, low, kind, flags, ..], payload) =
-            bytes.split_first_chunk_mut::<HEAD>()?;
-        let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
-        if kind == HEADERS {
-            if length > LARGEST {
-                self.is_done = true;
-                return Some(0);
-            }
-            self.has_changed |= block::mend(payload.get_mut(..length)?, flags);
-            self.is_done = !self.has_changed;
-        }
-        self.skip = HEAD + length;
-        Some(0)
+        let begin = part.at + HEAD;
+        frames.extend_from_slice(&length.to_be_bytes()[1..]);
+        frames.extend_from_slice(&bytes[part.at + 3..begin + before]);
+        frames.extend_from_slice(fragment);
+        frames.extend_from_slice(&bytes[part.end() - after..part.end()]);
     }
+    Some(Block::Rewritten(last.end(), frames))
 }

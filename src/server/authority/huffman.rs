@@ -1,7 +1,6 @@
-//! HPACK's Huffman code (RFC 7541 appendix B) for the characters that an authority may be made of.
+//! HPACK's Huffman code (RFC 7541 appendix B), read bit by bit.
 //!
-//! The code is canonical: codes of one length are consecutive, in the order of their characters. Codes of more than 15
-//! bits are for bytes that no authority has, and make both directions give up.
+//! The code is canonical: codes of one length are consecutive, in the order of their characters.
 
 /// Codes of one length.
 struct Group {
@@ -15,7 +14,7 @@ const fn group(bits: u32, first: u32, characters: &'static [u8]) -> Group {
     Group { bits, first, characters }
 }
 
-const CODE: [Group; 10] = [
+const CODE: [Group; 21] = [
     group(5, 0x0, b"012aceiost"),
     group(6, 0x14, b" %-./3456789=A_bdfghlmnpru"),
     group(7, 0x5c, b":BCDEFGHIJKLMNOPQRSTUVWYjkqvwxyz"),
@@ -26,35 +25,54 @@ const CODE: [Group; 10] = [
     group(13, 0x1ff8, b"\0$@[]~"),
     group(14, 0x3ffc, b"^}"),
     group(15, 0x7ffc, b"<`{"),
+    group(19, 0x7fff0, b"\\\xc3\xd0"),
+    group(20, 0xfffe6, b"\x80\x82\x83\xa2\xb8\xc2\xe0\xe2"),
+    group(21, 0x1fffdc, b"\x99\xa1\xa7\xac\xb0\xb1\xb3\xd1\xd8\xd9\xe3\xe5\xe6"),
+    group(
+        22,
+        0x3fffd2,
+        b"\x81\x84\x85\x86\x88\x92\x9a\x9c\xa0\xa3\xa4\xa9\xaa\xad\xb2\xb5\xb9\xba\xbb\xbd\xbe\xc4\xc6\xe4\xe8\xe9",
+    ),
+    group(
+        23,
+        0x7fffd8,
+        b"\x01\x87\x89\x8a\x8b\x8c\x8d\x8f\x93\x95\x96\x97\x98\x9b\x9d\x9e\xa5\xa6\xa8\xae\xaf\xb4\xb6\xb7\xbc\xbf\xc5\xe7\xef",
+    ),
+    group(24, 0xffffea, b"\t\x8e\x90\x91\x94\x9f\xab\xce\xd7\xe1\xec\xed"),
+    group(25, 0x1ffffec, b"\xc7\xcf\xea\xeb"),
+    group(26, 0x3ffffe0, b"\xc0\xc1\xc8\xc9\xca\xcd\xd2\xd5\xda\xdb\xee\xf0\xf2\xf3\xff"),
+    group(
+        27,
+        0x7ffffde,
+        b"\xcb\xcc\xd3\xd4\xd6\xdd\xde\xdf\xf1\xf4\xf5\xf6\xf7\xf8\xfa\xfb\xfc\xfd\xfe",
+    ),
+    group(
+        28,
+        0xfffffe2,
+        b"\x02\x03\x04\x05\x06\x07\x08\x0b\x0c\x0e\x0f\x10\x11\x12\x13\x14\x15\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f\x7f\xdc\xf9",
+    ),
+    group(30, 0x3ffffffc, b"\n\r\x16"),
 ];
 
-/// The code of a character and its length in bits.
-pub fn code(character: u8) -> Option<(u32, u32)> {
-    CODE.iter().find_map(|group| {
-        let place = group.characters.iter().position(|each| *each == character)?;
-        Some((group.first + u32::try_from(place).ok()?, group.bits))
-    })
-}
-
-fn character(code: u32, bits: u32) -> Option<u8> {
-    let group = CODE.iter().find(|group| group.bits == bits)?;
-    let place = usize::try_from(code.checked_sub(group.first)?).ok()?;
-    group.characters.get(place).copied()
-}
-
-/// The string that `bytes` is the code of; `None` when it is none or has rare characters.
+/// The string that `bytes` is the code of; `None` when it is none, padding included.
 pub fn decode(bytes: &[u8]) -> Option<Vec<u8>> {
+    // No code is shorter than five bits.
     let mut decoded = Vec::with_capacity(bytes.len() * 8 / 5);
-    let (mut code, mut bits) = (0, 0);
+    let (mut code, mut bits, mut groups) = (0_u32, 0, CODE.iter().peekable());
     for byte in bytes {
         for shift in (0..8).rev() {
             code = code << 1 | u32::from(byte >> shift & 1);
             bits += 1;
-            if let Some(character) = character(code, bits) {
-                decoded.push(character);
-                (code, bits) = (0, 0);
-            } else if bits == 15 {
-                return None;
+            let Some(group) = groups.next_if(|group| group.bits == bits) else { continue };
+            let place = usize::try_from(code.checked_sub(group.first)?).ok()?;
+            match group.characters.get(place) {
+                Some(character) => {
+                    decoded.push(*character);
+                    (code, bits, groups) = (0, 0, CODE.iter().peekable());
+                }
+                // The sign for the end of a string, which none may have within.
+                None if bits == 30 => return None,
+                None => {}
             }
         }
     }
@@ -62,12 +80,12 @@ pub fn decode(bytes: &[u8]) -> Option<Vec<u8>> {
     is_padding.then_some(decoded)
 }
 
-/// The code of `string`, padded with ones; `None` when it has rare characters.
+/// Codes `string`, padded with ones; `None` when it has a character whose code is longer than 15 bits.
 pub fn encode(string: &[u8]) -> Option<Vec<u8>> {
     let mut encoded = Vec::with_capacity(string.len());
     let (mut pending, mut bits) = (0_u32, 0);
     for each in string {
-        let (code, length) = code(*each)?;
+        let (code, length) = code(*each).filter(|(_, length)| *length <= 15)?;
         pending = pending << length | code;
         bits += length;
         while bits >= 8 {
@@ -80,6 +98,14 @@ pub fn encode(string: &[u8]) -> Option<Vec<u8>> {
         encoded.push((padded & 0xff) as u8);
     }
     Some(encoded)
+}
+
+/// The code of a character and its length in bits.
+fn code(character: u8) -> Option<(u32, u32)> {
+    CODE.iter().find_map(|group| {
+        let place = group.characters.iter().position(|each| *each == character)?;
+        Some((group.first + u32::try_from(place).ok()?, group.bits))
+    })
 }
 
 #[cfg(test)]
@@ -103,29 +129,33 @@ mod tests {
     }
 
     #[test]
-    fn each_group_begins_where_the_one_before_ends() {
+    fn each_group_begins_where_the_one_before_ends_and_the_last_leaves_one_code() {
         for pair in CODE.windows(2) {
             let end = pair[0].first + pair[0].characters.len() as u32;
             assert_eq!(pair[1].first, end << (pair[1].bits - pair[0].bits));
         }
+        let last = CODE.last().unwrap();
+        assert_eq!(last.first + last.characters.len() as u32, (1 << last.bits) - 1);
+        assert_eq!(CODE.iter().map(|group| group.characters.len()).sum::<usize>(), 256);
     }
 
     #[test]
-    fn every_character_comes_back() {
-        for group in &CODE {
-            for character in group.characters {
-                let string = [*character; 3];
-                assert_eq!(decode(&encode(&string).unwrap()).as_deref(), Some(&string[..]));
-            }
+    fn every_byte_comes_back() {
+        for byte in 0..=255 {
+            let (code, bits) = code(byte).unwrap();
+            // The code, and ones up to the next byte.
+            let padded = bits.next_multiple_of(8);
+            let coded = u64::from(code) << (padded - bits) | ((1 << (padded - bits)) - 1);
+            let coded = &coded.to_be_bytes()[8 - padded as usize / 8..];
+            assert_eq!(decode(coded).as_deref(), Some(&[byte][..]));
         }
+        assert_eq!(decode(&[]).as_deref(), Some(&b""[..]));
     }
 
     #[test]
-    fn rare_characters_and_bad_padding_are_given_up_on() {
-        assert_eq!(encode(b"a\\b"), None);
-        assert_eq!(decode(&[0xff, 0xff, 0xff, 0xff]), None);
-        assert_eq!(decode(&[0x18]), None);
-        assert_eq!(decode(&[0x1f, 0xff]), None);
-        assert_eq!(decode(&[]).as_deref(), Some(&b""[..]));
+    fn what_is_no_code_is_none() {
+        for coded in [&[0xff, 0xff, 0xff, 0xff][..], &[0x18], &[0x1f, 0xff], &[0xff]] {
+            assert_eq!(decode(coded), None, "{coded:x?}");
+        }
     }
 }
