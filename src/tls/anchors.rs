@@ -55,6 +55,12 @@ impl Anchors {
         named.find_map(|certificate| certificate.untimely(moment(now)))
     }
 
+    /// Returns the bits of the RSA key of the authority of this name, if it is of a size that nothing can be checked with.
+    pub(super) fn unusable_rsa(&self, subject: &str) -> Option<usize> {
+        let mut named = self.certificates.iter().filter(|it| it.subject == subject);
+        named.find_map(Certificate::unusable_rsa)
+    }
+
     /// The first to expire of those that had not when they were read.
     pub(super) fn first_to_expire(&self) -> Option<&Certificate> {
         let good = self.certificates.iter().filter(|it| it.not_after >= self.read_at);
@@ -99,6 +105,11 @@ impl<V: ?Sized> Anchored<V> {
         let mut anchored = Self { anchors, provider, make, first: None, first_until };
         anchored.first = anchored.made_at(anchored.anchors.read_at)?;
         Ok(anchored)
+    }
+
+    /// The authorities that are valid at `now`.
+    pub(super) fn roots_at(&self, now: UnixTime) -> RootCertStore {
+        self.anchors.timely(moment(now))
     }
 
     /// Returns it as it is at `now`. At first it is at hand; once an authority has expired it is made each time, until

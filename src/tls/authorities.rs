@@ -93,6 +93,12 @@ pub(super) fn read(
                 files.warning(setting, message, "take it out when nothing needs it any more");
             }
         }
+        if let Some(bits) = certificate.unusable_rsa() {
+            let message = format!(
+                "{at}: the authority {title} has an RSA key of {bits} bits, and nothing that it has signed counts"
+            );
+            files.warning(setting, message, "want an authority with 2048 bits or more");
+        }
         if certificate.can_sign && !anchors.add(der.clone(), certificate.clone()) {
             files.error(setting, format!("{at}: {title} cannot be used as an authority"), "");
             return None;

@@ -279,16 +279,7 @@ impl Loading<'_> {
         crl: Option<&TlsFile>,
         before: Option<&MadeFrom>,
     ) -> (Option<Authorities>, Option<Lists>) {
-        let Some(ca) = ca else {
-            if let Some(crl) = crl {
-                let message = format!(
-                    "`{}` is set, and no authority that its lists could be from",
-                    crl.setting
-                );
-                self.files.error(crl.setting, message, "set the CA file that belongs to it");
-            }
-            return (None, Some(Vec::new()));
-        };
+        let Some(ca) = ca else { return (None, Some(Vec::new())) };
         let is_in_force = self.is_in_force(ca, before);
         let authorities = authorities::read(&mut self.files, ca, is_in_force);
         let lists = match (&authorities, crl) {

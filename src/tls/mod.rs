@@ -12,6 +12,7 @@
 pub mod acceptor;
 mod anchors;
 mod authorities;
+mod ca_leaf;
 pub mod certificate;
 pub mod connector;
 pub mod expiry;

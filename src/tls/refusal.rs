@@ -172,7 +172,14 @@ pub(super) fn sentence(der: &[u8], error: &Error, trusted: &Anchors, now: UnixTi
     };
     let at = |time: &UnixTime| day(moment(*time));
     let described = &trusted.described;
+    let bits = trusted.unusable_rsa(issuer);
     match reason {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature if bits.is_some() => {
+            let bits = bits.unwrap_or_default();
+            format!(
+                "certificate {title} is from {issuer}, which has an RSA key of {bits} bits in {described}; want 2048 to 8192"
+            )
+        }
         CertificateError::UnknownIssuer => match trusted.untimely(issuer, now) {
             Some(untimely) => {
                 format!(
@@ -217,7 +224,16 @@ pub(super) fn sentence(der: &[u8], error: &Error, trusted: &Anchors, now: UnixTi
             )
         }
         CertificateError::Other(other) if is_ca_as_leaf(other) => {
-            format!("certificate {title} is that of an authority, and none for a server or client")
+            let untimely = certificate.as_ref().and_then(|it| it.untimely(moment(now)));
+            if let Some(untimely) = untimely {
+                return format!("certificate {title} {untimely}");
+            }
+            if certificate.as_ref().is_some_and(|it| it.is_self_issued) {
+                return format!(
+                    "certificate {title} is self-signed, as those of auto-tls are, and not in {described} itself"
+                );
+            }
+            format!("certificate {title} is that of an authority, and not from one in {described}")
         }
         _ if certificate.is_some_and(|it| !it.is_v3) => {
             format!(

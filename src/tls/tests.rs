@@ -1,4 +1,5 @@
 mod clients;
+mod parity;
 mod servers;
 
 use super::*;

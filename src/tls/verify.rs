@@ -7,10 +7,12 @@ use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use webpki::KeyUsage;
 use x509_parser::extensions::ExtendedKeyUsage;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::anchors::{Anchored, moment};
+use super::ca_leaf;
 use super::certificate::Certificate;
 use super::refusal::{Verdict, is_ca_as_leaf, sentence};
 use super::revoked::Revoked;
@@ -57,6 +59,28 @@ fn is_pinned(
     may_be && pinned.iter().any(|pinned| pinned == shown) && is_timely() && is_for_it()
 }
 
+impl<V: ?Sized> Anchored<V> {
+    /// Whether rustls refuses a certificate for nothing but that it says that it is an authority's, which Go takes.
+    fn vouches_for(
+        &self,
+        why: &CertificateError,
+        (shown, intermediates): (&CertificateDer<'_>, &[CertificateDer<'_>]),
+        usage: KeyUsage,
+        now: UnixTime,
+    ) -> bool {
+        let CertificateError::Other(other) = why else { return false };
+        is_ca_as_leaf(other)
+            && ca_leaf::is_vouched_for(
+                shown,
+                intermediates,
+                &self.roots_at(now),
+                &self.provider,
+                usage,
+                now,
+            )
+    }
+}
+
 /// Wraps rustls' judgement in a sentence, which is what the log and the status get. rustls tells the other side no more
 /// than that its certificate is refused, which is as much as Go does.
 fn refused<V: ?Sized>(
@@ -66,6 +90,17 @@ fn refused<V: ?Sized>(
     now: UnixTime,
 ) -> Error {
     Verdict::error(sentence(der, error, &trusted.anchors, now))
+}
+
+/// Says why a handshake's signature does not count, where the key is of a size that nobody here checks.
+fn unsigned(der: &CertificateDer<'_>, error: Error) -> Error {
+    let certificate = Certificate::read(der);
+    match certificate.as_ref().and_then(|it| Some((it.title(), it.unusable_rsa()?))) {
+        Some((title, bits)) => Verdict::error(format!(
+            "certificate {title} has an RSA key of {bits} bits; want 2048 to 8192"
+        )),
+        None => error,
+    }
 }
 
 fn check_revoked(
@@ -103,6 +138,18 @@ impl ServerCertVerifier for Servers {
                         |usage| usage.server_auth,
                         now,
                     ) && is_good_for(end_entity, server_name) => {}
+                Err(Error::InvalidCertificate(why))
+                    if self.trusted.vouches_for(
+                        &why,
+                        (end_entity, intermediates),
+                        KeyUsage::server_auth(),
+                        now,
+                    ) =>
+                {
+                    ParsedCertificate::try_from(end_entity)
+                        .and_then(|parsed| verify_server_name(&parsed, server_name))
+                        .map_err(|error| refused(end_entity, &error, &self.trusted, now))?;
+                }
                 Err(error) => return Err(refused(end_entity, &error, &self.trusted, now)),
             }
             check_revoked(&self.revoked, end_entity, intermediates)?;
@@ -118,12 +165,9 @@ impl ServerCertVerifier for Servers {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(
-            message,
-            cert,
-            dss,
-            &self.trusted.provider.signature_verification_algorithms,
-        )
+        let algorithms = &self.trusted.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, algorithms)
+            .map_err(|error| unsigned(cert, error))
     }
 
     fn verify_tls13_signature(
@@ -132,12 +176,9 @@ impl ServerCertVerifier for Servers {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(
-            message,
-            cert,
-            dss,
-            &self.trusted.provider.signature_verification_algorithms,
-        )
+        let algorithms = &self.trusted.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms)
+            .map_err(|error| unsigned(cert, error))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -174,7 +215,13 @@ impl ClientCertVerifier for Clients {
         match judged {
             Ok(_) => {}
             Err(Error::InvalidCertificate(why))
-                if is_pinned(&self.pinned, &why, end_entity, |usage| usage.client_auth, now) => {}
+                if is_pinned(&self.pinned, &why, end_entity, |usage| usage.client_auth, now)
+                    || self.trusted.vouches_for(
+                        &why,
+                        (end_entity, intermediates),
+                        KeyUsage::client_auth(),
+                        now,
+                    ) => {}
             Err(error) => return Err(refused(end_entity, &error, &self.trusted, now)),
         }
         check_revoked(&self.revoked, end_entity, intermediates)?;
@@ -190,6 +237,7 @@ impl ClientCertVerifier for Clients {
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.trusted.provider.signature_verification_algorithms;
         verify_tls12_signature(message, cert, dss, algorithms)
+            .map_err(|error| unsigned(cert, error))
     }
 
     fn verify_tls13_signature(
@@ -200,6 +248,7 @@ impl ClientCertVerifier for Clients {
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.trusted.provider.signature_verification_algorithms;
         verify_tls13_signature(message, cert, dss, algorithms)
+            .map_err(|error| unsigned(cert, error))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

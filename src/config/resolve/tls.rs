@@ -42,11 +42,13 @@ fn listener(values: &Values<'_>, data_dir: &Path) -> ListenTls {
         years: values.number("self-signed-cert-validity"),
         names: own_names(values),
     });
+    let client_ca = values.file("trusted-ca-file");
     ListenTls {
         pair,
         self_made,
-        client_ca: values.file("trusted-ca-file"),
-        client_crl: values.file("client-crl-file"),
+        // As with etcd, clients are asked for no certificate without it.
+        client_crl: values.file("client-crl-file").filter(|_| client_ca.is_some()),
+        client_ca,
         allowed_hostnames: values.list("client-cert-allowed-hostname"),
     }
 }
@@ -58,8 +60,8 @@ fn peer(values: &Values<'_>) -> ConnectTls {
         verify: ca.is_some() || pair.is_some() || !values.bool("peer-auto-tls"),
         server_name: values.srv_domain().filter(|_| ca.is_none()),
         pair,
+        crl: values.file("peer-crl-file").filter(|_| ca.is_some()),
         ca,
-        crl: values.file("peer-crl-file"),
         allowed_cns: values.list("peer-cert-allowed-cn"),
         allowed_hostnames: values.list("peer-cert-allowed-hostname"),
     }
@@ -68,12 +70,14 @@ fn peer(values: &Values<'_>) -> ConnectTls {
 /// etcd's proxy shows members the listeners' certificate, or the peers' one when there is none.
 fn upstream(values: &Values<'_>, peer: &ConnectTls) -> ConnectTls {
     let own_pair = values.pair("upstream-cert-file", "upstream-key-file");
-    let pair = own_pair.or_else(|| values.pair("cert-file", "key-file"));
+    let listeners_pair = values.pair("cert-file", "key-file");
     let own_ca = values.file("upstream-trusted-ca-file");
     let ca = own_ca.or_else(|| values.file("trusted-ca-file"));
-    let auto = values.bool("auto-tls");
+    // A listeners' certificate switches auto-tls off, as with etcd; one of ours for members does not.
+    let auto = values.bool("auto-tls") && listeners_pair.is_none();
+    let pair = own_pair.or(listeners_pair);
     if pair.is_some() || auto {
-        let verify = pair.is_some() || ca.is_some();
+        let verify = !auto || ca.is_some();
         return ConnectTls { pair, ca, verify, ..ConnectTls::default() };
     }
     let ca = ca.or_else(|| peer.ca.clone());
@@ -175,15 +179,27 @@ fn check_clients(values: &Values<'_>, problems: &mut Problems) {
         return;
     }
     let has_ca = values.path("trusted-ca-file").is_some();
-    let needy = [
-        ("client-cert-auth", values.bool("client-cert-auth")),
-        ("client-crl-file", values.path("client-crl-file").is_some()),
-        ("client-cert-allowed-hostname", !values.list("client-cert-allowed-hostname").is_empty()),
-    ];
-    for (name, _) in needy.into_iter().filter(|(_, set)| *set && !has_ca) {
+    if values.bool("client-cert-auth") && !has_ca {
+        // etcd would let in whoever has a certificate of any authority that the machine trusts.
         let message =
-            format!("`{name}` is set, and no authority that clients' certificates must come from");
-        refuse(problems, &message, "set trusted-ca-file", origins.place(name));
+            "`client-cert-auth` is set, and no authority that clients' certificates must come from";
+        refuse(problems, message, "set trusted-ca-file", origins.place("client-cert-auth"));
+    }
+    let needy = [
+        ("client-crl-file", values.path("client-crl-file").is_some(), "trusted-ca-file"),
+        (
+            "client-cert-allowed-hostname",
+            !values.list("client-cert-allowed-hostname").is_empty(),
+            "trusted-ca-file",
+        ),
+        ("peer-crl-file", values.path("peer-crl-file").is_some(), "peer-trusted-ca-file"),
+    ];
+    for (name, is_set, ca) in needy {
+        if is_set && origins.are_sound(&[ca]) && values.path(ca).is_none() {
+            let message = format!("`{name}` has no effect without `{ca}`");
+            let problem = Problem::warning(message, origins.place(name).clone());
+            problems.push(problem.hint(format!("set {ca}, or leave it out")));
+        }
     }
 }
 

@@ -45,7 +45,7 @@ impl Signer {
     }
 
     /// Signs for somebody else who signs.
-    fn below(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+    pub(super) fn below(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let (key, params) = (KeyPair::generate().unwrap(), Self::params(name, change));
         let pem = params.signed_by(&key, &self.issuer).unwrap().pem();
         Self { issuer: Issuer::new(params, key), pem }

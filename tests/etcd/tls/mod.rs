@@ -4,6 +4,7 @@ mod clients;
 mod common_name;
 mod faults;
 mod matrix;
+mod parity;
 mod refused;
 mod reload;
 mod sentences;

@@ -286,10 +286,62 @@ fn settings_that_cannot_work_together_are_refused() {
         "peer-cert-file = \"DIR/server.pem\"\n",
         "`peer-cert-file` is set and `peer-key-file` is not",
     );
-    desk.refuses(
-        "listen-metrics-urls = \"https://127.0.0.1:0\"\npeer-crl-file = \"DIR/crl.pem\"\n",
-        "`peer-crl-file` is set, and no authority",
-    );
+}
+
+/// etcd asks clients for no certificate then, and never reads the list.
+#[test]
+fn what_narrows_clients_has_no_effect_without_an_authority() {
+    let desk = Desk::new();
+    for (setting, value, ca) in [
+        ("client-crl-file", "DIR/none.pem", "trusted-ca-file"),
+        ("client-cert-allowed-hostname", "a.example", "trusted-ca-file"),
+        ("peer-crl-file", "DIR/none.pem", "peer-trusted-ca-file"),
+    ] {
+        let sentence = format!("`{setting}` has no effect without `{ca}`");
+        desk.warns(&format!("{setting} = \"{value}\"\n"), &sentence);
+    }
+}
+
+/// Whatever openssl calls it, as Go does.
+#[test]
+fn a_key_is_taken_in_each_form_under_each_label() {
+    let desk = Desk::new();
+    desk.put("server.pem", include_str!("files_of_openssl/rsa.pem"));
+    let key = include_str!("files_of_openssl/rsa.key");
+    for label in ["RSA PRIVATE KEY", "PRIVATE KEY", "EC PRIVATE KEY", "ANY PRIVATE KEY"] {
+        desk.put("server.key", &key.replace("RSA PRIVATE KEY", label));
+        let (said, status) = desk.check("");
+        assert_eq!(status, 0, "{label}: {said}");
+    }
+    desk.put("server.key", &key.replace("RSA PRIVATE KEY", "OPENSSH PRIVATE KEY"));
+    desk.refuses("", "it has one in OpenSSH's form");
+}
+
+#[test]
+fn an_rsa_key_that_is_too_short_is_said_to_be_that() {
+    let desk = Desk::new();
+    desk.put("server.pem", include_str!("files_of_openssl/rsa1024.pem"));
+    desk.put("server.key", include_str!("files_of_openssl/rsa1024.key"));
+    desk.refuses("", "the RSA key has 1024 bits, and the certificate's too");
+    desk.refuses("", "want RSA of 2048 to 8192 bits");
+    desk.authority.issue(&Leaf::loopback()).write(desk.scratch.path(), "server");
+    desk.put("ca.pem", include_str!("files_of_openssl/rsa1024.pem"));
+    desk.warns(CLIENTS, "has an RSA key of 1024 bits, and nothing that it has signed counts");
+}
+
+#[test]
+fn a_byte_order_mark_and_a_lost_newline_are_named() {
+    let desk = Desk::new();
+    let certificate = std::fs::read_to_string(desk.path("server.pem")).unwrap();
+    desk.put("server.pem", &format!("\u{feff}{certificate}"));
+    desk.refuses("", "`cert-file`: DIR/server.pem:1: it begins with a byte order mark (BOM)");
+    let glued = certificate.trim_end().to_owned() + desk.authority.pem();
+    desk.put("server.pem", &glued);
+    let sentence = "the newline behind -----END CERTIFICATE----- is missing";
+    desk.refuses("", sentence);
+    desk.put("server.pem", &certificate);
+    desk.put("ca.pem", &glued);
+    desk.refuses(CLIENTS, sentence);
 }
 
 /// Members whose auth is on take whoever shows a certificate for the user that its CN names.
