@@ -2,6 +2,7 @@
 //! `--connect` also what it would find.
 
 mod connect;
+mod taken;
 
 use super::{Variables, args, complain, inputs, load, say_json, style, unit, usage};
 use crate::config::{Inputs, Loaded, Problems};
@@ -31,19 +32,26 @@ pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
     let is_units = unit::is_meant(&rest, &env);
     let unit = unit::meant(&rest, env);
     let inputs = inputs(rest, unit.variables.clone());
+    let daemon = || unit::socket(&inputs, is_units);
     let (mut problems, usable) = match load(&inputs, Purpose::Check) {
-        Ok((loaded, material)) => (Problems(loaded.warnings.clone()), Some((loaded, material))),
+        Ok((loaded, material)) => {
+            let mut problems = Problems(loaded.warnings.clone());
+            problems.0.extend(taken::addresses(&loaded, daemon));
+            problems.sort();
+            (problems, Some((loaded, material)))
+        }
         Err(problems) => (problems, None),
     };
+    // The settings can be used, and so can the command line: it is the address that cannot be had.
+    let is_taken = usable.is_some() && problems.errors() > 0;
     unit.locate_problems(&mut problems);
-    let loaded = usable.as_ref().map(|(loaded, _)| loaded);
+    let loaded = usable.as_ref().map(|(loaded, _)| loaded).filter(|_| problems.errors() == 0);
     if format == "text" {
         complain(&problems.report(style(&inputs.env), &outcome(loaded, &inputs)));
     }
     let found = match usable.as_ref().filter(|_| connects) {
         Some((loaded, material)) => {
-            let daemon = unit::socket(&inputs, is_units);
-            let daemon = daemon.unwrap_or_else(|_| loaded.settings.admin_socket.clone());
+            let daemon = daemon().unwrap_or_else(|_| loaded.settings.admin_socket.clone());
             match connect::look(&loaded.settings, material, &daemon) {
                 Ok(found) => Some(found),
                 Err(error) => {
@@ -65,7 +73,7 @@ pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
     {
         return ExitCode::FAILURE;
     }
-    ExitCode::from(status(&problems, found.as_ref(), strict))
+    ExitCode::from(if is_taken { CONFIG } else { status(&problems, found.as_ref(), strict) })
 }
 
 fn status(problems: &Problems, found: Option<&connect::Found>, strict: bool) -> u8 {

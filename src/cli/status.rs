@@ -22,6 +22,9 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Exit status when the daemon serves but something is wrong.
 const TROUBLED: u8 = 4;
 
+/// Exit status when the daemon runs and serves nobody.
+const NOT_SERVING: u8 = 5;
+
 /// Reloads that are shown; JSON has all that are kept.
 const RELOADS_SHOWN: usize = 5;
 
@@ -49,7 +52,7 @@ impl WriteOut {
 }
 
 /// Shows the status on `out` (nothing when `quiet`), failures on `err`. Returns the exit status: 0 all well, 3 not
-/// running, 4 serving with a problem, 1 when it cannot be found out.
+/// running, 4 serving with a problem, 5 not serving, 1 when it cannot be found out.
 pub fn run(
     socket: &Path,
     write_out: WriteOut,
@@ -87,9 +90,14 @@ pub(super) fn asked(socket: &Path, limit: Duration) -> Result<(Answer, Snapshot)
 
 fn exit_code(snapshot: &Snapshot) -> u8 {
     let is_refused = snapshot.refusals().next().is_some();
-    let all_well =
-        snapshot.ready && !snapshot.draining && !is_refused && snapshot.problems.is_empty();
-    if all_well { 0 } else { TROUBLED }
+    // A daemon of before this field says so by the others.
+    if snapshot.not_serving.is_some() || !snapshot.ready || snapshot.draining {
+        NOT_SERVING
+    } else if is_refused || !snapshot.problems.is_empty() {
+        TROUBLED
+    } else {
+        0
+    }
 }
 
 fn show(
@@ -141,8 +149,9 @@ fn facts(snapshot: &Snapshot, now: u64) -> Vec<String> {
     lines.into_iter().flatten().collect()
 }
 
-fn state(snapshot: &Snapshot) -> &'static str {
+fn state(snapshot: &Snapshot) -> &str {
     match snapshot {
+        Snapshot { not_serving: Some(why), .. } => why,
         Snapshot { draining: true, .. } => "stopping",
         Snapshot { ready: false, .. } => "waiting for members",
         _ => "serving",
@@ -178,8 +187,12 @@ fn cluster(snapshot: &Snapshot, now: u64) -> String {
 
 fn traffic(snapshot: &Snapshot) -> String {
     let t = &snapshot.traffic;
+    let limit = match t.connections_limit {
+        0 => String::new(),
+        limit => format!(" of at most {limit}"),
+    };
     format!(
-        "{} connections, {} requests, {} gRPC calls",
+        "{} connections{limit}, {} requests, {} gRPC calls",
         t.connections, t.requests_in_flight, t.rpcs_in_flight
     )
 }

@@ -60,9 +60,9 @@ impl ListedMember {
 }
 
 impl Listed {
-    /// Whether any member has started, so that this is a cluster and not one that is about to be.
-    pub fn has_started(&self) -> bool {
-        self.members.iter().any(|member| !member.urls.is_empty())
+    /// Whether any member has started and has a URL that may get traffic.
+    pub fn has_usable(&self) -> bool {
+        self.members.iter().any(|member| member.usable_urls().next().is_some())
     }
 
     /// Logs what is left out now and was not, for the same reason, in the list `before`.

@@ -4,6 +4,7 @@
 //! metrics and the STATUS line are all made from [`Board::snapshot`], so they cannot disagree.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,8 +13,9 @@ use arc_swap::ArcSwap;
 use crate::cluster::member::hex_id;
 use crate::cluster::usable::{Listed, ListedMember, ListedUrl};
 use crate::config::masked;
+use crate::net::crowd::Crowd;
 use crate::telemetry::snapshot::{
-    CertificateStatus, EndpointStatus, MemberStatus, Problem, ReloadRecord, Snapshot,
+    CertificateStatus, EndpointStatus, MemberStatus, Problem, ReloadRecord, Snapshot, TrafficStatus,
 };
 use crate::telemetry::tally::{self, Tally};
 use crate::tls::expiry::{Kind, Shown};
@@ -39,12 +41,13 @@ pub struct Posted {
 pub struct Board {
     posted: ArcSwap<Posted>,
     tallies: Vec<Arc<Tally>>,
+    crowd: Crowd,
 }
 
 impl Board {
-    /// Makes an empty board over the workers' counters.
-    pub fn new(tallies: Vec<Arc<Tally>>) -> Self {
-        Self { posted: ArcSwap::default(), tallies }
+    /// Makes an empty board over the workers' counters and the clients of all of them.
+    pub fn new(tallies: Vec<Arc<Tally>>, crowd: Crowd) -> Self {
+        Self { posted: ArcSwap::default(), tallies, crowd }
     }
 
     /// Replaces what is posted.
@@ -73,8 +76,13 @@ impl Board {
             .map(|member| member_status(member, &posted.endpoints))
             .collect();
         snapshot.traffic = tally::traffic(&self.tallies);
+        snapshot.traffic.connections_limit = self.crowd.limit().try_into().unwrap_or(u64::MAX);
+        snapshot.not_serving = not_serving(&posted);
         snapshot.certificates = posted.certificates.iter().map(certificate_status).collect();
         snapshot.problems = problems(&posted, &snapshot);
+        if self.crowd.waits() {
+            snapshot.problems.insert(0, clients_wait(&snapshot.traffic));
+        }
         mask(&mut snapshot);
         snapshot
     }
@@ -164,11 +172,40 @@ fn proof(endpoint: &Endpoint) -> &'static str {
     }
 }
 
+/// Says why nobody is served. While endpoints are all unhealthy they are tried nevertheless, but that is no service.
+fn not_serving(posted: &Posted) -> Option<String> {
+    let Posted { base, endpoints, .. } = posted;
+    if base.draining {
+        return Some("stopping".to_owned());
+    }
+    if !base.ready {
+        return Some("waiting for members".to_owned());
+    }
+    if endpoints.iter().any(|endpoint| endpoint.is_healthy()) {
+        return None;
+    }
+    let members: BTreeSet<u64> = endpoints.iter().map(|endpoint| endpoint.member_id).collect();
+    Some(match members.len() {
+        0 => "not serving: no member can be asked".to_owned(),
+        all => format!("not serving: 0 of {all} members healthy"),
+    })
+}
+
+fn clients_wait(traffic: &TrafficStatus) -> Problem {
+    let TrafficStatus { connections, connections_limit, .. } = traffic;
+    let text = format!(
+        "new clients wait to be accepted: {connections} are connected, and the limit of open files has room for \
+         {connections_limit}; raise LimitNOFILE= if there are rightly so many"
+    );
+    Problem { since_ms: None, text }
+}
+
 /// What is wrong now, worst first.
 fn problems(posted: &Posted, snapshot: &Snapshot) -> Vec<Problem> {
     let mut problems = Vec::new();
     let usable = |member: &ListedMember| member.usable_urls().next().is_some();
-    if snapshot.ready && !posted.listed.members.iter().any(usable) {
+    let is_listed = snapshot.ready || !posted.listed.members.is_empty();
+    if is_listed && !posted.listed.members.iter().any(usable) {
         let text = "the member list names no client URL that can be used; see the members below"
             .to_owned();
         problems.push(Problem { since_ms: None, text });

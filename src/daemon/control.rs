@@ -194,7 +194,7 @@ impl Control {
 
     fn first_list(&mut self, outcome: &Outcome) {
         match outcome {
-            Outcome::Fresh { .. } if self.listed.has_started() => {
+            Outcome::Fresh { .. } if self.listed.has_usable() => {
                 self.ready = true;
                 tracing::info!(
                     members = self.listed.members.len(),
@@ -204,7 +204,7 @@ impl Control {
                 self.say_status();
                 self.notifier.ready();
             }
-            // A list of members that have not started is a cluster that has not either.
+            // Members that have not started, or that nobody can ask: there is nothing to serve yet.
             _ => {}
         }
     }

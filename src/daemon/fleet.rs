@@ -21,6 +21,8 @@ pub struct Fleet {
     orders: Vec<mpsc::UnboundedSender<Order>>,
     /// Counters, one for each worker.
     pub tallies: Vec<Arc<Tally>>,
+    /// The clients of all workers.
+    pub crowd: Crowd,
     /// Listeners that are to open later.
     held: Option<Vec<(u64, Vec<ListenSocket>, bool)>>,
     ended: mpsc::UnboundedReceiver<usize>,
@@ -51,7 +53,8 @@ impl Fleet {
     ) -> std::io::Result<Self> {
         let (ended_sender, ended) = mpsc::unbounded_channel();
         let (hop, crowd) = (hop_mark(), Crowd::default());
-        let mut fleet = Self { orders: Vec::new(), tallies: Vec::new(), held: None, ended };
+        let (orders, tallies, held) = (Vec::new(), Vec::new(), None);
+        let mut fleet = Self { orders, tallies, held, ended, crowd: crowd.clone() };
         for number in 0..count {
             let tally = Arc::new(Tally::new(Rpc::COUNT));
             let (orders, received) = mpsc::unbounded_channel();

@@ -116,12 +116,12 @@ impl Listeners {
             self.next += 1;
             store(notifier, &asked, &mut bound);
             fleet.open(self.next, &mut bound);
-            tracing::info!(url = %bound.url, "serving clients");
+            tracing::info!(every = true, url = %bound.url, "serving clients");
             self.clients.push(Open { asked, bound, number: self.next, tasks: None });
         }
         for (asked, mut bound) in plan.metrics {
             store(notifier, &asked, &mut bound);
-            tracing::info!(url = %bound.url, "serving metrics");
+            tracing::info!(every = true, url = %bound.url, "serving metrics");
             let tls = Rc::new(Cell::new(bound.url.tls));
             let serve = |socket| {
                 let serving = serve_metrics(socket, renderer.clone(), tls.clone());
@@ -150,7 +150,7 @@ impl Listeners {
                     Some((_, tls)) => tls.set(url.tls),
                     None => fleet.speak(open.number, url.tls),
                 }
-                tracing::info!(url = %open.bound.url, "new connections here use another scheme");
+                tracing::info!(every = true, url = %open.bound.url, "new connections here use another scheme");
             }
         }
     }
@@ -159,7 +159,7 @@ impl Listeners {
         let clients = |open: &mut Open| !is_named(&settings.listen_client_urls, open);
         let metrics = |open: &mut Open| !is_named(&settings.listen_metrics_urls, open);
         for open in self.clients.extract_if(.., clients).collect::<Vec<_>>() {
-            tracing::info!(url = %open.bound.url, "closing a client listener; its connections finish");
+            tracing::info!(every = true, url = %open.bound.url, "closing a client listener; its connections finish");
             fleet.close(open.number);
             self.forget(open, notifier);
         }
@@ -226,6 +226,7 @@ pub fn let_go(inherited: Inherited, notifier: &mut Notifier) {
         match leftover {
             Leftover::Stored(name) => {
                 tracing::info!(
+                    every = true,
                     name,
                     "closing a listener of the last run that is not configured any more"
                 );

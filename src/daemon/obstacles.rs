@@ -5,7 +5,7 @@ use crate::net::listen::BindError;
 use crate::telemetry::log::LogError;
 
 /// Returns the addresses that cannot be had.
-pub(super) fn of_listeners(errors: &[BindError], loaded: &Loaded) -> Vec<Problem> {
+pub fn of_listeners(errors: &[BindError], loaded: &Loaded) -> Vec<Problem> {
     let problem = |error: &BindError| Problem::error(error.to_string(), place(&error.url, loaded));
     errors.iter().map(problem).collect()
 }

@@ -113,7 +113,7 @@ fn build(
         Arc::new(ArcSwap::from_pointee(generations::build(1, settings, &material, Vec::new())));
     let (wishes, asked) = mpsc::channel(WISHES);
     let mut fleet = Fleet::start(settings.workers.get(), &newest, &Pages(wishes)).map_err(why)?;
-    let board = Arc::new(Board::new(fleet.tallies.clone()));
+    let board = Arc::new(Board::new(fleet.tallies.clone(), fleet.crowd.clone()));
     let renderer = Renderer::new(board.clone());
     tokio::task::spawn_local(renderer.clone().serve(asked));
     let mut listeners = Listeners::default();

@@ -38,6 +38,13 @@ fn waiting(snapshot: &Snapshot) -> String {
     let tried = some_of(tried.collect());
     let source = snapshot.source.as_ref().and_then(|source| source.trouble.as_deref());
     match (source, tried.is_empty()) {
+        (None, true) if !snapshot.members.is_empty() => match snapshot.problems.first() {
+            Some(problem) => {
+                let what = problem.text.split(';').next().unwrap_or_default();
+                format!("waiting for members: {what}")
+            }
+            None => "waiting for members to start".to_owned(),
+        },
         (None, true) => match asked(snapshot) {
             asked if asked.is_empty() => "waiting for members".to_owned(),
             asked => format!("waiting for members: asking {asked}"),
@@ -73,9 +80,11 @@ fn serving(snapshot: &Snapshot, now_ms: u64) -> String {
         Some(format!("generation {}", snapshot.generation)),
     ];
     let facts = facts.into_iter().flatten().collect::<Vec<_>>().join(", ");
-    match other_problem(snapshot, &ailing) {
-        Some(problem) => format!("{problem}; serving, {facts}"),
-        None => facts,
+    match (other_problem(snapshot, &ailing), &snapshot.not_serving) {
+        (Some(problem), None) => format!("{problem}; serving, {facts}"),
+        (Some(problem), Some(_)) => format!("not serving: {problem}; {facts}"),
+        (None, Some(_)) => format!("not serving, {facts}"),
+        (None, None) => facts,
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Crowd(Arc<Counts>);
 struct Counts {
     clients: AtomicUsize,
     extra: AtomicUsize,
+    /// Listeners that cannot accept.
+    closed: AtomicUsize,
     /// Instead of the process's limit of descriptors, in tests.
     descriptors: Option<u64>,
 }
@@ -41,7 +43,23 @@ impl Crowd {
     /// Whether one more may come.
     pub fn has_room(&self) -> bool {
         let extra = self.0.extra.load(Relaxed);
-        self.0.clients.load(Relaxed) + extra / 2 < most(self.0.descriptors())
+        self.0.clients.load(Relaxed) + extra / 2 < self.limit()
+    }
+
+    /// How many may come while none has more than one connection to members.
+    pub fn limit(&self) -> usize {
+        most(self.0.descriptors())
+    }
+
+    /// Says that a listener cannot accept, until what this returns is dropped.
+    pub fn keep_waiting(&self) -> Waiting {
+        self.0.closed.fetch_add(1, Relaxed);
+        Waiting(self.0.clone())
+    }
+
+    /// Whether clients wait that cannot be accepted.
+    pub fn waits(&self) -> bool {
+        self.0.closed.load(Relaxed) > 0
     }
 }
 
@@ -88,6 +106,16 @@ impl Place {
     }
 }
 
+/// One listener that cannot accept.
+#[derive(Debug)]
+pub struct Waiting(Arc<Counts>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.closed.fetch_sub(1, Relaxed);
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.clients.fetch_sub(1, Relaxed);
@@ -103,6 +131,15 @@ fn most(descriptors: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn listeners_that_cannot_accept_are_known_until_they_can() {
+        let crowd = Crowd::default();
+        let waiting = crowd.keep_waiting();
+        assert!(crowd.waits() && crowd.clone().waits());
+        drop(waiting);
+        assert!(!crowd.waits());
+    }
 
     #[test]
     fn clients_get_less_than_half_of_the_descriptors() {

@@ -169,6 +169,30 @@ pub fn bind(
     })
 }
 
+/// Says who listens on an address already, so that [`bind`] would fail for that. Nothing can connect to what is tried for
+/// that, and a socket file that nobody answers is left as it is.
+pub fn taken(url: &ListenUrl) -> Option<BindError> {
+    let (occupant, source) = match &url.at {
+        ListenAddress::Tcp(addr) => {
+            // Only with somebody in the way is there something to try: whether he really is, options decide.
+            let occupant = occupant::of_tcp(*addr);
+            let is_free = occupant == Occupant::Unknown;
+            let error = if is_free { None } else { try_bind(*addr).err() };
+            (Some(occupant), error.filter(|error| error.kind() == io::ErrorKind::AddrInUse)?)
+        }
+        ListenAddress::Unix(path) => {
+            let live = std::os::unix::net::UnixStream::connect(path).ok()?;
+            (Some(occupant::of_unix_peer(&live)), io::ErrorKind::AddrInUse.into())
+        }
+    };
+    Some(BindError { url: url.clone(), source, occupant })
+}
+
+/// Binds without listening: that fails beside a listener, and no client sees it.
+fn try_bind(addr: SocketAddr) -> io::Result<()> {
+    tcp_socket(addr)?.bind(&addr.into())
+}
+
 fn occupant_of(url: &ListenUrl, error: &io::Error) -> Option<Occupant> {
     match &url.at {
         ListenAddress::Tcp(addr) if error.kind() == io::ErrorKind::AddrInUse => {

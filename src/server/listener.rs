@@ -62,13 +62,13 @@ impl Listener {
     /// Accepts for ever; each connection is a task of its own, and must speak TLS when `tls` says so at that moment.
     /// Cancel by dropping: connections live on.
     pub async fn run(self, host: Host, gate: Rc<Gate>, tls: Rc<Cell<bool>>) {
-        let mut starved = false;
+        let mut starved = None;
         let label = self.label();
         loop {
             let problem = if host.crowd.has_room() {
                 match self.accept().await {
                     Ok(accepted) => {
-                        if std::mem::take(&mut starved) {
+                        if starved.take().is_some() {
                             tracing::info!(state = "accepting", "accepting connections again");
                         }
                         admit(accepted, &label, &host, &gate, tls.get());
@@ -80,7 +80,7 @@ impl Listener {
             } else {
                 "there are as many clients as the limit of open files leaves room for".to_owned()
             };
-            if !std::mem::replace(&mut starved, true) {
+            if starved.replace(host.crowd.keep_waiting()).is_none() {
                 tracing::error!(
                     state = "accepting",
                     error = problem,

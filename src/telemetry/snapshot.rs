@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub metrics_listeners: Vec<String>,
     /// Threads of the data plane.
     pub workers: usize,
+    /// Why requests are not served now; `None` when they are.
+    pub not_serving: Option<String>,
     /// What is wrong now, worst first; empty when all is well.
     pub problems: Vec<Problem>,
     /// The members as last listed.
@@ -212,6 +214,8 @@ impl ReloadRecord {
 pub struct TrafficStatus {
     /// Open client connections.
     pub connections: u64,
+    /// As many may be open, by the limit of open files.
+    pub connections_limit: u64,
     /// HTTP requests in flight.
     pub requests_in_flight: u64,
     /// gRPC calls in flight, long streams included.

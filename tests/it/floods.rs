@@ -231,6 +231,14 @@ fn a_crowd_of_silent_clients_leaves_descriptors_for_those_who_ask() {
             crowd.push(TcpStream::connect(&proxy.address).await.unwrap());
         }
         assert!(proxy.process.wait_for_line("cannot accept connections", PATIENCE).is_some());
+        let (status, said) = proxy.exit_status(&["status"]);
+        assert_eq!(status, 4, "{said}");
+        assert!(
+            said.starts_with("PROBLEM: new clients wait to be accepted: 68 are connected, "),
+            "{said}"
+        );
+        let metrics = client.exchange("GET", "/metrics", &[], "").await.unwrap().text();
+        assert!(metrics.contains("\netcd_proxy_connections_limit 68\n"), "{metrics}");
         for _ in 0..20 {
             let request = "GET /version HTTP/1.1\r\nHost: a\r\n\r\n";
             client.send(request).await.unwrap();
@@ -245,6 +253,7 @@ fn a_crowd_of_silent_clients_leaves_descriptors_for_those_who_ask() {
         });
         drop(crowd);
         assert_eq!(late.await.unwrap(), 200);
+        eventually("all is well", PATIENCE, async || proxy.exit_status(&["status"]).0 == 0).await;
     });
 }
 

@@ -6,7 +6,8 @@ use crate::support::members::{Members, start};
 use crate::support::peer::{Peer, Reply};
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{PUT, RANGE, WATCH};
-use crate::support::{PATIENCE, beside_others, run};
+use crate::support::{PATIENCE, beside_others, eventually, run};
+use std::time::Duration;
 
 /// A peer whose only member has this client URL.
 fn peer_of(url: &str) -> Peer {
@@ -26,8 +27,17 @@ fn a_member_that_advertises_the_proxy_itself_gets_no_traffic() {
                 "[{{\"id\":1,\"peerURLs\":[],\"name\":\"me\",\"clientURLs\":[\"http://{host}:{port}\"]}}]"
             );
             peer.set(Reply::members("cafe", &member));
-            let proxy = start(plan).await;
+            let proxy = plan.spawn();
             assert!(proxy.process.wait_for_line("client URL gets no traffic", PATIENCE).is_some());
+            // Nothing is served, and that is said wherever somebody looks.
+            let waiting =
+                "waiting for members: the member list names no client URL that can be used";
+            eventually("STATUS", PATIENCE, async || {
+                proxy.notify.statuses().iter().any(|status| status == waiting)
+            })
+            .await;
+            assert_eq!(proxy.notify.wait_for("READY=1", Duration::ZERO), None);
+            assert_eq!(proxy.exit_status(&["status"]).0, 5);
             let answer = http1::get(&proxy.address, "/version").await;
             assert_eq!(answer.status, 503);
             let said = "httpproxy: zero endpoints currently available";

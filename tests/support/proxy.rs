@@ -106,6 +106,15 @@ impl Proxy {
         (String::from_utf8_lossy(&text).into_owned(), output.status.success())
     }
 
+    /// As [`Self::command`], with the exit status.
+    pub fn exit_status(&self, arguments: &[&str]) -> (i32, String) {
+        let mut command = process::command(env!("CARGO_BIN_EXE_etcd-proxy"));
+        command.args(arguments).arg("--admin-socket").arg(&self.admin);
+        let output = process::output(command);
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
+    }
+
     /// What its `/proxy/status` says.
     pub fn status(&self) -> serde_json::Value {
         super::run(async {

@@ -51,6 +51,10 @@ found no running daemon
 .B status
 found a problem in a daemon that serves
 .TP
+.B 5
+.B status
+found a daemon that serves nobody: no member is healthy, none is known yet, or it is stopping
+.TP
 .B 64
 a command line that cannot be used
 .TP
@@ -63,7 +67,9 @@ and the cluster is full; or
 found no healthy member
 .TP
 .B 78
-settings that cannot be used
+settings that cannot be used; or
+.B check
+found an address that somebody else listens on
 .SH FILES
 .TP
 .I /etc/etcd-proxy.toml

@@ -78,14 +78,23 @@ fn a_problem_stands_first_harmless_and_makes_exit_4() {
 }
 
 #[test]
-fn waiting_stopping_and_a_refused_file_are_problems_too() {
+fn a_refused_file_is_a_problem_too() {
     let refused = ReloadRecord { result: "refused".to_owned(), ..Default::default() };
-    for snapshot in [
-        Snapshot { ready: false, ..healthy() },
-        Snapshot { draining: true, ..healthy() },
-        Snapshot { settings_refused: Some(refused), ..healthy() },
+    let snapshot = Snapshot { settings_refused: Some(refused), ..healthy() };
+    assert_eq!(run_against(&snapshot, WriteOut::Table, true).0, 4);
+}
+
+#[test]
+fn a_daemon_that_serves_nobody_is_exit_5_and_says_why() {
+    let why = Some("not serving: 0 of 1 members healthy".to_owned());
+    for (snapshot, words) in [
+        (Snapshot { ready: false, ..healthy() }, "waiting for members, readwrite"),
+        (Snapshot { draining: true, ..healthy() }, "stopping, readwrite"),
+        (Snapshot { not_serving: why, ..troubled() }, "not serving: 0 of 1 members healthy, "),
     ] {
-        assert_eq!(run_against(&snapshot, WriteOut::Table, true).0, 4);
+        let (code, out) = run_against(&snapshot, WriteOut::Table, false);
+        assert_eq!(code, 5);
+        assert!(out.contains(&format!("\n{words}")), "{out}");
     }
 }
 

@@ -16,6 +16,7 @@ use tracing::{Event, Level, Metadata};
 
 use crate::config::masked;
 use crate::telemetry::limit::Key;
+use crate::telemetry::time::Utc;
 
 /// Text of one record, message and values together; what is beyond is cut off.
 const MAX_TEXT: usize = 8 * 1024;
@@ -28,7 +29,7 @@ const EVERY: &str = "every";
 const STATE: &str = "state";
 
 /// Fields that name what a line is about: lines that differ in one of these are different lines.
-const SUBJECTS: [&str; 5] = ["member", "endpoint", "peer", "listener", "generation"];
+const SUBJECTS: [&str; 6] = ["member", "endpoint", "peer", "listener", "url", "generation"];
 
 /// The value of a field.
 #[derive(Debug, Clone, PartialEq)]
@@ -128,10 +129,12 @@ impl Record {
         Key { callsite, subject: hasher.finish() }
     }
 
-    /// Turns the last of `count` lines that were held back into their summary.
+    /// Turns the last of `count` lines that were held back into their summary. It is written later than it happened, and
+    /// the journal knows only when it was written, so it says when that was.
     pub fn into_summary(mut self, count: u64) -> Self {
+        let at = Utc(self.at);
         // The string takes any text: writing to it cannot fail.
-        let _ = write!(self.message, " … and {count} more in the last minute");
+        let _ = write!(self.message, " … and {count} more in the last minute, the last at {at}");
         self.repeated = count;
         self
     }

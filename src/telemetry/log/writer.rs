@@ -12,13 +12,16 @@ use tracing::Level;
 use super::output::Output;
 use super::queue::{Order, Orders};
 use super::record::Record;
-use crate::telemetry::limit::Limit;
+use crate::telemetry::limit::{Limit, Rule};
 
 /// How often repeated lines are summed up.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// How many changes of one state are written in that time before they are summed up; the summary is the last of them.
-const CHANGES: u32 = 6;
+/// Lines that tell of an event.
+const EVENT: Rule = Rule { burst: 1, settles: None };
+
+/// Lines that tell how a state changed. When it stays as it is for some seconds, the last line of the log tells how that is.
+const STATE: Rule = Rule { burst: 6, settles: Some(Duration::from_secs(5)) };
 
 /// The state of the log thread.
 pub struct Writer {
@@ -62,8 +65,8 @@ impl Writer {
             return self.write(&record);
         }
         let key = record.key(&self.hashes);
-        let burst = if record.state.is_some() { CHANGES } else { 1 };
-        if let Some(record) = self.limit.admit(key, burst, Instant::now(), record) {
+        let rule = if record.state.is_some() { STATE } else { EVENT };
+        if let Some(record) = self.limit.admit(key, rule, Instant::now(), record) {
             self.write(&record);
         }
     }

@@ -46,6 +46,11 @@ fn gauges(snapshot: &Snapshot) -> Vec<Family> {
             traffic.connections,
         ),
         Family::gauge(
+            "etcd_proxy_connections_limit",
+            "Client connections that may be open, by the limit of open files; further ones wait.",
+            traffic.connections_limit,
+        ),
+        Family::gauge(
             "etcd_proxy_requests_in_flight",
             "HTTP requests that are not over.",
             traffic.requests_in_flight,

@@ -313,6 +313,7 @@ impl Tally {
         let rpcs: u64 = self.rpcs.iter().map(|r| r.started.value()).sum();
         TrafficStatus {
             connections: self.connections_opened.value().saturating_sub(closed),
+            connections_limit: 0,
             requests_in_flight: requests.saturating_sub(requests_ended),
             rpcs_in_flight: rpcs.saturating_sub(rpcs_ended),
         }
@@ -324,6 +325,7 @@ pub fn traffic<T: AsRef<Tally>>(tallies: &[T]) -> TrafficStatus {
     tallies.iter().map(|t| t.as_ref().traffic()).fold(TrafficStatus::default(), |sum, one| {
         TrafficStatus {
             connections: sum.connections + one.connections,
+            connections_limit: 0,
             requests_in_flight: sum.requests_in_flight + one.requests_in_flight,
             rpcs_in_flight: sum.rpcs_in_flight + one.rpcs_in_flight,
         }
