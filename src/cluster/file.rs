@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::member::{MemberList, hex_id};
-use super::url::parse_url;
+use super::url::parse_listed;
 use crate::config::{PeerUrl, regular_file};
 
 /// A larger file was not written by us: etcd limits no list, but a thousand peers need 50 KiB.
@@ -54,7 +54,7 @@ impl Kept {
 
     /// The peers that can be asked.
     pub fn peers(&self) -> Vec<PeerUrl> {
-        self.peer_urls.iter().filter_map(|url| parse_url(url).ok()).collect()
+        self.peer_urls.iter().filter_map(|url| parse_listed(url).ok()).collect()
     }
 
     /// The cluster they belong to.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::ask::Asked;
 use super::fetch::FetchError;
 use super::member::MemberList;
-use super::url::parse_url;
+use super::url::parse_listed;
 use crate::config::PeerUrl;
 use crate::telemetry::snapshot::PeerStatus;
 
@@ -40,7 +40,7 @@ impl Peers {
 
     /// Takes over the peer URLs of a good list, in place of those of the list before; unusable ones are left out.
     pub fn adopt(&mut self, list: &MemberList) {
-        self.adopted = list.peer_urls().iter().filter_map(|url| parse_url(url).ok()).collect();
+        self.adopted = list.peer_urls().iter().filter_map(|url| parse_listed(url).ok()).collect();
         // The list says it better now.
         self.cached.clear();
         let known: HashSet<&PeerUrl> = self.configured.iter().chain(&self.adopted).collect();

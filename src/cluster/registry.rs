@@ -14,7 +14,7 @@ mod v3;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::url::parse_url;
+use super::url::parse_listed;
 use crate::config::{Discovery, PeerUrl};
 use crate::tls::Connector;
 
@@ -107,7 +107,7 @@ impl Registered {
                 return Err(bad(format!("with it there are more than {MOST_URLS} peer URLs")));
             }
             for url in &member.peer_urls {
-                peers.push(parse_url(url).map_err(|reason| bad(reason.to_string()))?);
+                peers.push(parse_listed(url).map_err(|reason| bad(reason.to_string()))?);
             }
         }
         let names: BTreeSet<&str> = self.cluster().iter().flat_map(Registration::names).collect();

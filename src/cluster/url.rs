@@ -1,15 +1,17 @@
 //! The URLs that members advertise, and which of them can be used.
 
-use crate::config::PeerUrl;
+use crate::config::{PeerUrl, zone};
+use crate::net::member_address;
 
-/// Takes `http://HOST:PORT` or `https://HOST:PORT` apart, for peer and client URLs alike.
+/// Takes `http://HOST:PORT` or `https://HOST:PORT` apart, for peer and client URLs alike; the host is in lower case then.
 ///
 /// Stricter than a general URL parser on purpose: etcd wants a port and no path, and the host goes into a header.
 pub fn parse_url(url: &str) -> Result<PeerUrl, UnusableUrl> {
     let (scheme, rest) = url.split_once("://").ok_or(UnusableUrl::Malformed)?;
-    match scheme {
+    match scheme.to_ascii_lowercase().as_str() {
         "http" | "https" => {
-            split_authority(rest.strip_suffix('/').unwrap_or(rest), scheme == "https")
+            let tls = scheme.eq_ignore_ascii_case("https");
+            split_authority(rest.strip_suffix('/').unwrap_or(rest), tls)
                 .ok_or(UnusableUrl::Malformed)
         }
         "unix" | "unixs" => Err(UnusableUrl::Socket),
@@ -17,16 +19,28 @@ pub fn parse_url(url: &str) -> Result<PeerUrl, UnusableUrl> {
     }
 }
 
+/// Takes a URL apart that the network has named: in a member list, a registry, the DNS or the cluster file.
+///
+/// # Errors
+/// As [`parse_url`], and for an address that no listed member can have. What a name leads to is looked at when it is
+/// dialled.
+pub fn parse_listed(url: &str) -> Result<PeerUrl, UnusableUrl> {
+    let parsed = parse_url(url)?;
+    let ip = zone::without_zone(&parsed.host).parse().ok();
+    match ip.and_then(member_address::refusal) {
+        Some(kind) => Err(UnusableUrl::Address(kind)),
+        None => Ok(parsed),
+    }
+}
+
 fn split_authority(authority: &str, tls: bool) -> Option<PeerUrl> {
     let (host, port) = authority.rsplit_once(':')?;
     let port = port.bytes().all(|byte| byte.is_ascii_digit()).then(|| port.parse().ok())??;
     let host = match host.strip_prefix('[') {
-        Some(literal) => {
-            literal.strip_suffix(']').filter(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok())?
-        }
-        None => Some(host).filter(|host| is_host_name(host))?,
+        Some(literal) => zone::read_literal(literal.strip_suffix(']')?).ok()?,
+        None => Some(host).filter(|host| is_host_name(host))?.to_ascii_lowercase(),
     };
-    Some(PeerUrl { tls, host: host.to_owned(), port })
+    Some(PeerUrl { tls, host, port })
 }
 
 /// Letters, digits, dots, dashes and underscores: also all of an IPv4 literal.
@@ -44,6 +58,9 @@ pub enum UnusableUrl {
     /// It has a scheme that etcd does not know.
     #[error("unknown scheme")]
     Scheme,
+    /// It has an address, of this kind, that means something else on every host.
+    #[error("no listed member can have {0}")]
+    Address(&'static str),
     /// It does not parse.
     #[error("not a URL of the form http://HOST:PORT or https://HOST:PORT")]
     Malformed,
@@ -74,6 +91,27 @@ mod tests {
             "a unix socket is not reachable from another machine"
         );
         assert_eq!(parsed("ftp://10.0.1.10:2380"), "unknown scheme");
+    }
+
+    #[test]
+    fn schemes_and_hosts_are_read_in_any_case() {
+        assert_eq!(parse_url("HTTPS://Infra0:1").unwrap().to_string(), "https://infra0:1");
+        assert_eq!(parse_url("Http://[FD00::A]:1").unwrap().to_string(), "http://[fd00::a]:1");
+    }
+
+    #[test]
+    fn addresses_that_no_member_can_have_are_refused() {
+        for (url, kind) in [
+            ("http://169.254.169.254:80", "a link-local address"),
+            ("http://[fe80::1]:2379", "a link-local address"),
+            ("http://[FE80::1%25lo]:2379", "a link-local address"),
+            ("http://[::ffff:224.0.0.1]:2379", "a multicast address"),
+            ("https://0.0.0.0:2379", "an unspecified address"),
+        ] {
+            assert_eq!(parse_listed(url), Err(UnusableUrl::Address(kind)), "{url}");
+            assert!(parse_url(url).is_ok(), "an operator may write {url}");
+        }
+        assert!(parse_listed("http://127.0.0.1:2379").is_ok());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod sources;
 mod tls;
+pub mod zone;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -177,7 +178,7 @@ pub enum PeerSource {
 pub struct PeerUrl {
     /// Whether the scheme is `https`: the peer port speaks TLS.
     pub tls: bool,
-    /// Host name or IP literal (an IPv6 literal without its brackets).
+    /// Host name or IP literal, in lower case (an IPv6 literal without its brackets, perhaps with a zone: `fe80::1%eth0`).
     pub host: String,
     /// TCP port.
     pub port: u16,
@@ -245,19 +246,20 @@ pub enum LogOutput {
 impl std::fmt::Display for PeerUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let scheme = if self.tls { "https" } else { "http" };
-        if self.host.contains(':') {
-            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{scheme}://{}:{}", self.host, self.port)
-        }
+        write!(f, "{scheme}://{}:{}", zone::in_url(&self.host), self.port)
     }
 }
 
 impl std::fmt::Display for ListenUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (&self.at, self.tls) {
-            (ListenAddress::Tcp(addr), false) => write!(f, "http://{addr}"),
-            (ListenAddress::Tcp(addr), true) => write!(f, "https://{addr}"),
+            // An address in a zone writes a bare `%`, which no URL may have.
+            (ListenAddress::Tcp(addr), false) => {
+                write!(f, "http://{}", addr.to_string().replace('%', "%25"))
+            }
+            (ListenAddress::Tcp(addr), true) => {
+                write!(f, "https://{}", addr.to_string().replace('%', "%25"))
+            }
             (ListenAddress::Unix(path), false) => write!(f, "unix://{}", path.display()),
             (ListenAddress::Unix(path), true) => write!(f, "unixs://{}", path.display()),
         }

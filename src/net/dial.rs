@@ -6,13 +6,17 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+
+use super::lookup::{self, LookupError};
+use super::member_address;
+use crate::config::zone;
 
 /// Head start of one address over the next (RFC 8305 recommends 250 ms).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -20,26 +24,83 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// Time until, and between, keepalive probes: what etcd's proxy used.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
+/// Who named a host, and so to which addresses it may lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamedBy {
+    /// The settings or the command line: to any address.
+    Operator,
+    /// A member list, a registry, the DNS, a redirect: to none that no member can have ([`member_address`]).
+    Network,
+}
+
 /// Connects to `host` (a name or an IP literal) at `port`, without delay of small writes and with keepalive.
 ///
-/// `limit` covers the name lookup and all addresses together; `None` leaves it to the kernel.
-pub async fn dial(host: &str, port: u16, limit: Option<Duration>) -> Result<TcpStream, DialError> {
-    let connecting = connect(host, port);
-    let result = match limit {
-        Some(limit) => timeout(limit, connecting).await.unwrap_or(Err(DialReason::NoAnswer(limit))),
-        None => connecting.await,
-    };
+/// `limit` covers all addresses together, and not the lookup of the name, which has [`lookup::LOOKUP_LIMIT`]; `None`
+/// leaves it to the kernel.
+pub async fn dial(
+    host: &str,
+    port: u16,
+    named_by: NamedBy,
+    limit: Option<Duration>,
+) -> Result<TcpStream, DialError> {
+    let result = dial_within(host, port, named_by, limit).await;
     result.map_err(|reason| DialError { host: host.to_owned(), port, reason })
 }
 
-async fn connect(host: &str, port: u16) -> Result<TcpStream, DialReason> {
-    let addresses = lookup_host((host, port)).await.map_err(|error| lookup_failure(&error))?;
-    let stream = first_to_connect(addresses.collect()).await?;
+/// Waits until `host` can be dialled without waiting for its lookup.
+///
+/// # Errors
+/// As [`dial`] would fail before it connects.
+pub async fn resolve(host: &str, port: u16, named_by: NamedBy) -> Result<(), DialError> {
+    let result = destinations(host, port, named_by).await;
+    result.map(drop).map_err(|reason| DialError { host: host.to_owned(), port, reason })
+}
+
+async fn dial_within(
+    host: &str,
+    port: u16,
+    named_by: NamedBy,
+    limit: Option<Duration>,
+) -> Result<TcpStream, DialReason> {
+    let connecting = first_to_connect(destinations(host, port, named_by).await?);
+    let stream = match limit {
+        Some(limit) => timeout(limit, connecting).await.map_err(|_| DialReason::NoAnswer(limit))?,
+        None => connecting.await,
+    }?;
     // Neither can fail on a healthy socket; on a dying one the first write says more than we could here.
     let _ = stream.set_nodelay(true);
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
     let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
     Ok(stream)
+}
+
+/// Finds the addresses that `host` may be dialled at; never none.
+async fn destinations(
+    host: &str,
+    port: u16,
+    named_by: NamedBy,
+) -> Result<Vec<SocketAddr>, DialReason> {
+    let mut addresses = if let Some((ip, zone)) = zone::with_zone(host) {
+        let scope = zone::scope_id(zone).map_err(DialReason::NoInterface)?;
+        vec![SocketAddrV6::new(ip, port, 0, scope).into()]
+    } else if let Ok(ip) = host.parse::<IpAddr>() {
+        vec![SocketAddr::new(ip, port)]
+    } else {
+        let mut found = lookup::addresses(host).await?.to_vec();
+        found.iter_mut().for_each(|address| address.set_port(port));
+        found
+    };
+    if named_by == NamedBy::Network {
+        let first = addresses.first().map(SocketAddr::ip);
+        addresses.retain(|address| member_address::refusal(address.ip()).is_none());
+        if addresses.is_empty()
+            && let Some(ip) = first
+            && let Some(kind) = member_address::refusal(ip)
+        {
+            return Err(DialReason::NoMemberAddress(ip, kind));
+        }
+    }
+    Ok(addresses)
 }
 
 /// Tries `addresses` in order, the next one after [`STAGGER`] or as soon as one fails; the first connection wins.
@@ -49,7 +110,7 @@ async fn first_to_connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, DialR
     }
     let mut waiting = addresses.into_iter();
     let mut attempts = JoinSet::new();
-    let mut failure = DialReason::NotFound;
+    let mut failure = LookupError::NotFound.into();
     loop {
         if let Some(address) = waiting.next() {
             attempts.spawn(TcpStream::connect(address));
@@ -57,7 +118,7 @@ async fn first_to_connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, DialR
         tokio::select! {
             Some(attempt) = attempts.join_next() => match attempt {
                 Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => failure = failure.or(error.into()),
+                Ok(Err(error)) => failure = DialReason::or(failure, error.into()),
                 Err(_) => {} // A connect cannot panic, and only dropping the set cancels one.
             },
             () = sleep(STAGGER), if waiting.len() > 0 => {}
@@ -87,12 +148,15 @@ pub enum DialReason {
     /// Neither an answer nor a refusal in time.
     #[error("no answer within {0:?}")]
     NoAnswer(Duration),
-    /// The name has no address.
-    #[error("host not found")]
-    NotFound,
-    /// The resolver itself has trouble.
-    #[error("host lookup failed: {0}")]
-    LookupFailed(String),
+    /// The name has no address that is known.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// The host leads to an address that no listed member can have: which, and of what kind it is.
+    #[error("it leads to {0}, and no listed member can have {1}")]
+    NoMemberAddress(IpAddr, &'static str),
+    /// The address is meant on an interface that is not there.
+    #[error("{0}")]
+    NoInterface(String),
     /// The network says that there is no way.
     #[error("no route to host")]
     NoRoute,
@@ -110,7 +174,11 @@ pub enum DialReason {
 impl DialReason {
     /// Whether the trouble is this host's own, so that it says nothing of the other side.
     pub fn is_ours(&self) -> bool {
-        matches!(self, Self::LookupFailed(_) | Self::NotPermitted | Self::Exhausted(_))
+        match self {
+            Self::Lookup(error) => *error != LookupError::NotFound,
+            Self::NoInterface(_) | Self::NotPermitted | Self::Exhausted(_) => true,
+            _ => false,
+        }
     }
 
     /// Keeps the more telling of two failures: a refusal comes from the host itself.
@@ -121,9 +189,14 @@ impl DialReason {
 
 impl From<io::Error> for DialReason {
     fn from(error: io::Error) -> Self {
-        use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
+        use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENODEV, ENOMEM};
         if matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS | ENOMEM)) {
             return Self::Exhausted(error.to_string());
+        }
+        if error.raw_os_error() == Some(ENODEV) {
+            return Self::NoInterface(
+                "this host has no network interface of that number".to_owned(),
+            );
         }
         match error.kind() {
             io::ErrorKind::AddrNotAvailable => Self::Exhausted(error.to_string()),
@@ -136,22 +209,13 @@ impl From<io::Error> for DialReason {
     }
 }
 
-/// Tells a name that does not exist from a resolver that does not work; std offers nothing but glibc's words.
-fn lookup_failure(error: &io::Error) -> DialReason {
-    let text = error.to_string();
-    let words = text.rsplit_once(": ").map_or(text.as_str(), |(_, words)| words);
-    match words {
-        "Name or service not known" | "No address associated with hostname" => DialReason::NotFound,
-        _ => DialReason::LookupFailed(words.to_lowercase()),
-    }
-}
-
-/// Writes `HOST:PORT`, with brackets around an IPv6 literal.
+/// Writes `HOST:PORT` as others know it: with brackets around an IPv6 literal, and without its zone (RFC 6874, 4).
 pub struct Authority<'a>(pub &'a str, pub u16);
 
 impl fmt::Display for Authority<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(host, port) = self;
+        let host = zone::without_zone(host);
         if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
     }
 }
@@ -163,6 +227,7 @@ mod tests {
     use super::*;
 
     const LIMIT: Option<Duration> = Some(Duration::from_secs(5));
+    const BY_HAND: NamedBy = NamedBy::Operator;
 
     async fn closed_address() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -173,7 +238,7 @@ mod tests {
     async fn a_connection_has_no_delay_and_keepalive() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let stream = dial("127.0.0.1", port, LIMIT).await.unwrap();
+        let stream = dial("127.0.0.1", port, BY_HAND, LIMIT).await.unwrap();
         assert!(stream.nodelay().unwrap());
         assert!(SockRef::from(&stream).keepalive().unwrap());
         assert_eq!(SockRef::from(&stream).tcp_keepalive_time().unwrap(), KEEPALIVE);
@@ -182,22 +247,56 @@ mod tests {
     #[tokio::test]
     async fn a_closed_port_is_said_to_refuse() {
         let address = closed_address().await;
-        let error = dial("127.0.0.1", address.port(), None).await.unwrap_err();
+        let error = dial("127.0.0.1", address.port(), BY_HAND, None).await.unwrap_err();
         assert_eq!(error.to_string(), format!("{address}: connection refused"));
     }
 
     #[tokio::test]
-    async fn a_name_that_does_not_exist_is_not_found() {
-        // RFC 6761 keeps .invalid from ever existing; a machine without any resolver cannot know that.
-        let error = dial("etcd.invalid", 2380, LIMIT).await.unwrap_err();
-        let known = [DialReason::NotFound, DialReason::LookupFailed(String::new())];
-        assert!(
-            known
-                .iter()
-                .any(|reason| std::mem::discriminant(reason)
-                    == std::mem::discriminant(&error.reason)),
-            "{error}"
-        );
+    async fn a_zone_is_an_interface_of_this_host() {
+        let error = dial("fe80::1%nosuch0", 2380, BY_HAND, LIMIT).await.unwrap_err();
+        let said = "[fe80::1]:2380: this host has no network interface \"nosuch0\"";
+        assert_eq!(error.to_string(), said);
+        let error = dial("fe80::1%4000000000", 2380, BY_HAND, LIMIT).await.unwrap_err();
+        assert!(error.to_string().contains("no network interface"), "{error}");
+        // The kernel takes a zone for every address, and so does Go.
+        let listener = TcpListener::bind("[::1]:0").await;
+        if let Ok(listener) = listener {
+            let port = listener.local_addr().unwrap().port();
+            assert!(dial("::1%lo", port, BY_HAND, LIMIT).await.is_ok());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_network_names_leads_to_no_address_that_a_member_cannot_have() {
+        let spellings = [
+            "169.254.169.254",
+            "2852039166",
+            "0xa9fea9fe",
+            "0xa9.0xfe.0251.254",
+            "169.254.43518",
+            "::ffff:169.254.169.254",
+            "0",
+            "0.0.0.0",
+            "::",
+            "fe80::1%lo",
+            "fe80::1",
+            "ff02::1",
+            "255.255.255.255",
+            "0xffffffff",
+            "224.0.0.1",
+        ];
+        for host in spellings {
+            let error = dial(host, 2379, NamedBy::Network, LIMIT).await.unwrap_err();
+            assert!(matches!(error.reason, DialReason::NoMemberAddress(..)), "{host}: {error}");
+            assert!(!error.reason.is_ours());
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for host in ["127.0.0.1", "2130706433", "localhost", "::ffff:127.0.0.1"] {
+            assert!(dial(host, port, NamedBy::Network, LIMIT).await.is_ok(), "{host}");
+        }
+        // Whoever writes it himself knows what he does.
+        assert!(dial("0.0.0.0", port, BY_HAND, LIMIT).await.is_ok());
     }
 
     #[tokio::test]
@@ -211,7 +310,7 @@ mod tests {
         let _filling: Vec<_> = (0..4).map(|_| tokio::spawn(TcpStream::connect(address))).collect();
         let limit = Duration::from_millis(200);
         tokio::task::yield_now().await;
-        let error = dial("127.0.0.1", address.port(), Some(limit)).await.unwrap_err();
+        let error = dial("127.0.0.1", address.port(), BY_HAND, Some(limit)).await.unwrap_err();
         assert_eq!(error.reason.to_string(), "no answer within 200ms");
     }
 
@@ -227,12 +326,13 @@ mod tests {
     async fn a_refusal_is_more_telling_than_what_follows() {
         let failure = DialReason::Refused.or(DialReason::NoRoute);
         assert_eq!(failure, DialReason::Refused);
-        assert_eq!(first_to_connect(Vec::new()).await.unwrap_err(), DialReason::NotFound);
+        assert_eq!(first_to_connect(Vec::new()).await.unwrap_err(), LookupError::NotFound.into());
     }
 
     #[test]
     fn an_ipv6_literal_is_written_in_brackets() {
         assert_eq!(Authority("::1", 2380).to_string(), "[::1]:2380");
+        assert_eq!(Authority("fe80::1%eth0", 2380).to_string(), "[fe80::1]:2380");
         assert_eq!(Authority("infra0", 2380).to_string(), "infra0:2380");
     }
 }

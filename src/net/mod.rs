@@ -6,6 +6,8 @@ pub mod gather;
 pub mod inherited;
 pub mod line;
 pub mod listen;
+pub mod lookup;
+pub mod member_address;
 pub mod occupant;
 pub mod own;
 pub mod socket_file;

@@ -6,8 +6,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use tokio::net::lookup_host;
 use tokio::time::timeout;
+
+use super::lookup;
 
 /// Longest wait for one name; a name that cannot be looked up now is not dialled now either.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(2);
@@ -19,8 +20,12 @@ pub async fn is_own(listeners: &[SocketAddr], host: &str, port: u16) -> bool {
     if !listeners.iter().any(|listener| listener.port() == port) {
         return false;
     }
-    match timeout(LOOKUP_LIMIT, lookup_host((host, port))).await {
-        Ok(Ok(mut addresses)) => addresses.any(|address| is_own_address(listeners, address)),
+    let is_ours = |ip| is_own_address(listeners, SocketAddr::new(ip, port));
+    if let Ok(ip) = host.parse() {
+        return is_ours(ip);
+    }
+    match timeout(LOOKUP_LIMIT, lookup::addresses(host)).await {
+        Ok(Ok(addresses)) => addresses.iter().any(|address| is_ours(address.ip())),
         Ok(Err(_)) | Err(_) => false,
     }
 }

@@ -21,6 +21,7 @@ use super::protocol::Protocol;
 use super::refusal::{self, HandshakeError, Shown};
 use super::revoked::{List, Revoked};
 use super::verify::Servers;
+use crate::config::zone::without_zone;
 
 /// What is to be spoken over a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -229,7 +230,7 @@ fn verifier(
 
 /// Reads a host as a name to verify.
 pub(super) fn server_name(host: &str) -> Result<ServerName<'static>, HandshakeError> {
-    let host = host.strip_suffix('.').unwrap_or(host);
+    let host = without_zone(host.strip_suffix('.').unwrap_or(host));
     ServerName::try_from(host.to_owned()).map_err(|_| HandshakeError::Host(host.to_owned()))
 }
 

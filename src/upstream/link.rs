@@ -23,9 +23,10 @@ use super::http2::Use;
 use super::http2_pool::Pool;
 use super::io::MemberIo;
 use super::on_demand::OnDemand;
-use crate::net::dial::{self, Authority, DialReason};
+use crate::net::dial::{self, Authority, DialError, DialReason, NamedBy};
 use crate::net::gather::Gather;
 use crate::net::line::Line;
+use crate::net::lookup::LookupError;
 use crate::tls::{Alpn, Connector};
 
 /// Connections that have been idle for longer are closed by the sweep.
@@ -137,6 +138,19 @@ impl ConnectError {
     /// Whether there was a connection, which broke.
     pub fn is_broken(&self) -> bool {
         self.kind == Kind::Broken
+    }
+}
+
+impl From<DialError> for ConnectError {
+    fn from(error: DialError) -> Self {
+        let kind = match &error.reason {
+            DialReason::Lookup(LookupError::NotFound) | DialReason::NoMemberAddress(..) => {
+                Kind::SparesOpen
+            }
+            reason if reason.is_ours() => Kind::Ours,
+            _ => Kind::Unreachable,
+        };
+        Self { text: error.to_string().into(), kind }
     }
 }
 
@@ -307,24 +321,16 @@ impl Link {
         address: Option<SocketAddr>,
     ) -> Result<MemberIo, ConnectError> {
         let timeouts = self.timeouts.get();
+        if address.is_none() {
+            // The lookup has a limit of its own.
+            self.resolve().await?;
+        }
         let begin = Instant::now();
-        let dialled = match address {
-            Some(address) => {
-                dial::dial(&address.ip().to_string(), address.port(), timeouts.dial).await
-            }
-            None => dial::dial(&self.endpoint.host, self.endpoint.port, timeouts.dial).await,
-        };
-        let stream = dialled.map_err(|error| {
-            let kind = match &error.reason {
-                DialReason::NotFound => Kind::SparesOpen,
-                reason if reason.is_ours() => Kind::Ours,
-                _ => Kind::Unreachable,
-            };
-            if kind == Kind::Unreachable {
+        let stream = self.connect(address, timeouts.dial).await.inspect_err(|error| {
+            if error.kind == Kind::Unreachable {
                 // Whoever takes the port next may be somebody else.
                 self.endpoint.proofs().forget();
             }
-            ConnectError { text: error.to_string().into(), kind }
         })?;
         let limited = |line, tls| {
             MemberIo::new(line, tls, timeouts.read, timeouts.write)
@@ -339,6 +345,28 @@ impl Link {
             timeouts.dial.map_or(HANDSHAKE_MOST, |most| most.saturating_sub(begin.elapsed()));
         let line = self.secure(stream, &connector, alpn, left).await?;
         Ok(limited(line, Some(connector))?.of_epoch(epoch))
+    }
+
+    /// Connects by TCP, to `address` or to any of its name's. Endpoints are named by a member list, so not to every one.
+    async fn connect(
+        &self,
+        address: Option<SocketAddr>,
+        limit: Option<Duration>,
+    ) -> Result<TcpStream, ConnectError> {
+        let by = NamedBy::Network;
+        Ok(match address {
+            Some(to) => dial::dial(&to.ip().to_string(), to.port(), by, limit).await?,
+            None => dial::dial(&self.endpoint.host, self.endpoint.port, by, limit).await?,
+        })
+    }
+
+    /// Waits until the member can be dialled without waiting for the lookup of its name.
+    ///
+    /// # Errors
+    /// When its name has no address that may be dialled.
+    pub async fn resolve(&self) -> Result<(), ConnectError> {
+        let (host, port) = (&self.endpoint.host, self.endpoint.port);
+        Ok(dial::resolve(host, port, NamedBy::Network).await?)
     }
 
     async fn secure(
@@ -363,8 +391,7 @@ impl Link {
     /// Whether the member's port answers in TLS, whatever its URL says.
     pub async fn speaks_tls(&self) -> bool {
         let connector = self.connector.borrow().clone();
-        let dialled =
-            dial::dial(&self.endpoint.host, self.endpoint.port, self.timeouts.get().dial).await;
+        let dialled = self.connect(None, self.timeouts.get().dial).await;
         let (Some(connector), Ok(stream)) = (connector, dialled) else { return false };
         match connector.connect(Gather(stream), &self.endpoint.host, Alpn::H2).await {
             Ok(_) => true,

@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::{api, v2};
 use crate::cluster::grpc::{CallError, Channel, UNIMPLEMENTED};
 use crate::cluster::member::{Member, MemberList};
-use crate::cluster::url::parse_url;
+use crate::cluster::url::parse_listed;
 use crate::config::{PeerUrl, Settings};
-use crate::net::dial::{Authority, dial};
+use crate::net::dial::{Authority, NamedBy, dial};
 use crate::net::gather::Gather;
 use crate::net::line::Line;
 use crate::tls::{Alpn, Connector};
@@ -57,7 +57,7 @@ impl Way {
     }
 
     async fn line(&self, to: &PeerUrl, alpn: Alpn) -> Result<Line, String> {
-        let stream = dial(&to.host, to.port, Some(self.dial_timeout)).await;
+        let stream = dial(&to.host, to.port, NamedBy::Network, Some(self.dial_timeout)).await;
         let stream = stream.map_err(|error| error.reason.to_string())?;
         if !to.tls {
             return Ok(Line::Tcp(stream));
@@ -97,7 +97,7 @@ impl Way {
     }
 
     async fn try_one(&self, url: &str, fresh: bool) -> Result<(Cluster<'_>, MemberList), String> {
-        let to = parse_url(url).map_err(|error| error.to_string())?;
+        let to = parse_listed(url).map_err(|error| error.to_string())?;
         let mut cluster = Cluster { way: self, url: url.to_owned(), to, channel: None };
         let v3 = self.list_by_v3(&mut cluster, fresh).await;
         let list = match v3 {
@@ -196,7 +196,7 @@ impl Cluster<'_> {
     }
 
     async fn health_at(&self, url: &str) -> Result<(), String> {
-        let to = parse_url(url).map_err(|error| error.to_string())?;
+        let to = parse_listed(url).map_err(|error| error.to_string())?;
         if self.channel.is_none() {
             return v2::health(self.way.line(&to, Alpn::Http1).await?, &authority(&to), LIMIT)
                 .await;

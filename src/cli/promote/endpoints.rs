@@ -40,7 +40,7 @@ pub(super) async fn by_peers(
     let kept = ClusterFile::below(&settings.data_dir).read(&source::fingerprint(&settings.peers));
     let pinned = kept.ok().flatten().and_then(|kept| kept.cluster_id());
     let pin = Pin { pinned, accepted: settings.accept_cluster_id };
-    let access = Access { dial_timeout: settings.dial_timeout, tls: Some(material.peer.clone()) };
+    let access = Access::new(settings, material);
     let asked = ask_peers(&peers, pin, &access, FETCH_LIMIT).await;
     match asked.answer {
         Some((_, list)) => Ok(client_urls(&list)),

@@ -11,7 +11,7 @@ use super::readable::Reader;
 use super::services::Unit;
 use crate::cli::environment_files::{self, Content};
 use crate::cluster::url::parse_url;
-use crate::config::{ListenAddress, ListenUrl, Loaded, Settings};
+use crate::config::{ListenAddress, ListenUrl, Loaded, Settings, zone};
 use std::path::{Path, PathBuf};
 
 /// Settings of the proxy that mean the same to a member; paths and switches of TLS.
@@ -167,9 +167,12 @@ fn default_file(unit: &Unit) -> PathBuf {
     if debian { "/etc/default/etcd".into() } else { "/etc/etcd/etcd.conf".into() }
 }
 
-/// An IP address is listened on; for a name, which etcd does not listen on, all addresses.
+/// An IP address is listened on; for a name or a zone, which etcd does not listen on, all addresses.
 fn listen_peer_urls(peer_urls: &[String]) -> String {
     let listen = |url: &String| match parse_url(url) {
+        Ok(to) if zone::with_zone(&to.host).is_some() => {
+            format!("{}://[::]:{}", if to.tls { "https" } else { "http" }, to.port)
+        }
         Ok(to) if to.host.parse::<std::net::IpAddr>().is_err() => {
             format!("{}://0.0.0.0:{}", if to.tls { "https" } else { "http" }, to.port)
         }

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 pub(super) struct Options {
     /// The new member's name.
     pub(super) name: String,
-    /// Its peer URLs, as they were typed.
+    /// Its peer URLs, with scheme and host in lower case.
     pub(super) peer_urls: Vec<String>,
     /// Whether it joins without a vote.
     pub(super) learner: bool,
@@ -86,13 +86,11 @@ fn member_name(name: Option<String>) -> Result<String, Problem> {
 fn urls(list: Option<String>) -> Result<Vec<String>, Problem> {
     let want = "want the URL where the other members will reach it, such as http://10.0.1.12:2380";
     let list = list.ok_or_else(|| wrong("peer-url", "the new member needs a peer URL", want))?;
-    let urls: Vec<String> = list.split(',').map(|url| url.trim().to_owned()).collect();
-    for url in &urls {
-        if let Err(error) = parse_url(url) {
-            return Err(wrong("peer-url", format!("`peer-url` is {url:?}: {error}"), want));
-        }
-    }
-    Ok(urls)
+    let read = |url: &str| match parse_url(url) {
+        Ok(parsed) => Ok(parsed.to_string()),
+        Err(error) => Err(wrong("peer-url", format!("`peer-url` is {url:?}: {error}"), want)),
+    };
+    list.split(',').map(|url| read(url.trim())).collect()
 }
 
 /// The flag wins over the file, and the file over the variables. A password on a command line can be seen by other users.
@@ -146,6 +144,17 @@ mod tests {
         assert!(options.yes && options.learner && !options.dry_run);
         assert_eq!((options.etcd_unit.as_str(), options.user), ("etcd.service", None));
         assert_eq!(rest, ["--data-dir", "/d"]);
+    }
+
+    #[test]
+    fn a_peer_url_may_have_a_zone_and_any_case() {
+        let peer_urls = |url: &str| {
+            take(&format!("--name m --peer-url {url}"), &[]).map(|taken| taken.0.peer_urls)
+        };
+        assert_eq!(peer_urls("HTTP://LOCALHOST:2380").unwrap(), ["http://localhost:2380"]);
+        let zone = "http://[fe80::1%25eth0]:2380";
+        assert_eq!(peer_urls(zone).unwrap(), [zone]);
+        assert!(peer_urls("http://[fe80::1%eth0]:2380").is_err());
     }
 
     #[test]

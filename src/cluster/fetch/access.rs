@@ -1,12 +1,13 @@
 //! How a peer is reached: by TCP, or by TLS on top of it, as its URL says.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
 use super::FetchError;
-use crate::config::{PeerUrl, Settings};
-use crate::net::dial::dial;
+use crate::config::{PeerSource, PeerUrl, Settings};
+use crate::net::dial::{NamedBy, dial, resolve};
 use crate::net::gather::Gather;
 use crate::net::line::Line;
 use crate::tls::{Alpn, Connector, Material};
@@ -17,16 +18,28 @@ const HANDSHAKE_MOST: Duration = Duration::from_secs(10);
 /// How peers are reached.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access {
-    /// Limit for connecting, the TLS handshake included; `None` means none of its own.
+    /// Limit for connecting, the TLS handshake included and the lookup of a name not; `None` means none of its own.
     pub dial_timeout: Option<Duration>,
     /// What speaks TLS; `None` reaches no `https` peer.
     pub tls: Option<Connector>,
+    /// The peers that the settings name. Others come from the network, and may not lead to every address.
+    pub written: Arc<[PeerUrl]>,
 }
 
 impl Access {
     /// As settings and TLS material of one generation have it.
     pub fn new(settings: &Settings, material: &Material) -> Self {
-        Self { dial_timeout: settings.dial_timeout, tls: Some(material.peer.clone()) }
+        let written = match &settings.peers {
+            PeerSource::Static(peers) => peers.as_slice().into(),
+            PeerSource::Discovery(_) | PeerSource::Srv(_) => Arc::default(),
+        };
+        let tls = Some(material.peer.clone());
+        Self { dial_timeout: settings.dial_timeout, tls, written }
+    }
+
+    fn named_by(&self, peer: &PeerUrl) -> NamedBy {
+        let is_same = |written: &PeerUrl| (&written.host, written.port) == (&peer.host, peer.port);
+        if self.written.iter().any(is_same) { NamedBy::Operator } else { NamedBy::Network }
     }
 
     /// Connects to `peer`, by TLS if its URL says so.
@@ -34,9 +47,11 @@ impl Access {
     /// # Errors
     /// When there is no connection, or no TLS on it.
     pub(super) async fn connect(&self, peer: &PeerUrl) -> Result<Line, FetchError> {
+        let (host, port, named_by) = (&peer.host, peer.port, self.named_by(peer));
+        resolve(host, port, named_by).await.map_err(|error| error.reason)?;
         let begin = Instant::now();
-        let stream =
-            dial(&peer.host, peer.port, self.dial_timeout).await.map_err(|error| error.reason)?;
+        let stream = dial(host, port, named_by, self.dial_timeout).await;
+        let stream = stream.map_err(|error| error.reason)?;
         if !peer.tls {
             return Ok(Line::Tcp(stream));
         }

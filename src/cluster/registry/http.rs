@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use super::error::Fault;
 use super::link::{Link, connect, secure};
 use crate::config::{RegistryUrl, WebUrl};
-use crate::net::dial::Authority;
+use crate::net::dial::{Authority, NamedBy};
 use crate::tls::{Alpn, Connector};
 
 /// Redirects that are followed; etcd's client follows as many.
@@ -49,12 +49,17 @@ pub(super) async fn get(
 async fn follow(registry: &RegistryUrl, tls: &Connector, rest: &str) -> Result<Page, Fault> {
     let mut host = WebUrl { path: String::new(), ..registry.url.clone() };
     let mut target = format!("{}{rest}", registry.url.path);
+    let mut named_by = NamedBy::Operator;
     for _ in 0..=REDIRECTS {
-        let page = exchange(&host, &target, registry.proxy.as_ref(), tls).await?;
+        let page = exchange((&host, named_by), &target, registry.proxy.as_ref(), tls).await?;
         if page.status / 100 != 3 {
             return Ok(page);
         }
-        (host, target) = redirected(&host, &page.headers)?;
+        let from = host;
+        (host, target) = redirected(&from, &page.headers)?;
+        if host != from {
+            named_by = NamedBy::Network;
+        }
     }
     Err(Fault::Redirect("it redirects more than ten times"))
 }
@@ -77,17 +82,19 @@ fn redirected(from: &WebUrl, headers: &HeaderMap) -> Result<(WebUrl, String), Fa
 }
 
 async fn exchange(
-    host: &WebUrl,
+    (host, named_by): (&WebUrl, NamedBy),
     target: &str,
     proxy: Option<&WebUrl>,
     tls: &Connector,
 ) -> Result<Page, Fault> {
     let link = match proxy {
-        None => connect(host, Some(DIAL_LIMIT), tls, Alpn::Http1).await?,
+        None => connect((host, named_by), Some(DIAL_LIMIT), tls, Alpn::Http1).await?,
         Some(proxy) if host.tls => {
             secure(tunnel(proxy, host, tls).await?, host, tls, Alpn::Http1).await?
         }
-        Some(proxy) => connect(proxy, Some(DIAL_LIMIT), tls, Alpn::Http1).await?,
+        Some(proxy) => {
+            connect((proxy, NamedBy::Operator), Some(DIAL_LIMIT), tls, Alpn::Http1).await?
+        }
     };
     // A proxy that forwards wants the whole URL.
     let uri =
@@ -102,7 +109,8 @@ async fn exchange(
 
 /// Asks an HTTP proxy for a way to `host` through which TLS can be spoken.
 async fn tunnel(proxy: &WebUrl, host: &WebUrl, tls: &Connector) -> Result<Link, Fault> {
-    let link = connect(proxy, Some(DIAL_LIMIT), tls, Alpn::Http1).await?;
+    let to = (proxy, NamedBy::Operator);
+    let link = connect(to, Some(DIAL_LIMIT), tls, Alpn::Http1).await?;
     let authority = Authority(&host.host, host.port).to_string();
     let request = http::Request::connect(&authority)
         .header(header::HOST, &authority)

@@ -17,7 +17,7 @@ use super::rpc::{
 use super::{Registered, Registration, printable, size};
 use crate::cluster::grpc::{CallError, Channel};
 use crate::config::{Login, RegistryToken, WebUrl};
-use crate::net::dial::Authority;
+use crate::net::dial::{Authority, NamedBy};
 use crate::tls::{Alpn, Connector};
 
 /// etcd forbids more frequent pings, and ends the connection; Go's client keeps to this minimum as well.
@@ -107,7 +107,8 @@ async fn open(
 ) -> Result<Channel, Fault> {
     let limit = registry.dial_timeout.unwrap_or(registry.request_timeout);
     let opening = async {
-        let link = connect(endpoint, registry.dial_timeout, tls, Alpn::H2).await?;
+        let to = (endpoint, NamedBy::Operator);
+        let link = connect(to, registry.dial_timeout, tls, Alpn::H2).await?;
         let authority = Authority(&endpoint.host, endpoint.port).to_string();
         Ok(Channel::over(link, &authority, endpoint.tls).await?)
     };

@@ -19,7 +19,7 @@ fn setup(dir: &Path, peers: &[&PeerUrl]) -> Setup {
         source: PeerSource::Static(peers.iter().map(|peer| (*peer).clone()).collect()),
         registry: connector(),
         accept_cluster_id: None,
-        access: Access { dial_timeout: Some(Duration::from_secs(1)), tls: None },
+        access: Access { dial_timeout: Some(Duration::from_secs(1)), ..Access::default() },
         data_dir: dir.to_owned(),
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{Values, refuse};
 use crate::config::origins::Origins;
 use crate::config::problem::{Problem, Problems};
+use crate::config::settings::zone::without_zone;
 use crate::config::settings::{
     CipherSuite, ConnectTls, KeyPair, ListenAddress, ListenTls, SelfMade, TlsFile, TlsSettings,
     TlsVersion,
@@ -116,7 +117,8 @@ fn own_names(values: &Values<'_>) -> Vec<String> {
 fn host_of(url: &str) -> Option<String> {
     let (_, authority) = url.split_once("://").filter(|(scheme, _)| scheme.starts_with("http"))?;
     let (host, _) = authority.rsplit_once(':')?;
-    Some(host.trim_start_matches('[').trim_end_matches(']').to_owned())
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    Some(without_zone(host).to_owned())
 }
 
 /// A certificate's setting and its key's.

@@ -63,7 +63,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "proxy-dial-timeout",
         Kind::Time,
         "1000",
-        "Limit for connecting to a member or peer; 0 means none.",
+        "Limit for connecting to a member or peer, the lookup of its name (8s at most) not included; 0 means none.",
     ),
     etcd(
         Group::Proxy,

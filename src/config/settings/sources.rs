@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::zone;
+
 /// A registry in which the members of a cluster that is being built enter themselves. How it is talked to in TLS is
 /// [`super::TlsSettings::registry`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +80,7 @@ impl SrvDomain {
 pub struct WebUrl {
     /// Whether it is `https`.
     pub tls: bool,
-    /// Host name or IP literal (an IPv6 literal without its brackets).
+    /// Host name or IP literal, in lower case (an IPv6 literal without its brackets, perhaps with a zone).
     pub host: String,
     /// TCP port.
     pub port: u16,
@@ -90,11 +92,11 @@ impl WebUrl {
     /// Takes `text` apart. A port may be left out (80 or 443); a user, a query or a fragment may not be in it. Returns
     /// what would be right otherwise.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let (tls, rest) = match text.split_once("://") {
-            Some(("http", rest)) => (false, rest),
-            Some(("https", rest)) => (true, rest),
-            _ => return Err("want http:// or https:// before it"),
-        };
+        let (scheme, rest) = text.split_once("://").unwrap_or_default();
+        let tls = scheme.eq_ignore_ascii_case("https");
+        if !tls && !scheme.eq_ignore_ascii_case("http") {
+            return Err("want http:// or https:// before it");
+        }
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let printable = |c: char| c.is_ascii_graphic() && !"?#\"<>\\^`{|}".contains(c);
         if !path.chars().all(printable) || authority.contains(['@', '?', '#']) {
@@ -109,16 +111,17 @@ fn split_port(authority: &str, default: u16) -> Result<(String, u16), &'static s
     let (host, port) = match authority.strip_prefix('[') {
         Some(literal) => {
             let (host, port) = literal.split_once(']').ok_or("want a closing bracket")?;
-            host.parse::<std::net::Ipv6Addr>()
-                .map_err(|_| "want an IPv6 address in the brackets")?;
-            (host, port)
+            (zone::read_literal(host)?, port)
         }
-        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+        None => {
+            let (host, port) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
+            let fits = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+            if host.is_empty() || host.len() > 255 || !host.chars().all(fits) {
+                return Err("want a host name or an IP address");
+            }
+            (host.to_ascii_lowercase(), port)
+        }
     };
-    let fits = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
-    if host.is_empty() || host.len() > 255 || !host.chars().all(fits) {
-        return Err("want a host name or an IP address");
-    }
     let port = match port.strip_prefix(':') {
         None if port.is_empty() => default,
         Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
@@ -126,18 +129,18 @@ fn split_port(authority: &str, default: u16) -> Result<(String, u16), &'static s
         }
         _ => return Err("want a port from 1 to 65535"),
     };
-    Ok((host.to_owned(), port))
+    Ok((host, port))
 }
 
 impl fmt::Display for WebUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { tls, host, port, path } = self;
         let scheme = if *tls { "https" } else { "http" };
-        match (host.contains(':'), *port == if *tls { 443 } else { 80 }) {
-            (true, true) => write!(f, "{scheme}://[{host}]{path}"),
-            (true, false) => write!(f, "{scheme}://[{host}]:{port}{path}"),
-            (false, true) => write!(f, "{scheme}://{host}{path}"),
-            (false, false) => write!(f, "{scheme}://{host}:{port}{path}"),
+        let host = zone::in_url(host);
+        if *port == if *tls { 443 } else { 80 } {
+            write!(f, "{scheme}://{host}{path}")
+        } else {
+            write!(f, "{scheme}://{host}:{port}{path}")
         }
     }
 }
@@ -162,6 +165,8 @@ mod tests {
         );
         assert_eq!(shown("http://[::1]:8087/t"), "http://[::1]:8087/t port 8087");
         assert_eq!(shown("http://a"), "http://a port 80");
+        assert_eq!(shown("HTTPS://Discovery.ETCD.io/Ab"), "https://discovery.etcd.io/Ab port 443");
+        assert_eq!(shown("http://[FE80::1%25lo]:1/t"), "http://[fe80::1%25lo]:1/t port 1");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `initial-cluster`: peer URLs, with or without a name, as etcd's comma string, an array or a table.
 
 use super::list::Piece;
+use super::url::{Scheme, split_scheme};
 use super::{Raw, Reader, Shape};
 use crate::config::place::{Place, short};
 use crate::config::problem::Problem;
@@ -43,9 +44,10 @@ impl Reader<'_> {
             Some((name, url)) if !name.contains("://") => url.trim(),
             _ => text,
         };
-        let tls = url.starts_with("https:");
-        let peer = match url.split_once("://") {
-            Some(("http" | "https", rest)) => super::url::authority(rest, 2380),
+        let scheme = split_scheme(url);
+        let tls = matches!(scheme, Some((Scheme::Https, _)));
+        let peer = match scheme {
+            Some((Scheme::Http | Scheme::Https, rest)) => super::url::authority(rest, 2380),
             Some(_) => Err("want http:// or https:// before the peer's address".to_owned()),
             None => {
                 Err("want NAME=URL or a URL, such as \"infra0=http://10.0.1.10:2380\"".to_owned())

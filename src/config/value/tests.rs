@@ -40,6 +40,9 @@ fn listen_urls_are_sorted_and_each_is_there_once() {
         "http://127.0.0.1:2379,http://127.0.0.1:2380",
     );
     reads("listen-client-urls", "http://[::1]:0", "http://[::1]:0");
+    reads("listen-client-urls", "HTTP://LocalHost:2379", "http://127.0.0.1:2379");
+    reads("listen-client-urls", "HTTPS://[::A]:1", "https://[::a]:1");
+    reads("listen-client-urls", "UNIX:///Run/P.sock", "unix:///Run/P.sock");
     reads("listen-client-urls", "unix:///run/p.sock", "unix:///run/p.sock");
     reads("listen-client-urls", "unix://localhost:2379", "unix:///cwd/localhost:2379");
 }
@@ -63,6 +66,8 @@ fn listen_urls_that_etcd_refuses_are_refused_with_what_to_write() {
         ("unix://", "want a path behind unix://"),
         ("https://:2379", "write \"https://0.0.0.0:2379\" to listen on every address"),
         ("unixs://", "want a path behind unixs://"),
+        ("http://[fe80::1%25nosuch0]:1", "this host has no network interface \"nosuch0\""),
+        ("http://[fe80::1%lo]:1", "want the zone behind \"%25\", such as [fe80::1%25eth0]"),
     ] {
         let sentence = format!("`listen-client-urls` has \"{url}\"; {want}");
         refuses("listen-client-urls", url, &sentence);
@@ -90,6 +95,30 @@ fn peers_keep_their_order_and_lose_their_names() {
 }
 
 #[test]
+fn schemes_and_hosts_are_read_in_any_case() {
+    reads(
+        "initial-cluster",
+        "A=HTTP://LOCALHOST:2380,Https://H1:1",
+        "http://localhost:2380,https://h1:1",
+    );
+    reads("initial-cluster", "http://H1:1,http://h1:1", "http://h1:1");
+    reads("advertise-client-urls", "HTTP://Example.COM:1", "http://example.com:1");
+    reads("initial-advertise-peer-urls", "HTTPS://[FD00::A]:1", "https://[fd00::a]:1");
+}
+
+#[test]
+fn link_local_addresses_have_a_zone() {
+    // Whether the interface is there is found out when it is dialled: it may come later.
+    let peer = "http://[fe80::1%25nosuch0]:2380";
+    reads("initial-cluster", &format!("a={peer}"), peer);
+    reads("advertise-client-urls", peer, peer);
+    let lo = super::super::settings::zone::scope_id("lo").unwrap();
+    let listen = format!("http://[fe80::1%25{lo}]:1");
+    reads("listen-client-urls", "http://[fe80::1%25lo]:1", &listen);
+    reads("listen-client-urls", &listen, &listen);
+}
+
+#[test]
 fn peers_that_cannot_be_asked_are_refused() {
     for (peer, want) in [
         ("a=h1:2380", "want NAME=URL or a URL, such as \"infra0=http://10.0.1.10:2380\""),
@@ -99,6 +128,7 @@ fn peers_that_cannot_be_asked_are_refused() {
         ("a=http://:2380", "want a host before the port"),
         ("a=http://h1:0", "want the port of the peer, usually 2380"),
         ("a=http://h 1:2380", "want a host name or an IP address"),
+        ("a=http://[fe80::1%eth0]:1", "want the zone behind \"%25\", such as [fe80::1%25eth0]"),
     ] {
         refuses("initial-cluster", peer, &format!("`initial-cluster` has \"{peer}\"; {want}"));
     }

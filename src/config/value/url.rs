@@ -1,14 +1,16 @@
 //! URLs by etcd's rules: http, https, unix or unixs, host and port, no path; to listen on, an IP address or localhost.
+//!
+//! Scheme and host may be written in any case, as Go's parser has it; they are kept in lower case.
 
 use super::list::Piece;
 use super::{Raw, Reader};
-use crate::config::settings::{ListenAddress, ListenUrl};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use crate::config::settings::{ListenAddress, ListenUrl, zone};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 
 /// What a TCP URL names.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Authority {
-    /// Host name or IP literal, without brackets.
+    /// Host name or IP literal, in lower case and without brackets; perhaps with a zone.
     pub(super) host: String,
     pub(super) port: u16,
 }
@@ -27,18 +29,18 @@ impl Reader<'_> {
     }
 
     fn listen_url(&mut self, (text, place): &Piece) -> Option<ListenUrl> {
-        let url = match text.split_once("://") {
-            Some((scheme @ ("http" | "https"), rest)) => {
+        let url = match split_scheme(text) {
+            Some((scheme @ (Scheme::Http | Scheme::Https), rest)) => {
                 authority(rest, 2379).and_then(|to| bindable(&to, scheme)).map(|address| {
-                    ListenUrl { at: ListenAddress::Tcp(address), tls: scheme == "https" }
+                    ListenUrl { at: ListenAddress::Tcp(address), tls: scheme == Scheme::Https }
                 })
             }
-            Some((scheme @ ("unix" | "unixs"), "")) => {
-                Err(format!("want a path behind {scheme}://"))
+            Some((scheme @ (Scheme::Unix | Scheme::Unixs), "")) => {
+                Err(format!("want a path behind {}://", scheme.name()))
             }
-            Some((scheme @ ("unix" | "unixs"), path)) => Ok(ListenUrl {
+            Some((scheme @ (Scheme::Unix | Scheme::Unixs), path)) => Ok(ListenUrl {
                 at: ListenAddress::Unix(self.cwd.join(path)),
-                tls: scheme == "unixs",
+                tls: scheme == Scheme::Unixs,
             }),
             Some(_) => Err("want http://, https://, unix:// or unixs:// before it".to_owned()),
             None => Err(format!("write \"http://{text}\"")),
@@ -46,26 +48,63 @@ impl Reader<'_> {
         url.map_err(|fault| self.wrong_piece(text, place, fault)).ok()
     }
 
-    /// Reads URLs that are told to others; sorted, each once.
+    /// Reads URLs that are told to others, with scheme and host in lower case; sorted, each once.
     pub(super) fn urls(&mut self, raw: &Raw) -> Option<Vec<String>> {
         let pieces = self.pieces(raw)?;
         let port = if self.name.contains("peer") { 2380 } else { 2379 };
         let mut urls = Vec::new();
         for (text, place) in &pieces {
-            let fault = match text.split_once("://") {
-                Some(("http" | "https", rest)) => authority(rest, port).err(),
-                Some(("unix" | "unixs", path)) if !path.is_empty() => None,
-                _ => Some(format!("want a URL such as \"http://10.0.1.10:{port}\"")),
+            let url = match split_scheme(text) {
+                Some((scheme @ (Scheme::Http | Scheme::Https), rest)) => {
+                    authority(rest, port).map(|to| {
+                        format!("{}://{}:{}", scheme.name(), zone::in_url(&to.host), to.port)
+                    })
+                }
+                Some((scheme @ (Scheme::Unix | Scheme::Unixs), path)) if !path.is_empty() => {
+                    Ok(format!("{}://{path}", scheme.name()))
+                }
+                _ => Err(format!("want a URL such as \"http://10.0.1.10:{port}\"")),
             };
-            match fault {
-                Some(fault) => self.wrong_piece(text, place, fault),
-                None => urls.push(text.clone()),
+            match url {
+                Ok(url) => urls.push(url),
+                Err(fault) => self.wrong_piece(text, place, fault),
             }
         }
         urls.sort();
         urls.dedup();
         Some(urls)
     }
+}
+
+/// The schemes that etcd knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scheme {
+    Http,
+    Https,
+    Unix,
+    Unixs,
+    Other,
+}
+
+impl Scheme {
+    /// How it is written.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Unix => "unix",
+            Self::Unixs => "unixs",
+            Self::Other => "",
+        }
+    }
+}
+
+/// Splits a URL behind its scheme, which may be written in any case; `None` when it has none.
+pub(super) fn split_scheme(text: &str) -> Option<(Scheme, &str)> {
+    let (name, rest) = text.split_once("://")?;
+    let known = [Scheme::Http, Scheme::Https, Scheme::Unix, Scheme::Unixs];
+    let scheme = known.into_iter().find(|scheme| scheme.name().eq_ignore_ascii_case(name));
+    Some((scheme.unwrap_or(Scheme::Other), rest))
 }
 
 /// Reads the `host:port` that must be all that follows `http://`; `usual` is the port that is named as an example.
@@ -87,28 +126,32 @@ pub(super) fn authority(rest: &str, usual: u16) -> Result<Authority, Fault> {
     let port = port.strip_prefix(':').ok_or_else(|| format!("want a port, such as :{usual}"))?;
     let digits = super::scalar::digits(port).and_then(|port| port.parse().ok());
     let port = digits.ok_or("want a port from 0 to 65535")?;
-    check_host(host, rest.starts_with('['), usual)?;
-    Ok(Authority { host: host.to_owned(), port })
+    let host = read_host(host, rest.starts_with('['), usual)?;
+    Ok(Authority { host, port })
 }
 
-fn check_host(host: &str, bracketed: bool, usual: u16) -> Result<(), Fault> {
+fn read_host(host: &str, bracketed: bool, usual: u16) -> Result<String, Fault> {
     if bracketed {
-        let literal = host.parse::<Ipv6Addr>();
-        return literal.map(|_| ()).map_err(|_| "want an IPv6 address in the brackets".to_owned());
+        return zone::read_literal(host).map_err(str::to_owned);
     }
     if host.contains(':') {
         return Err(format!("want brackets around an IPv6 address, such as [::1]:{usual}"));
     }
     let in_names = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     if host.chars().all(in_names) {
-        Ok(())
+        Ok(host.to_ascii_lowercase())
     } else {
         Err("want a host name or an IP address".to_owned())
     }
 }
 
 /// Returns the address to listen on.
-fn bindable(to: &Authority, scheme: &str) -> Result<SocketAddr, Fault> {
+fn bindable(to: &Authority, scheme: Scheme) -> Result<SocketAddr, Fault> {
+    if let Some((ip, zone)) = zone::with_zone(&to.host) {
+        let scope = zone::scope_id(zone)?;
+        return Ok(SocketAddrV6::new(ip, to.port, 0, scope).into());
+    }
+    let scheme = scheme.name();
     let ip = match to.host.as_str() {
         "localhost" => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         "" => Err(format!("write \"{scheme}://0.0.0.0:{}\" to listen on every address", to.port)),
