@@ -4,6 +4,13 @@
 
 use serde::Deserialize;
 
+/// Members of the largest list that is believed. etcd advises against more than seven; each costs a prober here.
+pub const MOST_MEMBERS: usize = 128;
+/// Peer URLs, and client URLs, of one member at most.
+pub const MOST_URLS: usize = 16;
+/// Longest name and longest URL, in bytes. A host name has 255 at most, and a socket's path 108.
+const LONGEST: usize = 1024;
+
 /// Who is in the cluster. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberList {
@@ -37,6 +44,10 @@ impl MemberList {
         if members.is_empty() {
             return Err(ListError::Empty);
         }
+        if members.len() > MOST_MEMBERS {
+            return Err(ListError::TooManyMembers(members.len()));
+        }
+        members.iter().try_for_each(Member::check)?;
         if let Some(pair) = members.windows(2).find(|pair| pair[0].id == pair[1].id) {
             return Err(ListError::Twice(pair[0].id));
         }
@@ -57,6 +68,18 @@ impl Member {
     /// The ID as etcd and its tools write it: lowercase hexadecimal without padding.
     pub fn hex_id(&self) -> String {
         hex_id(self.id)
+    }
+
+    /// Refuses what no etcd says of a member: everything here is kept, shown and tried.
+    fn check(&self) -> Result<(), ListError> {
+        let urls = self.peer_urls.len().max(self.client_urls.len());
+        let texts = [&self.name].into_iter().chain(&self.peer_urls).chain(&self.client_urls);
+        let longest = texts.map(String::len).max().unwrap_or(0);
+        match (urls, longest) {
+            (urls, _) if urls > MOST_URLS => Err(ListError::TooManyUrls(self.id, urls)),
+            (_, longest) if longest > LONGEST => Err(ListError::TooLong(self.id, longest)),
+            _ => Ok(()),
+        }
     }
 
     /// What people call the member: its name, or its ID in hexadecimal while it has none.
@@ -97,9 +120,27 @@ pub enum ListError {
     /// An array of nothing.
     #[error("an empty list")]
     Empty,
+    /// More members than any cluster has.
+    #[error("it has {0} members, and {MOST_MEMBERS} are the most that are believed")]
+    TooManyMembers(usize),
+    /// A member with more URLs than any has.
+    #[error("member {0:x} has {1} URLs, and {MOST_URLS} are the most that are believed")]
+    TooManyUrls(u64, usize),
+    /// A member with a name or URL longer than any has.
+    #[error(
+        "member {0:x} has a name or URL of {1} bytes, and {LONGEST} are the most that are believed"
+    )]
+    TooLong(u64, usize),
     /// The same ID twice.
     #[error("member {0:x} is in it twice")]
     Twice(u64),
+}
+
+impl ListError {
+    /// Whether it is a list, and one of more than is believed.
+    pub fn is_too_much(self) -> bool {
+        matches!(self, Self::TooManyMembers(_) | Self::TooManyUrls(..) | Self::TooLong(..))
+    }
 }
 
 impl From<serde_json::Error> for ListError {
@@ -145,6 +186,35 @@ mod tests {
 
     fn parse(json: &str) -> Result<MemberList, ListError> {
         MemberList::parse(0xcdf8, json.as_bytes())
+    }
+
+    /// A list of so many members with so many client URLs each, of names of this length.
+    fn list(members: usize, urls: usize, length: usize) -> String {
+        let url = |n: usize| format!("\"http://10.0.0.1:{n}\"");
+        let urls = (1..=urls).map(url).collect::<Vec<_>>().join(",");
+        let name = "n".repeat(length);
+        let member = |id| format!("{{\"id\":{id},\"name\":\"{name}\",\"clientURLs\":[{urls}]}}");
+        format!("[{}]", (1..=members).map(member).collect::<Vec<_>>().join(","))
+    }
+
+    #[test]
+    fn a_list_has_bounds_that_no_cluster_comes_near() {
+        let error = |members, urls, length| match parse(&list(members, urls, length)) {
+            Ok(_) => String::new(),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(error(MOST_MEMBERS, MOST_URLS, LONGEST), "");
+        assert_eq!(
+            error(2000, 1, 1),
+            "it has 2000 members, and 128 are the most that are believed"
+        );
+        assert_eq!(error(1, 17, 1), "member 1 has 17 URLs, and 16 are the most that are believed");
+        assert_eq!(
+            error(1, 1, 1025),
+            "member 1 has a name or URL of 1025 bytes, and 1024 are the most that are believed"
+        );
+        let peer_urls = format!("[{{\"id\":1,\"peerURLs\":[\"{}\"]}}]", "u".repeat(1025));
+        assert!(matches!(parse(&peer_urls), Err(ListError::TooLong(1, 1025))));
     }
 
     #[test]

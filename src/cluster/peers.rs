@@ -47,7 +47,8 @@ impl Peers {
         self.errors.retain(|peer, _| known.contains(peer));
     }
 
-    /// Notes what came of asking. Returns the peers that were not known to be of another cluster before.
+    /// Notes what came of asking. Returns the peers that were not known before to be of another cluster, or to tell of
+    /// more than is believed.
     ///
     /// Once there is an answer, old errors of peers that were not asked this time are history; only a foreign
     /// cluster does not go away by itself.
@@ -60,18 +61,18 @@ impl Peers {
         let mut foreign = Vec::new();
         for (peer, error) in &asked.errors {
             let before = self.errors.insert(peer.clone(), error.clone());
-            if matches!(error, FetchError::Foreign(_)) && before.as_ref() != Some(error) {
+            if is_refusal(error) && before.as_ref() != Some(error) {
                 foreign.push((peer.clone(), error.clone()));
             }
         }
         foreign
     }
 
-    /// The peers that last showed another cluster's ID, each as one line.
+    /// The peers that last showed another cluster's ID, or more than is believed, each as one line.
     pub fn foreign(&self) -> Vec<String> {
         let errors =
             self.to_ask().into_iter().filter_map(|peer| Some((self.errors.get(&peer)?, peer)));
-        let foreign = errors.filter(|(error, _)| matches!(error, FetchError::Foreign(_)));
+        let foreign = errors.filter(|(error, _)| is_refusal(error));
         foreign.map(|(error, peer)| format!("peer {peer}: {error}")).collect()
     }
 
@@ -84,6 +85,15 @@ impl Peers {
             error: self.errors.get(&peer).map(FetchError::to_string),
         };
         peers.into_iter().map(status).collect()
+    }
+}
+
+/// Whether a peer answered well and is not believed, which people should know whoever else answers.
+fn is_refusal(error: &FetchError) -> bool {
+    match error {
+        FetchError::Foreign(_) => true,
+        FetchError::Junk(error) => error.is_too_much(),
+        _ => false,
     }
 }
 

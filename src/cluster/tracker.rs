@@ -35,6 +35,9 @@ use crate::tls::{Connector, Material};
 
 pub use candidate::Candidate;
 
+/// Peers whose errors one message tells; the status shows all.
+const MOST_TOLD: usize = 16;
+
 /// The settings that the tracker depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setup {
@@ -262,6 +265,9 @@ impl Tracker {
     /// Why there is no list: what the source says, then what each peer answered.
     fn reason(&self, asked: &Asked) -> String {
         let peers = asked.errors.iter().map(|(peer, error)| format!("{peer}: {error}"));
+        let more = asked.errors.len().saturating_sub(MOST_TOLD);
+        let more = (more > 0).then(|| format!("{more} more peers failed"));
+        let peers = peers.take(MOST_TOLD).chain(more);
         let lines: Vec<String> = self.source_trouble.iter().cloned().chain(peers).collect();
         if lines.is_empty() { "there is no peer to ask".to_owned() } else { lines.join("; ") }
     }

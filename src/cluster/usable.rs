@@ -3,17 +3,20 @@
 //! URLs stay grouped by member: several URLs of one member are several ways to the same data, and one of them
 //! may lead nowhere.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
 use super::member::{Member, MemberList, label};
-use super::url::parse_url;
+use super::url::parse_listed;
 use crate::net::own::is_own;
 
 /// The name of what changes, for the log.
 const LEFT_OUT: &str = "left out";
+/// Lines that one list may cost; the status shows all.
+const MOST_LINES: usize = 20;
 
 /// The members of a list with a verdict on each client URL, in the order of the list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,10 +70,9 @@ impl Listed {
 
     /// Logs what is left out now and was not, for the same reason, in the list `before`.
     pub fn log_changes(&self, before: Option<&Self>) {
-        for line in self
-            .left_out()
-            .filter(|line| !before.is_some_and(|before| before.left_out().any(|l| l == *line)))
-        {
+        let known: HashSet<_> = before.into_iter().flat_map(Self::left_out).collect();
+        let mut new = self.left_out().filter(|line| !known.contains(line));
+        for line in new.by_ref().take(MOST_LINES) {
             let Omission { member, url, reason } = line;
             match url {
                 Some(url) => tracing::warn!(
@@ -82,6 +84,10 @@ impl Listed {
                 ),
                 None => tracing::info!(state = LEFT_OUT, member, reason, "member gets no traffic"),
             }
+        }
+        let more = new.count();
+        if more > 0 {
+            tracing::warn!(state = LEFT_OUT, more, "so do others, which the status shows");
         }
     }
 
@@ -102,7 +108,7 @@ impl Listed {
 }
 
 /// A member or one of its URLs that is left out.
-#[derive(PartialEq)]
+#[derive(PartialEq, Eq, Hash)]
 struct Omission<'a> {
     member: String,
     url: Option<&'a str>,
@@ -151,7 +157,7 @@ fn judge_member(member: &Member) -> ListedMember {
 }
 
 fn judge_url(url: &str) -> ListedUrl {
-    let (tls, host, port, left_out) = match parse_url(url) {
+    let (tls, host, port, left_out) = match parse_listed(url) {
         Ok(parsed) => (parsed.tls, parsed.host, parsed.port, None),
         Err(reason) => (false, String::new(), 0, Some(reason.to_string())),
     };
@@ -213,12 +219,16 @@ mod tests {
     #[tokio::test]
     async fn our_own_listeners_are_left_out() {
         let json = r#"[{"id":1,"clientURLs":["http://localhost:2379","http://127.0.0.1:22379"]},
-            {"id":2,"clientURLs":["http://0.0.0.0:2379"]}]"#;
+            {"id":2,"clientURLs":["http://127.0.0.1:2379","http://0.0.0.0:2379"]}]"#;
         let listed = judged(json, &["127.0.0.1:2379"]).await;
         assert_eq!(usable(&listed), ["http://127.0.0.1:22379"]);
+        let reasons = listed.members[1].urls.iter().map(|url| url.left_out.as_deref());
         assert_eq!(
-            listed.members[1].urls[0].left_out.as_deref(),
-            Some("it is a listener of this proxy")
+            reasons.collect::<Vec<_>>(),
+            [
+                Some("it is a listener of this proxy"),
+                Some("no listed member can have an unspecified address")
+            ]
         );
     }
 

@@ -4,7 +4,7 @@
 //! metrics and the STATUS line are all made from [`Board::snapshot`], so they cannot disagree.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,6 +14,7 @@ use crate::cluster::member::hex_id;
 use crate::cluster::usable::{Listed, ListedMember, ListedUrl};
 use crate::config::masked;
 use crate::net::crowd::Crowd;
+use crate::net::lookup::{self, Failing};
 use crate::telemetry::snapshot::{
     CertificateStatus, EndpointStatus, MemberStatus, Problem, ReloadRecord, Snapshot, TrafficStatus,
 };
@@ -21,15 +22,18 @@ use crate::telemetry::tally::{self, Tally};
 use crate::tls::expiry::{Kind, Shown};
 use crate::upstream::endpoint::Endpoint;
 
+/// Client URLs whose ailment is told by itself.
+const MOST_AILING: usize = 20;
+
 /// What the control loop posts: everything but health, traffic and problems.
 #[derive(Debug, Clone, Default)]
 pub struct Posted {
     /// The snapshot without members, problems and traffic.
     pub base: Snapshot,
     /// The members as last judged.
-    pub listed: Listed,
+    pub listed: Arc<Listed>,
     /// The endpoints in force.
-    pub endpoints: Vec<Arc<Endpoint>>,
+    pub endpoints: Arc<[Arc<Endpoint>]>,
     /// What the member list's tracker finds wrong.
     pub list_problems: Vec<Problem>,
     /// What may expire: certificates, authorities and revocation lists.
@@ -61,7 +65,7 @@ impl Board {
     }
 
     /// The endpoints in force.
-    pub fn endpoints(&self) -> Vec<Arc<Endpoint>> {
+    pub fn endpoints(&self) -> Arc<[Arc<Endpoint>]> {
         self.posted.load().endpoints.clone()
     }
 
@@ -69,12 +73,10 @@ impl Board {
     pub fn snapshot(&self) -> Snapshot {
         let posted = self.posted.load();
         let mut snapshot = posted.base.clone();
-        snapshot.members = posted
-            .listed
-            .members
-            .iter()
-            .map(|member| member_status(member, &posted.endpoints))
-            .collect();
+        let endpoints: InForce<'_> =
+            posted.endpoints.iter().map(|it| ((it.member_id, &*it.url), &**it)).collect();
+        snapshot.members =
+            posted.listed.members.iter().map(|member| member_status(member, &endpoints)).collect();
         snapshot.traffic = tally::traffic(&self.tallies);
         snapshot.traffic.connections_limit = self.crowd.limit().try_into().unwrap_or(u64::MAX);
         snapshot.not_serving = not_serving(&posted);
@@ -127,12 +129,12 @@ fn certificate_status(shown: &Shown) -> CertificateStatus {
     }
 }
 
-fn member_status(member: &ListedMember, endpoints: &[Arc<Endpoint>]) -> MemberStatus {
-    let of_member = |url: &ListedUrl| {
-        let same =
-            |endpoint: &&Arc<Endpoint>| endpoint.member_id == member.id && endpoint.url == url.url;
-        endpoint_status(url, endpoints.iter().find(same))
-    };
+/// Endpoints by member ID and URL.
+type InForce<'a> = HashMap<(u64, &'a str), &'a Endpoint>;
+
+fn member_status(member: &ListedMember, endpoints: &InForce<'_>) -> MemberStatus {
+    let of_member =
+        |url: &ListedUrl| endpoint_status(url, endpoints.get(&(member.id, &*url.url)).copied());
     MemberStatus {
         id: hex_id(member.id),
         name: member.name.clone(),
@@ -142,7 +144,7 @@ fn member_status(member: &ListedMember, endpoints: &[Arc<Endpoint>]) -> MemberSt
     }
 }
 
-fn endpoint_status(url: &ListedUrl, endpoint: Option<&Arc<Endpoint>>) -> EndpointStatus {
+fn endpoint_status(url: &ListedUrl, endpoint: Option<&Endpoint>) -> EndpointStatus {
     let Some(endpoint) = endpoint else {
         return EndpointStatus {
             url: url.url.clone(),
@@ -219,13 +221,31 @@ fn problems(posted: &Posted, snapshot: &Snapshot) -> Vec<Problem> {
             problems.push(Problem { since_ms: None, text });
         }
     }
-    for endpoint in posted.endpoints.iter().filter(|endpoint| !endpoint.is_healthy()) {
+    problems.extend(lookup::failing().iter().map(unresolved));
+    let mut ailing = posted.endpoints.iter().filter(|endpoint| !endpoint.is_healthy());
+    for endpoint in ailing.by_ref().take(MOST_AILING) {
         let state = endpoint.state();
         let reason = state.reason.unwrap_or_else(|| "unhealthy".into());
         let text = format!("member {} at {}: {reason}", endpoint.member, endpoint.url);
         problems.push(Problem { since_ms: Some(state.since_ms), text });
     }
+    let more = ailing.count();
+    if more > 0 {
+        let text = format!("{more} more client URLs are unhealthy; see the members below");
+        problems.push(Problem { since_ms: None, text });
+    }
     problems
+}
+
+/// A name whose lookup fails: this host's trouble, or the name server's.
+fn unresolved(failing: &Failing) -> Problem {
+    let Failing { host, since, error, is_known } = failing;
+    let use_of_old = if *is_known { ", using the addresses it had last" } else { "" };
+    let since = since.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Problem {
+        since_ms: u64::try_from(since.as_millis()).ok(),
+        text: format!("{}: {error}{use_of_old}", host.escape_debug()),
+    }
 }
 
 fn refusal(record: &ReloadRecord, generation: u64) -> Problem {

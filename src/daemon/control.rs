@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval, sleep_until};
 
@@ -25,6 +25,7 @@ use super::roster::Roster;
 use super::signals::{Signal, Signals};
 use super::status_line::status_line;
 use super::systemd::{Notifier, watchdog_interval};
+use super::throttle::Throttle;
 use super::watch::Watch;
 use crate::cluster::finder::Found;
 use crate::cluster::member::hex_id;
@@ -41,6 +42,8 @@ use crate::tls::Material;
 const FIRST_TRIES: Duration = Duration::from_secs(1);
 /// How often STATUS is looked over; it is sent only when it differs. The first time is at the start, before anything else.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
+/// Least time between two STATUS lines for the health of members: with many, it changes faster than anybody reads.
+const HEALTH_PAUSE: Duration = Duration::from_millis(250);
 /// What the start timeout is extended by while the cluster is away; asked for again with each look at STATUS.
 const EXTENSION: Duration = Duration::from_secs(60);
 
@@ -56,7 +59,7 @@ pub struct Control {
     pub(super) log: Rc<LogHandle>,
     pub(super) tracker: Tracker,
     pub(super) source_news: watch::Receiver<Found>,
-    pub(super) listed: Listed,
+    pub(super) listed: Arc<Listed>,
     pub(super) roster: Roster,
     pub(super) number: u64,
     pub(super) newest: Arc<ArcSwap<Generation>>,
@@ -80,7 +83,7 @@ pub struct Control {
 /// What wakes the loop from outside.
 pub struct Events {
     pub(super) signals: Signals,
-    pub(super) health: mpsc::UnboundedReceiver<()>,
+    pub(super) health: Arc<Notify>,
     pub(super) commands: mpsc::Receiver<ReloadRequest>,
 }
 
@@ -98,6 +101,7 @@ impl Control {
     pub async fn run(mut self, mut events: Events) -> End {
         let mut status = interval(STATUS_EVERY);
         let mut watchdog = Watchdog::new(watchdog_interval());
+        let mut health = Throttle::new(HEALTH_PAUSE);
         self.post();
         loop {
             // What takes time, as a file or a peer may, is given up when a stop comes.
@@ -126,7 +130,8 @@ impl Control {
                         None => is_stopped = true,
                     }
                 }
-                Some(()) = events.health.recv() => self.say_status(),
+                () = events.health.notified() => health.want(),
+                () = health.due() => self.tell_status(),
                 () = sleep_until(self.refresh_at), if self.refreshing.is_none() => self.begin_refresh(),
                 Ok(()) = self.source_news.changed(), if self.refreshing.is_none() => self.refresh_at = Instant::now(),
                 () = sleep_until(self.open_at), if self.fleet.holds() => self.fleet.release(),
@@ -180,7 +185,7 @@ impl Control {
         self.tracker = tracker;
         if let Some(listed) = listed {
             listed.log_changes(Some(&self.listed));
-            self.put_in_force(listed);
+            self.put_in_force(listed.into());
         }
         if !self.ready {
             self.first_list(&outcome);
@@ -226,7 +231,7 @@ impl Control {
     ///
     /// A list of the same cluster that leaves nothing to send requests to does not replace endpoints that may still
     /// answer: such a list has been seen from a member that had just lost its own.
-    pub(super) fn put_in_force(&mut self, listed: Listed) {
+    pub(super) fn put_in_force(&mut self, listed: Arc<Listed>) {
         let cluster = self.tracker.cluster_id();
         let mut endpoints =
             cluster.map(|cluster| self.roster.plan(&listed, cluster)).unwrap_or_default();
@@ -275,7 +280,7 @@ impl Control {
         self.board.post(Posted {
             base,
             listed: self.listed.clone(),
-            endpoints: self.roster.endpoints().to_vec(),
+            endpoints: self.roster.endpoints().clone(),
             list_problems: self.tracker.problems(),
             certificates: self.material.certificates.clone(),
         });
@@ -284,6 +289,11 @@ impl Control {
     /// Posts the present state, and tells systemd of it.
     pub(super) fn say_status(&mut self) {
         self.post();
+        self.tell_status();
+    }
+
+    /// Tells systemd of the present state. What is posted holds no health, so that a change of that needs no more.
+    fn tell_status(&mut self) {
         let line = status_line(&self.board.snapshot(), now_ms());
         self.notifier.status(&line);
     }

@@ -1,6 +1,7 @@
 //! All workers: started together, given orders together, watched for life.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::AcqRel};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -19,6 +20,7 @@ use crate::telemetry::tally::Tally;
 /// The workers of the data plane.
 pub struct Fleet {
     orders: Vec<mpsc::UnboundedSender<Order>>,
+    caller: Caller,
     /// Counters, one for each worker.
     pub tallies: Vec<Arc<Tally>>,
     /// The clients of all workers.
@@ -28,15 +30,19 @@ pub struct Fleet {
     ended: mpsc::UnboundedReceiver<usize>,
 }
 
-/// Calls the workers.
+/// Calls the workers, each with a mark that it has been called and has not looked yet.
 #[derive(Clone)]
-pub struct Caller(Vec<mpsc::UnboundedSender<Order>>);
+pub struct Caller(Vec<(mpsc::UnboundedSender<Order>, Arc<AtomicBool>)>);
 
 impl Caller {
-    /// Has every worker look at the health of its endpoints.
+    /// Has every worker look at the newest generation and at the health of its endpoints: once, however often it was
+    /// called until it does.
     pub fn look(&self) {
-        for orders in &self.0 {
-            let _ = orders.send(Order::Look);
+        for (orders, called) in &self.0 {
+            if !called.swap(true, AcqRel) {
+                // A worker that has ended is reported by its farewell.
+                let _ = orders.send(Order::Look(called.clone()));
+            }
         }
     }
 }
@@ -54,7 +60,8 @@ impl Fleet {
         let (ended_sender, ended) = mpsc::unbounded_channel();
         let (hop, crowd) = (hop_mark(), Crowd::default());
         let (orders, tallies, held) = (Vec::new(), Vec::new(), None);
-        let mut fleet = Self { orders, tallies, held, ended, crowd: crowd.clone() };
+        let caller = Caller(Vec::new());
+        let mut fleet = Self { orders, caller, tallies, held, ended, crowd: crowd.clone() };
         for number in 0..count {
             let tally = Arc::new(Tally::new(Rpc::COUNT));
             let (orders, received) = mpsc::unbounded_channel();
@@ -64,6 +71,7 @@ impl Fleet {
             };
             let common = (pages.clone(), crowd.clone());
             worker::start(number, make, common, received, ended_sender.clone())?;
+            fleet.caller.0.push((orders.clone(), Arc::default()));
             fleet.orders.push(orders);
             fleet.tallies.push(tally);
         }
@@ -116,12 +124,12 @@ impl Fleet {
 
     /// What calls the workers when an endpoint's health has changed, also while the control plane is busy with a reload.
     pub fn caller(&self) -> Caller {
-        Caller(self.orders.clone())
+        self.caller.clone()
     }
 
     /// Has every worker look at the newest generation and at the health of its endpoints.
     pub fn look(&self) {
-        self.tell_all(|| Order::Look);
+        self.caller.look();
     }
 
     /// Has every worker finish within `limit` and end.

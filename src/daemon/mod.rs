@@ -21,6 +21,7 @@ pub mod signals;
 pub mod start;
 pub mod status_line;
 pub mod systemd;
+mod throttle;
 pub mod watch;
 pub mod worker;
 

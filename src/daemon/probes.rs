@@ -1,8 +1,9 @@
 //! Keeps one prober running for each endpoint in force.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::fleet::Caller;
@@ -26,14 +27,15 @@ pub struct Probes {
 #[derive(Clone)]
 struct News {
     workers: Caller,
-    control: mpsc::UnboundedSender<()>,
+    control: Arc<Notify>,
 }
 
 impl Probes {
-    /// Makes an empty set that tells `workers` of changed health, and the channel that tells the control plane.
-    pub fn new(workers: Caller) -> (Self, mpsc::UnboundedReceiver<()>) {
-        let (control, changes) = mpsc::unbounded_channel();
-        let news = News { workers, control };
+    /// Makes an empty set that tells `workers` of changed health, and what tells the control plane: once, however many
+    /// changes there were since it looked.
+    pub fn new(workers: Caller) -> (Self, Arc<Notify>) {
+        let changes = Arc::<Notify>::default();
+        let news = News { workers, control: changes.clone() };
         (Self { running: Vec::new(), probing: None, news }, changes)
     }
 
@@ -52,19 +54,22 @@ impl Probes {
         };
         let same_way = self.probing.as_ref() == Some(&probing);
         self.probing = Some(probing.clone());
+        let wanted: HashSet<*const Endpoint> = endpoints.iter().map(Arc::as_ptr).collect();
         self.running.retain(|(endpoint, task)| {
-            let stays = same_way && endpoints.iter().any(|wanted| Arc::ptr_eq(wanted, endpoint));
+            let stays = same_way && wanted.contains(&Arc::as_ptr(endpoint));
             if !stays {
                 task.abort();
             }
             stays
         });
+        let running: HashSet<_> =
+            self.running.iter().map(|(endpoint, _)| Arc::as_ptr(endpoint)).collect();
         for endpoint in endpoints {
             if probing.interval.is_none() {
                 // Nothing would ever take back what the last probe found.
                 endpoint.mark_probed(&Finding::Well);
             }
-            if !self.running.iter().any(|(running, _)| Arc::ptr_eq(running, endpoint)) {
+            if !running.contains(&Arc::as_ptr(endpoint)) {
                 let task = tokio::task::spawn_local(probe(
                     endpoint.clone(),
                     probing.clone(),
@@ -93,7 +98,7 @@ async fn probe(endpoint: Arc<Endpoint>, probing: Probing, news: News) {
             Finding::Unproved(_) => {}
         }
         news.workers.look();
-        let _ = news.control.send(());
+        news.control.notify_one();
     })
     .await;
 }

@@ -103,7 +103,7 @@ impl Control {
         let mut own = self.listeners.client_addresses();
         own.extend(plan.client_addresses());
         let listed = match candidate.tracker().list() {
-            Some(list) => usable::judge(list, &own).await,
+            Some(list) => usable::judge(list, &own).await.into(),
             None => self.listed.clone(),
         };
 

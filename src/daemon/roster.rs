@@ -1,16 +1,20 @@
 //! The endpoints in force: made for new client URLs, kept for those that stay, let go for the rest.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use http::uri::Scheme;
 
-use crate::cluster::usable::{Listed, ListedUrl};
+use crate::cluster::usable::{Listed, ListedMember, ListedUrl};
 use crate::upstream::endpoint::Endpoint;
+
+/// Endpoints by member ID and URL.
+type Known<'a> = HashMap<(u64, &'a str), &'a Arc<Endpoint>>;
 
 /// The endpoints of the newest generation.
 #[derive(Debug, Default)]
 pub struct Roster {
-    endpoints: Vec<Arc<Endpoint>>,
+    endpoints: Arc<[Arc<Endpoint>]>,
     /// The cluster that the endpoints belong to.
     cluster: Option<u64>,
     workers: usize,
@@ -19,34 +23,51 @@ pub struct Roster {
 impl Roster {
     /// Makes an empty roster for so many workers.
     pub fn new(workers: usize) -> Self {
-        Self { endpoints: Vec::new(), cluster: None, workers }
+        Self { endpoints: Arc::default(), cluster: None, workers }
     }
 
     /// Returns the endpoints for `listed`, in the order in which they are preferred: members shuffled, the first URL
-    /// of each before the second of any. What stays keeps its health, its counters and its connections, as long as it is
+    /// of each before the second of any, and healthy ones before others. What stays keeps its health, its counters and
+    /// its connections, as long as it is
     /// to belong to the same `cluster`.
     pub fn plan(&self, listed: &Listed, cluster: u64) -> Vec<Arc<Endpoint>> {
-        let mut members: Vec<_> =
-            listed.members.iter().filter(|member| member.left_out.is_none()).collect();
-        fastrand::shuffle(&mut members);
-        let most = members.iter().map(|member| member.urls.len()).max().unwrap_or(0);
-        let mut planned = Vec::new();
-        for nth in 0..most {
-            for member in &members {
-                if let Some(url) = member.usable_urls().nth(nth) {
-                    planned.extend(self.endpoint(cluster, member.id, &member.name, url));
+        let of_cluster = |old: &&Arc<Endpoint>| old.proofs().cluster() == cluster;
+        let known = self.endpoints.iter().filter(of_cluster);
+        let known: Known<'_> = known.map(|old| ((old.member_id, &*old.url), old)).collect();
+        let mut urls: Vec<_> = listed
+            .members
+            .iter()
+            .filter(|member| member.left_out.is_none())
+            .map(|member| (member, member.usable_urls()))
+            .collect();
+        fastrand::shuffle(&mut urls);
+        let (mut planned, mut seen) = (Vec::new(), HashSet::new());
+        loop {
+            let mut is_over = true;
+            for (member, urls) in &mut urls {
+                let Some(url) = urls.next() else { continue };
+                is_over = false;
+                // A member that says a URL twice has one endpoint there.
+                if seen.insert((member.id, &*url.url)) {
+                    planned.extend(self.endpoint(&known, cluster, member, url));
                 }
             }
+            if is_over {
+                break;
+            }
         }
+        // A request looks at some of a long list only.
+        planned.sort_by_key(|endpoint| !endpoint.is_healthy());
         planned
     }
 
     /// Puts a plan into force: who is not in it is not listed any more.
     pub fn commit(&mut self, planned: &[Arc<Endpoint>], cluster: Option<u64>) {
-        for old in &self.endpoints {
-            old.set_listed(planned.iter().any(|new| Arc::ptr_eq(old, new)));
+        let stays: HashSet<*const Endpoint> = planned.iter().map(Arc::as_ptr).collect();
+        for old in self.endpoints.iter() {
+            old.set_listed(stays.contains(&Arc::as_ptr(old)));
         }
-        self.endpoints = planned.to_vec();
+        self.endpoints = planned.into();
         self.cluster = cluster;
     }
 
@@ -56,25 +77,21 @@ impl Roster {
     }
 
     /// The endpoints in force.
-    pub fn endpoints(&self) -> &[Arc<Endpoint>] {
+    pub fn endpoints(&self) -> &Arc<[Arc<Endpoint>]> {
         &self.endpoints
     }
 
     fn endpoint(
         &self,
+        known: &Known<'_>,
         cluster: u64,
-        id: u64,
-        name: &str,
+        member: &ListedMember,
         url: &ListedUrl,
     ) -> Option<Arc<Endpoint>> {
-        let same = |old: &&Arc<Endpoint>| {
-            old.proofs().cluster() == cluster
-                && old.member_id == id
-                && old.url == url.url
-                && old.member == name
-        };
-        if let Some(old) = self.endpoints.iter().find(same) {
-            return Some(old.clone());
+        let (id, name) = (member.id, member.name.as_str());
+        let old = known.get(&(id, &*url.url)).filter(|old| old.member == name);
+        if let Some(old) = old {
+            return Some(Arc::clone(old));
         }
         let scheme = if url.tls { Scheme::HTTPS } else { Scheme::HTTP };
         Endpoint::new(&url.url, cluster, name, id, scheme, &url.host, url.port, self.workers)

@@ -26,7 +26,6 @@ use super::signals::Signals;
 use super::systemd::Notifier;
 use super::watch::Watch;
 use crate::cluster::tracker::{Setup, Tracker};
-use crate::cluster::usable::Listed;
 use crate::config::{Inputs, Loaded, Problems, Severity, Style, one_lines};
 use crate::net::inherited::Inherited;
 use crate::server::admin::{AdminSocket, Answers};
@@ -131,7 +130,7 @@ fn build(
     let control = Control {
         source_news: tracker.source_news(),
         tracker,
-        listed: Listed::default(),
+        listed: Arc::default(),
         roster: Roster::new(settings.workers.get()),
         number: 1,
         newest,

@@ -6,6 +6,8 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::AcqRel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -35,8 +37,8 @@ pub enum Order {
     Speak(u64, bool),
     /// Close the listener of this number. Its connections finish what they have.
     Close(u64),
-    /// A generation was published, or an endpoint's health has changed.
-    Look,
+    /// A generation was published, or an endpoint's health has changed. The mark says that it is under way.
+    Look(Arc<AtomicBool>),
     /// Say that you are alive.
     Answer(oneshot::Sender<()>),
     /// Close all listeners, let exchanges end for this long, end the rest, and end yourself.
@@ -127,7 +129,11 @@ async fn work(host: Host, mut orders: mpsc::UnboundedReceiver<Order>) {
                         leaving.push(door.gate);
                     }
                 }
-                Some(Order::Look) => worker.interrupt_lost(),
+                Some(Order::Look(called)) => {
+                    // Before the look: what changes from now on is worth another.
+                    called.swap(false, AcqRel);
+                    worker.interrupt_lost();
+                }
                 Some(Order::Answer(answer)) => {
                     let _ = answer.send(());
                 }

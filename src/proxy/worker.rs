@@ -1,6 +1,7 @@
 //! What serving requests needs of the worker thread that does it.
 
 use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -83,9 +84,8 @@ impl Worker {
         let old = self.view.borrow().clone();
         let view = Rc::new(View::new(self.number, generation, &old.links, &self.alarm));
         self.view.replace(view.clone());
-        for gone in
-            old.links.iter().filter(|old| !view.links.iter().any(|new| Rc::ptr_eq(old, new)))
-        {
+        let stays: HashSet<*const Link> = view.links.iter().map(Rc::as_ptr).collect();
+        for gone in old.links.iter().filter(|old| !stays.contains(&Rc::as_ptr(old))) {
             gone.retire();
         }
         view
@@ -153,8 +153,10 @@ impl View {
         earlier: &[Rc<Link>],
         alarm: &Arc<Notify>,
     ) -> Self {
+        let earlier: HashMap<_, _> =
+            earlier.iter().map(|link| (Arc::as_ptr(&link.endpoint), link)).collect();
         let links = generation.endpoints.iter().map(|endpoint| {
-            let same = earlier.iter().find(|link| Arc::ptr_eq(&link.endpoint, endpoint)).cloned();
+            let same = earlier.get(&Arc::as_ptr(endpoint)).copied().cloned();
             let link = same.unwrap_or_else(|| {
                 Rc::new(Link::new(endpoint.clone(), worker, generation.timeouts, alarm.clone()))
             });
