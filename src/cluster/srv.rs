@@ -4,16 +4,19 @@
 //! first before the second, each by priority and weight (RFC 2782). A target that does not resolve is left out. A
 //! lookup that fails keeps what the one before had brought.
 
+mod query;
+mod resolv_conf;
+
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
-use hickory_resolver::net::NetError;
-use hickory_resolver::proto::rr::{RData, RecordType};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::url::parse_url;
+use self::query::Srv;
+use self::resolv_conf::ResolvConf;
+use super::url::parse_listed;
 use crate::config::{PeerUrl, SrvDomain};
+use crate::net::lookup;
 
 /// The service names, and the scheme that each means.
 const SERVICES: [(&str, &str); 2] = [("etcd-server-ssl", "https"), ("etcd-server", "http")];
@@ -25,7 +28,7 @@ const LIMIT: Duration = Duration::from_secs(15);
 const TTL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(3600));
 
 /// Targets that are looked at; more than any cluster has members.
-const MOST: usize = 100;
+const MOST: usize = 128;
 
 /// What the records of a domain last said.
 #[derive(Debug, Clone, Default)]
@@ -136,7 +139,7 @@ fn shuffled(targets: &[Target]) -> Vec<Target> {
 
 /// Draws one of these, each with the chance of its weight; a weight of zero has a small one.
 fn drawn(targets: &[Target]) -> usize {
-    // A hundred weights of 16 bits stay far below the limit of 64.
+    // So many weights of 16 bits stay far below the limit of 64.
     let chance = |target: &Target| u64::from(target.weight) * 100 + 1;
     let mut ball = fastrand::u64(..targets.iter().map(chance).sum::<u64>().max(1));
     for (index, target) in targets.iter().enumerate() {
@@ -150,51 +153,34 @@ fn drawn(targets: &[Target]) -> usize {
 
 /// What the DNS said of one name.
 struct Answer {
-    /// Target, port, priority and weight; empty when there is no such record.
-    records: Vec<(String, u16, u16, u16)>,
+    /// Empty when there is no such record.
+    records: Vec<Srv>,
     ttl: Duration,
 }
 
 async fn records(name: &str) -> Result<Answer, String> {
     let looking = async {
-        // Made anew each time, so that a changed resolv.conf counts and nothing is cached beyond its time.
-        let resolver = TokioResolver::builder_tokio().and_then(|builder| builder.build());
-        resolver?.lookup(name, RecordType::SRV).await
+        // Read anew each time, so that a changed resolv.conf counts.
+        let conf = ResolvConf::read().await.map_err(|error| error.to_string())?;
+        query::srv(&conf, name).await
     };
-    let lookup = match timeout(LIMIT, looking).await {
-        Ok(Ok(lookup)) => lookup,
-        Ok(Err(error)) if error.is_no_records_found() => {
-            return Ok(Answer { records: Vec::new(), ttl: TTL.1 });
-        }
-        Ok(Err(error)) => return Err(reason(&error)),
-        Err(_) => return Err(format!("no answer within {LIMIT:?}")),
-    };
-    let mut answer = Answer { records: Vec::new(), ttl: TTL.1 };
-    for record in lookup.answers() {
-        if let RData::SRV(srv) = &record.data {
-            let target = srv.target.to_ascii();
-            let target = target.strip_suffix('.').unwrap_or(&target).to_owned();
-            answer.records.push((target, srv.port, srv.priority, srv.weight));
-            answer.ttl = answer.ttl.min(Duration::from_secs(record.ttl.into()));
-        }
+    let looked = timeout(LIMIT, looking).await;
+    let answer = looked.unwrap_or_else(|_| Err(format!("no answer within {LIMIT:?}")))?;
+    let mut records = answer.records;
+    if records.len() > MOST {
+        records.sort_by_key(|record| record.priority);
+        let left_out = records.split_off(MOST).len();
+        tracing::warn!(name, left_out, "more SRV records than any cluster has members");
     }
-    answer.records.truncate(MOST);
-    Ok(answer)
-}
-
-fn reason(error: &NetError) -> String {
-    error.to_string()
+    Ok(Answer { records, ttl: answer.ttl.unwrap_or(TTL.1).min(TTL.1) })
 }
 
 /// Keeps the targets that resolve and can be used, and says of the others why not.
-async fn resolved(
-    records: Vec<(String, u16, u16, u16)>,
-    scheme: &str,
-) -> (Vec<Target>, Vec<String>) {
+async fn resolved(records: Vec<Srv>, scheme: &str) -> (Vec<Target>, Vec<String>) {
     let (mut targets, mut useless) = (Vec::new(), Vec::new());
     let mut looking = JoinSet::new();
-    for (host, port, priority, weight) in records {
-        match parse_url(&format!("{scheme}://{host}:{port}")) {
+    for Srv { host, port, priority, weight } in records {
+        match parse_listed(&format!("{scheme}://{host}:{port}")) {
             Ok(peer) => {
                 let target = Target { peer, priority, weight };
                 looking.spawn(async move { (resolves(&target.peer).await, target) });
@@ -217,10 +203,7 @@ async fn resolved(
 }
 
 async fn resolves(peer: &PeerUrl) -> bool {
-    let looking = tokio::net::lookup_host((peer.host.as_str(), peer.port));
-    timeout(LIMIT, looking)
-        .await
-        .is_ok_and(|found| found.is_ok_and(|mut found| found.next().is_some()))
+    peer.host.parse::<std::net::IpAddr>().is_ok() || lookup::addresses(&peer.host).await.is_ok()
 }
 
 #[cfg(test)]
@@ -228,7 +211,7 @@ mod tests {
     use super::*;
 
     fn target(host: &str, priority: u16, weight: u16) -> Target {
-        Target { peer: parse_url(&format!("http://{host}:2380")).unwrap(), priority, weight }
+        Target { peer: parse_listed(&format!("http://{host}:2380")).unwrap(), priority, weight }
     }
 
     fn hosts(targets: &[Target]) -> Vec<&str> {
@@ -262,13 +245,10 @@ mod tests {
 
     #[tokio::test]
     async fn targets_that_lead_nowhere_are_left_out() {
-        let records = vec![
-            ("127.0.0.1".to_owned(), 2380, 0, 0),
-            ("etcd.invalid".to_owned(), 2380, 0, 0),
-            (String::new(), 2380, 0, 0),
-        ];
+        let record = |host: &str| Srv { host: host.into(), port: 2380, priority: 0, weight: 0 };
+        let records = ["127.0.0.1", "169.254.169.254", "etcd.invalid", ""].map(record).into();
         let (targets, useless) = resolved(records, "http").await;
         assert_eq!(hosts(&targets), ["127.0.0.1"]);
-        assert_eq!(useless.len(), 2);
+        assert_eq!(useless.len(), 3);
     }
 }

@@ -215,7 +215,8 @@ fn fifty_changes_of_the_revocation_list_fail_no_request_but_those_of_the_revoked
         let authority = Authority::new("clients");
         let scene = Scene::start(generation, &authority);
         let mut revoked: Vec<Identity> = Vec::new();
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
         for _ in 0..CHANGES {
             let client = authority.issue(&Leaf::client());
             // One and the same dialer, so that a session could be resumed.
