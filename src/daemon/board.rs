@@ -20,7 +20,7 @@ use crate::telemetry::snapshot::{
 };
 use crate::telemetry::tally::{self, Tally};
 use crate::tls::expiry::{Kind, Shown};
-use crate::upstream::endpoint::Endpoint;
+use crate::upstream::endpoint::{Endpoint, State};
 
 /// Client URLs whose ailment is told by itself.
 const MOST_AILING: usize = 20;
@@ -222,6 +222,7 @@ fn problems(posted: &Posted, snapshot: &Snapshot) -> Vec<Problem> {
         }
     }
     problems.extend(lookup::failing().iter().map(unresolved));
+    problems.extend(hindrances(&posted.endpoints));
     let mut ailing = posted.endpoints.iter().filter(|endpoint| !endpoint.is_healthy());
     for endpoint in ailing.by_ref().take(MOST_AILING) {
         let state = endpoint.state();
@@ -235,6 +236,20 @@ fn problems(posted: &Posted, snapshot: &Snapshot) -> Vec<Problem> {
         problems.push(Problem { since_ms: None, text });
     }
     problems
+}
+
+/// What keeps this host from probing members: as a rule the same for all.
+fn hindrances(endpoints: &[Arc<Endpoint>]) -> Option<Problem> {
+    let mut hindered = endpoints.iter().filter_map(|it| Some((it, it.hindrance()?)));
+    let (endpoint, State { reason, since_ms }) = hindered.next()?;
+    let reason = reason.unwrap_or_default();
+    let others = match hindered.count() {
+        0 => String::new(),
+        1 => ", nor can another".to_owned(),
+        others => format!(", nor can {others} others"),
+    };
+    let text = format!("{} cannot be probed: {reason}{others}", endpoint.url);
+    Some(Problem { since_ms: Some(since_ms), text })
 }
 
 /// A name whose lookup fails: this host's trouble, or the name server's.
@@ -257,6 +272,59 @@ fn refusal(record: &ReloadRecord, generation: u64) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn endpoint(id: u64) -> Arc<Endpoint> {
+        let url = format!("http://10.0.0.{id}:2379");
+        let scheme = http::uri::Scheme::HTTP;
+        Arc::new(Endpoint::new(&url, 1, "m", id, scheme, "10.0.0.1", 2379, 1).unwrap())
+    }
+
+    #[test]
+    fn trouble_of_this_host_is_one_problem_however_many_members_it_hides() {
+        let endpoints = [1, 2, 3].map(endpoint);
+        assert_eq!(hindrances(&endpoints), None);
+        let say = |it: &Arc<Endpoint>| it.set_hindrance(Some("too many open files (on this host)"));
+        say(&endpoints[1]);
+        let told = |endpoints: &[Arc<Endpoint>]| hindrances(endpoints).unwrap().text;
+        let said = "http://10.0.0.2:2379 cannot be probed: too many open files (on this host)";
+        assert_eq!(told(&endpoints), said);
+        say(&endpoints[2]);
+        assert_eq!(told(&endpoints), format!("{said}, nor can another"));
+    }
+
+    #[test]
+    fn a_long_list_is_told_in_few_problems_and_whole_below() {
+        let endpoints: Vec<_> = (1..=200).map(endpoint).collect();
+        let wait = std::time::Duration::from_secs(60);
+        assert!(endpoints.iter().all(|it| it.mark_failed("connection refused", wait)));
+        let member = |it: &Arc<Endpoint>| ListedMember {
+            id: it.member_id,
+            name: "m".into(),
+            learner: false,
+            left_out: None,
+            urls: vec![ListedUrl {
+                url: it.url.clone(),
+                tls: false,
+                host: it.host.clone(),
+                port: it.port,
+                left_out: None,
+            }],
+        };
+        let listed = Listed { members: endpoints.iter().map(member).collect() };
+        let board = Board::new(Vec::new(), Crowd::default());
+        board.post(Posted {
+            listed: Arc::new(listed),
+            endpoints: endpoints.into(),
+            ..Posted::default()
+        });
+        let snapshot = board.snapshot();
+        let told = snapshot.problems.iter().filter(|it| it.text.contains("connection refused"));
+        assert_eq!(told.count(), MOST_AILING);
+        let more = "180 more client URLs are unhealthy; see the members below";
+        assert_eq!(snapshot.problems.last().map(|it| it.text.as_str()), Some(more));
+        let shown = snapshot.members.iter().flat_map(|member| &member.endpoints);
+        assert!(shown.clone().count() == 200 && shown.clone().all(|it| it.usable && !it.healthy));
+    }
 
     #[test]
     fn a_url_that_cannot_be_used_is_not_said_to_be_so_since_now() {

@@ -37,6 +37,8 @@ const TOLD_FOR: Duration = Duration::from_secs(60);
 /// The addresses of a name, with port 0; never empty.
 type Addresses = Arc<[SocketAddr]>;
 type Answer = Result<Addresses, LookupError>;
+/// What looks a name up, and blocks.
+type Resolve = dyn Fn(&str) -> Result<Vec<SocketAddr>, LookupError> + Send + Sync;
 
 /// Why a name has no address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -109,7 +111,7 @@ const LIMITS: Limits = Limits { fresh: FRESH, stale_after: STALE_AFTER, limit: L
 
 struct Table {
     state: Mutex<State>,
-    resolve: Box<dyn Fn(&str) -> Result<Vec<SocketAddr>, LookupError> + Send + Sync>,
+    resolve: Box<Resolve>,
     limits: Limits,
 }
 

@@ -3,8 +3,8 @@
 //! An endpoint outlives refreshes and reloads for as long as its member lists the same URL, so its health, its
 //! counters and every worker's connections survive them. All state is atomic; nothing here locks on the request path.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::HeaderValue;
@@ -60,6 +60,8 @@ pub struct Endpoint {
     born: Instant,
     /// Why it is as it is, for people; written on a change only.
     state: Mutex<State>,
+    /// What keeps this host from probing it, and since when.
+    hindrance: Mutex<Option<State>>,
 }
 
 /// What the status shows of an endpoint's health.
@@ -139,6 +141,7 @@ impl Endpoint {
             load: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             born: Instant::now(),
             state: Mutex::new(State { reason: None, since_ms: now_ms() }),
+            hindrance: Mutex::default(),
         })
     }
 
@@ -302,6 +305,21 @@ impl Endpoint {
         state.clone()
     }
 
+    /// Notes what keeps this host from probing it: trouble of its own, which says nothing of the member's health.
+    pub fn set_hindrance(&self, reason: Option<&str>) {
+        let mut hindrance = self.hindrance.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = hindrance.as_ref().and_then(|state| state.reason.as_deref());
+        if known != reason {
+            let since_ms = hindrance.as_ref().map_or_else(now_ms, |state| state.since_ms);
+            *hindrance = reason.map(|reason| State { reason: Some(reason.into()), since_ms });
+        }
+    }
+
+    /// What keeps this host from probing it, if anything does.
+    pub fn hindrance(&self) -> Option<State> {
+        self.hindrance.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Failures seen since it was first listed.
     pub fn failures(&self) -> u64 {
         self.failures.load(Relaxed)
@@ -336,7 +354,7 @@ impl Endpoint {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn age_ms(&self) -> u64 {
@@ -402,6 +420,20 @@ mod tests {
         endpoint.mark_proved();
         assert!(endpoint.is_usable());
         assert_eq!(endpoint.state().reason, None);
+    }
+
+    #[test]
+    fn what_keeps_this_host_from_probing_says_nothing_of_the_member() {
+        let endpoint = endpoint();
+        endpoint.set_hindrance(Some("too many open files"));
+        let first = endpoint.hindrance().unwrap();
+        assert!(endpoint.is_healthy() && endpoint.failures() == 0);
+        endpoint.set_hindrance(Some("host lookup failed"));
+        let second = endpoint.hindrance().unwrap();
+        assert_eq!(second.reason.as_deref(), Some("host lookup failed"));
+        assert_eq!(second.since_ms, first.since_ms, "it has been hindered since then");
+        endpoint.set_hindrance(None);
+        assert!(endpoint.hindrance().is_none());
     }
 
     #[test]

@@ -98,8 +98,22 @@ impl Prober {
 
     /// Returns what one probe found; `None` when trouble of this host kept it from finding anything.
     pub async fn probe(&mut self) -> Option<Finding> {
-        Some(match timeout(self.deadline, self.range()).await {
-            Ok(Err(Unanswered::Ours)) => return None,
+        // The lookup of a name has a limit of its own, and is no sign of the member's.
+        let ready = match self.open_connection().await {
+            Some(_) => Ok(()),
+            None => self.link.resolve().await.map_err(Unanswered::from),
+        };
+        let asked = match ready {
+            Ok(()) => timeout(self.deadline, self.range()).await,
+            Err(unanswered) => Ok(Err(unanswered)),
+        };
+        let hindrance = match &asked {
+            Ok(Err(Unanswered::Ours(reason))) => Some(reason.as_str()),
+            _ => None,
+        };
+        self.link.endpoint.set_hindrance(hindrance);
+        Some(match asked {
+            Ok(Err(Unanswered::Ours(_))) => return None,
             Ok(Ok(())) => Finding::Well,
             Ok(Err(Unanswered::Status(reason))) => Finding::Unwell(reason),
             Ok(Err(Unanswered::Unproved(reason))) => {
@@ -207,14 +221,14 @@ enum Unanswered {
     Broken(String),
     /// New connections are refused in a way that says nothing against those that are open.
     TurnedAway(String),
-    /// This host could not even try.
-    Ours,
+    /// This host could not even try, and why.
+    Ours(String),
 }
 
 impl From<ConnectError> for Unanswered {
     fn from(error: ConnectError) -> Self {
         match error {
-            error if error.is_ours() => Self::Ours,
+            error if error.is_ours() => Self::Ours(error.to_string()),
             error if error.is_unproved() => Self::Unproved(error.to_string()),
             error if error.spares_open() => Self::TurnedAway(error.to_string()),
             error if error.is_broken() => Self::Broken(error.to_string()),

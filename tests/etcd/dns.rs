@@ -87,7 +87,10 @@ fn a_domain_that_has_http_records_only_is_enough() {
     assert!(told.is_some(), "{}", proxy.story());
     assert_eq!(configured(&proxy), [url("infra0", 0)]);
     proxy.etcdctl(GENERATION).run(&["put", "still", "there"]);
-    assert!(proxy.command(&["status"]).1, "nobody needs the DNS now");
+    let (status, well) = proxy.command(&["status"]);
+    let told = "infra0.example.test: host lookup failed: ";
+    assert!(!well && status.contains(told), "the peer's name is still looked up: {status}");
+    assert!(status.contains("using the addresses it had last"), "{status}");
 }
 
 #[test]

@@ -142,12 +142,15 @@ async fn probe(cluster: u64, id: u64, url: ListedUrl, probing: Probing) -> State
         Ok(endpoint) => Arc::new(endpoint),
         Err(error) => return State::Unusable(error.to_string()),
     };
-    match health::look(endpoint, &probing).await {
+    match health::look(endpoint.clone(), &probing).await {
         Some(Finding::Well) => State::Healthy,
         Some(Finding::Unwell(reason) | Finding::Silent(reason) | Finding::Unproved(reason)) => {
             State::Unhealthy(reason)
         }
-        None => State::Unhealthy("this host is out of descriptors or ports".to_owned()),
+        None => {
+            let hindrance = endpoint.hindrance().and_then(|state| state.reason);
+            State::Unhealthy(hindrance.unwrap_or_default())
+        }
     }
 }
 

@@ -200,9 +200,14 @@ mod tests {
         udp: impl Fn(&mut Message) + Send + Sync + 'static,
         tcp: impl Fn(&mut Message) + Send + Sync + 'static,
     ) -> SocketAddr {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let (socket, listener) = loop {
+            let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            // A port that is free for UDP may be taken for TCP.
+            if let Ok(listener) = TcpListener::bind(socket.local_addr().unwrap()).await {
+                break (socket, listener);
+            }
+        };
         let address = socket.local_addr().unwrap();
-        let listener = TcpListener::bind(address).await.unwrap();
         let (udp, tcp): (Change, Change) = (Arc::new(udp), Arc::new(tcp));
         tokio::spawn(async move {
             let mut buffer = [0; 512];
