@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
+use super::agree::Agreement;
 use super::fetch::{Access, FetchError, fetch};
 use super::member::MemberList;
 use super::pin::Pin;
@@ -21,31 +22,83 @@ pub const STAGGER: Duration = Duration::from_millis(500);
 /// Time after which a failed peer is asked again, as long as another is still expected to answer.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// How long all peers are waited for once one has answered well.
+const OTHERS: Duration = Duration::from_secs(1);
+
 /// What came of asking.
 #[derive(Debug)]
 pub struct Asked {
     /// The first good list, and the peer it is from.
     pub answer: Option<(PeerUrl, MemberList)>,
+    /// Other peers that answered well.
+    pub agreeing: Vec<PeerUrl>,
     /// Why the others' answers were of no use; peers that were not waited for are not in it.
     pub errors: Vec<(PeerUrl, FetchError)>,
 }
 
 /// Asks `peers` for a list of the cluster that `pin` admits, for at most `limit` altogether.
 pub async fn ask(peers: &[PeerUrl], pin: Pin, access: &Access, limit: Duration) -> Asked {
-    let mut asking = Asking::new(peers, pin, access, limit);
+    ask_as(peers, Manner::InTurn, pin, access, limit).await
+}
+
+/// Asks all of `peers` at once, for at most `limit` altogether and for [`OTHERS`] after the first good answer. There is no
+/// answer when they show several clusters, and neither settings nor pin decide.
+pub async fn ask_all(peers: &[PeerUrl], pin: Pin, access: &Access, limit: Duration) -> Asked {
+    ask_as(peers, Manner::AllAtOnce, pin, access, limit).await
+}
+
+async fn ask_as(
+    peers: &[PeerUrl],
+    manner: Manner,
+    pin: Pin,
+    access: &Access,
+    limit: Duration,
+) -> Asked {
+    let mut asking = Asking::new(peers, manner, pin, access, limit);
     loop {
         asking.start_due();
         let wake = asking.wake();
         tokio::select! {
-            Some(answer) = asking.running.join_next() => {
-                if let Some((peer, list)) = asking.take(answer) {
-                    return asking.won(peer, list);
-                }
-            }
+            Some(answer) = asking.running.join_next() => match (asking.take(answer), manner) {
+                (Some((peer, list)), Manner::InTurn) => return asking.won(peer, list),
+                (Some(good), Manner::AllAtOnce) => asking.keep(good),
+                (None, _) => {}
+            },
             () = sleep_until(wake), if wake < asking.deadline => {}
-            () = sleep_until(asking.deadline), if !asking.running.is_empty() => return asking.out_of_time(limit),
-            else => return asking.end(None),
+            () = sleep_until(asking.deadline), if !asking.running.is_empty() => {
+                return if asking.good.is_empty() { asking.out_of_time(limit) } else { asking.agreed() };
+            }
+            else => return asking.agreed(),
         }
+    }
+}
+
+/// In which order peers are asked, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// One after the other, until one answers well.
+    InTurn,
+    /// All, until all have answered.
+    AllAtOnce,
+}
+
+impl Asked {
+    /// Adds what a peer answered that was only looked at: worth a word if it shows another cluster, or does no more.
+    pub fn add(&mut self, looked: Option<(PeerUrl, Result<MemberList, FetchError>)>) {
+        match looked {
+            Some((peer, Ok(_))) => self.agreeing.push(peer),
+            Some((peer, Err(error @ FetchError::Foreign(_))))
+                if !self.errors.iter().any(|(other, _)| *other == peer) =>
+            {
+                self.errors.push((peer, error));
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether peers show several clusters, and nothing says which is meant.
+    pub fn is_disputed(&self) -> bool {
+        self.errors.iter().any(|(_, error)| matches!(error, FetchError::Disputed(_)))
     }
 }
 
@@ -54,9 +107,12 @@ type Answer = (usize, Result<MemberList, FetchError>);
 /// One round of asking. Peers go by their index in `peers`.
 struct Asking<'a> {
     peers: &'a [PeerUrl],
+    manner: Manner,
     pin: Pin,
     access: &'a Access,
     deadline: Instant,
+    /// Good answers, while more are waited for.
+    good: Vec<(usize, MemberList)>,
     /// The first peer that was not asked yet.
     unasked: usize,
     /// When to ask it.
@@ -70,13 +126,21 @@ struct Asking<'a> {
 }
 
 impl<'a> Asking<'a> {
-    fn new(peers: &'a [PeerUrl], pin: Pin, access: &'a Access, limit: Duration) -> Self {
+    fn new(
+        peers: &'a [PeerUrl],
+        manner: Manner,
+        pin: Pin,
+        access: &'a Access,
+        limit: Duration,
+    ) -> Self {
         let now = Instant::now();
         Self {
             peers,
+            manner,
             pin,
             access,
             deadline: now + limit,
+            good: Vec::new(),
             unasked: 0,
             next: now,
             again: VecDeque::new(),
@@ -89,7 +153,8 @@ impl<'a> Asking<'a> {
     /// Asks every peer whose time has come.
     fn start_due(&mut self) {
         let now = Instant::now();
-        if self.unasked < self.peers.len() && self.next <= now {
+        let all = self.manner == Manner::AllAtOnce;
+        while self.unasked < self.peers.len() && (self.next <= now || all) {
             self.start(self.unasked);
             self.unasked += 1;
             self.next = now + STAGGER;
@@ -126,10 +191,42 @@ impl<'a> Asking<'a> {
                 tracing::debug!(peer = %self.peers[index], %error, "no member list from this peer");
                 self.errors[index] = Some(error);
                 self.next = Instant::now();
-                self.again.push_back((self.next + AGAIN, index));
+                if self.good.is_empty() {
+                    self.again.push_back((self.next + AGAIN, index));
+                }
                 None
             }
         }
+    }
+
+    /// Keeps a good answer while others are waited for, a little longer.
+    fn keep(&mut self, good: (usize, MemberList)) {
+        self.errors[good.0] = None;
+        self.good.push(good);
+        self.again.clear();
+        self.deadline = self.deadline.min(Instant::now() + OTHERS);
+    }
+
+    /// Ends the round with the answer of the first peer of the cluster that is meant, if it is clear which that is.
+    fn agreed(mut self) -> Asked {
+        let mut good = std::mem::take(&mut self.good);
+        good.sort_by_key(|(peer, _)| *peer);
+        let shown: Vec<u64> = good.iter().map(|(_, list)| list.cluster_id).collect();
+        let agreement = Agreement::of(&shown, self.pin);
+        let mut agreeing = Vec::new();
+        let mut winner = None;
+        for (peer, list) in good {
+            match (agreement.objection(list.cluster_id), &winner) {
+                (Some(objection), _) => self.errors[peer] = Some(objection),
+                (None, None) => winner = Some((peer, list)),
+                (None, Some(_)) => agreeing.push(self.peers[peer].clone()),
+            }
+        }
+        let asked = match winner {
+            Some((peer, list)) => self.won(peer, list),
+            None => self.end(None),
+        };
+        Asked { agreeing, ..asked }
     }
 
     /// Ends the round with the list of `peer`; who had his chance and did not use it is called slow.
@@ -162,7 +259,7 @@ impl<'a> Asking<'a> {
             .iter()
             .zip(self.errors)
             .filter_map(|(peer, error)| Some((peer.clone(), error?)));
-        Asked { answer, errors: errors.collect() }
+        Asked { answer, agreeing: Vec::new(), errors: errors.collect() }
     }
 }
 
@@ -230,6 +327,40 @@ mod tests {
             asked.errors,
             [(foreign.url.clone(), ForeignCluster { theirs: 2, ours: 1 }.into())]
         );
+    }
+
+    #[tokio::test]
+    async fn peers_that_disagree_are_all_named_whatever_their_order() {
+        let ours =
+            [ScriptedPeer::with_list("1", LIST).await, ScriptedPeer::with_list("1", LIST).await];
+        let foreign = ScriptedPeer::with_list("2", LIST).await;
+        for peers in
+            [[&foreign.url, &ours[0].url, &ours[1].url], [&ours[0].url, &ours[1].url, &foreign.url]]
+        {
+            let peers = peers.map(Clone::clone);
+            let asked = super::ask_all(&peers, Pin::default(), &Access::default(), LIMIT).await;
+            assert!(asked.answer.is_none() && asked.is_disputed());
+            assert_eq!(asked.errors.len(), 3);
+            for (pinned, accepted) in [(Some(1), None), (None, Some(1)), (Some(2), Some(1))] {
+                let pin = Pin { pinned, accepted };
+                let asked = super::ask_all(&peers, pin, &Access::default(), LIMIT).await;
+                assert_eq!(asked.answer.unwrap().1.cluster_id, 1, "{pin:?}");
+                assert_eq!(asked.agreeing.len(), 1);
+                let named = ForeignCluster { theirs: 2, ours: 1 }.into();
+                assert_eq!(asked.errors, [(foreign.url.clone(), named)]);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_hangs_delays_the_others_agreement_a_moment_only() {
+        let hung = ScriptedPeer::new(Script::Hang).await;
+        let good = ScriptedPeer::with_list("1", LIST).await;
+        let before = Instant::now();
+        let peers = [hung.url.clone(), good.url.clone()];
+        let asked = super::ask_all(&peers, Pin::default(), &Access::default(), LIMIT).await;
+        assert!(before.elapsed() < 2 * OTHERS, "{:?}", before.elapsed());
+        assert_eq!(winner(&asked), &good.url);
     }
 
     #[tokio::test]

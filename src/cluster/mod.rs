@@ -6,6 +6,7 @@
 //! [`usable`] then says which client URLs of the list may get traffic. Nothing here forwards a request,
 //! and nothing here imports `upstream`: the daemon builds each generation from what it finds here.
 
+pub mod agree;
 pub mod ask;
 pub mod doubt;
 pub mod fetch;

@@ -56,7 +56,8 @@ impl Peers {
         if let Some((winner, _)) = &asked.answer {
             let told = |peer: &PeerUrl| asked.errors.iter().any(|(other, _)| other == peer);
             let lasts = |error: &FetchError| matches!(error, FetchError::Foreign(_));
-            self.errors.retain(|peer, error| peer != winner && (told(peer) || lasts(error)));
+            let agrees = |peer: &PeerUrl| peer == winner || asked.agreeing.contains(peer);
+            self.errors.retain(|peer, error| !agrees(peer) && (told(peer) || lasts(error)));
         }
         let mut foreign = Vec::new();
         for (peer, error) in &asked.errors {
@@ -66,6 +67,11 @@ impl Peers {
             }
         }
         foreign
+    }
+
+    /// Forgets who was of another cluster than the one that is served no more.
+    pub fn forget_foreign(&mut self) {
+        self.errors.retain(|_, error| !matches!(error, FetchError::Foreign(_)));
     }
 
     /// The peers that last showed another cluster's ID, or more than is believed, each as one line.
@@ -121,7 +127,7 @@ mod tests {
     }
 
     fn failed(host: &str, error: FetchError) -> Asked {
-        Asked { answer: None, errors: vec![(peer(host), error)] }
+        Asked { answer: None, agreeing: Vec::new(), errors: vec![(peer(host), error)] }
     }
 
     fn hosts(peers: &[PeerUrl]) -> Vec<&str> {
@@ -163,7 +169,7 @@ mod tests {
         );
         assert_eq!(b.error, None);
         let answer = Some((peer("a"), list(r#"[{"id":1}]"#)));
-        peers.note(&Asked { answer, errors: Vec::new() });
+        peers.note(&Asked { answer, agreeing: Vec::new(), errors: Vec::new() });
         assert_eq!(peers.statuses()[0].error, None);
     }
 
@@ -172,7 +178,8 @@ mod tests {
         let mut peers = configured(&["a", "b", "c"]);
         peers.note(&failed("b", DialReason::Refused.into()));
         peers.note(&failed("c", ForeignCluster { theirs: 2, ours: 1 }.into()));
-        peers.note(&Asked { answer: Some((peer("a"), list(r#"[{"id":1}]"#))), errors: Vec::new() });
+        let answer = Some((peer("a"), list(r#"[{"id":1}]"#)));
+        peers.note(&Asked { answer, agreeing: Vec::new(), errors: Vec::new() });
         let failing: Vec<bool> =
             peers.statuses().iter().map(|status| status.error.is_some()).collect();
         assert_eq!(failing, [false, false, true]);

@@ -4,6 +4,7 @@
 
 use tokio::task::JoinSet;
 
+use super::agree::Agreement;
 use super::fetch::{Access, FETCH_LIMIT, FetchError, fetch};
 use super::file::ClusterFile;
 use super::finder::Finder;
@@ -68,7 +69,7 @@ impl Survey {
     }
 }
 
-/// Asks all peers at once, and holds their answers in order against the pin, which the first good one sets.
+/// Asks all peers at once, and believes those of the cluster that is meant, which is pinned then.
 async fn ask_each(peers: Vec<PeerUrl>, access: &Access, pin: &mut Pin) -> Vec<Answer> {
     let mut asking = JoinSet::new();
     for (at, peer) in peers.into_iter().enumerate() {
@@ -80,14 +81,21 @@ async fn ask_each(peers: Vec<PeerUrl>, access: &Access, pin: &mut Pin) -> Vec<An
     }
     let mut answers = asking.join_all().await;
     answers.sort_by_key(|(at, ..)| *at);
-    answers.into_iter().map(|(_, peer, answer)| (peer, admitted(answer, pin))).collect()
-}
-
-fn admitted(
-    answer: Result<MemberList, FetchError>,
-    pin: &mut Pin,
-) -> Result<MemberList, FetchError> {
-    let list = pin.check(answer?)?;
-    pin.hold(list.cluster_id);
-    Ok(list)
+    let mut answers: Vec<Answer> = answers
+        .into_iter()
+        .map(|(_, peer, answer)| (peer, answer.and_then(|list| Ok(pin.check(list)?))))
+        .collect();
+    let good = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok());
+    let shown: Vec<u64> = good.map(|list| list.cluster_id).collect();
+    let agreement = Agreement::of(&shown, *pin);
+    for (_, answer) in &mut answers {
+        let theirs = answer.as_ref().ok().map(|list| list.cluster_id);
+        if let Some(objection) = theirs.and_then(|id| agreement.objection(id)) {
+            *answer = Err(objection);
+        }
+    }
+    if let Agreement::Cluster(id) = agreement {
+        pin.hold(id);
+    }
+    answers
 }

@@ -17,10 +17,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 
-use super::ask::{Asked, ask};
+use super::ask::{Asked, ask, ask_all};
 use super::doubt;
-use super::fetch::{Access, FETCH_LIMIT};
+use super::fetch::{Access, FETCH_LIMIT, FetchError, fetch};
 use super::file::{ClusterFile, Kept};
 use super::finder::{Finder, Found};
 use super::member::MemberList;
@@ -35,6 +36,8 @@ use crate::tls::{Connector, Material};
 
 pub use candidate::Candidate;
 
+/// How long a peer is waited for that is only looked at.
+const LOOK_LIMIT: Duration = Duration::from_secs(1);
 /// Peers whose errors one message tells; the status shows all.
 const MOST_TOLD: usize = 16;
 
@@ -95,6 +98,10 @@ pub struct Tracker {
     list: Option<Arc<MemberList>>,
     /// Members that the last look missed for the first time.
     doubted: Vec<u64>,
+    /// Whether all peers are asked the next time, since it is not clear that they are of one cluster.
+    asks_all: bool,
+    /// Which peer was last looked at beside the one that gave a list.
+    looked_at: usize,
     record: Record,
     /// What the cluster file should hold.
     keep: Option<Kept>,
@@ -114,6 +121,8 @@ impl Tracker {
             pin: Pin::default(),
             list: None,
             doubted: Vec::new(),
+            asks_all: true,
+            looked_at: 0,
             record: Record::default(),
             keep: None,
             news: Vec::new(),
@@ -173,23 +182,51 @@ impl Tracker {
         let mut peers = self.peers.clone();
         let found = self.finder.first_word(limit).await;
         peers.configured = found.peers.clone();
-        let mut asked = ask(&peers.to_ask(), self.pin, &self.setup.access, limit).await;
+        let to_ask = peers.to_ask();
+        let access = &self.setup.access;
+        let mut asked = if self.asks_all {
+            ask_all(&to_ask, self.pin, access, limit).await
+        } else {
+            let another = another(&to_ask, self.looked_at);
+            let (mut asked, looked) =
+                tokio::join!(ask(&to_ask, self.pin, access, limit), self.look_at(another));
+            asked.add(looked);
+            asked
+        };
         match asked.answer {
             Some(_) => self.finder.is_good(),
             None => self.finder.look_again(),
         }
         let last_resort = peers.last_resort();
-        let from_file = asked.answer.is_none() && !last_resort.is_empty();
+        let from_file = asked.answer.is_none() && !asked.is_disputed() && !last_resort.is_empty();
         if from_file {
-            let last = ask(&last_resort, self.pin, &self.setup.access, limit).await;
+            let last = ask(&last_resort, self.pin, access, limit).await;
             asked.answer = last.answer;
             asked.errors.extend(last.errors);
         }
         Inquiry { found, asked, from_file }
     }
 
+    /// Looks whether a peer that need not be asked is still of our cluster: a refresh is content with the first good
+    /// answer, and would never notice.
+    async fn look_at(
+        &self,
+        peer: Option<&PeerUrl>,
+    ) -> Option<(PeerUrl, Result<MemberList, FetchError>)> {
+        let peer = peer?;
+        let answer = timeout(LOOK_LIMIT, fetch(peer, &self.setup.access)).await.ok()?;
+        Some((peer.clone(), answer.and_then(|list| Ok(self.pin.check(list)?))))
+    }
+
     fn learn(&mut self, inquiry: Inquiry) -> Outcome {
         let Inquiry { found, asked, from_file } = inquiry;
+        self.looked_at = self.looked_at.wrapping_add(1);
+        if let Some((_, list)) = &asked.answer {
+            self.asks_all = false;
+            if self.pin.pinned != Some(list.cluster_id) {
+                self.peers.forget_foreign();
+            }
+        }
         self.peers.configured = found.peers;
         self.source_trouble = found.trouble;
         let foreign = self.peers.note(&asked);
@@ -349,6 +386,12 @@ impl Tracker {
         }
         problems
     }
+}
+
+/// Chooses the peer to look at beside the first, which is asked anyway: each in its turn.
+fn another(peers: &[PeerUrl], turn: usize) -> Option<&PeerUrl> {
+    let others = peers.get(1..).filter(|others| !others.is_empty())?;
+    others.get(turn % others.len())
 }
 
 /// What was found out by asking.

@@ -1,6 +1,6 @@
 //! What keeps settings that can be used from being put in force here and now, each with the place that names it.
 
-use crate::config::{ListenUrl, Loaded, Place, Problem};
+use crate::config::{Discovery, ListenUrl, Loaded, PeerSource, Place, Problem};
 use crate::net::listen::BindError;
 use crate::telemetry::log::LogError;
 
@@ -12,6 +12,17 @@ pub fn of_listeners(errors: &[BindError], loaded: &Loaded) -> Vec<Problem> {
 
 fn place(url: &ListenUrl, loaded: &Loaded) -> Place {
     loaded.origins.listener_place(url).clone()
+}
+
+/// Returns what is wrong with peers that belong to different clusters.
+pub(super) fn of_peers(reason: String, loaded: &Loaded) -> Problem {
+    let key = match &loaded.settings.peers {
+        PeerSource::Static(_) => "initial-cluster",
+        PeerSource::Srv(_) => "discovery-srv",
+        PeerSource::Discovery(Discovery::V2(_)) => "discovery",
+        PeerSource::Discovery(Discovery::V3(_)) => "discovery-token",
+    };
+    Problem::error(reason, loaded.origins.place(key).clone())
 }
 
 /// Returns the outputs of the log that cannot be had.

@@ -99,7 +99,8 @@ impl Control {
             refresh.abort();
         }
         let mut candidate = self.tracker.candidate(Setup::new(&loaded.settings, &material));
-        warnings.extend(candidate.prepare(NEW_PEERS).await);
+        let disputed = |reason| one_lines(&[obstacles::of_peers(reason, &loaded)]);
+        warnings.extend(candidate.prepare(NEW_PEERS).await.map_err(disputed)?);
         let mut own = self.listeners.client_addresses();
         own.extend(plan.client_addresses());
         let listed = match candidate.tracker().list() {

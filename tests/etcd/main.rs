@@ -13,6 +13,7 @@ mod discovery;
 mod dns;
 mod failover;
 mod fallback;
+mod foreign;
 mod hung;
 mod idle_watchers;
 mod json;

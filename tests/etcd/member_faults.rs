@@ -86,7 +86,8 @@ fn a_peer_of_another_cluster_is_refused_from_the_start(generation: Generation) {
     let _floor = beside_others();
     let (ours, foreign) = (Cluster::start(generation, 1), Cluster::start(generation, 1));
     let peers = format!("a={},b={}", ours.peer_url(0), foreign.peer_url(0));
-    let proxy = Proxy::with_peers(&peers).arguments(&["--proxy-refresh-interval", "200"]).start();
+    let accept = ["--accept-cluster-id", &ours.id(), "--proxy-refresh-interval", "200"];
+    let proxy = Proxy::with_peers(&peers).arguments(&accept).start();
     ours.etcdctl().run(&["put", "mine", "yes"]);
     let etcdctl = proxy.etcdctl(generation);
     assert_eq!(etcdctl.run(&["get", "--print-value-only", "mine"]), "yes\n");

@@ -80,6 +80,21 @@ impl Cluster {
         }
     }
 
+    /// Puts the members where those of `another` cluster are, or were.
+    pub fn in_place_of(self, another: &Self) -> Self {
+        for (member, other) in self.lock().iter_mut().zip(another.lock().iter()) {
+            (member.client, member.peer) = (other.client, other.peer);
+        }
+        self
+    }
+
+    /// Gives the first member this client address, `127.0.0.1:PORT`.
+    pub fn with_client(self, address: &str) -> Self {
+        let port = address.rsplit(':').next().and_then(|port| port.parse().ok());
+        self.lock()[0].client = port.expect("a port");
+        self
+    }
+
     /// Lets the members find each other by discovery, not by a list.
     pub fn found_by(mut self, flags: &[String]) -> Self {
         self.found_by = flags.to_vec();

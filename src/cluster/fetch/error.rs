@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::member::ListError;
+use super::super::member::{ListError, hex_id};
 use super::super::pin::ForeignCluster;
 use crate::net::dial::DialReason;
 use crate::tls::HandshakeError;
@@ -68,6 +68,12 @@ pub enum FetchError {
     /// The exchange broke off.
     #[error("{0}")]
     Broken(String),
+    /// A good answer, and other peers show other clusters.
+    #[error(
+        "it belongs to cluster {}, and other peers belong to others; take out those that are not meant, or set \
+         accept-cluster-id to the cluster that is", hex_id(*.0)
+    )]
+    Disputed(u64),
     /// A good answer, from another cluster.
     #[error(transparent)]
     Foreign(#[from] ForeignCluster),

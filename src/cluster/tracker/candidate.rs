@@ -29,6 +29,7 @@ impl Tracker {
         if source_changed {
             tracker.start_over();
         }
+        tracker.asks_all |= ask;
         Candidate { tracker, ask }
     }
 }
@@ -47,13 +48,21 @@ impl Candidate {
     ///
     /// Returns a warning when they were asked and none answered. The reload may go on nevertheless: the old member
     /// list stays in use, and each refresh asks the new peers again.
-    pub async fn prepare(&mut self, limit: Duration) -> Option<String> {
+    ///
+    /// # Errors
+    /// What is wrong when those that answered belong to several clusters, and `accept-cluster-id` names none of them.
+    pub async fn prepare(&mut self, limit: Duration) -> Result<Option<String>, String> {
         if !self.ask {
-            return None;
+            return Ok(None);
         }
-        let Outcome::Kept { reason } = self.tracker.learn_within(limit).await else { return None };
+        let inquiry = self.tracker.inquire(limit).await;
+        let disputed = inquiry.asked.is_disputed();
+        let Outcome::Kept { reason } = self.tracker.learn(inquiry) else { return Ok(None) };
+        if disputed {
+            return Err(format!("the peers belong to different clusters: {reason}"));
+        }
         let list = if self.tracker.list.is_some() { ", keeping the last one" } else { "" };
-        Some(format!("no peer of the new settings gives a member list{list}: {reason}"))
+        Ok(Some(format!("no peer of the new settings gives a member list{list}: {reason}")))
     }
 
     /// The tracker as it would be.

@@ -245,7 +245,7 @@ async fn a_reload_that_leaves_the_peers_alone_asks_nobody() {
     let dir = dir();
     let (peer, tracker) = tracked(dir.path()).await;
     let mut candidate = tracker.candidate(setup(dir.path(), &[&peer.url]));
-    assert_eq!(candidate.prepare(LIMIT).await, None);
+    assert_eq!(candidate.prepare(LIMIT).await, Ok(None));
     assert_eq!(peer.asked(), 1);
     assert_eq!(names(&candidate.commit().await), ["infra0"]);
 }
@@ -257,7 +257,7 @@ async fn a_reload_with_new_peers_has_their_list_before_anything_is_swapped() {
     let before = std::fs::read(tracker.file.path()).unwrap();
     let new = ScriptedPeer::with_list("b2", r#"[{"id":9,"name":"new","peerURLs":[]}]"#).await;
     let mut candidate = tracker.candidate(setup(dir.path(), &[&new.url]));
-    assert_eq!(candidate.prepare(LIMIT).await, None);
+    assert_eq!(candidate.prepare(LIMIT).await, Ok(None));
     assert_eq!(names(candidate.tracker()), ["new"]);
     assert_eq!(names(&tracker), ["infra0"]);
     assert_eq!(
@@ -279,7 +279,7 @@ async fn a_reload_whose_new_peers_do_not_answer_keeps_the_list_and_warns() {
     let (old, tracker) = tracked(dir.path()).await;
     let new = ScriptedPeer::saying("").await;
     let mut candidate = tracker.candidate(setup(dir.path(), &[&new.url]));
-    let warning = candidate.prepare(LIMIT).await.unwrap();
+    let warning = candidate.prepare(LIMIT).await.unwrap().unwrap();
     assert_eq!(
         warning,
         format!(
@@ -302,7 +302,7 @@ async fn a_list_of_the_old_peers_is_not_kept_as_that_of_the_new_ones() {
     let (_old, tracker) = tracked(dir.path()).await;
     let before = std::fs::read(tracker.file.path()).unwrap();
     let mut candidate = tracker.candidate(setup(dir.path(), &[&refusing().await]));
-    candidate.prepare(LIMIT).await.unwrap();
+    candidate.prepare(LIMIT).await.unwrap().unwrap();
     let tracker = candidate.commit().await;
     assert_eq!(std::fs::read(tracker.file.path()).unwrap(), before);
 }
@@ -314,13 +314,100 @@ async fn a_reload_that_accepts_the_rebuilt_cluster_finds_it_at_once() {
     peer.say(members("b2", &one("rebuilt", &peer.url)));
     let accepting = Setup { accept_cluster_id: Some(0xb2), ..setup(dir.path(), &[&peer.url]) };
     let mut candidate = tracker.candidate(accepting.clone());
-    assert_eq!(candidate.prepare(LIMIT).await, None);
+    assert_eq!(candidate.prepare(LIMIT).await, Ok(None));
     let tracker = candidate.commit().await;
     assert_eq!((names(&tracker), tracker.cluster_id()), (vec!["rebuilt"], Some(0xb2)));
 
     let asked = peer.asked();
-    tracker.candidate(accepting).prepare(LIMIT).await;
+    tracker.candidate(accepting).prepare(LIMIT).await.unwrap();
     assert_eq!(peer.asked(), asked, "nothing new is accepted");
+}
+
+#[tokio::test]
+async fn a_reload_with_peers_of_two_clusters_is_refused_unless_the_settings_say_which() {
+    let dir = dir();
+    let (peer, tracker) = tracked(dir.path()).await;
+    let foreign =
+        ScriptedPeer::with_list("b2", r#"[{"id":9,"name":"foreign","peerURLs":[]}]"#).await;
+    for peers in [[&foreign.url, &peer.url], [&peer.url, &foreign.url]] {
+        let mixed = setup(dir.path(), &peers);
+        let refused = tracker.candidate(mixed.clone()).prepare(LIMIT).await.unwrap_err();
+        assert!(refused.contains("cluster a1") && refused.contains("cluster b2"), "{refused}");
+        let accepting = Setup { accept_cluster_id: Some(0xa1), ..mixed };
+        let mut candidate = tracker.candidate(accepting);
+        assert_eq!(candidate.prepare(LIMIT).await, Ok(None));
+        assert_eq!(names(candidate.tracker()), ["infra0"]);
+        let problems = candidate.tracker().problems();
+        assert!(problems[0].text.contains(&foreign.url.to_string()), "{problems:?}");
+    }
+}
+
+#[tokio::test]
+async fn at_a_start_peers_of_two_clusters_are_none_until_the_pin_or_the_settings_decide() {
+    let dir = dir();
+    let ours = ScriptedPeer::saying("").await;
+    ours.say(members("a1", &one("infra0", &ours.url)));
+    let foreign =
+        ScriptedPeer::with_list("b2", r#"[{"id":9,"name":"foreign","peerURLs":[]}]"#).await;
+    let mixed = setup(dir.path(), &[&foreign.url, &ours.url]);
+    let mut tracker = Tracker::new(mixed.clone());
+    let reason = kept_because(tracker.refresh().await);
+    assert!(reason.contains("cluster a1") && reason.contains("cluster b2"), "{reason}");
+    assert!(tracker.list().is_none() && tracker.cluster_id().is_none());
+    let accepting = Setup { accept_cluster_id: Some(0xa1), ..mixed.clone() };
+    let mut tracker = Tracker::new(accepting);
+    tracker.refresh().await;
+    assert_eq!(names(&tracker), ["infra0"]);
+    // The cluster file has the pin now.
+    let mut tracker = Tracker::new(mixed);
+    tracker.refresh().await;
+    assert_eq!(names(&tracker), ["infra0"]);
+    assert!(tracker.problems()[0].text.contains("cluster b2"), "{:?}", tracker.problems());
+}
+
+#[tokio::test]
+async fn a_peer_that_becomes_another_clusters_is_noticed_though_it_need_not_be_asked() {
+    let dir = dir();
+    let first = ScriptedPeer::saying("").await;
+    let list = one("infra0", &first.url);
+    first.say(members("a1", &list));
+    let (second, third) =
+        (ScriptedPeer::with_list("a1", &list).await, ScriptedPeer::with_list("a1", &list).await);
+    let mut tracker = Tracker::new(setup(dir.path(), &[&first.url, &second.url, &third.url]));
+    tracker.refresh().await;
+    assert!(tracker.problems().is_empty());
+    third.say(members("b2", &list));
+    for _ in 0..2 {
+        tracker.refresh().await;
+    }
+    assert!(tracker.problems()[0].text.contains("cluster b2"), "{:?}", tracker.problems());
+    third.say(members("a1", &list));
+    for _ in 0..2 {
+        tracker.refresh().await;
+    }
+    assert!(tracker.problems().is_empty(), "{:?}", tracker.problems());
+}
+
+#[tokio::test]
+async fn once_another_cluster_is_accepted_nobody_complains_of_it_any_more() {
+    let dir = dir();
+    let first = ScriptedPeer::saying("").await;
+    let second = ScriptedPeer::saying("").await;
+    let list = one("infra0", &first.url);
+    first.say(members("a1", &list));
+    second.say(members("a1", &list));
+    let peers = [&first.url, &second.url];
+    let mut tracker = Tracker::new(setup(dir.path(), &peers));
+    tracker.refresh().await;
+    first.say(members("b2", &list));
+    second.say(members("b2", &list));
+    tracker.refresh().await;
+    assert_eq!(tracker.problems().len(), 3, "{:?}", tracker.problems());
+    let accepting = Setup { accept_cluster_id: Some(0xb2), ..setup(dir.path(), &peers) };
+    let mut candidate = tracker.candidate(accepting);
+    assert_eq!(candidate.prepare(LIMIT).await, Ok(None));
+    let tracker = candidate.commit().await;
+    assert_eq!((tracker.problems(), tracker.cluster_id()), (Vec::new(), Some(0xb2)));
 }
 
 #[tokio::test]
