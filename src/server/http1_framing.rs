@@ -110,7 +110,7 @@ impl Framing {
 
     /// Follows a head up to the end of its next line. Returns how many bytes that took.
     fn follow_line(&mut self, bytes: &[u8], at: usize) -> Result<usize, Refused> {
-        let Some(length) = bytes.iter().position(|byte| *byte == b'\n') else {
+        let Some(length) = memchr::memchr(b'\n', bytes) else {
             self.line.push(bytes);
             return Ok(bytes.len());
         };

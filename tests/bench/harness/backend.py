@@ -39,6 +39,8 @@ http {{
             add_header X-Etcd-Cluster-ID {cluster_id};
             return 200 '[{{"id":10276657743932975437,"peerURLs":["http://127.0.0.1:{peer}"],"name":"x","clientURLs":["http://127.0.0.1:{client}"]}}]';
         }}
+        # By this etcd-proxy knows that the port belongs to the cluster.
+        location = /v2/members {{ add_header X-Etcd-Cluster-ID {cluster_id}; return 200 '{{"members":[]}}'; }}
         location / {{ return 200 '{answer}'; }}
     }}
 }}
