@@ -76,8 +76,8 @@ pub fn names_in(connection: &[u8]) -> impl Iterator<Item = HeaderName> {
 pub struct Marks<'a> {
     /// The client's address, unless it came by a unix socket.
     pub forwarded_for: Option<&'a HeaderValue>,
-    /// The mark of this process.
-    pub hop: &'a HeaderValue,
+    /// The mark of this process; what the proxy asks for itself has none.
+    pub hop: Option<&'a HeaderValue>,
 }
 
 impl Marks<'_> {
@@ -86,7 +86,9 @@ impl Marks<'_> {
         if let Some(address) = self.forwarded_for {
             append_forwarded_for(headers, address);
         }
-        headers.append(HOP, self.hop.clone());
+        if let Some(hop) = self.hop {
+            headers.append(HOP, hop.clone());
+        }
     }
 }
 

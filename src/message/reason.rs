@@ -16,6 +16,8 @@ pub enum Reason {
     NoEndpoints,
     /// No address proved that it belongs to the cluster; nothing was sent.
     Unproved,
+    /// No member speaks HTTP at a URL that it advertises.
+    NoHttp,
     /// No member could be reached; nothing was sent.
     Unreachable,
     /// Kept connections were gone before anything was sent.
@@ -50,9 +52,10 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::NoEndpoints,
         Self::Unproved,
+        Self::NoHttp,
         Self::Unreachable,
         Self::NotSent,
         Self::RefusedByMember,
@@ -75,6 +78,7 @@ impl Reason {
         match self {
             Self::NoEndpoints => "no-endpoints",
             Self::Unproved => "cluster-unproved",
+            Self::NoHttp => "no-http",
             Self::Unreachable => "unreachable",
             Self::NotSent => "not-sent",
             Self::RefusedByMember => "refused-by-member",

@@ -15,8 +15,10 @@ use super::waiting;
 use crate::message::headers::remove_hop_by_hop;
 use crate::message::rpc::RpcKind;
 use crate::tls::HandshakeError;
+use crate::upstream::http1::ask::{self, Unanswered};
 use crate::upstream::http2::{self, Use};
 use crate::upstream::link::{ConnectError, Link};
+use crate::upstream::protocols::{Api, DENIED_FOR};
 use crate::upstream::silence::HUNG_AFTER;
 use crate::upstream::{http1, http2::Connection};
 
@@ -100,6 +102,11 @@ async fn over_http1(
     kind: RpcKind,
     outgoing: &mut Outgoing,
 ) -> Result<Response<http1::ResponseBody>, Failed> {
+    let protocols = &link.endpoint.protocols;
+    if kind != RpcKind::Read && protocols.speaks(Api::Http).is_none() {
+        // A write that meets a listener for gRPC only may be lost to it.
+        Box::pin(find_out(link)).await?;
+    }
     let mut connection = link.http1().await.map_err(|error| Failed::unreachable(&error))?;
     loop {
         let was_kept = connection.was_kept();
@@ -107,9 +114,16 @@ async fn over_http1(
             return Err(Failed::blameless(Failure::Lost));
         };
         let lost = match connection.send(&head, body, link.clone()).await {
-            Ok(response) => return Ok(response),
+            Ok(response) => {
+                protocols.confirm(Api::Http);
+                return Ok(response);
+            }
             Err(lost) => lost,
         };
+        if matches!(lost.error, http1::Error::Http2) {
+            ask::deny(link, DENIED_FOR);
+            return Err(Failed::blameless(Failure::NoHttp));
+        }
         if lost.error.is_clients() {
             return Err(Failed::blameless(Failure::Incomplete));
         }
@@ -119,6 +133,12 @@ async fn over_http1(
         let failure = if lost.unsent { Failure::NotSent } else { Failure::Lost };
         if !(was_kept && may_retry(kind, failure) && outgoing.is_ready()) {
             let never_spoke = !was_kept && matches!(lost.error, http1::Error::Closed);
+            if never_spoke {
+                protocols.forget(Api::Http);
+            }
+            if never_spoke && kind == RpcKind::Read && link.endpoint.is_tls() {
+                Box::pin(find_out(link)).await?;
+            }
             let mute = link.mute().filter(|_| never_spoke);
             return Err(Failed { failure, reason: describe(&lost.error, mute) });
         }
@@ -168,14 +188,35 @@ async fn over_http2(
     }
 }
 
+/// Finds out whether the member's URL speaks HTTP, before anything of a request is sent there.
+pub async fn find_out(link: &Rc<Link>) -> Result<(), Failed> {
+    ask::find_out(link).await.map_err(|unanswered| match unanswered {
+        _ if link.endpoint.protocols.speaks(Api::Http) == Some(false) => {
+            Failed::blameless(Failure::NoHttp)
+        }
+        Unanswered::Connect(error) => Failed::unreachable(&error),
+        Unanswered::Exchange(error) => {
+            Failed { failure: Failure::NotSent, reason: error.to_string() }
+        }
+        Unanswered::Late => Failed {
+            failure: Failure::NotSent,
+            reason: "it does not say its version over HTTP".into(),
+        },
+    })
+}
+
 async fn ready_http2(
     client: &Client,
     link: &Rc<Link>,
     carries: Use,
 ) -> Result<Rc<Connection>, Failed> {
     for _ in 0..2 {
-        let connection =
-            client.connection(link, carries).await.map_err(|error| Failed::unreachable(&error))?;
+        let connection = client.connection(link, carries).await.map_err(|error| {
+            match link.endpoint.protocols.speaks(Api::Grpc) {
+                Some(false) => Failed::blameless(Failure::Unreachable),
+                _ => Failed::unreachable(&error),
+            }
+        })?;
         if connection.is_ready().await {
             return Ok(connection);
         }

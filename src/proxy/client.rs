@@ -84,7 +84,7 @@ impl Client {
 
     /// What we add to each of its requests.
     pub fn marks(&self) -> Marks<'_> {
-        Marks { forwarded_for: self.address.as_ref(), hop: &self.worker.hop }
+        Marks { forwarded_for: self.address.as_ref(), hop: Some(&self.worker.hop) }
     }
 
     /// Says that its connection is under TLS.

@@ -15,6 +15,8 @@ pub enum Failure {
     Unreachable,
     /// The member's address did not prove that it belongs to the cluster that is served; nothing was sent.
     Unproved,
+    /// No URL of a member that could be asked speaks HTTP; nothing was sent.
+    NoHttp,
     /// The connection was gone before anything was sent on it.
     NotSent,
     /// The member refused the stream or was going away: it is sure not to have acted.
@@ -31,11 +33,16 @@ pub enum Failure {
     Stopping,
 }
 
+/// What a client is told that no member can answer over HTTP.
+const NO_HTTP: &str = "etcd-proxy: no member speaks HTTP at a client URL that it advertises; with listen-client-http-urls \
+                       members speak gRPC alone at the others";
+
 impl Failure {
     /// Whether the member is sure not to have acted on the request.
     pub fn nothing_was_done(self) -> bool {
         match self {
             Self::NoEndpoints
+            | Self::NoHttp
             | Self::Unreachable
             | Self::Unproved
             | Self::NotSent
@@ -49,6 +56,7 @@ impl Failure {
         match self {
             Self::NoEndpoints => Reason::NoEndpoints,
             Self::Unproved => Reason::Unproved,
+            Self::NoHttp => Reason::NoHttp,
             Self::Unreachable => Reason::Unreachable,
             Self::NotSent => Reason::NotSent,
             Self::Refused => Reason::RefusedByMember,
@@ -86,6 +94,7 @@ impl Failure {
             (_, Self::NoEndpoints | Self::Unproved) => {
                 "httpproxy: zero endpoints currently available".into()
             }
+            (_, Self::NoHttp) => NO_HTTP.into(),
             _ => format!("httpproxy: unable to get response from {endpoints} endpoint(s)"),
         };
         let code = match self {
@@ -104,6 +113,7 @@ mod tests {
     fn go_clients_may_resend_a_write_only_when_nothing_was_done() {
         let all = [
             Failure::NoEndpoints,
+            Failure::NoHttp,
             Failure::Unreachable,
             Failure::Unproved,
             Failure::NotSent,

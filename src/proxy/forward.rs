@@ -29,6 +29,7 @@ use crate::message::rpc::RpcKind;
 use crate::telemetry::tally::{Dropped, RetryReason, UnansweredWrite};
 use crate::upstream::balance::Choice;
 use crate::upstream::link::Link;
+use crate::upstream::protocols::Api;
 
 /// A request on its way, with all that was found out about it.
 struct Journey<'a> {
@@ -141,9 +142,13 @@ impl Journey<'_> {
         {
             return self.fail(failure, 0);
         }
-        let mut choice = Choice::new(&self.view.links);
+        let mut choice = Choice::new(&self.view.links, self.api());
         let own = self.client.own_link();
-        let (mut failure, mut proof) = (Failure::NoEndpoints, None);
+        let mut failure = match choice.count() {
+            0 => Failure::NoEndpoints,
+            _ => Failure::NoHttp,
+        };
+        let mut proof = None;
         while let Some(link) = choice.next(self.view.generation.balance, own.as_ref()) {
             if !link.endpoint.is_trusted() {
                 failure = self.wait_for_proof(&mut choice, link, &mut proof).await;
@@ -218,9 +223,13 @@ impl Journey<'_> {
 
     /// Sends a WebSocket handshake, and joins the two sides if a member agrees.
     async fn switch(mut self, mut handshake: Handshake) -> Response<ReplyBody> {
-        let mut choice = Choice::new(&self.view.links);
+        let mut choice = Choice::new(&self.view.links, self.api());
         let own = self.client.own_link();
-        let (mut failure, mut proof) = (Failure::NoEndpoints, None);
+        let mut failure = match choice.count() {
+            0 => Failure::NoEndpoints,
+            _ => Failure::NoHttp,
+        };
+        let mut proof = None;
         while let Some(link) = choice.next(self.view.generation.balance, own.as_ref()) {
             if !link.endpoint.is_trusted() {
                 failure = self.wait_for_proof(&mut choice, link, &mut proof).await;
@@ -255,7 +264,14 @@ impl Journey<'_> {
         }
         let wait = self.view.generation.failure_wait;
         let endpoint = &link.endpoint;
-        if endpoint.mark_failed(&failed.reason, wait) {
+        let was_usable = match failed.failure {
+            // How an exchange went says nothing of the other protocol, which may even be another listener's.
+            Failure::Lost | Failure::NotSent => {
+                endpoint.mark_failed_for(self.api(), &failed.reason, wait)
+            }
+            _ => endpoint.mark_failed(&failed.reason, wait),
+        };
+        if was_usable {
             tracing::warn!(
                 member = %endpoint.member, endpoint = %endpoint.url, error = %failed.reason,
                 "member failed, avoiding it for {wait:?}"
@@ -285,6 +301,7 @@ impl Journey<'_> {
             Failure::Lost => RetryReason::ConnectionLost,
             Failure::Silent => RetryReason::MemberUnhealthy,
             Failure::NotSent
+            | Failure::NoHttp
             | Failure::NoEndpoints
             | Failure::Incomplete
             | Failure::TooMany
@@ -363,6 +380,13 @@ impl Journey<'_> {
     fn own_reply(mut self, response: Response<Bytes>) -> Response<ReplyBody> {
         self.meter.trailers(response.headers());
         response.map(|bytes| ReplyBody::whole(bytes, Some(self.meter)))
+    }
+
+    fn api(&self) -> Api {
+        match self.route.protocol {
+            Protocol::Grpc(_) => Api::Grpc,
+            Protocol::Json(_) | Protocol::Http => Api::Http,
+        }
     }
 
     fn dialect(&self) -> Dialect {

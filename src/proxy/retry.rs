@@ -11,7 +11,11 @@ use crate::message::rpc::RpcKind;
 pub fn may_retry(kind: RpcKind, failure: Failure) -> bool {
     match failure {
         Failure::NoEndpoints | Failure::Incomplete | Failure::TooMany | Failure::Stopping => false,
-        Failure::Unreachable | Failure::Unproved | Failure::NotSent | Failure::Refused => true,
+        Failure::NoHttp
+        | Failure::Unreachable
+        | Failure::Unproved
+        | Failure::NotSent
+        | Failure::Refused => true,
         Failure::Lost | Failure::Silent => kind == RpcKind::Read,
     }
 }
@@ -20,13 +24,15 @@ pub fn may_retry(kind: RpcKind, failure: Failure) -> bool {
 mod tests {
     use super::*;
     use Failure::{
-        Incomplete, Lost, NoEndpoints, NotSent, Refused, Silent, Stopping, Unproved, Unreachable,
+        Incomplete, Lost, NoEndpoints, NoHttp, NotSent, Refused, Silent, Stopping, Unproved,
+        Unreachable,
     };
     use RpcKind::{Bulk, Read, Stream, Write};
 
     #[test]
     fn the_table_of_the_design_holds() {
         for (failure, read, write, stream) in [
+            (NoHttp, true, true, true),
             (Unreachable, true, true, true),
             (Unproved, true, true, true),
             (NotSent, true, true, true),

@@ -16,7 +16,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 
-use super::attempt::Failed;
+use super::attempt::{Failed, find_out};
 use super::client::Client;
 use super::failure::Failure;
 use super::hung::Carrier;
@@ -25,6 +25,7 @@ use super::waiting;
 use crate::message::headers;
 use crate::message::rpc::RpcKind;
 use crate::upstream::link::Link;
+use crate::upstream::protocols::Api;
 
 /// The only protocol that is switched to.
 const WEBSOCKET: &str = "websocket";
@@ -68,6 +69,9 @@ impl Handshake {
         client: &Rc<Client>,
         link: &Rc<Link>,
     ) -> Result<Response<Bytes>, Failed> {
+        if link.endpoint.protocols.speaks(Api::Http).is_none() {
+            Box::pin(find_out(link)).await?;
+        }
         let io = Box::pin(link.dial_http1()).await.map_err(|error| Failed::unreachable(&error))?;
         let signs = io.signs();
         let lost = |error: hyper::Error| match signs.refusal() {

@@ -6,6 +6,7 @@
 use std::rc::Rc;
 
 use super::link::Link;
+use super::protocols::Api;
 use crate::config::Balance;
 
 /// The links of one worker, in the generation's order, and which of them this request has tried.
@@ -13,13 +14,14 @@ use crate::config::Balance;
 /// At most 64 links are considered, far above any etcd cluster (seven members are already many).
 pub struct Choice<'a> {
     links: &'a [Rc<Link>],
+    api: Api,
     tried: u64,
 }
 
 impl<'a> Choice<'a> {
-    /// Starts with all of `links` untried.
-    pub fn new(links: &'a [Rc<Link>]) -> Self {
-        Self { links: &links[..links.len().min(64)], tried: 0 }
+    /// Starts with all of `links` untried, for a request by `api`.
+    pub fn new(links: &'a [Rc<Link>], api: Api) -> Self {
+        Self { links: &links[..links.len().min(64)], api, tried: 0 }
     }
 
     /// Picks the next link to try, or `None` when every one has been tried.
@@ -73,22 +75,32 @@ impl<'a> Choice<'a> {
     }
 
     fn untried(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.links.len()).filter(|index| self.tried & (1 << index) == 0)
+        let may_speak = |index: &usize| {
+            // That no gRPC is spoken is a probe's finding and no proof, so such a URL comes last.
+            self.api == Api::Grpc
+                || self.links[*index].endpoint.protocols.speaks(Api::Http) != Some(false)
+        };
+        (0..self.links.len()).filter(|index| self.tried & (1 << index) == 0).filter(may_speak)
     }
 
     fn usable(&self) -> impl Iterator<Item = usize> + '_ {
-        self.untried().filter(|index| self.links[*index].endpoint.is_usable())
+        self.untried().filter(|index| self.links[*index].endpoint.is_usable_for(self.api))
     }
 
     fn trusted(&self) -> impl Iterator<Item = usize> + '_ {
         self.usable().filter(|index| self.links[*index].endpoint.is_trusted())
     }
 
-    /// The client's own link while it is usable, else the first that is usable and has proved its cluster, else the
-    /// first usable one.
+    /// The client's own link while it is usable, else another one of the same member, else the first that is usable and
+    /// has proved its cluster, else the first usable one.
     fn sticky(&self, sticky: Option<&Rc<Link>>) -> Option<usize> {
         let own = |index: &usize| sticky.is_some_and(|own| Rc::ptr_eq(own, &self.links[*index]));
-        self.usable().find(own).or_else(|| self.trusted().next()).or_else(|| self.usable().next())
+        let of_its_member = |index: &usize| {
+            sticky
+                .is_some_and(|own| own.endpoint.member_id == self.links[*index].endpoint.member_id)
+        };
+        let of_own = self.usable().find(own).or_else(|| self.trusted().find(of_its_member));
+        of_own.or_else(|| self.trusted().next()).or_else(|| self.usable().next())
     }
 
     /// The less loaded of two links picked at random, which are usable and have proved their cluster.
@@ -145,10 +157,13 @@ mod tests {
     fn a_client_keeps_its_member_while_that_is_healthy() {
         let links = links(3);
         let own = &links[2];
-        assert!(Rc::ptr_eq(Choice::new(&links).next(Balance::Sticky, Some(own)).unwrap(), own));
+        assert!(Rc::ptr_eq(
+            Choice::new(&links, Api::Grpc).next(Balance::Sticky, Some(own)).unwrap(),
+            own
+        ));
         fail(own);
         assert!(Rc::ptr_eq(
-            Choice::new(&links).next(Balance::Sticky, Some(own)).unwrap(),
+            Choice::new(&links, Api::Grpc).next(Balance::Sticky, Some(own)).unwrap(),
             &links[0]
         ));
     }
@@ -158,7 +173,7 @@ mod tests {
         for balance in [Balance::Sticky, Balance::P2c] {
             let links = links(3);
             links.iter().for_each(|link| fail(link));
-            let mut choice = Choice::new(&links);
+            let mut choice = Choice::new(&links, Api::Grpc);
             let tried = std::iter::from_fn(|| choice.next(balance, None)).count();
             assert_eq!(tried, 3);
             assert!(!choice.has_more());
@@ -170,7 +185,10 @@ mod tests {
         let links = links(2);
         let _busy = links[0].begin();
         for _ in 0..20 {
-            assert!(Rc::ptr_eq(Choice::new(&links).next(Balance::P2c, None).unwrap(), &links[1]));
+            assert!(Rc::ptr_eq(
+                Choice::new(&links, Api::Grpc).next(Balance::P2c, None).unwrap(),
+                &links[1]
+            ));
         }
     }
 
@@ -178,7 +196,7 @@ mod tests {
     fn healthy_members_come_before_unhealthy_ones() {
         let links = links(3);
         fail(&links[0]);
-        let mut choice = Choice::new(&links);
+        let mut choice = Choice::new(&links, Api::Grpc);
         let order: Vec<u16> = std::iter::from_fn(|| choice.next(Balance::Sticky, None))
             .map(|link| link.endpoint.port)
             .collect();
@@ -194,7 +212,7 @@ mod tests {
             links[1].endpoint.mark_unproved(&foreign);
             links[1].endpoint.mark_proved();
             links[2].endpoint.mark_probed(&Finding::Silent("no answer".into()));
-            let mut choice = Choice::new(&links);
+            let mut choice = Choice::new(&links, Api::Grpc);
             let order: Vec<u16> = std::iter::from_fn(|| choice.next(balance, None))
                 .map(|link| link.endpoint.port)
                 .collect();
@@ -207,7 +225,7 @@ mod tests {
         let links = links(2);
         links[0].endpoint.mark_probed(&Finding::Silent("no answer".into()));
         links[1].endpoint.mark_probed(&Finding::Unwell("no leader".into()));
-        let first = Choice::new(&links).next(Balance::Sticky, None).unwrap();
+        let first = Choice::new(&links, Api::Grpc).next(Balance::Sticky, None).unwrap();
         assert!(Rc::ptr_eq(first, &links[1]));
     }
 }

@@ -11,6 +11,7 @@ use http::HeaderValue;
 use http::uri::{Authority, Scheme};
 
 use super::proof::{ProofError, Proofs};
+use super::protocols::{Api, Protocols};
 use super::silence::Silence;
 
 /// What speaks against an endpoint until the opposite is found: the last probe.
@@ -52,8 +53,10 @@ pub struct Endpoint {
     proofs: Proofs,
     /// Whether probes get a sign of life, and since when not.
     pub silence: Silence,
-    /// Milliseconds since `born` until which a failure keeps traffic away; 0 when none does.
-    avoided_until: AtomicU64,
+    /// What it speaks.
+    pub protocols: Protocols,
+    /// Milliseconds since `born` until which a failure keeps gRPC and HTTP away; 0 when none does.
+    avoided_until: [AtomicU64; 2],
     failures: AtomicU64,
     /// Requests and streams on it, one slot for each worker, written by that worker only.
     load: Box<[AtomicU64]>,
@@ -136,7 +139,8 @@ impl Endpoint {
             trust: AtomicU8::new(NEW),
             proofs: Proofs::new(cluster),
             silence: Silence::new(),
-            avoided_until: AtomicU64::new(0),
+            protocols: Protocols::new(),
+            avoided_until: Default::default(),
             failures: AtomicU64::new(0),
             load: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             born: Instant::now(),
@@ -155,13 +159,20 @@ impl Endpoint {
         self.listed.load(Relaxed) && self.is_healthy()
     }
 
-    /// Whether neither the last probe, nor the last proof, nor a recent failure speaks against it.
+    /// The same for a request by `api`.
+    pub fn is_usable_for(&self, api: Api) -> bool {
+        self.listed.load(Relaxed) && self.faults.load(Relaxed) == 0 && self.takes(api)
+    }
+
+    /// Whether neither the last probe, nor the last proof, nor a recent failure speaks against it; one of its protocols is enough.
     pub fn is_healthy(&self) -> bool {
-        if self.faults.load(Relaxed) != 0 {
-            return false;
-        }
-        let until = self.avoided_until.load(Relaxed);
-        until == 0 || self.age_ms() >= until
+        self.faults.load(Relaxed) == 0 && (self.takes(Api::Grpc) || self.takes(Api::Http))
+    }
+
+    /// Whether it may speak `api`, and no recent failure keeps that away.
+    fn takes(&self, api: Api) -> bool {
+        let until = self.avoided_until[api as usize].load(Relaxed);
+        (until == 0 || self.age_ms() >= until) && self.protocols.speaks(api) != Some(false)
     }
 
     /// Whether the newest generation still lists it.
@@ -215,7 +226,7 @@ impl Endpoint {
     fn trust(&self, trust: u8) -> u8 {
         if self.faults.fetch_and(!PROOF, Relaxed) & PROOF != 0 {
             // What traffic held against it was about whoever answered there before.
-            self.avoided_until.store(0, Relaxed);
+            self.avoided_until.iter().for_each(|until| until.store(0, Relaxed));
             self.enter(None);
         }
         self.trust.swap(trust, Relaxed)
@@ -236,16 +247,29 @@ impl Endpoint {
     ///
     /// Returns whether it was healthy before.
     pub fn mark_failed(&self, reason: &str, wait: Duration) -> bool {
+        self.avoid(&[Api::Grpc, Api::Http], reason, wait)
+    }
+
+    /// Notes a failure seen by traffic that concerns one API only.
+    ///
+    /// Returns whether it took requests by that before.
+    pub fn mark_failed_for(&self, api: Api, reason: &str, wait: Duration) -> bool {
+        self.avoid(&[api], reason, wait)
+    }
+
+    fn avoid(&self, apis: &[Api], reason: &str, wait: Duration) -> bool {
+        let was_usable = apis.iter().any(|api| self.is_usable_for(*api));
         let was_healthy = self.is_healthy();
         self.failures.fetch_add(1, Relaxed);
-        if !wait.is_zero() {
-            let until = self.age_ms().saturating_add(wait.as_millis() as u64).max(1);
-            self.avoided_until.store(until, Relaxed);
-            if was_healthy {
-                self.enter(Some(reason));
-            }
+        if wait.is_zero() {
+            return false;
         }
-        was_healthy && !wait.is_zero()
+        let until = self.age_ms().saturating_add(wait.as_millis() as u64).max(1);
+        apis.iter().for_each(|api| self.avoided_until[*api as usize].store(until, Relaxed));
+        if was_healthy && !self.is_healthy() {
+            self.enter(Some(reason));
+        }
+        was_usable
     }
 
     /// Whether the last probe got no sign of life at all: what waits for it had better not.
@@ -284,7 +308,8 @@ impl Endpoint {
             }
             (true, None) => {
                 // What traffic held against it is out of date too: the probe has just been answered.
-                self.avoided_until.store(0, Relaxed);
+                self.avoided_until.iter().for_each(|until| until.store(0, Relaxed));
+                self.protocols.forget(Api::Http);
                 self.enter(None);
                 true
             }

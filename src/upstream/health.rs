@@ -16,9 +16,12 @@ use tokio::time::timeout;
 
 use super::call::{Answer, Until, call};
 use super::endpoint::{Endpoint, Finding};
+use super::http_probe;
+use super::http1;
 use super::http2::{Connection, Use};
 use super::link::{ConnectError, Link, Timeouts};
 use super::proof::ProofError;
+use super::protocols::{Api, DENIED_FOR};
 use super::silence::HUNG_AFTER;
 use crate::tls::Connector;
 
@@ -83,9 +86,11 @@ pub async fn look(endpoint: Arc<Endpoint>, probing: &Probing) -> Option<Finding>
 
 /// What probes an endpoint, with the connection that it keeps for that.
 pub struct Prober {
-    link: Link,
+    link: Rc<Link>,
     deadline: Duration,
     connection: Option<Rc<Connection>>,
+    /// Whether the last probe met something that does not look like gRPC.
+    met_no_grpc: bool,
 }
 
 impl Prober {
@@ -93,11 +98,53 @@ impl Prober {
     pub fn new(endpoint: Arc<Endpoint>, probing: &Probing) -> Self {
         let link = Link::new(endpoint, usize::MAX, probing.timeouts, Arc::default());
         link.set_connector(probing.connector.as_ref());
-        Self { link, deadline: probing.deadline, connection: None }
+        Self {
+            link: Rc::new(link),
+            deadline: probing.deadline,
+            connection: None,
+            met_no_grpc: false,
+        }
     }
 
     /// Returns what one probe found; `None` when trouble of this host kept it from finding anything.
     pub async fn probe(&mut self) -> Option<Finding> {
+        let protocols = &self.link.clone().endpoint.protocols;
+        if protocols.speaks(Api::Grpc) == Some(false)
+            && let Some(finding) = http_probe::probe(&self.link, self.deadline).await
+        {
+            return Some(finding);
+        }
+        let mut finding = self.over_grpc().await;
+        if self.met_no_grpc {
+            // Once more, since a connection may break for many reasons.
+            finding = self.over_grpc().await;
+        }
+        if self.met_no_grpc {
+            let Some(found) = http_probe::probe(&self.link, self.deadline).await else {
+                return finding;
+            };
+            self.note_http_only();
+            return Some(found);
+        }
+        if matches!(finding, Some(Finding::Well)) {
+            protocols.confirm(Api::Grpc);
+        }
+        finding
+    }
+
+    fn note_http_only(&self) {
+        let endpoint = &self.link.endpoint;
+        endpoint.protocols.confirm(Api::Http);
+        if endpoint.protocols.deny(Api::Grpc, DENIED_FOR) {
+            tracing::debug!(
+                member = %endpoint.member, endpoint = %endpoint.url,
+                "speaks no gRPC here, probing it over HTTP"
+            );
+        }
+    }
+
+    async fn over_grpc(&mut self) -> Option<Finding> {
+        self.met_no_grpc = false;
         // The lookup of a name has a limit of its own, and is no sign of the member's.
         let ready = match self.open_connection().await {
             Some(_) => Ok(()),
@@ -163,17 +210,29 @@ impl Prober {
     }
 
     async fn range(&mut self) -> Result<(), Unanswered> {
-        let connection = match self.open_connection().await {
-            Some(connection) => connection,
-            None => self.connect().await?,
+        let (connection, is_new) = match self.open_connection().await {
+            Some(connection) => (connection, false),
+            None => match self.connect().await {
+                Ok(made) => (made, true),
+                Err(why) => {
+                    self.met_no_grpc = why.is_broken();
+                    return Err(why.into());
+                }
+            },
         };
         let path = "/etcdserverpb.KV/Range";
         match call(&connection, &self.link.endpoint, path, RANGE, Until::End).await {
-            Ok(answer) => judge(&answer, self.link.endpoint.proofs().cluster()),
+            Ok(answer) => {
+                self.met_no_grpc = answer.end_text("grpc-status").is_none();
+                judge(&answer, self.link.endpoint.proofs().cluster())
+            }
             Err(_) if let Some(why) = connection.refusal() => {
                 Err(Unanswered::TurnedAway(self.link.blame(why).to_string()))
             }
-            Err(error) => Err(Unanswered::Broken(self.describe(&connection, &error))),
+            Err(error) => {
+                self.met_no_grpc = is_new;
+                Err(Unanswered::Broken(self.describe(&connection, &error)))
+            }
         }
     }
 
@@ -190,7 +249,7 @@ impl Prober {
         open.then_some(connection)
     }
 
-    async fn connect(&mut self) -> Result<Rc<Connection>, Unanswered> {
+    async fn connect(&mut self) -> Result<Rc<Connection>, ConnectError> {
         let made = self.link.http2(Use::Unary).await?;
         self.connection = Some(made.clone());
         Ok(made)
@@ -198,11 +257,18 @@ impl Prober {
 
     /// Keeps a connection that has proved the endpoint's cluster.
     async fn keep_proof(&mut self) {
+        let mut over_http: Option<http1::Idle> = None;
         loop {
-            if self.open_connection().await.is_none() {
+            let is_kept = over_http.as_mut().is_some_and(http1::Idle::is_alive);
+            if is_kept {
+                self.note_http_only();
+            } else if self.open_connection().await.is_none() {
                 // What came of it is noted where it is had.
                 self.connection = None;
-                let _ = self.connect().await;
+                let speaks_no_grpc = self.connect().await.is_err_and(|why| why.is_broken());
+                if speaks_no_grpc && let Ok(kept) = self.link.new_http1().await {
+                    over_http = Some(kept);
+                }
             }
             tokio::time::sleep(PROOF_EVERY).await;
         }

@@ -17,6 +17,7 @@
 //! An idle connection is driven by nobody. Whether its member has closed it is seen when it is taken up again, and
 //! by the sweep of its [`Link`].
 
+pub mod ask;
 pub mod body;
 mod chunked;
 mod connection;
@@ -129,6 +130,8 @@ impl Future for Sending {
         }
         // A member may answer and close before it has read everything: its answer counts more than our failed write.
         let error = match (connection.poll_head(cx, this.is_head), written) {
+            // What it said tells more than that it took nothing.
+            (Poll::Ready(Err(error @ Error::Http2)), _) => error,
             (Poll::Ready(Ok((head, framing))), _) => {
                 let connection = this.connection.take();
                 let body = ResponseBody::new(connection, framing, this.link.clone());

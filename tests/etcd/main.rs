@@ -29,6 +29,7 @@ mod names;
 mod promote;
 mod readonly;
 mod reload;
+mod split;
 mod stalled;
 mod start;
 mod streams;

@@ -32,6 +32,7 @@ mod scripted_registry_v3;
 mod secrets;
 mod settings;
 mod soak;
+mod split;
 mod starving;
 mod strange_members;
 mod timeouts;

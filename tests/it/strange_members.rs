@@ -127,7 +127,7 @@ fn nonsense_is_a_lost_connection() {
         for nonsense in [
             "banana\r\n\r\n",
             "HTTP/1.1 2x0 OK\r\n\r\n",
-            "\0\0\x12\x04\0\0\0\0\0\0\0",
+            "\0\0\x12\x06\0\0\0\0\0\0\0",
             "HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
         ] {
             let address = proxy.address.clone();

@@ -59,9 +59,10 @@ fn a_kept_connection_may_be_idle_for_longer_than_the_read_timeout() {
 fn a_member_that_takes_nothing_within_the_write_timeout_is_a_lost_one() {
     let _beside = beside_others();
     run(async {
-        let members = Members::start(1).await;
+        let mut members = Members::start(1).await;
         let plan = members.plan().arguments(&["--proxy-write-timeout", "300"]);
         let proxy = members.start_proved(plan).await;
+        members.prove_http(&proxy.address).await;
         members.set_all(Conduct::Silent);
         let mut client = http1::Connection::open(&proxy.address).await.unwrap();
         let length = 64 << 20;

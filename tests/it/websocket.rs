@@ -59,6 +59,7 @@ fn nothing_that_follows_the_handshake_reaches_the_member_before_its_101() {
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
+        members.prove_http(&proxy.address).await;
         members.set_all(Conduct::Raw);
         let mut client = http1::Connection::open(&proxy.address).await.unwrap();
         let smuggled = "POST /v3/kv/put HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}";

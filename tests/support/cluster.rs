@@ -31,6 +31,8 @@ struct Member {
     name: String,
     client: u16,
     peer: u16,
+    /// The port for HTTP, when that has one of its own.
+    http: Option<u16>,
     /// `--advertise-client-urls`, when it is not the member's own address.
     advertised: Option<String>,
     /// `--initial-cluster`, when the member joined a cluster that was there already.
@@ -45,6 +47,7 @@ impl Member {
             name: format!("m{index}"),
             client: port::free(),
             peer: port::free(),
+            http: None,
             advertised: None,
             joined: None,
             starts: 0,
@@ -154,6 +157,19 @@ impl Cluster {
         self
     }
 
+    /// Gives members a port of its own for HTTP, so that the other one speaks gRPC alone; they advertise both, or gRPC's only.
+    pub fn split(self, both_urls: bool) -> Self {
+        let scheme = self.scheme();
+        for member in self.lock().iter_mut() {
+            let http = port::free();
+            member.http = Some(http);
+            let client = format!("{scheme}://127.0.0.1:{}", member.client);
+            let both = format!("{client},{scheme}://127.0.0.1:{http}");
+            member.advertised = Some(if both_urls { both } else { client });
+        }
+        self
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Member>> {
         self.members.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -209,6 +225,10 @@ impl Cluster {
         command.args(["--listen-client-urls", &client, "--listen-peer-urls", &peer]);
         command.args(["--advertise-client-urls", member.advertised.as_ref().unwrap_or(&client)]);
         command.args(["--initial-advertise-peer-urls", &peer]);
+        if let Some(http) = member.http {
+            let http = format!("{}://127.0.0.1:{http}", self.scheme());
+            command.args(["--listen-client-http-urls", &http]);
+        }
         if self.found_by.is_empty() {
             command.args(["--initial-cluster", member.joined.as_deref().unwrap_or(initial)]);
         }

@@ -50,6 +50,8 @@ pub struct Connection {
     keeps: bool,
     /// How often the member has said "go on" to the present request.
     interim: usize,
+    /// Whether the member has sent a head before.
+    has_spoken: bool,
 }
 
 impl Connection {
@@ -65,6 +67,7 @@ impl Connection {
             has_written: false,
             keeps: true,
             interim: 0,
+            has_spoken: false,
         }
     }
 
@@ -173,15 +176,31 @@ impl Connection {
         if self.inbox.is_empty() {
             return Ok(None);
         }
+        if !self.has_spoken && self.inbox[0] == 0 {
+            return self.parse_http2();
+        }
         if self.may_end_a_head()
             && let Some((length, parsed)) = head::parse(&self.inbox, to_head)?
         {
             self.inbox.advance(length);
             self.searched = 0;
+            self.has_spoken = true;
             return Ok(Some(parsed));
         }
         self.searched = self.inbox.len();
         if self.searched > MAX_HEAD { Err(Error::TooLarge(MAX_HEAD)) } else { Ok(None) }
+    }
+
+    /// Looks whether what stands in the place of a head is the frame that begins HTTP/2 (RFC 9113 section 3.4): SETTINGS, not
+    /// an answer to one, on stream 0.
+    fn parse_http2(&self) -> Result<Option<Parsed>, Error> {
+        match self.inbox[..] {
+            [_, high, low, 4, 0, 0, 0, 0, 0, ..] if u16::from_be_bytes([high, low]) % 6 == 0 => {
+                Err(Error::Http2)
+            }
+            [_, _, _, _, _, _, _, _, _, ..] => Err(Error::Head("the first line is not one")),
+            _ => Ok(None),
+        }
     }
 
     /// Whether a parse is worth its time: a head that comes byte by byte must not be read as often as it has bytes.

@@ -58,7 +58,9 @@ impl RequestHead<'_> {
         if let Some(address) = forwarded_for {
             field(&mut out, &X_FORWARDED_FOR, address);
         }
-        field(&mut out, &HOP, self.ours.hop);
+        if let Some(hop) = self.ours.hop {
+            field(&mut out, &HOP, hop);
+        }
         let framing = self.frame(body, &mut out);
         out.extend_from_slice(b"\r\n");
         (out, framing)

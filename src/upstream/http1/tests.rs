@@ -47,7 +47,7 @@ fn send(
         target: &PathAndQuery::from_static("/v2/keys/a?wait=true"),
         host: &HeaderValue::from_static("member:2379"),
         headers,
-        ours: Marks { forwarded_for: None, hop: &HeaderValue::from_static("me") },
+        ours: Marks { forwarded_for: None, hop: Some(&HeaderValue::from_static("me")) },
     };
     pair.send(&head, body, link.clone())
 }

@@ -11,6 +11,7 @@ use crate::tls::Alpn;
 use crate::upstream::http2::{self, Connection, Use};
 use crate::upstream::io::{MemberIo, Signs};
 use crate::upstream::proof::{Admission, Attempt, ProofError, grpc, http};
+use crate::upstream::protocols::{Api, DENIED_FOR};
 
 /// Times that a name may lead to an address without a proof before its member is given up.
 const DIALS_MOST: usize = 4;
@@ -57,7 +58,12 @@ impl Link {
                 .map_err(|error| ConnectError { kind: Kind::Broken, ..ConnectError::new(&error) }),
             Some(attempt) => {
                 let said = Box::pin(self.prove(attempt, Some(io), carries)).await?;
-                said.grpc.ok_or_else(|| self.blame(&"it speaks no gRPC here"))
+                said.grpc.ok_or_else(|| {
+                    self.endpoint.protocols.confirm(Api::Http);
+                    self.endpoint.protocols.deny(Api::Grpc, DENIED_FOR);
+                    let why = self.blame(&"it speaks no gRPC here");
+                    ConnectError { kind: Kind::Broken, ..why }
+                })
             }
         }
     }
@@ -132,7 +138,8 @@ impl Link {
             Err(error) => Said::nothing(ProofError::Broken(error.to_string())),
         };
         let may_speak_http = match &said.signs {
-            Some(signs) => speaks_http || signs.reads() > 0,
+            // A port for HTTP/1.1 alone may close without a word; behind TLS it speaks HTTP/2, without gRPC.
+            Some(signs) => speaks_http || signs.reads() > 0 || !self.endpoint.is_tls(),
             None => speaks_http,
         };
         match said.cluster {

@@ -114,6 +114,11 @@ fn a_write_is_seen_once_when_tls_breaks_before_its_answer() {
                 (member, below)
             } else {
                 client.send_request("PUT", "/v2/keys/a", &[], "value=x").await.unwrap();
+                // First it is asked whether it speaks HTTP.
+                let (mut member, _) = site.accept().await;
+                read_until(&mut member, "\r\n\r\n").await;
+                let answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+                member.write_all(answer).await.unwrap();
                 site.accept().await
             };
             read_until(&mut member, "value=x").await;

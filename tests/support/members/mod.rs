@@ -231,6 +231,18 @@ impl Members {
         }
     }
 
+    /// Has one GET answered that comes through the daemon at `address`, which knows then that this member speaks HTTP. The
+    /// connection is closed.
+    pub async fn prove_http(&mut self, address: &str) {
+        let address = address.to_owned();
+        let asked =
+            tokio::spawn(async move { super::http1::get(&address, "/version").await.status });
+        let mut exchange = self.exchange().await;
+        let answer = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+        exchange.send(answer).await.expect("sent");
+        assert_eq!(asked.await.expect("a task"), 200);
+    }
+
     /// Waits for the next request over HTTP/2; anything else fails the test.
     pub async fn call(&mut self) -> Call {
         match self.next().await {

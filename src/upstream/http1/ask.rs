@@ -1,0 +1,115 @@
+//! Requests of the proxy's own over HTTP/1.1: whether a URL speaks it, and whether its member is well.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
+use http::uri::PathAndQuery;
+use http::{Method, StatusCode};
+use http_body::Body;
+use tokio::time::timeout;
+
+use super::{Error, Idle, RequestHead};
+use crate::message::headers::Marks;
+use crate::message::request_body::RequestBody;
+use crate::upstream::link::{ConnectError, Link};
+use crate::upstream::protocols::{Api, DENIED_FOR, DOUBTED_FOR};
+
+/// Largest answer that is read; members send some hundred bytes.
+const MAX_ANSWER: usize = 64 * 1024;
+/// How long a member may take to say its version.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why there was no answer.
+#[derive(Debug)]
+pub enum Unanswered {
+    /// There was no connection.
+    Connect(ConnectError),
+    /// There was one, and no HTTP/1.1 came back on it. Whether anything did tells the error.
+    Exchange(Error),
+    /// Nothing came in time.
+    Late,
+}
+
+/// Sends one request over `connection`, with a body of JSON unless that is empty, and returns the answer. Then `link` keeps
+/// the connection.
+///
+/// # Errors
+/// [`Unanswered::Exchange`].
+pub async fn ask(
+    link: &Rc<Link>,
+    connection: Idle,
+    method: Method,
+    path: &'static str,
+    json: &'static str,
+) -> Result<(StatusCode, Bytes), Unanswered> {
+    let mut headers = HeaderMap::new();
+    headers.insert(USER_AGENT, HeaderValue::from_static("etcd-proxy"));
+    let mut body = RequestBody::empty();
+    if !json.is_empty() {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        body = RequestBody::whole(Bytes::from_static(json.as_bytes()));
+    }
+    let head = RequestHead {
+        method: &method,
+        target: &PathAndQuery::from_static(path),
+        host: &link.endpoint.host_header,
+        headers: &headers,
+        ours: Marks { forwarded_for: None, hop: None },
+    };
+    let sent = connection.send(&head, body, link.clone());
+    let response = sent.await.map_err(|lost| Unanswered::Exchange(lost.error))?;
+    let (status, mut body) = (response.status(), response.into_body());
+    let mut answer = Vec::new();
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        let frame = frame.map_err(Unanswered::Exchange)?;
+        answer.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+        if answer.len() > MAX_ANSWER {
+            break;
+        }
+    }
+    Ok((status, answer.into()))
+}
+
+/// Finds out whether `link`'s URL speaks HTTP, by asking for the version, and remembers it. Nothing that a client sent is
+/// needed for that. The connection is kept for the next request.
+///
+/// # Errors
+/// [`Unanswered`] when no HTTP came back; the URL counts as one without HTTP then if the member closed the connection without
+/// a word or said in HTTP/2 who it is, as etcd does where it speaks gRPC only: behind TLS the one, in the clear the other.
+pub async fn find_out(link: &Rc<Link>) -> Result<(), Unanswered> {
+    let protocols = &link.endpoint.protocols;
+    let asked = timeout(PATIENCE, async {
+        let connection = link.new_http1().await.map_err(Unanswered::Connect)?;
+        ask(link, connection, Method::GET, "/version", "").await
+    })
+    .await;
+    let unanswered = match asked {
+        Ok(Ok(_)) => {
+            protocols.confirm(Api::Http);
+            return Ok(());
+        }
+        Ok(Err(unanswered)) => unanswered,
+        Err(_) => Unanswered::Late,
+    };
+    match unanswered {
+        Unanswered::Exchange(Error::Http2) => deny(link, DENIED_FOR),
+        Unanswered::Exchange(Error::Closed) if link.endpoint.is_tls() => deny(link, DOUBTED_FOR),
+        _ => {}
+    }
+    Err(unanswered)
+}
+
+/// Remembers that `link`'s URL speaks no HTTP.
+pub fn deny(link: &Link, remembered: Duration) {
+    let endpoint = &link.endpoint;
+    if endpoint.protocols.deny(Api::Http, remembered) {
+        tracing::info!(
+            member = %endpoint.member, endpoint = %endpoint.url,
+            "speaks no HTTP here (listen-client-http-urls?), requests over HTTP go elsewhere"
+        );
+    }
+}

@@ -1,0 +1,97 @@
+//! What a client URL speaks: gRPC, HTTP, or both, as is usual.
+//!
+//! A member with `listen-client-http-urls` (etcd 3.6, late 3.4 and 3.5) speaks gRPC alone at `listen-client-urls`, and HTTP alone
+//! at the others. Which is which is found out and remembered: by probes, and by requests that meet the wrong one.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// How long it is remembered that something is not spoken: members restart with other flags.
+pub const DENIED_FOR: Duration = Duration::from_secs(60);
+/// The same, when nothing but a closed connection says so.
+pub const DOUBTED_FOR: Duration = Duration::from_secs(10);
+
+const UNKNOWN: u64 = 0;
+const SPOKEN: u64 = 1;
+
+/// One of the two ways in which members are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Api {
+    /// gRPC over HTTP/2.
+    Grpc,
+    /// The JSON gateway, v2 and everything else over HTTP/1.1.
+    Http,
+}
+
+/// What one URL speaks, as far as that is known.
+#[derive(Debug)]
+pub struct Protocols {
+    born: Instant,
+    /// [`UNKNOWN`], [`SPOKEN`], or until when it counts as not spoken, in milliseconds since `born`, plus 2.
+    known: [AtomicU64; 2],
+}
+
+impl Protocols {
+    /// Makes those of a URL of which nothing is known.
+    pub fn new() -> Self {
+        Self { born: Instant::now(), known: Default::default() }
+    }
+
+    /// Whether `api` is spoken; `None` while that is not known.
+    pub fn speaks(&self, api: Api) -> Option<bool> {
+        match self.known[api as usize].load(Relaxed) {
+            UNKNOWN => None,
+            SPOKEN => Some(true),
+            until => (self.age() + 2 < until).then_some(false),
+        }
+    }
+
+    /// Notes that `api` is spoken.
+    pub fn confirm(&self, api: Api) {
+        let known = &self.known[api as usize];
+        if known.load(Relaxed) != SPOKEN {
+            known.store(SPOKEN, Relaxed);
+        }
+    }
+
+    /// Notes that `api` is not spoken, which is remembered for so long. Returns whether it is new.
+    pub fn deny(&self, api: Api, remembered: Duration) -> bool {
+        let is_new = self.speaks(api) != Some(false);
+        let until = self.age() + 2 + remembered.as_millis() as u64;
+        self.known[api as usize].store(until, Relaxed);
+        is_new
+    }
+
+    /// Forgets whether `api` is spoken: the member has been away, and may be another one now.
+    pub fn forget(&self, api: Api) {
+        self.known[api as usize].store(UNKNOWN, Relaxed);
+    }
+
+    fn age(&self) -> u64 {
+        self.born.elapsed().as_millis() as u64
+    }
+}
+
+impl Default for Protocols {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_spoken_is_remembered_for_a_while_and_each_way_by_itself() {
+        let protocols = Protocols::new();
+        assert_eq!(protocols.speaks(Api::Http), None);
+        assert!(protocols.deny(Api::Http, DENIED_FOR));
+        assert!(!protocols.deny(Api::Http, DENIED_FOR));
+        assert_eq!((protocols.speaks(Api::Http), protocols.speaks(Api::Grpc)), (Some(false), None));
+        protocols.confirm(Api::Http);
+        assert_eq!(protocols.speaks(Api::Http), Some(true));
+        protocols.deny(Api::Http, Duration::ZERO);
+        assert_eq!(protocols.speaks(Api::Http), None);
+    }
+}

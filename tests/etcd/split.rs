@@ -1,0 +1,131 @@
+//! Members that speak gRPC at one port and HTTP at another (`--listen-client-http-urls`). Of the etcds here 3.6 and 3.7 have the
+//! flag; 3.4 and 3.5 got it with 3.4.25 and 3.5.8, which are not here.
+
+use crate::stage::when_here;
+use crate::support::cluster::Cluster;
+use crate::support::generation::Generation;
+use crate::support::grpc::Channel;
+use crate::support::http1;
+use crate::support::load::base64;
+use crate::support::proxy::Proxy;
+use crate::support::rpc::{self, Done, PutRequest, RangeRequest, RangeResponse};
+use crate::support::tls::Authority;
+use crate::support::{PATIENCE, beside_others, eventually, run};
+use crate::tls::towards;
+
+macro_rules! on_each_generation_with_the_flag {
+    ($($name:ident),* $(,)?) => { $(
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn on_3_6() {
+                when_here(Generation::V3_6, super::$name);
+            }
+
+            #[test]
+            fn on_3_7() {
+                when_here(Generation::V3_7, super::$name);
+            }
+        }
+    )* };
+}
+
+on_each_generation_with_the_flag!(
+    with_both_urls_advertised_everything_works_and_nobody_is_unhealthy,
+    with_grpc_urls_alone_http_is_refused_clearly_and_grpc_notices_nothing,
+);
+
+/// Three members, in the clear and by TLS, and daemons in front of them with probes and without.
+fn each_way(generation: Generation, both_urls: bool, check: impl Fn(&Cluster, &Proxy, bool)) {
+    for secured in [false, true] {
+        let planned = Cluster::planned(generation, 3);
+        let planned = if secured { planned.secured(&Authority::new("members")) } else { planned };
+        let cluster = planned.split(both_urls);
+        cluster.start_all();
+        for interval in ["1s", "0"] {
+            let plan = Proxy::before(&cluster).arguments(&["--health-interval", interval]);
+            let proxy = if secured { towards(&cluster, plan) } else { plan }.start();
+            check(&cluster, &proxy, interval == "1s");
+        }
+    }
+}
+
+async fn member_of(channel: &Channel) -> u64 {
+    let range = channel.unary::<RangeResponse>(rpc::RANGE, &RangeRequest::key("split/a")).await;
+    range.unwrap_or_else(|failure| panic!("{failure}")).header.expect("a header").member_id
+}
+
+async fn is_well(proxy: &Proxy, urls: usize) {
+    assert_eq!(http1::get(&proxy.address, "/proxy/health").await.status, 200);
+    eventually("every URL is healthy", PATIENCE, async || {
+        let known = http1::get(&proxy.address, "/v2/config/local/proxy").await.json();
+        known["endpoints"].as_array().map(Vec::len) == Some(urls)
+    })
+    .await;
+}
+
+fn with_both_urls_advertised_everything_works_and_nobody_is_unhealthy(generation: Generation) {
+    let _floor = beside_others();
+    each_way(generation, true, |_, proxy, probed| {
+        let address = &proxy.address;
+        run(async {
+            if probed {
+                is_well(proxy, 6).await;
+            }
+            // A write comes first: it may not be lost to a listener that speaks no HTTP.
+            let key = base64(b"split/a");
+            let put = format!("{{\"key\":\"{key}\",\"value\":\"{key}\"}}");
+            for _ in 0..4 {
+                let answer = http1::post(address, "/v3/kv/put", &put).await;
+                assert_eq!(answer.status, 200, "{} {}", answer.text(), proxy.story());
+            }
+            if !probed {
+                // Nobody has found out which URLs speak gRPC; a read does.
+                let channel = Channel::open(address).await.expect("a connection");
+                member_of(&channel).await;
+            }
+            let channel = Channel::open(address).await.expect("a connection");
+            let member = member_of(&channel).await;
+            for _ in 0..4 {
+                assert_eq!(http1::get(address, "/version").await.status, 200);
+                channel
+                    .unary::<Done>(rpc::PUT, &PutRequest::new("split/a", "v"))
+                    .await
+                    .unwrap_or_else(|failure| panic!("{failure}"));
+                assert_eq!(member_of(&channel).await, member, "the client was moved");
+            }
+            if probed {
+                is_well(proxy, 6).await;
+                let status = http1::get(address, "/proxy/status").await.json();
+                assert_eq!(status["problems"], serde_json::json!([]), "{status}");
+            }
+        });
+    });
+}
+
+fn with_grpc_urls_alone_http_is_refused_clearly_and_grpc_notices_nothing(generation: Generation) {
+    let _floor = beside_others();
+    each_way(generation, false, |_, proxy, _| {
+        let address = &proxy.address;
+        run(async {
+            let channel = Channel::open(address).await.expect("a connection");
+            let member = member_of(&channel).await;
+            let put = "{\"key\":\"YQ==\",\"value\":\"YQ==\"}";
+            for _ in 0..2 {
+                for (method, path, body) in [
+                    ("GET", "/version", ""),
+                    ("POST", "/v3/kv/put", put),
+                    ("POST", "/v3/watch", "{}"),
+                ] {
+                    let answer = http1::request(address, method, path, body).await.expect("one");
+                    assert_eq!(answer.status, 502, "{path}: {}", answer.text());
+                    assert_eq!(answer.header("etcd-proxy-reason"), Some("no-http"), "{path}");
+                    assert!(answer.text().contains("listen-client-http-urls"), "{}", answer.text());
+                }
+                assert_eq!(member_of(&channel).await, member, "the client was moved");
+            }
+            is_well(proxy, 3).await;
+        });
+    });
+}
