@@ -54,10 +54,12 @@ impl Peers {
     /// cluster does not go away by itself.
     pub fn note(&mut self, asked: &Asked) -> Vec<(PeerUrl, FetchError)> {
         if let Some((winner, _)) = &asked.answer {
-            let told = |peer: &PeerUrl| asked.errors.iter().any(|(other, _)| other == peer);
+            let told: HashSet<&PeerUrl> = asked.errors.iter().map(|(peer, _)| peer).collect();
             let lasts = |error: &FetchError| matches!(error, FetchError::Foreign(_));
-            let agrees = |peer: &PeerUrl| peer == winner || asked.agreeing.contains(peer);
-            self.errors.retain(|peer, error| !agrees(peer) && (told(peer) || lasts(error)));
+            let agreeing: HashSet<&PeerUrl> = asked.agreeing.iter().collect();
+            let agrees = |peer: &PeerUrl| peer == winner || agreeing.contains(peer);
+            self.errors
+                .retain(|peer, error| !agrees(peer) && (told.contains(peer) || lasts(error)));
         }
         let mut foreign = Vec::new();
         for (peer, error) in &asked.errors {
@@ -97,7 +99,7 @@ impl Peers {
 /// Whether a peer answered well and is not believed, which people should know whoever else answers.
 fn is_refusal(error: &FetchError) -> bool {
     match error {
-        FetchError::Foreign(_) => true,
+        FetchError::Foreign(_) | FetchError::TooLarge => true,
         FetchError::Junk(error) => error.is_too_much(),
         _ => false,
     }

@@ -37,6 +37,7 @@ use crate::server::admin::ReloadRequest;
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::snapshot::{ReloadRecord, Snapshot};
 use crate::tls::Material;
+use crate::upstream::balance::MOST_CONSIDERED;
 
 /// Pause between two tries to get the first member list, and while no endpoint is known.
 const FIRST_TRIES: Duration = Duration::from_secs(1);
@@ -131,7 +132,7 @@ impl Control {
                     }
                 }
                 () = events.health.notified() => health.want(),
-                () = health.due() => self.tell_status(),
+                () = health.due() => self.take_in_health(),
                 () = sleep_until(self.refresh_at), if self.refreshing.is_none() => self.begin_refresh(),
                 Ok(()) = self.source_news.changed(), if self.refreshing.is_none() => self.refresh_at = Instant::now(),
                 () = sleep_until(self.open_at), if self.fleet.holds() => self.fleet.release(),
@@ -284,6 +285,14 @@ impl Control {
             list_problems: self.tracker.problems(),
             certificates: self.material.certificates.clone(),
         });
+    }
+
+    /// Tells of changed health, and puts those first that can serve when the list is longer than requests look at.
+    fn take_in_health(&mut self) {
+        if self.roster.endpoints().len() > MOST_CONSIDERED {
+            self.put_in_force(self.listed.clone());
+        }
+        self.tell_status();
     }
 
     /// Posts the present state, and tells systemd of it.

@@ -57,7 +57,7 @@ impl Roster {
             }
         }
         // A request looks at some of a long list only.
-        planned.sort_by_key(|endpoint| !endpoint.is_healthy());
+        planned.sort_by_key(|endpoint| (!endpoint.is_healthy(), !endpoint.is_trusted()));
         planned
     }
 
@@ -147,6 +147,22 @@ mod tests {
         let after = roster.plan(&listed(&[(1, &["http://a:1"])]), 2);
         assert!(!Arc::ptr_eq(&before[0], &after[0]));
         assert_eq!(after[0].proofs().cluster(), 2);
+    }
+
+    #[test]
+    fn who_can_serve_comes_first() {
+        let mut roster = Roster::new(1);
+        let all = listed(&[(1, &["http://a:1"]), (2, &["http://a:2"]), (3, &["http://a:3"])]);
+        let before = roster.plan(&all, 1);
+        roster.commit(&before, Some(1));
+        let of = |id| before.iter().find(|endpoint| endpoint.member_id == id).unwrap();
+        of(1).mark_failed("connection refused", std::time::Duration::from_secs(60));
+        of(3).mark_proved();
+        for _ in 0..20 {
+            let plan = roster.plan(&all, 1);
+            let ids: Vec<u64> = plan.iter().map(|endpoint| endpoint.member_id).collect();
+            assert_eq!(ids, [3, 2, 1]);
+        }
     }
 
     #[test]

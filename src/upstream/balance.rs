@@ -9,9 +9,12 @@ use super::link::Link;
 use super::protocols::Api;
 use crate::config::Balance;
 
+/// Links that a request considers: far above any etcd cluster, where seven members are already many.
+pub const MOST_CONSIDERED: usize = 64;
+
 /// The links of one worker, in the generation's order, and which of them this request has tried.
 ///
-/// At most 64 links are considered, far above any etcd cluster (seven members are already many).
+/// Only the first [`MOST_CONSIDERED`] are looked at, so the control plane puts those that can serve first.
 pub struct Choice<'a> {
     links: &'a [Rc<Link>],
     api: Api,
@@ -21,7 +24,7 @@ pub struct Choice<'a> {
 impl<'a> Choice<'a> {
     /// Starts with all of `links` untried, for a request by `api`.
     pub fn new(links: &'a [Rc<Link>], api: Api) -> Self {
-        Self { links: &links[..links.len().min(64)], api, tried: 0 }
+        Self { links: &links[..links.len().min(MOST_CONSIDERED)], api, tried: 0 }
     }
 
     /// Picks the next link to try, or `None` when every one has been tried.

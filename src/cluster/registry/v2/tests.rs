@@ -188,6 +188,10 @@ async fn what_etcd_ends_at_is_told_apart_from_what_it_tries_again() {
         (answer("302 Found", "", ""), "URL/t: it redirects to nowhere"),
         (answer("302 Found", "Location: ftp://x/\r\n", ""), "URL/t: it redirects to nowhere"),
         (
+            answer("302 Found", "Location: http://169.254.169.254/latest\r\n", ""),
+            "URL/t: it leads to 169.254.169.254, and no listed member can have a link-local address",
+        ),
+        (
             answer("302 Found", "Location: /t/_config/size\r\nConnection: close\r\n", ""),
             "URL/t: it redirects more than ten times",
         ),
