@@ -118,7 +118,7 @@ fn key_material(text: &str) -> Vec<Range<usize>> {
 /// The longest runs of characters of base64, of either alphabet. The dashes around PEM's labels end a word.
 fn words(text: &str) -> Vec<Range<usize>> {
     let bytes = text.as_bytes();
-    let is_dashes = |at: usize| bytes[at] == b'-' && bytes[at..].starts_with(b"--");
+    let is_dashes = |at: usize| bytes[at] == b'-' && bytes[at..].starts_with(DASHES.as_bytes());
     let (mut words, mut start) = (Vec::new(), None);
     let mut at = 0;
     while at < bytes.len() {
@@ -169,24 +169,31 @@ fn is_plain(word: &str) -> bool {
 /// Whether a word looks random: somewhere in it capitals, small letters and digits change often over a long stretch. The
 /// names in a path and words in CamelCase do not.
 fn is_random(word: &str) -> bool {
-    let stretches = word.split(['/', '+', '-', '_', '=']);
-    if stretches.clone().any(|stretch| stretch.len() >= SHORTEST && changes_often(stretch)) {
-        return true;
-    }
-    let separators = word.bytes().filter(|byte| !byte.is_ascii_alphanumeric()).count();
-    word.len() >= 2 * SHORTEST && separators * 8 < word.len() && changes_often(word)
+    let is_separator = |byte: u8| !byte.is_ascii_alphanumeric();
+    let mut stretches = word.as_bytes().split(|byte| is_separator(*byte));
+    let separators = word.bytes().filter(|byte| is_separator(*byte)).count();
+    stretches.any(|stretch| stretch.len() >= SHORTEST && changes_often(stretch))
+        || word.len() >= 2 * SHORTEST
+            && separators * 8 < word.len()
+            && changes_often(word.as_bytes())
 }
 
-fn changes_often(stretch: &str) -> bool {
-    let class = |byte: u8| match byte {
-        b'A'..=b'Z' => 0,
-        b'a'..=b'z' => 1,
-        b'0'..=b'9' => 2,
-        _ => 3,
+/// Whether somewhere within 16 characters two of five neighbours are of different kinds, and each kind is there. The
+/// beginning of a key is less random than the rest.
+fn changes_often(stretch: &[u8]) -> bool {
+    let kind = |byte: &u8| match byte {
+        b'A'..=b'Z' => Some(0),
+        b'a'..=b'z' => Some(1),
+        b'0'..=b'9' => Some(2),
+        _ => None,
     };
-    let classes: Vec<u8> = stretch.bytes().map(class).collect();
-    let changes = classes.windows(2).filter(|pair| pair[0] != pair[1]).count();
-    (0..3).all(|class| classes.contains(&class)) && changes * 5 >= (classes.len() - 1) * 2
+    let kinds: Vec<Option<u8>> = stretch.iter().map(kind).collect();
+    let differ =
+        |pair: &&[Option<u8>]| pair[0].is_some() && pair[1].is_some() && pair[0] != pair[1];
+    kinds.windows(SHORTEST).any(|window| {
+        let changes = window.windows(2).filter(differ).count();
+        (0..3).all(|kind| window.contains(&Some(kind))) && changes * 5 >= (SHORTEST - 1) * 2
+    })
 }
 
 /// The user and password before the `@` of each URL.

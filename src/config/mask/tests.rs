@@ -37,6 +37,7 @@ fn no_piece_of_a_key_is_left_however_it_is_broken() {
             pem[..45].to_owned(),
             body.clone(),
             body.replace('+', "-").replace('/', "_"),
+            lines[1..lines.len() - 1].join(" = "),
             format!("[\"{}\"]", lines.join("\", \"")),
         ] {
             assert_hides(&pem, &format!("`key-file`: /etc/{broken} does not exist"));
@@ -67,6 +68,7 @@ fn what_is_no_secret_is_left() {
         "InvalidCertificate(CaUsedAsEndEntity) /etcdserverpb.Maintenance/DefragmentX 2026-11-27T23:13:05.123456Z",
         "/var/run/secrets/kubernetes.io/serviceaccount/..2026_11_27_23_13_05.1234567890/ca.crt",
         "mail ops@example.com about e7f9c1d2a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e",
+        "/usr/share/perl/5.36.0/ExtUtils/CBuilder/Platform/Windows/MSVC.pm",
         "https://10.0.0.1:2379, http://[::1]:2379",
     ] {
         assert_eq!(masked(text), text);
