@@ -179,7 +179,10 @@ async fn over_http2(
         }
         Err(error) if http2::was_refused(&error) => Err(Failed::blameless(Failure::Refused)),
         Err(error) if http2::was_reset_by_us(&error) => Err(Failed::blameless(Failure::Incomplete)),
-        Err(error) if error.is_reset() => Err(Failed::blameless(Failure::Lost)),
+        Err(error) if error.is_reset() => {
+            let reason = error.reason().filter(|_| error.is_remote());
+            Err(Failed::blameless(reason.map_or(Failure::Lost, Failure::Reset)))
+        }
         Err(_) if let Some(why) = connection.refusal() => Err(Failed::refused(link, why)),
         Err(error) => {
             let mute = link.mute().filter(|_| connection.is_mute());

@@ -1,6 +1,7 @@
 //! Everything that can keep a request from being answered by a member, and what the client is told.
 
 use bytes::Bytes;
+use h2::Reason as ResetReason;
 use http::{Response, StatusCode};
 
 use crate::message::reason::Reason;
@@ -23,6 +24,8 @@ pub enum Failure {
     Refused,
     /// The connection ended after the request was sent and before its answer came.
     Lost,
+    /// The member reset the stream, and nothing else: gRPC's clients get the same.
+    Reset(ResetReason),
     /// The client broke off its request's body; no member is to blame, and none could do better.
     Incomplete,
     /// The member gave no sign of life while the request waited.
@@ -48,7 +51,7 @@ impl Failure {
             | Self::NotSent
             | Self::Refused
             | Self::TooMany => true,
-            Self::Lost | Self::Incomplete | Self::Silent | Self::Stopping => false,
+            Self::Lost | Self::Reset(_) | Self::Incomplete | Self::Silent | Self::Stopping => false,
         }
     }
 
@@ -60,7 +63,7 @@ impl Failure {
             Self::Unreachable => Reason::Unreachable,
             Self::NotSent => Reason::NotSent,
             Self::Refused => Reason::RefusedByMember,
-            Self::Lost => Reason::ConnectionLost,
+            Self::Lost | Self::Reset(_) => Reason::ConnectionLost,
             Self::Incomplete => Reason::RequestIncomplete,
             Self::Silent => Reason::MemberSilent,
             Self::TooMany => Reason::TooManyStreams,
@@ -85,7 +88,7 @@ impl Failure {
                 "there is no connection available".into()
             }
             (Dialect::Grpc, Self::Silent) => "etcd-proxy: the member stopped answering".into(),
-            (Dialect::Grpc, Self::Lost) => {
+            (Dialect::Grpc, Self::Lost | Self::Reset(_)) => {
                 "etcd-proxy: the connection to the member was lost".into()
             }
             (_, Self::Incomplete) => "etcd-proxy: the request did not arrive whole".into(),

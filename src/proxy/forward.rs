@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -24,7 +25,7 @@ use super::worker::View;
 use crate::config::Mode;
 use crate::message::headers::{HOP, PROOF_HOP};
 use crate::message::reason::Reason;
-use crate::message::reply::{self, Code, Dialect};
+use crate::message::reply::{self, Code, Dialect, GRPC_MESSAGE, GRPC_STATUS};
 use crate::message::rpc::RpcKind;
 use crate::telemetry::tally::{Dropped, RetryReason, UnansweredWrite};
 use crate::upstream::balance::Choice;
@@ -149,6 +150,7 @@ impl Journey<'_> {
             _ => Failure::NoHttp,
         };
         let mut proof = None;
+        let mut leader_changed = false;
         while let Some(link) = choice.next(self.view.generation.balance, own.as_ref()) {
             if !link.endpoint.is_trusted() {
                 failure = self.wait_for_proof(&mut choice, link, &mut proof).await;
@@ -156,6 +158,18 @@ impl Journey<'_> {
             }
             let in_flight = link.begin();
             match attempt(self.client, link, &self.route, outgoing).await {
+                Ok(response)
+                    if !leader_changed
+                        && self.route.retry == RpcKind::Read
+                        && says_leader_changed(&response)
+                        && outgoing.is_ready()
+                        && choice.has_more() =>
+                {
+                    // Nothing of it was passed on, and the next member may know the new leader. Once is enough.
+                    leader_changed = true;
+                    self.count_retry(Failure::Refused);
+                    continue;
+                }
                 Ok(response) => {
                     outgoing.settle();
                     self.client.keep_link(link);
@@ -266,7 +280,7 @@ impl Journey<'_> {
         let endpoint = &link.endpoint;
         let was_usable = match failed.failure {
             // How an exchange went says nothing of the other protocol, which may even be another listener's.
-            Failure::Lost | Failure::NotSent => {
+            Failure::Lost | Failure::Reset(_) | Failure::NotSent => {
                 endpoint.mark_failed_for(self.api(), &failed.reason, wait)
             }
             _ => endpoint.mark_failed(&failed.reason, wait),
@@ -283,7 +297,7 @@ impl Journey<'_> {
     /// look what became of it.
     fn note_unanswered_write(&self, link: &Link, failure: Failure) {
         let unanswered = match failure {
-            Failure::Lost => UnansweredWrite::ConnectionLost,
+            Failure::Lost | Failure::Reset(_) => UnansweredWrite::ConnectionLost,
             Failure::Silent => UnansweredWrite::MemberSilent,
             _ => return,
         };
@@ -298,7 +312,7 @@ impl Journey<'_> {
         let reason = match failure {
             Failure::Unreachable | Failure::Unproved => RetryReason::ConnectFailed,
             Failure::Refused => RetryReason::StreamRefused,
-            Failure::Lost => RetryReason::ConnectionLost,
+            Failure::Lost | Failure::Reset(_) => RetryReason::ConnectionLost,
             Failure::Silent => RetryReason::MemberUnhealthy,
             Failure::NotSent
             | Failure::NoHttp
@@ -317,6 +331,12 @@ impl Journey<'_> {
             _ => Dropped::FailedGettingResponse,
         });
         let reply = failure.reply(self.dialect(), endpoints);
+        if let (Failure::Reset(reason), Dialect::Grpc) = (failure, self.dialect()) {
+            // Clients take it for what it is, and not for a lost connection, after which some ask again.
+            let mut head = Response::new(ReplyBody::reset(reason, self.meter));
+            head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            return head;
+        }
         self.own_reply(reply)
     }
 
@@ -396,4 +416,14 @@ impl Journey<'_> {
             Protocol::Http => Dialect::Http,
         }
     }
+}
+
+/// Whether a short answer of gRPC is nothing but the error by which a member gives up reads when its leader changes
+/// (etcd server/etcdserver/errors, ErrLeaderChanged).
+fn says_leader_changed(response: &Response<MemberBody>) -> bool {
+    let MemberBody::Http2(body) = response.body() else { return false };
+    let Some(trailers) = body.error_held() else { return false };
+    let trailers = if trailers.is_empty() { response.headers() } else { trailers };
+    let text = |name| trailers.get(name).map(HeaderValue::as_bytes);
+    text(GRPC_STATUS) == Some(b"14") && text(GRPC_MESSAGE) == Some(b"etcdserver: leader changed")
 }

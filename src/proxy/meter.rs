@@ -15,6 +15,8 @@ use crate::message::rpc::Rpc;
 use crate::telemetry::tally::{Dropped, HttpMethod};
 use crate::upstream::http1::ChunkBudget;
 
+/// `INTERNAL`, which is what most clients take a reset for.
+const INTERNAL: u8 = 13;
 /// `CANCELLED`, which is what a call is whose client left before its status was known.
 const CANCELLED: u8 = 1;
 
@@ -112,6 +114,13 @@ impl Meter {
     pub fn trailers(&mut self, trailers: &HeaderMap) {
         if let (What::Rpc { code, .. }, Some(status)) = (&mut self.what, grpc::status(trailers)) {
             *code = status;
+        }
+    }
+
+    /// Notes a gRPC call that ends with a reset of its stream.
+    pub fn was_reset(&mut self) {
+        if let What::Rpc { code, .. } = &mut self.what {
+            *code = INTERNAL;
         }
     }
 

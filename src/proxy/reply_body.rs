@@ -41,6 +41,8 @@ enum Source {
     Trailed(Box<(Bytes, HeaderMap)>),
     Http1(http1::ResponseBody),
     Http2(Box<http2::ResponseBody>),
+    /// Nothing but a reset of the stream.
+    Reset(h2::Reason),
     Ended,
 }
 
@@ -95,6 +97,17 @@ impl ReplyBody {
         Self { source: Source::Whole(bytes), meter, _in_flight: None, interrupts: None }
     }
 
+    /// Makes what resets the client's stream as the member has reset its own.
+    pub fn reset(reason: h2::Reason, mut meter: Meter) -> Self {
+        meter.was_reset();
+        Self {
+            source: Source::Reset(reason),
+            meter: Some(meter),
+            _in_flight: None,
+            interrupts: None,
+        }
+    }
+
     /// Makes the body of an answer that was held whole. It has been counted.
     pub fn with_trailers(bytes: Bytes, trailers: Option<HeaderMap>) -> Self {
         let source = match trailers {
@@ -132,6 +145,11 @@ impl ReplyBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.source {
             Source::Ended => Poll::Ready(None),
+            Source::Reset(reason) => {
+                let reason = *reason;
+                self.source = Source::Ended;
+                Poll::Ready(Some(Err(BodyError::Reset(reason.into()))))
+            }
             Source::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
                 self.source = Source::Ended;
@@ -192,7 +210,7 @@ impl ReplyBody {
                 self.source = Source::Ended;
                 Some(Err(BodyError::Interrupted))
             }
-            Source::Whole(_) | Source::Trailed(_) | Source::Ended => None,
+            Source::Whole(_) | Source::Trailed(_) | Source::Reset(_) | Source::Ended => None,
         }
     }
 
@@ -235,7 +253,7 @@ impl Body for ReplyBody {
         match &self.source {
             Source::Ended => true,
             Source::Whole(bytes) => bytes.is_empty(),
-            Source::Trailed(_) => false,
+            Source::Trailed(_) | Source::Reset(_) => false,
             Source::Http1(body) => body.is_end_stream(),
             Source::Http2(body) => body.is_end_stream(),
         }
@@ -246,7 +264,7 @@ impl Body for ReplyBody {
             Source::Ended => SizeHint::with_exact(0),
             Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Http1(body) => body.size_hint(),
-            Source::Trailed(_) | Source::Http2(_) => SizeHint::new(),
+            Source::Trailed(_) | Source::Http2(_) | Source::Reset(_) => SizeHint::new(),
         }
     }
 }

@@ -16,7 +16,7 @@ pub fn may_retry(kind: RpcKind, failure: Failure) -> bool {
         | Failure::Unproved
         | Failure::NotSent
         | Failure::Refused => true,
-        Failure::Lost | Failure::Silent => kind == RpcKind::Read,
+        Failure::Lost | Failure::Reset(_) | Failure::Silent => kind == RpcKind::Read,
     }
 }
 
@@ -24,7 +24,7 @@ pub fn may_retry(kind: RpcKind, failure: Failure) -> bool {
 mod tests {
     use super::*;
     use Failure::{
-        Incomplete, Lost, NoEndpoints, NoHttp, NotSent, Refused, Silent, Stopping, Unproved,
+        Incomplete, Lost, NoEndpoints, NoHttp, NotSent, Refused, Reset, Silent, Stopping, Unproved,
         Unreachable,
     };
     use RpcKind::{Bulk, Read, Stream, Write};
@@ -38,6 +38,7 @@ mod tests {
             (NotSent, true, true, true),
             (Refused, true, true, true),
             (Lost, true, false, false),
+            (Reset(h2::Reason::INTERNAL_ERROR), true, false, false),
             (Silent, true, false, false),
             (Stopping, false, false, false),
             (Incomplete, false, false, false),

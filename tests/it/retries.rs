@@ -384,16 +384,78 @@ fn a_reset_with_another_code_before_the_head_is_never_answered_with_a_second_wri
         let mut members = Members::start(2).await;
         let proxy = members.proxy().await;
         for reason in [Reason::INTERNAL_ERROR, Reason::CANCEL, Reason::ENHANCE_YOUR_CALM] {
-            let called = tokio::spawn(call(proxy.address.clone(), PUT));
+            let client = crate::support::http2::Connection::open(&proxy.address).await;
+            let head = [("content-type", "application/grpc"), ("te", "trailers")];
+            let (response, _stream) = client.request("POST", PUT, &head, true).await;
             let mut call = members.call().await;
             call.read_all().await.unwrap();
             call.reset(reason);
-            let failure = called.await.unwrap().unwrap_err();
-            assert_eq!(failure.code(), Some(14), "{failure}");
-            assert!(!failure.to_string().contains(NOTHING_SENT), "{failure}");
+            // The member's own reset, which says nothing of a lost connection and is no status that clients ask again on.
+            let error = match response.await {
+                Err(error) => error,
+                Ok(answer) => {
+                    assert!(!answer.headers().contains_key("grpc-status"), "{answer:?}");
+                    crate::support::http2::next(&mut answer.into_body()).await.unwrap_err()
+                }
+            };
+            assert_eq!((error.is_remote(), error.reason()), (true, Some(reason)));
+            assert_eq!(client.ended(), None);
             assert!(members.is_quiet());
         }
         assert_eq!(members.open_connections(), 1, "a reset stream costs no connection");
+    });
+}
+
+#[test]
+fn a_read_that_every_member_resets_ends_with_the_reset_of_the_last() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(2).await;
+        let proxy = members.proxy().await;
+        let called = tokio::spawn(call(proxy.address.clone(), RANGE));
+        for _ in 0..2 {
+            members.call().await.reset(Reason::PROTOCOL_ERROR);
+        }
+        let failure = called.await.unwrap().unwrap_err();
+        assert_eq!(failure.code(), None, "{failure}");
+        assert!(members.is_quiet());
+    });
+}
+
+#[test]
+fn a_read_whose_leader_changed_goes_to_the_next_member_once_and_a_write_stays() {
+    let _beside = beside_others();
+    run(async {
+        const CHANGED: &str = "etcdserver: leader changed";
+        let mut members = Members::start(3).await;
+        let proxy = members.proxy().await;
+        // In the head alone, or behind it, as members send it in the clear and by TLS.
+        for in_head in [true, false] {
+            let refuse = |call: crate::support::members::http2::Call| match in_head {
+                true => call.refuse(14, CHANGED),
+                false => call.begin().finish(14, CHANGED),
+            };
+            let called = tokio::spawn(call(proxy.address.clone(), RANGE));
+            let first = members.call().await;
+            let member = first.member;
+            refuse(first);
+            let second = members.call().await;
+            assert_ne!(second.member, member);
+            second.answer(b"fine");
+            assert_eq!(called.await.unwrap().unwrap(), "fine");
+
+            let called = tokio::spawn(call(proxy.address.clone(), RANGE));
+            refuse(members.call().await);
+            refuse(members.call().await);
+            let failure = called.await.unwrap().unwrap_err();
+            assert_eq!(failure.to_string(), format!("status 14: {CHANGED}"));
+
+            let called = tokio::spawn(call(proxy.address.clone(), PUT));
+            refuse(members.call().await);
+            let failure = called.await.unwrap().unwrap_err();
+            assert_eq!(failure.to_string(), format!("status 14: {CHANGED}"));
+            assert!(members.is_quiet());
+        }
     });
 }
 

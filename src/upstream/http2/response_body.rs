@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::sync::LazyLock;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -61,6 +62,17 @@ impl ResponseBody {
     /// When the stream or its connection ends before; the body is of no use then.
     pub async fn hold(&mut self) -> Result<(), h2::Error> {
         poll_fn(|cx| self.poll_held(cx)).await
+    }
+
+    /// The trailers of an answer that is here whole and has no message, so that it is an error; empty when the head is all
+    /// there is.
+    pub fn error_held(&self) -> Option<&HeaderMap> {
+        static NONE: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
+        match &self.held.end {
+            _ if !self.held.data.is_empty() => None,
+            Some(Part::Trailers(trailers)) => Some(trailers),
+            _ => self.receive.is_end_stream().then(|| &*NONE),
+        }
     }
 
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
