@@ -147,8 +147,31 @@ async fn over_http1(
     }
 }
 
-/// A kept connection that was going away before anything was sent is replaced once.
+/// What a connection is said to do on which nothing can be sent.
+const STUCK: &str = "it lets no request be sent on a connection (HTTP/2 window or streams)";
+
+/// A connection on which nothing could be sent is replaced, unless it was a replacement itself.
 async fn over_http2(
+    client: &Client,
+    link: &Rc<Link>,
+    kind: RpcKind,
+    outgoing: &mut Outgoing,
+    carrier: &Carrier,
+) -> Result<Response<Box<http2::ResponseBody>>, Failed> {
+    let answer = over_one_http2(client, link, kind, outgoing, carrier).await;
+    match &answer {
+        Err(failed) if failed.reason == STUCK && failed.failure.nothing_was_done() => {}
+        _ => return answer,
+    }
+    let again = carrier.take().is_some_and(|connection| link.note_stuck(&connection));
+    if again || !outgoing.is_ready() {
+        return answer;
+    }
+    Box::pin(over_one_http2(client, link, kind, outgoing, carrier)).await
+}
+
+/// A kept connection that was going away before anything was sent is replaced once.
+async fn over_one_http2(
     client: &Client,
     link: &Rc<Link>,
     kind: RpcKind,
@@ -176,6 +199,10 @@ async fn over_http2(
         Ok(mut response) => {
             remove_hop_by_hop(response.headers_mut());
             Ok(response)
+        }
+        Err(error) if let Some(unsent) = http2::was_stuck(&error) => {
+            let failure = if unsent { Failure::NotSent } else { Failure::Lost };
+            Err(Failed { failure, reason: STUCK.into() })
         }
         Err(error) if http2::was_refused(&error) => Err(Failed::blameless(Failure::Refused)),
         Err(error) if http2::was_reset_by_us(&error) => Err(Failed::blameless(Failure::Incomplete)),

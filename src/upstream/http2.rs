@@ -15,6 +15,7 @@
 
 mod ping;
 mod response_body;
+mod stall;
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -33,6 +34,8 @@ use tokio::task::AbortHandle;
 
 use self::ping::Pings;
 pub use self::response_body::{Part, ResponseBody};
+pub use self::stall::was_stuck;
+use self::stall::{Movement, Stall};
 use super::io::{MemberIo, Signs};
 use crate::message::request_body::RequestBody;
 use crate::tls::HandshakeError;
@@ -91,6 +94,7 @@ pub struct Connection {
     streams: Rc<Cell<usize>>,
     closed: Cell<bool>,
     last_used: Cell<Instant>,
+    movement: Movement,
     epoch: u64,
     signs: Arc<Signs>,
     /// `None` never: h2 gives its handle once.
@@ -134,6 +138,7 @@ pub async fn handshake(io: MemberIo, carries: Use) -> Result<Rc<Connection>, h2:
             streams,
             closed: Cell::new(false),
             last_used: Cell::new(Instant::now()),
+            movement: Movement::default(),
             epoch,
             signs,
             pings,
@@ -233,6 +238,16 @@ impl Connection {
         self.signs.reads() == 0
     }
 
+    /// Whether nobody has asked this before; for what is to be noted once of a stuck connection.
+    pub fn report_stuck(&self) -> bool {
+        self.movement.report()
+    }
+
+    /// Says whether the next stream must wait for another one to end.
+    pub fn set_full(&self, is_full: bool) {
+        self.movement.set_full(is_full);
+    }
+
     /// Streams that the member allows at a time.
     pub fn capacity(&self) -> usize {
         self.sender.current_max_send_streams()
@@ -241,7 +256,9 @@ impl Connection {
     /// Whether a new stream may be opened on it: it is not closed, and the member has not said GOAWAY.
     pub fn is_open(&self, cx: &mut Context<'_>) -> bool {
         // `poll_ready` fails at once after a GOAWAY; pending only means that this handle waits for a slot.
-        !self.closed.get() && !matches!(self.sender.clone().poll_ready(cx), Poll::Ready(Err(_)))
+        !self.closed.get()
+            && !self.movement.is_stuck()
+            && !matches!(self.sender.clone().poll_ready(cx), Poll::Ready(Err(_)))
     }
 
     /// Whether a stream can still be opened: false once the connection is closed or the member has said GOAWAY.
@@ -260,10 +277,13 @@ impl Connection {
         head: Request<()>,
         body: RequestBody,
     ) -> Result<Response<Box<ResponseBody>>, h2::Error> {
-        let (response, stream) = self.sender.clone().send_request(head, body.is_end_stream())?;
+        let mut sender = self.sender.clone();
+        let (response, stream) = sender.send_request(head, body.is_end_stream())?;
+        let queued = self.movement.is_full().then_some(sender);
         let open = Open::new(self.clone());
-        let mut exchange = Exchange { response, upload: Upload::new(body, stream) };
-        let response = poll_fn(|cx| exchange.poll(cx)).await?;
+        let mut exchange =
+            Exchange { response, upload: Upload::new(body, stream), queued, stall: None };
+        let response = poll_fn(|cx| exchange.poll(cx, &self.movement)).await?;
         let upload = exchange.upload.go_on();
         Ok(response.map(|receive| ResponseBody::new(receive, upload, open)))
     }
@@ -296,6 +316,7 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.0.streams.set(self.0.streams.get().saturating_sub(1));
         self.0.last_used.set(Instant::now());
+        self.0.movement.step();
     }
 }
 
@@ -303,13 +324,46 @@ impl Drop for Open {
 struct Exchange {
     response: ResponseFuture,
     upload: Upload,
+    /// What tells whether the stream was opened, when it had to wait for that.
+    queued: Option<SendRequest<Bytes>>,
+    /// While it cannot be sent; rare, so in a box.
+    stall: Option<Box<Stall>>,
 }
 
 impl Exchange {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<RecvStream>, h2::Error>> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        movement: &Movement,
+    ) -> Poll<Result<Response<RecvStream>, h2::Error>> {
         // An upload that fails is told by the response too, with the better reason.
         let _ = self.upload.poll(cx);
-        Pin::new(&mut self.response).poll(cx)
+        if let Poll::Ready(response) = Pin::new(&mut self.response).poll(cx) {
+            return Poll::Ready(response);
+        }
+        if self.queued.is_some() || self.upload.waits_for_window || self.stall.is_some() {
+            return self.poll_stalled(cx, movement).map(Err);
+        }
+        Poll::Pending
+    }
+
+    fn poll_stalled(&mut self, cx: &mut Context<'_>, movement: &Movement) -> Poll<h2::Error> {
+        if let Some(sender) = &mut self.queued
+            && sender.poll_ready(cx).is_ready()
+        {
+            self.queued = None;
+            movement.step();
+        }
+        if self.queued.is_none() && !self.upload.waits_for_window {
+            if self.stall.take().is_some() {
+                movement.step();
+            }
+            return Poll::Pending;
+        }
+        let is_begun = self.queued.is_none() && self.upload.has_sent;
+        self.stall
+            .get_or_insert_with(|| Box::new(Stall::begin(movement, is_begun)))
+            .poll(cx, movement)
     }
 }
 
@@ -318,12 +372,17 @@ struct Upload {
     body: RequestBody,
     /// `None` once the end was sent or the stream is gone.
     stream: Option<SendStream<Bytes>>,
+    /// Whether the member's window keeps it from going on.
+    waits_for_window: bool,
+    /// Whether any byte was handed to h2.
+    has_sent: bool,
 }
 
 impl Upload {
     fn new(body: RequestBody, stream: SendStream<Bytes>) -> Self {
         let ended = body.is_end_stream();
-        Self { body, stream: (!ended).then_some(stream) }
+        let stream = (!ended).then_some(stream);
+        Self { body, stream, waits_for_window: false, has_sent: false }
     }
 
     /// Moves an unfinished upload to a task of its own: the client may go on sending for as long as it reads, and
@@ -338,7 +397,9 @@ impl Upload {
         while let Some(stream) = &mut self.stream {
             if stream.capacity() == 0 {
                 stream.reserve_capacity(1);
-                match ready!(stream.poll_capacity(cx)) {
+                let capacity = stream.poll_capacity(cx);
+                self.waits_for_window = capacity.is_pending();
+                match ready!(capacity) {
                     Some(Ok(0)) => continue,
                     Some(Ok(_)) => {}
                     Some(Err(_)) | None => return self.finish(),
@@ -350,6 +411,7 @@ impl Upload {
                 Some(Ok(frame)) if frame.is_data() => {
                     let data = frame.into_data().unwrap_or_default();
                     let last = self.body.is_end_stream();
+                    self.has_sent |= !data.is_empty();
                     if stream.send_data(data, last).is_err() || last {
                         return self.finish();
                     }
@@ -373,6 +435,7 @@ impl Upload {
     }
 
     fn finish(&mut self) -> Poll<()> {
+        self.waits_for_window = false;
         self.stream = None;
         Poll::Ready(())
     }

@@ -82,7 +82,9 @@ impl Pool {
             Use::Surplus => (UNARY_STREAMS, SURPLUS_MOST),
             Use::Streams | Use::Bulk => (usize::MAX, STREAMS_MOST),
         };
-        let room = best.streams() < each.min(best.capacity());
+        let capacity = best.capacity();
+        best.set_full(best.streams() >= capacity);
+        let room = best.streams() < each.min(capacity);
         (room || connections.len() >= most).then(|| best.clone())
     }
 

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::endpoint::Endpoint;
 use super::health::Probing;
 use super::http1;
-use super::http2::Use;
+use super::http2::{Connection, Use};
 use super::http2_pool::Pool;
 use super::io::MemberIo;
 use super::on_demand::OnDemand;
@@ -35,6 +35,9 @@ pub const IDLE_LIMIT: Duration = Duration::from_secs(90);
 const IDLE_MOST: usize = 128;
 /// Limit of a TLS handshake when `proxy-dial-timeout` is off; etcd's own.
 const HANDSHAKE_MOST: Duration = Duration::from_secs(10);
+
+/// Within this time a second connection on which nothing can be sent speaks against the member.
+const STUCK_AGAIN: Duration = Duration::from_secs(60);
 
 /// Limits of connections to members, each `None` for none, and what they must prove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +85,9 @@ pub struct Link {
     alarm: Arc<Notify>,
     retired: Cell<bool>,
     on_demand: OnDemand,
+    /// When a connection was last given up on which nothing could be sent, and whether that was soon after another.
+    stuck: Cell<Option<Instant>>,
+    is_stuck_again: Cell<bool>,
 }
 
 /// Why no connection could be had.
@@ -173,6 +179,8 @@ impl Link {
             alarm,
             retired: Cell::new(false),
             on_demand: OnDemand::default(),
+            stuck: Cell::new(None),
+            is_stuck_again: Cell::new(false),
             clock: Cell::new(Instant::now()),
         }
     }
@@ -222,6 +230,15 @@ impl Link {
     /// Whether the endpoint is no longer listed.
     pub fn is_gone(&self) -> bool {
         self.retired.get() || !self.endpoint.is_listed()
+    }
+
+    /// Notes that nothing could be sent on `connection`. Returns whether it is so with one connection after the other.
+    pub fn note_stuck(&self, connection: &Connection) -> bool {
+        if connection.report_stuck() {
+            let before = self.stuck.replace(Some(Instant::now()));
+            self.is_stuck_again.set(before.is_some_and(|before| before.elapsed() < STUCK_AGAIN));
+        }
+        self.is_stuck_again.get()
     }
 
     /// How writes to the endpoint fare.

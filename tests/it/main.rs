@@ -35,6 +35,7 @@ mod soak;
 mod split;
 mod starving;
 mod strange_members;
+mod stuck;
 mod timeouts;
 mod tls;
 mod transparency;

@@ -39,7 +39,11 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     builder.initial_window_size(1 << 20).initial_connection_window_size(64 << 20);
     builder.max_header_list_size(1 << 20).max_concurrent_reset_streams(10_000);
     builder.max_pending_accept_reset_streams(10_000).data_frame_budget(usize::MAX >> 1);
+    if shared.has_no_window() {
+        builder.initial_window_size(0);
+    }
     let mut frozen = shared.frozen();
+    let mut closed_windows = shared.closed_windows();
     let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else { return };
     let mut unanswered = Vec::new();
     let (end, mut ended) = watch::channel(End::GoOn);
@@ -50,6 +54,9 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
         }
         tokio::select! {
             _ = frozen.changed() => {}
+            _ = closed_windows.changed() => {
+                connection.set_initial_window_size(0).expect("settings");
+            }
             accepted = connection.accept() => {
                 let Some(Ok((request, respond))) = accepted else { return };
                 let hop = request.headers().get("etcd-proxy-hop");

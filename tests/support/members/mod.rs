@@ -64,6 +64,9 @@ pub(crate) struct Shared {
     hangs: AtomicBool,
     has_no_quorum: AtomicBool,
     frozen: watch::Sender<bool>,
+    /// How often connections that are open were told to close their windows.
+    closed_windows: watch::Sender<usize>,
+    has_no_window: AtomicBool,
     /// The cluster that it says it belongs to; 0 for none.
     cluster: AtomicU64,
     proofs: AtomicUsize,
@@ -159,6 +162,12 @@ impl Members {
     /// How often a member was asked for the proof of its cluster.
     pub fn proofs(&self, member: usize) -> usize {
         self.shared[member].proofs.load(Ordering::Relaxed)
+    }
+
+    /// Has a member's open connections take no more data of new requests; with `also_new`, new connections too.
+    pub fn close_windows(&self, member: usize, also_new: bool) {
+        self.shared[member].has_no_window.store(also_new, Ordering::Relaxed);
+        self.shared[member].closed_windows.send_modify(|times| *times += 1);
     }
 
     /// Starts [`Members::plan`] and waits until it is ready.
@@ -362,6 +371,8 @@ impl Shared {
             hangs: AtomicBool::new(false),
             has_no_quorum: AtomicBool::new(false),
             frozen: watch::channel(false).0,
+            closed_windows: watch::channel(0).0,
+            has_no_window: AtomicBool::new(false),
             cluster: AtomicU64::new(CLUSTER),
             proofs: AtomicUsize::new(0),
             arrivals: arrivals.clone(),
@@ -428,6 +439,14 @@ impl Shared {
 
     pub(crate) fn frozen(&self) -> watch::Receiver<bool> {
         self.frozen.subscribe()
+    }
+
+    pub(crate) fn closed_windows(&self) -> watch::Receiver<usize> {
+        self.closed_windows.subscribe()
+    }
+
+    pub(crate) fn has_no_window(&self) -> bool {
+        self.has_no_window.load(Ordering::Relaxed)
     }
 
     pub(crate) fn opened(self: &Arc<Self>) -> Presence {
