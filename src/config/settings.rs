@@ -105,6 +105,40 @@ pub struct ListenUrl {
     pub tls: bool,
 }
 
+/// What is spoken on one address, by all the URLs that name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenScheme {
+    /// Cleartext.
+    Plain,
+    /// TLS.
+    Tls,
+    /// Both; a connection's first byte tells.
+    Both,
+}
+
+impl ListenScheme {
+    /// What these URLs speak on an address; `None` when none names it.
+    pub fn of(urls: &[ListenUrl], at: &ListenAddress) -> Option<Self> {
+        let mut here = urls.iter().filter(|url| url.at == *at).map(|url| url.tls);
+        let first = here.next()?;
+        Some(match (first, here.any(|tls| tls != first)) {
+            (_, true) => Self::Both,
+            (true, false) => Self::Tls,
+            (false, false) => Self::Plain,
+        })
+    }
+
+    /// The URLs that it means on an address.
+    pub fn urls(self, at: &ListenAddress) -> Vec<ListenUrl> {
+        let schemes: &[bool] = match self {
+            Self::Plain => &[false],
+            Self::Tls => &[true],
+            Self::Both => &[false, true],
+        };
+        schemes.iter().map(|tls| ListenUrl { at: at.clone(), tls: *tls }).collect()
+    }
+}
+
 /// How a host becomes a member that may be one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberSettings {

@@ -9,6 +9,7 @@ use http::HeaderValue;
 use tokio::sync::{mpsc, oneshot};
 
 use super::worker::{self, Order};
+use crate::config::ListenScheme;
 use crate::message::rpc::Rpc;
 use crate::net::crowd::Crowd;
 use crate::net::listen::{Bound, ListenSocket};
@@ -26,7 +27,7 @@ pub struct Fleet {
     /// The clients of all workers.
     pub crowd: Crowd,
     /// Listeners that are to open later.
-    held: Option<Vec<(u64, Vec<ListenSocket>, bool)>>,
+    held: Option<Vec<(u64, Vec<ListenSocket>, ListenScheme)>>,
     ended: mpsc::UnboundedReceiver<usize>,
 }
 
@@ -80,17 +81,17 @@ impl Fleet {
 
     /// Gives each worker its socket of a listener that is known as `number` from then on; sockets of a run that had more
     /// workers go round, so that none is left unread.
-    pub fn open(&mut self, number: u64, bound: &mut Bound) {
-        let (sockets, tls) = (bound.take_sockets(), bound.url.tls);
+    pub fn open(&mut self, number: u64, bound: &mut Bound, scheme: ListenScheme) {
+        let sockets = bound.take_sockets();
         match &mut self.held {
-            Some(held) => held.push((number, sockets, tls)),
-            None => self.hand_out(number, sockets, tls),
+            Some(held) => held.push((number, sockets, scheme)),
+            None => self.hand_out(number, sockets, scheme),
         }
     }
 
-    fn hand_out(&self, number: u64, sockets: Vec<ListenSocket>, tls: bool) {
+    fn hand_out(&self, number: u64, sockets: Vec<ListenSocket>, scheme: ListenScheme) {
         for (orders, socket) in self.orders.iter().cycle().zip(sockets) {
-            let _ = orders.send(Order::Open(number, socket, tls));
+            let _ = orders.send(Order::Open(number, socket, scheme));
         }
     }
 
@@ -107,14 +108,14 @@ impl Fleet {
 
     /// Opens what was held, and from now on opens at once.
     pub fn release(&mut self) {
-        for (number, sockets, tls) in self.held.take().unwrap_or_default() {
-            self.hand_out(number, sockets, tls);
+        for (number, sockets, scheme) in self.held.take().unwrap_or_default() {
+            self.hand_out(number, sockets, scheme);
         }
     }
 
-    /// Has new connections of a listener speak TLS, or not.
-    pub fn speak(&self, number: u64, tls: bool) {
-        self.tell_all(|| Order::Speak(number, tls));
+    /// Has new connections of a listener speak this.
+    pub fn speak(&self, number: u64, scheme: ListenScheme) {
+        self.tell_all(|| Order::Speak(number, scheme));
     }
 
     /// Closes a listener on every worker.

@@ -6,6 +6,8 @@
 //! Every socket is also put into the service manager's store when its address is opened, and taken out when the
 //! settings let it go. So a restart, whatever its reason, refuses no connection: clients wait in the queues of the
 //! sockets that systemd holds, until the next process takes these up. A `.socket` unit's stay with their unit.
+//!
+//! An address is opened once, whether its URLs say http, https or both.
 
 use std::cell::Cell;
 use std::io;
@@ -18,7 +20,7 @@ use tokio::task::AbortHandle;
 use super::fleet::Fleet;
 use super::pages::{Renderer, serve_metrics};
 use super::systemd::Notifier;
-use crate::config::{ListenAddress, ListenUrl, Settings};
+use crate::config::{ListenAddress, ListenScheme, ListenUrl, Settings};
 use crate::net::inherited::{Inherited, Leftover, store_name};
 use crate::net::listen::{BindError, Bound, bind_all};
 
@@ -33,18 +35,32 @@ pub struct Listeners {
 /// One open address.
 struct Open {
     /// As the settings name it; with port 0 the bound address differs.
-    asked: ListenUrl,
+    asked: ListenAddress,
+    /// What new connections may speak.
+    scheme: ListenScheme,
     /// Keeps a unix socket's file.
     bound: Bound,
     number: u64,
-    /// The tasks of a metrics listener, one for each socket, and whether its new connections must speak TLS.
-    tasks: Option<(Vec<AbortHandle>, Rc<Cell<bool>>)>,
+    /// The tasks of a metrics listener, one for each socket, and where they learn what to speak.
+    tasks: Option<(Vec<AbortHandle>, Rc<Cell<ListenScheme>>)>,
+}
+
+impl Open {
+    fn urls(&self) -> Vec<ListenUrl> {
+        self.scheme.urls(&self.bound.url.at)
+    }
+
+    /// Its URLs in one line.
+    fn shown(&self) -> String {
+        let urls: Vec<String> = self.urls().iter().map(ToString::to_string).collect();
+        urls.join(",")
+    }
 }
 
 /// New addresses, bound and not served yet.
 pub struct Plan {
-    clients: Vec<(ListenUrl, Bound)>,
-    metrics: Vec<(ListenUrl, Bound)>,
+    clients: Vec<(ListenAddress, ListenScheme, Bound)>,
+    metrics: Vec<(ListenAddress, ListenScheme, Bound)>,
 }
 
 impl Listeners {
@@ -88,9 +104,8 @@ impl Listeners {
             // Port 0 is another port each time.
             let is_any =
                 |at: &ListenAddress| matches!(at, ListenAddress::Tcp(at) if at.port() == 0);
-            let here = |url: &&ListenUrl| {
-                !is_any(&url.at) && open.iter().any(|open| open.asked.at == url.at)
-            };
+            let here =
+                |url: &&ListenUrl| !is_any(&url.at) && open.iter().any(|open| open.asked == url.at);
             moved.extend(wanted.iter().filter(here).map(|url| BindError {
                 url: url.clone(),
                 source: io::Error::other(format!(
@@ -112,23 +127,25 @@ impl Listeners {
         notifier: &mut Notifier,
     ) {
         renderer.set_profiles(settings.enable_pprof);
-        for (asked, mut bound) in plan.clients {
+        for (asked, scheme, mut bound) in plan.clients {
             self.next += 1;
             store(notifier, &asked, &mut bound);
-            fleet.open(self.next, &mut bound);
-            tracing::info!(every = true, url = %bound.url, "serving clients");
-            self.clients.push(Open { asked, bound, number: self.next, tasks: None });
+            fleet.open(self.next, &mut bound, scheme);
+            let open = Open { asked, scheme, bound, number: self.next, tasks: None };
+            tracing::info!(every = true, url = open.shown(), "serving clients");
+            self.clients.push(open);
         }
-        for (asked, mut bound) in plan.metrics {
+        for (asked, scheme, mut bound) in plan.metrics {
             store(notifier, &asked, &mut bound);
-            tracing::info!(every = true, url = %bound.url, "serving metrics");
-            let tls = Rc::new(Cell::new(bound.url.tls));
+            let speaks = Rc::new(Cell::new(scheme));
             let serve = |socket| {
-                let serving = serve_metrics(socket, renderer.clone(), tls.clone());
+                let serving = serve_metrics(socket, renderer.clone(), speaks.clone());
                 tokio::task::spawn_local(serving).abort_handle()
             };
             let tasks = bound.take_sockets().into_iter().map(serve).collect();
-            self.metrics.push(Open { asked, bound, number: 0, tasks: Some((tasks, tls)) });
+            let open = Open { asked, scheme, bound, number: 0, tasks: Some((tasks, speaks)) };
+            tracing::info!(every = true, url = open.shown(), "serving metrics");
+            self.metrics.push(open);
         }
         self.close_others(settings, fleet, notifier);
         self.change_schemes(settings, fleet);
@@ -140,17 +157,19 @@ impl Listeners {
         let metrics = (&mut self.metrics, &settings.listen_metrics_urls);
         for (open, wanted) in [clients, metrics] {
             for open in open {
-                let Some(url) = wanted.iter().find(|url| url.at == open.asked.at) else { continue };
-                if url.tls == open.asked.tls {
+                let Some(scheme) = ListenScheme::of(wanted, &open.asked) else { continue };
+                if std::mem::replace(&mut open.scheme, scheme) == scheme {
                     continue;
                 }
-                open.asked.tls = url.tls;
-                open.bound.url.tls = url.tls;
                 match &open.tasks {
-                    Some((_, tls)) => tls.set(url.tls),
-                    None => fleet.speak(open.number, url.tls),
+                    Some((_, speaks)) => speaks.set(scheme),
+                    None => fleet.speak(open.number, scheme),
                 }
-                tracing::info!(every = true, url = %open.bound.url, "new connections here use another scheme");
+                tracing::info!(
+                    every = true,
+                    url = open.shown(),
+                    "new connections here use another scheme"
+                );
             }
         }
     }
@@ -159,7 +178,11 @@ impl Listeners {
         let clients = |open: &mut Open| !is_named(&settings.listen_client_urls, open);
         let metrics = |open: &mut Open| !is_named(&settings.listen_metrics_urls, open);
         for open in self.clients.extract_if(.., clients).collect::<Vec<_>>() {
-            tracing::info!(every = true, url = %open.bound.url, "closing a client listener; its connections finish");
+            tracing::info!(
+                every = true,
+                url = open.shown(),
+                "closing a client listener; its connections finish"
+            );
             fleet.close(open.number);
             self.forget(open, notifier);
         }
@@ -173,22 +196,22 @@ impl Listeners {
 
     /// Takes a listener that was closed out of the store, unless its address has gone over to another one.
     fn forget(&self, mut open: Open, notifier: &mut Notifier) {
-        let name = store_name(&open.asked.at);
+        let name = store_name(&open.asked);
         open.bound.keep_file(false);
         let mut others = self.clients.iter().chain(&self.metrics);
-        if !others.any(|other| store_name(&other.asked.at) == name) {
+        if !others.any(|other| store_name(&other.asked) == name) {
             notifier.forget(&name);
         }
     }
 
     /// The client listeners as URLs, with their real ports.
     pub fn client_urls(&self) -> Vec<String> {
-        self.clients.iter().map(|open| open.bound.url.to_string()).collect()
+        self.clients.iter().flat_map(Open::urls).map(|url| url.to_string()).collect()
     }
 
     /// The metrics listeners as URLs, with their real ports.
     pub fn metrics_urls(&self) -> Vec<String> {
-        self.metrics.iter().map(|open| open.bound.url.to_string()).collect()
+        self.metrics.iter().flat_map(Open::urls).map(|url| url.to_string()).collect()
     }
 
     fn own_addresses(&self) -> Vec<SocketAddr> {
@@ -208,14 +231,14 @@ impl Listeners {
 impl Plan {
     /// The TCP addresses that it would add for clients.
     pub fn client_addresses(&self) -> Vec<SocketAddr> {
-        self.clients.iter().filter_map(|(_, bound)| bound.url.tcp_address()).collect()
+        self.clients.iter().filter_map(|(_, _, bound)| bound.url.tcp_address()).collect()
     }
 }
 
 /// Has the service manager keep the sockets of an address for the next run.
-fn store(notifier: &mut Notifier, asked: &ListenUrl, bound: &mut Bound) {
+fn store(notifier: &mut Notifier, asked: &ListenAddress, bound: &mut Bound) {
     if !bound.of_unit {
-        let kept = notifier.store(&store_name(&asked.at), &bound.sockets);
+        let kept = notifier.store(&store_name(asked), &bound.sockets);
         bound.keep_file(kept);
     }
 }
@@ -241,21 +264,29 @@ pub fn let_go(inherited: Inherited, notifier: &mut Notifier) {
 }
 
 fn is_named(urls: &[ListenUrl], open: &Open) -> bool {
-    urls.iter().any(|url| url.at == open.asked.at)
+    urls.iter().any(|url| url.at == open.asked)
 }
 
+/// Binds each address that is not open, once.
 fn bind_missing(
     open: &[Open],
     wanted: &[ListenUrl],
     sockets: NonZeroUsize,
     own: &[SocketAddr],
     inherited: &mut Inherited,
-) -> Result<Vec<(ListenUrl, Bound)>, Vec<BindError>> {
-    let missing: Vec<ListenUrl> = wanted
-        .iter()
-        .filter(|url| !open.iter().any(|open| open.asked.at == url.at))
-        .cloned()
-        .collect();
+) -> Result<Vec<(ListenAddress, ListenScheme, Bound)>, Vec<BindError>> {
+    let is_any = |at: &ListenAddress| matches!(at, ListenAddress::Tcp(at) if at.port() == 0);
+    let mut missing: Vec<ListenUrl> = Vec::new();
+    for url in wanted.iter().filter(|url| !open.iter().any(|open| open.asked == url.at)) {
+        if is_any(&url.at) || !missing.iter().any(|earlier| earlier.at == url.at) {
+            missing.push(url.clone());
+        }
+    }
     let bound = bind_all(&missing, sockets, own, inherited)?;
-    Ok(missing.into_iter().zip(bound).collect())
+    let scheme = |at: &ListenAddress, tls| {
+        let alone = if tls { ListenScheme::Tls } else { ListenScheme::Plain };
+        ListenScheme::of(wanted, at).unwrap_or(alone)
+    };
+    let opened = missing.into_iter().zip(bound);
+    Ok(opened.map(|(url, bound)| (url.at.clone(), scheme(&url.at, url.tls), bound)).collect())
 }

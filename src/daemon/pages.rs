@@ -23,6 +23,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::board::Board;
+use crate::config::ListenScheme;
 use crate::message::reply;
 use crate::message::rpc::Rpc;
 use crate::net::listen::ListenSocket;
@@ -30,7 +31,7 @@ use crate::server::handshake::{Speaks, shake, warn_of_tls};
 use crate::server::limits;
 use crate::server::listener::{tcp_label, unix_label};
 use crate::server::local::{self, Page, Wish};
-use crate::server::preface::{Peek, Protocol, detect};
+use crate::server::preface::{Peek, Protocol, detect, scheme_of};
 use crate::telemetry::metrics::{self, Format};
 use crate::telemetry::profile;
 use crate::tls::Acceptor;
@@ -157,9 +158,13 @@ async fn profile_page(query: Option<&str>) -> Response<Bytes> {
     }
 }
 
-/// Serves a metrics listener for ever, on the control plane's thread; a connection must speak TLS when `tls` says so at
-/// that moment. Cancel by dropping.
-pub async fn serve_metrics(socket: ListenSocket, renderer: Renderer, tls: Rc<Cell<bool>>) {
+/// Serves a metrics listener for ever, on the control plane's thread; a connection may speak what `scheme` says at that
+/// moment. Cancel by dropping.
+pub async fn serve_metrics(
+    socket: ListenSocket,
+    renderer: Renderer,
+    scheme: Rc<Cell<ListenScheme>>,
+) {
     let opened = match socket {
         ListenSocket::Tcp(socket) => TcpListener::from_std(socket).map(Listener::Tcp),
         ListenSocket::Unix(socket) => UnixListener::from_std(socket).map(Listener::Unix),
@@ -187,17 +192,17 @@ pub async fn serve_metrics(socket: ListenSocket, renderer: Renderer, tls: Rc<Cel
             Ok(stream) => {
                 let renderer = renderer.clone();
                 let label = label.clone();
-                let acceptor = tls.get().then(|| renderer.acceptor.load_full());
+                let scheme = scheme.get();
                 tokio::task::spawn_local(async move {
                     // Neither a slow scraper nor one that never reads keeps its seat.
                     let visit = async {
                         match stream {
                             Stream::Tcp(stream, from) => {
                                 let from = from.to_canonical().to_string();
-                                receive(stream, acceptor, renderer, (&label, &from)).await;
+                                receive(stream, scheme, renderer, (&label, &from)).await;
                             }
                             Stream::Unix(stream) => {
-                                receive(stream, acceptor, renderer, (&label, "unix socket")).await;
+                                receive(stream, scheme, renderer, (&label, "unix socket")).await;
                             }
                         }
                     };
@@ -220,28 +225,35 @@ enum Stream {
     Unix(tokio::net::UnixStream),
 }
 
-/// Serves one connection; `acceptor` is there when it must speak TLS, and then empty when there is no certificate.
+/// Serves one connection that may speak this.
 async fn receive<S>(
     stream: S,
-    acceptor: Option<Option<Arc<Acceptor>>>,
+    scheme: ListenScheme,
     renderer: Renderer,
     (label, from): (&str, &str),
 ) where
     S: AsyncRead + AsyncWrite + Peek + Unpin,
 {
-    match acceptor {
-        Some(Some(acceptor)) => {
-            let shaking = shake(stream, &acceptor, Speaks::Http1, (label, from));
-            if let Ok(Ok(stream)) = timeout(limits::HANDSHAKE, shaking).await {
-                visit(stream, renderer).await;
-            }
-        }
-        Some(None) => {}
-        None => match timeout(limits::FIRST_HEAD, detect(&stream)).await {
-            Ok(Ok(Protocol::Tls)) => warn_of_tls(label, from),
-            Ok(Ok(Protocol::Http1 | Protocol::Http2)) => visit(stream, renderer).await,
-            _ => {}
+    let scheme = match scheme {
+        ListenScheme::Both => match timeout(limits::FIRST_HEAD, scheme_of(&stream)).await {
+            Ok(Ok(Some(scheme))) => scheme,
+            _ => return,
         },
+        one => one,
+    };
+    if scheme == ListenScheme::Tls {
+        // Settings with a URL for TLS and no certificate are refused.
+        let Some(acceptor) = renderer.acceptor.load_full() else { return };
+        let shaking = shake(stream, &acceptor, Speaks::Http1, (label, from));
+        if let Ok(Ok(stream)) = timeout(limits::HANDSHAKE, shaking).await {
+            visit(stream, renderer).await;
+        }
+        return;
+    }
+    match timeout(limits::FIRST_HEAD, detect(&stream)).await {
+        Ok(Ok(Protocol::Tls)) => warn_of_tls(label, from),
+        Ok(Ok(Protocol::Http1 | Protocol::Http2)) => visit(stream, renderer).await,
+        _ => {}
     }
 }
 

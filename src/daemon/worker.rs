@@ -15,6 +15,7 @@ use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
+use crate::config::ListenScheme;
 use crate::net::crowd::Crowd;
 use crate::net::listen::ListenSocket;
 use crate::proxy::worker::Worker;
@@ -30,11 +31,11 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// What the control plane tells a worker.
 #[derive(Debug)]
 pub enum Order {
-    /// Accept connections on this socket, under TLS or not; the number names the listener from then on. One listener may
+    /// Accept connections on this socket that speak this; the number names the listener from then on. One listener may
     /// have several.
-    Open(u64, ListenSocket, bool),
-    /// New connections of the listener of this number must speak TLS, or must not.
-    Speak(u64, bool),
+    Open(u64, ListenSocket, ListenScheme),
+    /// New connections of the listener of this number speak this.
+    Speak(u64, ListenScheme),
     /// Close the listener of this number. Its connections finish what they have.
     Close(u64),
     /// A generation was published, or an endpoint's health has changed. The mark says that it is under way.
@@ -88,8 +89,8 @@ pub fn start(
 /// An open socket of a listener on this worker.
 struct Door {
     gate: Rc<Gate>,
-    /// Whether new connections must speak TLS.
-    tls: Rc<Cell<bool>>,
+    /// What new connections may speak.
+    scheme: Rc<Cell<ListenScheme>>,
     accepting: tokio::task::JoinHandle<()>,
 }
 
@@ -112,14 +113,14 @@ async fn work(host: Host, mut orders: mpsc::UnboundedReceiver<Order>) {
     loop {
         tokio::select! {
             order = orders.recv() => match order {
-                Some(Order::Open(number, socket, tls)) => {
-                    if let Some(door) = open(socket, tls, &host) {
+                Some(Order::Open(number, socket, scheme)) => {
+                    if let Some(door) = open(socket, scheme, &host) {
                         doors.entry(number).or_insert_with(Vec::new).push(door);
                     }
                 }
-                Some(Order::Speak(number, tls)) => {
+                Some(Order::Speak(number, scheme)) => {
                     for door in doors.get(&number).into_iter().flatten() {
-                        door.tls.set(tls);
+                        door.scheme.set(scheme);
                     }
                 }
                 Some(Order::Close(number)) => {
@@ -145,14 +146,14 @@ async fn work(host: Host, mut orders: mpsc::UnboundedReceiver<Order>) {
     }
 }
 
-fn open(socket: ListenSocket, tls: bool, host: &Host) -> Option<Door> {
+fn open(socket: ListenSocket, scheme: ListenScheme, host: &Host) -> Option<Door> {
     let listener = Listener::new(socket)
         .inspect_err(|error| tracing::error!(%error, "cannot accept on a socket that was bound"))
         .ok()?;
     let gate = Rc::<Gate>::default();
-    let tls = Rc::new(Cell::new(tls));
-    let run = listener.run(host.clone(), gate.clone(), tls.clone());
-    Some(Door { gate, tls, accepting: tokio::task::spawn_local(run) })
+    let scheme = Rc::new(Cell::new(scheme));
+    let run = listener.run(host.clone(), gate.clone(), scheme.clone());
+    Some(Door { gate, scheme, accepting: tokio::task::spawn_local(run) })
 }
 
 /// Long streams never end by themselves, so they are ended as soon as nothing else is left to wait for.

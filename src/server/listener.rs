@@ -11,13 +11,15 @@ use std::rc::Rc;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::time::timeout;
 
 use super::connection::{serve, serve_tls};
 use super::gate::Gate;
 use super::io::HungUp;
 use super::limits;
 use super::local::Pages;
-use super::preface::Peek;
+use super::preface::{Peek, scheme_of};
+use crate::config::ListenScheme;
 use crate::net::crowd::Crowd;
 use crate::net::listen::ListenSocket;
 use crate::proxy::client::Client;
@@ -59,9 +61,9 @@ impl Listener {
         })
     }
 
-    /// Accepts for ever; each connection is a task of its own, and must speak TLS when `tls` says so at that moment.
-    /// Cancel by dropping: connections live on.
-    pub async fn run(self, host: Host, gate: Rc<Gate>, tls: Rc<Cell<bool>>) {
+    /// Accepts for ever; each connection is a task of its own, and may speak what `scheme` says at that moment. Cancel by
+    /// dropping: connections live on.
+    pub async fn run(self, host: Host, gate: Rc<Gate>, scheme: Rc<Cell<ListenScheme>>) {
         let mut starved = None;
         let label = self.label();
         loop {
@@ -71,7 +73,7 @@ impl Listener {
                         if starved.take().is_some() {
                             tracing::info!(state = "accepting", "accepting connections again");
                         }
-                        admit(accepted, &label, &host, &gate, tls.get());
+                        admit(accepted, &label, &host, &gate, scheme.get());
                         continue;
                     }
                     Err(error) if is_of_one_connection(&error) => continue,
@@ -130,13 +132,18 @@ pub fn unix_label(listener: &UnixListener) -> Rc<str> {
     path.map_or("unix socket".into(), |path| path.to_string_lossy().into())
 }
 
-fn admit(accepted: Accepted, label: &Rc<str>, host: &Host, gate: &Rc<Gate>, tls: bool) {
+fn admit(accepted: Accepted, label: &Rc<str>, host: &Host, gate: &Rc<Gate>, scheme: ListenScheme) {
+    let client =
+        |from| Client::new(host.worker.clone(), label.clone(), from).in_place(host.crowd.enter());
+    let present = Present::new(host.worker.clone(), gate.clone());
     match accepted {
         Accepted::Tcp(stream, from) => {
             prepare(&stream);
-            start(stream, label, Some(from), host, gate, tls);
+            start(stream, client(Some(from)), present, host.pages.clone(), scheme);
         }
-        Accepted::Unix(stream) => start(stream, label, None, host, gate, tls),
+        Accepted::Unix(stream) => {
+            start(stream, client(None), present, host.pages.clone(), scheme);
+        }
     }
 }
 
@@ -148,32 +155,34 @@ fn prepare(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
 
-fn start<S>(
-    stream: S,
-    label: &Rc<str>,
-    from: Option<IpAddr>,
-    host: &Host,
-    gate: &Rc<Gate>,
-    tls: bool,
-) where
+/// Serves a connection in a task of its own: one for each scheme, so that one in cleartext does not carry room for TLS.
+fn start<S>(stream: S, client: Client, present: Present, pages: Pages, scheme: ListenScheme)
+where
     S: AsyncRead + AsyncWrite + Peek + HungUp + Unpin + Send + 'static,
 {
-    let client = Client::new(host.worker.clone(), label.clone(), from).in_place(host.crowd.enter());
-    let present = Present::new(host.worker.clone(), gate.clone());
-    let pages = host.pages.clone();
-    // Two tasks, so that a connection in cleartext does not carry room for TLS.
-    if tls {
-        let client = Rc::new(client.with_tls());
-        tokio::task::spawn_local(async move {
-            serve_tls(stream, client, present.gate.clone(), pages).await;
-            drop(present);
-        });
-    } else {
-        let client = Rc::new(client);
-        tokio::task::spawn_local(async move {
-            serve(stream, client, present.gate.clone(), pages).await;
-            drop(present);
-        });
+    match scheme {
+        ListenScheme::Plain => {
+            let client = Rc::new(client);
+            tokio::task::spawn_local(async move {
+                serve(stream, client, present.gate.clone(), pages).await;
+                drop(present);
+            });
+        }
+        ListenScheme::Tls => {
+            let client = Rc::new(client.with_tls());
+            tokio::task::spawn_local(async move {
+                serve_tls(stream, client, present.gate.clone(), pages).await;
+                drop(present);
+            });
+        }
+        ListenScheme::Both => {
+            tokio::task::spawn_local(async move {
+                let limit = present.gate.patience().first_head;
+                if let Ok(Ok(Some(scheme))) = timeout(limit, scheme_of(&stream)).await {
+                    start(stream, client, present, pages, scheme);
+                }
+            });
+        }
     }
 }
 

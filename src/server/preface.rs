@@ -11,6 +11,8 @@ use nix::sys::socket::{MsgFlags, recv};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::config::ListenScheme;
+
 /// What an HTTP/2 client's first bytes begin with (RFC 9113 section 3.4); no HTTP/1 method is called this.
 const PRI: &[u8; 4] = b"PRI ";
 /// What a TLS client's first byte is (RFC 8446 section 5.1); no HTTP begins with it.
@@ -75,6 +77,20 @@ pub async fn detect(stream: &impl Peek) -> io::Result<Protocol> {
             }
         }
     }
+}
+
+/// Tells whether the client of `stream` speaks TLS, where both may be spoken; `None` when it left without a word. The
+/// caller limits the time.
+///
+/// # Errors
+/// The stream's.
+pub async fn scheme_of(stream: &impl Peek) -> io::Result<Option<ListenScheme>> {
+    let mut first = [0];
+    Ok(match (stream.peek_at(&mut first).await?, first) {
+        (0, _) => None,
+        (_, [TLS_HANDSHAKE]) => Some(ListenScheme::Tls),
+        _ => Some(ListenScheme::Plain),
+    })
 }
 
 #[cfg(test)]

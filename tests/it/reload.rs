@@ -366,7 +366,7 @@ fn before_the_first_list_clients_are_told_there_is_no_endpoint() {
             let failure = channel.unary_bytes(path, b"").await.unwrap_err();
             assert_eq!(failure.to_string(), "status 14: there is no connection available");
         }
-        assert_eq!(command(&proxy, &["status"]).0, 4);
+        assert_eq!(command(&proxy, &["status"]).0, 5);
         assert!(proxy.notify.statuses().iter().all(|line| !line.is_empty()));
         peer.set(Reply::members("cafe", &members.list()));
         proxy.wait_until_ready();

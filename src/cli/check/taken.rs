@@ -1,5 +1,6 @@
 //! Addresses to listen on that somebody else has. Those of the daemon that runs with these settings are its own.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ pub(super) fn addresses(
     let settings = &loaded.settings;
     let urls = settings.listen_client_urls.iter().chain(&settings.listen_metrics_urls);
     let mut errors: Vec<BindError> = urls.filter_map(taken).collect();
+    // An address may have a URL for each scheme.
+    let mut seen = HashSet::new();
+    errors.retain(|error| seen.insert(error.url.at.clone()));
     if !errors.is_empty() {
         let socket = daemon().unwrap_or_else(|_| settings.admin_socket.clone());
         let running = status::asked(&socket, DAEMON_LIMIT);

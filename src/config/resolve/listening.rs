@@ -1,7 +1,7 @@
 //! Which addresses may be listened on together.
 //!
 //! A running daemon could open what overlaps, one address after the other, and its next start could not. So it is refused
-//! here, for all lists together.
+//! here, for all lists together. One address by http and by https is served on one port, as etcd does it.
 
 use super::{Values, refuse};
 use crate::config::problem::Problems;
@@ -20,9 +20,12 @@ pub(super) fn check(values: &Values<'_>, problems: &mut Problems) {
         let earlier = urls[..at].iter();
         let clash = earlier.filter(|earlier| !is_said_twice(earlier, (name, url)));
         let mut clash = clash.filter(|(other_name, other)| {
-            // With port 0 the two schemes would be two ports, but nothing could tell them apart later.
             let same_list = (*name == METRICS) == (*other_name == METRICS);
-            same_list && url.at == other.at || overlap(&url.at, &other.at)
+            match same_list && url.at == other.at {
+                // With port 0 the two schemes would be two ports, but nothing could tell them apart later.
+                true => is_any_port(&url.at),
+                false => overlap(&url.at, &other.at),
+            }
         });
         let Some((other_name, other)) = clash.next() else { continue };
         let place = values.0.place(name);
@@ -33,7 +36,7 @@ pub(super) fn check(values: &Values<'_>, problems: &mut Problems) {
             refuse(problems, &message, hint, place);
         } else if url.at == other.at {
             let message = format!("`{name}` has both {other} and {url}");
-            refuse(problems, &message, "one address speaks TLS or does not", place);
+            refuse(problems, &message, "name a port, which can serve both", place);
         } else {
             let (wide, narrow) =
                 if covers(&url.at, &other.at) { (url, other) } else { (other, url) };
@@ -50,8 +53,11 @@ fn is_said_twice((name, url): &(&str, ListenUrl), (later, other): (&str, &Listen
 }
 
 fn overlap(one: &ListenAddress, other: &ListenAddress) -> bool {
-    let is_any_port = |at: &ListenAddress| matches!(at, ListenAddress::Tcp(at) if at.port() == 0);
     !is_any_port(one) && (one == other || covers(one, other) || covers(other, one))
+}
+
+fn is_any_port(at: &ListenAddress) -> bool {
+    matches!(at, ListenAddress::Tcp(at) if at.port() == 0)
 }
 
 /// Whether who listens on `wide` listens on `narrow` too. `[::]` takes IPv4 as well.
@@ -95,18 +101,17 @@ mod tests {
         assert_eq!(said(&format!("{all},{dual}"), ""), include(dual, all, all, dual));
         let one = "http://[::1]:23";
         assert_eq!(said(&format!("{one},{dual}"), ""), include(dual, one, dual, one));
-        assert_eq!(said("http://127.0.0.1:0,https://127.0.0.1:0", "").len(), 1);
         assert_eq!(
-            said("http://127.0.0.1:23,https://127.0.0.1:23", ""),
+            said("http://127.0.0.1:0,https://127.0.0.1:0", ""),
             [
-                "`listen-client-urls` has both http://127.0.0.1:23 and https://127.0.0.1:23; one address speaks TLS or \
-                 does not"
+                "`listen-client-urls` has both http://127.0.0.1:0 and https://127.0.0.1:0; name a port, which can serve \
+                 both"
             ]
         );
     }
 
     #[test]
-    fn metrics_cannot_share_an_address_with_clients_or_themselves() {
+    fn metrics_cannot_share_an_address_with_clients() {
         assert_eq!(
             said("http://127.0.0.1:23", "http://0.0.0.0:23"),
             [
@@ -114,8 +119,8 @@ mod tests {
                  out, clients' URLs serve /metrics too, or choose another port"
             ]
         );
-        let both = said("http://127.0.0.1:23", "http://127.0.0.1:24,https://127.0.0.1:24");
-        assert!(both[0].starts_with("`listen-metrics-urls` has both "), "{both:?}");
+        let tls = said("http://127.0.0.1:23", "https://127.0.0.1:23");
+        assert!(tls[0].starts_with("`listen-metrics-urls` has "), "{tls:?}");
     }
 
     #[test]
@@ -126,6 +131,11 @@ mod tests {
             ("http://0.0.0.0:23,http://[::1]:23", ""),
             ("http://127.0.0.1:0,http://0.0.0.0:0", "http://127.0.0.1:0"),
             ("unix:///a,unix:///b", "unix:///c"),
+            (
+                "http://127.0.0.1:23,https://127.0.0.1:23",
+                "https://127.0.0.1:24,http://127.0.0.1:24",
+            ),
+            ("unix:///a,unixs:///a", ""),
         ] {
             assert_eq!(said(clients, metrics), Vec::<String>::new(), "{clients} {metrics}");
         }

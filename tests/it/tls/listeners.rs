@@ -109,6 +109,58 @@ fn clients_of_the_wrong_scheme_are_told_the_right_one() {
 }
 
 #[test]
+fn both_schemes_are_served_on_one_port_and_clients_certificates_are_asked_for_under_tls() {
+    run(async {
+        let (mut desk, address, metrics) = (Desk::new(), address(), address());
+        let known = desk.authority.issue(&Leaf::client().common_name("me"));
+        let more = "client-cert-auth = true\ntrusted-ca-file = \"DIR/ca.pem\"\n\
+                    upstream-trusted-ca-file = \"DIR/ca.pem\"\n";
+        let also = format!("{more}listen-metrics-urls = \"https://{metrics},http://{metrics}\"\n");
+        let both = format!("http://{address},https://{address}");
+        desk.serve(&both, &also).await;
+        let plain = async |address: &str| page(&mut TcpStream::connect(address).await?).await;
+        let fine =
+            |answer: std::io::Result<String>| answer.is_ok_and(|it| it.starts_with("HTTP/1.1 200"));
+        let shows = |identity| Client { shows: identity, ..desk.client() };
+        for address in [&address, &metrics] {
+            assert!(fine(plain(address).await), "{address}");
+            assert!(fine(shows(Some(&known)).ask(address).await), "{address}");
+            assert!(!fine(shows(None).ask(address).await), "{address}");
+        }
+        // HTTP/2 is told apart under both.
+        let mut tls = shows(Some(&known)).connect(&address, &["h2"]).await.unwrap();
+        assert!(is_http2(&mut tls).await);
+        let mut prior = TcpStream::connect(&address).await.unwrap();
+        prior.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        let mut head = [0; 9];
+        prior.read_exact(&mut head).await.unwrap();
+        assert_eq!(head[3], 4, "SETTINGS");
+        let status = plain_status(&address).await;
+        assert!(
+            status.contains(&format!("[\"http://{address}\",\"https://{address}\"]")),
+            "{status}"
+        );
+
+        // A reload takes one of the two away, and gives it back.
+        desk.put_settings(&format!("https://{address}"), &also);
+        eventually("http is gone", PATIENCE, async || !fine(plain(&address).await)).await;
+        assert!(fine(shows(Some(&known)).ask(&address).await));
+        desk.put_settings(&both, &also);
+        eventually("http is back", PATIENCE, async || fine(plain(&address).await)).await;
+        desk.put_settings(&format!("http://{address}"), more);
+        eventually("https is gone", PATIENCE, async || {
+            !fine(shows(Some(&known)).ask(&address).await)
+        })
+        .await;
+        assert!(fine(plain(&address).await));
+    });
+}
+
+async fn plain_status(address: &str) -> String {
+    String::from_utf8(http1::get(address, "/proxy/status").await.body).unwrap()
+}
+
+#[test]
 fn tls_to_a_plain_port_is_closed_and_said_in_the_log() {
     run(async {
         let (mut desk, address) = (Desk::new(), address());
