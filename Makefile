@@ -15,7 +15,7 @@ help: ## list the commands
 
 run: ## start three etcd members and the proxy on 127.0.0.1:2379; Ctrl-C removes all (PEERS=... for your own cluster)
 	@$(if $(PEERS),,CI= tests/etcd/provision 3.4)
-	@$(MAKE) --no-print-directory build
+	$(CARGO) build --locked --profile demo
 	@PEERS='$(PEERS)' exec tests/run/demo
 
 build: ## build the release binary, target/release/etcd-proxy

@@ -10,7 +10,7 @@ use std::path::Path;
 fn demo(etcd: Option<&str>) -> (i32, String) {
     let scratch = Scratch::new("demo");
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for directory in ["tests/run", "target/release", "target/etcd", "etc", "bin"] {
+    for directory in ["tests/run", "target/demo", "target/etcd", "etc", "bin"] {
         fs::create_dir_all(scratch.join(directory)).unwrap();
     }
     let script = fs::read_to_string(repository.join("tests/run/demo")).unwrap();
@@ -18,7 +18,7 @@ fn demo(etcd: Option<&str>) -> (i32, String) {
     fs::write(scratch.join("demo"), script.replace("127.0.0.1:2379", &listen)).unwrap();
     fs::rename(scratch.join("demo"), scratch.join("tests/run/demo")).unwrap();
     fs::copy(repository.join("etc/etcd-proxy.toml"), scratch.join("etc/etcd-proxy.toml")).unwrap();
-    symlink(env!("CARGO_BIN_EXE_etcd-proxy"), scratch.join("target/release/etcd-proxy")).unwrap();
+    symlink(env!("CARGO_BIN_EXE_etcd-proxy"), scratch.join("target/demo/etcd-proxy")).unwrap();
     fs::write(scratch.join("target/etcd/3.4.missing"), "there is no mirror\n").unwrap();
     for program in [
         "cat", "dirname", "grep", "head", "mktemp", "rm", "sed", "setpriv", "setsid", "sleep",
