@@ -25,6 +25,7 @@ mod member_list;
 mod occupied;
 mod pages;
 mod promote;
+mod proof;
 mod reload;
 mod retries;
 mod scripted_registry;

@@ -143,8 +143,12 @@ impl Link {
             None => speaks_http,
         };
         match said.cluster {
-            Err(ProofError::Broken(_) | ProofError::Nameless(_)) if may_speak_http => {
+            Err(ProofError::Broken(_)) if may_speak_http => {
                 self.ask_http(address).await.unwrap_or(said)
+            }
+            // What speaks gRPC is left for HTTP only if that tells more.
+            Err(ProofError::Nameless(_)) if may_speak_http => {
+                self.ask_http(address).await.filter(|http| http.cluster.is_ok()).unwrap_or(said)
             }
             _ => said,
         }
@@ -175,7 +179,7 @@ impl Link {
         let mut answered = None;
         for question in &http::QUESTIONS {
             let io = self.dial(Alpn::Http1, Some(address)).await.ok()?;
-            let Ok(asked) = http::ask(io, question, &self.endpoint).await else { continue };
+            let asked = http::ask(io, question, &self.endpoint).await.ok()?;
             let signs = Some(asked.signs.clone());
             let cluster = asked.cluster.ok_or_else(|| asked.complaint());
             let is_proof = cluster.is_ok();

@@ -55,6 +55,8 @@ pub struct Asked {
     pub status: u16,
     driver: AbortHandle,
     _sender: SendRequest<Full<Bytes>>,
+    /// Held, since hyper closes a connection whose answer nobody reads to its end.
+    _answer: Option<Response<Incoming>>,
 }
 
 impl Asked {
@@ -91,13 +93,15 @@ pub async fn ask(
     request.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
     request.headers_mut().insert(HOP, PROOF_HOP);
     let answer = sender.send_request(request).await;
-    let mut asked = Asked { signs, cluster: None, status: 0, driver, _sender: sender };
+    let mut asked =
+        Asked { signs, cluster: None, status: 0, driver, _sender: sender, _answer: None };
     let mut answer = answer.map_err(broken)?;
     asked.status = answer.status().as_u16();
     asked.cluster = match in_header(&answer) {
         Some(id) => Some(id),
         None => in_body(answer.body_mut()).await,
     };
+    asked._answer = Some(answer);
     Ok(asked)
 }
 

@@ -42,7 +42,7 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     if shared.has_no_window() {
         builder.initial_window_size(0);
     }
-    let mut frozen = shared.frozen();
+    let (mut frozen, mut cut) = (shared.frozen(), shared.until_cut());
     let mut closed_windows = shared.closed_windows();
     let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else { return };
     let mut unanswered = Vec::new();
@@ -57,6 +57,7 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
             _ = closed_windows.changed() => {
                 connection.set_initial_window_size(0).expect("settings");
             }
+            _ = cut.changed() => return,
             accepted = connection.accept() => {
                 let Some(Ok((request, respond))) = accepted else { return };
                 let hop = request.headers().get("etcd-proxy-hop");
@@ -75,6 +76,9 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
                     respond,
                     end: end.clone(),
                 };
+                if is_own && call.path() == "/etcdserverpb.Watch/Watch" {
+                    shared.count_proof();
+                }
                 match is_own {
                     true if shared.hangs() => unanswered.push(call),
                     true if shared.has_no_quorum() && call.path().ends_with("/Range") => {
@@ -96,9 +100,6 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 impl Call {
     /// Answers what the daemon itself asks.
     fn answer_daemon(self, shared: &Shared) {
-        if self.path() == "/etcdserverpb.Watch/Watch" {
-            shared.count_proof();
-        }
         self.answer(&shared.header());
     }
 

@@ -67,6 +67,7 @@ pub(crate) struct Shared {
     /// How often connections that are open were told to close their windows.
     closed_windows: watch::Sender<usize>,
     has_no_window: AtomicBool,
+    cut: watch::Sender<()>,
     /// The cluster that it says it belongs to; 0 for none.
     cluster: AtomicU64,
     proofs: AtomicUsize,
@@ -152,6 +153,11 @@ impl Members {
     /// Stops all HTTP/2 of a member, PINGs included, as SIGSTOP does; what its HTTP/1 does is up to the test anyhow.
     pub fn freeze(&self, member: usize) {
         self.shared[member].frozen.send_replace(true);
+    }
+
+    /// Closes all HTTP/2 connections of a member, the daemon's own included.
+    pub fn cut(&self, member: usize) {
+        self.shared[member].cut.send_replace(());
     }
 
     /// Has a member say that it belongs to this cluster from now on; 0 has it answer without saying so.
@@ -373,6 +379,7 @@ impl Shared {
             frozen: watch::channel(false).0,
             closed_windows: watch::channel(0).0,
             has_no_window: AtomicBool::new(false),
+            cut: watch::channel(()).0,
             cluster: AtomicU64::new(CLUSTER),
             proofs: AtomicUsize::new(0),
             arrivals: arrivals.clone(),
@@ -435,6 +442,10 @@ impl Shared {
 
     pub(crate) fn has_no_quorum(&self) -> bool {
         self.has_no_quorum.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn until_cut(&self) -> watch::Receiver<()> {
+        self.cut.subscribe()
     }
 
     pub(crate) fn frozen(&self) -> watch::Receiver<bool> {
