@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::cluster::member::hex_id;
 use crate::cluster::usable::{Listed, ListedMember, ListedUrl};
@@ -16,7 +16,8 @@ use crate::config::masked;
 use crate::net::crowd::Crowd;
 use crate::net::lookup::{self, Failing};
 use crate::telemetry::snapshot::{
-    CertificateStatus, EndpointStatus, MemberStatus, Problem, ReloadRecord, Snapshot, TrafficStatus,
+    CertificateStatus, EndpointStatus, MemberStatus, MemoryStatus, Problem, ReloadRecord, Snapshot,
+    TrafficStatus,
 };
 use crate::telemetry::tally::{self, Tally};
 use crate::tls::expiry::{Kind, Shown};
@@ -44,6 +45,7 @@ pub struct Posted {
 #[derive(Debug)]
 pub struct Board {
     posted: ArcSwap<Posted>,
+    memory: ArcSwapOption<MemoryStatus>,
     tallies: Vec<Arc<Tally>>,
     crowd: Crowd,
 }
@@ -51,12 +53,17 @@ pub struct Board {
 impl Board {
     /// Makes an empty board over the workers' counters and the clients of all of them.
     pub fn new(tallies: Vec<Arc<Tally>>, crowd: Crowd) -> Self {
-        Self { posted: ArcSwap::default(), tallies, crowd }
+        Self { posted: ArcSwap::default(), memory: ArcSwapOption::empty(), tallies, crowd }
     }
 
     /// Replaces what is posted.
     pub fn post(&self, posted: Posted) {
         self.posted.store(Arc::new(posted));
+    }
+
+    /// Replaces what is known of the memory.
+    pub fn set_memory(&self, memory: Option<MemoryStatus>) {
+        self.memory.store(memory.map(Arc::new));
     }
 
     /// The workers' counters.
@@ -81,6 +88,7 @@ impl Board {
         snapshot.traffic.connections_limit = self.crowd.limit().try_into().unwrap_or(u64::MAX);
         snapshot.not_serving = not_serving(&posted);
         snapshot.certificates = posted.certificates.iter().map(certificate_status).collect();
+        snapshot.memory = self.memory.load().as_deref().cloned();
         snapshot.problems = problems(&posted, &snapshot);
         if self.crowd.waits() {
             snapshot.problems.insert(0, clients_wait(&snapshot.traffic));
@@ -212,6 +220,7 @@ fn problems(posted: &Posted, snapshot: &Snapshot) -> Vec<Problem> {
             .to_owned();
         problems.push(Problem { since_ms: None, text });
     }
+    problems.extend(snapshot.memory.as_ref().and_then(memory_problem));
     problems.extend(snapshot.refusals().map(|refused| refusal(refused, snapshot.generation)));
     problems.extend(posted.list_problems.iter().cloned());
     let now = SystemTime::now();
@@ -261,6 +270,16 @@ fn unresolved(failing: &Failing) -> Problem {
         since_ms: u64::try_from(since.as_millis()).ok(),
         text: format!("{}: {error}{use_of_old}", host.escape_debug()),
     }
+}
+
+fn memory_problem(memory: &MemoryStatus) -> Option<Problem> {
+    let MemoryStatus { limited_by, limit_bytes, used_bytes, short_since_ms } = memory;
+    let (used, limit) = (used_bytes >> 20, limit_bytes >> 20);
+    let text = format!(
+        "memory is short ({used} of {limit} MiB): new clients wait and idle connections are closed; raise {limited_by} if \
+         there are rightly so many clients"
+    );
+    short_since_ms.map(|since| Problem { since_ms: Some(since), text })
 }
 
 fn refusal(record: &ReloadRecord, generation: u64) -> Problem {

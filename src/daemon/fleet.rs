@@ -46,6 +46,13 @@ impl Caller {
             }
         }
     }
+
+    /// Has every worker close client connections that have been idle for so long.
+    pub fn shed(&self, idle: Duration) {
+        for (orders, _) in &self.0 {
+            let _ = orders.send(Order::Shed(idle));
+        }
+    }
 }
 
 impl Fleet {

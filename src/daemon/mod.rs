@@ -11,6 +11,7 @@ pub mod generations;
 pub mod history;
 pub mod listeners;
 pub mod local_time;
+pub mod memory;
 pub mod obstacles;
 mod off_thread;
 pub mod pages;

@@ -18,6 +18,7 @@ use super::fleet::Fleet;
 use super::generations;
 use super::history::{History, now_ms};
 use super::listeners::{Listeners, let_go};
+use super::memory::Keeper;
 use super::obstacles;
 use super::pages::Renderer;
 use super::probes::Probes;
@@ -31,6 +32,7 @@ use crate::net::inherited::Inherited;
 use crate::server::admin::{AdminSocket, Answers};
 use crate::server::local::Pages;
 use crate::telemetry::log::{self, LogError, LogHandle};
+use crate::telemetry::{heap, memory};
 use crate::tls::Material;
 
 /// Pages that may be asked for while one is rendered.
@@ -44,6 +46,9 @@ type Reasons = Vec<String>;
 
 /// Runs the daemon with these settings and this TLS material until it is told to stop.
 pub fn run(inputs: Inputs, loaded: Loaded, material: Material) -> ExitCode {
+    if memory::address_space_limit().is_some() {
+        heap::keep_to_one();
+    }
     let log = match log::init(&loaded.settings.log) {
         // Kept here to the end: dropping the last hold on it waits for the last lines, a failed start's reasons included.
         Ok(log) => Rc::new(log),
@@ -123,6 +128,8 @@ fn build(
     }
     listeners.commit(plan, settings, &mut fleet, &renderer, &mut notifier);
     let_go(inherited, &mut notifier);
+    let keeper = Keeper::new(fleet.crowd.clone(), fleet.caller(), board.clone());
+    tokio::task::spawn_local(keeper.run());
     let commands = serve_admin(&loaded, board.clone());
     let (probes, health) = Probes::new(fleet.caller());
     let watched = loaded.file.clone().unwrap_or_else(|| inputs.default_file.clone());

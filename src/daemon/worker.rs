@@ -40,6 +40,8 @@ pub enum Order {
     Close(u64),
     /// A generation was published, or an endpoint's health has changed. The mark says that it is under way.
     Look(Arc<AtomicBool>),
+    /// Close client connections that have been idle for so long, and all idle ones to members.
+    Shed(Duration),
     /// Say that you are alive.
     Answer(oneshot::Sender<()>),
     /// Close all listeners, let exchanges end for this long, end the rest, and end yourself.
@@ -134,6 +136,11 @@ async fn work(host: Host, mut orders: mpsc::UnboundedReceiver<Order>) {
                     // Before the look: what changes from now on is worth another.
                     called.swap(false, AcqRel);
                     worker.interrupt_lost();
+                }
+                Some(Order::Shed(idle)) => {
+                    doors.values().flatten().for_each(|door: &Door| door.gate.shed(idle));
+                    leaving.iter().for_each(|gate| gate.shed(idle));
+                    worker.close_idle();
                 }
                 Some(Order::Answer(answer)) => {
                     let _ = answer.send(());

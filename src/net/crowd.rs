@@ -6,7 +6,7 @@
 //! members at a time: each may have as many of it as it leaves free, so that nobody takes what the next one needs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed};
 
 use nix::sys::resource::{Resource, getrlimit};
 
@@ -17,14 +17,37 @@ const RESERVE: u64 = 64;
 #[derive(Debug, Clone, Default)]
 pub struct Crowd(Arc<Counts>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counts {
     clients: AtomicUsize,
     extra: AtomicUsize,
     /// Listeners that cannot accept.
     closed: AtomicUsize,
+    /// Clients that may still come until the memory is looked at again.
+    admitted: AtomicI64,
     /// Instead of the process's limit of descriptors, in tests.
     descriptors: Option<u64>,
+}
+
+/// What keeps the next client out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// The limit of open files.
+    Descriptors,
+    /// A limit of memory.
+    Memory,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            clients: AtomicUsize::new(0),
+            extra: AtomicUsize::new(0),
+            closed: AtomicUsize::new(0),
+            admitted: AtomicI64::new(i64::MAX),
+            descriptors: None,
+        }
+    }
 }
 
 impl Crowd {
@@ -37,13 +60,23 @@ impl Crowd {
     /// Counts a client in until what this returns is dropped.
     pub fn enter(&self) -> Place {
         self.0.clients.fetch_add(1, Relaxed);
+        if self.0.admitted.load(Relaxed) != i64::MAX {
+            self.0.admitted.fetch_sub(1, Relaxed);
+        }
         Place(self.0.clone())
     }
 
     /// Whether one more may come.
-    pub fn has_room(&self) -> bool {
+    ///
+    /// # Errors
+    /// When not, and why.
+    pub fn has_room(&self) -> Result<(), Full> {
+        if self.0.admitted.load(Relaxed) <= 0 {
+            return Err(Full::Memory);
+        }
         let extra = self.0.extra.load(Relaxed);
-        self.0.clients.load(Relaxed) + extra / 2 < self.limit()
+        let has_room = self.0.clients.load(Relaxed) + extra / 2 < self.limit();
+        has_room.then_some(()).ok_or(Full::Descriptors)
     }
 
     /// How many may come while none has more than one connection to members.
@@ -60,6 +93,13 @@ impl Crowd {
     /// Whether clients wait that cannot be accepted.
     pub fn waits(&self) -> bool {
         self.0.closed.load(Relaxed) > 0
+    }
+
+    /// Says how many clients there is memory for; `None` for no limit.
+    pub fn admit(&self, clients: Option<u64>) {
+        let clients =
+            clients.map_or(i64::MAX, |clients| i64::try_from(clients).unwrap_or(i64::MAX));
+        self.0.admitted.store(clients, Relaxed);
     }
 }
 
@@ -156,11 +196,29 @@ mod tests {
         assert_eq!((takes(&first), takes(&second)), (128, 64));
         assert!(crowd.enter().has_extra(0));
         let others: Vec<_> = (0..381).map(|_| crowd.enter()).collect();
-        assert!(crowd.has_room(), "480 less half of what the two have");
+        assert!(crowd.has_room().is_ok(), "480 less half of what the two have");
         let last = crowd.enter();
-        assert!(!crowd.has_room() && !last.has_extra(0));
+        assert_eq!(crowd.has_room(), Err(Full::Descriptors));
+        assert!(!last.has_extra(0));
         drop(others);
         (0..128).for_each(|_| first.release_extra());
         assert!(last.has_extra(0));
+    }
+
+    #[test]
+    fn as_many_come_as_there_is_memory_for() {
+        let crowd = Crowd::with_descriptors(1024);
+        crowd.admit(Some(2));
+        let clients = [crowd.enter(), crowd.enter()];
+        assert_eq!(crowd.has_room(), Err(Full::Memory));
+        drop(clients);
+        assert_eq!(crowd.has_room(), Err(Full::Memory), "memory is looked at first");
+        crowd.admit(Some(1));
+        assert_eq!(crowd.has_room(), Ok(()));
+        crowd.admit(None);
+        assert!((0..10).all(|_| {
+            drop(crowd.enter());
+            crowd.has_room().is_ok()
+        }));
     }
 }

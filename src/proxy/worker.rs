@@ -104,6 +104,11 @@ impl Worker {
         self.view().links.iter().for_each(|link| link.sweep(now));
     }
 
+    /// Closes all connections to members that nobody uses now: memory is short.
+    pub fn close_idle(&self) {
+        self.view().links.iter().for_each(|link| link.close_idle());
+    }
+
     /// Bytes of requests that this worker holds to inspect them.
     pub fn inspected(&self) -> &Cell<usize> {
         &self.inspected

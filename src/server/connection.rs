@@ -222,6 +222,7 @@ async fn attend<C: Finish>(
     is_outworn: fn(&Client, Patience, Instant) -> bool,
 ) {
     let mut closing = pin!(gate.closing().notified());
+    let mut shed = gate.to_shed().0;
     let patience = gate.patience();
     let mut patrol = pin!(sleep(patience.patrol));
     let mut registered = false;
@@ -242,6 +243,21 @@ async fn attend<C: Finish>(
             if !std::mem::replace(&mut registered, true) {
                 let _ = closing.as_mut().poll(cx);
                 let _ = patrol.as_mut().poll(cx);
+            }
+            let (round, idle_for) = gate.to_shed();
+            if std::mem::replace(&mut shed, round) != round {
+                closing.set(gate.closing().notified());
+                let _ = closing.as_mut().poll(cx);
+                let idle = client.idle_since().filter(|_| !tail.0);
+                if !finishing && idle.is_some_and(|since| since.elapsed() >= idle_for) {
+                    client.worker.tally.connection_shed();
+                    if C::LINGERS {
+                        return Poll::Ready(());
+                    }
+                    finishing = true;
+                    connection.as_mut().finish();
+                    continue;
+                }
             }
             let patrolled = patrol.is_elapsed();
             let outworn = patrolled && is_outworn(client, patience, Instant::now());

@@ -12,6 +12,8 @@ use super::limits::Patience;
 pub struct Gate {
     patience: Patience,
     closing: Cell<bool>,
+    /// How often idle connections were told to close, and how long they must have been idle the last time.
+    shed: Cell<(u32, Duration)>,
     close: Notify,
     open: Cell<usize>,
     emptied: Notify,
@@ -35,6 +37,17 @@ impl Gate {
     pub fn close(&self) {
         self.closing.set(true);
         self.close.notify_waiters();
+    }
+
+    /// Tells connections to close that have been idle for so long.
+    pub fn shed(&self, idle: Duration) {
+        self.shed.set((self.shed.get().0.wrapping_add(1), idle));
+        self.close.notify_waiters();
+    }
+
+    /// How often [`Gate::shed`] was called, and with what the last time.
+    pub fn to_shed(&self) -> (u32, Duration) {
+        self.shed.get()
     }
 
     /// Whether connections are to finish.

@@ -20,7 +20,7 @@ use super::limits;
 use super::local::Pages;
 use super::preface::{Peek, scheme_of};
 use crate::config::ListenScheme;
-use crate::net::crowd::Crowd;
+use crate::net::crowd::{Crowd, Full};
 use crate::net::listen::ListenSocket;
 use crate::proxy::client::Client;
 use crate::proxy::worker::Worker;
@@ -67,8 +67,8 @@ impl Listener {
         let mut starved = None;
         let label = self.label();
         loop {
-            let problem = if host.crowd.has_room() {
-                match self.accept().await {
+            let problem = match host.crowd.has_room() {
+                Ok(()) => match self.accept().await {
                     Ok(accepted) => {
                         if starved.take().is_some() {
                             tracing::info!(state = "accepting", "accepting connections again");
@@ -78,9 +78,16 @@ impl Listener {
                     }
                     Err(error) if is_of_one_connection(&error) => continue,
                     Err(error) => error.to_string(),
+                },
+                Err(Full::Descriptors) => {
+                    "there are as many clients as the limit of open files leaves room for"
+                        .to_owned()
                 }
-            } else {
-                "there are as many clients as the limit of open files leaves room for".to_owned()
+                // Whoever looks after the memory says so.
+                Err(Full::Memory) => {
+                    tokio::time::sleep(limits::ACCEPT_PAUSE).await;
+                    continue;
+                }
             };
             if starved.replace(host.crowd.keep_waiting()).is_none() {
                 tracing::error!(

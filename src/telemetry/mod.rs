@@ -4,8 +4,10 @@
 //! log lines to a thread of their own; the control plane reads both. It imports nothing of ours but
 //! `config`.
 
+pub mod heap;
 pub mod limit;
 pub mod log;
+pub mod memory;
 pub mod metrics;
 pub mod profile;
 pub mod snapshot;

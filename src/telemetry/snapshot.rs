@@ -64,6 +64,8 @@ pub struct Snapshot {
     pub reloads_refused: u64,
     /// What passes through now.
     pub traffic: TrafficStatus,
+    /// The limit of memory that is nearest; `None` when there is none.
+    pub memory: Option<MemoryStatus>,
     /// The certificates that clients, members and peers are shown, and the authorities and lists that they are held to.
     pub certificates: Vec<CertificateStatus>,
 }
@@ -206,6 +208,20 @@ impl ReloadRecord {
     pub fn is_refused(&self) -> bool {
         self.result == Self::REFUSED
     }
+}
+
+/// A limit of memory, and what it holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MemoryStatus {
+    /// systemd's setting for it: `LimitAS=`, `MemoryMax=`, ...
+    pub limited_by: String,
+    /// The limit.
+    pub limit_bytes: u64,
+    /// What is in use, of the address space or of the cgroup.
+    pub used_bytes: u64,
+    /// Since when new clients wait for it; `None` while there is enough.
+    pub short_since_ms: Option<u64>,
 }
 
 /// What passes through now.

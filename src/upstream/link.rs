@@ -438,6 +438,11 @@ impl Link {
         self.unary.sweep(cx, limit);
     }
 
+    /// Closes HTTP/1.1 connections that nobody uses now.
+    pub fn close_idle(&self) {
+        self.idle.borrow_mut().clear();
+    }
+
     /// Closes all connections without an exchange: the endpoint is not listed any more.
     pub fn retire(&self) {
         self.idle.borrow_mut().clear();

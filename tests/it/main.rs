@@ -22,6 +22,7 @@ mod isolation;
 mod loops;
 mod malformed;
 mod member_list;
+mod memory;
 mod occupied;
 mod pages;
 mod promote;

@@ -9,6 +9,7 @@ use crate::telemetry::snapshot::{EndpointStatus, MemberStatus, Snapshot};
 pub fn families(snapshot: &Snapshot) -> Vec<Family> {
     [
         gauges(snapshot),
+        memory(snapshot),
         members(snapshot),
         reloads(snapshot),
         refreshes(snapshot),
@@ -59,6 +60,24 @@ fn gauges(snapshot: &Snapshot) -> Vec<Family> {
             "etcd_proxy_rpcs_in_flight",
             "gRPC calls that are not over, long streams included.",
             traffic.rpcs_in_flight,
+        ),
+    ]
+}
+
+/// Of the limit that is nearest; nothing where there is none.
+fn memory(snapshot: &Snapshot) -> Vec<Family> {
+    let Some(memory) = &snapshot.memory else { return Vec::new() };
+    vec![
+        Family::gauge(
+            "etcd_proxy_memory_limit_bytes",
+            "The limit of memory that is nearest: RLIMIT_AS or the cgroup's.",
+            memory.limit_bytes,
+        ),
+        Family::gauge("etcd_proxy_memory_used_bytes", "What that limit holds.", memory.used_bytes),
+        Family::gauge(
+            "etcd_proxy_memory_short",
+            "Whether new clients wait because that limit is near.",
+            memory.short_since_ms.is_some(),
         ),
     ]
 }

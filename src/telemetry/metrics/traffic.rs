@@ -34,6 +34,7 @@ impl<'a> Counted<'a> {
             self.writes_unanswered(),
             self.loops_refused(),
             self.malformed(),
+            self.shed(),
             self.client_tls_errors(),
         ]
     }
@@ -196,6 +197,11 @@ impl<'a> Counted<'a> {
     fn loops_refused(self) -> Family {
         let help = "Requests that were refused because they had come through this proxy before.";
         Family::counter("etcd_proxy_loop_refused", help, self.sum(Tally::loops_refused))
+    }
+
+    fn shed(self) -> Family {
+        let help = "Idle client connections that were closed because memory was short.";
+        Family::counter("etcd_proxy_connections_shed", help, self.sum(Tally::shed))
     }
 
     fn malformed(self) -> Family {

@@ -143,6 +143,7 @@ pub struct Tally {
     writes_refused: Count,
     loops_refused: Count,
     malformed: Count,
+    connections_shed: Count,
     writes_unanswered: [Count; UnansweredWrite::ALL.len()],
     client_tls_errors: [Count; ClientTlsError::ALL.len()],
     connections_opened: Count,
@@ -160,6 +161,7 @@ impl Tally {
             writes_refused: Count::new(),
             loops_refused: Count::new(),
             malformed: Count::new(),
+            connections_shed: Count::new(),
             writes_unanswered: [const { Count::new() }; UnansweredWrite::ALL.len()],
             client_tls_errors: [const { Count::new() }; ClientTlsError::ALL.len()],
             connections_opened: Count::new(),
@@ -235,6 +237,11 @@ impl Tally {
         self.loops_refused.add(1);
     }
 
+    /// Counts an idle connection that is closed because memory is short.
+    pub fn connection_shed(&self) {
+        self.connections_shed.add(1);
+    }
+
     /// Counts a request, or what should have been one, that was refused for its form.
     pub fn malformed_refused(&self) {
         self.malformed.add(1);
@@ -285,6 +292,11 @@ impl Tally {
     /// Returns how many requests were refused as loops.
     pub fn loops_refused(&self) -> u64 {
         self.loops_refused.value()
+    }
+
+    /// Returns how many idle connections were closed because memory was short.
+    pub fn shed(&self) -> u64 {
+        self.connections_shed.value()
     }
 
     /// Returns how many requests were refused for their form.

@@ -5,7 +5,7 @@
 //! never comes here. What is held counts until the client's connection has written it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use bytes::buf::Limit;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -20,6 +20,9 @@ const MAX_IN_ALL: usize = 256 << 20;
 
 /// Bytes held for all clients of the process.
 static IN_ALL: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether nothing new is held, since memory is short.
+static STOPPED: AtomicBool = AtomicBool::new(false);
 
 /// Counts the bytes of chunks that are held for one client connection.
 #[derive(Debug, Clone, Default)]
@@ -46,8 +49,16 @@ struct Whole {
 }
 
 impl ChunkBudget {
+    /// Says whether all chunks stream from now on, because memory is short.
+    pub fn stop(stop: bool) {
+        STOPPED.store(stop, Relaxed);
+    }
+
     /// Reserves `size` bytes; `None` if that would be too many.
     fn reserve(&self, size: usize) -> Option<Reserved> {
+        if STOPPED.load(Relaxed) {
+            return None;
+        }
         let reserved = Reserved { budget: self.clone(), size };
         let of_client = self.0.fetch_add(size, Relaxed) + size;
         let in_all = IN_ALL.fetch_add(size, Relaxed) + size;

@@ -1,0 +1,160 @@
+//! How much memory there is, and how much of it is in use: by `RLIMIT_AS` and by the cgroup's limits.
+
+mod cgroup;
+
+use std::fs;
+
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+use nix::unistd::{SysconfVar, sysconf};
+
+use self::cgroup::Cgroups;
+use super::heap;
+
+/// One limit and what it holds, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Where the limit comes from, by the name of systemd's setting.
+    pub limited_by: &'static str,
+    /// The limit.
+    pub limit: u64,
+    /// What is in use.
+    pub used: u64,
+    /// What may be in use before something must be done: 85 % of the limit; more if the process needs most of that
+    /// for itself.
+    pub most: u64,
+    /// How much of that is for clients.
+    pub room: u64,
+}
+
+impl Usage {
+    /// `base` is what the process itself needs, without clients.
+    fn new(limited_by: &'static str, limit: u64, used: u64, base: u64) -> Self {
+        let most = (limit / 100 * 85).max(base + limit.saturating_sub(base) / 2);
+        Self { limited_by, limit, used, most, room: most.saturating_sub(base) }
+    }
+
+    /// Bytes that may still be used before something must be done.
+    pub fn left(&self) -> u64 {
+        self.most.saturating_sub(self.used)
+    }
+}
+
+/// Reads limits and usage. Each limit's `base` is what was in use when it was first seen.
+#[derive(Debug)]
+pub struct Memory {
+    page: u64,
+    cgroups: Cgroups,
+    base: Option<Base>,
+}
+
+/// What was in use when a limit was first seen.
+#[derive(Debug, Clone, Copy)]
+struct Base {
+    space: AddressSpace,
+    reserved: u64,
+}
+
+/// What `/proc/self/statm` says, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct AddressSpace {
+    size: u64,
+    resident: u64,
+}
+
+impl Memory {
+    /// Finds out what limits there are.
+    pub fn of_this_process() -> Self {
+        let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+        let page = page.and_then(|page| u64::try_from(page).ok()).unwrap_or(4096);
+        Self { page, cgroups: Cgroups::of_this_process(), base: None }
+    }
+
+    /// The limit that is nearest; `None` when there is none, or when it cannot be told.
+    pub fn usage(&mut self) -> Option<Usage> {
+        let limit = address_space_limit();
+        if limit.is_none() && self.cgroups.is_empty() {
+            return None;
+        }
+        let statm = fs::read_to_string("/proc/self/statm").ok()?;
+        let now = AddressSpace::parse(&statm, self.page)?;
+        let base = *self
+            .base
+            .get_or_insert_with(|| Base { space: now, reserved: reserved().unwrap_or(0) });
+        let by_address_space = limit.map(|limit| base.usage(limit, &now));
+        let by_cgroup = self.cgroups.usage(now.resident, base.space.resident);
+        by_address_space.into_iter().chain(by_cgroup).min_by_key(Usage::left)
+    }
+}
+
+impl Base {
+    fn usage(&self, limit: u64, now: &AddressSpace) -> Usage {
+        let usage = Usage::new("LimitAS=", limit, now.size, self.space.size);
+        if usage.left() > usage.room / 2 {
+            return usage;
+        }
+        // What was freed serves those who ask next, and so do heaps that were reserved meanwhile.
+        let more = reserved().unwrap_or(0).saturating_sub(self.reserved);
+        Usage { used: usage.used.saturating_sub(heap::free() + more), ..usage }
+    }
+}
+
+/// Bytes of the address space that are reserved and cannot be used as they are.
+fn reserved() -> Option<u64> {
+    let maps = fs::read_to_string("/proc/self/maps").ok()?;
+    Some(maps.lines().filter_map(reserved_in).sum())
+}
+
+/// Reads `7f00-7f80 ---p ...` (proc_pid_maps(5)).
+fn reserved_in(line: &str) -> Option<u64> {
+    let (range, rest) = line.split_once(' ')?;
+    let (from, to) = range.split_once('-').filter(|_| rest.starts_with("---p"))?;
+    let address = |text| u64::from_str_radix(text, 16).ok();
+    address(to)?.checked_sub(address(from)?)
+}
+
+/// The soft `RLIMIT_AS`, if it is one.
+pub fn address_space_limit() -> Option<u64> {
+    let (soft, _) = getrlimit(Resource::RLIMIT_AS).ok()?;
+    (soft != RLIM_INFINITY).then_some(soft)
+}
+
+impl AddressSpace {
+    /// Reads `size resident ...`, in pages (proc_pid_statm(5)).
+    fn parse(statm: &str, page: u64) -> Option<Self> {
+        let mut pages =
+            statm.split_ascii_whitespace().map_while(|number| number.parse::<u64>().ok());
+        let mut bytes = || pages.next()?.checked_mul(page);
+        Some(Self { size: bytes()?, resident: bytes()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn something_must_be_done_at_85_percent_or_halfway_above_what_is_needed_anyway() {
+        let usage = |limit, used, base| Usage::new("LimitAS=", limit, used, base);
+        assert_eq!(usage(1000, 100, 100).left(), 750);
+        assert_eq!(usage(1000, 900, 100).left(), 0);
+        assert_eq!(usage(1000, 900, 900).left(), 50);
+        assert_eq!(usage(1000, 1200, 1200).left(), 0);
+    }
+
+    #[test]
+    fn sizes_are_pages_times_their_size() {
+        let space = AddressSpace { size: 4_096_000, resident: 1_228_800 };
+        assert_eq!(AddressSpace::parse("1000 300 100 50 0 500 0\n", 4096), Some(space));
+        assert_eq!(AddressSpace::parse("1000", 4096), None);
+        assert_eq!(AddressSpace::parse("", 4096), None);
+    }
+
+    #[test]
+    fn reserved_addresses_are_told_from_others() {
+        assert_eq!(reserved_in("7f00-7f80 ---p 00000000 00:00 0"), Some(0x80));
+        for other in ["7f00-7f80 rw-p 00000000 00:00 0", "", "x-y ---p", "7f80-7f00 ---p 0"] {
+            assert_eq!(reserved_in(other), None, "{other}");
+        }
+        assert!(reserved().is_some());
+    }
+}
