@@ -9,11 +9,13 @@
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+
+use super::owed::Debt;
 
 /// Bytes of a request body that are kept for a retry: etcd's reads are far below, its writes mostly.
 pub const KEEP_LIMIT: usize = 64 * 1024;
@@ -40,11 +42,13 @@ struct Source {
     keeping: bool,
     /// Exact length of the whole body, when it was declared.
     length: Option<u64>,
+    /// `None` where a client may rightly send nothing for long.
+    debt: Option<Debt>,
 }
 
 impl RequestBody {
-    /// Makes the first reader of `incoming`, keeping chunks for a retry.
-    pub fn new(incoming: Incoming) -> Self {
+    /// Makes the first reader of `incoming`, keeping chunks for a retry. `debt` knows when more of it is waited for.
+    pub fn new(incoming: Incoming, debt: Option<Debt>) -> Self {
         if incoming.is_end_stream() {
             return Self::empty();
         }
@@ -55,6 +59,7 @@ impl RequestBody {
             kept_bytes: 0,
             keeping: true,
             length,
+            debt,
         })
     }
 
@@ -71,6 +76,7 @@ impl RequestBody {
             kept_bytes: bytes.len(),
             kept: vec![bytes],
             keeping: true,
+            debt: None,
         })
     }
 
@@ -97,6 +103,14 @@ impl Ticket {
             }
             Some(_) => None,
         }
+    }
+
+    /// Takes out what the client has not sent yet; `None` when nothing is to come.
+    pub fn take_unread(&self) -> Option<Incoming> {
+        let mut source = self.0.as_ref()?.borrow_mut();
+        source.keeping = false;
+        source.debt = None;
+        source.incoming.take()
     }
 
     /// Gives up the retry and releases what was kept: the response is passed on.
@@ -145,7 +159,12 @@ impl Body for RequestBody {
         let Some(incoming) = &mut source.incoming else {
             return Poll::Ready(None);
         };
-        let frame = match ready!(Pin::new(incoming).poll_frame(cx)) {
+        let Poll::Ready(next) = Pin::new(incoming).poll_frame(cx) else {
+            source.debt.as_mut().map(Debt::wait);
+            return Poll::Pending;
+        };
+        source.debt.as_mut().map(Debt::come);
+        let frame = match next {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
                 // What was kept is not the whole body, and hyper would call the next read its end.

@@ -12,6 +12,7 @@ use http::HeaderValue;
 use super::slots::Slots;
 use super::worker::Worker;
 use crate::message::headers::Marks;
+use crate::message::owed::Owed;
 use crate::net::crowd::Place;
 use crate::upstream::http1::ChunkBudget;
 use crate::upstream::http2::{Connection, Use};
@@ -37,6 +38,7 @@ pub struct Client {
     last_active: Cell<Instant>,
     /// Bytes of its requests that are held to be inspected.
     inspected: Cell<usize>,
+    owed: Rc<Owed>,
     /// Bytes of members' chunks that are held for it.
     chunks: ChunkBudget,
     own_pools: RefCell<Vec<Rc<OwnPools>>>,
@@ -69,6 +71,7 @@ impl Client {
             has_asked: Cell::new(false),
             last_active: Cell::new(Instant::now()),
             inspected: Cell::new(0),
+            owed: Owed::new(Instant::now()),
             chunks: ChunkBudget::default(),
             own_pools: RefCell::default(),
             slots: Slots::default(),
@@ -150,6 +153,18 @@ impl Client {
     /// Since when the client has had no request open; `None` while it has.
     pub fn idle_since(&self) -> Option<Instant> {
         (self.in_flight.get() == 0).then(|| self.last_active.get())
+    }
+
+    /// What it owes of the bodies of its requests.
+    pub fn owed(&self) -> &Rc<Owed> {
+        &self.owed
+    }
+
+    /// Since when all requests that are open wait for the next piece of their bodies, and none has come.
+    pub fn owes_since(&self) -> Option<Instant> {
+        let bodies = self.owed.bodies();
+        (bodies > 0 && bodies >= self.in_flight.get())
+            .then(|| self.owed.since().max(self.last_active.get()))
     }
 
     /// Whether the client has ever sent a whole request head.

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Request, Response, StatusCode};
+use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -23,10 +24,12 @@ use super::retry::may_retry;
 use super::websocket::Handshake;
 use super::worker::View;
 use crate::config::Mode;
+use crate::message::discard::discard_rest;
 use crate::message::headers::{HOP, PROOF_HOP};
+use crate::message::owed::Debt;
 use crate::message::reason::Reason;
 use crate::message::reply::{self, Code, Dialect, GRPC_MESSAGE, GRPC_STATUS};
-use crate::message::rpc::RpcKind;
+use crate::message::rpc::{Rpc, RpcKind};
 use crate::telemetry::tally::{Dropped, RetryReason, UnansweredWrite};
 use crate::upstream::balance::Choice;
 use crate::upstream::link::Link;
@@ -57,7 +60,7 @@ pub async fn forward(
     let mut journey = Journey { client, view, route, meter, is_proof: false };
     for hop in request.headers().get_all(HOP) {
         if hop == client.worker.hop {
-            return journey.refuse_loop();
+            return Box::pin(journey.refuse(request, Journey::refuse_loop)).await;
         }
         journey.is_proof |= hop == PROOF_HOP;
     }
@@ -66,7 +69,7 @@ pub async fn forward(
         Mode::Readonly => verdict(&route, request.method(), request.uri(), request.headers()),
     };
     match judged {
-        Verdict::Refuse => journey.refuse_write(),
+        Verdict::Refuse => Box::pin(journey.refuse(request, Journey::refuse_write)).await,
         Verdict::Pass if route.websocket => {
             let handshake = Handshake::new(client, request);
             Box::pin(journey.switch(handshake)).await
@@ -88,7 +91,29 @@ pub async fn forward(
 impl Journey<'_> {
     fn prepare(&self, request: Box<Request<Incoming>>) -> Outgoing {
         let is_grpc = matches!(self.route.protocol, Protocol::Grpc(_));
-        Outgoing::new(*request, is_grpc || self.route.retry == RpcKind::Read)
+        // The client of a stream may wait between two messages, and what that of an unknown call does nobody knows. Who
+        // has said how much it sends sends it.
+        let may_pause = (self.is_stream() || self.route.protocol == Protocol::Grpc(Rpc::Other))
+            && request.body().size_hint().exact().is_none();
+        let debt = (!may_pause).then(|| Debt::new(self.client.owed().clone(), self.meter.since()));
+        Outgoing::new(*request, is_grpc || self.route.retry == RpcKind::Read, debt)
+    }
+
+    /// Answers a request that no member gets, once the rest of it was read. The client of a stream may wait for the answer
+    /// before it goes on.
+    async fn refuse(
+        self,
+        request: Box<Request<Incoming>>,
+        answer: fn(Self) -> Response<ReplyBody>,
+    ) -> Response<ReplyBody> {
+        if !self.is_stream() {
+            discard_rest(request).await;
+        }
+        answer(self)
+    }
+
+    fn is_stream(&self) -> bool {
+        self.route.retry == RpcKind::Stream
     }
 
     /// Sends a request for a member list, and passes it back with this proxy's URLs in it.
@@ -113,7 +138,10 @@ impl Journey<'_> {
         let mut outgoing = self.prepare(request);
         match inspect::grpc(self.client, what, &headers, outgoing.take_body()).await {
             Ok(message) => self.send_inspected(outgoing, message).await,
-            Err(rejected) => self.reject(rejected),
+            Err(rejected) => {
+                outgoing.discard().await;
+                self.reject(rejected)
+            }
         }
     }
 
@@ -125,7 +153,10 @@ impl Journey<'_> {
         let mut outgoing = self.prepare(request);
         match inspect::json(self.client, what, outgoing.take_body()).await {
             Ok(body) => self.send_inspected(outgoing, body).await,
-            Err(rejected) => self.reject(rejected),
+            Err(rejected) => {
+                outgoing.discard().await;
+                self.reject(rejected)
+            }
         }
     }
 
@@ -141,6 +172,9 @@ impl Journey<'_> {
         if !self.meter.try_take_slot()
             && let Err(failure) = Box::pin(self.meter.wait_for_slot()).await
         {
+            if self.reads_on(failure) {
+                outgoing.discard().await;
+            }
             return self.fail(failure, 0);
         }
         let mut choice = Choice::new(&self.view.links, self.api());
@@ -187,6 +221,9 @@ impl Journey<'_> {
                 break;
             }
             self.count_retry(failure);
+        }
+        if self.reads_on(failure) {
+            outgoing.discard().await;
         }
         self.fail(failure, choice.count())
     }
@@ -323,6 +360,11 @@ impl Journey<'_> {
         };
         self.client.worker.tally.retried(reason);
         self.meter.dropped(Dropped::FailedSendingRequest);
+    }
+
+    /// Whether an answer of our own had better wait until the rest of the request is read.
+    fn reads_on(&self, failure: Failure) -> bool {
+        !self.is_stream() && !matches!(failure, Failure::Incomplete | Failure::Stopping)
     }
 
     fn fail(mut self, failure: Failure, endpoints: usize) -> Response<ReplyBody> {

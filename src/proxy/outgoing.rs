@@ -7,7 +7,9 @@ use http::{Method, Request, Version};
 use hyper::body::Incoming;
 
 use super::client::Client;
+use crate::message::discard::discard;
 use crate::message::headers::{self, KeptHeaders};
+use crate::message::owed::Debt;
 use crate::message::request_body::{RequestBody, Ticket};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::http1::RequestHead;
@@ -24,11 +26,14 @@ pub struct Outgoing {
     kept: Option<KeptHeaders>,
     body: Option<RequestBody>,
     ticket: Ticket,
+    /// Whether the client waits for 100 before it sends the body.
+    expects: bool,
 }
 
 impl Outgoing {
-    /// Takes what passes on of a client's request. With `keeps` it can be sent again after it was sent.
-    pub fn new(request: Request<Incoming>, keeps: bool) -> Self {
+    /// Takes what passes on of a client's request. With `keeps` it can be sent again after it was sent; `debt` knows
+    /// when its body is waited for.
+    pub fn new(request: Request<Incoming>, keeps: bool, debt: Option<Debt>) -> Self {
         let (mut head, incoming) = request.into_parts();
         headers::remove_hop_by_hop(&mut head.headers);
         if head.version == Version::HTTP_2 {
@@ -36,8 +41,9 @@ impl Outgoing {
         }
         let target =
             head.uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let body = RequestBody::new(incoming);
+        let body = RequestBody::new(incoming, debt);
         Self {
+            expects: head.headers.contains_key(EXPECT),
             method: head.method,
             target,
             headers: Some(head.headers),
@@ -69,6 +75,17 @@ impl Outgoing {
     pub fn is_ready(&self) -> bool {
         (self.headers.is_some() || self.kept.is_some())
             && (self.body.is_some() || self.ticket.again().is_some())
+    }
+
+    /// Reads on for a while what the client still sends, for an answer of our own.
+    pub async fn discard(&mut self) {
+        self.body = None;
+        if !self.expects
+            && let Some(mut unread) = self.ticket.take_unread()
+        {
+            // Boxed, since every request has room for what few need.
+            Box::pin(async move { discard(&mut unread).await }).await;
+        }
     }
 
     /// Gives up further attempts and what is kept for them: the answer is passed on.

@@ -10,16 +10,18 @@
 //! evict the same entries, and what a client refers to later is its substitute. An empty value that stands in no table
 //! is taken away. What is not understood passes as it is.
 //!
-//! What passes as it is, nearly all, is not copied.
+//! What passes as it is, nearly all, is not copied. The layer also knows when a client owes the rest of a frame.
 
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use self::frames::{Frames, Next};
+use super::io::Signs;
 
 mod block;
 mod frames;
@@ -32,6 +34,7 @@ const READ: usize = 8 * 1024;
 /// The server's side of an HTTP/2 connection, read from its preface on. Writes pass through.
 pub struct LenientAuthority<S> {
     stream: S,
+    signs: Arc<Signs>,
     frames: Frames,
     /// What was read and not given on: the begin of a frame, or what was rewritten.
     held: BytesMut,
@@ -41,8 +44,16 @@ pub struct LenientAuthority<S> {
 
 impl<S> LenientAuthority<S> {
     /// Wraps a connection of which nothing has been read yet.
-    pub fn new(stream: S) -> Self {
-        Self { stream, frames: Frames::default(), held: BytesMut::new(), cleared: 0 }
+    pub fn new(stream: S, signs: Arc<Signs>) -> Self {
+        Self { stream, signs, frames: Frames::default(), held: BytesMut::new(), cleared: 0 }
+    }
+
+    /// Notes whether the client owes the rest of something, after a read before which `whole` frames had passed.
+    fn note(&self, whole: u64) {
+        let is_owing = self.frames.is_unfinished() || self.cleared < self.held.len();
+        // DATA may come as slowly as it likes, as long as it comes.
+        let is_new = self.frames.whole() != whole || self.frames.is_in_data();
+        self.signs.note_owing(is_owing, is_new);
     }
 
     /// Looks at what is held, as far as it is whole.
@@ -124,12 +135,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for LenientAuthority<S> {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.held.is_empty()
-            && let Read::Some = ready!(this.poll_straight(cx, into))?
-        {
-            return Poll::Ready(Ok(()));
+        let whole = this.frames.whole();
+        if this.held.is_empty() {
+            let read = ready!(this.poll_straight(cx, into))?;
+            this.note(whole);
+            if let Read::Some = read {
+                return Poll::Ready(Ok(()));
+            }
         }
-        ready!(this.poll_held(cx))?;
+        let polled = this.poll_held(cx);
+        this.note(whole);
+        ready!(polled)?;
         this.give(into);
         Poll::Ready(Ok(()))
     }

@@ -109,7 +109,7 @@ where
             attend(pin!(connection), signs, client, gate, is_outworn_http1).await;
         }
         Protocol::Http2 => {
-            let io = TokioIo::new(LenientAuthority::new(io));
+            let io = TokioIo::new(LenientAuthority::new(io, signs.clone()));
             // Boxed, since an HTTP/1 connection would carry room for it too.
             let mut connection = Box::pin(http2_builder().serve_connection(io, service));
             attend(connection.as_mut(), signs, client, gate, is_outworn_http2).await;
@@ -260,6 +260,14 @@ async fn attend<C: Finish>(
                 }
             }
             let patrolled = patrol.is_elapsed();
+            let mut next_patrol = patience.patrol;
+            if patrolled && let Some(since) = owes_since(client, signs, C::LINGERS) {
+                let owed_for = Instant::now().saturating_duration_since(since);
+                if owed_for >= patience.owed {
+                    return Poll::Ready(());
+                }
+                next_patrol = next_patrol.min(patience.owed - owed_for);
+            }
             let outworn = patrolled && is_outworn(client, patience, Instant::now());
             if outworn && !client.has_asked() {
                 return Poll::Ready(());
@@ -283,7 +291,7 @@ async fn attend<C: Finish>(
                 client.sweep(Instant::now());
             }
             if patrolled || finish {
-                patrol.as_mut().reset(tokio::time::Instant::now() + patience.patrol);
+                patrol.as_mut().reset(tokio::time::Instant::now() + next_patrol);
                 let _ = patrol.as_mut().poll(cx);
             }
             if finish {
@@ -297,6 +305,20 @@ async fn attend<C: Finish>(
         }
     })
     .await;
+}
+
+/// Since when the client owes what it has begun and waits for nothing itself: the body of every request that is open, a
+/// frame, or a head. The next head of an HTTP/1 client counts when the answer before it has ended. While something is
+/// unwritten we may not have read what has come.
+fn owes_since(client: &Client, signs: &Signs, is_http1: bool) -> Option<Instant> {
+    if signs.has_unwritten() {
+        return None;
+    }
+    let begun = match is_http1 {
+        true => client.idle_since().and_then(|idle| Some(signs.owes_since()?.max(idle))),
+        false => signs.owes_since(),
+    };
+    client.owes_since().into_iter().chain(begun).min()
 }
 
 /// What a client did wrong in its protocol, if that is what ended its connection: never its bytes.

@@ -1,5 +1,6 @@
 //! The first to see a request: refuses what is not well formed, answers what is local, and forwards the rest.
 
+use std::pin::Pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -9,11 +10,13 @@ use hyper::body::Incoming;
 
 use super::local::{self, Pages};
 use super::{cors, page_hosts, well_formed};
+use crate::message::discard::discard_rest;
 use crate::message::reason::Reason;
 use crate::message::reply;
 use crate::proxy::client::Client;
 use crate::proxy::forward::forward;
 use crate::proxy::reply_body::ReplyBody;
+use crate::proxy::worker::View;
 
 /// Answers one request.
 pub async fn answer(
@@ -31,35 +34,18 @@ async fn judge(
     pages: &Pages,
     request: Box<Request<Incoming>>,
 ) -> Response<ReplyBody> {
-    if let Some(complaint) = well_formed::complaint(&request) {
-        note_malformed(client, &complaint);
-        return own(client, bad_request(request.version(), complaint));
-    }
     let view = client.worker.view();
-    let generation = &view.generation;
-    // As with etcd, the list is for plaintext: with TLS the name was vouched for by the certificate.
-    if !client.has_tls()
-        && let Some(refusal) = cors::refuse_host(generation.host_whitelist.as_deref(), &request)
-    {
-        return own(client, refusal);
+    // What few requests need is boxed, and no answer is held here while something is waited for.
+    if let Some(refusal) = refuse(client, &view, &request) {
+        return own(client, refusal, request).await;
     }
+    let generation = &view.generation;
     let cors = cors::judge(generation.cors.as_deref(), request.headers());
     let mut response = if cors.answers(request.method()) {
-        own(client, reply::bare(StatusCode::OK))
+        own(client, reply::bare(StatusCode::OK), request).await
     } else {
         match local::Local::of_path(request.uri().path()) {
-            Some(local) => {
-                let refusal = (!client.has_tls() && generation.host_whitelist.is_none())
-                    .then(|| page_hosts::refuse(&generation.page_hosts, &request))
-                    .flatten();
-                own(
-                    client,
-                    match refusal {
-                        Some(refusal) => refusal,
-                        None => local.answer(&request, &view, pages).await,
-                    },
-                )
-            }
+            Some(local) => Box::pin(page(client, pages, &view, local, request)).await,
             None => forward(client, &view, request).await,
         }
     };
@@ -67,10 +53,48 @@ async fn judge(
     response
 }
 
-/// Takes an answer of our own; whoever gets one is a client like any other, and not one that never asked.
-fn own(client: &Client, response: Response<Bytes>) -> Response<ReplyBody> {
-    client.touch();
-    response.map(|bytes| ReplyBody::whole(bytes, None))
+/// Refuses a request that is not well formed, or for a host that we are not.
+fn refuse(client: &Client, view: &View, request: &Request<Incoming>) -> Option<Response<Bytes>> {
+    if let Some(complaint) = well_formed::complaint(request) {
+        note_malformed(client, &complaint);
+        return Some(bad_request(request.version(), complaint));
+    }
+    // As with etcd, the list is for plaintext: with TLS the name was vouched for by the certificate.
+    let whitelist = view.generation.host_whitelist.as_deref();
+    if client.has_tls() { None } else { cors::refuse_host(whitelist, request) }
+}
+
+/// Answers a request for one of our own pages.
+async fn page(
+    client: &Client,
+    pages: &Pages,
+    view: &View,
+    local: local::Local,
+    request: Box<Request<Incoming>>,
+) -> Response<ReplyBody> {
+    let generation = &view.generation;
+    let refusal = (!client.has_tls() && generation.host_whitelist.is_none())
+        .then(|| page_hosts::refuse(&generation.page_hosts, &request))
+        .flatten();
+    let answer = match refusal {
+        Some(refusal) => refusal,
+        None => local.answer(&request, view, pages).await,
+    };
+    own(client, answer, request).await
+}
+
+/// Takes an answer of our own, once the rest of the request was read; whoever gets one is a client like any other, and
+/// not one that never asked.
+fn own(
+    client: &Client,
+    response: Response<Bytes>,
+    request: Box<Request<Incoming>>,
+) -> Pin<Box<impl Future<Output = Response<ReplyBody>>>> {
+    Box::pin(async move {
+        discard_rest(request).await;
+        client.touch();
+        response.map(|bytes| ReplyBody::whole(bytes, None))
+    })
 }
 
 /// Counts what a client sent in place of a request, and says what is wrong with it; never what it sent.

@@ -1,5 +1,6 @@
-//! A client's connection as HTTP runs on it, which shows two things that hyper and h2 keep to themselves: whether what
-//! they were given to write is still on its way, and whether a client has left whose words nobody reads.
+//! A client's connection as HTTP runs on it, which shows what hyper and h2 keep to themselves: whether what they were
+//! given to write is still on its way, whether a client has left whose words nobody reads, and whether it owes the rest
+//! of what it has begun.
 //!
 //! hyper reads nothing while an HTTP/1 request is open and something of the next one is there already. So it does not
 //! see such a client leave, and a watch would be kept for nobody. Whoever looks after the connection asks from time to
@@ -9,8 +10,9 @@ use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
@@ -25,12 +27,31 @@ pub struct ClientIo<S> {
 }
 
 /// What is seen of a connection besides its bytes, for whoever looks after it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Signs {
     unwritten: AtomicBool,
     look: AtomicBool,
     switched: AtomicBool,
     malformed: AtomicBool,
+    /// The last read found nothing.
+    starved: AtomicBool,
+    /// Since when the client owes the rest of what it has begun, in milliseconds after `born`; zero: it owes nothing.
+    owing: AtomicU64,
+    born: Instant,
+}
+
+impl Default for Signs {
+    fn default() -> Self {
+        Self {
+            unwritten: AtomicBool::new(false),
+            look: AtomicBool::new(false),
+            switched: AtomicBool::new(false),
+            malformed: AtomicBool::new(false),
+            starved: AtomicBool::new(false),
+            owing: AtomicU64::new(0),
+            born: Instant::now(),
+        }
+    }
 }
 
 impl Signs {
@@ -57,6 +78,23 @@ impl Signs {
     /// Whether a body was refused.
     pub fn has_malformed_body(&self) -> bool {
         self.malformed.load(Relaxed)
+    }
+
+    /// Notes whether the client owes the rest of a head or a frame. The clock starts again with each `is_new` one.
+    pub fn note_owing(&self, is_owing: bool, is_new: bool) {
+        let was_owing = self.owing.load(Relaxed) != 0;
+        if is_owing && (is_new || !was_owing) {
+            let since = self.born.elapsed().as_millis().max(1);
+            self.owing.store(u64::try_from(since).unwrap_or(u64::MAX), Relaxed);
+        } else if !is_owing && was_owing {
+            self.owing.store(0, Relaxed);
+        }
+    }
+
+    /// Since when the client owes the rest of a head or a frame that we are ready to read.
+    pub fn owes_since(&self) -> Option<Instant> {
+        let since = self.owing.load(Relaxed);
+        (since != 0 && self.starved.load(Relaxed)).then(|| self.born + Duration::from_millis(since))
     }
 
     /// Whether the connection has left HTTP.
@@ -134,7 +172,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, into)
+        let polled = Pin::new(&mut self.stream).poll_read(cx, into);
+        self.signs.starved.store(polled.is_pending(), Relaxed);
+        polled
     }
 }
 

@@ -9,6 +9,10 @@ pub const FIRST_HEAD: Duration = Duration::from_secs(30);
 /// From accept to the end of the TLS handshake; etcd's limit.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
 
+/// A client that owes the rest of a head, a frame or a body and sends nothing of it has its connection cut after this;
+/// of a head or frame all must have come by then, of a body the next piece.
+pub const OWED: Duration = Duration::from_secs(30);
+
 /// An HTTP/1 connection without a request is closed after this. etcd never closes one; this only collects what was
 /// forgotten, and TCP keepalive finds clients that are gone.
 pub const IDLE: Duration = Duration::from_secs(3600);
@@ -20,6 +24,8 @@ pub struct Patience {
     pub handshake: Duration,
     /// [`FIRST_HEAD`].
     pub first_head: Duration,
+    /// [`OWED`].
+    pub owed: Duration,
     /// [`IDLE`].
     pub idle: Duration,
     /// [`PATROL`].
@@ -28,7 +34,13 @@ pub struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { handshake: HANDSHAKE, first_head: FIRST_HEAD, idle: IDLE, patrol: PATROL }
+        Self {
+            handshake: HANDSHAKE,
+            first_head: FIRST_HEAD,
+            owed: OWED,
+            idle: IDLE,
+            patrol: PATROL,
+        }
     }
 }
 
@@ -63,6 +75,13 @@ pub const PENDING_RESETS: usize = 4096;
 /// Streams that we may have to reset for a client's errors in a connection's life before it is ended. A connection
 /// lives for months and a rare error must not add up to its end; a flood still does.
 pub const LOCAL_RESETS: usize = 65_536;
+
+/// How long a connection that ends in the middle of a request is read on: closed with bytes unread it would be reset, and
+/// the client might lose the answer that says why (nginx has `lingering_close` for that).
+pub const UNREAD: Duration = Duration::from_secs(2);
+
+/// How much is read on at most.
+pub const UNREAD_BYTES: usize = 16 << 20;
 
 /// Pause after an accept that failed for want of descriptors or memory, so that the loop does not spin.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -4,15 +4,19 @@
 //! one that hyper refuses too, since hyper answers 400 by itself only to what it could not parse. In a body the read
 //! fails, which ends the exchange with a 400 of ours. Both end the connection.
 
+use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 use super::http1_framing::{Framing, Refused};
 use super::io::Signs;
+use super::limits;
 
 /// Ends a refused head: a byte that no head may have, and an end, for which hyper may wait before it looks.
 const POISON: &[u8] = b"\0\r\n\r\n";
@@ -31,6 +35,8 @@ struct Reader {
     signs: Arc<Signs>,
     framing: Framing,
     refusal: Refusal,
+    /// Once the connection ends in the middle of a request: until when it is read on, and what was read.
+    ending: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
 enum Refusal {
@@ -43,7 +49,8 @@ enum Refusal {
 impl<S> StrictHttp1<S> {
     /// Wraps a connection of which nothing has been read yet.
     pub fn new(stream: S, signs: Arc<Signs>) -> Self {
-        let reader = Reader { signs, framing: Framing::default(), refusal: Refusal::None };
+        let reader =
+            Reader { signs, framing: Framing::default(), refusal: Refusal::None, ending: None };
         Self { stream, reader: Box::new(reader) }
     }
 }
@@ -51,7 +58,9 @@ impl<S> StrictHttp1<S> {
 impl Reader {
     /// Follows what a read brought from `begin` on, and takes away what is refused.
     fn follow(&mut self, into: &mut ReadBuf<'_>, begin: usize) -> io::Result<()> {
+        let heads = self.framing.heads();
         let Err(Refused(offset)) = self.framing.follow(&into.filled()[begin..]) else {
+            self.signs.note_owing(self.framing.is_in_head(), self.framing.heads() != heads);
             return Ok(());
         };
         into.set_filled(begin + offset);
@@ -63,6 +72,30 @@ impl Reader {
         self.refusal = Refusal::Head(0);
         self.poison(into);
         Ok(())
+    }
+
+    /// Whether the client is in the middle of a request, or was refused one.
+    fn is_amid(&self) -> bool {
+        let is_refused = !matches!(self.refusal, Refusal::None);
+        is_refused || self.framing.is_in_head() || self.framing.is_in_body()
+    }
+
+    /// Reads what the client still sends, until it leaves or it is enough.
+    fn poll_read_on<S: AsyncRead + Unpin>(
+        &mut self,
+        stream: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let (until, read) = self.ending.get_or_insert_with(|| (Box::pin(sleep(limits::UNREAD)), 0));
+        while until.as_mut().poll(cx).is_pending() && *read < limits::UNREAD_BYTES {
+            let mut room = [MaybeUninit::uninit(); 4096];
+            let mut room = ReadBuf::uninit(&mut room);
+            match ready!(Pin::new(&mut *stream).poll_read(cx, &mut room)) {
+                Ok(()) if !room.filled().is_empty() => *read += room.filled().len(),
+                Ok(()) | Err(_) => break,
+            }
+        }
+        Poll::Ready(())
     }
 
     fn poison(&mut self, into: &mut ReadBuf<'_>) {
@@ -104,7 +137,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for StrictHttp1<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for StrictHttp1<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for StrictHttp1<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -130,7 +163,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for StrictHttp1<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let this = &mut *self;
+        ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+        if !this.reader.signs.has_switched() && this.reader.is_amid() {
+            ready!(this.reader.poll_read_on(&mut this.stream, cx));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -11,6 +11,7 @@ mod demo;
 mod discovery;
 mod discovery_v3;
 mod drain;
+mod early_answers;
 mod fallback;
 mod floods;
 mod floors;

@@ -5,6 +5,7 @@ use super::block::{self, Found};
 
 const PREFACE: usize = 24;
 const HEAD: usize = 9;
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 0x4;
@@ -19,11 +20,17 @@ const MOST_FRAMES: usize = 8;
 pub struct Frames {
     /// Bytes that pass before the next frame head.
     skip: usize,
+    /// The kind of the frame that `skip` is of.
+    kind: u8,
+    /// CONTINUATION must follow.
+    is_in_block: bool,
+    /// The preface and the frames that have passed whole.
+    whole: u64,
 }
 
 impl Default for Frames {
     fn default() -> Self {
-        Self { skip: PREFACE }
+        Self { skip: PREFACE, kind: HEADERS, is_in_block: false, whole: 0 }
     }
 }
 
@@ -49,6 +56,7 @@ impl Frames {
                 if self.skip > 0 {
                     return (passed, Next::More);
                 }
+                self.whole += 1;
                 continue;
             }
             let Some(head) = Head::read(rest) else { return (passed, Next::More) };
@@ -56,13 +64,35 @@ impl Frames {
                 match Block::read(rest) {
                     None => return (passed, Next::More),
                     Some(Block::Fine) => {}
-                    Some(Block::Rewritten(taken, by)) => {
+                    Some(Block::Rewritten(taken, by, is_open)) => {
+                        self.is_in_block = is_open;
+                        self.whole += 1;
                         return (passed, Next::Rewritten(taken, by));
                     }
                 }
             }
+            if matches!(head.kind, HEADERS | CONTINUATION) {
+                self.is_in_block = head.flags & END_HEADERS == 0;
+            }
+            self.kind = head.kind;
             self.skip = HEAD + head.length;
         }
+    }
+
+    /// Whether the client has begun something that must go on: its preface with SETTINGS, a frame, or a block of
+    /// headers. What was held back of a frame is not known here.
+    pub fn is_unfinished(&self) -> bool {
+        self.skip > 0 || self.is_in_block || self.whole < 2
+    }
+
+    /// Whether it is DATA that must go on.
+    pub fn is_in_data(&self) -> bool {
+        self.skip > 0 && self.kind == DATA
+    }
+
+    /// Counts the frames that have passed whole.
+    pub fn whole(&self) -> u64 {
+        self.whole
     }
 }
 
@@ -84,8 +114,8 @@ impl Head {
 /// What is to be done with a block of headers.
 enum Block {
     Fine,
-    /// So many bytes become these.
-    Rewritten(usize, Vec<u8>),
+    /// So many bytes become these; whether CONTINUATION must follow.
+    Rewritten(usize, Vec<u8>, bool),
 }
 
 impl Block {
@@ -184,5 +214,5 @@ fn rewrite(bytes: &[u8], parts: &[Part], mut block: &[u8]) -> Option<Block> {
         frames.extend_from_slice(fragment);
         frames.extend_from_slice(&bytes[part.end() - after..part.end()]);
     }
-    Some(Block::Rewritten(last.end(), frames))
+    Some(Block::Rewritten(last.end(), frames, !last.ends_block()))
 }

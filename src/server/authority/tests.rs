@@ -42,7 +42,7 @@ fn through(bytes: &[u8], sizes: &[usize], room: usize) -> Vec<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let pieces = Pieces { bytes: bytes.to_vec(), sizes: sizes.to_vec(), turn: 0 };
-        let mut stream = LenientAuthority::new(pieces);
+        let mut stream = LenientAuthority::new(pieces, Arc::default());
         let (mut out, mut buffer) = (Vec::new(), vec![0; room]);
         loop {
             match stream.read(&mut buffer).await.unwrap() {
@@ -128,7 +128,8 @@ fn seen(bytes: &[u8], count: usize) -> Vec<Option<String>> {
     runtime.block_on(async {
         let (mut client, server) = tokio::io::duplex(1 << 20);
         tokio::io::AsyncWriteExt::write_all(&mut client, bytes).await.unwrap();
-        let mut connection = h2::server::handshake(LenientAuthority::new(server)).await.unwrap();
+        let mut connection =
+            h2::server::handshake(LenientAuthority::new(server, Arc::default())).await.unwrap();
         let (mut seen, mut held) = (Vec::new(), Vec::new());
         while seen.len() < count {
             let (request, respond) = connection.accept().await.unwrap().unwrap();

@@ -23,11 +23,20 @@ use crate::upstream::link::Timeouts;
 const SHORT: Patience = Patience {
     handshake: Duration::from_millis(200),
     first_head: Duration::from_millis(200),
+    owed: Duration::from_millis(200),
     idle: Duration::from_millis(600),
     patrol: Duration::from_millis(20),
 };
 /// How long anything may take on a busy machine.
 const LONG: Duration = Duration::from_secs(20);
+/// Nothing but what it owes ends a client's connection.
+const ONLY_OWED: Patience = Patience {
+    handshake: LONG,
+    first_head: LONG,
+    owed: Duration::from_millis(200),
+    idle: LONG,
+    patrol: Duration::from_millis(20),
+};
 
 fn generation() -> Generation {
     Generation {
@@ -60,6 +69,14 @@ fn with_both<F: Future<Output = ()>>(
     endpoints: Vec<Arc<Endpoint>>,
     body: impl FnOnce(UnixStream, Served) -> F,
 ) {
+    with_patience(SHORT, endpoints, body);
+}
+
+fn with_patience<F: Future<Output = ()>>(
+    patience: Patience,
+    endpoints: Vec<Arc<Endpoint>>,
+    body: impl FnOnce(UnixStream, Served) -> F,
+) {
     let runtime = Builder::new_current_thread().enable_all().build_local(Default::default());
     runtime.unwrap().block_on(async {
         let newest = Arc::new(ArcSwap::from_pointee(Generation { endpoints, ..generation() }));
@@ -67,7 +84,7 @@ fn with_both<F: Future<Output = ()>>(
         let worker = Rc::new(Worker::new(0, newest, tally, HeaderValue::from_static("hop")));
         let (near, far) = UnixStream::pair().unwrap();
         let client = Rc::new(Client::new(worker.clone(), "test".into(), None));
-        let gate = Rc::new(Gate::with_patience(SHORT));
+        let gate = Rc::new(Gate::with_patience(patience));
         let (pages, wishes) = mpsc::channel(1);
         tokio::task::spawn_local(serve(far, client, gate.clone(), Pages(pages)));
         let served = Served { worker, gate, wishes };
@@ -154,12 +171,8 @@ fn an_http2_client_without_calls_is_held_for_as_long_as_an_idle_one() {
 
 #[test]
 fn a_client_that_left_is_noticed_behind_a_word_too_many() {
-    let member = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let port = member.local_addr().unwrap().port();
-    let url = format!("http://127.0.0.1:{port}");
-    let endpoint = Endpoint::new(&url, 1, "m", 1, Scheme::HTTP, "127.0.0.1", port, 1).unwrap();
-    endpoint.exempt();
-    with_both(vec![Arc::new(endpoint)], async |mut client, _served| {
+    let (member, endpoint) = silent_member();
+    with_both(vec![endpoint], async |mut client, _served| {
         member.set_nonblocking(true).unwrap();
         let member = tokio::net::TcpListener::from_std(member).unwrap();
         // A watch, and the beginning of a request behind it that hyper leaves alone while the watch is open.
@@ -209,6 +222,148 @@ fn the_last_answer_on_a_closing_connection_says_that_it_is_the_last() {
         client.write_all(request).await.unwrap();
         let (said, _) = rest(&mut client).await;
         assert!(said.contains("connection: close"), "{said}");
+    });
+}
+
+/// A member's address that takes connections and says nothing, and its endpoint.
+fn silent_member() -> (std::net::TcpListener, Arc<Endpoint>) {
+    let member = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = member.local_addr().unwrap().port();
+    let url = format!("http://127.0.0.1:{port}");
+    let endpoint = Endpoint::new(&url, 1, "m", 1, Scheme::HTTP, "127.0.0.1", port, 1).unwrap();
+    endpoint.exempt();
+    (member, Arc::new(endpoint))
+}
+
+/// An HTTP/2 preface with SETTINGS, and what follows it.
+fn http2(rest: &[u8]) -> Vec<u8> {
+    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", rest].concat()
+}
+
+/// The HEADERS frame of a POST of JSON or of a gRPC call, with these flags.
+fn post(path: &str, flags: u8) -> Vec<u8> {
+    let path_field = [&[0x04, path.len() as u8], path.as_bytes()].concat();
+    let mut block = [&[0x83, 0x86], &path_field[..]].concat();
+    let json = path.starts_with("/v3/");
+    block.extend(b"\x0f\x10\x10application/");
+    block.extend(if json { b"json" } else { b"grpc" });
+    [&[0, 0, block.len() as u8, 1, flags, 0, 0, 0, 1], &block[..]].concat()
+}
+
+#[test]
+fn a_client_that_owes_bytes_is_let_go() {
+    let good = "GET /proxy/health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let put = "PUT /v2/keys/a HTTP/1.1\r\nHost: a\r\n";
+    let whole_head = post("/v3/kv/range", 4);
+    for bytes in [
+        format!("{good}GET /ver").into_bytes(),
+        format!("{good}\r").into_bytes(),
+        format!("{good}GET /version HTTP/1.1\r\nHost: a\r\n").into_bytes(),
+        format!("{put}Content-Length: 5\r\n\r\n").into_bytes(),
+        format!("{put}Content-Length: 5\r\n\r\nhe").into_bytes(),
+        format!("{put}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0").into_bytes(),
+        b"POST /v3/watch HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\n\r\n{".to_vec(),
+        b"POST /v3/maintenance/snapshot HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n".to_vec(),
+        http2(b"")[..10].to_vec(),
+        http2(b"")[..24].to_vec(),
+        http2(b"")[..30].to_vec(),
+        http2(&whole_head[..5]),
+        http2(&whole_head[..20]),
+        // CONTINUATION is to follow.
+        http2(&post("/v3/kv/range", 1)),
+        // DATA is.
+        http2(&whole_head),
+        http2(&post("/etcdserverpb.KV/Range", 4)),
+        http2(&[&whole_head[..], b"\0\0\x05\0\x01\0\0\0\x01he"].concat()),
+    ] {
+        let (_member, endpoint) = silent_member();
+        with_patience(ONLY_OWED, vec![endpoint], async |mut client, _served| {
+            client.write_all(&bytes).await.unwrap();
+            let told = String::from_utf8_lossy(&bytes);
+            let (_, after) = timeout(LONG / 2, rest(&mut client)).await.expect(&told);
+            assert!(after >= ONLY_OWED.owed / 2, "{after:?} {told:?}");
+        });
+    }
+}
+
+#[test]
+fn a_client_that_waits_for_an_answer_is_not_let_go() {
+    for bytes in [
+        b"GET /version HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        // The begin of the next request while it waits.
+        b"GET /version HTTP/1.1\r\nHost: a\r\n\r\nGET".to_vec(),
+        b"GET /v2/keys/a?wait=true HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        b"PUT /v2/keys/a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi".to_vec(),
+        b"POST /v3/watch HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
+            .to_vec(),
+        b"GET /v3/watch HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+            .to_vec(),
+        // It was answered, and may be idle for an hour.
+        b"GET /proxy/health HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(),
+        http2(b""),
+        http2(&post("/v3/kv/range", 5)),
+        http2(&post("/etcdserverpb.Watch/Watch", 4)),
+        http2(&post("/etcdserverpb.Lease/LeaseKeepAlive", 4)),
+        http2(&post("/v3electionpb.Election/Observe", 5)),
+        // Nobody knows what it does.
+        http2(&post("/etcdserverpb.KV/New", 4)),
+    ] {
+        let (_member, endpoint) = silent_member();
+        with_patience(ONLY_OWED, vec![endpoint], async |mut client, _served| {
+            client.write_all(&bytes).await.unwrap();
+            let ended = timeout(ONLY_OWED.owed * 3, rest(&mut client)).await;
+            assert!(ended.is_err(), "{ended:?} {:?}", String::from_utf8_lossy(&bytes));
+        });
+    }
+}
+
+#[test]
+fn a_client_that_sends_a_body_slowly_is_not_let_go() {
+    let (_member, endpoint) = silent_member();
+    // So long that a busy machine does not make more of a pause.
+    let patience = Patience { owed: Duration::from_secs(1), ..ONLY_OWED };
+    with_patience(patience, vec![endpoint], async |mut client, _served| {
+        let head = b"PUT /v2/keys/a HTTP/1.1\r\nHost: a\r\nContent-Length: 90\r\n\r\n";
+        client.write_all(head).await.unwrap();
+        for _ in 0..6 {
+            sleep(patience.owed / 4).await;
+            client.write_all(b"a").await.expect("it is still there");
+        }
+        let (_, after) = rest(&mut client).await;
+        assert!(after >= patience.owed / 2, "{after:?}");
+    });
+}
+
+#[test]
+fn a_bystander_is_served_while_those_who_owe_are_let_go() {
+    with_patience(ONLY_OWED, Vec::new(), async |mut bystander, served| {
+        let ask = b"GET /proxy/health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let (pages, _wishes) = mpsc::channel(1);
+        let mut owing = Vec::new();
+        for at in 0..60 {
+            let (mut near, far) = UnixStream::pair().unwrap();
+            let client = Rc::new(Client::new(served.worker.clone(), "test".into(), None));
+            let gate = served.gate.clone();
+            tokio::task::spawn_local(serve(far, client, gate, Pages(pages.clone())));
+            let half = if at % 2 == 0 { b"PRI * HT" } else { b"GET /ver" };
+            if at % 2 == 1 {
+                near.write_all(ask).await.unwrap();
+            }
+            near.write_all(half).await.unwrap();
+            owing.push(near);
+        }
+        let answered = async |bystander: &mut UnixStream| {
+            bystander.write_all(ask).await.unwrap();
+            let mut said = String::new();
+            while !said.ends_with('}') {
+                said.push(bystander.read_u8().await.unwrap().into());
+            }
+        };
+        answered(&mut bystander).await;
+        for mut near in owing {
+            rest(&mut near).await;
+        }
+        answered(&mut bystander).await;
     });
 }
 

@@ -85,7 +85,7 @@ fn answers(bytes: &[u8], sizes: &[usize]) -> Vec<String> {
 }
 
 fn serve(stream: impl AsyncRead + AsyncWrite + Unpin) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let builder = hyper::server::conn::http1::Builder::new();
     // How it ends is seen in what was written.
     let _ = runtime.block_on(builder.serve_connection(TokioIo::new(stream), service_fn(echo)));
