@@ -43,7 +43,18 @@ pub async fn dial(
     named_by: NamedBy,
     limit: Option<Duration>,
 ) -> Result<TcpStream, DialError> {
-    let result = dial_within(host, port, named_by, limit).await;
+    dial_last(host, port, named_by, limit, &[]).await
+}
+
+/// As [`dial`]; of the name's addresses those in `last` are tried after the others.
+pub async fn dial_last(
+    host: &str,
+    port: u16,
+    named_by: NamedBy,
+    limit: Option<Duration>,
+    last: &[SocketAddr],
+) -> Result<TcpStream, DialError> {
+    let result = dial_within(host, port, named_by, limit, last).await;
     result.map_err(|reason| DialError { host: host.to_owned(), port, reason })
 }
 
@@ -61,8 +72,11 @@ async fn dial_within(
     port: u16,
     named_by: NamedBy,
     limit: Option<Duration>,
+    last: &[SocketAddr],
 ) -> Result<TcpStream, DialReason> {
-    let connecting = first_to_connect(destinations(host, port, named_by).await?);
+    let mut addresses = destinations(host, port, named_by).await?;
+    addresses.sort_by_key(|address| last.contains(address));
+    let connecting = first_to_connect(addresses);
     let stream = match limit {
         Some(limit) => timeout(limit, connecting).await.map_err(|_| DialReason::NoAnswer(limit))?,
         None => connecting.await,

@@ -223,6 +223,15 @@ impl Endpoint {
         self.trust(ASSUMED) != ASSUMED
     }
 
+    /// Notes that a connection was admitted to an address that had proved itself before, or was assumed to belong to
+    /// the cluster where no proof is required. If another address has cost the endpoint its trust meanwhile, it has that
+    /// again.
+    pub fn mark_admitted(&self, proof_required: bool) {
+        if !self.is_trusted() {
+            self.trust(if proof_required { PROVED } else { ASSUMED });
+        }
+    }
+
     fn trust(&self, trust: u8) -> u8 {
         if self.faults.fetch_and(!PROOF, Relaxed) & PROOF != 0 {
             // What traffic held against it was about whoever answered there before.

@@ -115,6 +115,10 @@ impl Prober {
             return Some(finding);
         }
         let mut finding = self.over_grpc().await;
+        if matches!(finding, Some(Finding::Unproved(_))) && self.link.endpoint.is_trusted() {
+            // Another address of its name has proved itself, and is dialled first from now on.
+            finding = self.over_grpc().await;
+        }
         if self.met_no_grpc {
             // Once more, since a connection may break for many reasons.
             finding = self.over_grpc().await;

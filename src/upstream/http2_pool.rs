@@ -62,6 +62,19 @@ impl Pool {
         if self.failed.get() != failed {
             return Err(ConnectError::after_another());
         }
+        self.make(link).await
+    }
+
+    /// Makes a connection more, whatever there is.
+    ///
+    /// # Errors
+    /// When the member cannot be reached.
+    pub async fn add(&self, link: &Link) -> Result<(), ConnectError> {
+        let _making = self.making.lock().await;
+        self.make(link).await.map(drop)
+    }
+
+    async fn make(&self, link: &Link) -> Result<Rc<Connection>, ConnectError> {
         // Boxed, so that no call carries room for what is rare.
         let made = Box::pin(link.http2(self.carries)).await;
         match &made {

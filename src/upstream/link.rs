@@ -373,7 +373,10 @@ impl Link {
         let by = NamedBy::Network;
         Ok(match address {
             Some(to) => dial::dial(&to.ip().to_string(), to.port(), by, limit).await?,
-            None => dial::dial(&self.endpoint.host, self.endpoint.port, by, limit).await?,
+            None => {
+                let (host, port) = (&self.endpoint.host, self.endpoint.port);
+                dial::dial_last(host, port, by, limit, &self.endpoint.proofs().failed()).await?
+            }
         })
     }
 

@@ -26,6 +26,9 @@ use tokio::sync::futures::Notified;
 /// How long a failed proof answers for the address: requests that try every member must not become a storm of proofs.
 const FAILURE_STANDS: Duration = Duration::from_secs(1);
 
+/// How long an address that failed is dialled after the others of its name.
+const FAILURE_REMEMBERED: Duration = Duration::from_secs(60);
+
 /// Why an address has no proof.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProofError {
@@ -148,12 +151,31 @@ impl Proofs {
         // A name may have ever new addresses: those of the past are forgotten here.
         addresses.retain(|_, standing| match standing {
             Standing::Proved(witnesses) => !witnesses.is_empty(),
-            Standing::Failed(at, _) => at.elapsed() < FAILURE_STANDS,
+            Standing::Failed(at, _) => at.elapsed() < FAILURE_REMEMBERED,
             _ => true,
         });
         addresses.insert(address, Standing::Proving);
         drop(addresses);
         Admission::Prove(Attempt { table: self.table.clone(), address, is_over: false })
+    }
+
+    /// Whether an address other than `address` is proved, by a connection that is open.
+    pub fn other_is_proved(&self, address: SocketAddr) -> bool {
+        self.table.lock().iter_mut().any(|(other, standing)| match standing {
+            Standing::Proved(witnesses) => *other != address && any_is_open(witnesses),
+            _ => false,
+        })
+    }
+
+    /// The addresses that failed to prove themselves in the last minute.
+    pub fn failed(&self) -> Vec<SocketAddr> {
+        let addresses = self.table.lock();
+        let has_failed = |standing: &Standing| match standing {
+            Standing::Failed(at, _) => at.elapsed() < FAILURE_REMEMBERED,
+            _ => false,
+        };
+        let failed = addresses.iter().filter(|(_, standing)| has_failed(standing));
+        failed.map(|(address, _)| *address).collect()
     }
 
     /// Why the last proof failed, if that was a moment ago and no address is proved.

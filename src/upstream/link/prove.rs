@@ -68,16 +68,21 @@ impl Link {
         }
     }
 
-    /// Has an endpoint that is new prove its cluster; the connection stays open, for unary calls.
+    /// Has an endpoint that is new prove its cluster, over a new connection, which stays open for unary calls.
     ///
     /// # Errors
-    /// When it has no proof.
+    /// When it has no proof; never returns `Ok` for an endpoint that is still new.
     pub async fn prove_new(&self) -> Result<(), ConnectError> {
         if let Some(why) = self.endpoint.proofs().recent_failure() {
             return Err(self.without_proof(&why));
         }
-        let connected = self.unary.take(self).await;
-        if self.endpoint.is_trusted() { Ok(()) } else { connected.map(drop) }
+        // What is open may have been made before the doubt, and proves nothing.
+        let connected = self.unary.add(self).await;
+        match connected {
+            _ if self.endpoint.is_trusted() => Ok(()),
+            Ok(()) => Err(ConnectError::after_another()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Asks for admission of a connection, and waits for a proof that is under way. Returns what the caller must end, when
@@ -97,7 +102,10 @@ impl Link {
             });
             match other {
                 _ if !is_open => return Err(self.blame(&"it closed the connection at once")),
-                None | Some(Admission::Admitted(_)) => return Ok(None),
+                None | Some(Admission::Admitted(_)) => {
+                    self.endpoint.mark_admitted(self.timeouts.get().proof_required);
+                    return Ok(None);
+                }
                 Some(Admission::Prove(attempt)) => return Ok(Some(attempt)),
                 Some(Admission::Refused(why)) => return Err(self.without_proof(&why)),
                 Some(Admission::Wait(settled)) => {
@@ -202,7 +210,9 @@ impl Link {
             Err(why) => Some(why.clone()),
         };
         if let Some(why) = why {
-            if why.is_answer() && endpoint.mark_unproved(&why) {
+            // Another address of its name may have proved itself, and goes on to serve.
+            let serves = endpoint.proofs().other_is_proved(attempt.address());
+            if why.is_answer() && !serves && endpoint.mark_unproved(&why) {
                 let (member, url) = (&endpoint.member, &endpoint.url);
                 tracing::error!(
                     state = "proof", %member, endpoint = %url, at = %attempt.address(), reason = %why,
@@ -252,3 +262,6 @@ impl Said {
         Self { cluster: Err(why), signs: None, grpc: None, _http: None }
     }
 }
+
+#[cfg(test)]
+mod tests;
