@@ -125,12 +125,8 @@ impl Counts {
 pub struct Place(Arc<Counts>);
 
 impl Place {
-    /// Whether a client that has `mine` connections to members beyond one may have one more.
-    pub fn has_extra(&self, mine: usize) -> bool {
-        mine < self.0.extra_left(self.0.extra.load(Relaxed))
-    }
-
-    /// Counts one more, if it may. Each needs a [`Place::release_extra`].
+    /// Counts one more for a client that has `mine` connections to members beyond one, if it may have it. Each needs a
+    /// [`Place::release_extra`].
     pub fn take_extra(&self, mine: usize) -> bool {
         let taken = self.0.extra.fetch_add(1, Relaxed);
         let granted = mine < self.0.extra_left(taken);
@@ -192,17 +188,19 @@ mod tests {
     fn each_may_have_as_many_more_as_it_leaves_free() {
         let crowd = Crowd::with_descriptors(1024);
         let takes = |place: &Place| (0..).take_while(|&mine| place.take_extra(mine)).count();
+        let has_extra =
+            |place: &Place| place.take_extra(0).then(|| place.release_extra()).is_some();
         let (first, second) = (crowd.enter(), crowd.enter());
         assert_eq!((takes(&first), takes(&second)), (128, 64));
-        assert!(crowd.enter().has_extra(0));
+        assert!(has_extra(&crowd.enter()));
         let others: Vec<_> = (0..381).map(|_| crowd.enter()).collect();
         assert!(crowd.has_room().is_ok(), "480 less half of what the two have");
         let last = crowd.enter();
         assert_eq!(crowd.has_room(), Err(Full::Descriptors));
-        assert!(!last.has_extra(0));
+        assert!(!has_extra(&last));
         drop(others);
         (0..128).for_each(|_| first.release_extra());
-        assert!(last.has_extra(0));
+        assert!(has_extra(&last));
     }
 
     #[test]

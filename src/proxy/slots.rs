@@ -3,13 +3,15 @@
 //! Each of them needs a connection of its own to a member, whereas a client asks for it with one stream of HTTP/2. So
 //! the first is always granted, and with it everything that an HTTP/1.1 client can ask for; more are granted up to a
 //! bound for the client, and while the client has fewer than are free for all ([`crate::net::crowd`]): whoever holds
-//! many, by not reading answers for example, leaves as many for others. What is not granted waits for one of the
-//! client's own exchanges to end, in its order, and holds up nobody else. A long stream does not wait, since nothing
-//! says when another one ends.
+//! many, by not reading answers for example, leaves as many for others. What is not granted waits in its order for one
+//! of the client's own exchanges to end, or for others to need less, and holds up nobody else. A long stream does not
+//! wait, since nothing says when another one ends.
 
 use std::cell::{Cell, OnceCell};
+use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
+use tokio::time::timeout;
 
 use crate::net::crowd::Place;
 
@@ -17,6 +19,8 @@ use crate::net::crowd::Place;
 const SHORT_MOST: u32 = 64;
 /// Long streams: JSON watches, v2 waits and the like.
 const LONG_MOST: u32 = 1_000;
+/// How often the first that waits looks for what other clients have left, which nobody tells it.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The exchanges of one client connection over HTTP/1.1.
 #[derive(Debug, Default)]
@@ -26,7 +30,15 @@ pub struct Slots {
     /// Requests that wait for a slot.
     waiting: Cell<u32>,
     /// Made when the first request waits.
-    freed: OnceCell<Box<Notify>>,
+    queue: OnceCell<Box<Queue>>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// Held by the request that has waited longest; the others wait for it in their order.
+    first: Mutex<()>,
+    /// Tells it that a slot of this client is free.
+    freed: Notify,
 }
 
 impl Slots {
@@ -37,16 +49,12 @@ impl Slots {
 
     /// Waits for a slot of a short exchange, and takes it.
     pub async fn wait(&self, place: Option<&Place>) {
-        let waiter = Waiter::new(self);
-        let freed = self.freed.get_or_init(Box::default);
-        loop {
-            freed.notified().await;
-            if self.take(false, place) {
-                break;
-            }
+        let _waiter = Waiter::new(self);
+        let queue = self.queue.get_or_init(Box::default);
+        let _first = queue.first.lock().await;
+        while !self.take(false, place) {
+            let _ = timeout(LOOK, queue.freed.notified()).await;
         }
-        drop(waiter);
-        self.wake(place);
     }
 
     /// Gives a slot back.
@@ -58,7 +66,11 @@ impl Slots {
         {
             place.release_extra();
         }
-        self.wake(place);
+        if self.waiting.get() > 0
+            && let Some(queue) = self.queue.get()
+        {
+            queue.freed.notify_one();
+        }
     }
 
     fn take(&self, long: bool, place: Option<&Place>) -> bool {
@@ -72,22 +84,6 @@ impl Slots {
         };
         of_kind.set(of_kind.get() + u32::from(granted));
         granted
-    }
-
-    /// Wakes the request that has waited longest, if it will get a slot. It wakes the next one in turn.
-    fn wake(&self, place: Option<&Place>) {
-        let all = self.all();
-        let is_free = || {
-            all == 0
-                || self.short.get() < SHORT_MOST
-                    && place.is_none_or(|place| place.has_extra(all as usize - 1))
-        };
-        if self.waiting.get() > 0
-            && is_free()
-            && let Some(freed) = self.freed.get()
-        {
-            freed.notify_one();
-        }
     }
 
     fn all(&self) -> u32 {
@@ -117,8 +113,14 @@ mod tests {
     use std::pin::Pin;
     use std::task::{Context, Waker};
 
+    use tokio::runtime::{Builder, Runtime};
+
     use super::*;
     use crate::net::crowd::Crowd;
+
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().enable_time().build().unwrap()
+    }
 
     fn take_all(slots: &Slots, long: bool, place: Option<&Place>) -> u32 {
         (0..).take_while(|_| slots.try_take(long, place)).count() as u32
@@ -142,6 +144,8 @@ mod tests {
 
     #[test]
     fn who_waits_gets_a_slot_in_turn_and_nobody_overtakes() {
+        let runtime = runtime();
+        let _inside = runtime.enter();
         let slots = Slots::default();
         take_all(&slots, false, None);
         let mut waiting: Vec<Waiting<'_>> =
@@ -160,6 +164,8 @@ mod tests {
 
     #[test]
     fn all_of_them_come_back_once_there_is_room() {
+        let runtime = runtime();
+        let _inside = runtime.enter();
         let (slots, crowd) = (Slots::default(), Crowd::with_descriptors(264));
         let (mine, others) = (crowd.enter(), Slots::default());
         let other = crowd.enter();
@@ -174,6 +180,25 @@ mod tests {
         let got = waiting.iter_mut().filter_map(|one| has_got_one(one).then_some(())).count();
         assert_eq!(slots.all(), 17 + got as u32);
         assert!(got > 10, "{got}");
+    }
+
+    #[test]
+    fn who_waits_beside_a_long_stream_notices_that_other_clients_have_left() {
+        let (slots, crowd) = (Slots::default(), Crowd::with_descriptors(264));
+        let mine = crowd.enter();
+        let others: Vec<_> = (0..100).map(|_| crowd.enter()).collect();
+        assert!(slots.try_take(true, Some(&mine)));
+        assert!(!slots.try_take(false, Some(&mine)), "all descriptors are spoken for");
+        runtime().block_on(async {
+            let mut waiting: Vec<Waiting<'_>> =
+                (0..2).map(|_| Box::pin(slots.wait(Some(&mine))) as Waiting<'_>).collect();
+            assert!(!waiting.iter_mut().any(has_got_one));
+            drop(others);
+            for waiting in waiting {
+                let found = timeout(Duration::from_secs(20), waiting).await;
+                assert!(found.is_ok(), "it waits until the long stream ends");
+            }
+        });
     }
 
     #[test]
