@@ -1,7 +1,7 @@
 //! Looks after the memory: gives back what clients leave behind, and keeps below the process's limits.
 //!
 //! Near a limit new clients wait in the kernel's queue, and idle connections are closed, those first that have been
-//! idle longest. Nobody's exchange is ended for it: without this the allocator would abort the daemon, or the kernel
+//! idle longest. If that frees little, new clients are let in as far as what is left allows. Nobody's exchange is ended for it: without this the allocator would abort the daemon, or the kernel
 //! kill it, and end all of them.
 
 use std::sync::Arc;
@@ -28,7 +28,9 @@ const PLENTY: u64 = 10_000;
 /// What a client may cost until the next look: a TLS handshake, or the first request and what it needs of a member. An
 /// idle one has 13 to 50 KiB.
 const PER_CLIENT: u64 = 128 * 1024;
-/// Idle connections are closed in rounds, so that those go first which have been idle longest; the last one repeats.
+/// With so much, some of the clients that wait are let in during a shortage, each for half of what is left.
+const ENOUGH: u64 = 2 * PER_CLIENT;
+/// Idle connections are closed in rounds, so that those go first which have been idle longest.
 const ROUNDS: [Duration; 4] = [
     Duration::from_secs(60),
     Duration::from_secs(10),
@@ -49,18 +51,50 @@ pub struct Keeper {
     workers: Caller,
     tallies: Vec<Arc<Tally>>,
     board: Arc<Board>,
-    /// Since when the limit is too near, and how many rounds of closing there were.
+    /// There while the limit is too near.
     short: Option<Shortage>,
     /// Clients and exchanges, the most since the last trim.
     most: u64,
     trimmed: Instant,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Shortage {
     since_ms: u64,
+    /// The next one of [`ROUNDS`].
     round: usize,
+    /// Whether all of them have been through.
+    is_through: bool,
     next_round: Instant,
+    /// Whether there may be something to give back.
+    to_trim: bool,
+}
+
+impl Shortage {
+    fn new() -> Self {
+        Self {
+            since_ms: now_ms(),
+            round: 0,
+            is_through: false,
+            next_round: Instant::now(),
+            to_trim: true,
+        }
+    }
+
+    /// How long a connection must have been idle to be closed in the round that is due; `None` when there is none.
+    ///
+    /// Once all rounds have been through, most of what is left in use is nobody's to close. Only as much is freed then as
+    /// lets clients in, or each of them would be closed as soon as it pauses.
+    fn next_round(&mut self, left: u64) -> Option<Duration> {
+        if self.is_through && left >= ENOUGH {
+            self.round = 0;
+            return None;
+        }
+        let idle = ROUNDS[self.round];
+        self.round = (self.round + 1) % ROUNDS.len();
+        self.is_through |= self.round == 0;
+        Some(idle)
+    }
 }
 
 impl Keeper {
@@ -80,27 +114,32 @@ impl Keeper {
 
     /// Looks after it for ever.
     pub async fn run(mut self) {
+        let mut pause = CALM;
         loop {
-            let usage = self.memory.usage();
-            let clients = usage.as_ref().map(|usage| usage.left() / PER_CLIENT);
-            self.watch(usage);
-            self.crowd.admit(if self.short.is_some() { Some(0) } else { clients });
+            // As long as it cannot be told, all stays as it was.
+            if let Ok(usage) = self.memory.usage() {
+                let left = usage.as_ref().map(Usage::left);
+                self.watch(usage);
+                let clients = left.map(|left| clients(left, self.short.is_some()));
+                self.crowd.admit(clients);
+                let is_near = clients.is_some_and(|clients| clients < PLENTY);
+                pause = if self.short.is_some() || is_near { NEAR } else { CALM };
+            }
             self.give_back();
-            let is_near = self.short.is_some() || clients.is_some_and(|clients| clients < PLENTY);
-            sleep(if is_near { NEAR } else { CALM }).await;
+            sleep(pause).await;
         }
     }
 
     fn watch(&mut self, usage: Option<Usage>) {
-        match (&usage, self.short) {
+        match (&usage, &self.short) {
             (Some(usage), None) if usage.left() < PER_CLIENT => self.begin(usage),
             (Some(usage), Some(_)) if usage.left() < (usage.room / 8).max(PER_CLIENT) => {
-                self.close_idle();
+                self.close_idle(usage.left());
             }
             (_, Some(_)) => self.end(),
             (_, None) => {}
         }
-        let since_ms = self.short.map(|short| short.since_ms);
+        let since_ms = self.short.as_ref().map(|short| short.since_ms);
         self.board.set_memory(usage.map(|usage| MemoryStatus {
             limited_by: usage.limited_by.to_owned(),
             limit_bytes: usage.limit,
@@ -110,7 +149,7 @@ impl Keeper {
     }
 
     fn begin(&mut self, usage: &Usage) {
-        self.short = Some(Shortage { since_ms: now_ms(), round: 0, next_round: Instant::now() });
+        self.short = Some(Shortage::new());
         ChunkBudget::stop(true);
         tracing::error!(
             state = "memory",
@@ -119,20 +158,22 @@ impl Keeper {
             "memory is short: new clients wait and idle connections are closed; raise {} if there are rightly so many",
             usage.limited_by
         );
-        self.close_idle();
+        self.close_idle(usage.left());
     }
 
-    fn close_idle(&mut self) {
+    fn close_idle(&mut self, left: u64) {
         let now = Instant::now();
         let Some(short) = self.short.as_mut().filter(|short| short.next_round <= now) else {
             return;
         };
-        // What the last round has closed is given back before it is decided again.
-        heap::trim();
-        let idle = ROUNDS[short.round.min(ROUNDS.len() - 1)];
-        short.round += 1;
         short.next_round = now + BETWEEN_ROUNDS;
-        self.workers.shed(idle);
+        if std::mem::take(&mut short.to_trim) {
+            heap::trim();
+        }
+        if let Some(idle) = short.next_round(left) {
+            short.to_trim = true;
+            self.workers.shed(idle);
+        }
     }
 
     fn end(&mut self) {
@@ -151,5 +192,35 @@ impl Keeper {
             self.most = now;
             self.trimmed = Instant::now();
         }
+    }
+}
+
+/// How many clients may come until the next look where so many bytes are left.
+fn clients(left: u64, is_short: bool) -> u64 {
+    left / if is_short { ENOUGH } else { PER_CLIENT }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_connections_are_closed_round_by_round_and_then_only_for_who_waits() {
+        let mut short = Shortage::new();
+        let mut rounds = |left| (0..6).map_while(|_| short.next_round(left)).collect::<Vec<_>>();
+        let enough = rounds(ENOUGH);
+        assert_eq!(enough, ROUNDS, "each once, to free more than is enough");
+        assert!(rounds(ENOUGH).is_empty(), "what is left in use is not idle");
+        let [first, second, third, last] = ROUNDS;
+        assert_eq!(rounds(ENOUGH - 1), [first, second, third, last, first, second]);
+        assert!(rounds(ENOUGH).is_empty());
+        assert_eq!(rounds(0)[0], first, "the longest idle go first each time");
+    }
+
+    #[test]
+    fn in_a_shortage_clients_get_half_of_what_is_left() {
+        assert_eq!(clients(10 * PER_CLIENT, false), 10);
+        assert_eq!(clients(10 * PER_CLIENT, true), 5);
+        assert_eq!((clients(ENOUGH, true), clients(ENOUGH - 1, true)), (1, 0));
     }
 }

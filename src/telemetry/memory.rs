@@ -2,7 +2,7 @@
 
 mod cgroup;
 
-use std::fs;
+use std::{fs, io};
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::unistd::{SysconfVar, sysconf};
@@ -37,6 +37,11 @@ impl Usage {
     pub fn left(&self) -> u64 {
         self.most.saturating_sub(self.used)
     }
+
+    /// Whether half of the room is used, so that it is worth a closer look what of it counts.
+    fn is_near(&self) -> bool {
+        self.left() <= self.room / 2
+    }
 }
 
 /// Reads limits and usage. Each limit's `base` is what was in use when it was first seen.
@@ -69,27 +74,30 @@ impl Memory {
         Self { page, cgroups: Cgroups::of_this_process(), base: None }
     }
 
-    /// The limit that is nearest; `None` when there is none, or when it cannot be told.
-    pub fn usage(&mut self) -> Option<Usage> {
+    /// The limit that is nearest; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be told now, for want of descriptors for example.
+    pub fn usage(&mut self) -> io::Result<Option<Usage>> {
         let limit = address_space_limit();
         if limit.is_none() && self.cgroups.is_empty() {
-            return None;
+            return Ok(None);
         }
-        let statm = fs::read_to_string("/proc/self/statm").ok()?;
-        let now = AddressSpace::parse(&statm, self.page)?;
+        let statm = fs::read_to_string("/proc/self/statm")?;
+        let now = AddressSpace::parse(&statm, self.page).ok_or(io::ErrorKind::InvalidData)?;
         let base = *self
             .base
             .get_or_insert_with(|| Base { space: now, reserved: reserved().unwrap_or(0) });
         let by_address_space = limit.map(|limit| base.usage(limit, &now));
-        let by_cgroup = self.cgroups.usage(now.resident, base.space.resident);
-        by_address_space.into_iter().chain(by_cgroup).min_by_key(Usage::left)
+        let by_cgroup = self.cgroups.usage(now.resident, base.space.resident)?;
+        Ok(by_address_space.into_iter().chain(by_cgroup).min_by_key(Usage::left))
     }
 }
 
 impl Base {
     fn usage(&self, limit: u64, now: &AddressSpace) -> Usage {
         let usage = Usage::new("LimitAS=", limit, now.size, self.space.size);
-        if usage.left() > usage.room / 2 {
+        if !usage.is_near() {
             return usage;
         }
         // What was freed serves those who ask next, and so do heaps that were reserved meanwhile.

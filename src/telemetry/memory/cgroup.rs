@@ -1,7 +1,9 @@
 //! The memory limits of this process's cgroup and of those above it.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use nix::libc::{EMFILE, ENFILE, ENOMEM};
 
 use super::Usage;
 
@@ -67,36 +69,46 @@ impl Cgroups {
     }
 
     /// The limit that is nearest. `resident` is this process's part, and was `base` before there were clients.
-    pub fn usage(&self, resident: u64, base: u64) -> Option<Usage> {
-        let each = self.0.iter().filter_map(|(folder, version)| {
-            usage(folder, version, base).filter(|usage| {
-                usage.left() > 0 || resident >= usage.used / 2 || is_alone_in(folder)
-            })
-        });
-        each.min_by_key(Usage::left)
+    ///
+    /// # Errors
+    /// When it cannot be told now.
+    pub fn usage(&self, resident: u64, base: u64) -> io::Result<Option<Usage>> {
+        let mut nearest = None;
+        for (folder, version) in &self.0 {
+            let usage = match usage(folder, version, base)? {
+                Some(usage)
+                    if usage.is_near() && resident < usage.used / 2 && !is_alone_in(folder)? =>
+                {
+                    None
+                }
+                usage => usage,
+            };
+            nearest = nearest.into_iter().chain(usage).min_by_key(Usage::left);
+        }
+        Ok(nearest)
     }
 }
 
-fn usage(folder: &Path, version: &Version, base: u64) -> Option<Usage> {
-    let limits = version.limits.iter().filter_map(|(file, name)| {
-        let limit = number(&folder.join(file))?;
-        (limit < NONE_V1).then_some((limit, *name))
-    });
-    let (limit, name) = limits.min()?;
-    let current = number(&folder.join(version.current))?;
-    let usage = Usage::new(name, limit, current, base);
-    if usage.left() > 0 {
-        return Some(usage);
+fn usage(folder: &Path, version: &Version, base: u64) -> io::Result<Option<Usage>> {
+    let mut lowest = None;
+    for (file, name) in version.limits {
+        let limit = number(&folder.join(file))?.filter(|limit| *limit < NONE_V1);
+        lowest = lowest.into_iter().chain(limit.map(|limit| (limit, *name))).min();
     }
-    let stat = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
+    let Some((limit, name)) = lowest else { return Ok(None) };
+    let Some(current) = number(&folder.join(version.current))? else { return Ok(None) };
+    let usage = Usage::new(name, limit, current, base);
+    if !usage.is_near() {
+        return Ok(Some(usage));
+    }
+    let stat = text(&folder.join("memory.stat"))?;
     let used = current.saturating_sub(reclaimable(&stat, version));
-    Some(Usage { used, ..usage })
+    Ok(Some(Usage { used, ..usage }))
 }
 
 /// Whether nobody else lives in this folder. Others who fill it are not helped by what we do without.
-fn is_alone_in(folder: &Path) -> bool {
-    let processes = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
-    processes.trim() == std::process::id().to_string()
+fn is_alone_in(folder: &Path) -> io::Result<bool> {
+    Ok(text(&folder.join("cgroup.procs"))?.trim() == std::process::id().to_string())
 }
 
 fn reclaimable(stat: &str, version: &Version) -> u64 {
@@ -107,9 +119,21 @@ fn reclaimable(stat: &str, version: &Version) -> u64 {
         .fold(0, u64::saturating_add)
 }
 
-/// The number in a file; `None` for `max` and for what cannot be read.
-fn number(file: &Path) -> Option<u64> {
-    fs::read_to_string(file).ok()?.trim().parse().ok()
+/// The number in a file; `None` for `max` and for what is not there.
+fn number(file: &Path) -> io::Result<Option<u64>> {
+    Ok(text(file)?.trim().parse().ok())
+}
+
+fn text(file: &Path) -> io::Result<String> {
+    empty_for_good(fs::read_to_string(file))
+}
+
+/// Takes a file that is not there or not for us as an empty one. It is an error that none can be read now.
+fn empty_for_good(read: io::Result<String>) -> io::Result<String> {
+    match read {
+        Err(error) if matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOMEM)) => Err(error),
+        read => Ok(read.unwrap_or_default()),
+    }
 }
 
 #[cfg(test)]
@@ -153,7 +177,7 @@ mod tests {
         );
         let found = Cgroups::find("0::/a.slice/b.service\n", &root.0);
         assert_eq!(found.0.len(), 2);
-        let usage = found.usage(700, 10).unwrap();
+        let usage = found.usage(700, 10).unwrap().unwrap();
         assert_eq!((usage.limited_by, usage.limit, usage.used), ("MemoryHigh=", 1000, 800));
         assert_eq!(usage.most, 850);
     }
@@ -166,12 +190,42 @@ mod tests {
             ("x/cgroup.procs", "1\n2\n"),
         ];
         let root = Folder::new("shared", &files);
-        assert_eq!(Cgroups::find("0::/x", &root.0).usage(100, 100), None);
-        assert!(Cgroups::find("0::/x", &root.0).usage(600, 100).is_some());
+        let usage = |root: &Folder, resident, base| {
+            Cgroups::find("0::/x", &root.0).usage(resident, base).unwrap()
+        };
+        assert_eq!(usage(&root, 100, 100), None);
+        assert!(usage(&root, 600, 100).is_some());
         let own = std::process::id().to_string();
         files[2].1 = &own;
         let root = Folder::new("alone", &files);
-        assert!(Cgroups::find("0::/x", &root.0).usage(100, 10).is_some());
+        assert!(usage(&root, 100, 10).is_some());
+    }
+
+    #[test]
+    fn what_others_hold_and_the_kernel_takes_back_is_left_out_before_the_limit_is_reached() {
+        let cache = Folder::new(
+            "cache",
+            &[
+                ("x/memory.max", "1000"),
+                ("x/memory.current", "840"),
+                ("x/memory.stat", "inactive_file 600"),
+            ],
+        );
+        let usage =
+            |root: &Folder, resident| Cgroups::find("0::/x", &root.0).usage(resident, 10).unwrap();
+        assert_eq!(usage(&cache, 200).map(|usage| usage.left()), Some(610));
+        let slice = [("x/memory.max", "1000"), ("x/memory.current", "840")];
+        let slice = Folder::new("slice", &slice);
+        assert_eq!(usage(&slice, 200), None, "nothing of it is ours to give back");
+        assert_eq!(usage(&slice, 500).map(|usage| usage.left()), Some(10));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_now_is_told_from_one_that_is_not_there() {
+        let read = |number| empty_for_good(Err(io::Error::from_raw_os_error(number)));
+        assert!(read(EMFILE).is_err() && read(ENFILE).is_err());
+        assert_eq!(read(nix::libc::ENOENT).unwrap(), "");
+        assert_eq!(read(nix::libc::EACCES).unwrap(), "");
     }
 
     #[test]
@@ -188,7 +242,7 @@ mod tests {
             ],
         );
         let found = Cgroups::find("5:cpu:/a\n4:memory:/a\n0::/\n", &root.0);
-        let usage = found.usage(100, 100).unwrap();
+        let usage = found.usage(100, 100).unwrap().unwrap();
         assert_eq!((usage.limited_by, usage.left()), ("MemoryLimit=", 1200));
         assert!(Cgroups::find("junk\n1:x", &root.0).is_empty());
     }
