@@ -144,10 +144,10 @@ impl Client {
         self.last_active.set(now);
     }
 
-    /// Notes a request that was answered without a member.
-    pub fn touch(&self) {
-        self.has_asked.set(true);
-        self.last_active.set(Instant::now());
+    /// Counts a request that is answered without a member, until what this returns is dropped.
+    pub fn asking(&self) -> Asking<'_> {
+        self.begin();
+        Asking(self)
     }
 
     /// Since when the client has had no request open; `None` while it has.
@@ -233,6 +233,15 @@ impl Client {
         let own = Rc::new(own);
         pools.push(own.clone());
         own
+    }
+}
+
+/// A request that is answered without a member.
+pub struct Asking<'a>(&'a Client);
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.end(Instant::now());
     }
 }
 

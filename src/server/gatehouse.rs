@@ -78,7 +78,10 @@ async fn page(
         .flatten();
     let answer = match refusal {
         Some(refusal) => refusal,
-        None => local.answer(&request, view, pages).await,
+        None => {
+            let _asking = client.asking();
+            local.answer(&request, view, pages).await
+        }
     };
     own(client, answer, request).await
 }
@@ -91,8 +94,8 @@ fn own(
     request: Box<Request<Incoming>>,
 ) -> Pin<Box<impl Future<Output = Response<ReplyBody>>>> {
     Box::pin(async move {
+        let _asking = client.asking();
         discard_rest(request).await;
-        client.touch();
         response.map(|bytes| ReplyBody::whole(bytes, None))
     })
 }

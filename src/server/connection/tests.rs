@@ -209,6 +209,24 @@ fn an_answer_that_is_read_slowly_is_waited_for_by_a_closing_listener_and_by_a_dr
 }
 
 #[test]
+fn a_connection_that_waits_for_one_of_our_pages_is_not_idle() {
+    with_both(Vec::new(), async |mut client, mut served| {
+        client.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        let wish = served.wishes.recv().await.unwrap();
+        served.gate.shed(Duration::ZERO);
+        let early = timeout(SHORT.patrol * 3, client.read_u8()).await;
+        assert!(early.is_err(), "it was closed without an answer");
+        wish.answer.send(http::Response::new("page".into())).unwrap();
+        let mut said = String::new();
+        while !said.ends_with("page") {
+            said.push(client.read_u8().await.unwrap().into());
+        }
+        served.gate.shed(Duration::ZERO);
+        assert_eq!(rest(&mut client).await.0, "", "now it is");
+    });
+}
+
+#[test]
 fn the_last_answer_on_a_closing_connection_says_that_it_is_the_last() {
     with_both(Vec::new(), async |mut client, served| {
         let request = b"GET /proxy/health HTTP/1.1\r\nHost: localhost\r\n\r\n";
