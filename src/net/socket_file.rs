@@ -7,13 +7,14 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::listen::BACKLOG;
 use super::occupant;
+use crate::config::regular_file::within;
 
 /// The file of a listening unix socket; dropping it removes the file.
 #[derive(Debug)]
@@ -56,8 +57,14 @@ impl Drop for SocketFile {
 /// the first client can connect, without one the umask decides.
 ///
 /// # Errors
-/// `AddrInUse` when another process answers there or the path is not a socket; else what the kernel says.
+/// `AddrInUse` when another process answers there or the path is not a socket; `TimedOut` when its file system does not
+/// answer; else what the kernel says.
 pub fn listen(path: &Path, mode: Option<u32>) -> io::Result<(UnixListener, SocketFile)> {
+    let path = path.to_owned();
+    within(move || listen_here(&path, mode))?
+}
+
+fn listen_here(path: &Path, mode: Option<u32>) -> io::Result<(UnixListener, SocketFile)> {
     let socket = bind(path)?;
     let file = SocketFile { path: path.to_owned(), identity: identity(path)?, kept: false };
     if let Some(mode) = mode {
@@ -87,9 +94,15 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(in_use("a file that is not a socket is in the way"));
     }
-    match UnixStream::connect(path) {
-        Ok(live) => Err(in_use(&format!("in use by {}", occupant::of_unix_peer(&live)))),
+    let caller = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // While the queue of a listener is full, a connect that may block waits for as long as its owner takes nobody.
+    caller.set_nonblocking(true)?;
+    match caller.connect(&SockAddr::unix(path)?) {
+        Ok(()) => Err(in_use(&format!("in use by {}", occupant::of_unix_peer(&caller)))),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(in_use("in use by a process that takes no connections at present"))
+        }
         Err(error) => Err(in_use(&format!("in use, and not to be asked: {error}"))),
     }
 }
@@ -105,6 +118,8 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
     fn path() -> (tempfile::TempDir, PathBuf) {
@@ -158,6 +173,19 @@ mod tests {
         assert_eq!(error.to_string(), "in use by this process itself");
         UnixStream::connect(&path).unwrap();
         drop(live);
+    }
+
+    #[test]
+    fn a_live_socket_whose_queue_is_full_is_left_alone_without_waiting() {
+        let (_dir, path) = path();
+        let address = SockAddr::unix(&path).unwrap();
+        let live = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        live.bind(&address).unwrap();
+        live.listen(0).unwrap();
+        let _queued = UnixStream::connect(&path).unwrap();
+        let error = listen(&path, None).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{error}");
+        assert!(path.exists());
     }
 
     #[test]
