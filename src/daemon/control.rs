@@ -24,9 +24,10 @@ use super::probes::Probes;
 use super::roster::Roster;
 use super::signals::{Signal, Signals};
 use super::status_line::status_line;
-use super::systemd::{Notifier, watchdog_interval};
+use super::systemd::Notifier;
 use super::throttle::Throttle;
 use super::watch::Watch;
+use super::watchdog::Watchdog;
 use crate::cluster::finder::Found;
 use crate::cluster::member::hex_id;
 use crate::cluster::tracker::{Outcome, Tracker};
@@ -101,7 +102,7 @@ impl Control {
     /// Runs until a signal ends it.
     pub async fn run(mut self, mut events: Events) -> End {
         let mut status = interval(STATUS_EVERY);
-        let mut watchdog = Watchdog::new(watchdog_interval());
+        let mut watchdog = Watchdog::new(&self.notifier, self.fleet.caller());
         let mut health = Throttle::new(HEALTH_PAUSE);
         self.post();
         loop {
@@ -111,21 +112,21 @@ impl Control {
                 signal = events.signals.next() => match signal {
                     Signal::Reload => {
                         let reload = self.reload_anew(Trigger::Signal);
-                        is_stopped = until_stop(&mut events.signals, reload).await.is_none();
+                        is_stopped = until_stop(&mut events.signals, &mut watchdog, reload).await.is_none();
                     }
                     Signal::Stop | Signal::StopNow => is_stopped = true,
                 },
                 due = self.certificates.due() => {
                     let renewal = self.renew_certificates(due);
-                    is_stopped = until_stop(&mut events.signals, renewal).await.is_none();
+                    is_stopped = until_stop(&mut events.signals, &mut watchdog, renewal).await.is_none();
                 }
                 state = self.watch.changed() => {
                     let reload = self.reload(Trigger::File, state);
-                    is_stopped = until_stop(&mut events.signals, reload).await.is_none();
+                    is_stopped = until_stop(&mut events.signals, &mut watchdog, reload).await.is_none();
                 }
                 Some(request) = events.commands.recv() => {
                     let reload = self.reload_anew(Trigger::Command);
-                    match until_stop(&mut events.signals, reload).await {
+                    match until_stop(&mut events.signals, &mut watchdog, reload).await {
                         // Whoever asked may have left; the log has it too.
                         Some(record) => drop(request.answer.send(record)),
                         None => is_stopped = true,
@@ -138,10 +139,7 @@ impl Control {
                 () = sleep_until(self.open_at), if self.fleet.holds() => self.fleet.release(),
                 refreshed = finished(&mut self.refreshing) => self.end_refresh(refreshed).await,
                 _ = status.tick() => self.say_what_goes_on(),
-                beat = watchdog.next() => match beat {
-                    Beat::Ask => watchdog.ask(&self.fleet),
-                    Beat::AllAnswered => self.notifier.watchdog(),
-                },
+                () = watchdog.beat() => {}
                 number = self.fleet.one_ended() => {
                     tracing::error!(worker = number, "a worker has ended; ending the daemon so that it is restarted");
                     return End::WorkerLost;
@@ -337,62 +335,23 @@ impl Control {
     }
 }
 
-/// Does the work unless a stop comes first; `None` when it came.
-async fn until_stop<T>(signals: &mut Signals, work: impl Future<Output = T>) -> Option<T> {
+/// Does the work, and feeds the watchdog beside it, unless a stop comes first; `None` when it came.
+async fn until_stop<T>(
+    signals: &mut Signals,
+    watchdog: &mut Watchdog,
+    work: impl Future<Output = T>,
+) -> Option<T> {
     tokio::select! {
         biased;
         _ = signals.next_stop() => None,
-        done = work => Some(done),
+        done = watchdog.beside(work) => Some(done),
     }
 }
 
 /// Waits for a task's end; for ever when there is none. `None` when it was aborted or has panicked.
-async fn finished<T>(task: &mut Option<JoinHandle<T>>) -> Option<T> {
+pub(super) async fn finished<T>(task: &mut Option<JoinHandle<T>>) -> Option<T> {
     match task {
         Some(task) => task.await.ok(),
         None => std::future::pending().await,
     }
-}
-
-/// Feeds systemd's watchdog, but only after every worker has answered: a worker that hangs must not be hidden by a
-/// control plane that does not.
-struct Watchdog {
-    every: Option<Duration>,
-    next: Instant,
-    answers: Option<JoinHandle<bool>>,
-}
-
-impl Watchdog {
-    fn new(every: Option<Duration>) -> Self {
-        Self { every, next: Instant::now(), answers: None }
-    }
-
-    /// Waits for what is to be done next; for ever without a watchdog.
-    async fn next(&mut self) -> Beat {
-        if self.every.is_none() {
-            std::future::pending::<()>().await;
-        }
-        while self.answers.is_some() {
-            let all = finished(&mut self.answers).await;
-            self.answers = None;
-            if all == Some(true) {
-                return Beat::AllAnswered;
-            }
-        }
-        sleep_until(self.next).await;
-        Beat::Ask
-    }
-
-    fn ask(&mut self, fleet: &Fleet) {
-        self.next = Instant::now() + self.every.unwrap_or(STATUS_EVERY);
-        self.answers = Some(tokio::task::spawn_local(fleet.all_answer()));
-    }
-}
-
-/// What the watchdog wants done.
-enum Beat {
-    /// Ask every worker whether it is alive.
-    Ask,
-    /// Every worker has answered: tell systemd.
-    AllAnswered,
 }

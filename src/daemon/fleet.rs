@@ -53,6 +53,33 @@ impl Caller {
             let _ = orders.send(Order::Shed(idle));
         }
     }
+
+    /// Waits until every worker has answered, however long that takes. False when one has ended.
+    pub fn all_answer(&self) -> impl Future<Output = bool> + use<> {
+        let answers: Vec<_> = self
+            .0
+            .iter()
+            .map(|(orders, _)| {
+                let (answer, answered) = oneshot::channel();
+                let _ = orders.send(Order::Answer(answer));
+                answered
+            })
+            .collect();
+        async move {
+            for answered in answers {
+                if answered.await.is_err() {
+                    return false;
+                }
+            }
+            true
+        }
+    }
+
+    /// Calls workers that a test plays.
+    #[cfg(test)]
+    pub(super) fn of(orders: Vec<mpsc::UnboundedSender<Order>>) -> Self {
+        Self(orders.into_iter().map(|orders| (orders, Arc::default())).collect())
+    }
 }
 
 impl Fleet {
@@ -160,24 +187,8 @@ impl Fleet {
     }
 
     /// Waits until every worker has answered, however long that takes.
-    pub fn all_answer(&self) -> impl Future<Output = bool> + 'static {
-        let answers: Vec<_> = self
-            .orders
-            .iter()
-            .map(|orders| {
-                let (answer, answered) = oneshot::channel();
-                let _ = orders.send(Order::Answer(answer));
-                answered
-            })
-            .collect();
-        async move {
-            for answered in answers {
-                if answered.await.is_err() {
-                    return false;
-                }
-            }
-            true
-        }
+    pub fn all_answer(&self) -> impl Future<Output = bool> + use<> {
+        self.caller.all_answer()
     }
 
     fn tell_all(&self, order: impl Fn() -> Order) {

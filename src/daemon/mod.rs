@@ -24,6 +24,7 @@ pub mod status_line;
 pub mod systemd;
 mod throttle;
 pub mod watch;
+mod watchdog;
 pub mod worker;
 
 pub use start::run;

@@ -17,6 +17,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
@@ -36,7 +37,7 @@ const FDS_LIMIT: usize = 128;
 /// The line to the service manager.
 #[derive(Debug, Default)]
 pub struct Notifier {
-    target: Option<Target>,
+    target: Option<Rc<Target>>,
     last_status: String,
     complained: bool,
 }
@@ -71,7 +72,12 @@ impl Notifier {
         };
         let socket = UnixDatagram::unbound()?;
         socket.set_write_timeout(Some(SEND_TIMEOUT))?;
-        Ok(Self { target: Some(Target { socket, address }), ..Self::default() })
+        Ok(Self { target: Some(Rc::new(Target { socket, address })), ..Self::default() })
+    }
+
+    /// Makes another handle of the same line.
+    pub fn another(&self) -> Self {
+        Self { target: self.target.clone(), ..Self::default() }
     }
 
     /// Says that the start, or a reload, is over.
