@@ -9,7 +9,7 @@ use std::time::Instant;
 pub struct Owed {
     /// Bodies whose next piece is waited for.
     bodies: Cell<u32>,
-    /// When the last of them came on, or began.
+    /// Since when the one is waited for that came on last, or was wanted last.
     since: Cell<Instant>,
 }
 
@@ -33,23 +33,20 @@ impl Owed {
 /// One body's part in what its client owes.
 pub struct Debt {
     owed: Rc<Owed>,
-    /// When its request began, until a piece has come: what is waited for first needs no look at the clock.
-    began: Option<Instant>,
     is_waiting: bool,
 }
 
 impl Debt {
-    /// Makes the account of the body of a request that began at `began`.
-    pub fn new(owed: Rc<Owed>, began: Instant) -> Self {
-        Self { owed, began: Some(began), is_waiting: false }
+    /// Makes the account of a body of which nothing is wanted yet.
+    pub fn new(owed: Rc<Owed>) -> Self {
+        Self { owed, is_waiting: false }
     }
 
     /// Notes that the next piece is waited for.
     pub fn wait(&mut self) {
         if !std::mem::replace(&mut self.is_waiting, true) {
-            let now = self.began.take().unwrap_or_else(Instant::now);
             self.owed.bodies.set(self.owed.bodies.get() + 1);
-            self.owed.since.set(self.owed.since.get().max(now));
+            self.owed.since.set(Instant::now());
         }
     }
 
@@ -64,5 +61,33 @@ impl Debt {
 impl Drop for Debt {
     fn drop(&mut self) {
         self.come();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_body_is_owed_from_when_it_was_wanted_and_not_from_its_request_s_begin() {
+        let long_ago = Instant::now() - Duration::from_secs(60);
+        let owed = Owed::new(long_ago);
+        let mut debt = Debt::new(owed.clone());
+        assert_eq!(owed.bodies(), 0);
+        for _ in 0..2 {
+            let wanted = Instant::now();
+            debt.wait();
+            assert!(owed.bodies() == 1 && owed.since() >= wanted);
+            let since = owed.since();
+            debt.wait();
+            assert_eq!(owed.since(), since, "it is one wait");
+            debt.come();
+            assert_eq!(owed.bodies(), 0);
+        }
+        debt.wait();
+        drop(debt);
+        assert_eq!(owed.bodies(), 0);
     }
 }

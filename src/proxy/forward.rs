@@ -95,7 +95,7 @@ impl Journey<'_> {
         // has said how much it sends sends it.
         let may_pause = (self.is_stream() || self.route.protocol == Protocol::Grpc(Rpc::Other))
             && request.body().size_hint().exact().is_none();
-        let debt = (!may_pause).then(|| Debt::new(self.client.owed().clone(), self.meter.since()));
+        let debt = (!may_pause).then(|| Debt::new(self.client.owed().clone()));
         Outgoing::new(*request, is_grpc || self.route.retry == RpcKind::Read, debt)
     }
 

@@ -69,11 +69,6 @@ impl Meter {
         Self { client: client.clone(), what, long, has_slot: false, since: Instant::now() }
     }
 
-    /// When the request began.
-    pub fn since(&self) -> Instant {
-        self.since
-    }
-
     /// Whether the exchange may rightly last for ever, a v2 watch included: such a one is ended when its member goes
     /// silent or the proxy stops, since nothing else would end it.
     pub fn is_long(&self) -> bool {
