@@ -41,10 +41,14 @@ fn systemd_reads_every_file_as_we_do() {
     let mut found = environments(&machine, &files);
     assert_eq!(found.len(), files.len());
     let own = found.pop().expect("the empty file's");
+    let said = machine.ok("systemctl --version");
+    let version: u32 =
+        said.split([' ', '~', '-', '.']).nth(1).and_then(|it| it.parse().ok()).expect(&said);
+    let systemd = if version < 254 { Systemd::Before254 } else { Systemd::Since254 };
     let mut compared = 0;
     for (text, mut theirs) in files.iter().zip(found) {
         theirs.retain(|name, _| !own.contains_key(name));
-        let ours = parse(text, Systemd::Since254).map(|file| file.assignments).unwrap_or_default();
+        let ours = parse(text, systemd).map(|file| file.assignments).unwrap_or_default();
         let ours = ours.into_iter().map(|it| (it.name, it.value)).collect::<BTreeMap<_, _>>();
         assert_eq!(ours, theirs, "{:?}", String::from_utf8_lossy(text));
         compared += ours.len();
@@ -58,11 +62,12 @@ fn print_config_shows_what_the_daemon_would_get() {
     machine.install();
     machine.write(
         "/etc/default/etcd-proxy",
-        "# a comment that ends in a backslash \\\n\
+        "# a comment that ends in a backslash, which hides the next line until systemd 253 \\\n\
+         ETCD_BALANCE=p2c\n\
          ETCD_PROXY = readonly\n\
          ETCD_INITIAL_CLUSTER=a=http://127.0.0.1:12380,\\\n  b=http://127.0.0.1:22380\n\
          ETCD_NAME='one '\"name\" # no comment\n\
-         export ETCD_BALANCE=p2c\n",
+         export ETCD_LOG_LEVEL=debug\n",
     );
     let settings = |said: String| {
         let json: serde_json::Value = serde_json::from_str(&said).expect("JSON");
@@ -74,7 +79,7 @@ fn print_config_shows_what_the_daemon_would_get() {
     let command = "--property=StateDirectory=etcd-proxy --property=RuntimeDirectory=etcd-proxy \
                    --property=RuntimeDirectoryPreserve=yes etcd-proxy print-config -w json";
     let started = settings(machine.ok(&unit("/etc/default/etcd-proxy", command)));
-    for name in ["\"proxy\"", "\"initial-cluster\"", "\"name\"", "\"balance\""] {
+    for name in ["\"proxy\"", "\"initial-cluster\"", "\"name\"", "\"balance\"", "\"log-level\""] {
         assert_eq!(typed[name], started[name], "{name}");
     }
     assert_eq!(typed["\"proxy\""], "\"readonly\"");
