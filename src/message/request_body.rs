@@ -80,6 +80,19 @@ impl RequestBody {
         })
     }
 
+    /// Makes a body of these pieces, which follow each other without a pause.
+    #[cfg(test)]
+    pub fn pieces(pieces: Vec<Bytes>) -> Self {
+        Self::over(Source {
+            incoming: None,
+            length: None,
+            kept_bytes: pieces.iter().map(Bytes::len).sum(),
+            kept: pieces,
+            keeping: true,
+            debt: None,
+        })
+    }
+
     fn over(source: Source) -> Self {
         Self { source: Some(Rc::new(RefCell::new(source))), next: 0, given: 0 }
     }

@@ -16,6 +16,8 @@
 mod ping;
 mod response_body;
 mod stall;
+#[cfg(test)]
+mod tests;
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -336,8 +338,13 @@ impl Exchange {
         cx: &mut Context<'_>,
         movement: &Movement,
     ) -> Poll<Result<Response<RecvStream>, h2::Error>> {
+        let pieces_before = self.upload.pieces;
         // An upload that fails is told by the response too, with the better reason.
         let _ = self.upload.poll(cx);
+        if self.stall.is_some() && self.upload.pieces != pieces_before {
+            // It waits again already if the client is faster than the member, which goes on all the same.
+            movement.step();
+        }
         if let Poll::Ready(response) = Pin::new(&mut self.response).poll(cx) {
             return Poll::Ready(response);
         }
@@ -360,10 +367,9 @@ impl Exchange {
             }
             return Poll::Pending;
         }
-        let is_begun = self.queued.is_none() && self.upload.has_sent;
-        self.stall
-            .get_or_insert_with(|| Box::new(Stall::begin(movement, is_begun)))
-            .poll(cx, movement)
+        let is_begun = self.queued.is_none() && self.upload.pieces > 0;
+        let stall = self.stall.get_or_insert_with(|| Box::new(Stall::begin(movement)));
+        stall.poll(cx, movement, is_begun)
     }
 }
 
@@ -374,15 +380,15 @@ struct Upload {
     stream: Option<SendStream<Bytes>>,
     /// Whether the member's window keeps it from going on.
     waits_for_window: bool,
-    /// Whether any byte was handed to h2.
-    has_sent: bool,
+    /// Pieces that were handed to h2 and are not empty.
+    pieces: u64,
 }
 
 impl Upload {
     fn new(body: RequestBody, stream: SendStream<Bytes>) -> Self {
         let ended = body.is_end_stream();
         let stream = (!ended).then_some(stream);
-        Self { body, stream, waits_for_window: false, has_sent: false }
+        Self { body, stream, waits_for_window: false, pieces: 0 }
     }
 
     /// Moves an unfinished upload to a task of its own: the client may go on sending for as long as it reads, and
@@ -411,7 +417,7 @@ impl Upload {
                 Some(Ok(frame)) if frame.is_data() => {
                     let data = frame.into_data().unwrap_or_default();
                     let last = self.body.is_end_stream();
-                    self.has_sent |= !data.is_empty();
+                    self.pieces += u64::from(!data.is_empty());
                     if stream.send_data(data, last).is_err() || last {
                         return self.finish();
                     }

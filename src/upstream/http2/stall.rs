@@ -13,9 +13,13 @@ use h2::Reason;
 use tokio::time::{Instant, Sleep};
 
 /// How long a request of which nothing was sent waits while nothing moves.
-const UNSENT: Duration = Duration::from_secs(3);
+const UNSENT: Duration = shorter_in_tests(Duration::from_secs(3));
 /// The same once a part of it was sent: as long as a PING may take.
-const BEGUN: Duration = Duration::from_secs(10);
+const BEGUN: Duration = shorter_in_tests(Duration::from_secs(10));
+
+const fn shorter_in_tests(wait: Duration) -> Duration {
+    if cfg!(test) { Duration::from_millis(wait.as_millis() as u64 / 10) } else { wait }
+}
 
 /// What moves on a connection, for those who wait to send.
 #[derive(Debug, Default)]
@@ -57,31 +61,38 @@ impl Movement {
 /// One request that waits to be sent.
 pub struct Stall {
     timer: Pin<Box<Sleep>>,
+    /// When it began to wait, or was last seen to have moved.
+    since: Instant,
     steps: u64,
-    allowed: Duration,
 }
 
 impl Stall {
-    /// Begins to wait; `is_begun` says whether a part of the request was sent.
-    pub fn begin(movement: &Movement, is_begun: bool) -> Self {
-        let allowed = if is_begun { BEGUN } else { UNSENT };
-        let timer = Box::pin(tokio::time::sleep(allowed));
-        Self { timer, steps: movement.steps.get(), allowed }
+    /// Begins to wait.
+    pub fn begin(movement: &Movement) -> Self {
+        let timer = Box::pin(tokio::time::sleep(UNSENT));
+        Self { timer, since: Instant::now(), steps: movement.steps.get() }
     }
 
-    /// Ready when nothing has moved for long enough; the connection counts as stuck then.
-    pub fn poll(&mut self, cx: &mut Context<'_>, movement: &Movement) -> Poll<h2::Error> {
+    /// Ready when nothing has moved for long enough; the connection counts as stuck then. `is_begun` says whether a
+    /// part of the request was sent by now, which may have happened since it began to wait.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        movement: &Movement,
+        is_begun: bool,
+    ) -> Poll<h2::Error> {
+        let (allowed, reason) = if is_begun { (BEGUN, STUCK_WITHIN) } else { (UNSENT, STUCK) };
         loop {
             ready!(self.timer.as_mut().poll(cx));
             let steps = movement.steps.get();
-            if steps == self.steps {
+            if steps != self.steps {
+                self.steps = steps;
+                self.since = Instant::now();
+            } else if self.since.elapsed() >= allowed {
                 movement.is_stuck.set(true);
-                return Poll::Ready(
-                    if self.allowed == UNSENT { STUCK } else { STUCK_WITHIN }.into(),
-                );
+                return Poll::Ready(reason.into());
             }
-            self.steps = steps;
-            self.timer.as_mut().reset(Instant::now() + self.allowed);
+            self.timer.as_mut().reset(self.since + allowed);
         }
     }
 }
