@@ -111,21 +111,21 @@ impl Control {
             tokio::select! {
                 signal = events.signals.next() => match signal {
                     Signal::Reload => {
-                        let reload = self.reload_anew(Trigger::Signal);
+                        let reload = Box::pin(self.reload_anew(Trigger::Signal));
                         is_stopped = until_stop(&mut events.signals, &mut watchdog, reload).await.is_none();
                     }
                     Signal::Stop | Signal::StopNow => is_stopped = true,
                 },
                 due = self.certificates.due() => {
-                    let renewal = self.renew_certificates(due);
+                    let renewal = Box::pin(self.renew_certificates(due));
                     is_stopped = until_stop(&mut events.signals, &mut watchdog, renewal).await.is_none();
                 }
                 state = self.watch.changed() => {
-                    let reload = self.reload(Trigger::File, state);
+                    let reload = Box::pin(self.reload(Trigger::File, state));
                     is_stopped = until_stop(&mut events.signals, &mut watchdog, reload).await.is_none();
                 }
                 Some(request) = events.commands.recv() => {
-                    let reload = self.reload_anew(Trigger::Command);
+                    let reload = Box::pin(self.reload_anew(Trigger::Command));
                     match until_stop(&mut events.signals, &mut watchdog, reload).await {
                         // Whoever asked may have left; the log has it too.
                         Some(record) => drop(request.answer.send(record)),

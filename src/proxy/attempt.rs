@@ -158,14 +158,13 @@ async fn over_http2(
     outgoing: &mut Outgoing,
     carrier: &Carrier,
 ) -> Result<Response<Box<http2::ResponseBody>>, Failed> {
-    let answer = over_one_http2(client, link, kind, outgoing, carrier).await;
-    match &answer {
-        Err(failed) if failed.reason == STUCK && failed.failure.nothing_was_done() => {}
-        _ => return answer,
-    }
+    let failed = match over_one_http2(client, link, kind, outgoing, carrier).await {
+        Err(failed) if failed.reason == STUCK && failed.failure.nothing_was_done() => failed,
+        answer => return answer,
+    };
     let again = carrier.take().is_some_and(|connection| link.note_stuck(&connection));
     if again || !outgoing.is_ready() {
-        return answer;
+        return Err(failed);
     }
     Box::pin(over_one_http2(client, link, kind, outgoing, carrier)).await
 }

@@ -139,7 +139,7 @@ impl Journey<'_> {
         match inspect::grpc(self.client, what, &headers, outgoing.take_body()).await {
             Ok(message) => self.send_inspected(outgoing, message).await,
             Err(rejected) => {
-                outgoing.discard().await;
+                Box::pin(outgoing.discard()).await;
                 self.reject(rejected)
             }
         }
@@ -154,7 +154,7 @@ impl Journey<'_> {
         match inspect::json(self.client, what, outgoing.take_body()).await {
             Ok(body) => self.send_inspected(outgoing, body).await,
             Err(rejected) => {
-                outgoing.discard().await;
+                Box::pin(outgoing.discard()).await;
                 self.reject(rejected)
             }
         }
@@ -173,7 +173,7 @@ impl Journey<'_> {
             && let Err(failure) = Box::pin(self.meter.wait_for_slot()).await
         {
             if self.reads_on(failure) {
-                outgoing.discard().await;
+                Box::pin(outgoing.discard()).await;
             }
             return self.fail(failure, 0);
         }
@@ -187,7 +187,7 @@ impl Journey<'_> {
         let mut leader_changed = false;
         while let Some(link) = choice.next(self.view.generation.balance, own.as_ref()) {
             if !link.endpoint.is_trusted() {
-                failure = self.wait_for_proof(&mut choice, link, &mut proof).await;
+                failure = Box::pin(self.wait_for_proof(&mut choice, link, &mut proof)).await;
                 continue;
             }
             let in_flight = link.begin();
@@ -223,7 +223,7 @@ impl Journey<'_> {
             self.count_retry(failure);
         }
         if self.reads_on(failure) {
-            outgoing.discard().await;
+            Box::pin(outgoing.discard()).await;
         }
         self.fail(failure, choice.count())
     }
@@ -247,7 +247,7 @@ impl Journey<'_> {
         let limit = self.view.generation.timeouts.proof;
         let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
         let mut failure = Failure::Unreachable;
-        match Box::pin(first_proof(&links, deadline)).await {
+        match first_proof(&links, deadline).await {
             Ok(()) => links.iter().for_each(|link| choice.put_back(link)),
             Err(errors) => {
                 for (link, error) in &errors {
@@ -283,7 +283,7 @@ impl Journey<'_> {
         let mut proof = None;
         while let Some(link) = choice.next(self.view.generation.balance, own.as_ref()) {
             if !link.endpoint.is_trusted() {
-                failure = self.wait_for_proof(&mut choice, link, &mut proof).await;
+                failure = Box::pin(self.wait_for_proof(&mut choice, link, &mut proof)).await;
                 continue;
             }
             match handshake.attempt(self.client, link).await {
