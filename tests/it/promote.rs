@@ -45,7 +45,7 @@ impl Old {
 
     fn posted(&self) -> Vec<String> {
         let requests = self.requests.lock().expect("requests").clone();
-        requests.into_iter().filter(|request| request.starts_with("POST")).collect()
+        requests.into_iter().filter(|request| request.starts_with("POST /v2/members")).collect()
     }
 }
 
@@ -60,7 +60,7 @@ fn answer(
     let request = String::from_utf8_lossy(&buffer[..length]).into_owned();
     let mut requests = requests.lock().expect("requests");
     requests.push(request.clone());
-    let added = requests.iter().any(|request| request.starts_with("POST"));
+    let added = requests.iter().any(|request| request.starts_with("POST /v2/members"));
     let first = format!(
         "{{\"id\":\"a\",\"name\":\"old\",\"peerURLs\":[\"http://h:2380\"],\"clientURLs\":[\"{url}\"]}}"
     );
