@@ -314,9 +314,20 @@ impl Cluster {
         }
     }
 
-    /// Stops a member with SIGSTOP: its connections stay open and nothing answers.
+    /// Stops a member with SIGSTOP: its connections stay open and nothing answers. The signal is on its way for a moment;
+    /// this returns when every thread has stopped.
     pub fn pause(&self, index: usize) {
         self.signal(index, Signal::SIGSTOP);
+        let tasks = format!("/proc/{}/task", self.pid(index));
+        let is_stopped = |task: std::fs::DirEntry| {
+            // `PID (NAME) STATE ...`; a thread may have ended meanwhile.
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+        };
+        super::wait_until("the member has stopped", || {
+            let mut tasks = std::fs::read_dir(&tasks).expect("a running member").flatten();
+            tasks.all(is_stopped)
+        });
     }
 
     /// Lets a stopped member go on.
