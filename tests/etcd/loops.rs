@@ -23,11 +23,13 @@ fn members_that_advertise_the_proxy_are_not_called(generation: Generation) {
         let port = plan.address().rsplit_once(':').expect("a port").1.to_owned();
         let cluster = cluster.advertising(0, &format!("http://{host}:{port}"));
         cluster.start_all();
-        let proxy = plan.start();
-        let refusals = refusals(&proxy);
-        assert_eq!(refusals.0, 503, "{host}");
+        // Not ready, since there is nobody to ask.
+        let proxy = plan.spawn();
+        run(proxy.wait_until_open());
         let dropped = format!("url=http://{host}:{port} reason=");
         assert!(proxy.process.wait_for_line(&dropped, PATIENCE).is_some(), "{}", proxy.story());
+        let refusals = refusals(&proxy);
+        assert_eq!(refusals.0, 503, "{host}");
     }
 }
 
