@@ -16,6 +16,10 @@ const SHORTEST: usize = 16;
 /// Shortest word that is hidden beside another that was hidden: the last line of a key.
 const SHORTEST_BESIDE: usize = 4;
 
+/// A long word is random only if it has fewer separators than one in so many characters; base64 has one in 32, a path
+/// more than one in six.
+const MOST_LETTERS_BETWEEN: usize = 6;
+
 /// How PEM begins and ends its blocks.
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
@@ -99,7 +103,9 @@ fn key_material(text: &str) -> Vec<Range<usize>> {
     }
     let mut hidden = is_start.clone();
     let beside = |one: &Range<usize>, other: &Range<usize>| {
-        text[one.end..other.start].chars().all(is_between) && text[one.end..other.start].len() < 16
+        let between = &text[one.end..other.start];
+        let joins = |c: char| is_between(c) || "+/=-_".contains(c);
+        between.len() < 16 && between.chars().all(joins)
     };
     for at in 1..words.len() {
         hidden[at] |= hidden[at - 1]
@@ -139,6 +145,8 @@ fn words(text: &str) -> Vec<Range<usize>> {
         };
     }
     words.extend(start.map(|first| first..bytes.len()));
+    // What has no letter and no digit is no word: ` = ` stands between two.
+    words.retain(|word| bytes[word.clone()].iter().any(u8::is_ascii_alphanumeric));
     words
 }
 
@@ -153,7 +161,7 @@ fn opens(text: &str, word: &Range<usize>) -> bool {
 
 /// What may stand between the lines of a key that lost its newlines, or was quoted.
 fn is_between(c: char) -> bool {
-    c.is_whitespace() || c.is_control() || "\\\"',\u{fffd}".contains(c)
+    c.is_whitespace() || c.is_control() || "\\\"',;|\u{fffd}".contains(c)
 }
 
 /// Whether a word may be one of a sentence, a label or a name.
@@ -171,10 +179,11 @@ fn is_plain(word: &str) -> bool {
 fn is_random(word: &str) -> bool {
     let is_separator = |byte: u8| !byte.is_ascii_alphanumeric();
     let mut stretches = word.as_bytes().split(|byte| is_separator(*byte));
+    let word = word.trim_end_matches('=');
     let separators = word.bytes().filter(|byte| is_separator(*byte)).count();
     stretches.any(|stretch| stretch.len() >= SHORTEST && changes_often(stretch))
         || word.len() >= 2 * SHORTEST
-            && separators * 8 < word.len()
+            && separators * MOST_LETTERS_BETWEEN < word.len()
             && changes_often(word.as_bytes())
 }
 
