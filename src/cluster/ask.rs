@@ -22,8 +22,11 @@ pub const STAGGER: Duration = Duration::from_millis(500);
 /// Time after which a failed peer is asked again, as long as another is still expected to answer.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// How long all peers are waited for once one has answered well.
+/// How long all peers are waited for once one has shown the cluster that is expected.
 const OTHERS: Duration = Duration::from_secs(1);
+
+/// The same, when it has shown another one or nothing says which is meant: the others may be of that, and slower.
+const OTHERS_UNSURE: Duration = Duration::from_secs(3);
 
 /// What came of asking.
 #[derive(Debug)]
@@ -41,10 +44,17 @@ pub async fn ask(peers: &[PeerUrl], pin: Pin, access: &Access, limit: Duration) 
     ask_as(peers, Manner::InTurn, pin, access, limit).await
 }
 
-/// Asks all of `peers` at once, for at most `limit` altogether and for [`OTHERS`] after the first good answer. There is no
-/// answer when they show several clusters, and neither settings nor pin decide.
-pub async fn ask_all(peers: &[PeerUrl], pin: Pin, access: &Access, limit: Duration) -> Asked {
-    ask_as(peers, Manner::AllAtOnce, pin, access, limit).await
+/// Asks all of `peers` at once, for at most `limit` altogether, and after the first good answer for [`OTHERS`] if it shows
+/// the cluster in force or the pinned one, else for [`OTHERS_UNSURE`]: none moves everybody to another cluster because the
+/// rest is slower. There is no answer when they show several clusters, and neither settings nor pin decide.
+pub async fn ask_all(
+    peers: &[PeerUrl],
+    pin: Pin,
+    in_force: Option<u64>,
+    access: &Access,
+    limit: Duration,
+) -> Asked {
+    ask_as(peers, Manner::AllAtOnce { in_force }, pin, access, limit).await
 }
 
 async fn ask_as(
@@ -61,7 +71,7 @@ async fn ask_as(
         tokio::select! {
             Some(answer) = asking.running.join_next() => match (asking.take(answer), manner) {
                 (Some((peer, list)), Manner::InTurn) => return asking.won(peer, list),
-                (Some(good), Manner::AllAtOnce) => asking.keep(good),
+                (Some(good), Manner::AllAtOnce { in_force }) => asking.keep(good, in_force),
                 (None, _) => {}
             },
             () = sleep_until(wake), if wake < asking.deadline => {}
@@ -79,7 +89,10 @@ enum Manner {
     /// One after the other, until one answers well.
     InTurn,
     /// All, until all have answered.
-    AllAtOnce,
+    AllAtOnce {
+        /// The cluster that is served until now.
+        in_force: Option<u64>,
+    },
 }
 
 impl Asked {
@@ -153,7 +166,7 @@ impl<'a> Asking<'a> {
     /// Asks every peer whose time has come.
     fn start_due(&mut self) {
         let now = Instant::now();
-        let all = self.manner == Manner::AllAtOnce;
+        let all = self.manner != Manner::InTurn;
         while self.unasked < self.peers.len() && (self.next <= now || all) {
             self.start(self.unasked);
             self.unasked += 1;
@@ -200,11 +213,14 @@ impl<'a> Asking<'a> {
     }
 
     /// Keeps a good answer while others are waited for, a little longer.
-    fn keep(&mut self, good: (usize, MemberList)) {
+    fn keep(&mut self, good: (usize, MemberList), in_force: Option<u64>) {
         self.errors[good.0] = None;
+        let shown = Some(good.1.cluster_id);
+        let is_expected = [in_force, self.pin.pinned, self.pin.accepted].contains(&shown);
         self.good.push(good);
         self.again.clear();
-        self.deadline = self.deadline.min(Instant::now() + OTHERS);
+        let wait = if is_expected { OTHERS } else { OTHERS_UNSURE };
+        self.deadline = self.deadline.min(Instant::now() + wait);
     }
 
     /// Ends the round with the answer of the first peer of the cluster that is meant, if it is clear which that is.
@@ -338,12 +354,13 @@ mod tests {
             [[&foreign.url, &ours[0].url, &ours[1].url], [&ours[0].url, &ours[1].url, &foreign.url]]
         {
             let peers = peers.map(Clone::clone);
-            let asked = super::ask_all(&peers, Pin::default(), &Access::default(), LIMIT).await;
+            let asked =
+                super::ask_all(&peers, Pin::default(), None, &Access::default(), LIMIT).await;
             assert!(asked.answer.is_none() && asked.is_disputed());
             assert_eq!(asked.errors.len(), 3);
             for (pinned, accepted) in [(Some(1), None), (None, Some(1)), (Some(2), Some(1))] {
                 let pin = Pin { pinned, accepted };
-                let asked = super::ask_all(&peers, pin, &Access::default(), LIMIT).await;
+                let asked = super::ask_all(&peers, pin, None, &Access::default(), LIMIT).await;
                 assert_eq!(asked.answer.unwrap().1.cluster_id, 1, "{pin:?}");
                 assert_eq!(asked.agreeing.len(), 1);
                 let named = ForeignCluster { theirs: 2, ours: 1 }.into();
@@ -357,10 +374,29 @@ mod tests {
         let hung = ScriptedPeer::new(Script::Hang).await;
         let good = ScriptedPeer::with_list("1", LIST).await;
         let before = Instant::now();
-        let peers = [hung.url.clone(), good.url.clone()];
-        let asked = super::ask_all(&peers, Pin::default(), &Access::default(), LIMIT).await;
+        let (peers, pin) = ([hung.url.clone(), good.url.clone()], Pin::default());
+        let asked = super::ask_all(&peers, pin, Some(1), &Access::default(), LIMIT).await;
         assert!(before.elapsed() < 2 * OTHERS, "{:?}", before.elapsed());
         assert_eq!(winner(&asked), &good.url);
+    }
+
+    #[tokio::test]
+    async fn a_peer_of_another_cluster_than_the_one_in_force_does_not_win_by_being_faster() {
+        let foreign = ScriptedPeer::with_list("2", LIST).await;
+        let slow = ScriptedPeer::new(Script::Hang).await;
+        let peers = [foreign.url.clone(), slow.url.clone()];
+        let (access, limit) = (Access::default(), 2 * OTHERS);
+        for (pin, in_force, waits) in [
+            (Pin::default(), Some(1), true),
+            (Pin::default(), None, true),
+            (Pin::default(), Some(2), false),
+            (Pin { pinned: None, accepted: Some(2) }, Some(1), false),
+        ] {
+            let before = Instant::now();
+            let asked = super::ask_all(&peers, pin, in_force, &access, limit).await;
+            assert_eq!(before.elapsed() >= limit, waits, "{pin:?} {in_force:?}");
+            assert_eq!(winner(&asked), &foreign.url);
+        }
     }
 
     #[tokio::test]

@@ -185,7 +185,8 @@ impl Tracker {
         let to_ask = peers.to_ask();
         let access = &self.setup.access;
         let mut asked = if self.asks_all {
-            ask_all(&to_ask, self.pin, access, limit).await
+            let in_force = self.list.as_ref().map(|list| list.cluster_id);
+            ask_all(&to_ask, self.pin, in_force, access, limit).await
         } else {
             let another = another(&to_ask, self.looked_at);
             let (mut asked, looked) =
