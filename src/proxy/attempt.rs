@@ -18,7 +18,7 @@ use crate::tls::HandshakeError;
 use crate::upstream::http1::ask::{self, Unanswered};
 use crate::upstream::http2::{self, Use};
 use crate::upstream::link::{ConnectError, Link};
-use crate::upstream::protocols::{Api, DENIED_FOR};
+use crate::upstream::protocols::{Api, Denial};
 use crate::upstream::silence::HUNG_AFTER;
 use crate::upstream::{http1, http2::Connection};
 
@@ -103,7 +103,7 @@ async fn over_http1(
     outgoing: &mut Outgoing,
 ) -> Result<Response<http1::ResponseBody>, Failed> {
     let protocols = &link.endpoint.protocols;
-    if kind != RpcKind::Read && protocols.speaks(Api::Http).is_none() {
+    if kind != RpcKind::Read && protocols.speaks(Api::Http) != Some(true) {
         // A write that meets a listener for gRPC only may be lost to it.
         Box::pin(find_out(link)).await?;
     }
@@ -121,7 +121,7 @@ async fn over_http1(
             Err(lost) => lost,
         };
         if matches!(lost.error, http1::Error::Http2) {
-            ask::deny(link, DENIED_FOR);
+            ask::deny(link, Denial::Answered);
             return Err(Failed::blameless(Failure::NoHttp));
         }
         if lost.error.is_clients() {

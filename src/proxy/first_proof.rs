@@ -1,34 +1,83 @@
 //! Waiting for the first of several new members that proves its cluster.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::upstream::link::{ConnectError, Link};
+
+/// Pause before a member is asked again that had no proof and did not say that it has none.
+const AGAIN: Duration = Duration::from_millis(250);
 
 /// Has all of `links` prove their cluster at once, and returns as soon as one has, or at `deadline`.
 ///
 /// # Errors
-/// Why each has not; those that have not answered are not in it.
+/// Why each has not, at its last try; those that have not answered are not in it.
 pub async fn first_proof(
     links: &[Rc<Link>],
     deadline: Instant,
 ) -> Result<(), Vec<(Rc<Link>, ConnectError)>> {
     let mut proving = JoinSet::new();
-    for link in links.iter().cloned() {
+    let begin = |proving: &mut JoinSet<_>, link: Rc<Link>, pause: Duration| {
         proving.spawn_local(async move {
+            sleep(pause).await;
             let proved = link.prove_new().await;
             (link, proved)
         });
-    }
-    let mut failed = Vec::new();
+    };
+    links.iter().for_each(|link| begin(&mut proving, link.clone(), Duration::ZERO));
+    let mut failed: Vec<(Rc<Link>, ConnectError)> = Vec::new();
     while let Ok(Some(ended)) = timeout_at(deadline, proving.join_next()).await {
         match ended {
             Ok((_, Ok(()))) => return Ok(()),
-            Ok((link, Err(error))) => failed.push((link, error)),
+            Ok((link, Err(error))) => {
+                if error.is_passing() {
+                    begin(&mut proving, link.clone(), AGAIN);
+                }
+                failed.retain(|(other, _)| !Rc::ptr_eq(other, &link));
+                failed.push((link, error));
+            }
             Err(_) => {} // It does not panic, and only dropping the set cancels one.
         }
     }
     Err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::upstream::endpoint::Endpoint;
+    use crate::upstream::link::Timeouts;
+    use crate::upstream::scripted::{CLUSTER, Member};
+
+    #[tokio::test]
+    async fn a_member_whose_connections_break_is_asked_again_until_the_deadline() {
+        tokio::task::LocalSet::new()
+            .run_until(async {
+                let member = Member::start().await;
+                member.close_at_once(usize::MAX);
+                let (url, http) = ("http://127.0.0.1:1", http::uri::Scheme::HTTP);
+                let port = member.at.port();
+                let endpoint = Endpoint::new(url, CLUSTER, "m", 1, http, "127.0.0.1", port, 1);
+                let timeouts = Timeouts { proof: Duration::from_secs(10), ..Timeouts::default() };
+                let endpoint = Arc::new(endpoint.unwrap());
+                let links = [Rc::new(Link::new(endpoint, 0, timeouts, Arc::default()))];
+                let failed = first_proof(&links, Instant::now() + AGAIN).await.unwrap_err();
+                assert_eq!(failed.len(), 1);
+                let (waiting, ()) = tokio::join!(
+                    first_proof(&links, Instant::now() + Duration::from_secs(10)),
+                    async {
+                        sleep(AGAIN).await;
+                        member.close_at_once(0);
+                    }
+                );
+                assert!(waiting.is_ok());
+                assert!(links[0].endpoint.is_trusted());
+            })
+            .await;
+    }
 }

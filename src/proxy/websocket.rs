@@ -69,7 +69,7 @@ impl Handshake {
         client: &Rc<Client>,
         link: &Rc<Link>,
     ) -> Result<Response<Bytes>, Failed> {
-        if link.endpoint.protocols.speaks(Api::Http).is_none() {
+        if link.endpoint.protocols.speaks(Api::Http) != Some(true) {
             Box::pin(find_out(link)).await?;
         }
         let io = Box::pin(link.dial_http1()).await.map_err(|error| Failed::unreachable(&error))?;

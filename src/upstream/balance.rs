@@ -80,8 +80,7 @@ impl<'a> Choice<'a> {
     fn untried(&self) -> impl Iterator<Item = usize> + '_ {
         let may_speak = |index: &usize| {
             // That no gRPC is spoken is a probe's finding and no proof, so such a URL comes last.
-            self.api == Api::Grpc
-                || self.links[*index].endpoint.protocols.speaks(Api::Http) != Some(false)
+            self.api == Api::Grpc || self.links[*index].endpoint.protocols.may_speak(Api::Http)
         };
         (0..self.links.len()).filter(|index| self.tried & (1 << index) == 0).filter(may_speak)
     }
@@ -130,6 +129,7 @@ mod tests {
     use crate::upstream::endpoint::{Endpoint, Finding};
     use crate::upstream::link::Timeouts;
     use crate::upstream::proof::ProofError;
+    use crate::upstream::protocols::Denial;
 
     fn links(count: u16) -> Vec<Rc<Link>> {
         let timeouts = Timeouts::default();
@@ -221,6 +221,18 @@ mod tests {
                 .collect();
             assert_eq!(order, [2380, 2381, 2379]);
         }
+    }
+
+    #[test]
+    fn where_http_is_only_doubted_a_request_goes_when_nothing_else_is_left() {
+        let links = links(3);
+        links[0].endpoint.protocols.deny(Api::Http, Denial::Closed);
+        links[1].endpoint.protocols.deny(Api::Http, Denial::Answered);
+        let mut choice = Choice::new(&links, Api::Http);
+        let order: Vec<u16> = std::iter::from_fn(|| choice.next(Balance::Sticky, None))
+            .map(|link| link.endpoint.port)
+            .collect();
+        assert_eq!(order, [2381, 2379]);
     }
 
     #[test]

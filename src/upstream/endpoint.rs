@@ -232,6 +232,13 @@ impl Endpoint {
         }
     }
 
+    /// Has it prove its cluster, if it did without until now.
+    pub fn require_proof(&self) {
+        if self.trust.compare_exchange(ASSUMED, NEW, Relaxed, Relaxed).is_ok() {
+            self.proofs.forget();
+        }
+    }
+
     fn trust(&self, trust: u8) -> u8 {
         if self.faults.fetch_and(!PROOF, Relaxed) & PROOF != 0 {
             // What traffic held against it was about whoever answered there before.
@@ -312,6 +319,8 @@ impl Endpoint {
         match (was_failed, reason) {
             (false, Some(reason)) => {
                 self.failures.fetch_add(1, Relaxed);
+                // It may come back with other flags.
+                self.protocols.forget(Api::Grpc);
                 self.enter(Some(reason));
                 true
             }

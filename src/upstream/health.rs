@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
 use super::call::{Answer, Until, call};
@@ -21,7 +22,7 @@ use super::http1;
 use super::http2::{Connection, Use};
 use super::link::{ConnectError, Link, Timeouts};
 use super::proof::ProofError;
-use super::protocols::{Api, DENIED_FOR};
+use super::protocols::{Api, Denial};
 use super::silence::HUNG_AFTER;
 use crate::tls::Connector;
 
@@ -89,8 +90,12 @@ pub struct Prober {
     link: Rc<Link>,
     deadline: Duration,
     connection: Option<Rc<Connection>>,
-    /// Whether the last probe met something that does not look like gRPC.
-    met_no_grpc: bool,
+    /// Attempts to connect. The first outlasts the probes that wait for it, since a member may take longer than one.
+    connecting: JoinSet<Result<Rc<Connection>, ConnectError>>,
+    /// The last of them.
+    last: Option<AbortHandle>,
+    /// What the last probe met that does not look like gRPC.
+    met_no_grpc: Option<Denial>,
 }
 
 impl Prober {
@@ -102,7 +107,9 @@ impl Prober {
             link: Rc::new(link),
             deadline: probing.deadline,
             connection: None,
-            met_no_grpc: false,
+            connecting: JoinSet::new(),
+            last: None,
+            met_no_grpc: None,
         }
     }
 
@@ -119,16 +126,18 @@ impl Prober {
             // Another address of its name has proved itself, and is dialled first from now on.
             finding = self.over_grpc().await;
         }
-        if self.met_no_grpc {
+        if self.met_no_grpc.is_some() {
             // Once more, since a connection may break for many reasons.
             finding = self.over_grpc().await;
         }
-        if self.met_no_grpc {
-            let Some(found) = http_probe::probe(&self.link, self.deadline).await else {
-                return finding;
+        if let Some(denial) = self.met_no_grpc {
+            return match http_probe::probe(&self.link, self.deadline).await {
+                None | Some(Finding::Silent(_)) => finding,
+                found => {
+                    self.note_http_only(denial);
+                    found
+                }
             };
-            self.note_http_only();
-            return Some(found);
         }
         if matches!(finding, Some(Finding::Well)) {
             protocols.confirm(Api::Grpc);
@@ -136,10 +145,10 @@ impl Prober {
         finding
     }
 
-    fn note_http_only(&self) {
+    fn note_http_only(&self, denial: Denial) {
         let endpoint = &self.link.endpoint;
         endpoint.protocols.confirm(Api::Http);
-        if endpoint.protocols.deny(Api::Grpc, DENIED_FOR) {
+        if endpoint.protocols.deny(Api::Grpc, denial) {
             tracing::debug!(
                 member = %endpoint.member, endpoint = %endpoint.url,
                 "speaks no gRPC here, probing it over HTTP"
@@ -148,7 +157,7 @@ impl Prober {
     }
 
     async fn over_grpc(&mut self) -> Option<Finding> {
-        self.met_no_grpc = false;
+        self.met_no_grpc = None;
         // The lookup of a name has a limit of its own, and is no sign of the member's.
         let ready = match self.open_connection().await {
             Some(_) => Ok(()),
@@ -219,7 +228,7 @@ impl Prober {
             None => match self.connect().await {
                 Ok(made) => (made, true),
                 Err(why) => {
-                    self.met_no_grpc = why.is_broken();
+                    self.met_no_grpc = why.is_broken().then_some(Denial::Closed);
                     return Err(why.into());
                 }
             },
@@ -227,14 +236,15 @@ impl Prober {
         let path = "/etcdserverpb.KV/Range";
         match call(&connection, &self.link.endpoint, path, RANGE, Until::End).await {
             Ok(answer) => {
-                self.met_no_grpc = answer.end_text("grpc-status").is_none();
+                let is_grpc = answer.end_text("grpc-status").is_some();
+                self.met_no_grpc = (!is_grpc).then_some(Denial::Answered);
                 judge(&answer, self.link.endpoint.proofs().cluster())
             }
             Err(_) if let Some(why) = connection.refusal() => {
                 Err(Unanswered::TurnedAway(self.link.blame(why).to_string()))
             }
             Err(error) => {
-                self.met_no_grpc = is_new;
+                self.met_no_grpc = is_new.then_some(Denial::Closed);
                 Err(Unanswered::Broken(self.describe(&connection, &error)))
             }
         }
@@ -254,9 +264,36 @@ impl Prober {
     }
 
     async fn connect(&mut self) -> Result<Rc<Connection>, ConnectError> {
-        let made = self.link.http2(Use::Unary).await?;
+        while let Some(ended) = self.connecting.try_join_next() {
+            if let Ok(Ok(made)) = ended {
+                self.connection = Some(made);
+                if let Some(made) = self.open_connection().await {
+                    return Ok(self.keep(made));
+                }
+            }
+        }
+        // Each probe begins one anew beside the first: what is lost of an attempt is sent again ever more rarely.
+        if self.connecting.len() > 1
+            && let Some(last) = self.last.take()
+        {
+            last.abort();
+        }
+        let link = self.link.clone();
+        let attempt = async move { link.http2(Use::Unary).await };
+        self.last = Some(self.connecting.spawn_local(attempt));
+        loop {
+            match self.connecting.join_next().await {
+                Some(Ok(outcome)) => return outcome.map(|made| self.keep(made)),
+                Some(Err(_)) => {} // The one that was just ended.
+                None => return Err(ConnectError::after_another()),
+            }
+        }
+    }
+
+    fn keep(&mut self, made: Rc<Connection>) -> Rc<Connection> {
+        self.connecting = JoinSet::new();
         self.connection = Some(made.clone());
-        Ok(made)
+        made
     }
 
     /// Keeps a connection that has proved the endpoint's cluster.
@@ -265,7 +302,7 @@ impl Prober {
         loop {
             let is_kept = over_http.as_mut().is_some_and(http1::Idle::is_alive);
             if is_kept {
-                self.note_http_only();
+                self.note_http_only(Denial::Closed);
             } else if self.open_connection().await.is_none() {
                 // What came of it is noted where it is had.
                 self.connection = None;
@@ -315,5 +352,37 @@ fn judge(answer: &Answer, ours: u64) -> Result<(), Unanswered> {
         }
         (Some("0" | "3" | "7" | "16"), _) => Ok(()),
         _ => Err(Unanswered::Status(answer.complaint())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scripted::{CLUSTER, Member};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_member_that_is_slower_to_prove_itself_than_a_probe_waits_is_proved_all_the_same() {
+        tokio::task::LocalSet::new()
+            .run_until(async {
+                let member = Member::start().await;
+                member.be_late(Duration::from_millis(700));
+                let url = "http://127.0.0.1:1";
+                let (http, port) = (http::uri::Scheme::HTTP, member.at.port());
+                let endpoint = Endpoint::new(url, CLUSTER, "m", 1, http, "127.0.0.1", port, 1);
+                let probing = Probing {
+                    interval: None,
+                    deadline: Duration::from_millis(200),
+                    timeouts: Timeouts { proof: Duration::from_secs(10), ..Timeouts::default() },
+                    connector: None,
+                };
+                let mut prober = Prober::new(Arc::new(endpoint.unwrap()), &probing);
+                assert!(matches!(prober.probe().await, Some(Finding::Silent(_))));
+                let mut probes = 1;
+                while prober.probe().await != Some(Finding::Well) {
+                    probes += 1;
+                    assert!(probes < 50, "each probe begins the proof anew");
+                }
+            })
+            .await;
     }
 }

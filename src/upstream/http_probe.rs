@@ -10,6 +10,8 @@ use tokio::time::timeout;
 use super::endpoint::Finding;
 use super::http1::ask::ask;
 use super::link::Link;
+use super::proof::ProofError;
+use super::proof::http::cluster_id;
 
 /// The key `"\0"`, counted and not read.
 const RANGE: &str = "{\"key\":\"AA==\",\"limit\":\"1\",\"count_only\":true}";
@@ -21,7 +23,9 @@ pub async fn probe(link: &Rc<Link>, deadline: Duration) -> Option<Finding> {
         ask(link, connection, Method::POST, "/v3/kv/range", RANGE).await.ok()
     };
     match timeout(deadline, range).await {
-        Ok(Some((status, answer))) => Some(judge(status, &answer)),
+        Ok(Some((status, answer))) => {
+            Some(judge(status, &answer, link.endpoint.proofs().cluster()))
+        }
         Ok(None) => None,
         Err(_) => {
             let reason = format!("no answer within {deadline:?}");
@@ -40,10 +44,15 @@ pub async fn probe(link: &Rc<Link>, deadline: Duration) -> Option<Finding> {
 }
 
 /// OK proves a quorum; so do the answers for want of permission: InvalidArgument, PermissionDenied, Unauthenticated.
-fn judge(status: StatusCode, answer: &Bytes) -> Finding {
+fn judge(status: StatusCode, answer: &Bytes, ours: u64) -> Finding {
     let answer: serde_json::Value = serde_json::from_slice(answer).unwrap_or_default();
     match (status, answer["code"].as_u64()) {
-        (StatusCode::OK, None) if answer["header"].is_object() => Finding::Well,
+        (StatusCode::OK, None) if answer["header"].is_object() => match cluster_id(&answer) {
+            Some(theirs) if theirs != ours => {
+                Finding::Unproved(ProofError::Foreign { theirs, ours }.to_string())
+            }
+            _ => Finding::Well,
+        },
         (_, Some(3 | 7 | 16)) => Finding::Well,
         (_, Some(_)) => {
             let message = answer["message"].as_str().or(answer["error"].as_str());
@@ -62,9 +71,11 @@ mod tests {
     #[test]
     fn an_answer_or_a_want_of_permission_proves_a_quorum() {
         let judge = |status: u16, text: &'static str| {
-            judge(StatusCode::from_u16(status).unwrap(), &Bytes::from_static(text.as_bytes()))
+            judge(StatusCode::from_u16(status).unwrap(), &Bytes::from_static(text.as_bytes()), 1)
         };
         assert_eq!(judge(200, "{\"header\":{\"cluster_id\":\"1\"}}"), Finding::Well);
+        let foreign = judge(200, "{\"header\":{\"cluster_id\":\"2\"}}");
+        assert!(matches!(foreign, Finding::Unproved(_)), "{foreign:?}");
         assert_eq!(judge(400, "{\"code\":3,\"message\":\"user name is empty\"}"), Finding::Well);
         let no_leader = judge(503, "{\"code\":14,\"message\":\"etcdserver: no leader\"}");
         assert_eq!(no_leader, Finding::Unwell("etcdserver: no leader".into()));

@@ -75,12 +75,14 @@ pub struct Link {
     timeouts: Cell<Timeouts>,
     /// What speaks TLS; connections that are open keep the one that made them.
     connector: RefCell<Option<Connector>>,
-    /// How often that has changed. What was made under an earlier one serves no new request.
+    /// How often connections had to be made anew. What was made under an earlier count serves no new request.
     epoch: Cell<u64>,
     idle: RefCell<Vec<http1::Idle>>,
     /// The time of the last sweep: exact enough to tell what has been idle for long, and free.
     clock: Cell<Instant>,
     unary: Pool,
+    /// The last attempt to prove the endpoint.
+    proving: RefCell<Option<prove::Proving>>,
     /// The worker's alarm, which wakes everything that waits to look whether it still should.
     alarm: Arc<Notify>,
     retired: Cell<bool>,
@@ -96,6 +98,8 @@ pub struct Link {
 pub struct ConnectError {
     text: Rc<str>,
     kind: Kind,
+    /// Whether there was no proof this time, and one may be had soon.
+    is_passing: bool,
 }
 
 /// What kind of trouble kept us from a connection, for those who decide what it means.
@@ -116,13 +120,13 @@ enum Kind {
 impl ConnectError {
     /// Makes one that says what `error` says.
     pub fn new(error: &impl std::fmt::Display) -> Self {
-        Self { text: error.to_string().into(), kind: Kind::Unreachable }
+        Self { text: error.to_string().into(), kind: Kind::Unreachable, is_passing: false }
     }
 
     /// Makes the one for a call that waited for another call's attempt.
     pub fn after_another() -> Self {
         let text = "the connection attempt that this call waited for failed";
-        Self { text: text.into(), kind: Kind::Ours }
+        Self { text: text.into(), kind: Kind::Ours, is_passing: true }
     }
 
     /// Whether the member is not to blame: it was never asked, or the trouble is this host's own.
@@ -141,6 +145,11 @@ impl ConnectError {
         self.kind == Kind::Unproved
     }
 
+    /// Whether it was no answer, so that another try for a proof may soon end otherwise.
+    pub fn is_passing(&self) -> bool {
+        self.is_passing
+    }
+
     /// Whether there was a connection, which broke.
     pub fn is_broken(&self) -> bool {
         self.kind == Kind::Broken
@@ -156,7 +165,7 @@ impl From<DialError> for ConnectError {
             reason if reason.is_ours() => Kind::Ours,
             _ => Kind::Unreachable,
         };
-        Self { text: error.to_string().into(), kind }
+        Self { text: error.to_string().into(), kind, is_passing: false }
     }
 }
 
@@ -176,6 +185,7 @@ impl Link {
             epoch: Cell::new(0),
             idle: RefCell::default(),
             unary: Pool::new(Use::Unary),
+            proving: RefCell::default(),
             alarm,
             retired: Cell::new(false),
             on_demand: OnDemand::default(),
@@ -185,9 +195,14 @@ impl Link {
         }
     }
 
-    /// Sets the timeouts of connections that are made from now on.
+    /// Sets the timeouts of connections that are made from now on. When a proof is required that was not before, an
+    /// endpoint that did without must give one, and connections from before take no new request.
     pub fn set_timeouts(&self, timeouts: Timeouts) {
-        self.timeouts.set(timeouts);
+        let before = self.timeouts.replace(timeouts);
+        if timeouts.proof_required && !before.proof_required {
+            self.endpoint.require_proof();
+            self.renew();
+        }
     }
 
     /// Sets what speaks TLS; without it no `https` member can be reached. When it is another one, connections that the
@@ -199,14 +214,18 @@ impl Link {
         }
         self.connector.replace(connector.cloned());
         if self.endpoint.is_tls() {
-            self.epoch.set(self.epoch.get() + 1);
-            self.idle.borrow_mut().clear();
-            self.unary.clear();
+            self.renew();
         }
     }
 
-    /// Counts the connectors that a member with TLS was reached by; connections of an earlier count are not for new
-    /// requests.
+    /// Has new requests go over new connections.
+    fn renew(&self) {
+        self.epoch.set(self.epoch.get() + 1);
+        self.idle.borrow_mut().clear();
+        self.unary.clear();
+    }
+
+    /// Counts how often new requests had to go over new connections; connections of an earlier count are not for them.
     pub fn epoch(&self) -> u64 {
         self.epoch.get()
     }
@@ -326,7 +345,7 @@ impl Link {
         loop {
             let made = self.dial_once(alpn, address).await?;
             // What speaks TLS may have been replaced meanwhile, and the old one is not to be used for anything new.
-            if !self.endpoint.is_tls() || made.epoch() == self.epoch.get() {
+            if made.epoch() == self.epoch.get() {
                 return Ok(made);
             }
         }
@@ -342,7 +361,7 @@ impl Link {
             // The lookup has a limit of its own.
             self.resolve().await?;
         }
-        let begin = Instant::now();
+        let (begin, epoch) = (Instant::now(), self.epoch.get());
         let stream = self.connect(address, timeouts.dial).await.inspect_err(|error| {
             if error.kind == Kind::Unreachable {
                 // Whoever takes the port next may be somebody else.
@@ -351,17 +370,18 @@ impl Link {
         })?;
         let limited = |line, tls| {
             MemberIo::new(line, tls, timeouts.read, timeouts.write)
+                .map(|io| io.of_epoch(epoch))
                 .map_err(|error| self.blame(&format_args!("it closed the connection: {error}")))
         };
         if !self.endpoint.is_tls() {
             return limited(Line::Tcp(stream), None);
         }
-        let (connector, epoch) = (self.connector.borrow().clone(), self.epoch.get());
+        let connector = self.connector.borrow().clone();
         let connector = connector.ok_or_else(|| self.blame(&"TLS is not set up"))?;
         let left =
             timeouts.dial.map_or(HANDSHAKE_MOST, |most| most.saturating_sub(begin.elapsed()));
         let line = self.secure(stream, &connector, alpn, left).await?;
-        Ok(limited(line, Some(connector))?.of_epoch(epoch))
+        limited(line, Some(connector))
     }
 
     /// Connects by TCP, to `address` or to any of its name's. Endpoints are named by a member list, so not to every one.

@@ -16,4 +16,6 @@ pub mod link;
 pub mod on_demand;
 pub mod proof;
 pub mod protocols;
+#[cfg(test)]
+pub mod scripted;
 pub mod silence;

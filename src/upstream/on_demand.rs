@@ -106,20 +106,70 @@ async fn watch(link: Rc<Link>) {
             }
             Some(Finding::Well | Finding::Unwell(_) | Finding::Unproved(_)) => {
                 found_silent = false;
-                silence.end();
+                if !has_regular_probes(&link) {
+                    // They tell by a connection of their own, and end it themselves.
+                    silence.end();
+                }
             }
             None => {}
         }
     }
     // Nobody looks on, so nobody would ever take it back.
-    if found_silent && !is_probed(&link) {
+    if found_silent && !has_regular_probes(&link) {
         link.endpoint.silence.end();
     }
     demand.runs.set(false);
+}
+
+/// Whether anybody else looks at the member from time to time.
+fn has_regular_probes(link: &Link) -> bool {
+    link.on_demand().interval.get().is_some() && link.endpoint.is_listed()
 }
 
 /// Whether regular probes tell soon enough.
 fn is_probed(link: &Link) -> bool {
     let often = link.on_demand().interval.get().is_some_and(|interval| interval <= LOOK_EVERY);
     often && link.endpoint.is_listed()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::upstream::endpoint::Endpoint;
+    use crate::upstream::link::Timeouts;
+    use crate::upstream::scripted::{CLUSTER, Member};
+
+    async fn silence_after_a_good_answer(interval: Option<Duration>) -> bool {
+        let member = Member::start().await;
+        let (http, port) = (http::uri::Scheme::HTTP, member.at.port());
+        let url = "http://127.0.0.1:1";
+        let endpoint = Endpoint::new(url, CLUSTER, "m", 1, http, "127.0.0.1", port, 1).unwrap();
+        let timeouts = Timeouts { proof: Duration::from_secs(10), ..Timeouts::default() };
+        let link = Rc::new(Link::new(Arc::new(endpoint), 0, timeouts, Arc::default()));
+        link.on_demand().set(interval, Duration::from_secs(10));
+        link.endpoint.silence.begin(Instant::now());
+        let write = WaitingWrite::begin(&link);
+        tokio::time::timeout(10 * LOOK_EVERY, member.answers(2)).await.unwrap();
+        drop(write);
+        while link.on_demand().runs.get() {
+            tokio::time::sleep(LOOK_EVERY / 10).await;
+        }
+        link.endpoint.silence.is_on()
+    }
+
+    #[tokio::test]
+    async fn a_silence_is_ended_by_who_found_it() {
+        tokio::task::LocalSet::new()
+            .run_until(async {
+                let (rare, none) = tokio::join!(
+                    silence_after_a_good_answer(Some(5 * LOOK_EVERY)),
+                    silence_after_a_good_answer(None),
+                );
+                assert!(rare, "regular probes use a connection of their own");
+                assert!(!none, "nobody else would end it");
+            })
+            .await;
+    }
 }

@@ -78,6 +78,11 @@ impl ProofError {
     }
 }
 
+/// Whether this HTTP status is a proxy's that lets nobody through just now, and so says nothing of who is behind it.
+fn is_passing(status: u16) -> bool {
+    matches!(status, 429 | 502..=504)
+}
+
 /// The addresses of one endpoint and how far each has come.
 #[derive(Debug)]
 pub struct Proofs {

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// How long it is remembered that something is not spoken: members restart with other flags.
-pub const DENIED_FOR: Duration = Duration::from_secs(60);
+const DENIED_FOR: Duration = Duration::from_secs(60);
 /// The same, when nothing but a closed connection says so.
-pub const DOUBTED_FOR: Duration = Duration::from_secs(10);
+const DOUBTED_FOR: Duration = Duration::from_secs(10);
 
 const UNKNOWN: u64 = 0;
 const SPOKEN: u64 = 1;
@@ -23,11 +23,21 @@ pub enum Api {
     Http,
 }
 
+/// What says that an API is not spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denial {
+    /// An answer in another protocol.
+    Answered,
+    /// Connections that were closed without an answer, which may have other reasons.
+    Closed,
+}
+
 /// What one URL speaks, as far as that is known.
 #[derive(Debug)]
 pub struct Protocols {
     born: Instant,
-    /// [`UNKNOWN`], [`SPOKEN`], or until when it counts as not spoken, in milliseconds since `born`, plus 2.
+    /// [`UNKNOWN`], [`SPOKEN`], or until when it counts as not spoken, in milliseconds since `born` plus 1, and in the
+    /// lowest bit whether nothing but a closed connection says so.
     known: [AtomicU64; 2],
 }
 
@@ -42,8 +52,16 @@ impl Protocols {
         match self.known[api as usize].load(Relaxed) {
             UNKNOWN => None,
             SPOKEN => Some(true),
-            until => (self.age() + 2 < until).then_some(false),
+            denied => (self.age() < (denied >> 1) - 1).then_some(false),
         }
+    }
+
+    /// Whether a request by `api` may be sent there when there is no better URL: nothing that was answered says that it is
+    /// not spoken.
+    pub fn may_speak(&self, api: Api) -> bool {
+        // Set in SPOKEN as well, which may be spoken to.
+        let is_doubt = self.known[api as usize].load(Relaxed) & 1 == 1;
+        is_doubt || self.speaks(api) != Some(false)
     }
 
     /// Notes that `api` is spoken.
@@ -54,11 +72,18 @@ impl Protocols {
         }
     }
 
-    /// Notes that `api` is not spoken, which is remembered for so long. Returns whether it is new.
-    pub fn deny(&self, api: Api, remembered: Duration) -> bool {
+    /// Notes that `api` is not spoken, which is remembered for a minute, or 10 s if it is a guess. Returns whether it is new.
+    pub fn deny(&self, api: Api, denial: Denial) -> bool {
+        match denial {
+            Denial::Answered => self.deny_for(api, DENIED_FOR, 0),
+            Denial::Closed => self.deny_for(api, DOUBTED_FOR, 1),
+        }
+    }
+
+    fn deny_for(&self, api: Api, remembered: Duration, doubt: u64) -> bool {
         let is_new = self.speaks(api) != Some(false);
-        let until = self.age() + 2 + remembered.as_millis() as u64;
-        self.known[api as usize].store(until, Relaxed);
+        let until = self.age() + 1 + remembered.as_millis() as u64;
+        self.known[api as usize].store(until << 1 | doubt, Relaxed);
         is_new
     }
 
@@ -86,12 +111,16 @@ mod tests {
     fn what_is_not_spoken_is_remembered_for_a_while_and_each_way_by_itself() {
         let protocols = Protocols::new();
         assert_eq!(protocols.speaks(Api::Http), None);
-        assert!(protocols.deny(Api::Http, DENIED_FOR));
-        assert!(!protocols.deny(Api::Http, DENIED_FOR));
+        assert!(protocols.deny(Api::Http, Denial::Answered));
+        assert!(!protocols.deny(Api::Http, Denial::Answered));
+        assert!(!protocols.may_speak(Api::Http));
         assert_eq!((protocols.speaks(Api::Http), protocols.speaks(Api::Grpc)), (Some(false), None));
         protocols.confirm(Api::Http);
         assert_eq!(protocols.speaks(Api::Http), Some(true));
-        protocols.deny(Api::Http, Duration::ZERO);
+        protocols.deny_for(Api::Http, Duration::ZERO, 0);
         assert_eq!(protocols.speaks(Api::Http), None);
+        protocols.deny(Api::Http, Denial::Closed);
+        assert_eq!(protocols.speaks(Api::Http), Some(false));
+        assert!(protocols.may_speak(Api::Http), "a closed connection is no answer");
     }
 }

@@ -16,7 +16,7 @@ use super::{Error, Idle, RequestHead};
 use crate::message::headers::Marks;
 use crate::message::request_body::RequestBody;
 use crate::upstream::link::{ConnectError, Link};
-use crate::upstream::protocols::{Api, DENIED_FOR, DOUBTED_FOR};
+use crate::upstream::protocols::{Api, Denial};
 
 /// Largest answer that is read; members send some hundred bytes.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -96,17 +96,17 @@ pub async fn find_out(link: &Rc<Link>) -> Result<(), Unanswered> {
         Err(_) => Unanswered::Late,
     };
     match unanswered {
-        Unanswered::Exchange(Error::Http2) => deny(link, DENIED_FOR),
-        Unanswered::Exchange(Error::Closed) if link.endpoint.is_tls() => deny(link, DOUBTED_FOR),
+        Unanswered::Exchange(Error::Http2) => deny(link, Denial::Answered),
+        Unanswered::Exchange(Error::Closed) if link.endpoint.is_tls() => deny(link, Denial::Closed),
         _ => {}
     }
     Err(unanswered)
 }
 
 /// Remembers that `link`'s URL speaks no HTTP.
-pub fn deny(link: &Link, remembered: Duration) {
+pub fn deny(link: &Link, denial: Denial) {
     let endpoint = &link.endpoint;
-    if endpoint.protocols.deny(Api::Http, remembered) {
+    if endpoint.protocols.deny(Api::Http, denial) {
         tracing::info!(
             member = %endpoint.member, endpoint = %endpoint.url,
             "speaks no HTTP here (listen-client-http-urls?), requests over HTTP go elsewhere"

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{ConnectError, Kind, Link};
@@ -11,10 +12,13 @@ use crate::tls::Alpn;
 use crate::upstream::http2::{self, Connection, Use};
 use crate::upstream::io::{MemberIo, Signs};
 use crate::upstream::proof::{Admission, Attempt, ProofError, grpc, http};
-use crate::upstream::protocols::{Api, DENIED_FOR};
+use crate::upstream::protocols::{Api, Denial};
 
 /// Times that a name may lead to an address without a proof before its member is given up.
 const DIALS_MOST: usize = 4;
+
+/// What has come of an attempt to prove an endpoint, once it is over.
+pub(super) type Proving = watch::Receiver<Option<Result<(), ConnectError>>>;
 
 /// What an address said about its cluster, and over which connection.
 struct Said {
@@ -60,7 +64,7 @@ impl Link {
                 let said = Box::pin(self.prove(attempt, Some(io), carries)).await?;
                 said.grpc.ok_or_else(|| {
                     self.endpoint.protocols.confirm(Api::Http);
-                    self.endpoint.protocols.deny(Api::Grpc, DENIED_FOR);
+                    self.endpoint.protocols.deny(Api::Grpc, Denial::Closed);
                     let why = self.blame(&"it speaks no gRPC here");
                     ConnectError { kind: Kind::Broken, ..why }
                 })
@@ -68,14 +72,36 @@ impl Link {
         }
     }
 
-    /// Has an endpoint that is new prove its cluster, over a new connection, which stays open for unary calls.
+    /// Has an endpoint that is new prove its cluster, over a new connection, which stays open for unary calls. One
+    /// attempt of the link serves all who wait, and goes on when they give up: else a member that takes longer than
+    /// they wait would never be proved.
     ///
     /// # Errors
     /// When it has no proof; never returns `Ok` for an endpoint that is still new.
-    pub async fn prove_new(&self) -> Result<(), ConnectError> {
+    pub async fn prove_new(self: &Rc<Self>) -> Result<(), ConnectError> {
         if let Some(why) = self.endpoint.proofs().recent_failure() {
             return Err(self.without_proof(&why));
         }
+        let mut proving = self.proving.borrow().clone();
+        let is_under_way = |proving: &Proving| matches!(proving.has_changed(), Ok(false));
+        if !proving.as_ref().is_some_and(is_under_way) {
+            let (ended, begun) = watch::channel(None);
+            self.proving.replace(Some(begun.clone()));
+            proving = Some(begun);
+            let link = self.clone();
+            tokio::task::spawn_local(async move {
+                ended.send_replace(Some(link.prove_over_new().await));
+            });
+        }
+        let Some(mut proving) = proving else { return Err(ConnectError::after_another()) };
+        match proving.wait_for(Option::is_some).await.map(|outcome| outcome.clone()) {
+            Ok(Some(outcome)) => outcome,
+            // The worker is ending.
+            Ok(None) | Err(_) => Err(ConnectError::after_another()),
+        }
+    }
+
+    async fn prove_over_new(&self) -> Result<(), ConnectError> {
         // What is open may have been made before the doubt, and proves nothing.
         let connected = self.unary.add(self).await;
         match connected {
@@ -124,27 +150,22 @@ impl Link {
         io: Option<MemberIo>,
         carries: Use,
     ) -> Result<Said, ConnectError> {
-        let limit = self.timeouts.get().proof;
-        let asking = self.ask(attempt.address(), io, carries);
-        let said = match timeout(limit, asking).await {
-            Ok(said) => said,
-            Err(_) => Said::nothing(ProofError::NoAnswer(limit)),
-        };
+        let said = self.ask(attempt.address(), io, carries).await;
         self.conclude(attempt, said)
     }
 
-    /// Asks an address for its cluster, by gRPC and then, where that is not spoken, by HTTP/1.1.
+    /// Asks an address for its cluster, by gRPC and then, where that is not spoken, by HTTP/1.1. Connecting has the limit
+    /// that it always has, and each answer `health-timeout`.
     async fn ask(&self, address: SocketAddr, io: Option<MemberIo>, carries: Use) -> Said {
         let speaks_http = io.is_none();
-        let io = match io {
-            Some(io) => Ok(io),
-            None => self.dial(Alpn::H2, Some(address)).await,
+        let mut said = match io {
+            Some(io) => self.ask_grpc(io, carries).await,
+            None => self.ask_grpc_anew(address, carries).await,
         };
-        let said = match io {
-            Ok(io) => self.ask_grpc(io, carries).await,
-            // A port that speaks HTTP/1.1 alone says so in the TLS handshake.
-            Err(error) => Said::nothing(ProofError::Broken(error.to_string())),
-        };
+        if matches!(said.cluster, Err(ProofError::Broken(_))) {
+            // Once more, since a connection may break for many reasons.
+            said = self.ask_grpc_anew(address, carries).await;
+        }
         let may_speak_http = match &said.signs {
             // A port for HTTP/1.1 alone may close without a word; behind TLS it speaks HTTP/2, without gRPC.
             Some(signs) => speaks_http || signs.reads() > 0 || !self.endpoint.is_tls(),
@@ -162,13 +183,22 @@ impl Link {
         }
     }
 
+    async fn ask_grpc_anew(&self, address: SocketAddr, carries: Use) -> Said {
+        match self.dial(Alpn::H2, Some(address)).await {
+            Ok(io) => self.ask_grpc(io, carries).await,
+            // A port that speaks HTTP/1.1 alone says so in the TLS handshake.
+            Err(error) => Said::nothing(ProofError::Broken(error.to_string())),
+        }
+    }
+
     async fn ask_grpc(&self, io: MemberIo, carries: Use) -> Said {
         let signs = io.signs();
         let connection = match http2::handshake(io, carries).await {
             Ok(connection) => connection,
             Err(error) => return Said::nothing(ProofError::Broken(error.to_string())),
         };
-        let cluster = grpc::cluster_id(&connection, &self.endpoint).await;
+        let limit = self.timeouts.get().proof;
+        let cluster = grpc::cluster_id(&connection, &self.endpoint, limit).await;
         let cluster = cluster.map_err(|why| match (why, signs.refusal()) {
             (ProofError::Broken(_), Some(refusal)) => {
                 ProofError::TurnedAway(self.blame(refusal).to_string())
@@ -187,7 +217,11 @@ impl Link {
         let mut answered = None;
         for question in &http::QUESTIONS {
             let io = self.dial(Alpn::Http1, Some(address)).await.ok()?;
-            let asked = http::ask(io, question, &self.endpoint).await.ok()?;
+            let limit = self.timeouts.get().proof;
+            let Ok(asked) = timeout(limit, http::ask(io, question, &self.endpoint)).await else {
+                return Some(Said::nothing(ProofError::NoAnswer(limit)));
+            };
+            let asked = asked.ok()?;
             let signs = Some(asked.signs.clone());
             let cluster = asked.cluster.ok_or_else(|| asked.complaint());
             let is_proof = cluster.is_ok();
@@ -250,9 +284,9 @@ impl Link {
         match why {
             // These say already where it was.
             ProofError::TurnedAway(_) | ProofError::Broken(_) => {
-                ConnectError { kind, ..ConnectError::new(why) }
+                ConnectError { kind, is_passing: true, ..ConnectError::new(why) }
             }
-            why => ConnectError { kind, ..self.blame(why) },
+            why => ConnectError { kind, is_passing: !why.is_answer(), ..self.blame(why) },
         }
     }
 }

@@ -6,8 +6,11 @@
 //! its headers itself (`etcd grpc-proxy` leaves the ID out), is asked for a serializable Range.
 
 use std::rc::Rc;
+use std::time::Duration;
 
-use super::ProofError;
+use tokio::time::timeout;
+
+use super::{ProofError, is_passing};
 use crate::upstream::call::{Answer, Until, call};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::http2::Connection;
@@ -20,20 +23,27 @@ const RANGE: &[u8] = &[0, 0, 0, 0, 9, 0x0a, 1, 0, 0x18, 1, 0x38, 1, 0x48, 1];
 /// What members that are starting answer, and proxies that have no member yet.
 const UNAVAILABLE: &str = "14";
 
-/// Asks for the ID of the cluster at the other end of `connection`.
+/// Asks for the ID of the cluster at the other end of `connection`, and waits for each of two answers at most `limit`.
 ///
 /// # Errors
-/// [`ProofError::Nameless`] when it answers without one, and [`ProofError::Broken`] when it does not answer in gRPC.
+/// [`ProofError::Nameless`] when it answers without one, [`ProofError::Broken`] when it does not answer in gRPC, and
+/// [`ProofError::NoAnswer`].
 pub async fn cluster_id(
     connection: &Rc<Connection>,
     endpoint: &Endpoint,
+    limit: Duration,
 ) -> Result<u64, ProofError> {
-    let watch = ask(connection, endpoint, "/etcdserverpb.Watch/Watch", WATCH).await?;
+    let ask = async |path, message| {
+        let asked = timeout(limit, ask(connection, endpoint, path, message)).await;
+        asked.unwrap_or(Err(ProofError::NoAnswer(limit)))
+    };
+    let watch = ask("/etcdserverpb.Watch/Watch", WATCH).await?;
     if let Some(id) = watch.cluster_id() {
         return Ok(id);
     }
-    let range = ask(connection, endpoint, "/etcdserverpb.KV/Range", RANGE).await?;
+    let range = ask("/etcdserverpb.KV/Range", RANGE).await?;
     range.cluster_id().ok_or_else(|| match watch.end_text("grpc-status") {
+        None if is_passing(range.status.as_u16()) => ProofError::NotNow(range.complaint()),
         Some(UNAVAILABLE) => ProofError::NotNow(watch.complaint()),
         _ => ProofError::Nameless(watch.complaint()),
     })

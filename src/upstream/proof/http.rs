@@ -15,7 +15,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::task::AbortHandle;
 
-use super::ProofError;
+use super::{ProofError, is_passing};
 use crate::message::headers::{HOP, PROOF_HOP};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::io::{MemberIo, Signs};
@@ -63,7 +63,7 @@ impl Asked {
     /// What is wrong with an answer that names no cluster.
     pub fn complaint(&self) -> ProofError {
         let text = format!("its answer has HTTP status {} and no cluster ID", self.status);
-        if self.status == 503 { ProofError::NotNow(text) } else { ProofError::Nameless(text) }
+        if is_passing(self.status) { ProofError::NotNow(text) } else { ProofError::Nameless(text) }
     }
 }
 
@@ -126,8 +126,8 @@ fn first_value(received: &[u8]) -> Option<serde_json::Value> {
     serde_json::Deserializer::from_slice(received).into_iter().next()?.ok()
 }
 
-/// Numbers of 64 bits are strings in the gateway's JSON.
-fn cluster_id(answer: &serde_json::Value) -> Option<u64> {
+/// The cluster that an answer of the gateway names. Numbers of 64 bits are strings in its JSON.
+pub fn cluster_id(answer: &serde_json::Value) -> Option<u64> {
     let header = answer.get("header").or_else(|| answer.get("result")?.get("header"))?;
     header.get("cluster_id")?.as_str()?.parse().ok().filter(|id| *id != 0)
 }

@@ -133,3 +133,9 @@ fn what_is_forgotten_is_proved_anew_while_connections_go_on() {
     drop(admitted(&proofs, place.address, &third));
     drop(again);
 }
+
+#[test]
+fn a_proxy_that_lets_nobody_through_just_now_says_nothing_of_who_is_behind_it() {
+    let passing: Vec<u16> = (200..600).filter(|status| is_passing(*status)).collect();
+    assert_eq!(passing, [429, 502, 503, 504]);
+}

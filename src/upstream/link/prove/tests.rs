@@ -9,6 +9,7 @@ use tokio::task::LocalSet;
 use super::*;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::link::Timeouts;
+use crate::upstream::scripted::Member;
 
 const OURS: u64 = 1;
 
@@ -98,6 +99,61 @@ async fn an_endpoint_in_doubt_is_not_believed_for_the_connections_that_are_open(
             link.prove_new().await.unwrap_err();
             assert_eq!(ours.accepted.get(), 3, "it was asked over a new connection");
             assert!(!link.endpoint.is_trusted());
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_proof_goes_on_when_nobody_waits_for_it_and_is_had_once() {
+    LocalSet::new()
+        .run_until(async {
+            let silent = address().await;
+            let link = link(silent.at.port());
+            let limit = Duration::from_millis(600);
+            link.set_timeouts(Timeouts { proof: limit, ..Timeouts::default() });
+            for _ in 0..2 {
+                timeout(Duration::from_millis(20), link.prove_new()).await.unwrap_err();
+            }
+            let failure = link.prove_new().await.unwrap_err();
+            assert!(failure.is_passing() && failure.to_string().contains("no answer within 600ms"));
+            assert_eq!(silent.accepted.get(), 1);
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn one_connection_that_breaks_is_no_word_about_grpc() {
+    LocalSet::new()
+        .run_until(async {
+            let member = Member::start().await;
+            let link = link(member.at.port());
+            link.set_timeouts(Timeouts { proof: Duration::from_secs(10), ..Timeouts::default() });
+            member.close_at_once(1);
+            assert!(link.http2(Use::Unary).await.is_ok());
+            assert_eq!(link.endpoint.protocols.speaks(Api::Grpc), None);
+            assert!(link.endpoint.is_trusted());
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn what_did_without_a_proof_gives_one_once_it_is_required() {
+    LocalSet::new()
+        .run_until(async {
+            let nameless = address().await;
+            let link = link(nameless.at.port());
+            let strict = Timeouts::default();
+            link.set_timeouts(Timeouts { proof_required: false, ..strict });
+            let io = link.dial(Alpn::H2, Some(nameless.at)).await.unwrap();
+            let attempt = link.admit(&io.signs()).await.unwrap().unwrap();
+            let cluster = Err(ProofError::Nameless("no cluster".into()));
+            let said = Said { cluster, signs: Some(io.signs()), grpc: None, _http: None };
+            assert!(link.conclude(attempt, said).is_ok() && link.endpoint.is_assumed());
+            link.unary.take(&link).await.unwrap();
+            link.set_timeouts(strict);
+            assert!(!link.endpoint.is_trusted() && link.unary.is_empty());
+            let io = link.dial(Alpn::H2, Some(nameless.at)).await.unwrap();
+            assert!(link.admit(&io.signs()).await.unwrap().is_some(), "it is asked");
         })
         .await;
 }
