@@ -8,7 +8,7 @@ CARGO ?= cargo
 PEERS ?=
 TESTS ?=
 
-.PHONY: help run build test fmt clippy unit it etcd generations system machine generate deb rpm bench clean
+.PHONY: help run build test fmt clippy unit it etcd generations system machine deny generate deb rpm bench clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,12 @@ system: machine ## tests of the packages on a booted systemd (root)
 
 machine: build ## make the Debian that the tests boot, and the packages they install
 	@tests/system/provision
+
+deny: ## check licences, duplicates and advisories of the libraries, where cargo-deny is installed
+	@if ! $(CARGO) deny --version >/dev/null 2>&1; then echo "deny: skipped, cargo-deny is not installed"; exit 0; fi; set -e; \
+	$(CARGO) deny --locked check licenses bans sources; \
+	if $(CARGO) deny fetch db >/dev/null 2>&1; then $(CARGO) deny --locked check advisories; \
+	else echo "advisories: skipped, their database cannot be had"; fi
 
 generate: ## write the man pages, completions and the full example from the tables of commands and settings
 	$(CARGO) run --locked --quiet --example generate

@@ -8,6 +8,7 @@ mod blocked_files;
 mod cancel;
 mod chaos;
 mod demo;
+mod dependencies;
 mod discovery;
 mod discovery_v3;
 mod drain;
