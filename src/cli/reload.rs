@@ -11,7 +11,7 @@ use http::Method;
 
 use super::ask::{AskError, ask};
 use super::table::printable;
-use crate::telemetry::snapshot::ReloadRecord;
+use crate::telemetry::snapshot::{ReloadRecord, ReloadResult};
 
 /// How long we wait for the result; systemd's own default limit of 90 s shall strike first.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -35,7 +35,7 @@ pub fn run(socket: &Path, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
 fn reload(socket: &Path) -> Result<ReloadRecord, AskError> {
     let answer = ask(socket, Method::POST, "/reload", LIMIT)?;
     let record: ReloadRecord = answer.json(socket)?;
-    if record.result.is_empty() {
+    if record.result == ReloadResult::Unknown {
         let reason = answer.complaint("no result in it");
         return Err(AskError::Failed { socket: socket.to_owned(), reason });
     }
@@ -56,8 +56,8 @@ fn report(record: &ReloadRecord, out: &mut dyn Write, err: &mut dyn Write) -> io
 }
 
 fn success(record: &ReloadRecord) -> String {
-    if record.result != ReloadRecord::APPLIED {
-        return record.result.clone();
+    if record.result != ReloadResult::Applied {
+        return record.result.to_string();
     }
     match record.changes.join(", ") {
         none if none.is_empty() => format!("applied: generation {}", record.generation),
@@ -82,10 +82,9 @@ mod tests {
         (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
     }
 
-    fn record(result: &str, changes: &[&str], messages: &[&str]) -> String {
+    fn record(result: ReloadResult, changes: &[&str], messages: &[&str]) -> String {
         let words = |list: &[&str]| list.iter().map(|&word| word.to_owned()).collect();
         let (changes, messages) = (words(changes), words(messages));
-        let result = result.to_owned();
         let record =
             ReloadRecord { result, generation: 8, changes, messages, ..Default::default() };
         serde_json::to_string(&record).unwrap()
@@ -93,8 +92,10 @@ mod tests {
 
     #[test]
     fn an_applied_reload_says_what_changed() {
-        let (code, out, err) =
-            run_against(&http("200 OK", &record("applied", &["proxy: on -> readonly"], &[])));
+        let (code, out, err) = run_against(&http(
+            "200 OK",
+            &record(ReloadResult::Applied, &["proxy: on -> readonly"], &[]),
+        ));
         assert_eq!(out, "applied: generation 8 (proxy: on -> readonly)\n");
         assert_eq!((code, err.as_str()), (0, ""));
     }
@@ -130,13 +131,14 @@ mod tests {
 
     #[test]
     fn unchanged_is_fine_and_warnings_are_told() {
-        let (code, out, err) = run_against(&http("200 OK", &record("unchanged", &[], &["w"])));
+        let (code, out, err) =
+            run_against(&http("200 OK", &record(ReloadResult::Unchanged, &[], &["w"])));
         assert_eq!((code, out.as_str(), err.as_str()), (0, "unchanged\n", "warning: w\n"));
     }
 
     #[test]
     fn a_refusal_tells_every_reason_and_fails() {
-        let body = record("refused", &[], &["/etc/p.toml:4:1: unknown key", "second"]);
+        let body = record(ReloadResult::Refused, &[], &["/etc/p.toml:4:1: unknown key", "second"]);
         let (code, out, err) = run_against(&http("409 Conflict", &body));
         assert_eq!((code, out.as_str()), (78, ""));
         assert_eq!(

@@ -13,7 +13,9 @@ use super::ask::{Answer, AskError, ask};
 use super::table::{Table, printable};
 use crate::daemon::history::now_ms;
 use crate::daemon::local_time::time_of_day;
-use crate::telemetry::snapshot::{EndpointStatus, MemberStatus, ReloadRecord, Snapshot};
+use crate::telemetry::snapshot::{
+    CertificateKind, EndpointStatus, MemberStatus, ReloadRecord, Snapshot,
+};
 use crate::tls::certificate::day;
 
 /// How long the daemon may take to answer.
@@ -165,7 +167,7 @@ fn listed(urls: &[String]) -> String {
 /// What clients, members and peers are shown, and how long that is good.
 fn certificates(snapshot: &Snapshot) -> String {
     let day = |ms| day(UNIX_EPOCH + Duration::from_millis(ms));
-    let shown = snapshot.certificates.iter().filter(|it| it.kind == "certificate");
+    let shown = snapshot.certificates.iter().filter(|it| it.kind == CertificateKind::Certificate);
     let shown =
         shown.map(|it| format!("{} {} until {}", it.identity, it.title, day(it.not_after_ms)));
     shown.collect::<Vec<_>>().join("; ")
@@ -250,7 +252,7 @@ fn reloads(snapshot: &Snapshot, now: u64) -> Table {
         table.row([
             time_of_day(record.at_ms, now),
             record.trigger.clone(),
-            record.result.clone(),
+            record.result.to_string(),
             record.generation.to_string(),
             what(record),
         ]);

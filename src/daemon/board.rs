@@ -16,8 +16,8 @@ use crate::config::masked;
 use crate::net::crowd::Crowd;
 use crate::net::lookup::{self, Failing};
 use crate::telemetry::snapshot::{
-    CertificateStatus, EndpointStatus, MemberStatus, MemoryStatus, Problem, ReloadRecord, Snapshot,
-    TrafficStatus,
+    CertificateKind, CertificateStatus, EndpointStatus, MemberStatus, MemoryStatus, Problem, Proof,
+    ReloadRecord, Snapshot, TrafficStatus,
 };
 use crate::telemetry::tally::{self, Tally};
 use crate::tls::expiry::{Kind, Shown};
@@ -124,12 +124,12 @@ fn mask(snapshot: &mut Snapshot) {
 fn certificate_status(shown: &Shown) -> CertificateStatus {
     let until = shown.not_after.duration_since(UNIX_EPOCH).unwrap_or_default();
     let kind = match shown.kind {
-        Kind::Certificate => "certificate",
-        Kind::Authority => "authority",
-        Kind::List => "revocation list",
+        Kind::Certificate => CertificateKind::Certificate,
+        Kind::Authority => CertificateKind::Authority,
+        Kind::List => CertificateKind::RevocationList,
     };
     CertificateStatus {
-        kind: kind.to_owned(),
+        kind,
         identity: shown.identity.to_owned(),
         file: shown.file.display().to_string(),
         title: shown.title.clone(),
@@ -166,19 +166,19 @@ fn endpoint_status(url: &ListedUrl, endpoint: Option<&Endpoint>) -> EndpointStat
         usable: true,
         healthy: endpoint.is_healthy(),
         reason: state.reason,
-        proof: proof(endpoint).to_owned(),
+        proof: proof(endpoint),
         since_ms: state.since_ms,
         in_flight: endpoint.in_flight(),
         failures: endpoint.failures(),
     }
 }
 
-fn proof(endpoint: &Endpoint) -> &'static str {
+fn proof(endpoint: &Endpoint) -> Proof {
     match endpoint {
-        endpoint if endpoint.is_unproved() => "failed",
-        endpoint if endpoint.is_assumed() => "none",
-        endpoint if endpoint.is_trusted() => "proved",
-        _ => "not yet",
+        endpoint if endpoint.is_unproved() => Proof::Failed,
+        endpoint if endpoint.is_assumed() => Proof::None,
+        endpoint if endpoint.is_trusted() => Proof::Proved,
+        _ => Proof::NotYet,
     }
 }
 

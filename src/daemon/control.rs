@@ -262,7 +262,7 @@ impl Control {
             daemon_version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             started_ms: self.started_ms,
-            mode: self.loaded.settings.mode.name().into(),
+            mode: self.loaded.settings.mode.into(),
             generation: self.number,
             cluster_id: self.tracker.cluster_id().map(hex_id),
             ready: self.ready,

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::masked;
-use crate::telemetry::snapshot::{ReloadRecord, Snapshot};
+use crate::telemetry::snapshot::{ReloadRecord, ReloadResult, Snapshot};
 
 /// How many records are kept.
 pub const KEPT: usize = 32;
@@ -60,12 +60,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The word for it in records, logs and metrics.
-    pub fn as_str(&self) -> &'static str {
+    fn result(&self) -> ReloadResult {
         match self {
-            Self::Applied { .. } => ReloadRecord::APPLIED,
-            Self::Unchanged { .. } => ReloadRecord::UNCHANGED,
-            Self::Refused { .. } => ReloadRecord::REFUSED,
+            Self::Applied { .. } => ReloadResult::Applied,
+            Self::Unchanged { .. } => ReloadResult::Unchanged,
+            Self::Refused { .. } => ReloadResult::Refused,
         }
     }
 }
@@ -89,7 +88,7 @@ impl History {
     pub fn record(&mut self, trigger: Trigger, outcome: Outcome, generation: u64) -> ReloadRecord {
         let at_ms = now_ms();
         self.count(&outcome);
-        let result = outcome.as_str().to_owned();
+        let result = outcome.result();
         let (changes, messages) = match outcome {
             Outcome::Applied { changes, warnings } => (changes, warnings),
             Outcome::Unchanged { warnings } => (Vec::new(), warnings),

@@ -4,7 +4,9 @@
 //! metrics do. Whatever is wrong stands first, because terminals cut the line on the right.
 
 use crate::daemon::local_time::time_of_day;
-use crate::telemetry::snapshot::{EndpointStatus, MemberStatus, ReloadRecord, Snapshot};
+use crate::telemetry::snapshot::{
+    EndpointStatus, MemberStatus, ReloadRecord, ServingMode, Snapshot,
+};
 
 /// Members or peers that are named before "and N more".
 const NAMED: usize = 3;
@@ -76,7 +78,7 @@ fn serving(snapshot: &Snapshot, now_ms: u64) -> String {
     let facts = [
         Some(members),
         open_requests(snapshot),
-        (snapshot.mode == "readonly").then(|| "readonly".to_owned()),
+        (snapshot.mode == ServingMode::Readonly).then(|| "readonly".to_owned()),
         Some(format!("generation {}", snapshot.generation)),
     ];
     let facts = facts.into_iter().flatten().collect::<Vec<_>>().join(", ");
@@ -187,7 +189,7 @@ fn some_of(mut words: Vec<String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::snapshot::{PeerStatus, Problem, SourceStatus};
+    use crate::telemetry::snapshot::{PeerStatus, Problem, ReloadResult, SourceStatus};
 
     const NOW: u64 = 1_795_000_000_000;
 
@@ -210,7 +212,7 @@ mod tests {
     }
 
     fn serving_with(members: Vec<MemberStatus>) -> Snapshot {
-        let mode = "readwrite".to_owned();
+        let mode = ServingMode::Readwrite;
         Snapshot { ready: true, generation: 7, mode, members, ..Default::default() }
     }
 
@@ -240,7 +242,7 @@ mod tests {
     #[test]
     fn readonly_is_said() {
         let mut snapshot = serving_with(vec![member("infra0", true)]);
-        snapshot.mode = "readonly".to_owned();
+        snapshot.mode = ServingMode::Readonly;
         snapshot.traffic.requests_in_flight = 1;
         assert_eq!(
             status_line(&snapshot, NOW),
@@ -294,7 +296,7 @@ mod tests {
         snapshot.problems = vec![Problem { since_ms: None, text: format!("refused: {reason}") }];
         snapshot.settings_refused = Some(ReloadRecord {
             at_ms: NOW,
-            result: ReloadRecord::REFUSED.to_owned(),
+            result: ReloadResult::Refused,
             messages: vec![reason, "more".to_owned()],
             ..Default::default()
         });

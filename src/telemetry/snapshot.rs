@@ -6,6 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
+mod states;
+
+pub use states::{CertificateKind, Proof, ReloadResult, ServingMode};
+
 /// Everything that is worth showing of a running daemon.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -19,7 +23,7 @@ pub struct Snapshot {
     /// When the process started.
     pub started_ms: u64,
     /// `readwrite` or `readonly`.
-    pub mode: String,
+    pub mode: ServingMode,
     /// Number of the generation in force; the first is 1.
     pub generation: u64,
     /// The pinned cluster ID in lowercase hex, once known.
@@ -82,7 +86,7 @@ impl Snapshot {
 #[serde(default)]
 pub struct CertificateStatus {
     /// `certificate`, `authority` or `revocation list`.
-    pub kind: String,
+    pub kind: CertificateKind,
     /// Whom it is for: `listener`, `upstream` or `peer`.
     pub identity: String,
     /// Its file.
@@ -133,7 +137,7 @@ pub struct EndpointStatus {
     pub reason: Option<String>,
     /// Whether it has proved that it belongs to the cluster: `proved`, `failed` (it gets no requests), `not yet`, or
     /// `none` (no proof can be had, and `require-cluster-proof = false` lets requests go there).
-    pub proof: String,
+    pub proof: Proof,
     /// Since when it is in this state.
     pub since_ms: u64,
     /// Requests and streams on it now.
@@ -187,7 +191,7 @@ pub struct ReloadRecord {
     /// `file`, `signal`, `command` or `certificates`.
     pub trigger: String,
     /// `applied`, `unchanged` or `refused`.
-    pub result: String,
+    pub result: ReloadResult,
     /// The generation in force afterwards.
     pub generation: u64,
     /// What changed, as `key: old -> new`; empty unless applied.
@@ -197,16 +201,9 @@ pub struct ReloadRecord {
 }
 
 impl ReloadRecord {
-    /// The result of a reload that brought a new generation into force.
-    pub const APPLIED: &str = "applied";
-    /// The result of a reload that found the settings in force.
-    pub const UNCHANGED: &str = "unchanged";
-    /// The result of a reload that changed nothing because the settings are unusable.
-    pub const REFUSED: &str = "refused";
-
     /// Whether the settings were refused, so that what is on disk is not what is in force.
     pub fn is_refused(&self) -> bool {
-        self.result == Self::REFUSED
+        self.result == ReloadResult::Refused
     }
 }
 

@@ -19,7 +19,7 @@ use crate::cluster::tracker::Setup;
 use crate::cluster::usable::{Listed, ListedMember, ListedUrl, judge};
 use crate::config::{ListenUrl, Mode, Settings};
 use crate::daemon::generations::timeouts;
-use crate::telemetry::snapshot::{Snapshot, SourceStatus};
+use crate::telemetry::snapshot::{ServingMode, Snapshot, SourceStatus};
 use crate::tls::Material;
 use crate::upstream::endpoint::{Endpoint, Finding};
 use crate::upstream::health::{self, Probing};
@@ -214,7 +214,7 @@ impl Found {
     /// What would be other than in the running daemon.
     fn compare(&self, mode: Mode, running: &Snapshot) -> Vec<String> {
         let mut changes = Vec::new();
-        let mode = mode.name();
+        let mode = ServingMode::from(mode);
         if running.mode != mode {
             changes.push(format!("mode would change from {} to {mode}", running.mode));
         }

@@ -1,6 +1,6 @@
 use super::super::ask::tests::{daemon, http};
 use super::*;
-use crate::telemetry::snapshot::{Problem, RefreshStatus};
+use crate::telemetry::snapshot::{Problem, RefreshStatus, ReloadResult, ServingMode};
 
 fn endpoint(url: &str, reason: Option<&str>) -> EndpointStatus {
     EndpointStatus {
@@ -19,7 +19,7 @@ fn healthy() -> Snapshot {
         daemon_version: "0.1.0".to_owned(),
         pid: 812,
         started_ms: now_ms(),
-        mode: "readwrite".to_owned(),
+        mode: ServingMode::Readwrite,
         generation: 7,
         cluster_id: Some("cdf818194e3a8c32".to_owned()),
         ready: true,
@@ -79,7 +79,7 @@ fn a_problem_stands_first_harmless_and_makes_exit_4() {
 
 #[test]
 fn a_refused_file_is_a_problem_too() {
-    let refused = ReloadRecord { result: "refused".to_owned(), ..Default::default() };
+    let refused = ReloadRecord { result: ReloadResult::Refused, ..Default::default() };
     let snapshot = Snapshot { settings_refused: Some(refused), ..healthy() };
     assert_eq!(run_against(&snapshot, WriteOut::Table, true).0, 4);
 }
@@ -136,17 +136,17 @@ fn left_out_members_say_why() {
 #[test]
 fn the_last_reloads_are_shown_with_what_they_did() {
     let mut snapshot = healthy();
-    let record = |result: &str, changes: &[&str], messages: &[&str]| ReloadRecord {
+    let record = |result: ReloadResult, changes: &[&str], messages: &[&str]| ReloadRecord {
         trigger: "file".to_owned(),
-        result: result.to_owned(),
+        result,
         generation: 7,
         changes: changes.iter().map(|&c| c.to_owned()).collect(),
         messages: messages.iter().map(|&m| m.to_owned()).collect(),
         at_ms: now_ms(),
     };
     snapshot.reloads = vec![
-        record("applied", &["proxy: on -> readonly"], &["a warning"]),
-        record("refused", &[], &["/etc/p.toml:1:1: no", "second", "third"]),
+        record(ReloadResult::Applied, &["proxy: on -> readonly"], &["a warning"]),
+        record(ReloadResult::Refused, &[], &["/etc/p.toml:1:1: no", "second", "third"]),
     ];
     let (code, out) = run_against(&snapshot, WriteOut::Simple, false);
     assert_eq!(code, 0, "the refused one is no longer the newest");

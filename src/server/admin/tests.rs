@@ -1,4 +1,5 @@
 use super::*;
+use crate::telemetry::snapshot::ReloadResult;
 use std::os::unix::fs::PermissionsExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
@@ -41,7 +42,7 @@ impl Fixture {
     }
 
     /// Has the daemon answer one reload.
-    async fn reload(&mut self, result: &str) -> String {
+    async fn reload(&mut self, result: ReloadResult) -> String {
         let mut client = self.connect().await;
         client.write_all(b"POST /reload HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         let request = self.requests.recv().await.unwrap();
@@ -50,8 +51,8 @@ impl Fixture {
     }
 }
 
-fn record(result: &str) -> ReloadRecord {
-    ReloadRecord { result: result.to_owned(), generation: 8, ..Default::default() }
+fn record(result: ReloadResult) -> ReloadRecord {
+    ReloadRecord { result, generation: 8, ..Default::default() }
 }
 
 async fn answer(mut client: UnixStream) -> String {
@@ -77,9 +78,11 @@ async fn status_is_the_snapshot() {
 #[tokio::test]
 async fn a_reload_answers_what_became_of_it() {
     let mut fixture = Fixture::start();
-    for (result, status) in
-        [("applied", "200 OK"), ("unchanged", "200 OK"), ("refused", "409 Conflict")]
-    {
+    for (result, status) in [
+        (ReloadResult::Applied, "200 OK"),
+        (ReloadResult::Unchanged, "200 OK"),
+        (ReloadResult::Refused, "409 Conflict"),
+    ] {
         let response = fixture.reload(result).await;
         assert!(response.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{response}");
         assert_eq!(body::<ReloadRecord>(&response), record(result));
@@ -154,8 +157,8 @@ async fn a_client_that_leaves_does_not_stop_its_reload() {
     client.write_all(b"POST /reload HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let request = fixture.requests.recv().await.unwrap();
     drop(client);
-    let _ = request.answer.send(record("applied"));
-    fixture.reload("unchanged").await;
+    let _ = request.answer.send(record(ReloadResult::Applied));
+    fixture.reload(ReloadResult::Unchanged).await;
 }
 
 #[tokio::test]
@@ -165,7 +168,7 @@ async fn the_stop_removes_the_file_and_lets_a_reload_be_answered() {
     client.write_all(b"POST /reload HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let request = fixture.requests.recv().await.unwrap();
     fixture.stop.take().unwrap().send(()).unwrap();
-    request.answer.send(record("applied")).unwrap();
+    request.answer.send(record(ReloadResult::Applied)).unwrap();
     assert!(answer(client).await.starts_with("HTTP/1.1 200 "));
     timeout(DEADLINE, fixture.served).await.unwrap().unwrap().unwrap();
     assert!(!fixture.path.exists());

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::family::{Family, Labels, Number, Samples};
-use crate::telemetry::snapshot::{EndpointStatus, MemberStatus, Snapshot};
+use crate::telemetry::snapshot::{
+    CertificateKind, EndpointStatus, MemberStatus, ServingMode, Snapshot,
+};
 
 /// Returns every family that the snapshot feeds.
 pub fn families(snapshot: &Snapshot) -> Vec<Family> {
@@ -39,7 +41,7 @@ fn gauges(snapshot: &Snapshot) -> Vec<Family> {
         Family::gauge(
             "etcd_proxy_readonly",
             "Whether writes are refused.",
-            snapshot.mode == "readonly",
+            snapshot.mode == ServingMode::Readonly,
         ),
         Family::gauge(
             "etcd_proxy_connections",
@@ -192,7 +194,7 @@ fn refreshes(snapshot: &Snapshot) -> Vec<Family> {
 fn certificates(snapshot: &Snapshot) -> Vec<Family> {
     let samples = |are_lists: bool| {
         let all = snapshot.certificates.iter();
-        let wanted = all.filter(|it| (it.kind == "revocation list") == are_lists);
+        let wanted = all.filter(|it| (it.kind == CertificateKind::RevocationList) == are_lists);
         // A file may have both a certificate and its authority in it: the first to expire counts.
         let mut first = BTreeMap::new();
         for it in wanted {

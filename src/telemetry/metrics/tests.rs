@@ -2,7 +2,10 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::*;
-use crate::telemetry::snapshot::{CertificateStatus, EndpointStatus, MemberStatus, ReloadRecord};
+use crate::telemetry::snapshot::{
+    CertificateKind, CertificateStatus, EndpointStatus, MemberStatus, ReloadRecord, ReloadResult,
+    ServingMode,
+};
 use crate::telemetry::tally::{Dropped, HttpMethod, RetryReason, traffic};
 
 const RPCS: &[&str] = &["KV/Range", "Watch/Watch"];
@@ -35,7 +38,7 @@ fn snapshot() -> Snapshot {
     Snapshot {
         daemon_version: "0.1.0".into(),
         started_ms: 1_795_380_425_500,
-        mode: "readonly".into(),
+        mode: ServingMode::Readonly,
         generation: 7,
         cluster_id: Some("cdf818194e3a8c32".into()),
         members: vec![
@@ -167,13 +170,15 @@ fn the_first_of_two_members_with_one_name_and_url_counts() {
 #[test]
 fn a_refused_reload_shows_until_one_is_accepted() {
     let mut snapshot = snapshot();
-    let refused = ReloadRecord { result: "refused".into(), ..Default::default() };
+    let refused = ReloadRecord { result: ReloadResult::Refused, ..Default::default() };
     snapshot.settings_refused = Some(refused);
     let refused = render(&snapshot, &[], RPCS, Format::Text);
     assert_has(&refused, &["etcd_proxy_config_last_reload_successful 0"]);
 
     // A renewed certificate does not end it.
-    snapshot.reloads.insert(0, ReloadRecord { result: "applied".into(), ..Default::default() });
+    snapshot
+        .reloads
+        .insert(0, ReloadRecord { result: ReloadResult::Applied, ..Default::default() });
     let refused = render(&snapshot, &[], RPCS, Format::Text);
     assert_has(&refused, &["etcd_proxy_config_last_reload_successful 0"]);
 
@@ -190,14 +195,15 @@ fn a_refused_reload_shows_until_one_is_accepted() {
 
 #[test]
 fn a_file_with_a_certificate_and_its_authority_has_one_end() {
-    let shown = |kind: &str, not_after_ms| CertificateStatus {
-        kind: kind.into(),
+    let shown = |kind, not_after_ms| CertificateStatus {
+        kind,
         identity: "listener".into(),
         file: "/one.pem".into(),
         not_after_ms,
         ..Default::default()
     };
-    let certificates = vec![shown("certificate", 9_000), shown("authority", 7_000)];
+    let certificates =
+        vec![shown(CertificateKind::Certificate, 9_000), shown(CertificateKind::Authority, 7_000)];
     let page = render(&Snapshot { certificates, ..Default::default() }, &[], RPCS, Format::Text);
     let family = "etcd_proxy_certificate_expiry_timestamp_seconds{";
     let ends: Vec<_> = page.lines().filter(|line| line.starts_with(family)).collect();

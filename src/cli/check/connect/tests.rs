@@ -2,7 +2,7 @@ use super::*;
 use crate::cluster::fetch::FetchError;
 use crate::cluster::member::MemberList;
 use crate::config::PeerUrl;
-use crate::telemetry::snapshot::{EndpointStatus, MemberStatus};
+use crate::telemetry::snapshot::{EndpointStatus, MemberStatus, ServingMode};
 
 fn found(cluster: Option<u64>, members: Vec<Looked>) -> Found {
     let peer = PeerUrl { tls: false, host: "peer".to_owned(), port: 2380 };
@@ -25,7 +25,7 @@ fn running(cluster: &str, urls: &[&str]) -> Snapshot {
     let member =
         MemberStatus { endpoints: urls.iter().map(endpoint).collect(), ..Default::default() };
     Snapshot {
-        mode: "readwrite".to_owned(),
+        mode: ServingMode::Readwrite,
         cluster_id: Some(cluster.to_owned()),
         members: vec![member],
         ..Default::default()

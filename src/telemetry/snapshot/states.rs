@@ -1,0 +1,124 @@
+//! The states of a snapshot: an enum each here, and one word each in its JSON.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::config::Mode;
+
+/// Declares an enum of which each variant is a word. `Unknown` stands for a field that is missing, and for the word of a
+/// newer daemon.
+macro_rules! states {
+    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $state:ident = $word:literal,)* }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $name {
+            /// None of the others.
+            #[default]
+            Unknown,
+            $($(#[$doc])* $state,)*
+        }
+
+        impl $name {
+            /// The word for it in JSON; empty for `Unknown`.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    Self::Unknown => "",
+                    $(Self::$state => $word,)*
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Ok(match &*String::deserialize(deserializer)? {
+                    $($word => Self::$state,)*
+                    _ => Self::Unknown,
+                })
+            }
+        }
+    };
+}
+
+states! {
+    /// Whether writes pass.
+    ServingMode {
+        /// Reads and writes pass.
+        Readwrite = "readwrite",
+        /// Only requests known to be reads pass.
+        Readonly = "readonly",
+    }
+}
+
+impl From<Mode> for ServingMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Readwrite => Self::Readwrite,
+            Mode::Readonly => Self::Readonly,
+        }
+    }
+}
+
+states! {
+    /// What in a file for TLS expires.
+    CertificateKind {
+        /// The certificate that others are shown.
+        Certificate = "certificate",
+        /// The authority of a CA file that expires first.
+        Authority = "authority",
+        /// A revocation list.
+        RevocationList = "revocation list",
+    }
+}
+
+states! {
+    /// Whether an endpoint has proved that it belongs to the cluster.
+    Proof {
+        /// It has.
+        Proved = "proved",
+        /// It has proved the opposite, or nothing although it must; it gets no requests.
+        Failed = "failed",
+        /// It has not been asked, or has not answered.
+        NotYet = "not yet",
+        /// No proof can be had, and `require-cluster-proof = false` lets requests go there.
+        None = "none",
+    }
+}
+
+states! {
+    /// What became of a reload.
+    ReloadResult {
+        /// A new generation came into force.
+        Applied = "applied",
+        /// The settings were those in force.
+        Unchanged = "unchanged",
+        /// The settings are unusable; nothing changed.
+        Refused = "refused",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_its_word_in_json_and_a_word_of_a_newer_daemon_is_none_of_them() {
+        let written = serde_json::to_string(&Proof::NotYet).unwrap();
+        assert_eq!(written, "\"not yet\"");
+        assert_eq!(serde_json::from_str::<Proof>(&written).unwrap(), Proof::NotYet);
+        assert_eq!(serde_json::from_str::<Proof>("\"sworn\"").unwrap(), Proof::Unknown);
+        assert_eq!(serde_json::to_string(&Proof::Unknown).unwrap(), "\"\"");
+    }
+}
