@@ -179,8 +179,10 @@ fn a_setting_decides_about_members_that_name_no_cluster() {
     run(async {
         let members = Members::start(1).await;
         members.claim(0, 0);
-        let strict = start(members.plan()).await;
-        let lenient = start(members.plan().arguments(&["--require-cluster-proof=false"])).await;
+        let patient = ["--health-timeout", "10s"];
+        let strict = start(members.plan().arguments(&patient)).await;
+        let lenient = ["--require-cluster-proof=false"];
+        let lenient = start(members.plan().arguments(&patient).arguments(&lenient)).await;
         let serving = members.serve(answer);
         let refused = http1::get(&strict.address, "/version").await;
         assert_eq!(refused.header("etcd-proxy-reason"), Some("cluster-unproved"), "{refused:?}");
