@@ -25,14 +25,17 @@
 //! | 2 | [`net`], [`telemetry`] | sockets; logs, metrics, the snapshot |
 //! | 1 | [`config`], [`message`] | settings; bodies, headers, RPCs |
 
+// The map links to modules that are private: it is for who reads the source.
+#![allow(rustdoc::private_intra_doc_links)]
+
 pub mod cli;
-pub mod cluster;
+mod cluster;
 pub mod config;
-pub mod daemon;
+mod daemon;
 pub mod message;
-pub mod net;
+mod net;
 pub mod proxy;
-pub mod server;
-pub mod telemetry;
+mod server;
+mod telemetry;
 pub mod tls;
-pub mod upstream;
+mod upstream;

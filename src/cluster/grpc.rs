@@ -21,8 +21,6 @@ use crate::message::grpc::{self, FirstMessage, Progress};
 
 /// Largest answer that is read; a member list or a registry has some kilobytes.
 const MOST: usize = 4 << 20;
-/// UNAUTHENTICATED.
-pub const UNAUTHENTICATED: u8 = 16;
 /// UNIMPLEMENTED: the other side does not know the call.
 pub const UNIMPLEMENTED: u8 = 12;
 

@@ -34,8 +34,6 @@ use crate::config::{PeerSource, PeerUrl, Settings};
 use crate::telemetry::snapshot::{PeerStatus, Problem, RefreshStatus, SourceStatus};
 use crate::tls::{Connector, Material};
 
-pub use candidate::Candidate;
-
 /// How long a peer is waited for that is only looked at.
 const LOOK_LIMIT: Duration = Duration::from_secs(1);
 /// Peers whose errors one message tells; the status shows all.

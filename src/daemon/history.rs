@@ -134,11 +134,6 @@ impl History {
         self.certificates_refused.as_ref()
     }
 
-    /// Returns when settings last were not refused by a reload, in milliseconds since the epoch; `None` before the first.
-    pub fn last_good_ms(&self) -> Option<u64> {
-        self.last_good_ms
-    }
-
     /// Writes the records and the counts into a snapshot.
     pub fn fill(&self, snapshot: &mut Snapshot) {
         snapshot.reloads = self.newest_first.iter().cloned().collect();
@@ -196,9 +191,9 @@ mod tests {
     fn a_refusal_is_not_a_good_reload() {
         let mut history = History::default();
         history.record(Trigger::File, refused("a"), 1);
-        assert_eq!(history.last_good_ms(), None);
+        assert_eq!(history.last_good_ms, None);
         let good = history.record(Trigger::File, Outcome::Unchanged { warnings: vec![] }, 1);
-        assert_eq!(history.last_good_ms(), Some(good.at_ms));
+        assert_eq!(history.last_good_ms, Some(good.at_ms));
     }
 
     /// What is refused after a history, by its reasons.
@@ -215,7 +210,7 @@ mod tests {
         let renewed = Outcome::Applied { changes: vec![], warnings: vec![] };
         history.record(Trigger::Certificates, renewed, 2);
         assert_eq!(open(&history), ["broken file"]);
-        assert_eq!(history.last_good_ms(), None);
+        assert_eq!(history.last_good_ms, None);
         history.record(Trigger::Certificates, refused("no key"), 2);
         assert_eq!(open(&history), ["broken file", "no key"]);
         history.record(Trigger::Certificates, Outcome::Unchanged { warnings: vec![] }, 2);

@@ -55,6 +55,7 @@ pub struct Watch(Watches);
 impl Watch {
     /// Starts to watch, and reads the file: only what differs from [`Watch::last`] is a change. An absolute
     /// path is meant; a relative one is taken from the working directory at each look. Needs a runtime with time.
+    #[cfg(test)]
     pub async fn start(path: impl Into<PathBuf>) -> Self {
         let mut watch = Self(Self::begin(path.into()));
         watch.catch_up().await;
@@ -147,11 +148,6 @@ impl Watches {
             is_unwatched: false,
             paths: paths.into(),
         }
-    }
-
-    /// Returns the files.
-    pub fn paths(&self) -> &[PathBuf] {
-        &self.paths
     }
 
     /// Reads the files now and counts them as handed out.

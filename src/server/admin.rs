@@ -15,7 +15,7 @@ use std::fs::DirBuilder;
 use std::future::Future;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -55,7 +55,6 @@ const ACCEPT_REST: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct AdminSocket {
     listener: std::os::unix::net::UnixListener,
-    path: PathBuf,
     file: SocketFile,
 }
 
@@ -85,12 +84,7 @@ impl AdminSocket {
             DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
         }
         let (listener, file) = socket_file::listen(path, Some(0o660))?;
-        Ok(Self { listener, path: path.to_owned(), file })
-    }
-
-    /// Returns where it is bound.
-    pub fn path(&self) -> &Path {
-        &self.path
+        Ok(Self { listener, file })
     }
 
     /// Serves until `stop` is ready, then removes the file and gives open requests two seconds. Dropping

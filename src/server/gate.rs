@@ -24,6 +24,7 @@ pub const LINGER: Duration = Duration::from_millis(200);
 
 impl Gate {
     /// Makes an open gate whose connections are held to `patience`.
+    #[cfg(test)]
     pub fn with_patience(patience: Patience) -> Self {
         Self { patience, ..Self::default() }
     }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::telemetry::snapshot::ReloadResult;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 

@@ -8,7 +8,6 @@ use super::buckets::{Buckets, HTTP_BOUNDS};
 /// An HTTP method as far as metrics tell them apart; anything unusual is `Other`, so that clients
 /// cannot invent label values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are the methods")]
 pub enum HttpMethod {
     Get,
     Head,
