@@ -26,8 +26,6 @@ pub struct Outgoing {
     kept: Option<KeptHeaders>,
     body: Option<RequestBody>,
     ticket: Ticket,
-    /// Whether the client waits for 100 before it sends the body.
-    expects: bool,
 }
 
 impl Outgoing {
@@ -43,7 +41,6 @@ impl Outgoing {
             head.uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
         let body = RequestBody::new(incoming, debt);
         Self {
-            expects: head.headers.contains_key(EXPECT),
             method: head.method,
             target,
             headers: Some(head.headers),
@@ -80,9 +77,9 @@ impl Outgoing {
     /// Reads on for a while what the client still sends, for an answer of our own.
     pub async fn discard(&mut self) {
         self.body = None;
-        if !self.expects
-            && let Some(mut unread) = self.ticket.take_unread()
-        {
+        // A client that waits for 100 has not sent anything, and need not.
+        let expects = self.headers.as_ref().is_some_and(|headers| headers.contains_key(EXPECT));
+        if !expects && let Some(mut unread) = self.ticket.take_unread() {
             // Boxed, since every request has room for what few need.
             Box::pin(async move { discard(&mut unread).await }).await;
         }

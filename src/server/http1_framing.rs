@@ -70,7 +70,7 @@ impl Framing {
         let mut at = 0;
         while at < bytes.len() {
             at += match &mut self.state {
-                State::Start | State::Fields => self.follow_line(&bytes[at..], at)?,
+                State::Start | State::Fields => self.follow_lines(&bytes[at..], at)?,
                 State::Sized(left) => {
                     let passing =
                         usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len() - at);
@@ -95,7 +95,8 @@ impl Framing {
 
     /// Whether a head has begun and not ended.
     pub fn is_in_head(&self) -> bool {
-        self.state == State::Fields || (self.state == State::Start && self.line.length > 0)
+        matches!(self.state, State::Fields)
+            || (matches!(self.state, State::Start) && self.line.length > 0)
     }
 
     /// Whether a body has begun and not ended.
@@ -108,26 +109,55 @@ impl Framing {
         self.heads
     }
 
-    /// Follows a head up to the end of its next line. Returns how many bytes that took.
-    fn follow_line(&mut self, bytes: &[u8], at: usize) -> Result<usize, Refused> {
-        let Some(length) = memchr::memchr(b'\n', bytes) else {
-            self.line.push(bytes);
-            return Ok(bytes.len());
-        };
-        let refused = Refused(at + length);
-        if self.line.length == 0 {
-            let line = bytes[..length].strip_suffix(b"\r").ok_or(refused)?;
-            self.end_line(line, line.len()).ok_or(refused)?;
-        } else {
-            self.line.push(&bytes[..length]);
-            let mut line = std::mem::take(&mut self.line);
-            if line.last != b'\r' {
-                return Err(refused);
+    /// Follows the lines of heads, up to one that a body follows. Returns how many bytes that took.
+    fn follow_lines(&mut self, bytes: &[u8], at: usize) -> Result<usize, Refused> {
+        let mut begin = 0;
+        if self.line.length > 0 {
+            let Some(end) = memchr::memchr(b'\n', bytes) else {
+                self.line.push(bytes);
+                return Ok(bytes.len());
+            };
+            self.end_begun_line(&bytes[..end]).ok_or(Refused(at + end))?;
+            begin = end + 1;
+            if self.is_in_body() {
+                return Ok(begin);
             }
-            line.length -= 1;
-            self.end_line(line.kept(), line.length).ok_or(refused)?;
         }
-        Ok(length + 1)
+        while let Some(&first) = bytes.get(begin) {
+            let end = if first == b'\r' && bytes.get(begin + 1) == Some(&b'\n') {
+                begin + 1
+            } else if let Some(length) = memchr::memchr(b'\n', &bytes[begin..]) {
+                begin + length
+            } else {
+                self.line.push(&bytes[begin..]);
+                return Ok(bytes.len());
+            };
+            if end == begin || bytes[end - 1] != b'\r' {
+                return Err(Refused(at + end));
+            }
+            // Other lines are the request's own, or fields that say nothing of a body.
+            if matches!(first, b'\r' | b'c' | b'C' | b't' | b'T') {
+                let line = &bytes[begin..end - 1];
+                self.end_line(line, line.len()).ok_or(Refused(at + end))?;
+                if self.is_in_body() {
+                    return Ok(end + 1);
+                }
+            } else if matches!(self.state, State::Start) {
+                self.state = State::Fields;
+            }
+            begin = end + 1;
+        }
+        Ok(begin)
+    }
+
+    /// Takes the rest of a line that an earlier read began, without its LF. `None` when it is refused.
+    #[cold]
+    fn end_begun_line(&mut self, rest: &[u8]) -> Option<()> {
+        self.line.push(rest);
+        let line = std::mem::take(&mut self.line);
+        let length = line.length - 1;
+        (line.last == b'\r').then_some(())?;
+        self.end_line(&line.bytes[..length.min(LINE_BEGIN)], length)
     }
 
     /// Takes a line without its CRLF: what was kept of it, and its length. `None` when it is refused.
@@ -174,10 +204,6 @@ impl LineBegin {
             room[..kept].copy_from_slice(&bytes[..kept]);
         }
         self.length = self.length.saturating_add(bytes.len());
-    }
-
-    fn kept(&self) -> &[u8] {
-        &self.bytes[..self.length.min(LINE_BEGIN)]
     }
 }
 

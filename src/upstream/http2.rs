@@ -283,8 +283,13 @@ impl Connection {
         let (response, stream) = sender.send_request(head, body.is_end_stream())?;
         let queued = self.movement.is_full().then_some(sender);
         let open = Open::new(self.clone());
-        let mut exchange =
-            Exchange { response, upload: Upload::new(body, stream), queued, stall: None };
+        let mut exchange = Exchange {
+            response,
+            upload: Upload::new(body, stream),
+            queued,
+            stall: None,
+            waits: false,
+        };
         let response = poll_fn(|cx| exchange.poll(cx, &self.movement)).await?;
         let upload = exchange.upload.go_on();
         Ok(response.map(|receive| ResponseBody::new(receive, upload, open)))
@@ -330,6 +335,8 @@ struct Exchange {
     queued: Option<SendRequest<Bytes>>,
     /// While it cannot be sent; rare, so in a box.
     stall: Option<Box<Stall>>,
+    /// Whether it could not be sent before.
+    waits: bool,
 }
 
 impl Exchange {
@@ -365,6 +372,11 @@ impl Exchange {
             if self.stall.take().is_some() {
                 movement.step();
             }
+            return Poll::Pending;
+        }
+        if !std::mem::replace(&mut self.waits, true) {
+            // A new stream has no window before the connection's task has opened it, which it does next.
+            cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         let is_begun = self.queued.is_none() && self.upload.pieces > 0;
