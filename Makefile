@@ -56,7 +56,7 @@ deny: ## check licences, duplicates and advisories of the libraries, where cargo
 	if $(CARGO) deny fetch db >/dev/null 2>&1; then $(CARGO) deny --locked check advisories; \
 	else echo "advisories: skipped, their database cannot be had"; fi
 
-generate: ## write the man pages, completions and the full example from the tables of commands and settings
+generate: ## write man pages, completions, references and the full example from the code's tables
 	$(CARGO) run --locked --quiet --example generate
 
 rpm: build ## build the RPM package, target/package/*.rpm

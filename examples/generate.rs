@@ -1,4 +1,5 @@
-//! Writes the generated files, man pages and completions and the full example, where they belong. `make generate` runs it.
+//! Writes the generated files, man pages, completions, references and the full example, where they
+//! belong. `make generate` runs it.
 
 fn main() -> std::io::Result<()> {
     for (path, text) in etcd_proxy::cli::manual::files() {

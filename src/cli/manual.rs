@@ -1,11 +1,13 @@
-//! What is written of the settings and commands beside `help`: two man pages, completions of three shells, and the
-//! settings file with everything in it. All of it comes from the two tables, [`commands`](super::commands) and
-//! [`schema`]. The files are kept in the repository, where people read them; `make generate` writes them, and a
-//! test fails when they differ from what is generated here.
+//! What is written of the settings and commands beside `help`: two man pages, completions of three
+//! shells, the settings file with everything in it, and a reference in docs/. All of it comes from
+//! the two tables, [`commands`](super::commands) and [`schema`]. The files are kept in the
+//! repository, where people read them; `make generate` writes them, and a test fails when they
+//! differ from what is made here.
 
 mod completions;
 mod example;
 mod pages;
+mod settings;
 
 use super::commands::Value;
 use crate::config::schema::{self, Group, Kind, Setting};
@@ -19,6 +21,7 @@ pub fn files() -> Vec<(&'static str, String)> {
         ("packaging/completions/_etcd-proxy", completions::zsh()),
         ("packaging/completions/etcd-proxy.fish", completions::fish()),
         ("etc/etcd-proxy.example.toml", example::file()),
+        ("docs/settings.md", settings::document()),
     ]
 }
 
@@ -56,6 +59,12 @@ fn noun(kind: Kind) -> &'static str {
         Kind::Id => "ID in hex",
         Kind::Levels => "MODULE=LEVEL pairs",
     }
+}
+
+/// Returns the anchor that Markdown's readers give a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
 }
 
 /// Returns `text` in lines of at most `width` characters.

@@ -4,6 +4,7 @@ use super::Loaded;
 use super::mask::masked;
 use super::place::Place;
 use super::problem::Problem;
+use super::schema::{Setting, Standing};
 use std::fmt;
 
 /// One setting whose effective value differs.
@@ -21,6 +22,35 @@ pub struct Change {
 
 /// Settings that a running daemon cannot change.
 const FIXED: [&str; 3] = ["data-dir", "workers", "admin-socket"];
+
+/// Settings that decide at a start whether this host is a member, and are not looked at afterwards.
+const AT_START: [&str; 4] =
+    ["name", "member-binary", "initial-advertise-peer-urls", "discovery-fallback"];
+
+/// When the changed value of a setting is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applies {
+    /// With the reload.
+    Live,
+    /// At a restart; a reload that changes it is refused.
+    Restart,
+    /// At the next start; a reload accepts it, and nothing changes until then.
+    NextStart,
+    /// Never: the setting has no effect here.
+    Never,
+}
+
+/// Returns when a change of `setting` is in force.
+pub fn applies(setting: &Setting) -> Applies {
+    match setting.name {
+        _ if setting.standing == Standing::Idle => Applies::Never,
+        // The file cannot name another one, so only a new command line or environment can.
+        "config-file" => Applies::Restart,
+        name if FIXED.contains(&name) => Applies::Restart,
+        name if AT_START.contains(&name) => Applies::NextStart,
+        _ => Applies::Live,
+    }
+}
 
 /// Returns every setting whose effective value differs, in the order of the table.
 pub fn changes(old: &Loaded, new: &Loaded) -> Vec<Change> {
