@@ -1,11 +1,12 @@
-//! What is written of the settings and commands beside `help`: two man pages, completions of three
-//! shells, the settings file with everything in it, and a reference in docs/. All of it comes from
-//! the two tables, [`commands`](super::commands) and [`schema`]. The files are kept in the
-//! repository, where people read them; `make generate` writes them, and a test fails when they
-//! differ from what is made here.
+//! What is written of the settings, commands and metrics beside `help`: two man pages, completions
+//! of three shells, the settings file with everything in it, and two references in docs/. All of it
+//! comes from the tables: [`commands`](super::commands), [`schema`] and
+//! [`metrics`](crate::telemetry::metrics). The files are kept in the repository, where people read
+//! them; `make generate` writes them, and a test fails when they differ from what is made here.
 
 mod completions;
 mod example;
+mod metrics;
 mod pages;
 mod settings;
 
@@ -22,6 +23,7 @@ pub fn files() -> Vec<(&'static str, String)> {
         ("packaging/completions/etcd-proxy.fish", completions::fish()),
         ("etc/etcd-proxy.example.toml", example::file()),
         ("docs/settings.md", settings::document()),
+        ("docs/metrics.md", metrics::document()),
     ]
 }
 

@@ -88,6 +88,25 @@ impl Family {
         Self { name, help, samples }
     }
 
+    /// Returns the name of its samples in both formats, to which a histogram adds `_bucket`, `_sum`
+    /// and `_count`.
+    pub fn sample_name(&self) -> String {
+        match self.samples {
+            Samples::Counter(_) => format!("{}_total", self.name),
+            Samples::Gauge(_) | Samples::Histogram(_) => self.name.to_owned(),
+        }
+    }
+
+    /// Returns the labels of each sample.
+    pub fn labels(&self) -> Vec<&Labels> {
+        match &self.samples {
+            Samples::Counter(samples) | Samples::Gauge(samples) => {
+                samples.iter().map(|(labels, _)| labels).collect()
+            }
+            Samples::Histogram(samples) => samples.iter().map(|(labels, _)| labels).collect(),
+        }
+    }
+
     fn is_empty(&self) -> bool {
         match &self.samples {
             Samples::Counter(samples) | Samples::Gauge(samples) => samples.is_empty(),
@@ -107,7 +126,7 @@ impl Family {
                 each(encoder.encode_descriptor(self.name, self.help, None, kind)?, samples, counter)
             }
             Samples::Counter(samples) => {
-                let name = format!("{}_total", self.name);
+                let name = self.sample_name();
                 let kind = MetricType::Counter;
                 each(encoder.encode_descriptor(&name, self.help, None, kind)?, samples, gauge)
             }

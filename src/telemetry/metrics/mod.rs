@@ -20,8 +20,20 @@ use prometheus_client::registry::Registry;
 use super::snapshot::Snapshot;
 use super::tally::Tally;
 use family::Page;
+pub use family::{Family, Samples};
 pub use format::Format;
 use traffic::Counted;
+
+/// Families under a heading.
+pub type Group = (&'static str, Vec<Family>);
+
+/// Returns every family in the order of the page, under the headings of docs/metrics.md. The
+/// parameters are those of [`render`].
+pub fn groups(snapshot: &Snapshot, tallies: &[Arc<Tally>], rpcs: &[&'static str]) -> Vec<Group> {
+    let process = ("The process", process::families(snapshot.started_ms));
+    let traffic = Counted { tallies, rpcs }.groups();
+    traffic.into_iter().chain(state::groups(snapshot)).chain([process]).collect()
+}
 
 /// Returns the page in the given format. `rpcs` names the gRPC calls by their index in the tallies, such
 /// as `KV/Range`; numbers in flight are those of `snapshot.traffic`.
@@ -31,13 +43,9 @@ pub fn render(
     rpcs: &[&'static str],
     format: Format,
 ) -> String {
-    let families = [
-        Counted { tallies, rpcs }.families(),
-        state::families(snapshot),
-        process::families(snapshot.started_ms),
-    ];
+    let families = groups(snapshot, tallies, rpcs).into_iter().flat_map(|(_, families)| families);
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Page { format, families: families.concat() }));
+    registry.register_collector(Box::new(Page { format, families: families.collect() }));
     let mut page = String::with_capacity(16 * 1024);
     // Writing to a string cannot fail, and our values have no reason to refuse.
     let _ = match format {

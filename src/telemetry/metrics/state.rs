@@ -2,22 +2,22 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use super::Group;
 use super::family::{Family, Labels, Number, Samples};
 use crate::telemetry::snapshot::{
     CertificateKind, EndpointStatus, MemberStatus, ServingMode, Snapshot,
 };
 
 /// Returns every family that the snapshot feeds.
-pub fn families(snapshot: &Snapshot) -> Vec<Family> {
+pub fn groups(snapshot: &Snapshot) -> [Group; 6] {
     [
-        gauges(snapshot),
-        memory(snapshot),
-        members(snapshot),
-        reloads(snapshot),
-        refreshes(snapshot),
-        certificates(snapshot),
+        ("The daemon and its clients", gauges(snapshot)),
+        ("Memory", memory(snapshot)),
+        ("Cluster and members", members(snapshot)),
+        ("Settings", reloads(snapshot)),
+        ("Member list", refreshes(snapshot)),
+        ("Certificates", certificates(snapshot)),
     ]
-    .concat()
 }
 
 fn gauges(snapshot: &Snapshot) -> Vec<Family> {

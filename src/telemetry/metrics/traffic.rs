@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::Group;
 use super::family::{Family, Histogram, Labels, Number, Samples};
 use crate::telemetry::tally::{
     CODE_NAMES, ClientTlsError, Dropped, HTTP_BOUNDS, HttpMethod, MethodTally, RPC_BOUNDS,
@@ -20,15 +21,11 @@ pub struct Counted<'a> {
 
 impl<'a> Counted<'a> {
     /// Returns every family that the tallies feed.
-    pub fn families(self) -> Vec<Family> {
-        vec![
-            self.requests(),
-            self.handled(),
-            self.dropped(),
-            self.handling_duration(),
-            self.rpcs_started(),
-            self.rpcs_handled(),
-            self.rpc_duration(),
+    pub fn groups(self) -> [Group; 3] {
+        let requests =
+            vec![self.requests(), self.handled(), self.dropped(), self.handling_duration()];
+        let calls = vec![self.rpcs_started(), self.rpcs_handled(), self.rpc_duration()];
+        let failures = vec![
             self.retries(),
             self.writes_refused(),
             self.writes_unanswered(),
@@ -36,6 +33,11 @@ impl<'a> Counted<'a> {
             self.malformed(),
             self.shed(),
             self.client_tls_errors(),
+        ];
+        [
+            ("Requests over HTTP", requests),
+            ("gRPC calls", calls),
+            ("Retries, refusals and failures", failures),
         ]
     }
 

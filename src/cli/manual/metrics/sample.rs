@@ -1,0 +1,43 @@
+//! A page on which every family has a sample, and every label with a list has each of its values.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::message::rpc::Rpc;
+use crate::telemetry::metrics::{self, Group};
+use crate::telemetry::snapshot::{
+    CertificateStatus, EndpointStatus, MemberStatus, MemoryStatus, RefreshStatus, Snapshot,
+};
+use crate::telemetry::tally::{Dropped, HttpMethod, Tally};
+
+/// Returns the families of the page.
+pub(super) fn groups() -> Vec<Group> {
+    metrics::groups(&snapshot(), &[Arc::new(tally())], &[Rpc::Range.name()])
+}
+
+/// Counts one of each that the page leaves out while it is zero.
+fn tally() -> Tally {
+    let tally = Tally::new(1);
+    for method in HttpMethod::ALL {
+        tally.http_started(method);
+        tally.http_finished(method, 200, Duration::ZERO);
+        Dropped::ALL.into_iter().for_each(|reason| tally.http_dropped(method, reason));
+    }
+    tally.rpc_started(0);
+    tally.rpc_finished(0, 0, Duration::ZERO);
+    tally
+}
+
+/// A daemon with TLS, a limit of memory and one member.
+fn snapshot() -> Snapshot {
+    let endpoint = EndpointStatus { usable: true, ..Default::default() };
+    let certificate = |kind: &str| CertificateStatus { kind: kind.into(), ..Default::default() };
+    Snapshot {
+        cluster_id: Some(String::new()),
+        members: vec![MemberStatus { endpoints: vec![endpoint], ..Default::default() }],
+        memory: Some(MemoryStatus::default()),
+        refresh: RefreshStatus { last_success_ms: Some(0), ..Default::default() },
+        certificates: vec![certificate("certificate"), certificate("revocation list")],
+        ..Default::default()
+    }
+}
