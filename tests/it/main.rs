@@ -38,6 +38,7 @@ mod settings;
 mod soak;
 mod split;
 mod starving;
+mod status_json;
 mod strange_members;
 mod stuck;
 mod timeouts;
