@@ -1,8 +1,8 @@
 //! One picture of the daemon, from which `status`, the metrics and systemd's STATUS line are all made.
 //!
-//! Plain data with public fields; it serialises to the documented JSON of `/proxy/status`
-//! (`"version": 1`; fields are only ever added, and a missing one reads as its default, so that a client
-//! understands an older daemon). Times are milliseconds since the Unix epoch.
+//! Plain data with public fields; it serialises to the JSON of `/proxy/status`, which
+//! docs/status-json.md describes (`"version": 1`; fields are only ever added, and a missing one reads
+//! as its default, so that a client understands an older daemon). Times are milliseconds since the Unix epoch.
 
 use serde::{Deserialize, Serialize};
 

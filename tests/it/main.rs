@@ -44,4 +44,5 @@ mod stuck;
 mod timeouts;
 mod tls;
 mod transparency;
+mod troubleshooting;
 mod websocket;
