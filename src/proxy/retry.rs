@@ -1,4 +1,4 @@
-//! Whether a request that failed may go to the next member: the table of the design, in one place.
+//! Whether a request that failed may go to the next member: the table of ARCHITECTURE.md as code.
 //!
 //! A write reaches at most one member once. It goes on only while the member is sure not to have acted. A read goes
 //! on until a response is there that can be passed on: its head, or by gRPC all of it if it is short. A long stream goes
@@ -30,7 +30,7 @@ mod tests {
     use RpcKind::{Bulk, Read, Stream, Write};
 
     #[test]
-    fn the_table_of_the_design_holds() {
+    fn the_retry_table_holds() {
         for (failure, read, write, stream) in [
             (NoHttp, true, true, true),
             (Unreachable, true, true, true),

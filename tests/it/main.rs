@@ -11,6 +11,7 @@ mod demo;
 mod dependencies;
 mod discovery;
 mod discovery_v3;
+mod documents;
 mod drain;
 mod early_answers;
 mod fallback;
