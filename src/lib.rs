@@ -1,28 +1,36 @@
 //! etcd-proxy: makes an etcd cluster look like a local service on every machine.
 //!
-//! Two planes share one pointer. The **data plane** is a handful of threads, each with its own runtime, listeners and
-//! connections; a request never leaves its thread and never waits for the other plane. The **control plane** is the main
-//! thread: it reads settings, follows the cluster, and publishes an immutable
-//! [`Generation`](proxy::generation::Generation) whenever either changes.
+//! Two planes share one pointer. The **data plane** is a handful of threads, each with its own
+//! runtime, listeners and connections; a request never leaves its thread and never waits for the
+//! other plane. The **control plane** is the main thread: it reads settings, follows the cluster,
+//! and publishes an immutable [`Generation`](proxy::generation::Generation): after each refresh
+//! that brought a good member list, also an equal one, and after each reload and each change of a
+//! TLS file that changed something.
+//!
+//! `ARCHITECTURE.md` tells more: the life of a request, of a refresh and of a reload, the
+//! invariants and their tests, and where to change what.
 //!
 //! The way of a request, without jumping back:
 //!
-//! 1. [`server::listener`] accepts it, [`server::connection`] speaks its protocol, [`server::gatehouse`] looks at it first.
-//! 2. [`proxy::forward`] finds out what it is and whether it may pass, and tries members as the retry rules allow.
-//! 3. [`upstream::balance`] chooses one, [`upstream::link`] has a connection to it, [`upstream::http1`] or
-//!    [`upstream::http2`] carries the exchange.
+//! 1. [`server::listener`] accepts its connection, [`server::connection`] drives that, and
+//!    [`server::gatehouse`] answers the request.
+//! 2. [`proxy::forward`] classifies it, decides whether it may pass, and tries members as
+//!    [`proxy::retry`] allows.
+//! 3. [`upstream::balance`] chooses one, [`upstream::link`] has a connection to it, and
+//!    [`upstream::http1`] or [`upstream::http2`] sends the request there.
 //!
-//! The way of a member, from the other side: [`cluster::tracker`] asks the peers, [`cluster::usable`] judges the list,
-//! [`daemon::roster`] makes endpoints of it, and [`daemon::control`] puts them in force.
+//! The way of a member, from the other side: [`cluster::tracker`] asks the peers,
+//! [`cluster::usable`] says which URLs may get requests, [`daemon::roster`] makes endpoints of
+//! them, and [`daemon::control`] publishes these.
 //!
-//! | floor | modules | know only what is below |
+//! | floor | modules | job; each imports only from the floors below |
 //! |---|---|---|
-//! | 7 | [`cli`] | what was typed |
+//! | 7 | [`cli`] | the command line |
 //! | 6 | [`daemon`] | the control plane, and the threads of the data plane |
 //! | 5 | [`server`] | clients |
 //! | 4 | [`proxy`] | one request |
-//! | 3 | [`cluster`] and [`upstream`] | where members come from, and how they are reached; neither knows the other |
-//! | 2 | [`net`], [`telemetry`] | sockets; logs, metrics, the snapshot |
+//! | 3 | [`cluster`], [`upstream`] | where members come from; how they are reached |
+//! | 2 | [`tls`], [`net`], [`telemetry`] | certificates; sockets; logs, metrics, the snapshot |
 //! | 1 | [`config`], [`message`] | settings; bodies, headers, RPCs |
 
 // The map links to modules that are private: it is for who reads the source.

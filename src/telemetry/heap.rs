@@ -1,7 +1,7 @@
 //! glibc's allocator: gives memory back, and is told to keep to one heap where the address space is limited.
 //!
 //! glibc keeps what was freed for the next one who asks: after 6,000 clients have left, some 70 MB of pages lie between
-//! the few that are in use. Other allocators take more for an idle watcher (DESIGN section 2).
+//! the few that are in use. Other allocators take more for an idle watcher (ARCHITECTURE.md).
 
 /// Gives pages back to the kernel of which nothing is in use. A thread that allocates meanwhile may wait, some
 /// milliseconds for each 100 MB; most allocations are served from a thread's own cache and do not.

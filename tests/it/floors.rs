@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The floors of DESIGN section 2; a module knows only what is below it.
+/// The floors of ARCHITECTURE.md; a module knows only what is below it.
 const FLOORS: [(&str, u8); 13] = [
     ("main", 7),
     ("lib", 7),
@@ -22,7 +22,7 @@ const FLOORS: [(&str, u8); 13] = [
 
 fn floor(module: &str) -> u8 {
     let known = FLOORS.iter().find(|(name, _)| *name == module);
-    known.unwrap_or_else(|| panic!("{module} has no floor: add it to the design and here")).1
+    known.unwrap_or_else(|| panic!("{module} has no floor: add it to ARCHITECTURE.md too")).1
 }
 
 fn sources() -> BTreeMap<PathBuf, String> {
