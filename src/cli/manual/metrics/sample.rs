@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::message::rpc::Rpc;
 use crate::telemetry::metrics::{self, Group};
 use crate::telemetry::snapshot::{
-    CertificateStatus, EndpointStatus, MemberStatus, MemoryStatus, RefreshStatus, Snapshot,
+    CertificateKind, CertificateStatus, EndpointStatus, MemberStatus, MemoryStatus, RefreshStatus,
+    Snapshot,
 };
 use crate::telemetry::tally::{Dropped, HttpMethod, Tally};
 
@@ -31,13 +32,16 @@ fn tally() -> Tally {
 /// A daemon with TLS, a limit of memory and one member.
 fn snapshot() -> Snapshot {
     let endpoint = EndpointStatus { usable: true, ..Default::default() };
-    let certificate = |kind: &str| CertificateStatus { kind: kind.into(), ..Default::default() };
+    let certificate = |kind| CertificateStatus { kind, ..Default::default() };
     Snapshot {
         cluster_id: Some(String::new()),
         members: vec![MemberStatus { endpoints: vec![endpoint], ..Default::default() }],
         memory: Some(MemoryStatus::default()),
         refresh: RefreshStatus { last_success_ms: Some(0), ..Default::default() },
-        certificates: vec![certificate("certificate"), certificate("revocation list")],
+        certificates: vec![
+            certificate(CertificateKind::Certificate),
+            certificate(CertificateKind::RevocationList),
+        ],
         ..Default::default()
     }
 }
