@@ -12,6 +12,7 @@ mod dependencies;
 mod discovery;
 mod discovery_v3;
 mod documents;
+mod documents_commands;
 mod drain;
 mod early_answers;
 mod fallback;
