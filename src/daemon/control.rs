@@ -34,7 +34,7 @@ use crate::cluster::tracker::{Outcome, Tracker};
 use crate::cluster::usable::{self, Listed};
 use crate::config::{Inputs, Loaded};
 use crate::proxy::generation::Generation;
-use crate::server::admin::ReloadRequest;
+use crate::server::admin::{MOST_RELOADS, ReloadRequest};
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::snapshot::{ReloadRecord, Snapshot};
 use crate::tls::Material;
@@ -108,6 +108,8 @@ impl Control {
         loop {
             // What takes time, as a file or a peer may, is given up when a stop comes.
             let mut is_stopped = false;
+            // All that wait when a reload begins want the settings as they are then.
+            let mut requests = Vec::new();
             tokio::select! {
                 signal = events.signals.next() => match signal {
                     Signal::Reload => {
@@ -124,11 +126,13 @@ impl Control {
                     let reload = Box::pin(self.reload(Trigger::File, state));
                     is_stopped = until_stop(&mut events.signals, &mut watchdog, reload).await.is_none();
                 }
-                Some(request) = events.commands.recv() => {
+                1.. = events.commands.recv_many(&mut requests, MOST_RELOADS) => {
                     let reload = Box::pin(self.reload_anew(Trigger::Command));
                     match until_stop(&mut events.signals, &mut watchdog, reload).await {
                         // Whoever asked may have left; the log has it too.
-                        Some(record) => drop(request.answer.send(record)),
+                        Some(record) => requests.into_iter().for_each(|request| {
+                            let _ = request.answer.send(record.clone());
+                        }),
                         None => is_stopped = true,
                     }
                 }

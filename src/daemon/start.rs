@@ -29,7 +29,7 @@ use super::watch::Watch;
 use crate::cluster::tracker::{Setup, Tracker};
 use crate::config::{Inputs, Loaded, Problems, Severity, Style, one_lines};
 use crate::net::inherited::Inherited;
-use crate::server::admin::{AdminSocket, Answers};
+use crate::server::admin::{AdminSocket, Answers, MOST_RELOADS, ReloadRequest};
 use crate::server::local::Pages;
 use crate::telemetry::log::{self, LogError, LogHandle};
 use crate::telemetry::{heap, memory};
@@ -165,11 +165,8 @@ fn build(
 }
 
 /// Opens the admin socket. Without one the daemon runs all the same: by default it is where only root may write.
-fn serve_admin(
-    loaded: &Loaded,
-    board: Arc<Board>,
-) -> mpsc::Receiver<crate::server::admin::ReloadRequest> {
-    let (reload, commands) = mpsc::channel(1);
+fn serve_admin(loaded: &Loaded, board: Arc<Board>) -> mpsc::Receiver<ReloadRequest> {
+    let (reload, commands) = mpsc::channel(MOST_RELOADS);
     let path = &loaded.settings.admin_socket;
     match AdminSocket::bind(path) {
         Ok(socket) => {

@@ -6,7 +6,9 @@
 //!
 //! It runs on the control plane beside everything else, so no client may hold it up: the head must
 //! come within 5 s, the answer must be taken within 10 s, and there are at most 64 clients at a time. When more
-//! come, the one that has owed its head the longest has to go, so that half requests block nobody.
+//! come, the oldest one that owes its head, or has not taken its answer, has to go. At most half of them wait for a
+//! reload: all requests that wait when one begins are answered by it, and those beyond [`MOST_RELOADS`] are refused
+//! with 503, so that `status` always finds room.
 //! State is changed here and on no TCP port, where a web page could reach it.
 
 use std::collections::VecDeque;
@@ -29,6 +31,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -44,7 +47,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// Clients at a time; more wait in the kernel's queue.
 const MOST: usize = 64;
-/// How long a client has for its head at least, however many there are.
+/// Requests that may wait for the reload after the one under way. As many may be answered by that one.
+pub const MOST_RELOADS: usize = MOST / 4;
+/// How long a client has for its head and its answer at least, however many there are.
 const GRACE: Duration = Duration::from_millis(100);
 /// Largest head that is read, in bytes.
 const HEAD_SIZE: usize = 16 * 1024;
@@ -70,7 +75,7 @@ pub struct ReloadRequest {
 pub struct Answers {
     /// Makes a snapshot of this moment; must not block.
     pub snapshot: Arc<dyn Fn() -> Snapshot + Send + Sync>,
-    /// Takes requests for a reload; requests wait while it is full.
+    /// Takes requests for a reload, [`MOST_RELOADS`] of them; more are refused.
     pub reload: mpsc::Sender<ReloadRequest>,
 }
 
@@ -95,7 +100,7 @@ impl AdminSocket {
     pub async fn serve(self, answers: Answers, stop: impl Future<Output = ()>) -> io::Result<()> {
         let listener = UnixListener::from_std(self.listener)?;
         let mut clients = JoinSet::new();
-        let mut heads = VecDeque::new();
+        let mut seats = VecDeque::new();
         tokio::pin!(stop);
         loop {
             let is_full = clients.len() >= MOST;
@@ -103,13 +108,12 @@ impl AdminSocket {
                 biased;
                 () = &mut stop => break,
                 Some(_) = clients.join_next() => {}
-                () = give_way(&mut heads), if is_full => {}
+                () = give_way(&mut seats), if is_full => {}
                 client = accept(&listener), if !is_full => {
-                    let has_head = Arc::new(AtomicBool::new(false));
-                    let client = converse(client, answers.clone(), has_head.clone());
-                    let task = clients.spawn(client);
-                    heads.retain(Head::is_owed);
-                    heads.push_back(Head { task, has_come: has_head, since: Instant::now() });
+                    let waits = Arc::new(AtomicBool::new(false));
+                    let task = clients.spawn(converse(client, answers.clone(), waits.clone()));
+                    seats.retain(|seat: &Seat| !seat.task.is_finished());
+                    seats.push_back(Seat { task, waits, since: Instant::now() });
                 }
             }
         }
@@ -121,27 +125,31 @@ impl AdminSocket {
     }
 }
 
-/// A client from whom a head is expected.
-struct Head {
+/// A client, the oldest first in their queue.
+struct Seat {
     task: AbortHandle,
-    has_come: Arc<AtomicBool>,
+    /// Whether it waits for an answer of ours.
+    waits: Arc<AtomicBool>,
     since: Instant,
 }
 
-impl Head {
-    fn is_owed(&self) -> bool {
-        !self.has_come.load(Relaxed) && !self.task.is_finished()
+impl Seat {
+    /// Whether the client owes its head, or has not taken its answer.
+    fn is_owing(&self) -> bool {
+        !self.waits.load(Relaxed) && !self.task.is_finished()
     }
 }
 
-/// Ends the client that has owed its head the longest, but for those that have only just come. Waits for ever when
-/// nobody owes one. Dropping the future loses nothing.
-async fn give_way(heads: &mut VecDeque<Head>) {
-    heads.retain(Head::is_owed);
-    let Some(oldest) = heads.front() else { return std::future::pending().await };
-    sleep_until(oldest.since + GRACE).await;
-    if let Some(oldest) = heads.pop_front().filter(Head::is_owed) {
-        oldest.task.abort();
+/// Ends the oldest client that owes something, but for those that have only just come. Waits for ever when none does.
+/// Dropping the future loses nothing.
+async fn give_way(seats: &mut VecDeque<Seat>) {
+    let Some(oldest) = seats.iter().position(Seat::is_owing) else {
+        return std::future::pending().await;
+    };
+    sleep_until(seats[oldest].since + GRACE).await;
+    if seats[oldest].is_owing() {
+        seats[oldest].task.abort();
+        seats.remove(oldest);
     }
 }
 
@@ -158,11 +166,12 @@ async fn accept(listener: &UnixListener) -> UnixStream {
     }
 }
 
-async fn converse(client: UnixStream, answers: Answers, has_head: Arc<AtomicBool>) {
+async fn converse(client: UnixStream, answers: Answers, waits: Arc<AtomicBool>) {
     let answered = Notify::new();
     let service = service_fn(|request| async {
-        has_head.store(true, Relaxed);
+        waits.store(true, Relaxed);
         let response = answers.answer(request).await;
+        waits.store(false, Relaxed);
         answered.notify_one();
         Ok::<_, Infallible>(response)
     });
@@ -196,9 +205,11 @@ impl Answers {
 
     async fn reload(&self) -> Response<Full<Bytes>> {
         let (answer, record) = oneshot::channel();
-        // Either end goes away only with the daemon.
-        if self.reload.send(ReloadRequest { answer }).await.is_err() {
-            return stopping();
+        match self.reload.try_send(ReloadRequest { answer }) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => return too_many(),
+            // The other end goes away only with the daemon.
+            Err(TrySendError::Closed(_)) => return stopping(),
         }
         match record.await {
             Ok(record) if record.is_refused() => json(StatusCode::CONFLICT, &record),
@@ -210,6 +221,11 @@ impl Answers {
 
 fn stopping() -> Response<Full<Bytes>> {
     message(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping")
+}
+
+fn too_many() -> Response<Full<Bytes>> {
+    let text = format!("{MOST_RELOADS} reloads wait for the one under way already; try again");
+    message(StatusCode::SERVICE_UNAVAILABLE, &text)
 }
 
 fn wrong_method(allowed: &'static str) -> Response<Full<Bytes>> {

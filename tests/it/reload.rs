@@ -9,6 +9,9 @@ use crate::support::scratch::Scratch;
 use crate::support::{PATIENCE, beside_others, eventually, http1, port, process, run};
 use nix::sys::signal::Signal;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 
 /// A daemon whose every setting comes from a file.
 struct Desk {
@@ -105,6 +108,44 @@ fn the_reload_command_tells_by_its_exit_status_what_became_of_it() {
         proxy.terminate(PATIENCE);
         assert_eq!(command(&proxy, &["status"]).0, 3);
         assert_eq!(command(&proxy, &["reload"]).0, 3);
+    });
+}
+
+#[test]
+fn many_reload_commands_leave_status_its_room_and_one_reload_answers_many() {
+    let _beside = beside_others();
+    run(async {
+        let members = Members::start(1).await;
+        let desk = Desk::new(&settings(&members, "on", &[&address()], ""));
+        let proxy = start(desk.plan()).await;
+        let admin = proxy.directory().join("admin.sock");
+        let ask = async |what: &str| {
+            let mut client = UnixStream::connect(&admin).await.unwrap();
+            let request = format!("{what} HTTP/1.1\r\nHost: a\r\n\r\n");
+            client.write_all(request.as_bytes()).await.unwrap();
+            client
+        };
+        let mut clients = Vec::new();
+        for _ in 0..200 {
+            clients.push(ask("POST /reload").await);
+        }
+        let answer = async |mut client: UnixStream| {
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        let begin = Instant::now();
+        assert!(answer(ask("GET /status").await).await.starts_with("HTTP/1.1 200 "));
+        assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+        let mut done = 0;
+        for client in clients {
+            let answer = answer(client).await;
+            match answer.starts_with("HTTP/1.1 200 ") {
+                true => done += 1,
+                false => assert!(answer.contains("reloads wait"), "{answer}"),
+            }
+        }
+        assert!(done > 1, "{done}");
     });
 }
 

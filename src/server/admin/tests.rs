@@ -18,11 +18,14 @@ struct Fixture {
 
 impl Fixture {
     fn start() -> Self {
+        Self::start_with(|| Snapshot { version: 1, generation: 7, ..Default::default() })
+    }
+
+    fn start_with(snapshot: impl Fn() -> Snapshot + Send + Sync + 'static) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run/admin.sock");
         let socket = AdminSocket::bind(&path).unwrap();
-        let (reload, requests) = mpsc::channel(1);
-        let snapshot = || Snapshot { version: 1, generation: 7, ..Default::default() };
+        let (reload, requests) = mpsc::channel(MOST_RELOADS);
         let answers = Answers { snapshot: Arc::new(snapshot), reload };
         let (stop, stopped) = oneshot::channel::<()>();
         let served = tokio::spawn(socket.serve(answers, async {
@@ -149,6 +152,50 @@ async fn many_half_requests_block_nobody() {
     assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
     // By their time limit alone they would go 64 at a time.
     assert!(begin.elapsed() < 4 * HEAD_LIMIT, "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn many_reloads_leave_room_for_questions() {
+    let mut fixture = Fixture::start();
+    let mut clients = Vec::new();
+    for _ in 0..200 {
+        let mut client = fixture.connect().await;
+        client.write_all(b"POST /reload HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        clients.push(client);
+    }
+    let begin = Instant::now();
+    let response = fixture.say("GET /status HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    // No reload has begun, so as many wait as may.
+    let mut requests = Vec::new();
+    assert_eq!(fixture.requests.recv_many(&mut requests, 200).await, MOST_RELOADS);
+    requests.into_iter().for_each(|request| request.answer.send(record("applied")).unwrap());
+    let mut applied = 0;
+    for client in clients {
+        let response = answer(client).await;
+        match response.starts_with("HTTP/1.1 200 ") {
+            true => applied += 1,
+            false => assert!(response.contains("reloads wait for the one under way"), "{response}"),
+        }
+    }
+    assert_eq!(applied, MOST_RELOADS);
+}
+
+#[tokio::test]
+async fn answers_that_nobody_takes_block_nobody() {
+    let fixture =
+        Fixture::start_with(|| Snapshot { mode: "m".repeat(1 << 22), ..Default::default() });
+    let mut deaf = Vec::new();
+    for _ in 0..MOST {
+        let mut client = fixture.connect().await;
+        client.write_all(b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        deaf.push(client);
+    }
+    let begin = Instant::now();
+    let response = fixture.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(response.starts_with("HTTP/1.1 404 "), "{response}");
+    assert!(begin.elapsed() < ANSWER_LIMIT / 2, "{:?}", begin.elapsed());
 }
 
 #[tokio::test]
