@@ -26,7 +26,7 @@ use super::io::{ClientIo, HungUp, Signs};
 use super::limits::{self, Patience};
 use super::local::Pages;
 use super::preface::{Peek, Protocol, detect};
-use super::strict_http1::{MALFORMED_BODY, StrictHttp1};
+use super::strict_http1::StrictHttp1;
 use crate::proxy::client::Client;
 use crate::proxy::reply_body::ReplyBody;
 use crate::proxy::worker::Worker;
@@ -232,8 +232,8 @@ async fn attend<C: Finish>(
     poll_fn(|cx| {
         loop {
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                if signs.has_malformed_body() {
-                    gatehouse::note_malformed(client, &MALFORMED_BODY);
+                if let Some(why) = signs.malformed() {
+                    gatehouse::note_malformed(client, &why);
                 } else if let Some(complaint) = ended.err().and_then(malformed) {
                     gatehouse::note_malformed(client, &complaint);
                 }

@@ -22,6 +22,7 @@ pub struct Framing {
     body: Announced,
     /// Heads that have ended, modulo 2³².
     heads: u32,
+    asked_to_upgrade: bool,
 }
 
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
@@ -36,11 +37,12 @@ enum State {
     Chunked(Chunked),
 }
 
-/// What a head has said of its body up to now.
+/// What a head has said of what follows it up to now.
 #[derive(Default)]
 struct Announced {
     is_chunked: bool,
     length: Option<u64>,
+    asks_to_upgrade: bool,
 }
 
 /// The begin of a line that is not whole yet.
@@ -109,6 +111,11 @@ impl Framing {
         self.heads
     }
 
+    /// Whether a head that has ended asked for another protocol: what follows it may not be HTTP.
+    pub fn has_asked_to_upgrade(&self) -> bool {
+        self.asked_to_upgrade
+    }
+
     /// Follows the lines of heads, up to one that a body follows. Returns how many bytes that took.
     fn follow_lines(&mut self, bytes: &[u8], at: usize) -> Result<usize, Refused> {
         let mut begin = 0;
@@ -136,7 +143,7 @@ impl Framing {
                 return Err(Refused(at + end));
             }
             // Other lines are the request's own, or fields that say nothing of a body.
-            if matches!(first, b'\r' | b'c' | b'C' | b't' | b'T') {
+            if matches!(first, b'\r' | b'c' | b'C' | b't' | b'T' | b'u' | b'U') {
                 let line = &bytes[begin..end - 1];
                 self.end_line(line, line.len()).ok_or(Refused(at + end))?;
                 if self.is_in_body() {
@@ -178,6 +185,9 @@ impl Framing {
             (_, Some(b't' | b'T')) => {
                 self.body.is_chunked |= field(kept, b"transfer-encoding").is_some();
             }
+            (_, Some(b'u' | b'U')) => {
+                self.body.asks_to_upgrade |= field(kept, b"upgrade").is_some();
+            }
             _ => {}
         }
         Some(())
@@ -185,6 +195,7 @@ impl Framing {
 
     fn end_head(&mut self) {
         self.heads = self.heads.wrapping_add(1);
+        self.asked_to_upgrade |= self.body.asks_to_upgrade;
         // Section 6.3: a transfer coding overrides a length. Codings other than chunked are refused by those above.
         self.state = match std::mem::take(&mut self.body) {
             Announced { is_chunked: true, .. } => State::Chunked(Chunked::default()),

@@ -9,8 +9,8 @@
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ pub struct Signs {
     unwritten: AtomicBool,
     look: AtomicBool,
     switched: AtomicBool,
-    malformed: AtomicBool,
+    malformed: OnceLock<&'static str>,
     /// The last read found nothing.
     starved: AtomicBool,
     /// Since when the client owes the rest of what it has begun, in milliseconds after `born`; zero: it owes nothing.
@@ -46,7 +46,7 @@ impl Default for Signs {
             unwritten: AtomicBool::new(false),
             look: AtomicBool::new(false),
             switched: AtomicBool::new(false),
-            malformed: AtomicBool::new(false),
+            malformed: OnceLock::new(),
             starved: AtomicBool::new(false),
             owing: AtomicU64::new(0),
             born: Instant::now(),
@@ -70,14 +70,14 @@ impl Signs {
         self.switched.store(true, Relaxed);
     }
 
-    /// Notes that a body was refused, which hyper tells from a body that broke off only by its text.
-    pub fn note_malformed_body(&self) {
-        self.malformed.store(true, Relaxed);
+    /// Notes why reads fail, which hyper tells from a connection that broke off only by its text.
+    pub fn note_malformed(&self, why: &'static str) {
+        let _ = self.malformed.set(why);
     }
 
-    /// Whether a body was refused.
-    pub fn has_malformed_body(&self) -> bool {
-        self.malformed.load(Relaxed)
+    /// Why reads fail, if something was refused.
+    pub fn malformed(&self) -> Option<&'static str> {
+        self.malformed.get().copied()
     }
 
     /// Notes whether the client owes the rest of a head or a frame. The clock starts again with each `is_new` one.

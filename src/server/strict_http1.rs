@@ -3,6 +3,10 @@
 //! From the first refused byte on nothing passes, so hyper can find no request behind it. In a head the byte becomes
 //! one that hyper refuses too, since hyper answers 400 by itself only to what it could not parse. In a body the read
 //! fails, which ends the exchange with a 400 of ours. Both end the connection.
+//!
+//! Once a head has asked for another protocol, hyper may hand on what it has read as bytes of that protocol. So a byte is
+//! not replaced from then on: the read fails there too. A client that keeps to RFC 6455 section 4.1 sends nothing before
+//! the 101, after which nothing is looked at.
 
 use std::future::Future;
 use std::io;
@@ -22,7 +26,9 @@ use super::limits;
 const POISON: &[u8] = b"\0\r\n\r\n";
 
 /// What is wrong with a body that is refused.
-pub const MALFORMED_BODY: &str = "the chunked body is malformed";
+const MALFORMED_BODY: &str = "the chunked body is malformed";
+/// What is wrong with bytes that are refused after a handshake.
+const NO_REQUEST: &str = "what follows a request to upgrade is no request";
 
 /// The server's side of an HTTP/1 connection.
 pub struct StrictHttp1<S> {
@@ -43,7 +49,8 @@ enum Refusal {
     None,
     /// In a head; so much of the [`POISON`] was given out.
     Head(usize),
-    Body,
+    /// Reads fail, for this reason.
+    Cut(&'static str),
 }
 
 impl<S> StrictHttp1<S> {
@@ -64,14 +71,18 @@ impl Reader {
             return Ok(());
         };
         into.set_filled(begin + offset);
-        if self.framing.is_in_body() {
-            self.refusal = Refusal::Body;
-            self.signs.note_malformed_body();
-            return if offset == 0 { Err(malformed()) } else { Ok(()) };
-        }
-        self.refusal = Refusal::Head(0);
-        self.poison(into);
-        Ok(())
+        let why = match () {
+            () if self.framing.is_in_body() => MALFORMED_BODY,
+            () if self.framing.has_asked_to_upgrade() => NO_REQUEST,
+            () => {
+                self.refusal = Refusal::Head(0);
+                self.poison(into);
+                return Ok(());
+            }
+        };
+        self.refusal = Refusal::Cut(why);
+        self.signs.note_malformed(why);
+        if offset == 0 { Err(malformed(why)) } else { Ok(()) }
     }
 
     /// Whether the client is in the middle of a request, or was refused one.
@@ -108,8 +119,8 @@ impl Reader {
     }
 }
 
-fn malformed() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, MALFORMED_BODY)
+fn malformed(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for StrictHttp1<S> {
@@ -126,7 +137,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for StrictHttp1<S> {
                 reader.poison(into);
                 return Poll::Ready(Ok(()));
             }
-            Refusal::Body => return Poll::Ready(Err(malformed())),
+            Refusal::Cut(why) => return Poll::Ready(Err(malformed(why))),
         }
         let begin = into.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, into))?;

@@ -81,6 +81,29 @@ fn nothing_that_follows_the_handshake_reaches_the_member_before_its_101() {
 }
 
 #[test]
+fn what_a_client_says_before_the_101_arrives_as_it_is_or_not_at_all() {
+    let _beside = beside_others();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = members.proxy().await;
+        for (early, arrives) in [(&b"\x81\x02hi"[..], true), (b"\x81\x03h\ni", false)] {
+            let mut client = http1::Connection::open(&proxy.address).await.unwrap();
+            client.send(HANDSHAKE).await.unwrap();
+            let mut exchange = members.exchange().await;
+            client.send(early).await.unwrap();
+            if arrives {
+                exchange.send(SWITCH).await.unwrap();
+                assert_eq!(client.head().await.unwrap().status, 101);
+                assert_eq!(exchange.exactly(early.len()).await.unwrap(), early);
+            } else {
+                assert!(client.is_closed().await);
+                exchange.until_closed().await;
+            }
+        }
+    });
+}
+
+#[test]
 fn a_refusal_passes_with_its_status_and_body() {
     let _beside = beside_others();
     run(async {

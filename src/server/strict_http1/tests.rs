@@ -351,3 +351,27 @@ fn a_connection_that_has_left_http_is_not_looked_at() {
     runtime.block_on(tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut seen)).unwrap();
     assert_eq!(seen, bytes);
 }
+
+/// Whatever follows is handed on as it came if the member agrees.
+#[test]
+fn nothing_is_put_in_place_of_what_follows_a_handshake() {
+    let handshake =
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUPGRADE: websocket\r\n\r\n";
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    for early in ["\u{1}\u{5}\nhi\r\n", "\n", "a\r\n\r\n\n", &format!("{GET}hello\n")] {
+        for size in [1, 1000] {
+            let bytes = format!("{handshake}{early}").into_bytes();
+            let signs = Arc::<Signs>::default();
+            let wire =
+                Wire { bytes: bytes.clone(), sizes: vec![size], turn: 0, written: Arc::default() };
+            let mut stream = StrictHttp1::new(wire, signs.clone());
+            let mut seen = Vec::new();
+            let read = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut seen);
+            runtime.block_on(read).unwrap_err();
+            assert!(bytes.starts_with(&seen), "{early:?} {:?}", String::from_utf8_lossy(&seen));
+            assert_eq!(signs.malformed(), Some(NO_REQUEST));
+        }
+    }
+    let broken = handshake.replace("Host: a\r", "Host: a");
+    assert_eq!(answers(broken.as_bytes(), &[1000]), ["400"], "the handshake itself");
+}
