@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
@@ -8,12 +8,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 use super::*;
 use crate::config::{Balance, Mode};
 use crate::message::rpc::Rpc;
 use crate::proxy::generation::Generation;
 use crate::proxy::worker::Worker;
+use crate::server::gate::LINGER;
+use crate::server::limits::Patience;
 use crate::server::local::Wish;
 use crate::telemetry::tally::Tally;
 use crate::upstream::endpoint::Endpoint;
@@ -238,6 +241,59 @@ fn the_last_answer_on_a_closing_connection_says_that_it_is_the_last() {
         client.write_all(request).await.unwrap();
         let (said, _) = rest(&mut client).await;
         assert!(said.contains("connection: close"), "{said}");
+    });
+}
+
+/// Nothing but a drain ends a client's connection.
+const ONLY_DRAINED: Patience = Patience { owed: LONG, ..ONLY_OWED };
+
+/// Has a request answered, so that the connection is known and idle.
+async fn ask(client: &mut UnixStream) {
+    client.write_all(b"GET /proxy/health HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut said = String::new();
+    while !said.ends_with('}') {
+        said.push(client.read_u8().await.unwrap().into());
+    }
+}
+
+#[test]
+fn an_idle_http1_connection_lingers_when_its_listener_drains() {
+    with_patience(ONLY_DRAINED, Vec::new(), async |mut client, served| {
+        ask(&mut client).await;
+        served.gate.close();
+        let (said, after) = rest(&mut client).await;
+        assert_eq!(said, "");
+        assert!(after >= LINGER, "{after:?}");
+        assert!(after < LONG / 2, "{after:?}");
+    });
+}
+
+#[test]
+fn half_a_head_does_not_keep_a_drained_connection_open() {
+    with_patience(ONLY_DRAINED, Vec::new(), async |mut client, served| {
+        ask(&mut client).await;
+        client.write_all(b"GET /ver").await.unwrap();
+        served.gate.close();
+        let (_, after) = rest(&mut client).await;
+        assert!(after >= LINGER, "{after:?}");
+        assert!(after < LONG / 2, "{after:?}");
+    });
+}
+
+#[test]
+fn an_idle_http2_connection_is_told_at_once_that_its_listener_drains() {
+    with_patience(ONLY_DRAINED, Vec::new(), async |mut client, served| {
+        client.write_all(&http2(b"\0\0\0\x04\x01\0\0\0\0")).await.unwrap();
+        let mut frame = async || {
+            let mut head = [0; 9];
+            client.read_exact(&mut head).await.unwrap();
+            let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+            client.read_exact(&mut vec![0; length]).await.unwrap();
+            head[3]
+        };
+        assert_eq!(frame().await, 4, "SETTINGS come first");
+        served.gate.close();
+        while frame().await != 7 {}
     });
 }
 

@@ -1,0 +1,282 @@
+//! Drives a client connection to its end.
+//!
+//! hyper runs the protocol; a [`Driver`] looks at the connection after each poll of it, and decides
+//! when to finish or to close it:
+//!
+//! ```text
+//! Serving ──(drain, idle HTTP/1)──> Lingering ──(request, or LINGER over)──┐
+//!    └─────(expired, shed, or drain in any other case)─────────────────────┴──> Finishing
+//! ```
+//!
+//! A connection ends when hyper says so, which it does soon after it was told to finish. It is cut,
+//! in any state, if its client owes bytes for too long or has never asked; if it is shed and its
+//! protocol has no word for that; and if it has nothing to finish and did not end by itself.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::time::{Sleep, sleep};
+
+use super::shutdown::{GracefulConnection, Orders};
+use super::unflushed::UnflushedGuard;
+use crate::proxy::client::Client;
+use crate::server::gate::{Gate, LINGER};
+use crate::server::gatehouse;
+use crate::server::io::Signs;
+use crate::server::limits::Patience;
+
+/// Whether a connection has been without requests for longer than its protocol allows.
+type IsExpired = fn(&Client, Patience, Instant) -> bool;
+
+/// Drives a connection until it ends by itself, or is closed by being dropped.
+pub(super) async fn drive<C: GracefulConnection>(
+    mut connection: Pin<&mut C>,
+    signs: &Signs,
+    client: &Client,
+    gate: &Gate,
+    is_expired: IsExpired,
+) {
+    let notified = pin!(gate.closing().notified());
+    let timer = pin!(sleep(gate.patience().patrol));
+    let mut driver = Driver {
+        state: State::Serving,
+        orders: Orders::new(gate, notified),
+        timer,
+        unflushed: UnflushedGuard::new(&client.worker),
+        client,
+        signs,
+        gate,
+        is_expired,
+        closes_by_header: C::CLOSES_BY_HEADER,
+    };
+    poll_fn(|cx| {
+        driver.register(cx);
+        Poll::Ready(())
+    })
+    .await;
+    poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                note_malformed(client, signs, ended);
+                return Poll::Ready(());
+            }
+            match driver.next_step(cx) {
+                Step::Wait => return Poll::Pending,
+                Step::PollAgain => {}
+                Step::Finish => connection.as_mut().graceful_shutdown(),
+                Step::Close => return Poll::Ready(()),
+            }
+        }
+    })
+    .await;
+}
+
+/// How far a connection is on the way to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Takes requests.
+    Serving,
+    /// Was idle when its listener began to drain, and closes by a header: takes one more request,
+    /// whose answer carries it, or ends after [`LINGER`].
+    Lingering,
+    /// hyper was told to take nothing new.
+    Finishing,
+}
+
+/// What to do with a connection of which hyper waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Wait until something wakes its task.
+    Wait,
+    /// Poll it, so that it finds a client that has hung up.
+    PollAgain,
+    /// Tell hyper to finish it, and poll it.
+    Finish,
+    /// Close it at once.
+    Close,
+}
+
+/// Decides, after each poll of a connection, what becomes of it.
+struct Driver<'p, 'a> {
+    state: State,
+    orders: Orders<'p, 'a>,
+    /// Ends when the connection is to be checked, or has lingered for long enough.
+    timer: Pin<&'p mut Sleep>,
+    unflushed: UnflushedGuard<'a>,
+    client: &'a Client,
+    signs: &'a Signs,
+    gate: &'a Gate,
+    is_expired: IsExpired,
+    /// [`GracefulConnection::CLOSES_BY_HEADER`].
+    closes_by_header: bool,
+}
+
+impl Driver<'_, '_> {
+    /// Has the task of `cx` woken by the gate and by the timer.
+    fn register(&mut self, cx: &mut Context<'_>) {
+        self.orders.register(cx);
+        let _: Poll<()> = self.timer.as_mut().poll(cx);
+    }
+
+    /// Runs after each poll of the connection; mostly nothing has happened but that.
+    fn next_step(&mut self, cx: &mut Context<'_>) -> Step {
+        self.unflushed.set(self.signs.has_unwritten() && self.client.idle_since().is_some());
+        if let Some(idle_for) = self.orders.take_shed(cx)
+            && self.is_to_shed(idle_for)
+        {
+            return self.shed();
+        }
+        if self.timer.is_elapsed() {
+            return self.on_timer(cx);
+        }
+        if self.orders.is_closing() {
+            return self.on_drain(cx);
+        }
+        Step::Wait
+    }
+
+    /// Whether a connection that is not finishing has been idle for so long.
+    fn is_to_shed(&self, idle_for: Duration) -> bool {
+        let idle = self.client.idle_since().filter(|_| !self.unflushed.is_held());
+        self.state != State::Finishing && idle.is_some_and(|since| since.elapsed() >= idle_for)
+    }
+
+    /// Ends a connection whose memory is needed.
+    #[cold]
+    fn shed(&mut self) -> Step {
+        self.client.worker.tally.connection_shed();
+        if self.closes_by_header {
+            return Step::Close;
+        }
+        self.state = State::Finishing;
+        Step::Finish
+    }
+
+    /// Begins to end a connection of a listener that drains.
+    #[cold]
+    fn on_drain(&mut self, cx: &mut Context<'_>) -> Step {
+        match self.state {
+            State::Serving if self.can_linger() => self.linger(cx),
+            State::Lingering if self.can_linger() => Step::Wait,
+            State::Serving | State::Lingering => self.finish(cx, self.gate.patience().patrol),
+            State::Finishing => Step::Wait,
+        }
+    }
+
+    /// Checks the connection: about every [`Patience::patrol`], or when it has lingered.
+    #[cold]
+    fn on_timer(&mut self, cx: &mut Context<'_>) -> Step {
+        let (now, patience) = (Instant::now(), self.gate.patience());
+        let mut next_check = patience.patrol;
+        if let Some(since) = owes_since(self.client, self.signs, self.closes_by_header) {
+            let owed_for = now.saturating_duration_since(since);
+            if owed_for >= patience.owed {
+                return Step::Close;
+            }
+            next_check = next_check.min(patience.owed - owed_for);
+        }
+        let is_expired = (self.is_expired)(self.client, patience, now);
+        if is_expired && !self.client.has_asked() {
+            return Step::Close;
+        }
+        match self.state {
+            State::Finishing if self.has_nothing_to_finish(patience, now) => return Step::Close,
+            State::Serving if !is_expired && self.orders.is_closing() && self.can_linger() => {
+                return self.linger(cx);
+            }
+            State::Serving | State::Lingering | State::Finishing => {}
+        }
+        self.client.sweep(now);
+        if self.state != State::Finishing && (is_expired || self.orders.is_closing()) {
+            return self.finish(cx, next_check);
+        }
+        self.rearm(cx, next_check);
+        if self.client.idle_since().is_some() {
+            return Step::Wait;
+        }
+        self.signs.look();
+        Step::PollAgain
+    }
+
+    /// Whether a connection that was told to finish a check ago holds only half a head, or a client
+    /// that does not read.
+    fn has_nothing_to_finish(&self, patience: Patience, now: Instant) -> bool {
+        self.client.idle_since().is_some()
+            && (!self.unflushed.is_held() || is_expired_http1(self.client, patience, now))
+    }
+
+    /// Whether the next request of the connection, if one comes soon, should still be answered.
+    fn can_linger(&self) -> bool {
+        let is_idle = self.client.idle_since().is_some() && !self.unflushed.is_held();
+        self.closes_by_header && is_idle
+    }
+
+    fn linger(&mut self, cx: &mut Context<'_>) -> Step {
+        self.state = State::Lingering;
+        self.rearm(cx, LINGER);
+        Step::Wait
+    }
+
+    fn finish(&mut self, cx: &mut Context<'_>, next_check: Duration) -> Step {
+        self.state = State::Finishing;
+        self.rearm(cx, next_check);
+        Step::Finish
+    }
+
+    /// Starts the timer again.
+    fn rearm(&mut self, cx: &mut Context<'_>, after: Duration) {
+        self.timer.as_mut().reset(tokio::time::Instant::now() + after);
+        let _: Poll<()> = self.timer.as_mut().poll(cx);
+    }
+}
+
+/// Returns since when the client owes what it has begun and waits for nothing itself: the body of
+/// every request that is open, a frame, or a head. The next head of an HTTP/1 client counts when the
+/// answer before it has ended. While something is unwritten we may not have read what has come.
+fn owes_since(client: &Client, signs: &Signs, is_http1: bool) -> Option<Instant> {
+    if signs.has_unwritten() {
+        return None;
+    }
+    let begun = match is_http1 {
+        true => client.idle_since().and_then(|idle| Some(signs.owes_since()?.max(idle))),
+        false => signs.owes_since(),
+    };
+    client.owes_since().into_iter().chain(begun).min()
+}
+
+/// Holds an HTTP/1 client to its first head, and later to [`Patience::idle`].
+pub(super) fn is_expired_http1(client: &Client, patience: Patience, now: Instant) -> bool {
+    let limit = if client.has_asked() { patience.idle } else { patience.first_head };
+    client.idle_since().is_some_and(|since| now.saturating_duration_since(since) >= limit)
+}
+
+/// Holds an HTTP/2 client to its first call only. gRPC clients keep connections without calls for as
+/// long as they live.
+pub(super) fn is_expired_http2(client: &Client, patience: Patience, now: Instant) -> bool {
+    !client.has_asked()
+        && client
+            .idle_since()
+            .is_some_and(|since| now.saturating_duration_since(since) >= patience.idle)
+}
+
+/// Reports a client whose malformed bytes ended its connection.
+fn note_malformed(client: &Client, signs: &Signs, ended: Result<(), hyper::Error>) {
+    if let Some(why) = signs.malformed() {
+        gatehouse::note_malformed(client, &why);
+    } else if let Some(complaint) = ended.err().and_then(complaint) {
+        gatehouse::note_malformed(client, &complaint);
+    }
+}
+
+/// Returns what the client did wrong in its protocol, if that is what ended its connection: never
+/// its bytes.
+fn complaint(error: hyper::Error) -> Option<String> {
+    if error.is_parse() {
+        return Some(error.to_string());
+    }
+    let h2 = std::error::Error::source(&error)?.downcast_ref::<h2::Error>()?;
+    let reason = h2.reason().filter(|_| h2.is_library() && h2.is_go_away())?;
+    Some(format!("HTTP/2: {}", reason.description()))
+}

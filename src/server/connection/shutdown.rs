@@ -1,0 +1,109 @@
+//! Ends a connection in good order: the orders that its gate gives, and how each protocol tells its
+//! client.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::header::{CONNECTION, HeaderValue};
+use http::{Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use tokio::sync::futures::Notified;
+
+use super::builder::OnThisThread;
+use crate::proxy::reply_body::ReplyBody;
+use crate::server::gate::Gate;
+
+/// A connection of hyper that can be told to finish.
+pub(super) trait GracefulConnection: Future<Output = Result<(), hyper::Error>> {
+    /// Whether the client learns of the end by a header of an answer only (`Connection: close`).
+    /// Told to finish while it is idle, such a connection would close just when the next request
+    /// is on its way.
+    const CLOSES_BY_HEADER: bool;
+
+    /// Finishes what is open and takes nothing new.
+    fn graceful_shutdown(self: Pin<&mut Self>);
+}
+
+impl<S, B, I> GracefulConnection for http1::UpgradeableConnection<I, S>
+where
+    Self: Future<Output = Result<(), hyper::Error>>,
+    S: hyper::service::HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    B: http_body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    const CLOSES_BY_HEADER: bool = true;
+
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        http1::UpgradeableConnection::graceful_shutdown(self);
+    }
+}
+
+impl<S, B, I> GracefulConnection for http2::Connection<I, S, OnThisThread>
+where
+    Self: Future<Output = Result<(), hyper::Error>>,
+    S: hyper::service::HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    B: http_body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    OnThisThread: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
+{
+    /// GOAWAY names the last request that is answered.
+    const CLOSES_BY_HEADER: bool = false;
+
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        http2::Connection::graceful_shutdown(self);
+    }
+}
+
+/// Tells an HTTP/1 client that no answer will follow this one. hyper adds the header only if it was
+/// told to finish before the request.
+pub(super) fn set_connection_close(response: &mut Response<ReplyBody>) {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+/// The orders of a gate to one connection.
+pub(super) struct Orders<'p, 'a> {
+    gate: &'a Gate,
+    notified: Pin<&'p mut Notified<'a>>,
+    /// The order to shed that was seen last, by its number.
+    shed_seen: u32,
+}
+
+impl<'p, 'a> Orders<'p, 'a> {
+    /// Listens to a gate from now on, through a `notified` that was made from its
+    /// [`closing`](Gate::closing).
+    pub fn new(gate: &'a Gate, notified: Pin<&'p mut Notified<'a>>) -> Self {
+        Self { gate, notified, shed_seen: gate.to_shed().0 }
+    }
+
+    /// Has the task of `cx` woken by the next order.
+    pub fn register(&mut self, cx: &mut Context<'_>) {
+        // An order that was given before this is found by looking, as after every wake.
+        let _: Poll<()> = self.notified.as_mut().poll(cx);
+    }
+
+    /// Returns how long a connection must have been idle to be shed, once for each such order.
+    pub fn take_shed(&mut self, cx: &mut Context<'_>) -> Option<Duration> {
+        let (round, idle_for) = self.gate.to_shed();
+        if self.shed_seen == round {
+            return None;
+        }
+        self.shed_seen = round;
+        self.notified.set(self.gate.closing().notified());
+        self.register(cx);
+        Some(idle_for)
+    }
+
+    /// Whether every connection is to finish.
+    pub fn is_closing(&self) -> bool {
+        self.gate.is_closing()
+    }
+}
