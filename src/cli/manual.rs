@@ -1,6 +1,7 @@
 //! What is written of the settings, commands and metrics beside `help`: two man pages, completions
 //! of three shells, the settings file with everything in it, and two references in docs/. All of it
-//! comes from the tables: [`commands`](super::commands), [`schema`] and
+//! comes from the tables: [`commands`](super::commands),
+//! [`schema`](crate::config::schema) and
 //! [`metrics`](crate::telemetry::metrics). The files are kept in the repository, where people read
 //! them; `make generate` writes them, and a test fails when they differ from what is made here.
 
@@ -9,9 +10,7 @@ mod example;
 mod metrics;
 mod pages;
 mod settings;
-
-use super::commands::Value;
-use crate::config::schema::{self, Group, Kind, Setting};
+mod words;
 
 /// Returns every generated file: its path in the repository, and what it must contain.
 pub fn files() -> Vec<(&'static str, String)> {
@@ -25,62 +24,4 @@ pub fn files() -> Vec<(&'static str, String)> {
         ("docs/settings.md", settings::document()),
         ("docs/metrics.md", metrics::document()),
     ]
-}
-
-/// The settings of a group that may stand in the file, or on a command line.
-fn settings(group: Group) -> impl Iterator<Item = &'static Setting> {
-    schema::all().filter(move |setting| setting.group == group)
-}
-
-/// What follows a setting's flag.
-fn value(setting: &Setting) -> Value {
-    match setting.kind {
-        Kind::Bool => Value::Words(&["true", "false"]),
-        Kind::Word(words) => Value::Words(words),
-        Kind::Path => Value::Path,
-        kind => Value::Text(noun(kind)),
-    }
-}
-
-/// What may be written for a kind, in few words.
-fn noun(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Bool => "true or false",
-        Kind::Time => "milliseconds or a duration",
-        Kind::PositiveTime => "milliseconds or a duration, more than 0",
-        Kind::Number(_) => "number",
-        Kind::Text | Kind::Login => "text",
-        Kind::Secret => "text, never shown",
-        Kind::Word(_) => "word",
-        Kind::Path => "path",
-        Kind::List => "list",
-        Kind::ListenUrls => "URLs to listen on",
-        Kind::Urls => "URLs",
-        Kind::Peers => "peer URLs, with or without NAME= before each",
-        Kind::Origins => "origins",
-        Kind::Id => "ID in hex",
-        Kind::Levels => "MODULE=LEVEL pairs",
-    }
-}
-
-/// Returns the anchor that Markdown's readers give a heading.
-fn anchor(heading: &str) -> String {
-    let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
-    kept.collect::<String>().to_lowercase().replace(' ', "-")
-}
-
-/// Returns `text` in lines of at most `width` characters.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.is_empty() => line.push_str(word),
-            Some(line) if line.len() + word.len() < width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }

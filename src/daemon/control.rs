@@ -25,6 +25,7 @@ use super::roster::Roster;
 use super::signals::{Signal, Signals};
 use super::status_line::status_line;
 use super::systemd::Notifier;
+use super::task::finished;
 use super::throttle::Throttle;
 use super::watch::Watch;
 use super::watchdog::Watchdog;
@@ -349,13 +350,5 @@ async fn until_stop<T>(
         biased;
         _ = signals.next_stop() => None,
         done = watchdog.beside(work) => Some(done),
-    }
-}
-
-/// Waits for a task's end; for ever when there is none. `None` when it was aborted or has panicked.
-pub(super) async fn finished<T>(task: &mut Option<JoinHandle<T>>) -> Option<T> {
-    match task {
-        Some(task) => task.await.ok(),
-        None => std::future::pending().await,
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::config::Settings;
+use crate::proxy::advertised::Advertised;
 use crate::proxy::generation::Generation;
-use crate::proxy::member_list::Advertised;
 use crate::tls::Material;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::link::Timeouts;

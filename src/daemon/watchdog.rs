@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::control::finished;
 use super::fleet::Caller;
 use super::systemd::{Notifier, watchdog_interval};
+use super::task::finished;
 
 /// How long work that the control loop waits for may take without being taken for hung. A reload has limits for each of
 /// its steps, which come to less.

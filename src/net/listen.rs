@@ -29,11 +29,8 @@ use socket2::{Domain, Socket, Type};
 
 use super::inherited::{Inherited, Taken};
 use super::occupant::{self, Occupant};
-use super::socket_file::{self, SocketFile};
+use super::socket_file::{self, BACKLOG, SocketFile};
 use crate::config::{ListenAddress, ListenUrl};
-
-/// Connections that may wait to be accepted, for each socket; the kernel lowers it to `net.core.somaxconn`.
-pub const BACKLOG: i32 = 4096;
 
 /// Who may connect to a unix socket for clients: everybody on this machine, as with 127.0.0.1, whatever the umask (the
 /// unit's would leave only the daemon itself). The directory it is in may let fewer people come near.

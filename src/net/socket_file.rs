@@ -12,9 +12,11 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::listen::BACKLOG;
 use super::occupant;
 use crate::config::regular_file::within;
+
+/// Connections that may wait to be accepted, for each socket; the kernel lowers it to `net.core.somaxconn`.
+pub const BACKLOG: i32 = 4096;
 
 /// The file of a listening unix socket; dropping it removes the file.
 #[derive(Debug)]

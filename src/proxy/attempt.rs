@@ -9,6 +9,7 @@ use super::classify::{Protocol, Route};
 use super::client::Client;
 use super::failure::Failure;
 use super::hung::Carrier;
+use super::member_body::MemberBody;
 use super::outgoing::Outgoing;
 use super::retry::may_retry;
 use super::waiting;
@@ -21,14 +22,6 @@ use crate::upstream::link::{ConnectError, Link};
 use crate::upstream::protocols::{Api, Denial};
 use crate::upstream::silence::HUNG_AFTER;
 use crate::upstream::{http1, http2::Connection};
-
-/// The body of a member's response, by protocol.
-pub enum MemberBody {
-    /// Over HTTP/1.1.
-    Http1(http1::ResponseBody),
-    /// Over HTTP/2.
-    Http2(Box<http2::ResponseBody>),
-}
 
 /// Why an attempt failed.
 pub struct Failed {

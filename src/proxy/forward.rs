@@ -9,13 +9,15 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::attempt::{Failed, MemberBody, attempt};
+use super::advertised::Advertised;
+use super::attempt::{Failed, attempt};
 use super::classify::{Protocol, Route, classify};
 use super::client::Client;
 use super::failure::Failure;
 use super::first_proof::first_proof;
 use super::inspect::{self, Rejected};
-use super::member_list::{Advertised, Listing};
+use super::member_body::MemberBody;
+use super::member_list::Listing;
 use super::meter::Meter;
 use super::outgoing::Outgoing;
 use super::readonly::{Verdict, What, verdict};

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::member_list::Advertised;
+use super::advertised::Advertised;
 use crate::config::{Balance, Mode};
 use crate::tls::{Acceptor, Connector};
 use crate::upstream::endpoint::Endpoint;

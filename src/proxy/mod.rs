@@ -4,6 +4,7 @@
 //! [`outgoing`] prepares it, [`attempt`] sends it to one member, [`retry`] decides whether another is tried, and
 //! [`reply_body`] carries the answer back. [`member_list`] steps in between for four answers, when it is told to.
 
+pub mod advertised;
 pub mod attempt;
 pub mod classify;
 pub mod client;
@@ -13,6 +14,7 @@ pub mod forward;
 pub mod generation;
 pub mod hung;
 pub mod inspect;
+pub mod member_body;
 pub mod member_list;
 pub mod meter;
 pub mod outgoing;

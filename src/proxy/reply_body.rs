@@ -16,8 +16,8 @@ use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::futures::OwnedNotified;
 
-use super::attempt::MemberBody;
 use super::hung::{Carrier, Hung};
+use super::member_body::MemberBody;
 use super::meter::Meter;
 use super::worker::Worker;
 use crate::message::reason::Reason;

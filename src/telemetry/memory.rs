@@ -1,6 +1,7 @@
 //! How much memory there is, and how much of it is in use: by `RLIMIT_AS` and by the cgroup's limits.
 
 mod cgroup;
+mod usage;
 
 use std::{fs, io};
 
@@ -8,41 +9,8 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::unistd::{SysconfVar, sysconf};
 
 use self::cgroup::Cgroups;
+pub use self::usage::Usage;
 use super::heap;
-
-/// One limit and what it holds, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Usage {
-    /// Where the limit comes from, by the name of systemd's setting.
-    pub limited_by: &'static str,
-    /// The limit.
-    pub limit: u64,
-    /// What is in use.
-    pub used: u64,
-    /// What may be in use before something must be done: 85 % of the limit; more if the process needs most of that
-    /// for itself.
-    pub most: u64,
-    /// How much of that is for clients.
-    pub room: u64,
-}
-
-impl Usage {
-    /// `base` is what the process itself needs, without clients.
-    fn new(limited_by: &'static str, limit: u64, used: u64, base: u64) -> Self {
-        let most = (limit / 100 * 85).max(base + limit.saturating_sub(base) / 2);
-        Self { limited_by, limit, used, most, room: most.saturating_sub(base) }
-    }
-
-    /// Bytes that may still be used before something must be done.
-    pub fn left(&self) -> u64 {
-        self.most.saturating_sub(self.used)
-    }
-
-    /// Whether half of the room is used, so that it is worth a closer look what of it counts.
-    fn is_near(&self) -> bool {
-        self.left() <= self.room / 2
-    }
-}
 
 /// Reads limits and usage. Each limit's `base` is what was in use when it was first seen.
 #[derive(Debug)]
@@ -139,15 +107,6 @@ impl AddressSpace {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn something_must_be_done_at_85_percent_or_halfway_above_what_is_needed_anyway() {
-        let usage = |limit, used, base| Usage::new("LimitAS=", limit, used, base);
-        assert_eq!(usage(1000, 100, 100).left(), 750);
-        assert_eq!(usage(1000, 900, 100).left(), 0);
-        assert_eq!(usage(1000, 900, 900).left(), 50);
-        assert_eq!(usage(1000, 1200, 1200).left(), 0);
-    }
 
     #[test]
     fn sizes_are_pages_times_their_size() {

@@ -1,6 +1,6 @@
 //! Completions for bash, zsh and fish: commands, their flags, and the settings as flags.
 
-use super::value;
+use super::words::value;
 use crate::cli::commands::{About, COMMANDS, Value};
 use crate::config::schema;
 use std::fmt::Write as _;

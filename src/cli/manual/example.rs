@@ -1,6 +1,6 @@
 //! The settings file with every setting in it, commented out, at its default.
 
-use super::{noun, settings, wrapped};
+use super::words::{noun, settings, wrapped};
 use crate::config::schema::{Group, Kind, Setting};
 use std::fmt::Write as _;
 

@@ -5,7 +5,7 @@
 
 mod sample;
 
-use super::{anchor, wrapped};
+use super::words::{anchor, wrapped};
 use crate::telemetry::metrics::{Family, Samples};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -1,6 +1,6 @@
 //! The man pages etcd-proxy(8) and etcd-proxy.toml(5).
 
-use super::{noun, settings};
+use super::words::{noun, settings};
 use crate::cli::commands::{About, COMMANDS};
 use crate::config::schema::{Group, Kind, Setting};
 use std::fmt::Write as _;

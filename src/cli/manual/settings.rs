@@ -1,6 +1,6 @@
 //! docs/settings.md: every setting, under the headings of `--help` and of the example file.
 
-use super::{anchor, noun, settings, wrapped};
+use super::words::{anchor, noun, settings, wrapped};
 use crate::config::change::{Applies, applies};
 use crate::config::schema::{Group, Kind, Setting};
 use std::fmt::Write as _;

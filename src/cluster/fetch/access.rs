@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use super::FetchError;
+use super::error::FetchError;
 use crate::config::{PeerSource, PeerUrl, Settings};
 use crate::net::dial::{NamedBy, dial, resolve};
 use crate::net::gather::Gather;

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::error::{Fault, RegistryError};
+use super::error::{Fault, RegistryError, printable};
 use super::http::{Page, get};
-use super::{Registered, Registration, printable, size};
+use super::registered::{Registered, Registration, size};
 use crate::config::RegistryUrl;
 use crate::tls::Connector;
 

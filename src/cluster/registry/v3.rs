@@ -9,12 +9,12 @@ use std::time::Duration;
 use prost::Message;
 use tokio::time::timeout;
 
-use super::error::{Fault, RegistryError};
+use super::error::{Fault, RegistryError, printable};
 use super::link::connect;
+use super::registered::{Registered, Registration, size};
 use super::rpc::{
     Answers, RangeRequest, RangeResponse, WatchCreateRequest, WatchRequest, WatchResponse,
 };
-use super::{Registered, Registration, printable, size};
 use crate::cluster::grpc::{CallError, Channel};
 use crate::config::{Login, RegistryToken, WebUrl};
 use crate::net::dial::{Authority, NamedBy};

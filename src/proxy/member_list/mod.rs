@@ -21,6 +21,7 @@ use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap,
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 
+use super::advertised::Advertised;
 use super::classify::{Protocol, Route};
 use super::reply_body::ReplyBody;
 use crate::message::grpc::{self, FirstMessage, Progress};
@@ -30,14 +31,6 @@ use crate::message::rpc::Rpc;
 
 /// Bytes of a list that are held: some thousands of members, where etcd recommends seven.
 pub const MOST: usize = 1 << 20;
-
-/// The client URLs that lists name in place of the members'.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Advertised {
-    urls: Vec<String>,
-    /// The same as a JSON array.
-    json: String,
-}
 
 /// Which of the lists a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,14 +54,6 @@ enum Unfit {
     TooLarge,
     /// It is compressed, or not what a member would say.
     Strange,
-}
-
-impl Advertised {
-    /// Lists will name these URLs.
-    pub fn new(urls: &[String]) -> Self {
-        let json = serde_json::Value::from(urls).to_string();
-        Self { urls: urls.to_vec(), json }
-    }
 }
 
 impl Listing {

@@ -13,7 +13,7 @@ use serde::Deserializer as _;
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::DEPTH_LIMIT;
+use super::wire::DEPTH_LIMIT;
 
 /// Why a body is not a read, where known with line and column: one short line, fit for a log, whatever the body holds.
 #[derive(Debug, thiserror::Error)]

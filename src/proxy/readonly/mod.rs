@@ -24,9 +24,6 @@ pub use json::Refusal;
 /// by default) plus 512 KiB; a larger message than this is refused in readonly.
 pub const INSPECTION_CAP: usize = 4 << 20;
 
-/// How deep Txns may be nested in an inspected message. Nobody nests more than two or three.
-const DEPTH_LIMIT: usize = 32;
-
 /// What readonly says of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

@@ -5,7 +5,8 @@
 //! RequestOp must hold exactly one field, so there is no "last one wins". Ranges and comparisons are not looked into:
 //! no content makes them write, and a member refuses them whole when they are malformed.
 
-use super::DEPTH_LIMIT;
+/// How deep Txns may be nested in an inspected message. Nobody nests more than two or three.
+pub(super) const DEPTH_LIMIT: usize = 32;
 
 /// A key: field number times eight plus wire type (0 varint, 2 length-delimited).
 const COMPARE: u8 = 1 << 3 | 2;

@@ -12,6 +12,7 @@
 //! the log never ends with "healthy again" while it is not.
 //! Spans are not kept: a line carries its own fields.
 
+mod error;
 mod filter;
 mod journal;
 mod json;
@@ -22,8 +23,6 @@ mod record;
 mod text;
 mod writer;
 
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,43 +31,16 @@ use tracing::level_filters::LevelFilter;
 use tracing::subscriber::{Interest, Subscriber};
 use tracing::{Event, Metadata, span};
 
+pub use self::error::LogError;
 use crate::config::LogSettings;
 use filter::Filter;
 use output::Output;
 use queue::{Order, Queue};
 use record::Record;
-use writer::Writer;
-
-/// The name of the log thread.
-const THREAD: &str = "log";
+use writer::{THREAD, Writer};
 
 /// How long the end of the process waits for the last lines.
 const LAST_FLUSH: Duration = Duration::from_secs(2);
-
-/// Why logs cannot be had as the settings say.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// A file could not be opened for appending.
-    #[error("cannot open the log file {}: {source}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The standard stream is closed, or there are no descriptors left.
-    #[error("cannot log to the standard stream: {0}")]
-    Stream(io::Error),
-    /// `log-format` is `journald` and no journal listens.
-    #[error("cannot reach the journal: {0}")]
-    Journal(io::Error),
-    /// The log thread could not be started.
-    #[error("cannot start the log thread: {0}")]
-    Thread(io::Error),
-    /// [`init`] was called before in this process.
-    #[error("logs were already set up")]
-    Twice,
-}
 
 /// Log settings whose outputs are open: the half of a change that can fail.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use std::path::Path;
 use nix::fcntl::OFlag;
 use nix::unistd::{AccessFlags, access};
 
-use super::LogError;
+use super::error::LogError;
 use super::journal::{self, Journal};
 use super::record::Record;
 use super::text::Colour;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::queue::Queue;
+use super::writer::THREAD;
 
 /// How long a panicking thread waits for its line to be written: the process may be about to end, but a
 /// blocked output must not hold a worker.
@@ -22,7 +23,7 @@ pub fn install(queue: Arc<Queue>) {
 
 pub(super) fn hook(queue: Arc<Queue>, before: Hook) -> Hook {
     Box::new(move |info| {
-        if std::thread::current().name() == Some(super::THREAD) {
+        if std::thread::current().name() == Some(THREAD) {
             return before(info);
         }
         log(info);

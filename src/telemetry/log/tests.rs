@@ -86,7 +86,7 @@ fn nobody_can_forge_a_second_line_or_drive_the_terminal() {
 
 #[test]
 fn an_error_brings_its_causes() {
-    let cause = io::Error::other("connection refused");
+    let cause = std::io::Error::other("connection refused");
     let error = LogError::File { path: "/x".into(), source: cause };
     let line = as_text(|| tracing::error!(error = &error as &dyn std::error::Error, "cannot log"));
     assert!(line.contains("connection refused: connection refused"), "{line}");

@@ -14,6 +14,9 @@ use super::queue::{Order, Orders};
 use super::record::Record;
 use crate::telemetry::limit::{Limit, Rule};
 
+/// The name of the log thread.
+pub(super) const THREAD: &str = "log";
+
 /// How often repeated lines are summed up.
 const WINDOW: Duration = Duration::from_secs(60);
 

@@ -5,7 +5,7 @@ use std::{fs, io};
 
 use nix::libc::{EMFILE, ENFILE, ENOMEM};
 
-use super::Usage;
+use super::usage::Usage;
 
 /// Where cgroups are mounted.
 const ROOT: &str = "/sys/fs/cgroup";

@@ -11,7 +11,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-use super::Format;
+use super::format::Format;
 
 /// The labels of one sample.
 pub type Labels = Vec<(&'static str, Cow<'static, str>)>;

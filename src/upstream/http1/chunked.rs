@@ -4,8 +4,7 @@ use bytes::{Buf, Bytes};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use httparse::Status;
 
-use super::error::Error;
-use super::head::reason;
+use super::error::{Error, reason};
 
 /// Bytes that the line before a chunk may have, its extensions included.
 const MAX_LINE: usize = 4096;

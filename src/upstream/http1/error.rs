@@ -37,3 +37,16 @@ impl Error {
         matches!(self, Self::ClientBody(_))
     }
 }
+
+/// httparse's reasons, in words that name what is wrong with the answer.
+pub(super) fn reason(error: httparse::Error) -> &'static str {
+    match error {
+        httparse::Error::HeaderName => "a header's name is not one",
+        httparse::Error::HeaderValue => "a header's value is not one",
+        httparse::Error::NewLine => "a line does not end as it must",
+        httparse::Error::Status => "no such status",
+        httparse::Error::Token => "the first line is not one",
+        httparse::Error::TooManyHeaders => "more than 128 headers",
+        httparse::Error::Version => "no such version",
+    }
+}

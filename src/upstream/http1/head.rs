@@ -10,7 +10,7 @@ use http::{Response, StatusCode};
 use httparse::{Header, ParserConfig, Status};
 use hyper::ext::ReasonPhrase;
 
-use super::error::Error;
+use super::error::{Error, reason};
 use super::framing::{Framing, Said};
 use crate::message::headers::{is_hop_by_hop, names_in};
 
@@ -123,17 +123,4 @@ fn keep_reason(head: &mut Response<()>, reason: &str) {
 fn has_word(list: &[u8], word: &str) -> bool {
     list.split(|&byte| byte == b',')
         .any(|part| part.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
-}
-
-/// httparse's reasons, in words that name what is wrong with the answer.
-pub(super) fn reason(error: httparse::Error) -> &'static str {
-    match error {
-        httparse::Error::HeaderName => "a header's name is not one",
-        httparse::Error::HeaderValue => "a header's value is not one",
-        httparse::Error::NewLine => "a line does not end as it must",
-        httparse::Error::Status => "no such status",
-        httparse::Error::Token => "the first line is not one",
-        httparse::Error::TooManyHeaders => "more than 128 headers",
-        httparse::Error::Version => "no such version",
-    }
 }

@@ -1,0 +1,62 @@
+//! The words that the manual has for settings, and its line breaks.
+
+use crate::cli::commands::Value;
+use crate::config::schema::{self, Group, Kind, Setting};
+
+/// The settings of a group that may stand in the file, or on a command line.
+pub(super) fn settings(group: Group) -> impl Iterator<Item = &'static Setting> {
+    schema::all().filter(move |setting| setting.group == group)
+}
+
+/// What follows a setting's flag.
+pub(super) fn value(setting: &Setting) -> Value {
+    match setting.kind {
+        Kind::Bool => Value::Words(&["true", "false"]),
+        Kind::Word(words) => Value::Words(words),
+        Kind::Path => Value::Path,
+        kind => Value::Text(noun(kind)),
+    }
+}
+
+/// What may be written for a kind, in few words.
+pub(super) fn noun(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Bool => "true or false",
+        Kind::Time => "milliseconds or a duration",
+        Kind::PositiveTime => "milliseconds or a duration, more than 0",
+        Kind::Number(_) => "number",
+        Kind::Text | Kind::Login => "text",
+        Kind::Secret => "text, never shown",
+        Kind::Word(_) => "word",
+        Kind::Path => "path",
+        Kind::List => "list",
+        Kind::ListenUrls => "URLs to listen on",
+        Kind::Urls => "URLs",
+        Kind::Peers => "peer URLs, with or without NAME= before each",
+        Kind::Origins => "origins",
+        Kind::Id => "ID in hex",
+        Kind::Levels => "MODULE=LEVEL pairs",
+    }
+}
+
+/// Returns the anchor that Markdown's readers give a heading.
+pub(super) fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+/// Returns `text` in lines of at most `width` characters.
+pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.len() + word.len() < width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}

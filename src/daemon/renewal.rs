@@ -1,0 +1,106 @@
+//! Takes over certificates, keys, authorities and revocation lists that have changed on disk.
+//!
+//! A certificate and its key are two files, and no tool changes both at once. So files that do not
+//! fit together are no error before [`PATIENCE`] is over; every further change is tried again. What
+//! was in force stays in force all the while. Certificates that expire within 30 days are warned
+//! about once a day, and at the start.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::certificates::Due;
+use super::control::Control;
+use super::history::{Outcome, Trigger};
+use super::off_thread::off_thread;
+use super::reload;
+use crate::cluster::fetch::Access;
+use crate::config::{Loaded, one_lines};
+use crate::tls::Material;
+use crate::tls::material::{self, Purpose};
+
+/// How long files that do not fit together are waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Control {
+    /// Reads the files for TLS for settings that are about to be in force. Returns the material and warnings.
+    pub(super) async fn load_material(
+        &self,
+        loaded: &Loaded,
+    ) -> Result<(Material, Vec<String>), Vec<String>> {
+        let (settings, origins) = (loaded.settings.clone(), loaded.origins.clone());
+        let before = self.material.clone();
+        let load = move || material::load(&settings, &origins, Some(&before), Purpose::Use);
+        off_thread("the files for TLS", load)
+            .await?
+            .map(|(material, warnings)| (material, one_lines(&warnings)))
+            .map_err(|problems| one_lines(&problems.0))
+    }
+
+    /// Does what is due about certificates.
+    pub(super) async fn renew_certificates(&mut self, due: Due) {
+        if due == Due::SecondChance {
+            if let Some(seen) = self.certificates.take_refused() {
+                self.reload(Trigger::File, seen).await;
+            }
+            return;
+        }
+        if due == Due::Daily {
+            self.warn_of_expiry();
+            // Only what we make ourselves is renewed by the clock.
+            if self.loaded.settings.tls.listener.self_made.is_none() {
+                return;
+            }
+        }
+        match self.load_material(&self.loaded).await {
+            Ok((material, warnings)) => {
+                self.certificates.report_at = None;
+                self.take_over(material, warnings);
+            }
+            Err(reasons) if due == Due::OutOfPatience => {
+                self.certificates.report_at = None;
+                self.conclude(Outcome::Refused { reasons });
+            }
+            Err(reasons) => {
+                tracing::debug!(reason = %reasons.join("; "), "files for TLS do not fit yet, waiting");
+                self.certificates.report_at.get_or_insert(Instant::now() + PATIENCE);
+            }
+        }
+    }
+
+    fn take_over(&mut self, material: Material, warnings: Vec<String>) {
+        if material == self.material {
+            // Whoever has put the old files back wants to know that all is well again.
+            if self.history.certificates_refused().is_some() {
+                self.conclude(Outcome::Unchanged { warnings });
+            }
+            return;
+        }
+        let changes = material.news(&self.material);
+        self.material = material;
+        self.number += 1;
+        // A refresh that is under way would bring back what peers were shown before.
+        if let Some(refresh) = self.refreshing.take() {
+            refresh.abort();
+        }
+        let access = Access::new(&self.loaded.settings, &self.material);
+        self.tracker.set_access(access, &self.material.registry);
+        self.source_news = self.tracker.source_news();
+        self.refresh_at = Instant::now();
+        self.put_in_force(self.listed.clone());
+        self.conclude(Outcome::Applied { changes, warnings });
+    }
+
+    fn conclude(&mut self, outcome: Outcome) {
+        let record = self.history.record(Trigger::Certificates, outcome, self.number);
+        reload::log(&record);
+        self.say_status();
+    }
+
+    fn warn_of_expiry(&self) {
+        let now = SystemTime::now();
+        for warning in self.material.certificates.iter().filter_map(|shown| shown.warning(now)) {
+            tracing::warn!("{warning}");
+        }
+    }
+}
