@@ -4,7 +4,9 @@
 mod connect;
 mod taken;
 
-use super::{Variables, args, complain, inputs, load, say_json, style, unit, usage};
+use super::load::{Variables, inputs, load};
+use super::output::{complain, say_json, style, usage};
+use super::{args, unit};
 use crate::config::{Inputs, Loaded, Problems};
 use crate::tls::material::Purpose;
 use std::ffi::OsString;

@@ -1,6 +1,8 @@
 //! `etcd-proxy print-config`: every effective setting, and where it was written.
 
-use super::{Variables, args, complain, inputs, say, say_json, style, unit, usage};
+use super::load::{Variables, inputs};
+use super::output::{complain, say, say_json, style, usage};
+use super::{args, unit};
 use crate::config::schema::Standing;
 use crate::config::{self, Effective, Loaded, Place, masked};
 use serde_json::{Value, json};

@@ -5,7 +5,9 @@
 //! environment, and only where the unit's daemon is meant: a command with settings as flags, one with `ETCD_CONFIG_FILE`, and
 //! one that systemd itself has started (`INVOCATION_ID`) say themselves what they are about.
 
-use super::{Variables, complain, environment_files};
+use super::environment_files;
+use super::load::Variables;
+use super::output::complain;
 use crate::config::{self, Inputs, Loaded, Place, Problems};
 use std::ffi::{OsStr, OsString};
 use std::io;

@@ -11,7 +11,7 @@
 
 mod member;
 
-use super::{complain, style};
+use super::output::{complain, style};
 use crate::cluster::file::ClusterFile;
 use crate::cluster::registry::{self, Registered, RegistryError};
 use crate::cluster::source;

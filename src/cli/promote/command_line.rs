@@ -1,8 +1,7 @@
 //! The flags that etcd's unit starts it with: they win over variables, and etcd does not start with a flag and the variable of
 //! the same name.
 
-use super::environment::lookup;
-use super::host::UNSET;
+use super::environment::{UNSET, lookup};
 use super::services::Unit;
 use std::collections::BTreeSet;
 

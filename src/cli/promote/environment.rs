@@ -10,6 +10,16 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// What a member that joins must not be told.
+pub(super) const UNSET: [&str; 6] = [
+    "ETCD_DISCOVERY",
+    "ETCD_DISCOVERY_SRV",
+    "ETCD_DISCOVERY_TOKEN",
+    "ETCD_DISCOVERY_ENDPOINTS",
+    "ETCD_PROXY",
+    "ETCD_FORCE_NEW_CLUSTER",
+];
+
 /// Variables in the order in which they are written.
 pub(super) type Variables = Vec<(String, String)>;
 

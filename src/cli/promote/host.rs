@@ -31,16 +31,6 @@ const SHARED: [&str; 13] = [
     "peer-auto-tls",
 ];
 
-/// What a member that joins must not be told.
-pub(super) const UNSET: [&str; 6] = [
-    "ETCD_DISCOVERY",
-    "ETCD_DISCOVERY_SRV",
-    "ETCD_DISCOVERY_TOKEN",
-    "ETCD_DISCOVERY_ENDPOINTS",
-    "ETCD_PROXY",
-    "ETCD_FORCE_NEW_CLUSTER",
-];
-
 /// The places of this host's etcd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Host {

@@ -21,7 +21,9 @@ mod services;
 mod steps;
 mod v2;
 
-use super::{Variables, complain, fallback, inputs, style, usage};
+use super::fallback;
+use super::load::{Variables, inputs};
+use super::output::{complain, style, usage};
 use crate::cluster::member::{Member, MemberList};
 use crate::config::{self, Inputs, Loaded};
 use crate::tls::material::{self, Material, Purpose};

@@ -2,7 +2,8 @@
 //!
 //! `--name` is the member's name here. It is not passed on as the proxy's, on which the data directory may depend.
 
-use crate::cli::{Variables, args};
+use crate::cli::args;
+use crate::cli::load::Variables;
 use crate::cluster::url::parse_url;
 use crate::config::{Place, Problem};
 use std::ffi::OsString;

@@ -1,7 +1,7 @@
 //! What a promotion will do, step by step, as it is shown before anything is done.
 
-use super::environment::{Variables, assignment};
-use super::host::{Host, UNSET};
+use super::environment::{UNSET, Variables, assignment};
+use super::host::Host;
 use super::options::Options;
 use super::record::Record;
 use std::fmt;

@@ -7,12 +7,12 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use super::cluster::{Cluster, Way};
-use super::environment;
-use super::host::UNSET;
+use super::environment::{self, UNSET};
 use super::plan::{Plan, STEPS, named};
 use super::record::{self, Membership, Record};
 use super::services::Services;
-use crate::cli::{complain, environment_files};
+use crate::cli::environment_files;
+use crate::cli::output::complain;
 use crate::cluster::member::{MemberList, hex_id};
 use std::path::Path;
 

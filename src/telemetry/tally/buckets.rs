@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::Count;
+use super::count::Count;
 
 /// Upper bounds of etcd's own `etcd_proxy_handling_duration_seconds`, in microseconds: 0.5 ms · 2^k.
 pub const HTTP_BOUNDS: [u64; 13] = {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Count;
 use super::buckets::{Buckets, HTTP_BOUNDS};
+use super::count::Count;
 
 /// An HTTP method as far as metrics tell them apart; anything unusual is `Other`, so that clients
 /// cannot invent label values.

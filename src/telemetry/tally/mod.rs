@@ -7,38 +7,18 @@
 //! the difference of two of them.
 
 mod buckets;
+mod count;
 mod methods;
 mod rpc;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use buckets::{HTTP_BOUNDS, RPC_BOUNDS};
+pub use count::Count;
 pub use methods::{Dropped, HttpMethod, MethodTally};
 pub use rpc::{CODE_NAMES, RpcTally};
 
 use super::snapshot::TrafficStatus;
-
-/// A count that one thread writes and any thread reads.
-#[derive(Debug, Default)]
-pub struct Count(AtomicU64);
-
-impl Count {
-    const fn new() -> Self {
-        Self(AtomicU64::new(0))
-    }
-
-    /// Adds `by`. Only the thread that owns the tally may call this.
-    #[inline]
-    fn add(&self, by: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
-    }
-
-    /// Returns the count as it is now.
-    pub fn value(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// Why a request was tried again on another connection or member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

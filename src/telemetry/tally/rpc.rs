@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Count;
 use super::buckets::{Buckets, RPC_BOUNDS};
+use super::count::Count;
 
 /// The values of the `code` label, by gRPC status, in Go's spelling: etcd's own metrics have it, so one
 /// query fits both. The last stands for every number that gRPC does not define.

@@ -1,0 +1,51 @@
+//! Loads the settings that a command line means.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::config::{self, Inputs, Loaded, Problems};
+use crate::daemon::obstacles::of_log;
+use crate::telemetry::log::OpenLog;
+use crate::tls::material::{self, Material, Purpose};
+
+/// The settings file when none is named.
+const DEFAULT_FILE: &str = "/etc/etcd-proxy.toml";
+
+/// An environment.
+pub(super) type Variables = Vec<(OsString, OsString)>;
+
+/// Returns what settings are made from: these flags, this environment, the default file.
+pub(super) fn inputs(args: Vec<OsString>, env: Variables) -> Inputs {
+    let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+    Inputs { args, env, cwd, default_file: Path::new(DEFAULT_FILE).to_owned() }
+}
+
+/// Loads the settings and the TLS material that they name; warnings of both are in the first. Everything that is wrong is
+/// found at once: files for TLS and the log are looked at also when other settings cannot be used.
+pub(super) fn load(inputs: &Inputs, purpose: Purpose) -> Result<(Loaded, Material), Problems> {
+    let (mut loaded, mut problems) = config::draft(inputs, None);
+    let purpose = if problems.errors() > 0 { Purpose::Check } else { purpose };
+    let material = match material::load(&loaded.settings, &loaded.origins, None, purpose) {
+        Ok((material, warnings)) => {
+            problems.0.extend(warnings);
+            Some(material)
+        }
+        Err(more) => {
+            problems.0.extend(more.0);
+            None
+        }
+    };
+    // A daemon that is to run opens its log itself.
+    if purpose == Purpose::Check || material.is_none() {
+        let errors = OpenLog::check(&loaded.settings.log);
+        problems.0.extend(of_log(&errors, &loaded));
+    }
+    problems.sort();
+    match material.filter(|_| problems.errors() == 0) {
+        Some(material) => {
+            loaded.warnings = problems.0;
+            Ok((loaded, material))
+        }
+        None => Err(problems),
+    }
+}
