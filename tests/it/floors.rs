@@ -1,5 +1,7 @@
 //! The shape of the source: which module may know which, and how long a file may be.
 
+mod circles;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -52,10 +54,11 @@ fn module_of(path: &Path) -> String {
 
 /// What is not a test: everything up to the tests at a file's end; nothing of a file of tests.
 fn without_tests<'a>(path: &Path, text: &'a str) -> &'a str {
-    if path.ends_with("tests.rs") {
+    if path.with_extension("").iter().any(|part| part == "tests") {
         return "";
     }
-    text.split("#[cfg(test)]\nmod tests").next().unwrap()
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+    code.split("#[cfg(test)]\npub(super) mod tests").next().unwrap()
 }
 
 /// The top modules that a text names through `crate::`.
