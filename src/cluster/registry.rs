@@ -17,8 +17,8 @@ use std::time::Duration;
 use crate::config::Discovery;
 use crate::tls::Connector;
 
-pub use error::{Fault, RegistryError};
-pub use registered::{Registered, Registration};
+pub use error::RegistryError;
+pub use registered::Registered;
 
 /// Asks the registry once who is registered. Registers nobody. `tls` is for `https` (the registry connector of the material).
 ///
