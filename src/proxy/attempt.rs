@@ -57,10 +57,16 @@ impl Failed {
     fn blameless(failure: Failure) -> Self {
         Self { failure, reason: String::new() }
     }
+
+    /// Whether its connection let nothing be sent.
+    fn is_stuck(&self) -> bool {
+        self.reason == STUCK && self.failure.nothing_was_done()
+    }
 }
 
 /// Sends a request to `link`'s member and waits for the head of its response; by gRPC, if it is a read, for the rest
-/// of a short one too, since that may be asked of another member only as long as nothing of it was passed on.
+/// of a short one too, since that may be asked of another member only as long as nothing of it was passed on. An HTTP/2
+/// connection on which nothing could be sent is replaced, unless it was a replacement itself.
 ///
 /// # Errors
 /// [`Failed`]; `outgoing` tells whether it can be sent again.
@@ -74,9 +80,22 @@ pub async fn attempt(
     let carrier = Carrier::default();
     let sent = pin!(async {
         match route.protocol {
-            Protocol::Grpc(_) => over_http2(client, link, kind, outgoing, &carrier)
-                .await
-                .map(|response| response.map(MemberBody::Http2)),
+            Protocol::Grpc(_) => {
+                let failed = match over_http2(client, link, kind, outgoing, &carrier).await {
+                    Err(failed) if failed.is_stuck() => failed,
+                    answer => return answer.map(|response| response.map(MemberBody::Http2)),
+                };
+                let is_stuck_again =
+                    carrier.take().is_some_and(|connection| link.note_stuck(&connection));
+                if is_stuck_again || !outgoing.is_ready() {
+                    return Err(failed);
+                }
+                drop(failed);
+                // Boxed, since every request has room for what few need.
+                Box::pin(over_http2(client, link, kind, outgoing, &carrier))
+                    .await
+                    .map(|response| response.map(MemberBody::Http2))
+            }
             Protocol::Json(_) | Protocol::Http => over_http1(client, link, kind, outgoing)
                 .await
                 .map(|response| response.map(MemberBody::Http1)),
@@ -143,27 +162,8 @@ async fn over_http1(
 /// What a connection is said to do on which nothing can be sent.
 const STUCK: &str = "it lets no request be sent on a connection (HTTP/2 window or streams)";
 
-/// A connection on which nothing could be sent is replaced, unless it was a replacement itself.
-async fn over_http2(
-    client: &Client,
-    link: &Rc<Link>,
-    kind: RpcKind,
-    outgoing: &mut Outgoing,
-    carrier: &Carrier,
-) -> Result<Response<Box<http2::ResponseBody>>, Failed> {
-    let failed = match over_one_http2(client, link, kind, outgoing, carrier).await {
-        Err(failed) if failed.reason == STUCK && failed.failure.nothing_was_done() => failed,
-        answer => return answer,
-    };
-    let again = carrier.take().is_some_and(|connection| link.note_stuck(&connection));
-    if again || !outgoing.is_ready() {
-        return Err(failed);
-    }
-    Box::pin(over_one_http2(client, link, kind, outgoing, carrier)).await
-}
-
 /// A kept connection that was going away before anything was sent is replaced once.
-async fn over_one_http2(
+async fn over_http2(
     client: &Client,
     link: &Rc<Link>,
     kind: RpcKind,

@@ -133,6 +133,6 @@ mod tests {
         let size = size_of_future(|client: &'static Rc<Client>, pages: &'static Pages, request| {
             answer(client, pages, request)
         });
-        assert!(size <= 1840, "{size} bytes");
+        assert!(size <= 1744, "{size} bytes");
     }
 }

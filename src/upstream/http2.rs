@@ -281,7 +281,7 @@ impl Connection {
     ) -> Result<Response<Box<ResponseBody>>, h2::Error> {
         let mut sender = self.sender.clone();
         let (response, stream) = sender.send_request(head, body.is_end_stream())?;
-        let queued = self.movement.is_full().then_some(sender);
+        let queued = self.movement.is_full().then(|| Box::new(sender));
         let open = Open::new(self.clone());
         let mut exchange = Exchange {
             response,
@@ -331,9 +331,9 @@ impl Drop for Open {
 struct Exchange {
     response: ResponseFuture,
     upload: Upload,
-    /// What tells whether the stream was opened, when it had to wait for that.
-    queued: Option<SendRequest<Bytes>>,
-    /// While it cannot be sent; rare, so in a box.
+    /// What tells whether the stream was opened, when it had to wait for that; rare, so in a box.
+    queued: Option<Box<SendRequest<Bytes>>>,
+    /// While it cannot be sent; rare too.
     stall: Option<Box<Stall>>,
     /// Whether it could not be sent before.
     waits: bool,
