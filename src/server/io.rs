@@ -20,6 +20,36 @@ use tokio_rustls::server::TlsStream;
 
 use crate::net::gather::{self, Gather};
 
+/// Passes writes on to the field `stream`, all but the shutdown.
+macro_rules! pass_writes_on {
+    () => {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.stream).poll_write(cx, bytes)
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            pieces: &[io::IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.stream).poll_write_vectored(cx, pieces)
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            self.stream.is_write_vectored()
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.stream).poll_flush(cx)
+        }
+    };
+}
+pub(super) use pass_writes_on;
+
 /// A stream to a client. Small pieces are written together.
 pub struct ClientIo<S> {
     stream: S,

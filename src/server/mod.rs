@@ -17,6 +17,8 @@ pub mod limits;
 pub mod listener;
 pub mod local;
 pub mod page_hosts;
+#[cfg(test)]
+mod pieces;
 pub mod preface;
 pub mod strict_http1;
 pub mod well_formed;

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use tokio::io::AsyncReadExt;
 
 use super::*;
+use crate::server::pieces::Pieces;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const LISTED: &[u8] = b"#initially=[127.0.0.1:2379;127.0.0.1:22379]";
@@ -12,37 +13,10 @@ const WHOLE: u8 = 0x5;
 const END_STREAM: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 
-/// Gives what it has in pieces of the given sizes, in turn, each after one `Pending`.
-struct Pieces {
-    bytes: Vec<u8>,
-    sizes: Vec<usize>,
-    turn: usize,
-}
-
-impl AsyncRead for Pieces {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.turn += 1;
-        if self.turn % 2 == 1 {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let size = self.sizes[self.turn / 2 % self.sizes.len()];
-        let size = size.min(self.bytes.len()).min(into.remaining());
-        let rest = self.bytes.split_off(size);
-        into.put_slice(&std::mem::replace(&mut self.bytes, rest));
-        Poll::Ready(Ok(()))
-    }
-}
-
 fn through(bytes: &[u8], sizes: &[usize], room: usize) -> Vec<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let pieces = Pieces { bytes: bytes.to_vec(), sizes: sizes.to_vec(), turn: 0 };
-        let mut stream = LenientAuthority::new(pieces, Arc::default());
+        let mut stream = LenientAuthority::new(Pieces::new(bytes, sizes), Arc::default());
         let (mut out, mut buffer) = (Vec::new(), vec![0; room]);
         loop {
             match stream.read(&mut buffer).await.unwrap() {

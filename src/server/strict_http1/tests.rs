@@ -12,16 +12,21 @@ use hyper_util::rt::TokioIo;
 use proptest::prelude::*;
 
 use super::*;
+use crate::server::pieces::Pieces;
 
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// Brings its bytes in pieces of the given sizes, in turn, each after one `Pending`, and takes what is written.
+/// Brings its bytes in pieces, and takes what is written.
 struct Wire {
-    bytes: Vec<u8>,
-    sizes: Vec<usize>,
-    turn: usize,
+    pieces: Pieces,
     written: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Wire {
+    fn new(bytes: &[u8], sizes: &[usize]) -> Self {
+        Self { pieces: Pieces::new(bytes, sizes), written: Arc::default() }
+    }
 }
 
 impl AsyncRead for Wire {
@@ -30,16 +35,7 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.turn += 1;
-        if self.turn % 2 == 1 {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let size = self.sizes[self.turn / 2 % self.sizes.len()];
-        let size = size.min(self.bytes.len()).min(into.remaining());
-        let rest = self.bytes.split_off(size);
-        into.put_slice(&std::mem::replace(&mut self.bytes, rest));
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.pieces).poll_read(cx, into)
     }
 }
 
@@ -77,9 +73,8 @@ async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infal
 
 /// What hyper answers to these bytes: a body in angle brackets each, or `400`.
 fn answers(bytes: &[u8], sizes: &[usize]) -> Vec<String> {
-    let written = Arc::<Mutex<Vec<u8>>>::default();
-    let wire =
-        Wire { bytes: bytes.to_vec(), sizes: sizes.to_vec(), turn: 0, written: written.clone() };
+    let wire = Wire::new(bytes, sizes);
+    let written = wire.written.clone();
     serve(StrictHttp1::new(wire, Arc::default()));
     said(&written)
 }
@@ -311,8 +306,9 @@ fn hyper_alone_swallows_a_request() {
     let last = format!("{POST}1\r\nz\r\n0\r\n\r\n");
     let bytes = format!("{POST}2\r\n{{}}\r\n0\r\nx: y\n\r\n{GET}{last}").into_bytes();
     assert_eq!(answers(&bytes, &[1000]), ["400"]);
-    let written = Arc::<Mutex<Vec<u8>>>::default();
-    serve(Wire { bytes, sizes: vec![1000], turn: 0, written: written.clone() });
+    let wire = Wire::new(&bytes, &[1000]);
+    let written = wire.written.clone();
+    serve(wire);
     assert_eq!(said(&written), ["<{}>", "<z>"], "three requests were sent");
 }
 
@@ -343,8 +339,7 @@ fn a_length_that_hyper_might_read_otherwise_is_refused() {
 fn a_connection_that_has_left_http_is_not_looked_at() {
     let signs = Arc::<Signs>::default();
     let bytes = b"\x81\x05\nhi\r\n".to_vec();
-    let wire = Wire { bytes: bytes.clone(), sizes: vec![100], turn: 1, written: Arc::default() };
-    let mut stream = StrictHttp1::new(wire, signs.clone());
+    let mut stream = StrictHttp1::new(Wire::new(&bytes, &[100]), signs.clone());
     signs.switch();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut seen = Vec::new();
@@ -362,9 +357,7 @@ fn nothing_is_put_in_place_of_what_follows_a_handshake() {
         for size in [1, 1000] {
             let bytes = format!("{handshake}{early}").into_bytes();
             let signs = Arc::<Signs>::default();
-            let wire =
-                Wire { bytes: bytes.clone(), sizes: vec![size], turn: 0, written: Arc::default() };
-            let mut stream = StrictHttp1::new(wire, signs.clone());
+            let mut stream = StrictHttp1::new(Wire::new(&bytes, &[size]), signs.clone());
             let mut seen = Vec::new();
             let read = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut seen);
             runtime.block_on(read).unwrap_err();
