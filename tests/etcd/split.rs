@@ -1,7 +1,7 @@
 //! Members that speak gRPC at one port and HTTP at another (`--listen-client-http-urls`). Of the etcds here 3.6 and 3.7 have the
 //! flag; 3.4 and 3.5 got it with 3.4.25 and 3.5.8, which are not here.
 
-use crate::stage::when_here;
+use crate::stage::on_generations;
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
 use crate::support::grpc::Channel;
@@ -13,25 +13,8 @@ use crate::support::tls::Authority;
 use crate::support::{PATIENCE, beside_others, eventually, run};
 use crate::tls::towards;
 
-macro_rules! on_each_generation_with_the_flag {
-    ($($name:ident),* $(,)?) => { $(
-        mod $name {
-            use super::*;
-
-            #[test]
-            fn on_3_6() {
-                when_here(Generation::V3_6, super::$name);
-            }
-
-            #[test]
-            fn on_3_7() {
-                when_here(Generation::V3_7, super::$name);
-            }
-        }
-    )* };
-}
-
-on_each_generation_with_the_flag!(
+on_generations!(
+    [on_3_6 V3_6, on_3_7 V3_7]
     with_both_urls_advertised_everything_works_and_nobody_is_unhealthy,
     with_grpc_urls_alone_http_is_refused_clearly_and_grpc_notices_nothing,
 );

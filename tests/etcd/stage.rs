@@ -43,58 +43,44 @@ impl Stage {
     }
 }
 
-/// Makes a test of each generation from functions that take one: `on_each_generation!(name, other_name)`
-/// gives `name::on_3_4`, `name::on_3_5`, `name::on_3_6`, `name::on_3_7`, and so on.
-macro_rules! on_each_generation {
-    ($($name:ident),* $(,)?) => { $(
+/// Makes a test of each of the generations that are named, as `[on_3_6 V3_6, on_3_7 V3_7]`, from functions that take one.
+macro_rules! on_generations {
+    (one $name:ident [$($test:ident $generation:ident),*]) => {
         mod $name {
             use $crate::stage::when_here;
             use $crate::support::generation::Generation;
 
-            #[test]
-            fn on_3_4() {
-                when_here(Generation::V3_4, super::$name);
-            }
-
-            #[test]
-            fn on_3_5() {
-                when_here(Generation::V3_5, super::$name);
-            }
-
-            #[test]
-            fn on_3_6() {
-                when_here(Generation::V3_6, super::$name);
-            }
-
-            #[test]
-            fn on_3_7() {
-                when_here(Generation::V3_7, super::$name);
-            }
+            $(
+                #[test]
+                fn $test() {
+                    when_here(Generation::$generation, super::$name);
+                }
+            )*
         }
-    )* };
+    };
+    ($generations:tt $($name:ident),* $(,)?) => {
+        $( $crate::stage::on_generations!(one $name $generations); )*
+    };
+}
+
+/// Makes a test of each generation from functions that take one: `on_each_generation!(name, other_name)`
+/// gives `name::on_3_4`, `name::on_3_5`, `name::on_3_6`, `name::on_3_7`, and so on.
+macro_rules! on_each_generation {
+    ($($names:tt)*) => {
+        $crate::stage::on_generations!(
+            [on_3_4 V3_4, on_3_5 V3_5, on_3_6 V3_6, on_3_7 V3_7] $($names)*
+        );
+    };
 }
 
 /// Like `on_each_generation!`, for what 3.6 and later do not have.
 macro_rules! on_generations_with_v2 {
-    ($($name:ident),* $(,)?) => { $(
-        mod $name {
-            use $crate::stage::when_here;
-            use $crate::support::generation::Generation;
-
-            #[test]
-            fn on_3_4() {
-                when_here(Generation::V3_4, super::$name);
-            }
-
-            #[test]
-            fn on_3_5() {
-                when_here(Generation::V3_5, super::$name);
-            }
-        }
-    )* };
+    ($($names:tt)*) => {
+        $crate::stage::on_generations!([on_3_4 V3_4, on_3_5 V3_5] $($names)*);
+    };
 }
 
-pub(crate) use {on_each_generation, on_generations_with_v2};
+pub(crate) use {on_each_generation, on_generations, on_generations_with_v2};
 
 /// Runs a body when the generation's programs are there.
 pub fn when_here(generation: Generation, body: fn(Generation)) {
