@@ -54,6 +54,10 @@ pub const HTTP1_HEAD: usize = 128 * 1024;
 /// 201st watch without a word.
 pub const STREAMS: u32 = 10_000;
 
+/// The largest frame that a client may send; the least that HTTP/2 allows, and hyper's default. Whether an upload is stuck
+/// at a member is told by the frames that went on.
+pub const FRAME: u32 = 16 * 1024;
+
 /// What is held of one request body that the member does not take yet.
 pub const STREAM_WINDOW: u32 = 1 << 20;
 

@@ -39,6 +39,7 @@ pub(super) fn http2_builder() -> http2::Builder<OnThisThread> {
         .initial_stream_window_size(limits::STREAM_WINDOW)
         .initial_connection_window_size(limits::CONNECTION_WINDOW)
         .max_concurrent_streams(limits::STREAMS)
+        .max_frame_size(limits::FRAME)
         .max_header_list_size(limits::HEADER_LIST)
         .max_send_buf_size(limits::SEND_BUFFER)
         .max_pending_accept_reset_streams(limits::PENDING_RESETS)

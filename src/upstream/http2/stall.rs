@@ -14,7 +14,8 @@ use tokio::time::{Instant, Sleep};
 
 /// How long a request of which nothing was sent waits while nothing moves.
 const UNSENT: Duration = shorter_in_tests(Duration::from_secs(3));
-/// The same once a part of it was sent: as long as a PING may take.
+/// The same once a part of it was sent: as long as a PING may take. An upload moves with each DATA frame of its client, of
+/// at most 16 KiB, so a whole message may take far longer; what is below 1.6 kB/s with nothing else moving is stuck.
 const BEGUN: Duration = shorter_in_tests(Duration::from_secs(10));
 
 const fn shorter_in_tests(wait: Duration) -> Duration {
