@@ -170,7 +170,9 @@ async fn many_reloads_leave_room_for_questions() {
     // No reload has begun, so as many wait as may.
     let mut requests = Vec::new();
     assert_eq!(fixture.requests.recv_many(&mut requests, 200).await, MOST_RELOADS);
-    requests.into_iter().for_each(|request| request.answer.send(record(ReloadResult::Applied)).unwrap());
+    requests
+        .into_iter()
+        .for_each(|request| request.answer.send(record(ReloadResult::Applied)).unwrap());
     let mut applied = 0;
     for client in clients {
         let response = answer(client).await;
@@ -184,8 +186,10 @@ async fn many_reloads_leave_room_for_questions() {
 
 #[tokio::test]
 async fn answers_that_nobody_takes_block_nobody() {
-    let fixture =
-        Fixture::start_with(|| Snapshot { daemon_version: "m".repeat(1 << 22), ..Default::default() });
+    let fixture = Fixture::start_with(|| Snapshot {
+        daemon_version: "m".repeat(1 << 22),
+        ..Default::default()
+    });
     let mut deaf = Vec::new();
     for _ in 0..MOST {
         let mut client = fixture.connect().await;

@@ -13,6 +13,9 @@ use prometheus_client::metrics::MetricType;
 
 use super::format::Format;
 
+/// Families under a heading.
+pub type Group = (&'static str, Vec<Family>);
+
 /// The labels of one sample.
 pub type Labels = Vec<(&'static str, Cow<'static, str>)>;
 

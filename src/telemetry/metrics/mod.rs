@@ -20,12 +20,9 @@ use prometheus_client::registry::Registry;
 use super::snapshot::Snapshot;
 use super::tally::Tally;
 use family::Page;
-pub use family::{Family, Samples};
+pub use family::{Family, Group, Samples};
 pub use format::Format;
 use traffic::Counted;
-
-/// Families under a heading.
-pub type Group = (&'static str, Vec<Family>);
 
 /// Returns every family in the order of the page, under the headings of docs/metrics.md. The
 /// parameters are those of [`render`].

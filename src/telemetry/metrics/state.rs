@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::Group;
-use super::family::{Family, Labels, Number, Samples};
+use super::family::{Family, Group, Labels, Number, Samples};
 use crate::telemetry::snapshot::{
     CertificateKind, EndpointStatus, MemberStatus, ServingMode, Snapshot,
 };

@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::Group;
-use super::family::{Family, Histogram, Labels, Number, Samples};
+use super::family::{Family, Group, Histogram, Labels, Number, Samples};
 use crate::telemetry::tally::{
     CODE_NAMES, ClientTlsError, Dropped, HTTP_BOUNDS, HttpMethod, MethodTally, RPC_BOUNDS,
     RetryReason, RpcTally, Tally, UnansweredWrite,
