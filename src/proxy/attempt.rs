@@ -16,9 +16,10 @@ use super::waiting;
 use crate::message::headers::remove_hop_by_hop;
 use crate::message::rpc::RpcKind;
 use crate::tls::HandshakeError;
+use crate::upstream::connect_error::ConnectError;
 use crate::upstream::http1::ask::{self, Unanswered};
 use crate::upstream::http2::{self, Use};
-use crate::upstream::link::{ConnectError, Link};
+use crate::upstream::link::Link;
 use crate::upstream::protocols::{Api, Denial};
 use crate::upstream::silence::HUNG_AFTER;
 use crate::upstream::{http1, http2::Connection};
@@ -125,7 +126,7 @@ async fn over_http1(
         let Some((head, body)) = outgoing.for_http1(client, &link.endpoint) else {
             return Err(Failed::blameless(Failure::Lost));
         };
-        let lost = match connection.send(&head, body, link.clone()).await {
+        let lost = match connection.send(&head, body, link.idle().clone()).await {
             Ok(response) => {
                 protocols.confirm(Api::Http);
                 return Ok(response);

@@ -14,10 +14,11 @@ use super::worker::Worker;
 use crate::message::headers::Marks;
 use crate::message::owed::Owed;
 use crate::net::crowd::Place;
+use crate::upstream::connect_error::ConnectError;
 use crate::upstream::http1::ChunkBudget;
 use crate::upstream::http2::{Connection, Use};
 use crate::upstream::http2_pool::{Pool, SHARED_CALLS};
-use crate::upstream::link::{ConnectError, IDLE_LIMIT, Link};
+use crate::upstream::link::{IDLE_LIMIT, Link};
 
 /// One client connection.
 pub struct Client {
@@ -199,11 +200,11 @@ impl Client {
     ) -> Result<Rc<Connection>, ConnectError> {
         match carries {
             Use::Unary if self.in_flight.get() > SHARED_CALLS => {
-                self.pools(link).surplus.take(link).await
+                self.pools(link).surplus.take(&**link).await
             }
-            Use::Unary | Use::Surplus => link.unary().take(link).await,
-            Use::Streams => self.pools(link).streams.take(link).await,
-            Use::Bulk => self.pools(link).bulk.take(link).await,
+            Use::Unary | Use::Surplus => link.unary().take(&**link).await,
+            Use::Streams => self.pools(link).streams.take(&**link).await,
+            Use::Bulk => self.pools(link).bulk.take(&**link).await,
         }
     }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::upstream::link::{ConnectError, Link};
+use crate::upstream::connect_error::ConnectError;
+use crate::upstream::link::Link;
 
 /// Pause before a member is asked again that had no proof and did not say that it has none.
 const AGAIN: Duration = Duration::from_millis(250);

@@ -16,11 +16,12 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
 use super::call::{Answer, Until, call};
+use super::connect_error::ConnectError;
 use super::endpoint::{Endpoint, Finding};
 use super::http_probe;
-use super::http1;
+use super::http1::idle::Idle;
 use super::http2::{Connection, Use};
-use super::link::{ConnectError, Link, Timeouts};
+use super::link::{Link, Timeouts};
 use super::proof::ProofError;
 use super::protocols::{Api, Denial};
 use super::silence::HUNG_AFTER;
@@ -46,6 +47,13 @@ pub struct Probing {
     pub timeouts: Timeouts,
     /// What speaks TLS on it; `None` reaches no `https` member.
     pub connector: Option<Connector>,
+}
+
+impl Probing {
+    /// Returns how `link`'s endpoint is probed by whoever does that once, within `deadline`.
+    pub fn once(link: &Link, deadline: Duration) -> Self {
+        Self { interval: None, deadline, timeouts: link.timeouts(), connector: link.connector() }
+    }
 }
 
 /// Probes `endpoint` for ever, calling `changed` whenever its health has changed. Without probes it only has the
@@ -298,9 +306,9 @@ impl Prober {
 
     /// Keeps a connection that has proved the endpoint's cluster.
     async fn keep_proof(&mut self) {
-        let mut over_http: Option<http1::Idle> = None;
+        let mut over_http: Option<Idle> = None;
         loop {
-            let is_kept = over_http.as_mut().is_some_and(http1::Idle::is_alive);
+            let is_kept = over_http.as_mut().is_some_and(Idle::is_alive);
             if is_kept {
                 self.note_http_only(Denial::Closed);
             } else if self.open_connection().await.is_none() {

@@ -15,7 +15,7 @@
 //! that way round, and only a client that streams into a JSON watch without ever reading could tell.
 //!
 //! An idle connection is driven by nobody. Whether its member has closed it is seen when it is taken up again, and
-//! by the sweep of its [`Link`].
+//! by the sweep of its [`IdlePool`].
 
 pub mod ask;
 pub mod body;
@@ -24,6 +24,7 @@ mod connection;
 pub mod error;
 mod framing;
 mod head;
+pub mod idle;
 mod outbox;
 pub mod request;
 mod upload;
@@ -33,27 +34,17 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use http::{Method, Response};
 
 pub use self::body::ResponseBody;
 use self::connection::Connection;
 pub use self::error::Error;
+use self::idle::{Idle, IdlePool};
 pub use self::request::RequestHead;
 pub use self::whole_chunk::ChunkBudget;
-use super::io::MemberIo;
-use super::link::Link;
 use crate::message::request_body::RequestBody;
 use crate::tls::HandshakeError;
-
-/// A connection without a request on it.
-pub struct Idle {
-    /// In a box for its whole life: what goes from hand to hand with each request is a pointer.
-    connection: Box<Connection>,
-    since: Instant,
-    kept: bool,
-}
 
 /// Why a request got no response head.
 #[derive(Debug)]
@@ -67,32 +58,8 @@ pub struct Lost {
 }
 
 impl Idle {
-    /// Speaks HTTP/1.1 over a stream.
-    pub fn new(io: MemberIo) -> Self {
-        Self { connection: Box::new(Connection::new(io)), since: Instant::now(), kept: false }
-    }
-
-    /// Whether the member has neither closed it nor said anything unasked.
-    pub fn is_alive(&mut self) -> bool {
-        self.connection.is_quiet()
-    }
-
-    /// Under which of its link's connectors it was made.
-    pub fn epoch(&self) -> u64 {
-        self.connection.epoch()
-    }
-
-    /// Since when it has been idle.
-    pub fn since(&self) -> Instant {
-        self.since
-    }
-
-    /// Whether it has carried a request before, so that its member may be about to close it.
-    pub fn was_kept(&self) -> bool {
-        self.kept
-    }
-
-    /// Sends a request and waits for the head of its response.
+    /// Sends a request and waits for the head of its response. When its body has ended as well,
+    /// `home` gets the connection.
     ///
     /// Cancelling closes the connection, which is how a member learns of it.
     ///
@@ -102,11 +69,11 @@ impl Idle {
         mut self,
         head: &RequestHead<'_>,
         body: RequestBody,
-        link: Rc<Link>,
+        home: Rc<IdlePool>,
     ) -> impl Future<Output = Result<Response<ResponseBody>, Lost>> + use<> {
         self.connection.begin(head, body);
         let is_head = head.method == Method::HEAD;
-        Sending { connection: Some(self.connection), link, is_head }
+        Sending { connection: Some(self.connection), home, is_head }
     }
 }
 
@@ -114,7 +81,8 @@ impl Idle {
 struct Sending {
     /// `None` once that is so.
     connection: Option<Box<Connection>>,
-    link: Rc<Link>,
+    /// Gets the connection back.
+    home: Rc<IdlePool>,
     is_head: bool,
 }
 
@@ -134,7 +102,7 @@ impl Future for Sending {
             (Poll::Ready(Err(error @ Error::Http2)), _) => error,
             (Poll::Ready(Ok((head, framing))), _) => {
                 let connection = this.connection.take();
-                let body = ResponseBody::new(connection, framing, this.link.clone());
+                let body = ResponseBody::new(connection, framing, this.home.clone());
                 return Poll::Ready(Ok(head.map(|()| body)));
             }
             (_, Poll::Ready(Err(error))) | (Poll::Ready(Err(error)), _) => error,

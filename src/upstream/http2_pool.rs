@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use super::connect_error::ConnectError;
 use super::http2::{Connection, Use};
-use super::link::{ConnectError, Link};
 
 /// Streams on one connection of unary calls from which on another connection is opened. h2 guards all streams of a
 /// connection by one lock and one window, so very many on one connection slow each other.
@@ -24,6 +24,15 @@ const UNARY_MOST: usize = 4;
 const SURPLUS_MOST: usize = 2;
 /// Connections for the long streams of one client; more than one only if the member allows few streams on each.
 const STREAMS_MOST: usize = 64;
+
+/// Makes the connections of a pool.
+pub trait Connect {
+    /// Counts how often new requests had to go over new connections.
+    fn epoch(&self) -> u64;
+
+    /// Makes a connection for this use.
+    fn http2(&self, carries: Use) -> impl Future<Output = Result<Rc<Connection>, ConnectError>>;
+}
 
 /// Connections to one endpoint for one use.
 pub struct Pool {
@@ -50,7 +59,7 @@ impl Pool {
     ///
     /// # Errors
     /// When the member cannot be reached; nothing was sent then.
-    pub async fn take(&self, link: &Link) -> Result<Rc<Connection>, ConnectError> {
+    pub async fn take(&self, link: &impl Connect) -> Result<Rc<Connection>, ConnectError> {
         if let Some(connection) = poll_fn(|cx| Poll::Ready(self.find(cx, link.epoch()))).await {
             return Ok(connection);
         }
@@ -69,12 +78,12 @@ impl Pool {
     ///
     /// # Errors
     /// When the member cannot be reached.
-    pub async fn add(&self, link: &Link) -> Result<(), ConnectError> {
+    pub async fn add(&self, link: &impl Connect) -> Result<(), ConnectError> {
         let _making = self.making.lock().await;
         self.make(link).await.map(drop)
     }
 
-    async fn make(&self, link: &Link) -> Result<Rc<Connection>, ConnectError> {
+    async fn make(&self, link: &impl Connect) -> Result<Rc<Connection>, ConnectError> {
         // Boxed, so that no call carries room for what is rare.
         let made = Box::pin(link.http2(self.carries)).await;
         match &made {

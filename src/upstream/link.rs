@@ -13,26 +13,23 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
+use super::connect_error::{ConnectError, Kind};
 use super::endpoint::Endpoint;
-use super::health::Probing;
-use super::http1;
+use super::http1::idle::{Idle, IdlePool};
 use super::http2::{Connection, Use};
-use super::http2_pool::Pool;
+use super::http2_pool::{Connect, Pool};
 use super::io::MemberIo;
-use super::on_demand::OnDemand;
-use crate::net::dial::{self, Authority, DialError, DialReason, NamedBy};
+use super::on_demand::demand::OnDemand;
+use crate::net::dial::{self, Authority, NamedBy};
 use crate::net::gather::Gather;
 use crate::net::line::Line;
-use crate::net::lookup::LookupError;
 use crate::tls::{Alpn, Connector};
 
 /// Connections that have been idle for longer are closed by the sweep.
 pub const IDLE_LIMIT: Duration = Duration::from_secs(90);
-/// Idle HTTP/1.1 connections kept for one endpoint and worker; etcd's old proxy kept 128 for each host.
-const IDLE_MOST: usize = 128;
 /// Limit of a TLS handshake when `proxy-dial-timeout` is off; etcd's own.
 const HANDSHAKE_MOST: Duration = Duration::from_secs(10);
 
@@ -67,6 +64,9 @@ impl Default for Timeouts {
     }
 }
 
+/// What has come of an attempt to prove an endpoint, once it is over.
+type Proving = watch::Receiver<Option<Result<(), ConnectError>>>;
+
 /// One worker's side of an endpoint.
 pub struct Link {
     /// The endpoint, shared by all workers.
@@ -75,14 +75,10 @@ pub struct Link {
     timeouts: Cell<Timeouts>,
     /// What speaks TLS; connections that are open keep the one that made them.
     connector: RefCell<Option<Connector>>,
-    /// How often connections had to be made anew. What was made under an earlier count serves no new request.
-    epoch: Cell<u64>,
-    idle: RefCell<Vec<http1::Idle>>,
-    /// The time of the last sweep: exact enough to tell what has been idle for long, and free.
-    clock: Cell<Instant>,
+    idle: Rc<IdlePool>,
     unary: Pool,
     /// The last attempt to prove the endpoint.
-    proving: RefCell<Option<prove::Proving>>,
+    proving: RefCell<Option<Proving>>,
     /// The worker's alarm, which wakes everything that waits to look whether it still should.
     alarm: Arc<Notify>,
     retired: Cell<bool>,
@@ -90,83 +86,6 @@ pub struct Link {
     /// When a connection was last given up on which nothing could be sent, and whether that was soon after another.
     stuck: Cell<Option<Instant>>,
     is_stuck_again: Cell<bool>,
-}
-
-/// Why no connection could be had.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{text}")]
-pub struct ConnectError {
-    text: Rc<str>,
-    kind: Kind,
-    /// Whether there was no proof this time, and one may be had soon.
-    is_passing: bool,
-}
-
-/// What kind of trouble kept us from a connection, for those who decide what it means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// There is none.
-    Unreachable,
-    /// There was one, and it broke before anybody had said who is there.
-    Broken,
-    /// This host's own, or the member was never asked.
-    Ours,
-    /// The member has answered, though not as it should, or its name was not found.
-    SparesOpen,
-    /// It answered, and did not prove that it belongs to the cluster.
-    Unproved,
-}
-
-impl ConnectError {
-    /// Makes one that says what `error` says.
-    pub fn new(error: &impl std::fmt::Display) -> Self {
-        Self { text: error.to_string().into(), kind: Kind::Unreachable, is_passing: false }
-    }
-
-    /// Makes the one for a call that waited for another call's attempt.
-    pub fn after_another() -> Self {
-        let text = "the connection attempt that this call waited for failed";
-        Self { text: text.into(), kind: Kind::Ours, is_passing: true }
-    }
-
-    /// Whether the member is not to blame: it was never asked, or the trouble is this host's own.
-    pub fn is_ours(&self) -> bool {
-        self.kind == Kind::Ours
-    }
-
-    /// Whether it says nothing against connections that are open: the member has answered, though not as it should, or
-    /// its name was not found.
-    pub fn spares_open(&self) -> bool {
-        matches!(self.kind, Kind::SparesOpen | Kind::Unproved)
-    }
-
-    /// Whether the address answered, and did not prove that it belongs to the cluster.
-    pub fn is_unproved(&self) -> bool {
-        self.kind == Kind::Unproved
-    }
-
-    /// Whether it was no answer, so that another try for a proof may soon end otherwise.
-    pub fn is_passing(&self) -> bool {
-        self.is_passing
-    }
-
-    /// Whether there was a connection, which broke.
-    pub fn is_broken(&self) -> bool {
-        self.kind == Kind::Broken
-    }
-}
-
-impl From<DialError> for ConnectError {
-    fn from(error: DialError) -> Self {
-        let kind = match &error.reason {
-            DialReason::Lookup(LookupError::NotFound) | DialReason::NoMemberAddress(..) => {
-                Kind::SparesOpen
-            }
-            reason if reason.is_ours() => Kind::Ours,
-            _ => Kind::Unreachable,
-        };
-        Self { text: error.to_string().into(), kind, is_passing: false }
-    }
 }
 
 impl Link {
@@ -178,12 +97,11 @@ impl Link {
         alarm: Arc<Notify>,
     ) -> Self {
         Self {
-            endpoint,
             worker,
             timeouts: Cell::new(timeouts),
             connector: RefCell::default(),
-            epoch: Cell::new(0),
-            idle: RefCell::default(),
+            idle: Rc::new(IdlePool::new(endpoint.clone())),
+            endpoint,
             unary: Pool::new(Use::Unary),
             proving: RefCell::default(),
             alarm,
@@ -191,7 +109,6 @@ impl Link {
             on_demand: OnDemand::default(),
             stuck: Cell::new(None),
             is_stuck_again: Cell::new(false),
-            clock: Cell::new(Instant::now()),
         }
     }
 
@@ -220,14 +137,13 @@ impl Link {
 
     /// Has new requests go over new connections.
     fn renew(&self) {
-        self.epoch.set(self.epoch.get() + 1);
-        self.idle.borrow_mut().clear();
+        self.idle.renew();
         self.unary.clear();
     }
 
     /// Counts how often new requests had to go over new connections; connections of an earlier count are not for them.
     pub fn epoch(&self) -> u64 {
-        self.epoch.get()
+        self.idle.epoch()
     }
 
     /// Requests and streams of this worker on the endpoint.
@@ -270,10 +186,14 @@ impl Link {
         &self.alarm
     }
 
-    /// How the endpoint is probed by whoever does that once, within `deadline`.
-    pub fn probing(&self, deadline: Duration) -> Probing {
-        let (timeouts, connector) = (self.timeouts.get(), self.connector.borrow().clone());
-        Probing { interval: None, deadline, timeouts, connector }
+    /// The limits of connections that are made now.
+    pub fn timeouts(&self) -> Timeouts {
+        self.timeouts.get()
+    }
+
+    /// What speaks TLS on connections that are made now.
+    pub fn connector(&self) -> Option<Connector> {
+        self.connector.borrow().clone()
     }
 
     /// Takes an idle HTTP/1.1 connection that is alive, the last used first, or makes one.
@@ -282,8 +202,8 @@ impl Link {
     ///
     /// # Errors
     /// When the member cannot be reached; nothing was sent then.
-    pub async fn http1(&self) -> Result<http1::Idle, ConnectError> {
-        match self.take_idle() {
+    pub async fn http1(&self) -> Result<Idle, ConnectError> {
+        match self.idle.take() {
             Some(idle) => Ok(idle),
             None => Box::pin(self.waited_http1()).await,
         }
@@ -291,9 +211,9 @@ impl Link {
 
     /// Lets everything else that is ready go first: a client's requests that it has reset or broken meanwhile are gone
     /// then and cost no connection, and others have given theirs back.
-    async fn waited_http1(&self) -> Result<http1::Idle, ConnectError> {
+    async fn waited_http1(&self) -> Result<Idle, ConnectError> {
         tokio::task::yield_now().await;
-        match self.take_idle() {
+        match self.idle.take() {
             Some(idle) => Ok(idle),
             None => self.new_http1().await,
         }
@@ -303,31 +223,13 @@ impl Link {
     ///
     /// # Errors
     /// When the member cannot be reached.
-    pub async fn new_http1(&self) -> Result<http1::Idle, ConnectError> {
-        self.dial_http1().await.map(http1::Idle::new)
+    pub async fn new_http1(&self) -> Result<Idle, ConnectError> {
+        self.dial_http1().await.map(Idle::new)
     }
 
-    fn take_idle(&self) -> Option<http1::Idle> {
-        loop {
-            let mut idle = self.idle.borrow_mut().pop()?;
-            if idle.is_alive() {
-                return Some(idle);
-            }
-        }
-    }
-
-    /// The time, some seconds late at most.
-    pub fn clock(&self) -> Instant {
-        self.clock.get()
-    }
-
-    /// Takes back a connection whose exchange is complete.
-    pub fn put_idle(&self, connection: http1::Idle) {
-        let mut idle = self.idle.borrow_mut();
-        let good = connection.epoch() == self.epoch.get() && self.endpoint.is_listed();
-        if good && idle.len() < IDLE_MOST {
-            idle.push(connection);
-        }
+    /// The idle HTTP/1.1 connections of this worker.
+    pub fn idle(&self) -> &Rc<IdlePool> {
+        &self.idle
     }
 
     /// The connections for unary gRPC calls of all this worker's clients.
@@ -345,7 +247,7 @@ impl Link {
         loop {
             let made = self.dial_once(alpn, address).await?;
             // What speaks TLS may have been replaced meanwhile, and the old one is not to be used for anything new.
-            if made.epoch() == self.epoch.get() {
+            if made.epoch() == self.epoch() {
                 return Ok(made);
             }
         }
@@ -361,9 +263,9 @@ impl Link {
             // The lookup has a limit of its own.
             self.resolve().await?;
         }
-        let (begin, epoch) = (Instant::now(), self.epoch.get());
+        let (begin, epoch) = (Instant::now(), self.epoch());
         let stream = self.connect(address, timeouts.dial).await.inspect_err(|error| {
-            if error.kind == Kind::Unreachable {
+            if error.kind() == Kind::Unreachable {
                 // Whoever takes the port next may be somebody else.
                 self.endpoint.proofs().forget();
             }
@@ -422,7 +324,7 @@ impl Link {
             Ok(Err(why)) => {
                 let spares = why.comes_of_tls();
                 let kind = if spares { Kind::SparesOpen } else { Kind::Unreachable };
-                Err(ConnectError { kind, ..self.blame(&why) })
+                Err(self.blame(&why).of_kind(kind))
             }
             Err(_) => Err(self.blame(&format!("no answer to the TLS handshake within {left:?}"))),
         }
@@ -455,23 +357,32 @@ impl Link {
     /// Closes idle connections that their member has closed, or that nobody has used for long.
     pub fn sweep(&self, now: Instant) {
         let cx = &mut Context::from_waker(Waker::noop());
-        self.clock.set(now);
         let limit = now.checked_sub(IDLE_LIMIT).unwrap_or(now);
-        self.idle.borrow_mut().retain_mut(|idle| idle.since() >= limit && idle.is_alive());
+        self.idle.sweep(now, limit);
         self.unary.sweep(cx, limit);
     }
 
     /// Closes HTTP/1.1 connections that nobody uses now.
     pub fn close_idle(&self) {
-        self.idle.borrow_mut().clear();
+        self.idle.clear();
     }
 
     /// Closes all connections without an exchange: the endpoint is not listed any more.
     pub fn retire(&self) {
-        self.idle.borrow_mut().clear();
+        self.idle.clear();
         self.unary.clear();
         self.retired.set(true);
         self.alarm.notify_waiters();
+    }
+}
+
+impl Connect for Link {
+    fn epoch(&self) -> u64 {
+        self.epoch()
+    }
+
+    fn http2(&self, carries: Use) -> impl Future<Output = Result<Rc<Connection>, ConnectError>> {
+        self.http2(carries)
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod balance;
 pub mod call;
+pub mod connect_error;
 pub mod endpoint;
 pub mod health;
 pub mod http1;

@@ -5,50 +5,21 @@
 //! whether any write was answered, and probes if none was. It ends when no write waits, and after a silence a little later:
 //! other workers' writes to the same member are given up by it too.
 
-use std::cell::Cell;
+pub mod demand;
+
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::endpoint::Finding;
-use super::health::Prober;
+use super::health::{Prober, Probing};
 use super::link::Link;
 use super::silence::HUNG_AFTER;
 
 /// Pause between two looks; also the longest `health-interval` that makes them unnecessary.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How one worker's writes to a member fare, and how regularly the member is probed.
-#[derive(Debug)]
-pub struct OnDemand {
-    waiting: Cell<usize>,
-    answered: Cell<usize>,
-    runs: Cell<bool>,
-    interval: Cell<Option<Duration>>,
-    deadline: Cell<Duration>,
-}
-
 /// A write that waits for its answer, until this is dropped.
 pub struct WaitingWrite(Rc<Link>);
-
-impl Default for OnDemand {
-    fn default() -> Self {
-        Self {
-            waiting: Cell::new(0),
-            answered: Cell::new(0),
-            runs: Cell::new(false),
-            interval: Cell::new(None),
-            deadline: Cell::new(Duration::from_secs(1)),
-        }
-    }
-}
-
-impl OnDemand {
-    /// Sets `health-interval` (`None`: no regular probes) and `health-timeout`.
-    pub fn set(&self, interval: Option<Duration>, deadline: Duration) {
-        self.interval.set(interval);
-        self.deadline.set(deadline);
-    }
-}
 
 impl WaitingWrite {
     /// Counts a write that begins to wait for `link`'s member.
@@ -94,7 +65,7 @@ async fn watch(link: Rc<Link>) {
             continue;
         }
         let prober = prober.get_or_insert_with(|| {
-            Prober::new(link.endpoint.clone(), &link.probing(demand.deadline.get()))
+            Prober::new(link.endpoint.clone(), &Probing::once(&link, demand.deadline.get()))
         });
         let (began, silence) = (Instant::now(), &link.endpoint.silence);
         match prober.probe().await {

@@ -12,10 +12,12 @@ use http::{Method, StatusCode};
 use http_body::Body;
 use tokio::time::timeout;
 
-use super::{Error, Idle, RequestHead};
+use super::idle::Idle;
+use super::{Error, RequestHead};
 use crate::message::headers::Marks;
 use crate::message::request_body::RequestBody;
-use crate::upstream::link::{ConnectError, Link};
+use crate::upstream::connect_error::ConnectError;
+use crate::upstream::link::Link;
 use crate::upstream::protocols::{Api, Denial};
 
 /// Largest answer that is read; members send some hundred bytes.
@@ -60,7 +62,7 @@ pub async fn ask(
         headers: &headers,
         ours: Marks { forwarded_for: None, hop: None },
     };
-    let sent = connection.send(&head, body, link.clone());
+    let sent = connection.send(&head, body, link.idle().clone());
     let response = sent.await.map_err(|lost| Unanswered::Exchange(lost.error))?;
     let (status, mut body) = (response.status(), response.into_body());
     let mut answer = Vec::new();

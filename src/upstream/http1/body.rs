@@ -7,17 +7,16 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::Idle;
 use super::chunked::{Chunked, Found};
 use super::connection::Connection;
 use super::error::Error;
 use super::framing::Framing;
+use super::idle::IdlePool;
 use super::whole_chunk::{ChunkBudget, PartialChunk};
-use crate::upstream::link::Link;
 
 /// The body of a member's response.
 ///
-/// When it is dropped the connection goes back to its link if the exchange was complete, else it is closed, which is
+/// When it is dropped the connection goes back to its pool if the exchange was complete, else it is closed, which is
 /// how a member learns that nobody wants the rest.
 pub struct ResponseBody {
     /// `None` once it has failed.
@@ -25,7 +24,7 @@ pub struct ResponseBody {
     framing: Framing,
     /// The chunk that is being read, while it is held until it is whole.
     partial: Option<Box<PartialChunk>>,
-    link: Rc<Link>,
+    home: Rc<IdlePool>,
 }
 
 type Polled = Poll<Option<Result<Frame<Bytes>, Error>>>;
@@ -35,9 +34,9 @@ impl ResponseBody {
     pub(super) fn new(
         connection: Option<Box<Connection>>,
         framing: Framing,
-        link: Rc<Link>,
+        home: Rc<IdlePool>,
     ) -> Self {
-        Self { connection, framing, partial: None, link }
+        Self { connection, framing, partial: None, home }
     }
 
     /// Returns the next part of the body. A chunk of the member's is one part if `budget` has room for it; without
@@ -163,7 +162,7 @@ impl Drop for ResponseBody {
         if let Some(connection) = self.connection.take()
             && connection.is_reusable()
         {
-            self.link.put_idle(Idle { connection, since: self.link.clock(), kept: true });
+            self.home.put(connection);
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::message::headers::Marks;
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::link::Timeouts;
+use crate::upstream::link::{Link, Timeouts};
 
 /// A member that has taken our connection, and our side of it.
 struct Pair {
@@ -49,7 +49,7 @@ fn send(
         headers,
         ours: Marks { forwarded_for: None, hop: Some(&HeaderValue::from_static("me")) },
     };
-    pair.send(&head, body, link.clone())
+    pair.send(&head, body, link.idle().clone())
 }
 
 /// What the proxy gets of a member that says `says` and closes.

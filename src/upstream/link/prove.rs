@@ -7,8 +7,9 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{ConnectError, Kind, Link};
+use super::{Link, Proving};
 use crate::tls::Alpn;
+use crate::upstream::connect_error::{ConnectError, Kind};
 use crate::upstream::http2::{self, Connection, Use};
 use crate::upstream::io::{MemberIo, Signs};
 use crate::upstream::proof::{Admission, Attempt, ProofError, grpc, http};
@@ -16,9 +17,6 @@ use crate::upstream::protocols::{Api, Denial};
 
 /// Times that a name may lead to an address without a proof before its member is given up.
 const DIALS_MOST: usize = 4;
-
-/// What has come of an attempt to prove an endpoint, once it is over.
-pub(super) type Proving = watch::Receiver<Option<Result<(), ConnectError>>>;
 
 /// What an address said about its cluster, and over which connection.
 struct Said {
@@ -59,14 +57,14 @@ impl Link {
         match self.admit(&io.signs()).await? {
             None => http2::handshake(io, carries)
                 .await
-                .map_err(|error| ConnectError { kind: Kind::Broken, ..ConnectError::new(&error) }),
+                .map_err(|error| ConnectError::new(&error).of_kind(Kind::Broken)),
             Some(attempt) => {
                 let said = Box::pin(self.prove(attempt, Some(io), carries)).await?;
                 said.grpc.ok_or_else(|| {
                     self.endpoint.protocols.confirm(Api::Http);
                     self.endpoint.protocols.deny(Api::Grpc, Denial::Closed);
                     let why = self.blame(&"it speaks no gRPC here");
-                    ConnectError { kind: Kind::Broken, ..why }
+                    why.of_kind(Kind::Broken)
                 })
             }
         }
@@ -284,9 +282,9 @@ impl Link {
         match why {
             // These say already where it was.
             ProofError::TurnedAway(_) | ProofError::Broken(_) => {
-                ConnectError { kind, is_passing: true, ..ConnectError::new(why) }
+                ConnectError::new(why).of_kind(kind).passing(true)
             }
-            why => ConnectError { kind, is_passing: !why.is_answer(), ..self.blame(why) },
+            why => self.blame(why).of_kind(kind).passing(!why.is_answer()),
         }
     }
 }

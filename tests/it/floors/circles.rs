@@ -41,17 +41,6 @@ const LEFT: &[&[&str]] = &[
         "config::schema::serving",
         "config::schema::tls",
     ],
-    &[
-        "upstream::health",
-        "upstream::http1",
-        "upstream::http1::ask",
-        "upstream::http1::body",
-        "upstream::http2_pool",
-        "upstream::http_probe",
-        "upstream::link",
-        "upstream::link::prove",
-        "upstream::on_demand",
-    ],
 ];
 
 /// A module's path without `crate`.

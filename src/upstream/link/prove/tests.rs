@@ -92,7 +92,7 @@ async fn an_endpoint_in_doubt_is_not_believed_for_the_connections_that_are_open(
             let ours = address().await;
             let link = link(ours.at.port());
             let (_kept, _) = connect(&link, &ours, OURS).await;
-            link.unary.take(&link).await.unwrap();
+            link.unary.take(&*link).await.unwrap();
             link.endpoint.proofs().forget();
             link.endpoint.mark_unproved(&ProofError::Foreign { theirs: 2, ours: OURS });
             link.set_timeouts(Timeouts { proof: Duration::from_millis(50), ..Timeouts::default() });
@@ -149,7 +149,7 @@ async fn what_did_without_a_proof_gives_one_once_it_is_required() {
             let cluster = Err(ProofError::Nameless("no cluster".into()));
             let said = Said { cluster, signs: Some(io.signs()), grpc: None, _http: None };
             assert!(link.conclude(attempt, said).is_ok() && link.endpoint.is_assumed());
-            link.unary.take(&link).await.unwrap();
+            link.unary.take(&*link).await.unwrap();
             link.set_timeouts(strict);
             assert!(!link.endpoint.is_trusted() && link.unary.is_empty());
             let io = link.dial(Alpn::H2, Some(nameless.at)).await.unwrap();
