@@ -9,6 +9,7 @@
 
 pub mod change;
 pub mod environment_file;
+mod inputs;
 mod mask;
 mod origins;
 mod place;
@@ -20,35 +21,19 @@ mod settings;
 mod source;
 mod value;
 
+pub use inputs::Inputs;
 pub use mask::{known_label, masked};
 pub use origins::{Effective, Origins};
 pub use place::{Place, SourceFile, Spot};
 pub use problem::{Problem, Problems, Severity, Style, one_lines};
 pub use settings::*;
+pub use source::file::LARGEST_FILE;
 
 use source::file::Choice;
 use source::{Given, Layer, MemberGiven, environment, file, flags};
 use std::collections::HashSet;
-use std::ffi::OsString;
 use std::path::PathBuf;
 use value::Shape;
-
-/// A settings file is a page of text; more bytes than this are something else.
-pub const LARGEST_FILE: u64 = 1 << 20;
-
-/// Everything that settings are made from, except the file's content. Fixed when the daemon starts; a reload loads the
-/// same inputs again.
-#[derive(Debug, Clone)]
-pub struct Inputs {
-    /// The flags, without the command before them.
-    pub args: Vec<OsString>,
-    /// The whole environment.
-    pub env: Vec<(OsString, OsString)>,
-    /// The working directory; relative paths start here. Must be absolute.
-    pub cwd: PathBuf,
-    /// The settings file when none is named; it need not exist.
-    pub default_file: PathBuf,
-}
 
 /// Settings that can be used, and where they come from.
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ mod listening;
 mod sources;
 mod tls;
 
-use super::Inputs;
+use super::inputs::Inputs;
 use super::origins::Origins;
 use super::place::Place;
 use super::problem::{Problem, Problems};

@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 

@@ -11,7 +11,7 @@ mod time;
 mod url;
 
 use super::place::Place;
-use super::problem::Problem;
+use super::problem::{Problem, Severity};
 use super::schema::{Kind, Setting};
 use super::settings::{ListenUrl, LogLevel, PeerUrl};
 use std::path::{Path, PathBuf};
@@ -75,7 +75,7 @@ pub(super) fn parse(
     let before = problems.len();
     let mut reader = Reader { name: setting.name, cwd, problems };
     let value = reader.read(setting.kind, raw);
-    let errors = |problem: &Problem| problem.severity == super::Severity::Error;
+    let errors = |problem: &Problem| problem.severity == Severity::Error;
     value.filter(|_| !problems[before..].iter().any(errors))
 }
 

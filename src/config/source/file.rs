@@ -3,7 +3,6 @@
 //! The TOML parser recovers from errors, so that a file's mistakes are found in one go.
 
 use super::{Given, MemberGiven};
-use crate::config::LARGEST_FILE;
 use crate::config::mask::{is_base64_line, pem_label};
 use crate::config::place::{Place, SourceFile, short};
 use crate::config::problem::{Problem, Problems};
@@ -18,6 +17,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+/// A settings file is a page of text; more bytes than this are something else.
+pub const LARGEST_FILE: u64 = 1 << 20;
 
 /// The nearest right word is only looked for while so few problems are known: it takes time, and more are not shown.
 const HINTED: usize = Problems::SHOWN;
