@@ -200,8 +200,8 @@ impl Driver<'_, '_> {
         Step::PollAgain
     }
 
-    /// Whether a connection that was told to finish a check ago holds only half a head, or a client
-    /// that does not read.
+    /// Whether a connection that was told to finish a check ago has no request open and is still
+    /// there: its client does not read, or speaks HTTP/2 and answers no PING.
     fn has_nothing_to_finish(&self, patience: Patience, now: Instant) -> bool {
         self.client.idle_since().is_some()
             && (!self.unflushed.is_held() || is_expired_http1(self.client, patience, now))

@@ -281,7 +281,7 @@ fn half_a_head_does_not_keep_a_drained_connection_open() {
 }
 
 #[test]
-fn an_idle_http2_connection_is_told_at_once_that_its_listener_drains() {
+fn an_idle_http2_connection_is_told_of_a_drain_and_closed_though_its_client_is_deaf() {
     with_patience(ONLY_DRAINED, Vec::new(), async |mut client, served| {
         client.write_all(&http2(b"\0\0\0\x04\x01\0\0\0\0")).await.unwrap();
         let mut frame = async || {
@@ -294,6 +294,9 @@ fn an_idle_http2_connection_is_told_at_once_that_its_listener_drains() {
         assert_eq!(frame().await, 4, "SETTINGS come first");
         served.gate.close();
         while frame().await != 7 {}
+        // The PING behind GOAWAY gets no answer.
+        let (_, after) = rest(&mut client).await;
+        assert!(after < LONG / 2, "{after:?}");
     });
 }
 
