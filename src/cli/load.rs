@@ -20,8 +20,9 @@ pub(super) fn inputs(args: Vec<OsString>, env: Variables) -> Inputs {
     Inputs { args, env, cwd, default_file: Path::new(DEFAULT_FILE).to_owned() }
 }
 
-/// Loads the settings and the TLS material that they name; warnings of both are in the first. Everything that is wrong is
-/// found at once: files for TLS and the log are looked at also when other settings cannot be used.
+/// Loads the settings and the TLS material that they name; warnings of both are in the first.
+/// Everything that is wrong is found at once: files for TLS and the log are looked at also when
+/// other settings cannot be used.
 pub(super) fn load(inputs: &Inputs, purpose: Purpose) -> Result<(Loaded, Material), Problems> {
     let (mut loaded, mut problems) = config::draft(inputs, None);
     let purpose = if problems.errors() > 0 { Purpose::Check } else { purpose };

@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// Everything that settings are made from, except the file's content. Fixed when the daemon starts; a reload loads the
-/// same inputs again.
+/// Everything that settings are made from, except the file's content. Fixed when the daemon starts;
+/// a reload loads the same inputs again.
 #[derive(Debug, Clone)]
 pub struct Inputs {
     /// The flags, without the command before them.

@@ -23,7 +23,8 @@ use crate::tls::material::{self, Purpose};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Control {
-    /// Reads the files for TLS for settings that are about to be in force. Returns the material and warnings.
+    /// Reads the files for TLS for settings that are about to be in force. Returns the material and
+    /// warnings.
     pub(super) async fn load_material(
         &self,
         loaded: &Loaded,

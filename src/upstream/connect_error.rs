@@ -62,8 +62,8 @@ impl ConnectError {
         self.kind == Kind::Ours
     }
 
-    /// Whether it says nothing against connections that are open: the member has answered, though not as it should, or
-    /// its name was not found.
+    /// Whether it says nothing against connections that are open: the member has answered, though
+    /// not as it should, or its name was not found.
     pub fn spares_open(&self) -> bool {
         matches!(self.kind, Kind::SparesOpen | Kind::Unproved)
     }

@@ -6,7 +6,8 @@ use super::error::{Fault, RegistryError, printable};
 use crate::cluster::url::parse_listed;
 use crate::config::PeerUrl;
 
-/// Peer URLs that are taken from a registry; more than any cluster has. All of them are asked, and shown.
+/// Peer URLs that are taken from a registry; more than any cluster has. All of them are asked, and
+/// shown.
 const MOST_URLS: usize = 300;
 
 /// What a registry said.
@@ -61,7 +62,8 @@ impl Registered {
         self.members.len() >= self.size
     }
 
-    /// Whether the member of this name with these peer URLs (in any order) is among the first `size`.
+    /// Whether the member of this name with these peer URLs (in any order) is among the first
+    /// `size`.
     pub fn has(&self, name: &str, peer_urls: &[String]) -> bool {
         let sorted = |urls: &[String]| urls.iter().cloned().collect::<BTreeSet<_>>();
         self.cluster()

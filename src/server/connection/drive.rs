@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A connection ends when hyper says so, which it does soon after it was told to finish. It is cut,
-//! in any state, if its client owes bytes for too long or has never asked; if it is shed and its
+//! in any state, if its client owes bytes for too long or has not asked in time; if it is shed and its
 //! protocol has no word for that; and if it has nothing to finish and did not end by itself.
 
 use std::future::{Future, poll_fn};
@@ -233,8 +233,8 @@ impl Driver<'_, '_> {
 }
 
 /// Returns since when the client owes what it has begun and waits for nothing itself: the body of
-/// every request that is open, a frame, or a head. The next head of an HTTP/1 client counts when the
-/// answer before it has ended. While something is unwritten we may not have read what has come.
+/// every request that is open, a frame, or a head. The next head of an HTTP/1 client counts when
+/// the answer before it has ended. While something is unwritten we may not have read what has come.
 fn owes_since(client: &Client, signs: &Signs, is_http1: bool) -> Option<Instant> {
     if signs.has_unwritten() {
         return None;
@@ -252,8 +252,8 @@ pub(super) fn is_expired_http1(client: &Client, patience: Patience, now: Instant
     client.idle_since().is_some_and(|since| now.saturating_duration_since(since) >= limit)
 }
 
-/// Holds an HTTP/2 client to its first call only. gRPC clients keep connections without calls for as
-/// long as they live.
+/// Holds an HTTP/2 client to its first call only. gRPC clients keep connections without calls for
+/// as long as they live.
 pub(super) fn is_expired_http2(client: &Client, patience: Patience, now: Instant) -> bool {
     !client.has_asked()
         && client

@@ -9,8 +9,8 @@ pub struct Usage {
     pub limit: u64,
     /// What is in use.
     pub used: u64,
-    /// What may be in use before something must be done: 85 % of the limit; more if the process needs most of that
-    /// for itself.
+    /// What may be in use before something must be done: 85 % of the limit; more if the process
+    /// needs most of that for itself.
     pub most: u64,
     /// How much of that is for clients.
     pub room: u64,

@@ -8,7 +8,8 @@ use super::connection::Connection;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::io::MemberIo;
 
-/// Idle HTTP/1.1 connections kept for one endpoint and worker; etcd's old proxy kept 128 for each host.
+/// Idle HTTP/1.1 connections kept for one endpoint and worker; etcd's old proxy kept 128 for each
+/// host.
 const IDLE_MOST: usize = 128;
 
 /// A connection without a request on it.

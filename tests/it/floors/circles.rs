@@ -3,10 +3,10 @@
 //!
 //! - A file imports another one when it names it, in a `use` or in a path, by `crate::`, `super::`,
 //!   `self::` or the name of a child. Tests do not count.
-//! - A parent (`a.rs` or `a/mod.rs`) and its children are files like others. `mod b;` does not count,
-//!   and `pub use b::C;` only if the parent's own code names `C`. So a child may import its parent
-//!   when the parent only places the child; a parent that calls its children lends them no types:
-//!   these stand in a file of their own beside the children.
+//! - A parent (`a.rs` or `a/mod.rs`) and its children are files like others. `mod b;` does not
+//!   count, and `pub use b::C;` only if the parent's own code names `C`. So a child may import its
+//!   parent when the parent only places the child; a parent that calls its children lends them no
+//!   types: these stand in a file of their own beside the children.
 //! - A name counts for the file that the path leads to, not for one that re-exports from there.
 //!
 //! [`LEFT`] lists the circles that are left. A circle that grows, shrinks or is gone fails the test
