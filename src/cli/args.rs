@@ -1,7 +1,8 @@
 //! The part of the command line that is not settings: the command, and the flags that belong to it.
 
-use crate::config::{Place, Problem, schema};
 use std::ffi::OsString;
+
+use crate::config::{Place, Problem, schema};
 
 /// What the program is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +60,8 @@ impl Command {
     }
 }
 
-/// Splits the command from the flags. `--help` and `--version` win over everything else, wherever they stand.
+/// Splits the command from the flags. `--help` and `--version` win over everything else, wherever
+/// they stand.
 pub fn parse(mut args: Vec<OsString>) -> Result<Line, Problem> {
     let asks = |words: &[&str]| args.iter().any(|arg| words.iter().any(|word| arg == word));
     if asks(&["-h", "-help", "--help"]) {
@@ -98,8 +100,9 @@ pub fn take_switch(rest: &mut Vec<OsString>, name: &str) -> bool {
     rest.len() < before
 }
 
-/// Takes a flag of the command and its value out of `rest`; its value must be one of `words`. Returns the last one, or the
-/// first of `words` when the flag is not there. `names` are without dashes.
+/// Takes a flag of the command and its value out of `rest`; its value must be one of `words`.
+/// Returns the last one, or the first of `words` when the flag is not there. `names` are without
+/// dashes.
 pub fn take_word(
     rest: &mut Vec<OsString>,
     names: &[&str],
@@ -122,7 +125,8 @@ pub fn take_word(
     Ok(found)
 }
 
-/// Takes a flag of the command and its value out of `rest`. Returns the last one; `None` when the flag is not there.
+/// Takes a flag of the command and its value out of `rest`. Returns the last one; `None` when the
+/// flag is not there.
 pub fn take_value(rest: &mut Vec<OsString>, names: &[&str]) -> Result<Option<String>, Problem> {
     let mut found = None;
     while let Some((at, name, inline)) = position(rest, names) {

@@ -1,17 +1,18 @@
-//! `etcd-proxy check`: everything that a start or a reload would say about the settings, without starting; with
-//! `--connect` also what it would find.
+//! `etcd-proxy check`: everything that a start or a reload would say about the settings, without
+//! starting; with `--connect` also what it would find.
 
 mod connect;
 mod taken;
+
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
 
 use super::load::{Variables, inputs, load};
 use super::output::{complain, say_json, style, usage};
 use super::{args, unit};
 use crate::config::{Inputs, Loaded, Problems};
 use crate::tls::material::Purpose;
-use std::ffi::OsString;
-use std::io;
-use std::process::ExitCode;
 
 /// The exit status for settings that cannot be used (sysexits' EX_CONFIG).
 const CONFIG: u8 = 78;
@@ -19,11 +20,11 @@ const CONFIG: u8 = 78;
 /// The exit status for settings that lead to nobody who answers (sysexits' EX_UNAVAILABLE).
 const UNAVAILABLE: u8 = 69;
 
-/// Prints every problem and their count. Ends with 0 when the settings can be used; with `--strict` also warnings
-/// make it fail. `--format json` prints the same list as JSON, on standard output.
+/// Prints every problem and their count. Ends with 0 when the settings can be used; with `--strict`
+/// also warnings make it fail. `--format json` prints the same list as JSON, on standard output.
 ///
-/// `--connect` asks the peers and probes the members, once the settings can be used, and ends with 69 when no member is
-/// healthy; with `--strict` already when a peer or member is not well.
+/// `--connect` asks the peers and probes the members, once the settings can be used, and ends with
+/// 69 when no member is healthy; with `--strict` already when a peer or member is not well.
 pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
     let strict = args::take_switch(&mut rest, "strict");
     let connects = args::take_switch(&mut rest, "connect");

@@ -1,4 +1,5 @@
-//! The commands and the flags that belong to them, as `help`, the man pages and the completions tell of them.
+//! The commands and the flags that belong to them, as `help`, the man pages and the completions
+//! tell of them.
 //!
 //! Settings are flags as well, of the commands that take settings; those have a table of their own,
 //! [`schema`](crate::config::schema).

@@ -1,10 +1,11 @@
 //! Reads environment files on this machine: with the grammar of its systemd.
 
-use crate::config::environment_file::{self, EnvironmentFile, LARGEST, Refusal, Systemd};
-use crate::config::regular_file;
 use std::io;
 use std::path::Path;
 use std::process::Command;
+
+use crate::config::environment_file::{self, EnvironmentFile, LARGEST, Refusal, Systemd};
+use crate::config::regular_file;
 
 /// A file's content, and what it sets. Both are empty when there is no file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,7 +14,8 @@ pub(super) struct Content {
     pub(super) file: EnvironmentFile,
 }
 
-/// Reads a file; one that does not exist sets nothing. `systemctl` is asked for systemd's version where that matters.
+/// Reads a file; one that does not exist sets nothing. `systemctl` is asked for systemd's version
+/// where that matters.
 ///
 /// # Errors
 /// Why it cannot be read, or why systemd ignores it, as one line that names it.
@@ -37,7 +39,8 @@ fn slurp(path: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Parses a file's content as this machine's systemd does. Where no systemd answers, the newest is imitated.
+/// Parses a file's content as this machine's systemd does. Where no systemd answers, the newest is
+/// imitated.
 ///
 /// # Errors
 /// When systemd ignores the whole file.

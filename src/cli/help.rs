@@ -1,8 +1,9 @@
 //! `etcd-proxy help`: the commands, and every flag from the table of settings.
 
+use std::fmt::Write as _;
+
 use super::commands::{About, COMMANDS};
 use crate::config::schema::{self, Group, Kind, Setting};
-use std::fmt::Write as _;
 
 const SPELLINGS: &str = "
 Each flag is also a key of the settings file (/etc/etcd-proxy.toml) and a variable: --proxy-dial-timeout is

@@ -1,8 +1,9 @@
 //! The command line: what was typed, and the commands that are not the daemon.
 //!
-//! [`main`] is the whole program. A command comes first and settings follow it; with no command the daemon runs. Exit
-//! status: 0 fine, 64 unusable command line, 69 the cluster is full and `discovery-fallback` is "exit", or
-//! `check --connect` found no healthy member, 78 unusable configuration, 1 anything else.
+//! [`main`] is the whole program. A command comes first and settings follow it; with no command the
+//! daemon runs. Exit status: 0 fine, 64 unusable command line, 69 the cluster is full and
+//! `discovery-fallback` is "exit", or `check --connect` found no healthy member, 78 unusable
+//! configuration, 1 anything else.
 
 mod args;
 pub mod ask;
@@ -22,16 +23,17 @@ pub mod status;
 pub mod table;
 mod unit;
 
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
 use crate::config::{self, Inputs, Problems};
 use crate::tls::material::Purpose;
 use args::Command;
 use load::{Variables, inputs, load};
 use output::{complain, say, style, unusable, usage};
 use status::WriteOut;
-use std::ffi::OsString;
-use std::io;
-use std::path::PathBuf;
-use std::process::ExitCode;
 
 /// Runs what the arguments (without the program's own name) ask for, in the environment `env`.
 pub fn main(args: Vec<OsString>, env: Variables) -> ExitCode {
@@ -71,8 +73,8 @@ fn run(inputs: Inputs) -> ExitCode {
     }
 }
 
-/// Lets a host that may be a member become one. Returns `None` when it is a proxy, also when the settings cannot be used:
-/// whoever loads them next says why.
+/// Lets a host that may be a member become one. Returns `None` when it is a proxy, also when the
+/// settings cannot be used: whoever loads them next says why.
 fn run_as_member(inputs: &Inputs) -> Option<ExitCode> {
     let loaded = config::load(inputs).ok()?;
     let member = loaded.settings.member.as_ref()?;

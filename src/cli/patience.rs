@@ -1,7 +1,8 @@
 //! Patience with files for TLS at a start.
 //!
-//! A service is not started again after a status that says its settings cannot be used, and a certificate and its key are
-//! two files that nobody changes at once. So a restart in the middle of a renewal waits for its end, as a reload does.
+//! A service is not started again after a status that says its settings cannot be used, and a
+//! certificate and its key are two files that nobody changes at once. So a restart in the middle of
+//! a renewal waits for its end, as a reload does.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -15,8 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Time between two looks.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Waits until the files that the settings name can be used, or patience is over; a person at a terminal need not wait.
-/// What is wrong then, whoever loads them next finds out again.
+/// Waits until the files that the settings name can be used, or patience is over; a person at a
+/// terminal need not wait. What is wrong then, whoever loads them next finds out again.
 pub(super) fn wait_for_files(inputs: &Inputs) {
     let is_service =
         inputs.env.iter().any(|(name, value)| name == "NOTIFY_SOCKET" && !value.is_empty());

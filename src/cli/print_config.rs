@@ -1,17 +1,19 @@
 //! `etcd-proxy print-config`: every effective setting, and where it was written.
 
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
 use super::load::{Variables, inputs};
 use super::output::{complain, say, say_json, style, usage};
 use super::{args, unit};
 use crate::config::schema::Standing;
 use crate::config::{self, Effective, Loaded, Place, masked};
-use serde_json::{Value, json};
-use std::ffi::OsString;
-use std::fmt::Write as _;
-use std::process::ExitCode;
 
-/// Prints the settings as columns, or with `-w json` as JSON (`"version": 1`). Settings that cannot be used are reported as
-/// `check` does.
+/// Prints the settings as columns, or with `-w json` as JSON (`"version": 1`). Settings that cannot
+/// be used are reported as `check` does.
 pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
     let form = match args::take_word(&mut rest, &["w", "write-out"], &["table", "json"]) {
         Ok(form) => form,

@@ -1,4 +1,5 @@
-//! `etcd-proxy reload`: has the running daemon reload its settings, waits, and fails when it refused.
+//! `etcd-proxy reload`: has the running daemon reload its settings, waits, and fails when it
+//! refused.
 //!
 //! This is the unit's `ExecReload`: systemd learns the result by the exit status, and people by the
 //! lines in the journal.
@@ -19,8 +20,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// Exit status when the settings were refused: sysexits' EX_CONFIG.
 const UNUSABLE: u8 = 78;
 
-/// Reloads and says what became of it: the result on `out`, warnings and reasons on `err`. Returns the exit
-/// status: 0 applied or unchanged, 78 refused, 3 not running, 1 anything else.
+/// Reloads and says what became of it: the result on `out`, warnings and reasons on `err`. Returns
+/// the exit status: 0 applied or unchanged, 78 refused, 3 not running, 1 anything else.
 pub fn run(socket: &Path, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     match reload(socket) {
         Ok(record) => report(&record, out, err).unwrap_or(1),

@@ -1,7 +1,7 @@
 //! `etcd-proxy status`: what the running daemon does now, problems first.
 //!
-//! All of it comes from one [`Snapshot`]. As JSON it is passed on as the daemon sent it (the documented
-//! form, `"version": 1`), so that fields of a newer daemon are not lost.
+//! All of it comes from one [`Snapshot`]. As JSON it is passed on as the daemon sent it (the
+//! documented form, `"version": 1`), so that fields of a newer daemon are not lost.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -53,8 +53,8 @@ impl WriteOut {
     }
 }
 
-/// Shows the status on `out` (nothing when `quiet`), failures on `err`. Returns the exit status: 0 all well, 3 not
-/// running, 4 serving with a problem, 5 not serving, 1 when it cannot be found out.
+/// Shows the status on `out` (nothing when `quiet`), failures on `err`. Returns the exit status: 0
+/// all well, 3 not running, 4 serving with a problem, 5 not serving, 1 when it cannot be found out.
 pub fn run(
     socket: &Path,
     write_out: WriteOut,
@@ -82,7 +82,8 @@ pub fn run(
 pub(super) fn asked(socket: &Path, limit: Duration) -> Result<(Answer, Snapshot), AskError> {
     let answer = ask(socket, Method::GET, "/status", limit)?;
     let snapshot: Snapshot = answer.json(socket)?;
-    // Every field has a default, so that any JSON object reads as a snapshot: this tells ours from others.
+    // Every field has a default, so that any JSON object reads as a snapshot: this tells ours from
+    // others.
     if snapshot.version == 0 {
         let reason = answer.complaint("no version in it");
         return Err(AskError::Failed { socket: socket.to_owned(), reason });

@@ -1,5 +1,5 @@
-//! Tables as etcdctl prints them: boxed in `+---+` with centred heads and cells on the right, or simple
-//! (cells with commas, no head) for scripts.
+//! Tables as etcdctl prints them: boxed in `+---+` with centred heads and cells on the right, or
+//! simple (cells with commas, no head) for scripts.
 
 use std::io::{self, Write};
 
@@ -16,8 +16,8 @@ impl Table {
         Self { head: head.to_vec(), rows: Vec::new() }
     }
 
-    /// Adds a row; missing cells are empty and surplus ones are dropped. Characters that could move a
-    /// terminal's cursor are replaced, for names and errors come from the network.
+    /// Adds a row; missing cells are empty and surplus ones are dropped. Characters that could move
+    /// a terminal's cursor are replaced, for names and errors come from the network.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         let mut row: Vec<_> = cells.into_iter().map(|cell| printable(&cell)).collect();
         row.resize(self.head.len(), String::new());

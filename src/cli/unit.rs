@@ -1,18 +1,21 @@
-//! The unit's daemon, for commands that people type: what systemd gives it and a shell does not have.
+//! The unit's daemon, for commands that people type: what systemd gives it and a shell does not
+//! have.
 //!
-//! Variables in the unit's environment files win over the settings file, so that `check` and `print-config` would tell of
-//! another daemon without them, and `status` and `reload` might ask another socket. They are read below the command's own
-//! environment, and only where the unit's daemon is meant: a command with settings as flags, one with `ETCD_CONFIG_FILE`, and
-//! one that systemd itself has started (`INVOCATION_ID`) say themselves what they are about.
+//! Variables in the unit's environment files win over the settings file, so that `check` and
+//! `print-config` would tell of another daemon without them, and `status` and `reload` might ask
+//! another socket. They are read below the command's own environment, and only where the unit's
+//! daemon is meant: a command with settings as flags, one with `ETCD_CONFIG_FILE`, and one that
+//! systemd itself has started (`INVOCATION_ID`) say themselves what they are about.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 
 use super::environment_files;
 use super::load::Variables;
 use super::output::complain;
 use crate::config::{self, Inputs, Loaded, Place, Problems};
-use std::ffi::{OsStr, OsString};
-use std::io;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
 
 /// Where the unit reads the daemon's environment from; the later file wins.
 const FILES: [&str; 2] = ["/etc/default/etcd-proxy", "/etc/sysconfig/etcd-proxy"];
@@ -51,8 +54,9 @@ pub(super) fn daemon(env: Variables) -> Environment {
     found
 }
 
-/// Returns where to ask the daemon with these inputs, which is the unit's or not. The socket of a running daemon stays where it is, so where nobody answers
-/// at the one that is set now, the usual one may have the daemon that was started before.
+/// Returns where to ask the daemon with these inputs, which is the unit's or not. The socket of a
+/// running daemon stays where it is, so where nobody answers at the one that is set now, the usual
+/// one may have the daemon that was started before.
 ///
 /// # Errors
 /// When the command line cannot be understood.
@@ -74,7 +78,8 @@ fn answers(socket: &Path) -> bool {
     }
 }
 
-/// Whether the unit's daemon is meant by a command with these settings as flags and in this environment, which is its own.
+/// Whether the unit's daemon is meant by a command with these settings as flags and in this
+/// environment, which is its own.
 pub(super) fn is_meant(settings: &[OsString], env: &Variables) -> bool {
     let elsewhere = ["INVOCATION_ID", "ETCD_CONFIG_FILE"];
     settings.is_empty() && !elsewhere.iter().any(|name| is_set(env, name))

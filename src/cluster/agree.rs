@@ -1,8 +1,8 @@
 //! Which cluster is meant when peers show several.
 //!
-//! A peer of another cluster among the configured ones is a mistake that must not decide where everybody's requests go,
-//! whatever its place in the list. So the peers are asked all of them before a cluster is pinned: at a start, and when a
-//! reload names others.
+//! A peer of another cluster among the configured ones is a mistake that must not decide where
+//! everybody's requests go, whatever its place in the list. So the peers are asked all of them
+//! before a cluster is pinned: at a start, and when a reload names others.
 
 use super::fetch::FetchError;
 use super::pin::{ForeignCluster, Pin};
@@ -19,8 +19,8 @@ pub enum Agreement {
 }
 
 impl Agreement {
-    /// Finds it among the clusters that were `shown` and that `pin` admits: the one that the settings accept, else the
-    /// pinned one, else the only one.
+    /// Finds it among the clusters that were `shown` and that `pin` admits: the one that the
+    /// settings accept, else the pinned one, else the only one.
     pub fn of(shown: &[u64], pin: Pin) -> Self {
         let decided = [pin.accepted, pin.pinned].into_iter().flatten();
         if let Some(id) = decided.into_iter().find(|id| shown.contains(id)) {

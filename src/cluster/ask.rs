@@ -1,8 +1,10 @@
-//! Asking all peers for the member list: in order, a little after one another, until one answers well.
+//! Asking all peers for the member list: in order, a little after one another, until one answers
+//! well.
 //!
-//! A peer that does not answer delays the next by [`STAGGER`] only, one that fails not at all. While some peer
-//! still hangs, those that failed are asked again each second, so that a peer that comes back is not missed
-//! behind one that never answers. Dropping the future closes all connections.
+//! A peer that does not answer delays the next by [`STAGGER`] only, one that fails not at all.
+//! While some peer still hangs, those that failed are asked again each second, so that a peer that
+//! comes back is not missed behind one that never answers. Dropping the future closes all
+//! connections.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -25,7 +27,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How long all peers are waited for once one has shown the cluster that is expected.
 const OTHERS: Duration = Duration::from_secs(1);
 
-/// The same, when it has shown another one or nothing says which is meant: the others may be of that, and slower.
+/// The same, when it has shown another one or nothing says which is meant: the others may be of
+/// that, and slower.
 const OTHERS_UNSURE: Duration = Duration::from_secs(3);
 
 /// What came of asking.
@@ -44,9 +47,10 @@ pub async fn ask(peers: &[PeerUrl], pin: Pin, access: &Access, limit: Duration) 
     ask_as(peers, Manner::InTurn, pin, access, limit).await
 }
 
-/// Asks all of `peers` at once, for at most `limit` altogether, and after the first good answer for [`OTHERS`] if it shows
-/// the cluster in force or the pinned one, else for [`OTHERS_UNSURE`]: none moves everybody to another cluster because the
-/// rest is slower. There is no answer when they show several clusters, and neither settings nor pin decide.
+/// Asks all of `peers` at once, for at most `limit` altogether, and after the first good answer for
+/// [`OTHERS`] if it shows the cluster in force or the pinned one, else for [`OTHERS_UNSURE`]: none
+/// moves everybody to another cluster because the rest is slower. There is no answer when they show
+/// several clusters, and neither settings nor pin decide.
 pub async fn ask_all(
     peers: &[PeerUrl],
     pin: Pin,
@@ -96,7 +100,8 @@ enum Manner {
 }
 
 impl Asked {
-    /// Adds what a peer answered that was only looked at: worth a word if it shows another cluster, or does no more.
+    /// Adds what a peer answered that was only looked at: worth a word if it shows another cluster,
+    /// or does no more.
     pub fn add(&mut self, looked: Option<(PeerUrl, Result<MemberList, FetchError>)>) {
         match looked {
             Some((peer, Ok(_))) => self.agreeing.push(peer),
@@ -223,7 +228,8 @@ impl<'a> Asking<'a> {
         self.deadline = self.deadline.min(Instant::now() + wait);
     }
 
-    /// Ends the round with the answer of the first peer of the cluster that is meant, if it is clear which that is.
+    /// Ends the round with the answer of the first peer of the cluster that is meant, if it is
+    /// clear which that is.
     fn agreed(mut self) -> Asked {
         let mut good = std::mem::take(&mut self.good);
         good.sort_by_key(|(peer, _)| *peer);
@@ -245,7 +251,8 @@ impl<'a> Asking<'a> {
         Asked { agreeing, ..asked }
     }
 
-    /// Ends the round with the list of `peer`; who had his chance and did not use it is called slow.
+    /// Ends the round with the list of `peer`; who had his chance and did not use it is called
+    /// slow.
     fn won(mut self, peer: usize, list: MemberList) -> Asked {
         self.errors[peer] = None;
         for (since, error) in self.since.iter().zip(&mut self.errors) {

@@ -1,14 +1,16 @@
-//! Tells a list that may be believed from one that a member gave while it was still reading its own log.
+//! Tells a list that may be believed from one that a member gave while it was still reading its own
+//! log.
 //!
-//! A member that has just been restarted answers `GET /members` before it has replayed its write-ahead log: first with
-//! an empty list, then with some of the members, then with members that have no client URLs yet (seen on etcd 3.4). None of
-//! that says that anything has changed. So what a member once had it keeps until it has something else, and a list that
-//! lost members is believed only when a second look says the same.
+//! A member that has just been restarted answers `GET /members` before it has replayed its
+//! write-ahead log: first with an empty list, then with some of the members, then with members that
+//! have no client URLs yet (seen on etcd 3.4). None of that says that anything has changed. So what
+//! a member once had it keeps until it has something else, and a list that lost members is believed
+//! only when a second look says the same.
 
 use super::member::MemberList;
 
-/// Weighs the list that was `told` against the one that is `known`. `doubted` are the members whose absence was found in
-/// the look before.
+/// Weighs the list that was `told` against the one that is `known`. `doubted` are the members whose
+/// absence was found in the look before.
 ///
 /// # Errors
 /// The IDs of the members that are missing, if that needs a second look.

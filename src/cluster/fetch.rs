@@ -1,7 +1,7 @@
 //! One peer's answer to `GET /members`, or one sentence on why there is none.
 //!
-//! The peer is not trusted: the whole exchange has a limit in time, its head and body in size, and redirects are
-//! not followed (etcd stopped following them for safety as well).
+//! The peer is not trusted: the whole exchange has a limit in time, its head and body in size, and
+//! redirects are not followed (etcd stopped following them for safety as well).
 
 mod access;
 mod error;
@@ -60,7 +60,8 @@ async fn fetch_within(
     tokio::time::timeout(limit, exchange).await.unwrap_or(Err(FetchError::NoAnswer(limit)))
 }
 
-/// Sends the request and reads the answer, driving the connection meanwhile instead of in a task of its own.
+/// Sends the request and reads the answer, driving the connection meanwhile instead of in a task of
+/// its own.
 async fn exchange(
     stream: Line,
     peer: &PeerUrl,
@@ -151,7 +152,8 @@ async fn read_body(body: Incoming) -> Result<Bytes, FetchError> {
     }
 }
 
-/// Finds the sentence for an exchange that failed before the response head was there; `unread` is what came instead.
+/// Finds the sentence for an exchange that failed before the response head was there; `unread` is
+/// what came instead.
 fn explain(error: &hyper::Error, unread: &[u8]) -> FetchError {
     match unread.first() {
         Some(&TLS_ALERT) => FetchError::Tls,

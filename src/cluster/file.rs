@@ -1,10 +1,10 @@
-//! The cluster file, `<data-dir>/proxy/cluster`: the peers of the last good member list, for a restart at which no
-//! configured peer answers.
+//! The cluster file, `<data-dir>/proxy/cluster`: the peers of the last good member list, for a
+//! restart at which no configured peer answers.
 //!
-//! The form is etcd's, `{"PeerURLs":[...]}`, with two keys of ours that etcd ignores: the cluster's ID and the
-//! configured source that led to it. etcd's proxy believed its file before anything else, so that a stale one had
-//! to be deleted by hand on every host; ours is a hint, void when the source was changed since, when etcd itself
-//! wrote it, or when it cannot be read.
+//! The form is etcd's, `{"PeerURLs":[...]}`, with two keys of ours that etcd ignores: the cluster's
+//! ID and the configured source that led to it. etcd's proxy believed its file before anything
+//! else, so that a stale one had to be deleted by hand on every host; ours is a hint, void when the
+//! source was changed since, when etcd itself wrote it, or when it cannot be read.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -102,9 +102,11 @@ impl ClusterFile {
         if kept.source == source { Ok(Some(kept)) } else { Err(Ignored::OtherSource) }
     }
 
-    /// Keeps `kept`, unless the file holds that already. Whoever reads meanwhile sees the old file or the new one.
+    /// Keeps `kept`, unless the file holds that already. Whoever reads meanwhile sees the old file
+    /// or the new one.
     ///
-    /// Writes on a blocking thread. A write that was begun is finished even if the future is dropped.
+    /// Writes on a blocking thread. A write that was begun is finished even if the future is
+    /// dropped.
     pub async fn keep(&self, kept: Kept) -> io::Result<()> {
         let file = self.clone();
         let write = tokio::task::spawn_blocking(move || file.keep_blocking(kept));
@@ -145,7 +147,8 @@ fn parse(text: &[u8]) -> Result<Kept, Ignored> {
     Ok(kept)
 }
 
-/// Replaces the file at `path`, so that a loss of power leaves the old content or the new, never half of it.
+/// Replaces the file at `path`, so that a loss of power leaves the old content or the new, never
+/// half of it.
 fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     make_private_dir(dir)?;

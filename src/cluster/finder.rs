@@ -1,8 +1,9 @@
 //! Finding the peers in the background, for sources that have to be asked: a registry or the DNS.
 //!
-//! A [`Finder`] is a task of its own, because a registry may take days to fill up, and pauses between tries grow to
-//! minutes. Whoever refreshes the member list reads what was found so far, and says when no peer answers, which is a
-//! reason to look again. What was found once is kept until something better is found.
+//! A [`Finder`] is a task of its own, because a registry may take days to fill up, and pauses
+//! between tries grow to minutes. Whoever refreshes the member list reads what was found so far,
+//! and says when no peer answers, which is a reason to look again. What was found once is kept
+//! until something better is found.
 //!
 //! Its log lines are few by themselves (`every = true`): changes, and tries at growing pauses.
 
@@ -19,8 +20,8 @@ use super::srv::{Looked, Records};
 use crate::config::{Discovery, PeerSource, PeerUrl, SrvDomain};
 use crate::tls::Connector;
 
-/// How long a wait for registrations lasts before the registry is looked at again: shorter than the patience of load
-/// balancers, so that a connection that is silently lost costs no more.
+/// How long a wait for registrations lasts before the registry is looked at again: shorter than the
+/// patience of load balancers, so that a connection that is silently lost costs no more.
 const WAIT: Duration = Duration::from_secs(60);
 
 /// Least time between two looks, whatever the source does.
@@ -35,7 +36,8 @@ const NEXT_TRY: &str = "; next try after ";
 /// Pause after a failed DNS lookup.
 const SRV_RETRY: Duration = Duration::from_secs(10);
 
-/// The longest pause between two lookups while no peer answers, if the records do not expire sooner.
+/// The longest pause between two lookups while no peer answers, if the records do not expire
+/// sooner.
 const SRV_RARELY: Duration = Duration::from_secs(30);
 
 /// What a source has given so far.
@@ -43,7 +45,8 @@ const SRV_RARELY: Duration = Duration::from_secs(30);
 pub struct Found {
     /// The peers, in the order in which they are to be asked.
     pub peers: Vec<PeerUrl>,
-    /// What the source lacks or suffers, in one line; `None` when all is well, or nothing is known yet.
+    /// What the source lacks or suffers, in one line; `None` when all is well, or nothing is known
+    /// yet.
     pub trouble: Option<String>,
     /// Whether the source has said anything yet, if only that it does not work.
     pub settled: bool,
@@ -92,8 +95,8 @@ impl Drop for Search {
 }
 
 impl Finder {
-    /// Starts to look for the peers of `source`, by `tls` where a registry wants it; `before` is what it gave to a finder
-    /// before this one.
+    /// Starts to look for the peers of `source`, by `tls` where a registry wants it; `before` is
+    /// what it gave to a finder before this one.
     ///
     /// A list needs no task; anything else does, and so a runtime.
     pub fn start(source: &PeerSource, tls: &Connector, before: Vec<PeerUrl>) -> Self {
@@ -131,7 +134,8 @@ impl Finder {
         self.found()
     }
 
-    /// Notes every change from now on of what was found, so that it need not wait for the next refresh.
+    /// Notes every change from now on of what was found, so that it need not wait for the next
+    /// refresh.
     pub fn news(&self) -> watch::Receiver<Found> {
         let mut news = self.found.clone();
         news.mark_unchanged();
@@ -172,7 +176,8 @@ impl Seeker {
         }
     }
 
-    /// Looks at the registry once, and waits for more members if some are missing. Returns whether all are there.
+    /// Looks at the registry once, and waits for more members if some are missing. Returns whether
+    /// all are there.
     async fn look(
         &mut self,
         discovery: &Discovery,
@@ -195,7 +200,8 @@ impl Seeker {
         Ok(false)
     }
 
-    /// Publishes the peers of a complete cluster. To name the same again helps nobody, so the next look comes later.
+    /// Publishes the peers of a complete cluster. To name the same again helps nobody, so the next
+    /// look comes later.
     fn complete(&mut self, seen: &Registered, peers: Vec<PeerUrl>) {
         let is_same = self.found.borrow().peers == peers;
         if !is_same || self.found.borrow().trouble.is_some() {
@@ -205,15 +211,17 @@ impl Seeker {
         self.publish(Some(peers), None);
     }
 
-    /// Counts looks that brought nothing new while no peer answered; they come at longer and longer pauses.
+    /// Counts looks that brought nothing new while no peer answered; they come at longer and longer
+    /// pauses.
     fn count_in_vain(&mut self, has_changed: bool) {
         let has_answered = self.heard.one_answered.swap(false, Ordering::Relaxed);
         let repeats = if has_changed || has_answered { 0 } else { self.repeats + 1 };
         self.repeats = MOST_DOUBLINGS.min(repeats);
     }
 
-    /// Publishes what is wrong, and lets the time pass that etcd would: twice as long after each failure. Where etcd
-    /// would end, the longest pause is made: its service manager would start it again, too.
+    /// Publishes what is wrong, and lets the time pass that etcd would: twice as long after each
+    /// failure. Where etcd would end, the longest pause is made: its service manager would start it
+    /// again, too.
     async fn suffer(&mut self, error: &RegistryError) {
         self.tries =
             if error.is_fatal() { MOST_DOUBLINGS } else { MOST_DOUBLINGS.min(self.tries + 1) };
@@ -280,7 +288,8 @@ impl Seeker {
         self.heard.none_answers.notified().await;
     }
 
-    /// Waits until no peer answers, or for `most`; always a little, and longer while that helps nobody.
+    /// Waits until no peer answers, or for `most`; always a little, and longer while that helps
+    /// nobody.
     async fn rest_at_most(&self, most: Duration) {
         let least = LEAST_PAUSE * (1 << (1 + self.repeats));
         let _ = timeout(most, self.rest(least.min(SRV_RARELY))).await;

@@ -1,9 +1,11 @@
-//! A small gRPC client for the control plane: unary calls of etcd's v3 API, with prost messages over HTTP/2.
+//! A small gRPC client for the control plane: unary calls of etcd's v3 API, with prost messages
+//! over HTTP/2.
 //!
-//! Clients' calls pass through `upstream` as bytes and never come here. This is for the few calls that we make
-//! ourselves: a handful a day, so there is no pool and no retry; who calls decides what a failure means. One connection is
-//! driven by a task of its own, which ends when the [`Channel`] is dropped. The other side is not trusted: an answer is
-//! limited in size, and a call by its caller's deadline.
+//! Clients' calls pass through `upstream` as bytes and never come here. This is for the few calls
+//! that we make ourselves: a handful a day, so there is no pool and no retry; who calls decides
+//! what a failure means. One connection is driven by a task of its own, which ends when the
+//! [`Channel`] is dropped. The other side is not trusted: an answer is limited in size, and a call
+//! by its caller's deadline.
 
 use std::fmt;
 use std::time::Duration;
@@ -48,7 +50,8 @@ pub enum CallError {
 }
 
 impl Channel {
-    /// Speaks HTTP/2 over `stream`, which leads to `authority` (`HOST:PORT`). `secure` tells whether the stream is TLS.
+    /// Speaks HTTP/2 over `stream`, which leads to `authority` (`HOST:PORT`). `secure` tells
+    /// whether the stream is TLS.
     ///
     /// # Errors
     /// When the authority is none, or the preface cannot be written.
@@ -72,8 +75,8 @@ impl Channel {
     /// Logs in, and sends the token with every later call.
     ///
     /// # Errors
-    /// As [`Channel::call`]; a wrong password is INVALID_ARGUMENT (3), a cluster without authentication
-    /// FAILED_PRECONDITION (9).
+    /// As [`Channel::call`]; a wrong password is INVALID_ARGUMENT (3), a cluster without
+    /// authentication FAILED_PRECONDITION (9).
     pub async fn authenticate(
         &mut self,
         name: &str,
@@ -121,8 +124,8 @@ impl Channel {
         Ok((response, stream))
     }
 
-    /// Pings the other side each `every`, and returns why when a ping stays unanswered for `limit`. An etcd wants 5 s at
-    /// least between pings, and a call open meanwhile.
+    /// Pings the other side each `every`, and returns why when a ping stays unanswered for `limit`.
+    /// An etcd wants 5 s at least between pings, and a call open meanwhile.
     pub async fn lost(&mut self, every: Duration, limit: Duration) -> CallError {
         // Only the first to ask h2 for them has the pings, and nobody else does.
         let Some(pings) = &mut self.pings else { return std::future::pending().await };

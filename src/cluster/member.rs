@@ -1,10 +1,12 @@
 //! The member list of a cluster, as a peer tells it in answer to `GET /members`.
 //!
-//! Everything in it came from the network: names and URLs may hold anything and are only shown escaped.
+//! Everything in it came from the network: names and URLs may hold anything and are only shown
+//! escaped.
 
 use serde::Deserialize;
 
-/// Members of the largest list that is believed. etcd advises against more than seven; each costs a prober here.
+/// Members of the largest list that is believed. etcd advises against more than seven; each costs a
+/// prober here.
 pub const MOST_MEMBERS: usize = 128;
 /// Peer URLs, and client URLs, of one member at most.
 pub const MOST_URLS: usize = 16;
@@ -154,7 +156,8 @@ impl From<serde_json::Error> for ListError {
     }
 }
 
-/// A member on the wire. Go leaves out what is empty, and writes `null` for a list that was never made.
+/// A member on the wire. Go leaves out what is empty, and writes `null` for a list that was never
+/// made.
 #[derive(Deserialize)]
 struct WireMember {
     id: u64,

@@ -14,7 +14,8 @@ use crate::telemetry::snapshot::PeerStatus;
 pub struct Peers {
     /// What the configured source gave; asked first.
     pub configured: Vec<PeerUrl>,
-    /// What the last good member list gave; asked next, so that a cluster can move away from its configured peers.
+    /// What the last good member list gave; asked next, so that a cluster can move away from its
+    /// configured peers.
     pub adopted: Vec<PeerUrl>,
     /// What the cluster file gave; asked only when nobody else answers.
     pub cached: Vec<PeerUrl>,
@@ -38,7 +39,8 @@ impl Peers {
         once_each(self.cached.iter().filter(|peer| !asked.contains(peer)))
     }
 
-    /// Takes over the peer URLs of a good list, in place of those of the list before; unusable ones are left out.
+    /// Takes over the peer URLs of a good list, in place of those of the list before; unusable ones
+    /// are left out.
     pub fn adopt(&mut self, list: &MemberList) {
         self.adopted = list.peer_urls().iter().filter_map(|url| parse_listed(url).ok()).collect();
         // The list says it better now.
@@ -47,11 +49,11 @@ impl Peers {
         self.errors.retain(|peer, _| known.contains(peer));
     }
 
-    /// Notes what came of asking. Returns the peers that were not known before to be of another cluster, or to tell of
-    /// more than is believed.
+    /// Notes what came of asking. Returns the peers that were not known before to be of another
+    /// cluster, or to tell of more than is believed.
     ///
-    /// Once there is an answer, old errors of peers that were not asked this time are history; only a foreign
-    /// cluster does not go away by itself.
+    /// Once there is an answer, old errors of peers that were not asked this time are history; only
+    /// a foreign cluster does not go away by itself.
     pub fn note(&mut self, asked: &Asked) -> Vec<(PeerUrl, FetchError)> {
         if let Some((winner, _)) = &asked.answer {
             let told: HashSet<&PeerUrl> = asked.errors.iter().map(|(peer, _)| peer).collect();

@@ -1,4 +1,5 @@
-//! Which cluster we serve: pinned at the first answer, so that a peer of another cluster is refused.
+//! Which cluster we serve: pinned at the first answer, so that a peer of another cluster is
+//! refused.
 
 use super::member::{MemberList, hex_id};
 

@@ -14,7 +14,8 @@ pub struct Record {
     pub failing: Option<Trouble>,
     /// Why the cluster file could not be written the last time.
     pub file: Option<Trouble>,
-    /// Whether the list was had by way of the cluster file, and no configured peer has answered since.
+    /// Whether the list was had by way of the cluster file, and no configured peer has answered
+    /// since.
     pub from_file: bool,
 }
 
@@ -61,7 +62,8 @@ impl Record {
     }
 }
 
-/// Puts `reason` in place and keeps the time at which the trouble began. Returns whether the reason is another.
+/// Puts `reason` in place and keeps the time at which the trouble began. Returns whether the reason
+/// is another.
 fn replace(trouble: &mut Option<Trouble>, reason: &str) -> bool {
     let before = trouble.take();
     let is_news = before.as_ref().is_none_or(|before| before.reason != reason);

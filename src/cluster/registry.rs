@@ -1,8 +1,10 @@
-//! Registries: where the members of a cluster that is being built enter themselves, and a proxy reads who they are.
+//! Registries: where the members of a cluster that is being built enter themselves, and a proxy
+//! reads who they are.
 //!
-//! [`look`] asks a registry once, [`changed`] waits for the next entry; neither ever writes. `v2` speaks the protocol of
-//! `discovery`, `v3` that of `discovery-token`; what they have in common is here. A registry is not trusted: times and
-//! sizes have limits, and what it says is only shown escaped. [`super::finder`] decides when to ask again.
+//! [`look`] asks a registry once, [`changed`] waits for the next entry; neither ever writes. `v2`
+//! speaks the protocol of `discovery`, `v3` that of `discovery-token`; what they have in common is
+//! here. A registry is not trusted: times and sizes have limits, and what it says is only shown
+//! escaped. [`super::finder`] decides when to ask again.
 
 mod error;
 mod http;
@@ -20,10 +22,11 @@ use crate::tls::Connector;
 pub use error::RegistryError;
 pub use registered::Registered;
 
-/// Asks the registry once who is registered. Registers nobody. `tls` is for `https` (the registry connector of the material).
+/// Asks the registry once who is registered. Registers nobody. `tls` is for `https` (the registry
+/// connector of the material).
 ///
-/// Takes at most some 10 s for v2, and twice the dial and request timeouts for each endpoint of v3. Dropping the future
-/// closes the connection.
+/// Takes at most some 10 s for v2, and twice the dial and request timeouts for each endpoint of v3.
+/// Dropping the future closes the connection.
 ///
 /// # Errors
 /// [`RegistryError::is_fatal`] tells what etcd gives up at from what it tries again.
@@ -34,8 +37,8 @@ pub async fn look(discovery: &Discovery, tls: &Connector) -> Result<Registered, 
     }
 }
 
-/// Waits until somebody registers after `seen` was had, for at most `limit`. May also return when nothing has changed:
-/// then the registry ended the wait.
+/// Waits until somebody registers after `seen` was had, for at most `limit`. May also return when
+/// nothing has changed: then the registry ended the wait.
 ///
 /// # Errors
 /// When the registry cannot be asked.

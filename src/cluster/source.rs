@@ -1,4 +1,5 @@
-//! Where the peers to ask come from, in words: what to show before there are any, and what tells two sources apart.
+//! Where the peers to ask come from, in words: what to show before there are any, and what tells
+//! two sources apart.
 
 use super::registry;
 use crate::config::{Discovery, PeerSource, PeerUrl, WebUrl};
@@ -24,7 +25,8 @@ pub fn describe(source: &PeerSource) -> Option<String> {
 
 /// Identifies what the operator wrote: equal for equal sources, whatever the order of their peers.
 ///
-/// It is readable text, because it stands in the cluster file, where people look for the reason of things.
+/// It is readable text, because it stands in the cluster file, where people look for the reason of
+/// things.
 pub fn fingerprint(source: &PeerSource) -> String {
     match source {
         PeerSource::Static(peers) => {

@@ -1,8 +1,9 @@
 //! The peers that a domain's SRV records name, as etcd 3.5 and later read them.
 //!
-//! `_etcd-server-ssl._tcp.DOMAIN` has the peers that speak TLS, `_etcd-server._tcp.DOMAIN` the others; both count, the
-//! first before the second, each by priority and weight (RFC 2782). A target that does not resolve is left out. A
-//! lookup that fails keeps what the one before had brought.
+//! `_etcd-server-ssl._tcp.DOMAIN` has the peers that speak TLS, `_etcd-server._tcp.DOMAIN` the
+//! others; both count, the first before the second, each by priority and weight (RFC 2782). A
+//! target that does not resolve is left out. A lookup that fails keeps what the one before had
+//! brought.
 
 mod query;
 mod resolv_conf;
@@ -111,8 +112,8 @@ impl Records {
         Ok(Looked { ttl: ttl.max(TTL.0), changed })
     }
 
-    /// The peers in the order in which they are to be asked: by priority, and by chance among equals, the heavier the
-    /// sooner.
+    /// The peers in the order in which they are to be asked: by priority, and by chance among
+    /// equals, the heavier the sooner.
     pub fn in_order(&self) -> Vec<PeerUrl> {
         let mut peers = Vec::new();
         for service in &self.services {

@@ -1,6 +1,8 @@
-//! Asking every peer once, each for itself: what somebody wants to know who looks at settings before they are used.
+//! Asking every peer once, each for itself: what somebody wants to know who looks at settings
+//! before they are used.
 //!
-//! A refresh is content with the first good answer; a survey has the answer of each. It keeps nothing and writes nothing.
+//! A refresh is content with the first good answer; a survey has the answer of each. It keeps
+//! nothing and writes nothing.
 
 use tokio::task::JoinSet;
 
@@ -32,7 +34,8 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Asks the source, then all of its peers at once, then those of the cluster file: 10 s each at most.
+    /// Asks the source, then all of its peers at once, then those of the cluster file: 10 s each at
+    /// most.
     pub async fn take(setup: &Setup) -> Self {
         let finder = Finder::start(&setup.source, &setup.registry, Vec::new());
         let found = finder.first_word(FETCH_LIMIT).await;

@@ -1,14 +1,17 @@
 //! The tracker: knows the cluster's members and keeps knowing them.
 //!
-//! It owns the configured source, the peers it adopted from the last good list, the cluster it is pinned to and the
-//! cluster file. A refresh replaces the member list only by a good one of the right cluster: errors, junk, an empty
-//! list and a foreign cluster change nothing but the record. The pin is held over a restart by the cluster file, and
-//! released when the configured source is changed or the settings accept another cluster.
+//! It owns the configured source, the peers it adopted from the last good list, the cluster it is
+//! pinned to and the cluster file. A refresh replaces the member list only by a good one of the
+//! right cluster: errors, junk, an empty list and a foreign cluster change nothing but the record.
+//! The pin is held over a restart by the cluster file, and released when the configured source is
+//! changed or the settings accept another cluster.
 //!
-//! The peers of a source that has to be asked come from a [`Finder`], which asks it in the background; the first refresh
-//! waits for its first word, so that the cluster file stays the last resort.
+//! The peers of a source that has to be asked come from a [`Finder`], which asks it in the
+//! background; the first refresh waits for its first word, so that the cluster file stays the last
+//! resort.
 //!
-//! The control plane calls [`Tracker::refresh`] each `proxy-refresh-interval`, or each second until the first list.
+//! The control plane calls [`Tracker::refresh`] each `proxy-refresh-interval`, or each second until
+//! the first list.
 
 mod candidate;
 
@@ -96,7 +99,8 @@ pub struct Tracker {
     list: Option<Arc<MemberList>>,
     /// Members that the last look missed for the first time.
     doubted: Vec<u64>,
-    /// Whether all peers are asked the next time, since it is not clear that they are of one cluster.
+    /// Whether all peers are asked the next time, since it is not clear that they are of one
+    /// cluster.
     asks_all: bool,
     /// Which peer was last looked at beside the one that gave a list.
     looked_at: usize,
@@ -108,7 +112,8 @@ pub struct Tracker {
 }
 
 impl Tracker {
-    /// Makes a tracker that knows no members yet. Reads the cluster file; the search for peers begins.
+    /// Makes a tracker that knows no members yet. Reads the cluster file; the search for peers
+    /// begins.
     pub fn new(setup: Setup) -> Self {
         let mut tracker = Self {
             fingerprint: String::new(),
@@ -148,8 +153,9 @@ impl Tracker {
         }
     }
 
-    /// Reaches peers and the registry in this way from the next refresh on: what they are shown, or whom we trust, has changed.
-    /// For a registry that is reached in another way the search begins anew, with what it has found.
+    /// Reaches peers and the registry in this way from the next refresh on: what they are shown, or
+    /// whom we trust, has changed. For a registry that is reached in another way the search begins
+    /// anew, with what it has found.
     pub fn set_access(&mut self, access: Access, registry: &Connector) {
         self.setup.access = access;
         if self.setup.registry != *registry {
@@ -159,11 +165,12 @@ impl Tracker {
         }
     }
 
-    /// Asks the peers for the member list, keeps the cluster file up to date, and logs what has changed.
+    /// Asks the peers for the member list, keeps the cluster file up to date, and logs what has
+    /// changed.
     ///
-    /// Takes some 10 s at most while peers hang, as long again when the cluster file's peers are asked as well, and as
-    /// long again when the source has not said anything yet.
-    /// May be dropped at any time: what was learned is kept whole or not at all.
+    /// Takes some 10 s at most while peers hang, as long again when the cluster file's peers are
+    /// asked as well, and as long again when the source has not said anything yet. May be dropped
+    /// at any time: what was learned is kept whole or not at all.
     pub async fn refresh(&mut self) -> Outcome {
         let outcome = self.learn_within(FETCH_LIMIT).await;
         self.settle().await;
@@ -206,8 +213,8 @@ impl Tracker {
         Inquiry { found, asked, from_file }
     }
 
-    /// Looks whether a peer that need not be asked is still of our cluster: a refresh is content with the first good
-    /// answer, and would never notice.
+    /// Looks whether a peer that need not be asked is still of our cluster: a refresh is content
+    /// with the first good answer, and would never notice.
     async fn look_at(
         &self,
         peer: Option<&PeerUrl>,
@@ -312,7 +319,8 @@ impl Tracker {
         self.news.drain(..).for_each(|news| news.log());
     }
 
-    /// Whether the last list lacked members for the first time, so that another look should come soon.
+    /// Whether the last list lacked members for the first time, so that another look should come
+    /// soon.
     pub fn wants_second_look(&self) -> bool {
         !self.doubted.is_empty()
     }
@@ -322,8 +330,8 @@ impl Tracker {
         self.list.as_ref()
     }
 
-    /// The cluster that is served: the pinned one, which is known before the first list when the cluster file
-    /// names it; else that of the last list.
+    /// The cluster that is served: the pinned one, which is known before the first list when the
+    /// cluster file names it; else that of the last list.
     pub fn cluster_id(&self) -> Option<u64> {
         self.pin.pinned.or_else(|| self.list.as_ref().map(|list| list.cluster_id))
     }
@@ -333,8 +341,8 @@ impl Tracker {
         self.peers.statuses()
     }
 
-    /// Names the source of the peers, if it has to be asked, and what it lacks or suffers while that matters: until it
-    /// has named peers, and whenever none of them answers.
+    /// Names the source of the peers, if it has to be asked, and what it lacks or suffers while
+    /// that matters: until it has named peers, and whenever none of them answers.
     pub fn source_status(&self) -> Option<SourceStatus> {
         let name = source::describe(&self.setup.source)?;
         let matters = self.peers.configured.is_empty() || self.record.failing.is_some();
@@ -342,7 +350,8 @@ impl Tracker {
         Some(SourceStatus { name, trouble })
     }
 
-    /// Notes what the source gives from now on: a reason to refresh at once. Ends with the tracker's source.
+    /// Notes what the source gives from now on: a reason to refresh at once. Ends with the
+    /// tracker's source.
     pub fn source_news(&self) -> watch::Receiver<Found> {
         self.finder.news()
     }

@@ -3,9 +3,11 @@
 use crate::config::{PeerUrl, zone};
 use crate::net::member_address;
 
-/// Takes `http://HOST:PORT` or `https://HOST:PORT` apart, for peer and client URLs alike; the host is in lower case then.
+/// Takes `http://HOST:PORT` or `https://HOST:PORT` apart, for peer and client URLs alike; the host
+/// is in lower case then.
 ///
-/// Stricter than a general URL parser on purpose: etcd wants a port and no path, and the host goes into a header.
+/// Stricter than a general URL parser on purpose: etcd wants a port and no path, and the host goes
+/// into a header.
 pub fn parse_url(url: &str) -> Result<PeerUrl, UnusableUrl> {
     let (scheme, rest) = url.split_once("://").ok_or(UnusableUrl::Malformed)?;
     match scheme.to_ascii_lowercase().as_str() {
@@ -19,11 +21,12 @@ pub fn parse_url(url: &str) -> Result<PeerUrl, UnusableUrl> {
     }
 }
 
-/// Takes a URL apart that the network has named: in a member list, a registry, the DNS or the cluster file.
+/// Takes a URL apart that the network has named: in a member list, a registry, the DNS or the
+/// cluster file.
 ///
 /// # Errors
-/// As [`parse_url`], and for an address that no listed member can have. What a name leads to is looked at when it is
-/// dialled.
+/// As [`parse_url`], and for an address that no listed member can have. What a name leads to is
+/// looked at when it is dialled.
 pub fn parse_listed(url: &str) -> Result<PeerUrl, UnusableUrl> {
     let parsed = parse_url(url)?;
     let ip = zone::without_zone(&parsed.host).parse().ok();

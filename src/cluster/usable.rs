@@ -1,7 +1,7 @@
 //! Which client URLs of a member list may get traffic, and why the others may not.
 //!
-//! URLs stay grouped by member: several URLs of one member are several ways to the same data, and one of them
-//! may lead nowhere.
+//! URLs stay grouped by member: several URLs of one member are several ways to the same data, and
+//! one of them may lead nowhere.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -117,8 +117,9 @@ struct Omission<'a> {
 
 /// Judges every client URL of `list`. `listeners` are our own client listeners, with real ports.
 ///
-/// Names are looked up to find our own listeners among them, all at once and for 2 s at most, so do this at every
-/// refresh and not on a request. Never fails: a list of which nothing is usable has its reasons in it.
+/// Names are looked up to find our own listeners among them, all at once and for 2 s at most, so do
+/// this at every refresh and not on a request. Never fails: a list of which nothing is usable has
+/// its reasons in it.
 pub async fn judge(list: &MemberList, listeners: &[SocketAddr]) -> Listed {
     let mut members: Vec<ListedMember> = list.members.iter().map(judge_member).collect();
     let listeners: Arc<[SocketAddr]> = listeners.into();

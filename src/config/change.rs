@@ -1,11 +1,12 @@
 //! What a reload would change, and what it may not.
 
+use std::fmt;
+
 use super::Loaded;
 use super::mask::masked;
 use super::place::Place;
 use super::problem::Problem;
 use super::schema::{Setting, Standing};
-use std::fmt;
 
 /// One setting whose effective value differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +67,8 @@ pub fn changes(old: &Loaded, new: &Loaded) -> Vec<Change> {
         .collect()
 }
 
-/// Takes over what is settled when a daemon starts and is computed anew at each load: how many workers there are.
+/// Takes over what is settled when a daemon starts and is computed anew at each load: how many
+/// workers there are.
 pub fn keep_running(old: &Loaded, new: &mut Loaded) {
     if new.origins.is_same(&old.origins, "workers") {
         new.settings.workers = old.settings.workers;
@@ -119,8 +121,9 @@ pub fn overridden(old: &Loaded, new: &Loaded) -> Vec<Problem> {
         .collect()
 }
 
-/// Returns an error when the file had settings before and is now missing or empty. A file that is being replaced looks like
-/// this for a moment, and so does an accident; nobody means "all defaults" by it.
+/// Returns an error when the file had settings before and is now missing or empty. A file that is
+/// being replaced looks like this for a moment, and so does an accident; nobody means "all
+/// defaults" by it.
 pub fn vanished(old: &Loaded, new: &Loaded) -> Option<Problem> {
     let is_blank =
         |loaded: &Loaded| loaded.text.as_ref().is_none_or(|text| text.trim_ascii().is_empty());

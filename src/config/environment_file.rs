@@ -1,21 +1,24 @@
 //! Reads environment files as systemd's `EnvironmentFile=` reads them.
 //!
-//! The grammar is in no manual page: it is systemd's `src/basic/env-file.c`, with the check of names that `systemd.exec`
-//! does after it. In short:
+//! The grammar is in no manual page: it is systemd's `src/basic/env-file.c`, with the check of
+//! names that `systemd.exec` does after it. In short:
 //!
-//! - a line is `NAME=value`; blanks around the name and the value do not count, lines without `=` and names that are no
-//!   names (`export X`) are ignored, and a carriage return ends a line like a newline;
+//! - a line is `NAME=value`; blanks around the name and the value do not count, lines without `=`
+//!   and names that are no names (`export X`) are ignored, and a carriage return ends a line like a
+//!   newline;
 //! - `#` and `;` begin a comment, at the beginning of a line only;
-//! - a value is any number of quoted pieces (`'…'`, `"…"`, also over several lines) and then a bare rest, in which quotes
-//!   are characters like others;
-//! - outside of quotes a backslash takes the next character as it is; in double quotes it does so for `"`, `\`, `` ` `` and
-//!   `$` only, and stays elsewhere. A newline behind it is dropped.
+//! - a value is any number of quoted pieces (`'…'`, `"…"`, also over several lines) and then a bare
+//!   rest, in which quotes are characters like others;
+//! - outside of quotes a backslash takes the next character as it is; in double quotes it does so
+//!   for `"`, `\`, `` ` `` and `$` only, and stays elsewhere. A newline behind it is dropped.
 //!
-//! systemd ignores a whole file with a NUL, or with a name or value that is not UTF-8. Comments may hold any bytes.
+//! systemd ignores a whole file with a NUL, or with a name or value that is not UTF-8. Comments may
+//! hold any bytes.
 
 use std::ops::Range;
 
-/// Bytes that are read at most: what systemd before 248 took. All variables of a process have room in half of it.
+/// Bytes that are read at most: what systemd before 248 took. All variables of a process have room
+/// in half of it.
 pub const LARGEST: u64 = 4 << 20;
 
 /// Which systemd is imitated; [`parse`] is the same in both but for comments.
@@ -23,7 +26,8 @@ pub const LARGEST: u64 = 4 << 20;
 pub enum Systemd {
     /// 254 and later: a comment is one line.
     Since254,
-    /// Up to 253 (Debian 12, Ubuntu 22.04, RHEL 9): a comment that ends in a backslash goes on in the next line.
+    /// Up to 253 (Debian 12, Ubuntu 22.04, RHEL 9): a comment that ends in a backslash goes on in
+    /// the next line.
     Before254,
 }
 
@@ -176,7 +180,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads up to and with the `=`; `None` when there is none in this line. The first byte may be anything, a `=` too.
+    /// Reads up to and with the `=`; `None` when there is none in this line. The first byte may be
+    /// anything, a `=` too.
     fn name(&mut self) -> Option<&'a [u8]> {
         let start = self.at;
         self.at += 1;
@@ -236,8 +241,8 @@ impl<'a> Reader<'a> {
         false
     }
 
-    /// Reads what is not quoted, up to and with the newline. Blanks at the end are dropped unless an escape stands behind
-    /// them.
+    /// Reads what is not quoted, up to and with the newline. Blanks at the end are dropped unless
+    /// an escape stands behind them.
     fn bare(&mut self, value: &mut Vec<u8>) {
         let mut keep = value.len();
         while let Some(byte) = self.next() {

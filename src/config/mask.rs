@@ -1,8 +1,9 @@
 //! Takes key material and logins out of texts that are about to be told.
 //!
-//! Messages are made to hold none: they name files, settings and known words. [`masked`] stands behind that, where texts
-//! leave the process (problems, log records, the snapshot, what commands print), so that a message which repeats too much
-//! tells no secret. It errs on the side of hiding: a path with a random name of 16 characters or more may be hidden too.
+//! Messages are made to hold none: they name files, settings and known words. [`masked`] stands
+//! behind that, where texts leave the process (problems, log records, the snapshot, what commands
+//! print), so that a message which repeats too much tells no secret. It errs on the side of hiding:
+//! a path with a random name of 16 characters or more may be hidden too.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -16,8 +17,8 @@ const SHORTEST: usize = 16;
 /// Shortest word that is hidden beside another that was hidden: the last line of a key.
 const SHORTEST_BESIDE: usize = 4;
 
-/// A long word is random only if it has fewer separators than one in so many characters; base64 has one in 32, a path
-/// more than one in six.
+/// A long word is random only if it has fewer separators than one in so many characters; base64 has
+/// one in 32, a path more than one in six.
 const MOST_LETTERS_BETWEEN: usize = 6;
 
 /// How PEM begins and ends its blocks.
@@ -93,7 +94,8 @@ pub fn known_label(label: &str) -> &'static str {
     KNOWN.iter().find(|known| **known == label).copied().unwrap_or("block")
 }
 
-/// What looks like a key, in reading order: bodies of PEM blocks, and long random words with what stands beside them.
+/// What looks like a key, in reading order: bodies of PEM blocks, and long random words with what
+/// stands beside them.
 fn key_material(text: &str) -> Vec<Range<usize>> {
     let words = words(text);
     let is_start: Vec<bool> =
@@ -121,7 +123,8 @@ fn key_material(text: &str) -> Vec<Range<usize>> {
     chosen.filter(|(_, hidden)| *hidden).map(|(word, _)| word).collect()
 }
 
-/// The longest runs of characters of base64, of either alphabet. The dashes around PEM's labels end a word.
+/// The longest runs of characters of base64, of either alphabet. The dashes around PEM's labels end
+/// a word.
 fn words(text: &str) -> Vec<Range<usize>> {
     let bytes = text.as_bytes();
     let is_dashes = |at: usize| bytes[at] == b'-' && bytes[at..].starts_with(DASHES.as_bytes());
@@ -174,8 +177,8 @@ fn is_plain(word: &str) -> bool {
         || letters.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether a word looks random: somewhere in it capitals, small letters and digits change often over a long stretch. The
-/// names in a path and words in CamelCase do not.
+/// Whether a word looks random: somewhere in it capitals, small letters and digits change often
+/// over a long stretch. The names in a path and words in CamelCase do not.
 fn is_random(word: &str) -> bool {
     let is_separator = |byte: u8| !byte.is_ascii_alphanumeric();
     let mut stretches = word.as_bytes().split(|byte| is_separator(*byte));
@@ -187,8 +190,8 @@ fn is_random(word: &str) -> bool {
             && changes_often(word.as_bytes())
 }
 
-/// Whether somewhere within 16 characters two of five neighbours are of different kinds, and each kind is there. The
-/// beginning of a key is less random than the rest.
+/// Whether somewhere within 16 characters two of five neighbours are of different kinds, and each
+/// kind is there. The beginning of a key is less random than the rest.
 fn changes_often(stretch: &[u8]) -> bool {
     let kind = |byte: &u8| match byte {
         b'A'..=b'Z' => Some(0),

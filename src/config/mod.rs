@@ -1,11 +1,13 @@
 //! Settings: what may be written, where it was written, and what it means.
 //!
-//! [`load`] reads the settings file, the `ETCD_*` variables and the flags, lays them over the defaults (later wins), and
-//! returns resolved [`Settings`] with the origin of every value, or every problem at once. A start, a reload and `check`
-//! all call it, so that they agree. `schema` is the table of what may be written; `value` reads one value; `source` the
-//! layers; `resolve` looks at settings together; `change` compares two loads.
+//! [`load`] reads the settings file, the `ETCD_*` variables and the flags, lays them over the
+//! defaults (later wins), and returns resolved [`Settings`] with the origin of every value, or
+//! every problem at once. A start, a reload and `check` all call it, so that they agree. `schema`
+//! is the table of what may be written; `value` reads one value; `source` the layers; `resolve`
+//! looks at settings together; `change` compares two loads.
 //!
-//! It opens no socket and changes nothing. Nothing that a file, a variable or a flag holds can make it panic.
+//! It opens no socket and changes nothing. Nothing that a file, a variable or a flag holds can make
+//! it panic.
 
 pub mod change;
 pub mod environment_file;
@@ -29,10 +31,11 @@ pub use problem::{Problem, Problems, Severity, Style, one_lines};
 pub use settings::*;
 pub use source::file::LARGEST_FILE;
 
-use source::file::Choice;
-use source::{Given, Layer, MemberGiven, environment, file, flags};
 use std::collections::HashSet;
 use std::path::PathBuf;
+
+use source::file::Choice;
+use source::{Given, Layer, MemberGiven, environment, file, flags};
 use value::Shape;
 
 /// Settings that can be used, and where they come from.
@@ -57,8 +60,8 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Problems> {
     load_seen(inputs, None)
 }
 
-/// Like [`load`], with the file's content as somebody who watches it has just seen it: read again, it might be in the
-/// middle of the next write.
+/// Like [`load`], with the file's content as somebody who watches it has just seen it: read again,
+/// it might be in the middle of the next write.
 pub fn load_seen(inputs: &Inputs, seen: Option<Vec<u8>>) -> Result<Loaded, Problems> {
     let (loaded, problems) = draft(inputs, seen);
     if problems.errors() > 0 {
@@ -67,8 +70,9 @@ pub fn load_seen(inputs: &Inputs, seen: Option<Vec<u8>>) -> Result<Loaded, Probl
     Ok(Loaded { warnings: problems.0, ..loaded })
 }
 
-/// Like [`load_seen`], but returns what could be read of the settings also when they cannot be used, and apart from it all
-/// that is wrong. With an error among that, a draft is good for finding out what else is wrong, and for nothing else.
+/// Like [`load_seen`], but returns what could be read of the settings also when they cannot be
+/// used, and apart from it all that is wrong. With an error among that, a draft is good for finding
+/// out what else is wrong, and for nothing else.
 pub fn draft(inputs: &Inputs, seen: Option<Vec<u8>>) -> (Loaded, Problems) {
     let mut problems = Problems::default();
     let Gathered { mut origins, file, text, members } = gather(inputs, seen, &mut problems);
@@ -88,11 +92,12 @@ pub fn draft(inputs: &Inputs, seen: Option<Vec<u8>>) -> (Loaded, Problems) {
     (Loaded { settings, warnings, origins, file: Some(file), text, member_only }, problems)
 }
 
-/// Returns where a running daemon with these inputs has its admin socket. Mistakes in file and environment do not matter: a
-/// daemon that refused a broken file must still be reachable.
+/// Returns where a running daemon with these inputs has its admin socket. Mistakes in file and
+/// environment do not matter: a daemon that refused a broken file must still be reachable.
 ///
 /// # Errors
-/// What is wrong on the command line: with a slip there, another daemon might be asked than the one that was meant.
+/// What is wrong on the command line: with a slip there, another daemon might be asked than the one
+/// that was meant.
 pub fn admin_socket(inputs: &Inputs) -> Result<PathBuf, Problems> {
     let mut problems = Problems::default();
     let gathered = gather(inputs, None, &mut problems);

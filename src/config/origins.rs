@@ -1,12 +1,13 @@
 //! Where every effective value comes from.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+
 use super::place::Place;
 use super::schema::{self, Setting};
 use super::settings::{ListenUrl, PeerSource, Settings};
 use super::source::{Entry, Layer};
 use super::value::Value;
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
 
 /// The effective value of every setting, where it was written, and what the file says of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,7 +40,8 @@ impl Origins {
         Self { effective, file, computed: BTreeMap::new(), broken }
     }
 
-    /// Whether none of these settings has a mistake. With one, nothing can be said of what they mean together.
+    /// Whether none of these settings has a mistake. With one, nothing can be said of what they
+    /// mean together.
     pub(super) fn are_sound(&self, names: &[&str]) -> bool {
         !names.iter().any(|name| self.broken.contains(name))
     }
@@ -79,8 +81,9 @@ impl Origins {
         }
     }
 
-    /// Whether `name` means the same in both. The number of workers that is computed may differ only because the machine
-    /// gives us other cores than at the start; nobody has changed a setting then.
+    /// Whether `name` means the same in both. The number of workers that is computed may differ
+    /// only because the machine gives us other cores than at the start; nobody has changed a
+    /// setting then.
     pub(super) fn is_same(&self, other: &Self, name: &str) -> bool {
         let same_value = || self.value(name) == other.value(name);
         let is_computed = [self, other].iter().any(|origins| origins.computed.contains_key(name));

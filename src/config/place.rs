@@ -1,10 +1,11 @@
 //! Where a value was written: the default, a spot in the file, a variable, a flag.
 
-use super::mask::masked;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use super::mask::masked;
 
 /// The settings file as it was read.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,8 +67,8 @@ impl SourceFile {
         self.starts.partition_point(|start| *start <= at).saturating_sub(1)
     }
 
-    /// Returns the line that holds this byte and those above it, up to the one that names a key: a value may stand below
-    /// its key.
+    /// Returns the line that holds this byte and those above it, up to the one that names a key: a
+    /// value may stand below its key.
     fn statement(&self, at: usize) -> impl Iterator<Item = &str> {
         let mut is_over = false;
         let indices = (0..=self.line_of(at)).rev();
@@ -127,7 +128,8 @@ impl Place {
         }
     }
 
-    /// Returns the line that it is in and those above it, up to the one that names a key; nothing outside of the file.
+    /// Returns the line that it is in and those above it, up to the one that names a key; nothing
+    /// outside of the file.
     pub(super) fn statement(&self) -> impl Iterator<Item = &str> {
         let span = match self {
             Self::Span(source, range) => Some((source, range.start)),
@@ -172,7 +174,8 @@ impl fmt::Display for Place {
     }
 }
 
-/// Replaces the user and password before each `@` by as many asterisks: `http://user:password@host`.
+/// Replaces the user and password before each `@` by as many asterisks:
+/// `http://user:password@host`.
 pub(super) fn without_logins(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

@@ -1,14 +1,17 @@
 //! What is wrong with the settings: how bad, what, where, and what would be right.
 //!
-//! All problems of a load are collected and shown together. A problem has two forms: the long one for a terminal, with
-//! the line of the file and a marker below it, and one line (`PLACE: MESSAGE`) for the journal, STATUS and `status`.
-//! Neither holds key material or a password, whatever the message was made of.
+//! All problems of a load are collected and shown together. A problem has two forms: the long one
+//! for a terminal, with the line of the file and a marker below it, and one line (`PLACE: MESSAGE`)
+//! for the journal, STATUS and `status`. Neither holds key material or a password, whatever the
+//! message was made of.
+
+use std::fmt::{self, Write as _};
+
+use serde_json::{Value as Json, json};
 
 use super::mask::{holds_key_material, is_base64_line, masked};
 use super::place::{Place, Spot, printable, without_logins};
 use super::schema::{self, Kind};
-use serde_json::{Value as Json, json};
-use std::fmt::{self, Write as _};
 
 /// How bad a problem is; errors sort first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,7 +87,8 @@ impl Problem {
         }
     }
 
-    /// Returns the one-line form, `PLACE: MESSAGE`, or the message alone of a default; its severity is not in it.
+    /// Returns the one-line form, `PLACE: MESSAGE`, or the message alone of a default; its severity
+    /// is not in it.
     pub fn one_line(&self) -> String {
         match self.place {
             Place::Default => printable(&self.sentence()),
@@ -169,8 +173,8 @@ fn snippet(spot: &Spot<'_>, number: &str, hint: Option<&str>) -> String {
     out
 }
 
-/// Whether a line may hold a secret, also one that is no TOML; such a line is not shown. Logins in URLs do not count, since
-/// they are drawn as asterisks.
+/// Whether a line may hold a secret, also one that is no TOML; such a line is not shown. Logins in
+/// URLs do not count, since they are drawn as asterisks.
 fn holds_secret(place: &Place, spot: &Spot<'_>) -> bool {
     let is_secret = |kind| matches!(kind, Kind::Secret | Kind::Login);
     let names_secret = |line: &str| {
@@ -200,7 +204,8 @@ fn blank(c: char) -> String {
 }
 
 impl Problems {
-    /// How many are shown before "and N more": somebody reads them all, and they are kept in the history of reloads.
+    /// How many are shown before "and N more": somebody reads them all, and they are kept in the
+    /// history of reloads.
     pub const SHOWN: usize = 20;
 
     /// Adds one.
@@ -227,8 +232,8 @@ impl Problems {
         self.0.sort_by_key(|problem| (problem.severity, problem.place.order()));
     }
 
-    /// Returns the exit status that a command with these problems ends with: 64 when the command line itself is in
-    /// error, 78 for any other error, 0 without errors.
+    /// Returns the exit status that a command with these problems ends with: 64 when the command
+    /// line itself is in error, 78 for any other error, 0 without errors.
     pub fn exit_status(&self) -> u8 {
         let mut errors = self.0.iter().filter(|problem| problem.severity == Severity::Error);
         match (errors.clone().next(), errors.any(|problem| problem.place.is_flag())) {
@@ -238,7 +243,8 @@ impl Problems {
         }
     }
 
-    /// Returns every problem in its long form and the line that counts them, which ends with `outcome`.
+    /// Returns every problem in its long form and the line that counts them, which ends with
+    /// `outcome`.
     pub fn report(&self, style: Style, outcome: &str) -> String {
         let shown = self.0.iter().take(Self::SHOWN);
         let mut out: String = shown.map(|problem| problem.long(style)).collect();

@@ -1,10 +1,11 @@
 //! Reads files so that none of them can hold up its reader.
 //!
-//! A path that somebody wrote may lead to a pipe, to a device, to a file of the kernel that waits for news
-//! (`/proc/kmsg`), or to a mount whose server is gone, where even looking at the path blocks, without a way to give
-//! up. So files are opened without blocking, only regular ones are read, and all of it happens on a thread of its own that
-//! is waited for a while and then left alone. Threads that are left alone are few: beyond [`MOST_HANGING`] nothing
-//! is tried until one returns.
+//! A path that somebody wrote may lead to a pipe, to a device, to a file of the kernel that waits
+//! for news (`/proc/kmsg`), or to a mount whose server is gone, where even looking at the path
+//! blocks, without a way to give up. So files are opened without blocking, only regular ones are
+//! read, and all of it happens on a thread of its own that is waited for a while and then left
+//! alone. Threads that are left alone are few: beyond [`MOST_HANGING`] nothing is tried until one
+//! returns.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read as _};
@@ -17,7 +18,8 @@ use std::time::Duration;
 
 use nix::libc::O_NONBLOCK;
 
-/// How long the file system may take; local disks that spin up take longer only while the machine sleeps.
+/// How long the file system may take; local disks that spin up take longer only while the machine
+/// sleeps.
 const LIMIT: Duration = Duration::from_secs(2);
 /// How long it may take while something hangs already, most often on the same mount.
 const LIMIT_WHILE_HANGING: Duration = Duration::from_millis(250);
@@ -27,11 +29,12 @@ const MOST_HANGING: isize = 16;
 /// Threads that hang now and are waited for no longer.
 static HANGING: AtomicIsize = AtomicIsize::new(0);
 
-/// Reads a file, at most one byte more than `largest`: a longer result says that the file is too long.
+/// Reads a file, at most one byte more than `largest`: a longer result says that the file is too
+/// long.
 ///
 /// # Errors
-/// What the kernel says; `InvalidInput` when it is neither a regular file nor a directory, and `TimedOut` when its file
-/// system does not answer.
+/// What the kernel says; `InvalidInput` when it is neither a regular file nor a directory, and
+/// `TimedOut` when its file system does not answer.
 pub fn read(path: &Path, largest: u64) -> io::Result<Vec<u8>> {
     let path = path.to_owned();
     within(move || read_here(&path, largest))?

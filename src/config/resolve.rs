@@ -1,11 +1,16 @@
 //! From effective values to [`Settings`]: what several settings mean together.
 //!
-//! Every value has been checked on its own before. Here defaults that depend on other settings are filled in, and what
-//! cannot work, or not together, is refused.
+//! Every value has been checked on its own before. Here defaults that depend on other settings are
+//! filled in, and what cannot work, or not together, is refused.
 
 mod listening;
 mod sources;
 mod tls;
+
+use std::ffi::OsStr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::inputs::Inputs;
 use super::origins::Origins;
@@ -16,10 +21,6 @@ use super::settings::{
     Settings,
 };
 use super::value::{self, Value};
-use std::ffi::OsStr;
-use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Returns the settings; they are only worth using when `problems` got no error.
 pub(super) fn resolve(origins: &Origins, inputs: &Inputs, problems: &mut Problems) -> Settings {
@@ -60,7 +61,8 @@ pub(super) fn resolve(origins: &Origins, inputs: &Inputs, problems: &mut Problem
     }
 }
 
-/// Returns the admin socket's path: as set, else in `$RUNTIME_DIRECTORY`, else in `/run/etcd-proxy`.
+/// Returns the admin socket's path: as set, else in `$RUNTIME_DIRECTORY`, else in
+/// `/run/etcd-proxy`.
 pub(super) fn admin_socket(origins: &Origins, inputs: &Inputs) -> PathBuf {
     Values(origins).path("admin-socket").unwrap_or_else(|| usual_admin_socket(inputs))
 }
@@ -71,7 +73,8 @@ pub(super) fn usual_admin_socket(inputs: &Inputs) -> PathBuf {
     runtime.unwrap_or_else(|| PathBuf::from("/run/etcd-proxy")).join("admin.sock")
 }
 
-/// Returns the data directory: as set, else `$STATE_DIRECTORY`, else `<name>.etcd` in the working directory.
+/// Returns the data directory: as set, else `$STATE_DIRECTORY`, else `<name>.etcd` in the working
+/// directory.
 fn data_dir(origins: &Origins, inputs: &Inputs) -> PathBuf {
     let values = Values(origins);
     let set = values.path("data-dir").or_else(|| inputs.directory("STATE_DIRECTORY"));
@@ -88,8 +91,8 @@ pub(super) fn blame_directories(origins: &mut Origins, inputs: &Inputs) {
     }
 }
 
-/// Refuses what cannot work, and warns of what is ignored. What has a mistake of its own is not judged by what it means
-/// beside others.
+/// Refuses what cannot work, and warns of what is ignored. What has a mistake of its own is not
+/// judged by what it means beside others.
 fn check(values: &Values<'_>, problems: &mut Problems) {
     let origins = values.0;
     let registries = ["discovery", "discovery-token"];
@@ -128,7 +131,8 @@ fn refuse(problems: &mut Problems, message: &str, hint: &str, place: &Place) {
     problems.push(Problem::error(message, place.clone()).hint(hint));
 }
 
-/// The effective values by type. A name of another type reads as empty; a test asks for each default.
+/// The effective values by type. A name of another type reads as empty; a test asks for each
+/// default.
 struct Values<'a>(&'a Origins);
 
 impl Values<'_> {

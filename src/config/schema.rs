@@ -1,8 +1,10 @@
-//! The one table of all settings: names, kinds, defaults, what each does, and how far it works here.
+//! The one table of all settings: names, kinds, defaults, what each does, and how far it works
+//! here.
 //!
-//! Everything that knows a setting by name reads this table: the file, environment and flag readers, `--help`,
-//! `print-config`, the nearest-name suggestions, and later the man pages and completions. A name is written the same
-//! in all three places: key `proxy-failure-wait`, flag `--proxy-failure-wait`, variable `ETCD_PROXY_FAILURE_WAIT`.
+//! Everything that knows a setting by name reads this table: the file, environment and flag
+//! readers, `--help`, `print-config`, the nearest-name suggestions, and later the man pages and
+//! completions. A name is written the same in all three places: key `proxy-failure-wait`, flag
+//! `--proxy-failure-wait`, variable `ETCD_PROXY_FAILURE_WAIT`.
 //!
 //! Invariants (tested): names are unique, and every default is valid for its kind.
 
@@ -19,7 +21,8 @@ pub struct Setting {
     pub name: &'static str,
     /// What may be written.
     pub kind: Kind,
-    /// The built-in default, written as a flag's value would be; empty when there is none or when it is computed.
+    /// The built-in default, written as a flag's value would be; empty when there is none or when
+    /// it is computed.
     pub default: &'static str,
     /// Where `--help` lists it.
     pub group: Group,
@@ -54,7 +57,8 @@ pub enum Kind {
     Path,
     /// Texts, separated by commas or as an array.
     List,
-    /// URLs to listen on: an IP address or localhost, with a port, without a path; or a unix socket.
+    /// URLs to listen on: an IP address or localhost, with a port, without a path; or a unix
+    /// socket.
     ListenUrls,
     /// URLs that others may use: as [`Kind::ListenUrls`], but host names are fine.
     Urls,
@@ -136,7 +140,8 @@ pub fn is_ignored_flag(name: &str) -> bool {
 /// Longer names are no slips.
 const LONGEST_SLIP: usize = 64;
 
-/// Returns the known name that `name` was probably meant to be; underscores and capitals count as slips.
+/// Returns the known name that `name` was probably meant to be; underscores and capitals count as
+/// slips.
 pub fn nearest(name: &str) -> Option<&'static str> {
     if name.len() > LONGEST_SLIP {
         return None;

@@ -26,16 +26,20 @@ pub struct Settings {
     pub mode: Mode,
     /// `listen-client-urls`: where clients are served, sorted and without duplicates.
     pub listen_client_urls: Vec<ListenUrl>,
-    /// `listen-metrics-urls`: where `/metrics`, `/livez`, `/readyz` and profiles are served; may be empty.
+    /// `listen-metrics-urls`: where `/metrics`, `/livez`, `/readyz` and profiles are served; may be
+    /// empty.
     pub listen_metrics_urls: Vec<ListenUrl>,
-    /// `advertise-client-urls`: kept for the settings that need it (member list rewriting, auto-tls).
+    /// `advertise-client-urls`: kept for the settings that need it (member list rewriting,
+    /// auto-tls).
     pub advertise_client_urls: Vec<String>,
-    /// What decides whether this host is a member; `Some` exactly when `proxy` is "off". A daemon that serves with it does so
-    /// because the cluster is full.
+    /// What decides whether this host is a member; `Some` exactly when `proxy` is "off". A daemon
+    /// that serves with it does so because the cluster is full.
     pub member: Option<MemberSettings>,
-    /// `rewrite-members` (ours): member lists name `advertise_client_urls`, which is not empty then.
+    /// `rewrite-members` (ours): member lists name `advertise_client_urls`, which is not empty
+    /// then.
     pub rewrite_members: bool,
-    /// `data-dir`: absolute; the cluster file is `<data-dir>/proxy/cluster`. Needs a restart to change.
+    /// `data-dir`: absolute; the cluster file is `<data-dir>/proxy/cluster`. Needs a restart to
+    /// change.
     pub data_dir: PathBuf,
     /// `admin-socket` (ours): where `status` and `reload` ask.
     pub admin_socket: PathBuf,
@@ -47,11 +51,14 @@ pub struct Settings {
     pub refresh_interval: Duration,
     /// `proxy-failure-wait`: how long a failed endpoint is avoided; zero means not at all.
     pub failure_wait: Duration,
-    /// `proxy-dial-timeout`: limit for connecting to a member or peer; `None` (written 0) means none.
+    /// `proxy-dial-timeout`: limit for connecting to a member or peer; `None` (written 0) means
+    /// none.
     pub dial_timeout: Option<Duration>,
-    /// `proxy-write-timeout`: limit for one write to a member to make progress; `None` (0) means none.
+    /// `proxy-write-timeout`: limit for one write to a member to make progress; `None` (0) means
+    /// none.
     pub write_timeout: Option<Duration>,
-    /// `proxy-read-timeout`: limit for one read from a member to bring bytes; `None` (0) means none.
+    /// `proxy-read-timeout`: limit for one read from a member to bring bytes; `None` (0) means
+    /// none.
     pub read_timeout: Option<Duration>,
     /// `balance` (ours): how a member is chosen.
     pub balance: Balance,
@@ -59,15 +66,19 @@ pub struct Settings {
     pub health_interval: Option<Duration>,
     /// `health-timeout` (ours): deadline of one probe; never zero.
     pub health_timeout: Duration,
-    /// `require-cluster-proof` (ours): whether an address whose answers name no cluster gets no requests.
+    /// `require-cluster-proof` (ours): whether an address whose answers name no cluster gets no
+    /// requests.
     pub require_cluster_proof: bool,
-    /// `drain-timeout` (ours): how long open requests may go on after a stop; zero means not at all.
+    /// `drain-timeout` (ours): how long open requests may go on after a stop; zero means not at
+    /// all.
     pub drain_timeout: Duration,
-    /// `workers` (ours): data-plane threads; written 0 means one per core. Needs a restart to change.
+    /// `workers` (ours): data-plane threads; written 0 means one per core. Needs a restart to
+    /// change.
     pub workers: NonZeroUsize,
     /// `cors`: allowed origins; `["*"]` (the default) leaves the headers to the members.
     pub cors: Vec<String>,
-    /// `host-whitelist`: host names accepted in plaintext HTTP; `["*"]` (the default) or empty accepts all.
+    /// `host-whitelist`: host names accepted in plaintext HTTP; `["*"]` (the default) or empty
+    /// accepts all.
     pub host_whitelist: Vec<String>,
     /// `enable-pprof`: serve `/debug/pprof/profile` on the metrics listeners.
     pub enable_pprof: bool,
@@ -199,7 +210,8 @@ impl ListenUrl {
 /// Where the cluster's peers come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PeerSource {
-    /// `initial-cluster`, or etcd's default pair: peer URLs in the order given, such as `http://10.0.1.10:2380`.
+    /// `initial-cluster`, or etcd's default pair: peer URLs in the order given, such as
+    /// `http://10.0.1.10:2380`.
     Static(Vec<PeerUrl>),
     /// `discovery` or `discovery-token`: the peers that a registry names.
     Discovery(Discovery),
@@ -212,7 +224,8 @@ pub enum PeerSource {
 pub struct PeerUrl {
     /// Whether the scheme is `https`: the peer port speaks TLS.
     pub tls: bool,
-    /// Host name or IP literal, in lower case (an IPv6 literal without its brackets, perhaps with a zone: `fe80::1%eth0`).
+    /// Host name or IP literal, in lower case (an IPv6 literal without its brackets, perhaps with a
+    /// zone: `fe80::1%eth0`).
     pub host: String,
     /// TCP port.
     pub port: u16,

@@ -1,22 +1,24 @@
 //! The layers that settings come from, and which one wins.
 //!
-//! Each source (defaults, file, environment, command line) becomes a [`Layer`] of parsed values. figment lays them
-//! over each other; the rest of the crate never sees it. Values are checked in every layer, so a mistake in the file
-//! is found even while a flag hides it.
+//! Each source (defaults, file, environment, command line) becomes a [`Layer`] of parsed values.
+//! figment lays them over each other; the rest of the crate never sees it. Values are checked in
+//! every layer, so a mistake in the file is found even while a flag hides it.
 
 pub(super) mod environment;
 pub(super) mod file;
 pub(super) mod flags;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use figment::value::Dict;
+use figment::{Figment, Metadata, Profile, Provider};
 
 use super::place::Place;
 use super::problem::{Problem, Problems, Severity};
 use super::schema::{self, Setting};
 use super::settings::MemberSetting;
 use super::value::{self, Raw, Shape, Value};
-use figment::value::Dict;
-use figment::{Figment, Metadata, Profile, Provider};
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 /// One setting as a source has it.
 #[derive(Debug)]
@@ -27,7 +29,8 @@ pub(super) struct Given {
     pub(super) place: Place,
 }
 
-/// A setting that only a member needs: refused for a proxy, and passed on to etcd where this host may become a member.
+/// A setting that only a member needs: refused for a proxy, and passed on to etcd where this host
+/// may become a member.
 #[derive(Debug)]
 pub(super) struct MemberGiven {
     pub(super) setting: MemberSetting,
@@ -53,8 +56,8 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    /// Parses what the source `name` has; mistakes go to `problems`, and their settings are left out. Of two values for
-    /// one setting the later one counts.
+    /// Parses what the source `name` has; mistakes go to `problems`, and their settings are left
+    /// out. Of two values for one setting the later one counts.
     pub(super) fn new(
         name: &'static str,
         given: Vec<Given>,
@@ -105,8 +108,8 @@ impl Provider for &Layer {
     }
 }
 
-/// Lays the layers over each other, the last on top, and returns the winner for each setting. The warnings of winners go
-/// to `problems`; what is hidden warns of nothing.
+/// Lays the layers over each other, the last on top, and returns the winner for each setting. The
+/// warnings of winners go to `problems`; what is hidden warns of nothing.
 pub(super) fn merge(layers: &[Layer], problems: &mut Problems) -> BTreeMap<&'static str, Entry> {
     let merged = layers.iter().fold(Figment::new(), |lower, layer| lower.merge(layer));
     let values =

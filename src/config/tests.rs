@@ -1,8 +1,10 @@
-use super::*;
-use proptest::prelude::*;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
 
 mod mistakes;
 mod sources;
@@ -469,7 +471,8 @@ fn what_only_a_member_needs_is_kept_for_a_host_that_may_be_one() {
     assert_eq!(proxy.complaints().len(), 2, "{:?}", proxy.complaints());
 }
 
-/// etcd's proxy takes `auto-tls` for its members and `peer-auto-tls` for its peers, and neither for both.
+/// etcd's proxy takes `auto-tls` for its members and `peer-auto-tls` for its peers, and neither for
+/// both.
 #[test]
 fn peer_auto_tls_leaves_members_verified() {
     let tls = |text: &str| Desk::new().file(text).load().settings.tls;

@@ -1,8 +1,8 @@
 //! From what was written to what it means: one value of one setting.
 //!
-//! [`Raw`] is what a source had (text, or TOML's types) with the place of every piece; [`parse`] turns it into a
-//! [`Value`] by the setting's kind, and says everything that is wrong with it. It looks at one value alone: what
-//! several settings mean together is `resolve`'s business.
+//! [`Raw`] is what a source had (text, or TOML's types) with the place of every piece; [`parse`]
+//! turns it into a [`Value`] by the setting's kind, and says everything that is wrong with it. It
+//! looks at one value alone: what several settings mean together is `resolve`'s business.
 
 mod cluster;
 mod list;
@@ -10,12 +10,13 @@ mod scalar;
 mod time;
 mod url;
 
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
 use super::place::Place;
 use super::problem::{Problem, Severity};
 use super::schema::{Kind, Setting};
 use super::settings::{ListenUrl, LogLevel, PeerUrl};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 pub(super) use scalar::level;
 
@@ -64,8 +65,8 @@ struct Reader<'a> {
     problems: &'a mut Vec<Problem>,
 }
 
-/// Returns what `raw` means for `setting`; `None` when something is wrong, which is then in `problems`. Warnings may
-/// be added beside a value. Relative paths start at `cwd`.
+/// Returns what `raw` means for `setting`; `None` when something is wrong, which is then in
+/// `problems`. Warnings may be added beside a value. Relative paths start at `cwd`.
 pub(super) fn parse(
     setting: &Setting,
     raw: &Raw,
@@ -145,7 +146,8 @@ impl Shape {
     }
 }
 
-/// Returns `text` in quotes, without passwords or anything that could disturb a terminal, and not too long.
+/// Returns `text` in quotes, without passwords or anything that could disturb a terminal, and not
+/// too long.
 pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", cut(text).replace('"', "\\\""))
 }
@@ -155,7 +157,8 @@ fn cut(text: &str) -> String {
 }
 
 impl Value {
-    /// Returns the value as text that means the same when it is written in a flag; secrets are hidden.
+    /// Returns the value as text that means the same when it is written in a flag; secrets are
+    /// hidden.
     pub(super) fn to_text(&self) -> String {
         match self {
             Self::Bool(on) => on.to_string(),

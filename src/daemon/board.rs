@@ -1,7 +1,9 @@
-//! The snapshot's source: one place that knows everything worth showing, asked from any thread of the control plane.
+//! The snapshot's source: one place that knows everything worth showing, asked from any thread of
+//! the control plane.
 //!
-//! The control loop posts what changes rarely; health and traffic are read from their atomics at each asking. Status,
-//! metrics and the STATUS line are all made from [`Board::snapshot`], so they cannot disagree.
+//! The control loop posts what changes rarely; health and traffic are read from their atomics at
+//! each asking. Status, metrics and the STATUS line are all made from [`Board::snapshot`], so they
+//! cannot disagree.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -182,7 +184,8 @@ fn proof(endpoint: &Endpoint) -> Proof {
     }
 }
 
-/// Says why nobody is served. While endpoints are all unhealthy they are tried nevertheless, but that is no service.
+/// Says why nobody is served. While endpoints are all unhealthy they are tried nevertheless, but
+/// that is no service.
 fn not_serving(posted: &Posted) -> Option<String> {
     let Posted { base, endpoints, .. } = posted;
     if base.draining {

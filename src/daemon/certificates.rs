@@ -1,7 +1,7 @@
 //! Follows the files of certificates, keys, authorities and revocation lists while the daemon runs.
 //!
-//! Says when something is due: a file has changed, files had their time to fit together, or a day has
-//! passed. [`renewal`](super::renewal) does it.
+//! Says when something is due: a file has changed, files had their time to fit together, or a day
+//! has passed. [`renewal`](super::renewal) does it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,7 +31,8 @@ pub enum Due {
 #[derive(Debug)]
 pub struct Certificates {
     watches: Watches,
-    /// When files that do not fit together are to be reported; `None` while all is well, or was reported.
+    /// When files that do not fit together are to be reported; `None` while all is well, or was
+    /// reported.
     pub(super) report_at: Option<Instant>,
     daily: Interval,
     /// Settings that were refused for the files that they name, and the watch on those.
@@ -39,8 +40,8 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// Follows the files that `settings` name. They are looked at again at once, since they may have changed after they
-    /// were read.
+    /// Follows the files that `settings` name. They are looked at again at once, since they may
+    /// have changed after they were read.
     pub fn follow(settings: &Settings) -> Self {
         Self {
             watches: Watches::start("the files for TLS", paths(settings)),
@@ -57,8 +58,9 @@ impl Certificates {
         watches
     }
 
-    /// Remembers settings that were refused for the files that they name: who deploys both may well write the settings
-    /// first. `watches` must be older than the try, so that no file is mended unseen.
+    /// Remembers settings that were refused for the files that they name: who deploys both may well
+    /// write the settings first. `watches` must be older than the try, so that no file is mended
+    /// unseen.
     pub(super) fn remember(&mut self, seen: FileState, watches: Watches) {
         self.refused = Some((seen, watches));
     }

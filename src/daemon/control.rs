@@ -1,8 +1,9 @@
 //! The control loop: the only place that decides anything about the daemon as a whole.
 //!
-//! It waits for whatever comes next (a refresh that is due, the settings file, a signal, a command, an endpoint's
-//! health, a worker's end) and acts on it. All of its state is in [`Control`]; the parts it acts through are modules of
-//! their own. A refresh works on a copy of the tracker in a task, so that slow peers never hold up the loop.
+//! It waits for whatever comes next (a refresh that is due, the settings file, a signal, a command,
+//! an endpoint's health, a worker's end) and acts on it. All of its state is in [`Control`]; the
+//! parts it acts through are modules of their own. A refresh works on a copy of the tracker in a
+//! task, so that slow peers never hold up the loop.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -43,11 +44,14 @@ use crate::upstream::balance::MOST_CONSIDERED;
 
 /// Pause between two tries to get the first member list, and while no endpoint is known.
 const FIRST_TRIES: Duration = Duration::from_secs(1);
-/// How often STATUS is looked over; it is sent only when it differs. The first time is at the start, before anything else.
+/// How often STATUS is looked over; it is sent only when it differs. The first time is at the
+/// start, before anything else.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
-/// Least time between two STATUS lines for the health of members: with many, it changes faster than anybody reads.
+/// Least time between two STATUS lines for the health of members: with many, it changes faster than
+/// anybody reads.
 const HEALTH_PAUSE: Duration = Duration::from_millis(250);
-/// What the start timeout is extended by while the cluster is away; asked for again with each look at STATUS.
+/// What the start timeout is extended by while the cluster is away; asked for again with each look
+/// at STATUS.
 const EXTENSION: Duration = Duration::from_secs(60);
 
 /// What a stop may take beside draining.
@@ -218,8 +222,8 @@ impl Control {
         }
     }
 
-    /// Tells systemd what is waited for, and asks for more time while that goes on. Not only when a refresh has ended:
-    /// peers that hang make one take longer than a start may.
+    /// Tells systemd what is waited for, and asks for more time while that goes on. Not only when a
+    /// refresh has ended: peers that hang make one take longer than a start may.
     fn say_what_goes_on(&mut self) {
         if !self.ready {
             self.notifier.extend_timeout(EXTENSION);
@@ -233,8 +237,9 @@ impl Control {
 
     /// Publishes a generation with these members and the settings in force.
     ///
-    /// A list of the same cluster that leaves nothing to send requests to does not replace endpoints that may still
-    /// answer: such a list has been seen from a member that had just lost its own.
+    /// A list of the same cluster that leaves nothing to send requests to does not replace
+    /// endpoints that may still answer: such a list has been seen from a member that had just lost
+    /// its own.
     pub(super) fn put_in_force(&mut self, listed: Arc<Listed>) {
         let cluster = self.tracker.cluster_id();
         let mut endpoints =
@@ -290,7 +295,8 @@ impl Control {
         });
     }
 
-    /// Tells of changed health, and puts those first that can serve when the list is longer than requests look at.
+    /// Tells of changed health, and puts those first that can serve when the list is longer than
+    /// requests look at.
     fn take_in_health(&mut self) {
         if self.roster.endpoints().len() > MOST_CONSIDERED {
             self.put_in_force(self.listed.clone());
@@ -304,14 +310,15 @@ impl Control {
         self.tell_status();
     }
 
-    /// Tells systemd of the present state. What is posted holds no health, so that a change of that needs no more.
+    /// Tells systemd of the present state. What is posted holds no health, so that a change of that
+    /// needs no more.
     fn tell_status(&mut self) {
         let line = status_line(&self.board.snapshot(), now_ms());
         self.notifier.status(&line);
     }
 
-    /// Ends in good order: no new connections, open exchanges finish, and what is still open at the deadline is ended.
-    /// A second signal ends at once.
+    /// Ends in good order: no new connections, open exchanges finish, and what is still open at the
+    /// deadline is ended. A second signal ends at once.
     async fn stop(mut self, events: &mut Events) -> End {
         // Who asks for a reload now is told that it is too late.
         events.commands.close();

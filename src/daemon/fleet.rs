@@ -36,8 +36,8 @@ pub struct Fleet {
 pub struct Caller(Vec<(mpsc::UnboundedSender<Order>, Arc<AtomicBool>)>);
 
 impl Caller {
-    /// Has every worker look at the newest generation and at the health of its endpoints: once, however often it was
-    /// called until it does.
+    /// Has every worker look at the newest generation and at the health of its endpoints: once,
+    /// however often it was called until it does.
     pub fn look(&self) {
         for (orders, called) in &self.0 {
             if !called.swap(true, AcqRel) {
@@ -113,8 +113,8 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// Gives each worker its socket of a listener that is known as `number` from then on; sockets of a run that had more
-    /// workers go round, so that none is left unread.
+    /// Gives each worker its socket of a listener that is known as `number` from then on; sockets
+    /// of a run that had more workers go round, so that none is left unread.
     pub fn open(&mut self, number: u64, bound: &mut Bound, scheme: ListenScheme) {
         let sockets = bound.take_sockets();
         match &mut self.held {
@@ -129,8 +129,8 @@ impl Fleet {
         }
     }
 
-    /// Leaves clients in the kernel's queues until [`release`](Self::release): those that a restart has kept waiting
-    /// shall not be told that nothing is there a moment before it is.
+    /// Leaves clients in the kernel's queues until [`release`](Self::release): those that a restart
+    /// has kept waiting shall not be told that nothing is there a moment before it is.
     pub fn hold(&mut self) {
         self.held.get_or_insert_default();
     }
@@ -157,7 +157,8 @@ impl Fleet {
         self.tell_all(|| Order::Close(number));
     }
 
-    /// What calls the workers when an endpoint's health has changed, also while the control plane is busy with a reload.
+    /// What calls the workers when an endpoint's health has changed, also while the control plane
+    /// is busy with a reload.
     pub fn caller(&self) -> Caller {
         self.caller.clone()
     }
@@ -199,7 +200,8 @@ impl Fleet {
     }
 }
 
-/// What this process marks requests with: random, so that no other process on any host has the same.
+/// What this process marks requests with: random, so that no other process on any host has the
+/// same.
 fn hop_mark() -> HeaderValue {
     let mark = format!("{:016x}", fastrand::u64(..));
     HeaderValue::try_from(mark).unwrap_or_else(|_| HeaderValue::from_static("0"))

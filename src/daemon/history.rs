@@ -113,8 +113,8 @@ impl History {
         *counter += 1;
     }
 
-    /// Keeps a refusal until its like is accepted. A renewed certificate says nothing of a settings file that was refused;
-    /// settings that are accepted were read with all their files.
+    /// Keeps a refusal until its like is accepted. A renewed certificate says nothing of a settings
+    /// file that was refused; settings that are accepted were read with all their files.
     fn keep_open(&mut self, trigger: Trigger, record: &ReloadRecord) {
         let refused = record.is_refused().then(|| record.clone());
         match trigger {

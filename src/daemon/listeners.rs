@@ -1,11 +1,12 @@
 //! The listeners in force: which addresses are open, which a change adds, and which it lets go.
 //!
-//! A change is planned first: every new address is bound while all the old ones stay open, so that a change that cannot
-//! be made leaves everything as it was.
+//! A change is planned first: every new address is bound while all the old ones stay open, so that
+//! a change that cannot be made leaves everything as it was.
 //!
-//! Every socket is also put into the service manager's store when its address is opened, and taken out when the
-//! settings let it go. So a restart, whatever its reason, refuses no connection: clients wait in the queues of the
-//! sockets that systemd holds, until the next process takes these up. A `.socket` unit's stay with their unit.
+//! Every socket is also put into the service manager's store when its address is opened, and taken
+//! out when the settings let it go. So a restart, whatever its reason, refuses no connection:
+//! clients wait in the queues of the sockets that systemd holds, until the next process takes these
+//! up. A `.socket` unit's stay with their unit.
 //!
 //! An address is opened once, whether its URLs say http, https or both.
 
@@ -64,7 +65,8 @@ pub struct Plan {
 }
 
 impl Listeners {
-    /// Binds the addresses of `settings` that are not open yet, but for those that came with the start.
+    /// Binds the addresses of `settings` that are not open yet, but for those that came with the
+    /// start.
     ///
     /// # Errors
     /// One for each address that cannot be had; nothing has changed then.
@@ -94,8 +96,9 @@ impl Listeners {
         }
     }
 
-    /// Addresses that would change over from clients to metrics or back. Their sockets are with the workers or with the
-    /// control plane, and a queue of clients that wait cannot go along; at a start there is nothing to take from anybody.
+    /// Addresses that would change over from clients to metrics or back. Their sockets are with the
+    /// workers or with the control plane, and a queue of clients that wait cannot go along; at a
+    /// start there is nothing to take from anybody.
     fn moved(&self, settings: &Settings) -> Vec<BindError> {
         let clients = (&self.metrics, &settings.listen_client_urls, "metrics", "clients");
         let metrics = (&self.clients, &settings.listen_metrics_urls, "clients", "metrics");
@@ -194,7 +197,8 @@ impl Listeners {
         }
     }
 
-    /// Takes a listener that was closed out of the store, unless its address has gone over to another one.
+    /// Takes a listener that was closed out of the store, unless its address has gone over to
+    /// another one.
     fn forget(&self, mut open: Open, notifier: &mut Notifier) {
         let name = store_name(&open.asked);
         open.bound.keep_file(false);

@@ -1,8 +1,10 @@
-//! Looks after the memory: gives back what clients leave behind, and keeps below the process's limits.
+//! Looks after the memory: gives back what clients leave behind, and keeps below the process's
+//! limits.
 //!
-//! Near a limit new clients wait in the kernel's queue, and idle connections are closed, those first that have been
-//! idle longest. If that frees little, new clients are let in as far as what is left allows. Nobody's exchange is ended for it: without this the allocator would abort the daemon, or the kernel
-//! kill it, and end all of them.
+//! Near a limit new clients wait in the kernel's queue, and idle connections are closed, those
+//! first that have been idle longest. If that frees little, new clients are let in as far as what
+//! is left allows. Nobody's exchange is ended for it: without this the allocator would abort the
+//! daemon, or the kernel kill it, and end all of them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,10 +27,11 @@ const CALM: Duration = Duration::from_secs(1);
 const NEAR: Duration = Duration::from_millis(100);
 /// Clients that there must be room for, else the memory is looked at often.
 const PLENTY: u64 = 10_000;
-/// What a client may cost until the next look: a TLS handshake, or the first request and what it needs of a member. An
-/// idle one has 13 to 50 KiB.
+/// What a client may cost until the next look: a TLS handshake, or the first request and what it
+/// needs of a member. An idle one has 13 to 50 KiB.
 const PER_CLIENT: u64 = 128 * 1024;
-/// With so much, some of the clients that wait are let in during a shortage, each for half of what is left.
+/// With so much, some of the clients that wait are let in during a shortage, each for half of what
+/// is left.
 const ENOUGH: u64 = 2 * PER_CLIENT;
 /// Idle connections are closed in rounds, so that those go first which have been idle longest.
 const ROUNDS: [Duration; 4] = [
@@ -81,10 +84,11 @@ impl Shortage {
         }
     }
 
-    /// How long a connection must have been idle to be closed in the round that is due; `None` when there is none.
+    /// How long a connection must have been idle to be closed in the round that is due; `None` when
+    /// there is none.
     ///
-    /// Once all rounds have been through, most of what is left in use is nobody's to close. Only as much is freed then as
-    /// lets clients in, or each of them would be closed as soon as it pauses.
+    /// Once all rounds have been through, most of what is left in use is nobody's to close. Only as
+    /// much is freed then as lets clients in, or each of them would be closed as soon as it pauses.
     fn next_round(&mut self, left: u64) -> Option<Duration> {
         if self.is_through && left >= ENOUGH {
             self.round = 0;

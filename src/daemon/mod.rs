@@ -1,7 +1,7 @@
 //! The control plane: builds generations, keeps them fresh, and talks to systemd.
 //!
-//! [`run`] is the daemon. It binds everything, starts the workers ([`fleet`], [`worker`]) and then turns the loop of
-//! [`control`] until it is told to stop.
+//! [`run`] is the daemon. It binds everything, starts the workers ([`fleet`], [`worker`]) and then
+//! turns the loop of [`control`] until it is told to stop.
 
 pub mod board;
 pub mod certificates;

@@ -1,4 +1,5 @@
-//! What keeps settings that can be used from being put in force here and now, each with the place that names it.
+//! What keeps settings that can be used from being put in force here and now, each with the place
+//! that names it.
 
 use crate::config::{Discovery, ListenUrl, Loaded, PeerSource, Place, Problem};
 use crate::net::listen::BindError;

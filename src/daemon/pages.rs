@@ -1,4 +1,5 @@
-//! What the control plane renders for HTTP: the pages of client listeners, and the metrics listeners with all of it.
+//! What the control plane renders for HTTP: the pages of client listeners, and the metrics
+//! listeners with all of it.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -100,8 +101,8 @@ impl Renderer {
         }
     }
 
-    /// Ready means: settings in force, listeners open, and a member that can be asked. One ailing member does not
-    /// make it flap.
+    /// Ready means: settings in force, listeners open, and a member that can be asked. One ailing
+    /// member does not make it flap.
     fn readyz(&self) -> Response<Bytes> {
         let snapshot = self.board.snapshot();
         let healthy = snapshot
@@ -158,8 +159,8 @@ async fn profile_page(query: Option<&str>) -> Response<Bytes> {
     }
 }
 
-/// Serves a metrics listener for ever, on the control plane's thread; a connection may speak what `scheme` says at that
-/// moment. Cancel by dropping.
+/// Serves a metrics listener for ever, on the control plane's thread; a connection may speak what
+/// `scheme` says at that moment. Cancel by dropping.
 pub async fn serve_metrics(
     socket: ListenSocket,
     renderer: Renderer,

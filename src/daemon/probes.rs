@@ -23,7 +23,8 @@ pub struct Probes {
     news: News,
 }
 
-/// Who is told of changed health: the workers at once, since requests wait there, and the control plane.
+/// Who is told of changed health: the workers at once, since requests wait there, and the control
+/// plane.
 #[derive(Clone)]
 struct News {
     workers: Caller,
@@ -31,8 +32,8 @@ struct News {
 }
 
 impl Probes {
-    /// Makes an empty set that tells `workers` of changed health, and what tells the control plane: once, however many
-    /// changes there were since it looked.
+    /// Makes an empty set that tells `workers` of changed health, and what tells the control plane:
+    /// once, however many changes there were since it looked.
     pub fn new(workers: Caller) -> (Self, Arc<Notify>) {
         let changes = Arc::<Notify>::default();
         let news = News { workers, control: changes.clone() };

@@ -1,4 +1,5 @@
-//! A reload: reads, resolves and builds everything new first, then swaps, or changes nothing at all.
+//! A reload: reads, resolves and builds everything new first, then swaps, or changes nothing at
+//! all.
 
 use std::time::Duration;
 
@@ -24,7 +25,8 @@ const NEW_PEERS: Duration = Duration::from_secs(3);
 const WORKERS: Duration = Duration::from_secs(1);
 
 impl Control {
-    /// Reloads the settings from the file as it was seen. Says what came of it in the log, to systemd, in the history.
+    /// Reloads the settings from the file as it was seen. Says what came of it in the log, to
+    /// systemd, in the history.
     pub(super) async fn reload(&mut self, trigger: Trigger, seen: FileState) -> ReloadRecord {
         self.notifier.reloading();
         let outcome = match self.rehearse(seen).await {
@@ -43,8 +45,8 @@ impl Control {
         record
     }
 
-    /// Opens the outputs in force anew: whoever has rotated a log file asks for it by a reload, and settings that are refused
-    /// must not keep the old file filling.
+    /// Opens the outputs in force anew: whoever has rotated a log file asks for it by a reload, and
+    /// settings that are refused must not keep the old file filling.
     async fn reopen_log(&self) {
         match open_log(&self.loaded).await {
             Ok(log) => self.log.apply(log),
@@ -128,7 +130,8 @@ impl Control {
             &mut self.notifier,
         );
         self.refresh_at = tokio::time::Instant::now();
-        // So that what is reported as applied is applied: workers take orders in turn, and answer when all are done.
+        // So that what is reported as applied is applied: workers take orders in turn, and answer
+        // when all are done.
         let _ = tokio::time::timeout(WORKERS, self.fleet.all_answer()).await;
         Ok(Outcome::Applied {
             changes: changes.iter().map(ToString::to_string).chain(news).collect(),
@@ -136,7 +139,8 @@ impl Control {
         })
     }
 
-    /// Says why settings that need a restart are refused, and what is wrong with them besides. No file is made for them.
+    /// Says why settings that need a restart are refused, and what is wrong with them besides. No
+    /// file is made for them.
     async fn more_than_a_restart(&self, restarts: &[Problem], loaded: &Loaded) -> Vec<String> {
         let mut reasons = one_lines(restarts);
         let draft = loaded.clone();

@@ -26,10 +26,10 @@ impl Roster {
         Self { endpoints: Arc::default(), cluster: None, workers }
     }
 
-    /// Returns the endpoints for `listed`, in the order in which they are preferred: members shuffled, the first URL
-    /// of each before the second of any, and healthy ones before others. What stays keeps its health, its counters and
-    /// its connections, as long as it is
-    /// to belong to the same `cluster`.
+    /// Returns the endpoints for `listed`, in the order in which they are preferred: members
+    /// shuffled, the first URL of each before the second of any, and healthy ones before others.
+    /// What stays keeps its health, its counters and its connections, as long as it is to belong to
+    /// the same `cluster`.
     pub fn plan(&self, listed: &Listed, cluster: u64) -> Vec<Arc<Endpoint>> {
         let of_cluster = |old: &&Arc<Endpoint>| old.proofs().cluster() == cluster;
         let known = self.endpoints.iter().filter(of_cluster);

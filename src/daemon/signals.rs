@@ -1,4 +1,5 @@
-//! Signals as a stream: SIGHUP reloads, SIGTERM and SIGINT stop, a second one of those stops at once.
+//! Signals as a stream: SIGHUP reloads, SIGTERM and SIGINT stop, a second one of those stops at
+//! once.
 
 use std::io;
 
@@ -15,7 +16,8 @@ pub enum Signal {
     StopNow,
 }
 
-/// The signals sent to this process from the making of this on. Equal ones that arrive together count once.
+/// The signals sent to this process from the making of this on. Equal ones that arrive together
+/// count once.
 #[derive(Debug)]
 pub struct Signals {
     hangup: Source,
@@ -49,7 +51,8 @@ impl Signals {
         }
     }
 
-    /// Waits for the next signal that stops; hangups are left for [`Self::next`]. Dropping the future loses nothing.
+    /// Waits for the next signal that stops; hangups are left for [`Self::next`]. Dropping the
+    /// future loses nothing.
     pub async fn next_stop(&mut self) -> Signal {
         tokio::select! {
             _ = self.terminate.recv() => self.stop(),

@@ -38,7 +38,8 @@ use crate::tls::Material;
 /// Pages that may be asked for while one is rendered.
 const WISHES: usize = 64;
 
-/// Clients that have waited through a restart are answered after this time, also without a member list.
+/// Clients that have waited through a restart are answered after this time, also without a member
+/// list.
 const LONGEST_HOLD: Duration = Duration::from_secs(3);
 
 /// Why the daemon could not be started: each a line for people.
@@ -50,7 +51,8 @@ pub fn run(inputs: Inputs, loaded: Loaded, material: Material) -> ExitCode {
         heap::keep_to_one();
     }
     let log = match log::init(&loaded.settings.log) {
-        // Kept here to the end: dropping the last hold on it waits for the last lines, a failed start's reasons included.
+        // Kept here to the end: dropping the last hold on it waits for the last lines, a failed
+        // start's reasons included.
         Ok(log) => Rc::new(log),
         Err(errors) => return not_started(&errors, &loaded),
     };
@@ -86,8 +88,8 @@ pub fn run(inputs: Inputs, loaded: Loaded, material: Material) -> ExitCode {
     }
 }
 
-/// Reports what keeps the log from being opened, and the addresses that cannot be had beside it: who repairs one thing should
-/// not find the next one at the next start.
+/// Reports what keeps the log from being opened, and the addresses that cannot be had beside it:
+/// who repairs one thing should not find the next one at the next start.
 fn not_started(errors: &[LogError], loaded: &Loaded) -> ExitCode {
     let mut problems = Problems(obstacles::of_log(errors, loaded));
     if let Err(errors) = Listeners::default().plan(&loaded.settings, &mut Inherited::from_env()) {
@@ -164,7 +166,8 @@ fn build(
     Ok((control, Events { signals, health, commands }))
 }
 
-/// Opens the admin socket. Without one the daemon runs all the same: by default it is where only root may write.
+/// Opens the admin socket. Without one the daemon runs all the same: by default it is where only
+/// root may write.
 fn serve_admin(loaded: &Loaded, board: Arc<Board>) -> mpsc::Receiver<ReloadRequest> {
     let (reload, commands) = mpsc::channel(MOST_RELOADS);
     let path = &loaded.settings.admin_socket;

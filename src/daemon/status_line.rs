@@ -1,7 +1,7 @@
 //! The one line that `systemctl status` shows: what matters most now, then the facts.
 //!
-//! Made from the [`Snapshot`] alone, so that it never says other things than `etcd-proxy status` and the
-//! metrics do. Whatever is wrong stands first, because terminals cut the line on the right.
+//! Made from the [`Snapshot`] alone, so that it never says other things than `etcd-proxy status`
+//! and the metrics do. Whatever is wrong stands first, because terminals cut the line on the right.
 
 use crate::daemon::local_time::time_of_day;
 use crate::telemetry::snapshot::{

@@ -1,14 +1,14 @@
 //! What we tell systemd, on the socket named by `NOTIFY_SOCKET`; without that, nothing is sent.
 //!
-//! The words are sd-notify's; the sending is ours, because that crate reads the environment at every
-//! call, opens a socket each time, knows no abstract addresses, and lets a line break in a status
-//! smuggle in another message. Sending never blocks for longer than a second and never fails
+//! The words are sd-notify's; the sending is ours, because that crate reads the environment at
+//! every call, opens a socket each time, knows no abstract addresses, and lets a line break in a
+//! status smuggle in another message. Sending never blocks for longer than a second and never fails
 //! for the caller: a supervisor that does not listen is no reason to stop serving.
 //!
-//! The descriptor store is told here too: the listening sockets travel beside `FDSTORE=1` as ancillary data, under the
-//! names of [`store_name`](crate::net::inherited::store_name), and come back through
-//! [`Inherited`](crate::net::inherited::Inherited). systemd keeps them over a restart, also one after a crash, and closes
-//! them when the unit has stopped for good.
+//! The descriptor store is told here too: the listening sockets travel beside `FDSTORE=1` as
+//! ancillary data, under the names of [`store_name`](crate::net::inherited::store_name), and come
+//! back through [`Inherited`](crate::net::inherited::Inherited). systemd keeps them over a restart,
+//! also one after a crash, and closes them when the unit has stopped for good.
 
 use std::ffi::OsStr;
 use std::io::{self, IoSlice};
@@ -49,8 +49,8 @@ struct Target {
 }
 
 impl Notifier {
-    /// Makes the line that the environment names; one that says nothing when there is none, or none that can be used
-    /// (which is logged).
+    /// Makes the line that the environment names; one that says nothing when there is none, or none
+    /// that can be used (which is logged).
     pub fn from_env() -> Self {
         match std::env::var_os("NOTIFY_SOCKET") {
             Some(name) if !name.is_empty() => Self::to(&name).unwrap_or_else(|error| {
@@ -85,8 +85,8 @@ impl Notifier {
         self.send(&[NotifyState::Ready]);
     }
 
-    /// Says in one line what goes on; a line equal to the last is not sent again. Control characters
-    /// become spaces, and what is longer than 1024 bytes is cut.
+    /// Says in one line what goes on; a line equal to the last is not sent again. Control
+    /// characters become spaces, and what is longer than 1024 bytes is cut.
     pub fn status(&mut self, text: &str) {
         let line = one_line(&masked(text));
         if line != self.last_status {
@@ -95,8 +95,8 @@ impl Notifier {
         }
     }
 
-    /// Says that a reload begins; [`ready`](Self::ready) must follow, also when it is refused. The time stamp goes in
-    /// the same datagram, without which newer systemd waits for ever.
+    /// Says that a reload begins; [`ready`](Self::ready) must follow, also when it is refused. The
+    /// time stamp goes in the same datagram, without which newer systemd waits for ever.
     pub fn reloading(&mut self) {
         match NotifyState::monotonic_usec_now() {
             Ok(stamp) => self.send(&[NotifyState::Reloading, stamp]),
@@ -109,8 +109,9 @@ impl Notifier {
         self.send(&[NotifyState::Stopping]);
     }
 
-    /// Leaves the line to a program that takes this process over and knows neither the watchdog nor the descriptors that are
-    /// kept for us; `env` says which these are. Closes what of them this process was given.
+    /// Leaves the line to a program that takes this process over and knows neither the watchdog nor
+    /// the descriptors that are kept for us; `env` says which these are. Closes what of them this
+    /// process was given.
     pub fn hand_over(&mut self, env: &[(std::ffi::OsString, std::ffi::OsString)]) {
         self.send(&[NotifyState::WatchdogUsec(0)]);
         // It may wait long for others before it is ready, and does not ask for more time itself.
@@ -136,13 +137,15 @@ impl Notifier {
 
     /// Asks that the start or stop under way may take this much longer from now on.
     pub fn extend_timeout(&mut self, by: Duration) {
-        // sd-notify's own has 32 bits, which are 71 minutes; and systemd ignores the largest number of 64 bits.
+        // sd-notify's own has 32 bits, which are 71 minutes; and systemd ignores the largest number
+        // of 64 bits.
         let micros = u64::try_from(by.as_micros()).unwrap_or(u64::MAX).min(u64::MAX / 4);
         self.send(&[NotifyState::Custom(&format!("EXTEND_TIMEOUT_USEC={micros}"))]);
     }
 
-    /// Asks that these sockets be kept for the next run, under a name that more of them may have. One that is kept
-    /// already is not kept twice. Returns whether there is anybody to keep them; whether it does, nobody tells.
+    /// Asks that these sockets be kept for the next run, under a name that more of them may have.
+    /// One that is kept already is not kept twice. Returns whether there is anybody to keep them;
+    /// whether it does, nobody tells.
     pub fn store(&mut self, name: &str, sockets: &[impl AsFd]) -> bool {
         let fds: Vec<RawFd> = sockets.iter().map(|socket| socket.as_fd().as_raw_fd()).collect();
         for fds in fds.chunks(FDS_LIMIT) {
@@ -192,7 +195,8 @@ impl Target {
     }
 }
 
-/// Returns how often to feed the watchdog: half of `WATCHDOG_USEC`; `None` when systemd expects nothing of us.
+/// Returns how often to feed the watchdog: half of `WATCHDOG_USEC`; `None` when systemd expects
+/// nothing of us.
 pub fn watchdog_interval() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|limit| limit / 2).filter(|half| !half.is_zero())
 }

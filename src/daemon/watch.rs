@@ -1,13 +1,15 @@
-//! Notices that files changed, however they were changed: the settings file, and those that it names for TLS.
+//! Notices that files changed, however they were changed: the settings file, and those that it
+//! names for TLS.
 //!
-//! An edit can be a write in place, a rename over the file, or the swap of a symlink anywhere on the way
-//! to it (Kubernetes swaps `..data`); file and directories can vanish and come back. So what is watched
-//! is the *directory* of every step of the path (see `trail`), and events are only hints: after each, once
-//! it has been quiet for a moment, the path is walked anew, the file is read, and what counts is whether its
-//! content differs from what was handed out last.
+//! An edit can be a write in place, a rename over the file, or the swap of a symlink anywhere on
+//! the way to it (Kubernetes swaps `..data`); file and directories can vanish and come back. So
+//! what is watched is the *directory* of every step of the path (see `trail`), and events are only
+//! hints: after each, once it has been quiet for a moment, the path is walked anew, the file is
+//! read, and what counts is whether its content differs from what was handed out last.
 //!
 //! When inotify cannot be had (its per-user limits are low on many machines), the file is read each
-//! second instead. With it, it is still read now and then, for mounts and network file systems tell nothing.
+//! second instead. With it, it is still read now and then, for mounts and network file systems tell
+//! nothing.
 
 mod hints;
 mod trail;
@@ -53,8 +55,9 @@ pub enum FileState {
 pub struct Watch(Watches);
 
 impl Watch {
-    /// Starts to watch, and reads the file: only what differs from [`Watch::last`] is a change. An absolute
-    /// path is meant; a relative one is taken from the working directory at each look. Needs a runtime with time.
+    /// Starts to watch, and reads the file: only what differs from [`Watch::last`] is a change. An
+    /// absolute path is meant; a relative one is taken from the working directory at each look.
+    /// Needs a runtime with time.
     #[cfg(test)]
     pub async fn start(path: impl Into<PathBuf>) -> Self {
         let mut watch = Self(Self::begin(path.into()));
@@ -62,8 +65,8 @@ impl Watch {
         watch
     }
 
-    /// Starts to watch for changes of what the settings in force were read from; `None` means that there was no file. A
-    /// change since then comes at once.
+    /// Starts to watch for changes of what the settings in force were read from; `None` means that
+    /// there was no file. A change since then comes at once.
     pub fn since(path: impl Into<PathBuf>, text: Option<Vec<u8>>) -> Self {
         let mut watches = Self::begin(path.into());
         watches.last = vec![text.map_or(FileState::Missing, FileState::Content)];
@@ -79,16 +82,16 @@ impl Watch {
         self.0.last.first().unwrap_or(&FileState::Missing)
     }
 
-    /// Reads the file now and counts it as handed out: for a reload that was asked for otherwise (by signal or
-    /// command), so that the same content does not reload twice.
+    /// Reads the file now and counts it as handed out: for a reload that was asked for otherwise
+    /// (by signal or command), so that the same content does not reload twice.
     pub async fn catch_up(&mut self) -> &FileState {
         self.0.catch_up().await;
         self.last()
     }
 
-    /// Waits until the content differs from what was handed out last, and hands it out. Use what is handed
-    /// out and do not read the file again, for it may be in the middle of the next write by then. Dropping the
-    /// future loses nothing: the next call goes on where it stopped.
+    /// Waits until the content differs from what was handed out last, and hands it out. Use what is
+    /// handed out and do not read the file again, for it may be in the middle of the next write by
+    /// then. Dropping the future loses nothing: the next call goes on where it stopped.
     pub async fn changed(&mut self) -> FileState {
         self.0.changed().await;
         self.last().clone()
@@ -131,7 +134,8 @@ struct Look {
 }
 
 impl Watches {
-    /// Starts to watch. Nothing counts as handed out, so that the first change comes at once when any file exists.
+    /// Starts to watch. Nothing counts as handed out, so that the first change comes at once when
+    /// any file exists.
     pub fn start(what: &'static str, paths: Vec<PathBuf>) -> Self {
         Self::limited(what, paths, LARGEST)
     }
@@ -159,8 +163,8 @@ impl Watches {
         self.last = self.look().await;
     }
 
-    /// Waits until the content of any file differs from what was handed out last; for ever when there are none.
-    /// Dropping the future loses nothing: the next call goes on where it stopped.
+    /// Waits until the content of any file differs from what was handed out last; for ever when
+    /// there are none. Dropping the future loses nothing: the next call goes on where it stopped.
     pub async fn changed(&mut self) {
         if self.paths.is_empty() {
             std::future::pending().await
@@ -198,7 +202,8 @@ impl Watches {
         let (Some(since), Some(hints)) = (self.changing_since, &self.course.hints) else { return };
         let end = since + LONGEST_WAIT;
         loop {
-            // Who has begun to write gets the whole time to finish; the file may be cut to nothing now.
+            // Who has begun to write gets the whole time to finish; the file may be cut to nothing
+            // now.
             let quiet = if hints.is_being_written() { end } else { Instant::now() + QUIET };
             if timeout_at(quiet.min(end), hints.wait()).await.is_err() {
                 return;
@@ -206,8 +211,8 @@ impl Watches {
         }
     }
 
-    /// Makes sure that the watches stand where the paths lead now, then reads the files. Goes on with a look that was
-    /// under way when its future was dropped.
+    /// Makes sure that the watches stand where the paths lead now, then reads the files. Goes on
+    /// with a look that was under way when its future was dropped.
     async fn look(&mut self) -> Vec<FileState> {
         let looking = self.looking.get_or_insert_with(|| {
             let (paths, largest) = (Arc::clone(&self.paths), self.largest);
@@ -253,8 +258,8 @@ impl Course {
         (course, Look { files, followed })
     }
 
-    /// Lays the watches along the paths. Each round lays them first and walks again after, so that no
-    /// change between the two is missed.
+    /// Lays the watches along the paths. Each round lays them first and walks again after, so that
+    /// no change between the two is missed.
     fn follow(&mut self, paths: &[PathBuf]) -> notify::Result<Followed> {
         for _ in 0..TRIES {
             let trail = Trail::walk_all(paths);

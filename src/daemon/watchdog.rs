@@ -1,5 +1,5 @@
-//! Feeds systemd's watchdog, but only after every worker has answered: a worker that hangs must not be hidden by a
-//! control plane that does not.
+//! Feeds systemd's watchdog, but only after every worker has answered: a worker that hangs must not
+//! be hidden by a control plane that does not.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use super::fleet::Caller;
 use super::systemd::{Notifier, watchdog_interval};
 use super::task::finished;
 
-/// How long work that the control loop waits for may take without being taken for hung. A reload has limits for each of
-/// its steps, which come to less.
+/// How long work that the control loop waits for may take without being taken for hung. A reload
+/// has limits for each of its steps, which come to less.
 const LONGEST_WORK: Duration = Duration::from_secs(60);
 
 /// Asks the workers from time to time, and tells systemd when all have answered.
@@ -34,8 +34,8 @@ impl Watchdog {
         Self { every, next: Instant::now(), answers: None, workers, notifier: notifier.another() }
     }
 
-    /// Waits until the watchdog is due and all workers have answered, and feeds it; for ever when nothing is expected.
-    /// Dropping the future loses nothing.
+    /// Waits until the watchdog is due and all workers have answered, and feeds it; for ever when
+    /// nothing is expected. Dropping the future loses nothing.
     pub(super) async fn beat(&mut self) {
         let Some(every) = self.every else { return std::future::pending().await };
         if self.answers.is_none() {

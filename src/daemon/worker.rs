@@ -1,7 +1,7 @@
 //! A data-plane thread: its own runtime, its own listeners, its own connections to members.
 //!
-//! The control plane sends it [`Order`]s; nothing else passes between them but the generation's pointer. A worker that
-//! ends, by order or by a panic, is reported through its [`Farewell`].
+//! The control plane sends it [`Order`]s; nothing else passes between them but the generation's
+//! pointer. A worker that ends, by order or by a panic, is reported through its [`Farewell`].
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -31,14 +31,15 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// What the control plane tells a worker.
 #[derive(Debug)]
 pub enum Order {
-    /// Accept connections on this socket that speak this; the number names the listener from then on. One listener may
-    /// have several.
+    /// Accept connections on this socket that speak this; the number names the listener from then
+    /// on. One listener may have several.
     Open(u64, ListenSocket, ListenScheme),
     /// New connections of the listener of this number speak this.
     Speak(u64, ListenScheme),
     /// Close the listener of this number. Its connections finish what they have.
     Close(u64),
-    /// A generation was published, or an endpoint's health has changed. The mark says that it is under way.
+    /// A generation was published, or an endpoint's health has changed. The mark says that it is
+    /// under way.
     Look(Arc<AtomicBool>),
     /// Close client connections that have been idle for so long, and all idle ones to members.
     Shed(Duration),
@@ -97,7 +98,8 @@ struct Door {
 }
 
 impl Door {
-    /// Stops to accept, and tells the connections to finish. The socket is closed when this returns.
+    /// Stops to accept, and tells the connections to finish. The socket is closed when this
+    /// returns.
     async fn close(&mut self) {
         self.accepting.abort();
         let _ = (&mut self.accepting).await;
@@ -163,7 +165,8 @@ fn open(socket: ListenSocket, scheme: ListenScheme, host: &Host) -> Option<Door>
     Some(Door { gate, scheme, accepting: tokio::task::spawn_local(run) })
 }
 
-/// Long streams never end by themselves, so they are ended as soon as nothing else is left to wait for.
+/// Long streams never end by themselves, so they are ended as soon as nothing else is left to wait
+/// for.
 async fn drain(
     worker: &Worker,
     mut doors: HashMap<u64, Vec<Door>>,

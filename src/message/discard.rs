@@ -1,8 +1,8 @@
 //! Reads what a client still sends of a request that is answered without it.
 //!
-//! An answer in the middle of a request's body is followed by a reset of its stream, or by the end of its connection with
-//! bytes unread, which resets that. curl 7.88 then reports an error and not the answer. Members, nginx and HAProxy read
-//! on for a while, and so do we.
+//! An answer in the middle of a request's body is followed by a reset of its stream, or by the end
+//! of its connection with bytes unread, which resets that. curl 7.88 then reports an error and not
+//! the answer. Members, nginx and HAProxy read on for a while, and so do we.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -15,9 +15,11 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
-/// Bytes that are read. Most of what is refused is far smaller; etcd takes requests of up to 1.5 MiB.
+/// Bytes that are read. Most of what is refused is far smaller; etcd takes requests of up to 1.5
+/// MiB.
 const MOST: usize = 2 << 20;
-/// How long the next piece may take: a client that waits for the answer before it goes on is told soon.
+/// How long the next piece may take: a client that waits for the answer before it goes on is told
+/// soon.
 const PIECE: Duration = Duration::from_secs(1);
 /// How long all of it may take.
 const WHOLE: Duration = Duration::from_secs(5);

@@ -1,14 +1,16 @@
 //! gRPC on the wire, as far as a proxy must read it: content types, message frames and the status.
 //!
-//! Messages are passed on as bytes; only readonly's checks look into one, and then only through [`FirstMessage`].
+//! Messages are passed on as bytes; only readonly's checks look into one, and then only through
+//! [`FirstMessage`].
 
 use http::header::{CONTENT_TYPE, HeaderMap};
 
 /// The media type that every gRPC content type starts with.
 const MEDIA_TYPE: &[u8] = b"application/grpc";
 
-/// Whether the request or reply is gRPC: exactly one `content-type`, which is `application/grpc`, alone or followed by
-/// `+` (a subtype) or `;` (parameters). gRPC-Web is something else. Letters match in either case.
+/// Whether the request or reply is gRPC: exactly one `content-type`, which is `application/grpc`,
+/// alone or followed by `+` (a subtype) or `;` (parameters). gRPC-Web is something else. Letters
+/// match in either case.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return false };
@@ -25,8 +27,8 @@ pub fn status(headers: &HeaderMap) -> Option<u8> {
 /// The bytes before each message: a flag and a big-endian length.
 const PREFIX: usize = 5;
 
-/// What is known of a call's first message after the bytes seen so far. Everything but `NeedMore` and `Complete` is
-/// final and means that the call cannot be inspected.
+/// What is known of a call's first message after the bytes seen so far. Everything but `NeedMore`
+/// and `Complete` is final and means that the call cannot be inspected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// The message is not whole yet. If the body ends here, it never will be.
@@ -41,9 +43,11 @@ pub enum Progress {
     TrailingBytes,
 }
 
-/// Collects the one message of a unary call from the pieces of its body, without reading further than a cap allows.
+/// Collects the one message of a unary call from the pieces of its body, without reading further
+/// than a cap allows.
 ///
-/// It holds at most the cap plus five bytes, and only bytes that arrived: an announced length reserves nothing.
+/// It holds at most the cap plus five bytes, and only bytes that arrived: an announced length
+/// reserves nothing.
 #[derive(Debug)]
 pub struct FirstMessage {
     frame: Vec<u8>,

@@ -1,7 +1,8 @@
 //! The rules for headers that pass through: what belongs to one hop, and what we add.
 //!
-//! RFC 9110 section 7.6.1 for hop-by-hop fields; etcd's old proxy (`proxy/httpproxy/reverse.go` at v3.4.23) for
-//! `X-Forwarded-For`. Everything else is left alone, trace headers and metadata included.
+//! RFC 9110 section 7.6.1 for hop-by-hop fields; etcd's old proxy (`proxy/httpproxy/reverse.go` at
+//! v3.4.23) for `X-Forwarded-For`. Everything else is left alone, trace headers and metadata
+//! included.
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
@@ -16,15 +17,16 @@ pub const PROOF_HOP: HeaderValue = HeaderValue::from_static("proof");
 
 /// Removes what belongs to one hop only, with every header that `Connection` names.
 ///
-/// `TE` survives only as exactly `trailers`, which gRPC members insist on. `Trailer` survives because trailers do: hyper
-/// sends those over HTTP/1 that it names, and no others.
+/// `TE` survives only as exactly `trailers`, which gRPC members insist on. `Trailer` survives
+/// because trailers do: hyper sends those over HTTP/1 that it names, and no others.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     // One look at the few names that are there is cheaper than a search for each that must not be.
     while let Some(name) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {
         if name == CONNECTION {
             remove_connection_named(headers);
         } else if name == TRANSFER_ENCODING {
-            // Beside it a length counts for nothing (RFC 9112 section 6.3), and must not count again behind us.
+            // Beside it a length counts for nothing (RFC 9112 section 6.3), and must not count
+            // again behind us.
             headers.remove(CONTENT_LENGTH);
         }
         headers.remove(name);
@@ -34,8 +36,9 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether a header belongs to one hop by its name alone: RFC 9110 section 7.6.1, and `HTTP2-Settings` of RFC 7540
-/// section 3.2.1, by which an `Upgrade: h2c` that passed would speak for the client to a member.
+/// Whether a header belongs to one hop by its name alone: RFC 9110 section 7.6.1, and
+/// `HTTP2-Settings` of RFC 7540 section 3.2.1, by which an `Upgrade: h2c` that passed would speak
+/// for the client to a member.
 pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
@@ -111,8 +114,8 @@ pub fn append_forwarded_for(headers: &mut HeaderMap, client: &HeaderValue) {
 
 /// The headers of a request that may have to be sent again.
 ///
-/// A list of pairs and no second map: it costs one small allocation, and the map that goes to the member keeps the
-/// room that it has grown, which hyper uses again for the next head.
+/// A list of pairs and no second map: it costs one small allocation, and the map that goes to the
+/// member keeps the room that it has grown, which hyper uses again for the next head.
 #[derive(Default)]
 pub struct KeptHeaders(Vec<(HeaderName, HeaderValue)>);
 

@@ -1,8 +1,9 @@
-//! `etcd-proxy-reason`: the header (in gRPC also a trailer) by which a client tells an answer of the proxy from a
-//! member's, and that says why there is one.
+//! `etcd-proxy-reason`: the header (in gRPC also a trailer) by which a client tells an answer of
+//! the proxy from a member's, and that says why there is one.
 //!
-//! The texts of some answers are fixed by the clients that compare them (`client/v3/retry.go` at v3.5.9,
-//! isSafeRetryMutableRPC) and say neither. `docs/client-texts.md` lists every value; they are stable.
+//! The texts of some answers are fixed by the clients that compare them (`client/v3/retry.go` at
+//! v3.5.9, isSafeRetryMutableRPC) and say neither. `docs/client-texts.md` lists every value; they
+//! are stable.
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -32,7 +33,8 @@ pub enum Reason {
     MemberUnavailable,
     /// The request did not arrive whole.
     RequestIncomplete,
-    /// The client connection has as many long streams open as it may, each on an HTTP/1.1 connection to a member.
+    /// The client connection has as many long streams open as it may, each on an HTTP/1.1
+    /// connection to a member.
     TooManyStreams,
     /// This proxy is stopping.
     Stopping,

@@ -1,7 +1,8 @@
 //! The answers that the proxy gives itself, in the form that each protocol's clients understand.
 //!
-//! v2 and plain HTTP get the words of etcd's old proxy (`proxy/httpproxy/reverse.go` at v3.4.23), `/v3` JSON the
-//! gateway's error object, gRPC a trailers-only response (HTTP 200 with `grpc-status` in the header block).
+//! v2 and plain HTTP get the words of etcd's old proxy (`proxy/httpproxy/reverse.go` at v3.4.23),
+//! `/v3` JSON the gateway's error object, gRPC a trailers-only response (HTTP 200 with
+//! `grpc-status` in the header block).
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -43,7 +44,8 @@ pub enum Dialect {
 
 /// Makes the answer that says `message` in the given dialect, with `reason` in a header.
 ///
-/// `message` must be ASCII without control characters, so that it needs no escaping in any of the forms.
+/// `message` must be ASCII without control characters, so that it needs no escaping in any of the
+/// forms.
 pub fn refusal(
     dialect: Dialect,
     status: StatusCode,

@@ -1,8 +1,9 @@
 //! The body of a request on its way to a member.
 //!
-//! It streams straight through. While a retry is still possible it also keeps what it has passed on, up to
-//! [`KEEP_LIMIT`] bytes, so that [`Ticket::again`] can start over on another member. Keeping costs
-//! reference counts, not copies; over the limit the present attempt goes on and a retry is off.
+//! It streams straight through. While a retry is still possible it also keeps what it has passed
+//! on, up to [`KEEP_LIMIT`] bytes, so that [`Ticket::again`] can start over on another member.
+//! Keeping costs reference counts, not copies; over the limit the present attempt goes on and a
+//! retry is off.
 //!
 //! Invariant: only the newest reader made by `new` or `again` is polled.
 
@@ -17,10 +18,12 @@ use hyper::body::Incoming;
 
 use super::owed::Debt;
 
-/// Bytes of a request body that are kept for a retry: etcd's reads are far below, its writes mostly.
+/// Bytes of a request body that are kept for a retry: etcd's reads are far below, its writes
+/// mostly.
 pub const KEEP_LIMIT: usize = 64 * 1024;
 
-/// What a kept chunk costs besides its bytes, so that many small ones are not cheaper than they are.
+/// What a kept chunk costs besides its bytes, so that many small ones are not cheaper than they
+/// are.
 const CHUNK_COST: usize = 64;
 
 /// One reader of a client's request body.
@@ -47,7 +50,8 @@ struct Source {
 }
 
 impl RequestBody {
-    /// Makes the first reader of `incoming`, keeping chunks for a retry. `debt` knows when more of it is waited for.
+    /// Makes the first reader of `incoming`, keeping chunks for a retry. `debt` knows when more of
+    /// it is waited for.
     pub fn new(incoming: Incoming, debt: Option<Debt>) -> Self {
         if incoming.is_end_stream() {
             return Self::empty();
@@ -129,7 +133,8 @@ impl Ticket {
     /// Gives up the retry and releases what was kept: the response is passed on.
     pub fn release(&self) {
         if let Some(source) = &self.0 {
-            // A reader that is still behind would lose chunks, so the chunks stay until it has them.
+            // A reader that is still behind would lose chunks, so the chunks stay until it has
+            // them.
             source.borrow_mut().keeping = false;
         }
     }

@@ -1,25 +1,28 @@
 //! Every RPC an etcd member serves, and what each one is.
 //!
-//! One table feeds three readers: metrics (the name), the retry rules (the kind) and readonly (the effect). It covers
-//! etcd 3.0 to 3.7. An RPC that is not in the table is [`Rpc::Other`]: it is forwarded, never resent, and never passes
-//! readonly. Paths match byte for byte, because members decode and clean paths before they route and we must not guess.
+//! One table feeds three readers: metrics (the name), the retry rules (the kind) and readonly (the
+//! effect). It covers etcd 3.0 to 3.7. An RPC that is not in the table is [`Rpc::Other`]: it is
+//! forwarded, never resent, and never passes readonly. Paths match byte for byte, because members
+//! decode and clean paths before they route and we must not guess.
 
 /// How an RPC behaves on the wire; decides what may be retried and which connection it travels on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RpcKind {
-    /// One request, one reply, no lasting effect: may be sent again to another member until the reply is passed on.
+    /// One request, one reply, no lasting effect: may be sent again to another member until the
+    /// reply is passed on.
     Read,
     /// Changes something, or might: never sent a second time once any of it was sent.
     Write,
-    /// A long stream of small messages (Watch, LeaseKeepAlive, Observe, health Watch): never replayed by us.
+    /// A long stream of small messages (Watch, LeaseKeepAlive, Observe, health Watch): never
+    /// replayed by us.
     Stream,
     /// A read that answers with a long stream of large messages (Snapshot, RangeStream).
     Bulk,
 }
 
 impl RpcKind {
-    /// Whether the call may occupy its stream for minutes or for ever, so that it must not share a connection with
-    /// other clients and must have no deadline.
+    /// Whether the call may occupy its stream for minutes or for ever, so that it must not share a
+    /// connection with other clients and must have no deadline.
     pub const fn is_long(self) -> bool {
         matches!(self, Self::Stream | Self::Bulk)
     }
@@ -57,7 +60,8 @@ macro_rules! rpcs {
             /// Every RPC in the order of its discriminant, [`Rpc::Other`] last.
             pub const ALL: &'static [Self] = &[$($(Self::$variant,)+)+ Self::Other];
 
-            /// The RPC behind a raw gRPC `:path`; only a byte-for-byte match counts, all else is [`Rpc::Other`].
+            /// The RPC behind a raw gRPC `:path`; only a byte-for-byte match counts, all else is
+            /// [`Rpc::Other`].
             pub fn from_path(path: &str) -> Self {
                 match path {
                     $($(concat!("/", $package, ".", stringify!($service), "/", $method) => Self::$variant,)+)+
@@ -65,7 +69,8 @@ macro_rules! rpcs {
                 }
             }
 
-            /// `Service/Method` without the package, as metrics and logs write it; `other` for [`Rpc::Other`].
+            /// `Service/Method` without the package, as metrics and logs write it; `other` for
+            /// [`Rpc::Other`].
             pub const fn name(self) -> &'static str {
                 match self {
                     $($(Self::$variant => concat!(stringify!($service), "/", $method),)+)+
@@ -177,11 +182,12 @@ rpcs! {
 }
 
 impl Rpc {
-    /// How many RPCs there are, [`Rpc::Other`] included: the length of an array indexed by `rpc as usize`.
+    /// How many RPCs there are, [`Rpc::Other`] included: the length of an array indexed by `rpc as
+    /// usize`.
     pub const COUNT: usize = Self::Other as usize + 1;
 
-    /// Whether the member may rightly hold the reply back for ever (Lock and Campaign wait for their turn), so that a
-    /// late reply says nothing about the member's health.
+    /// Whether the member may rightly hold the reply back for ever (Lock and Campaign wait for
+    /// their turn), so that a late reply says nothing about the member's health.
     pub const fn may_wait(self) -> bool {
         matches!(self, Self::Lock | Self::Campaign) || self.kind().is_long()
     }

@@ -1,16 +1,19 @@
-//! How many clients may be connected at a time, and how many connections to members they may have beyond one each.
+//! How many clients may be connected at a time, and how many connections to members they may have
+//! beyond one each.
 //!
-//! Each of them needs up to three descriptors: its own, and one or two towards members. If clients took all there are,
-//! none would be left to serve them with. So a part of what the process may open is for clients; who comes beyond that
-//! waits in the kernel's queue until another one leaves. Another part is for clients that have several exchanges with
-//! members at a time: each may have as many of it as it leaves free, so that nobody takes what the next one needs.
+//! Each of them needs up to three descriptors: its own, and one or two towards members. If clients
+//! took all there are, none would be left to serve them with. So a part of what the process may
+//! open is for clients; who comes beyond that waits in the kernel's queue until another one leaves.
+//! Another part is for clients that have several exchanges with members at a time: each may have as
+//! many of it as it leaves free, so that nobody takes what the next one needs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed};
 
 use nix::sys::resource::{Resource, getrlimit};
 
-/// Descriptors that are no client's: listeners, files, peers, probes and the kept connections to members.
+/// Descriptors that are no client's: listeners, files, peers, probes and the kept connections to
+/// members.
 const RESERVE: u64 = 64;
 
 /// Counts the clients of all workers.
@@ -125,8 +128,8 @@ impl Counts {
 pub struct Place(Arc<Counts>);
 
 impl Place {
-    /// Counts one more for a client that has `mine` connections to members beyond one, if it may have it. Each needs a
-    /// [`Place::release_extra`].
+    /// Counts one more for a client that has `mine` connections to members beyond one, if it may
+    /// have it. Each needs a [`Place::release_extra`].
     pub fn take_extra(&self, mine: usize) -> bool {
         let taken = self.0.extra.fetch_add(1, Relaxed);
         let granted = mine < self.0.extra_left(taken);

@@ -1,8 +1,8 @@
 //! Connecting: one TCP connection to a host and port, and plain words when there is none.
 //!
-//! The control plane dials peers with it, the data plane members. Every address of a name is tried, the next one
-//! a little after the last, so that one dead address does not cost the whole timeout. Dropping the future closes
-//! whatever was being connected.
+//! The control plane dials peers with it, the data plane members. Every address of a name is tried,
+//! the next one a little after the last, so that one dead address does not cost the whole timeout.
+//! Dropping the future closes whatever was being connected.
 
 use std::fmt;
 use std::io;
@@ -29,14 +29,16 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 pub enum NamedBy {
     /// The settings or the command line: to any address.
     Operator,
-    /// A member list, a registry, the DNS, a redirect: to none that no member can have ([`member_address`]).
+    /// A member list, a registry, the DNS, a redirect: to none that no member can have
+    /// ([`member_address`]).
     Network,
 }
 
-/// Connects to `host` (a name or an IP literal) at `port`, without delay of small writes and with keepalive.
+/// Connects to `host` (a name or an IP literal) at `port`, without delay of small writes and with
+/// keepalive.
 ///
-/// `limit` covers all addresses together, and not the lookup of the name, which has [`lookup::LOOKUP_LIMIT`]; `None`
-/// leaves it to the kernel.
+/// `limit` covers all addresses together, and not the lookup of the name, which has
+/// [`lookup::LOOKUP_LIMIT`]; `None` leaves it to the kernel.
 pub async fn dial(
     host: &str,
     port: u16,
@@ -81,7 +83,8 @@ async fn dial_within(
         Some(limit) => timeout(limit, connecting).await.map_err(|_| DialReason::NoAnswer(limit))?,
         None => connecting.await,
     }?;
-    // Neither can fail on a healthy socket; on a dying one the first write says more than we could here.
+    // Neither can fail on a healthy socket; on a dying one the first write says more than we could
+    // here.
     let _ = stream.set_nodelay(true);
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
     let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
@@ -117,7 +120,8 @@ async fn destinations(
     Ok(addresses)
 }
 
-/// Tries `addresses` in order, the next one after [`STAGGER`] or as soon as one fails; the first connection wins.
+/// Tries `addresses` in order, the next one after [`STAGGER`] or as soon as one fails; the first
+/// connection wins.
 async fn first_to_connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, DialReason> {
     if let [only] = addresses[..] {
         return TcpStream::connect(only).await.map_err(DialReason::from);
@@ -223,7 +227,8 @@ impl From<io::Error> for DialReason {
     }
 }
 
-/// Writes `HOST:PORT` as others know it: with brackets around an IPv6 literal, and without its zone (RFC 6874, 4).
+/// Writes `HOST:PORT` as others know it: with brackets around an IPv6 literal, and without its zone
+/// (RFC 6874, 4).
 pub struct Authority<'a>(pub &'a str, pub u16);
 
 impl fmt::Display for Authority<'_> {

@@ -1,8 +1,8 @@
 //! Writes small pieces together.
 //!
-//! hyper and h2 hand over a head and its body as two slices. For the kernel writev(2) is some percent of a small
-//! request dearer than send(2), so pieces that are small together are put side by side first; large ones are not
-//! copied.
+//! hyper and h2 hand over a head and its body as two slices. For the kernel writev(2) is some
+//! percent of a small request dearer than send(2), so pieces that are small together are put side
+//! by side first; large ones are not copied.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,7 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Bytes up to which pieces are copied; most answers of etcd are below.
 const SMALL: usize = 2048;
 
-/// Writes `pieces` to `stream`, small ones by one plain write. Returns how many bytes were taken, as any write does.
+/// Writes `pieces` to `stream`, small ones by one plain write. Returns how many bytes were taken,
+/// as any write does.
 ///
 /// # Errors
 /// The stream's.

@@ -1,12 +1,15 @@
-//! Listening sockets that were open before this process was: systemd's descriptor store, and `.socket` units.
+//! Listening sockets that were open before this process was: systemd's descriptor store, and
+//! `.socket` units.
 //!
-//! What we put into the store is named after the address as the settings write it ([`store_name`]), so that a port 0
-//! finds the port it had; the scheme is no part of it, for it may change over a restart. A socket comes back when its name and the address that it is really bound to agree with a
-//! setting. Sockets of other names come from a `.socket` unit and are matched by their address alone. What nothing asks
-//! for is told apart by [`Inherited::leftovers`]: ours are taken out of the store, a unit's is complained about, for its
-//! connections would wait for ever.
+//! What we put into the store is named after the address as the settings write it ([`store_name`]),
+//! so that a port 0 finds the port it had; the scheme is no part of it, for it may change over a
+//! restart. A socket comes back when its name and the address that it is really bound to agree with
+//! a setting. Sockets of other names come from a `.socket` unit and are matched by their address
+//! alone. What nothing asks for is told apart by [`Inherited::leftovers`]: ours are taken out of
+//! the store, a unit's is complained about, for its connections would wait for ever.
 //!
-//! Every socket that came is used: one of them closed, or left aside, is a queue of clients that nobody answers.
+//! Every socket that came is used: one of them closed, or left aside, is a queue of clients that
+//! nobody answers.
 
 use std::io;
 use std::net::SocketAddr;
@@ -43,7 +46,8 @@ struct Passed {
 pub struct Taken {
     /// Non-blocking and close-on-exec, already listening.
     pub sockets: Vec<Socket>,
-    /// Whether a `.socket` unit holds them: systemd bound them, and nobody else can join their port.
+    /// Whether a `.socket` unit holds them: systemd bound them, and nobody else can join their
+    /// port.
     pub of_unit: bool,
 }
 
@@ -57,8 +61,9 @@ pub enum Leftover {
 }
 
 impl Inherited {
-    /// Takes what systemd passed to this process (`LISTEN_PID`, `LISTEN_FDS`, `LISTEN_FDNAMES`). Nothing at the second
-    /// call, for the descriptors have an owner then. What cannot be used is logged and closed.
+    /// Takes what systemd passed to this process (`LISTEN_PID`, `LISTEN_FDS`, `LISTEN_FDNAMES`).
+    /// Nothing at the second call, for the descriptors have an owner then. What cannot be used is
+    /// logged and closed.
     pub fn from_env() -> Self {
         static TAKEN: AtomicBool = AtomicBool::new(false);
         if TAKEN.swap(true, Relaxed) {
@@ -113,7 +118,8 @@ impl Inherited {
         addresses.collect()
     }
 
-    /// Closes what was not taken, removes the socket files that we made for it, and tells what it was; each name once.
+    /// Closes what was not taken, removes the socket files that we made for it, and tells what it
+    /// was; each name once.
     pub fn leftovers(self) -> Vec<Leftover> {
         let mut left = Vec::new();
         for passed in self.sockets {
@@ -148,7 +154,8 @@ impl Passed {
     }
 }
 
-/// The name under which the sockets of an address are stored: printable ASCII without colons, as systemd wants it.
+/// The name under which the sockets of an address are stored: printable ASCII without colons, as
+/// systemd wants it.
 pub fn store_name(asked: &ListenAddress) -> String {
     let address = match asked {
         ListenAddress::Tcp(address) => address.to_string(),
@@ -180,7 +187,8 @@ fn listening(socket: Socket) -> io::Result<(ListenAddress, Socket)> {
     reason = "a number in the environment is all that systemd tells us of a descriptor"
 )]
 fn adopt(fd: RawFd) -> OwnedFd {
-    // SAFETY: sd-notify has seen that it is open and meant for this process, and `from_env` comes here once.
+    // SAFETY: sd-notify has seen that it is open and meant for this process, and `from_env` comes
+    // here once.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 

@@ -1,7 +1,8 @@
 //! A connection to another host: TCP as it is, or TLS on top of it.
 //!
-//! One concrete type, so that whoever speaks HTTP over it is compiled once and plain TCP pays nothing but a comparison.
-//! Small pieces are written together on both (see [`gather`]): TLS makes one record of each write.
+//! One concrete type, so that whoever speaks HTTP over it is compiled once and plain TCP pays
+//! nothing but a comparison. Small pieces are written together on both (see [`gather`]): TLS makes
+//! one record of each write.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -1,21 +1,22 @@
 //! Listening sockets, one for each worker, bound before anything is used.
 //!
 //! The workers' TCP sockets share one port through `SO_REUSEPORT`, and that is also the danger: two
-//! daemons of one user could share a port without a word. So the first socket of each address is bound
-//! and set listening *without* the option, which only one process can do; only then is the option
-//! switched on for it, and the others join. There is no instant at which two daemons could both
-//! succeed, nor one at which the port is free again.
+//! daemons of one user could share a port without a word. So the first socket of each address is
+//! bound and set listening *without* the option, which only one process can do; only then is the
+//! option switched on for it, and the others join. There is no instant at which two daemons could
+//! both succeed, nor one at which the port is free again.
 //!
-//! `[::]` takes IPv4 too, as in Go, whatever the `bindv6only` sysctl says. `0.0.0.0` takes IPv4 only
-//! (Go would open IPv6 as well, which nobody expects who reads the address).
+//! `[::]` takes IPv4 too, as in Go, whatever the `bindv6only` sysctl says. `0.0.0.0` takes IPv4
+//! only (Go would open IPv6 as well, which nobody expects who reads the address).
 //!
-//! Sockets that systemd has kept for us ([`Inherited`]) become [`Bound`]s here too; nothing else needs to know where a
-//! socket came from. There may be more of them than workers, or fewer. Each is a queue of its own in the kernel, so all
-//! of them are handed on, and a worker may have several; where some are missing, new ones join the port, or share a
-//! queue when they may not join (a `.socket` unit's port belongs to root).
+//! Sockets that systemd has kept for us ([`Inherited`]) become [`Bound`]s here too; nothing else
+//! needs to know where a socket came from. There may be more of them than workers, or fewer. Each
+//! is a queue of its own in the kernel, so all of them are handed on, and a worker may have
+//! several; where some are missing, new ones join the port, or share a queue when they may not join
+//! (a `.socket` unit's port belongs to root).
 //!
-//! The sockets of a unix address are duplicates of one; its file goes when the [`Bound`] is dropped, unless a
-//! service manager keeps the socket for the next run ([`Bound::keep_file`]).
+//! The sockets of a unix address are duplicates of one; its file goes when the [`Bound`] is
+//! dropped, unless a service manager keeps the socket for the next run ([`Bound::keep_file`]).
 
 use std::fmt;
 use std::io;
@@ -32,8 +33,9 @@ use super::occupant::{self, Occupant};
 use super::socket_file::{self, BACKLOG, SocketFile};
 use crate::config::{ListenAddress, ListenUrl};
 
-/// Who may connect to a unix socket for clients: everybody on this machine, as with 127.0.0.1, whatever the umask (the
-/// unit's would leave only the daemon itself). The directory it is in may let fewer people come near.
+/// Who may connect to a unix socket for clients: everybody on this machine, as with 127.0.0.1,
+/// whatever the umask (the unit's would leave only the daemon itself). The directory it is in may
+/// let fewer people come near.
 const EVERYBODY: u32 = 0o666;
 
 /// One address with its sockets, one for each worker.
@@ -41,7 +43,8 @@ const EVERYBODY: u32 = 0o666;
 pub struct Bound {
     /// The address as bound: with the real port where the settings said 0.
     pub url: ListenUrl,
-    /// The sockets, non-blocking and close-on-exec, already listening; at least one for each worker.
+    /// The sockets, non-blocking and close-on-exec, already listening; at least one for each
+    /// worker.
     pub sockets: Vec<ListenSocket>,
     /// Whether they belong to a `.socket` unit, which passes them again at the next start.
     pub of_unit: bool,
@@ -55,7 +58,8 @@ impl Bound {
         std::mem::take(&mut self.sockets)
     }
 
-    /// Says whether a socket file is left behind when this is dropped, because somebody else goes on listening on it.
+    /// Says whether a socket file is left behind when this is dropped, because somebody else goes
+    /// on listening on it.
     pub fn keep_file(&mut self, keep: bool) {
         if let Some(file) = &mut self.file {
             file.keep(keep);
@@ -81,7 +85,8 @@ impl AsFd for ListenSocket {
     }
 }
 
-/// Why an address cannot be listened on; displays as one line that names the address and the reason.
+/// Why an address cannot be listened on; displays as one line that names the address and the
+/// reason.
 #[derive(Debug)]
 pub struct BindError {
     /// The address.
@@ -120,9 +125,9 @@ impl BindError {
     }
 }
 
-/// Binds every address for `workers` workers. A reload passes only the addresses it adds, and in `own` those that this
-/// process has open: one of them may cover a new one, as when 127.0.0.1 gives way to 0.0.0.0 on the same port. What is
-/// in `inherited` is not bound again but taken from there.
+/// Binds every address for `workers` workers. A reload passes only the addresses it adds, and in
+/// `own` those that this process has open: one of them may cover a new one, as when 127.0.0.1 gives
+/// way to 0.0.0.0 on the same port. What is in `inherited` is not bound again but taken from there.
 ///
 /// # Errors
 /// One for each address that cannot be had; then nothing stays bound.
@@ -166,12 +171,13 @@ pub fn bind(
     })
 }
 
-/// Says who listens on an address already, so that [`bind`] would fail for that. Nothing can connect to what is tried for
-/// that, and a socket file that nobody answers is left as it is.
+/// Says who listens on an address already, so that [`bind`] would fail for that. Nothing can
+/// connect to what is tried for that, and a socket file that nobody answers is left as it is.
 pub fn taken(url: &ListenUrl) -> Option<BindError> {
     let (occupant, source) = match &url.at {
         ListenAddress::Tcp(addr) => {
-            // Only with somebody in the way is there something to try: whether he really is, options decide.
+            // Only with somebody in the way is there something to try: whether he really is,
+            // options decide.
             let occupant = occupant::of_tcp(*addr);
             let is_free = occupant == Occupant::Unknown;
             let error = if is_free { None } else { try_bind(*addr).err() };
@@ -202,7 +208,8 @@ fn occupant_of(url: &ListenUrl, error: &io::Error) -> Option<Occupant> {
 fn bind_tcp(addr: SocketAddr, workers: NonZeroUsize, own: &[SocketAddr]) -> io::Result<Bound> {
     let first = tcp_socket(addr)?;
     if own.iter().any(|own| own.port() == addr.port() && *own != addr) {
-        // Our own sockets have the option on, so these may stand beside them; a stranger's still may not.
+        // Our own sockets have the option on, so these may stand beside them; a stranger's still
+        // may not.
         first.set_reuse_port(true)?;
     }
     claim(&first, addr)?;
@@ -248,7 +255,8 @@ fn tcp_socket(addr: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Binds and listens in one step: two sockets that are only bound do not exclude each other under `SO_REUSEADDR`.
+/// Binds and listens in one step: two sockets that are only bound do not exclude each other under
+/// `SO_REUSEADDR`.
 fn claim(socket: &Socket, addr: SocketAddr) -> io::Result<()> {
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)

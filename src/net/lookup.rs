@@ -1,12 +1,13 @@
-//! Addresses of host names, by the system's own resolver: `/etc/hosts`, nsswitch and resolv.conf count as for every
-//! program.
+//! Addresses of host names, by the system's own resolver: `/etc/hosts`, nsswitch and resolv.conf
+//! count as for every program.
 //!
-//! `getaddrinfo` blocks, tells no time to live, and takes 5 s and more when the first nameserver is dead. So lookups run
-//! on threads of their own, one for a name at a time, and whoever needs an address waits for the answer within limits:
+//! `getaddrinfo` blocks, tells no time to live, and takes 5 s and more when the first nameserver is
+//! dead. So lookups run on threads of their own, one for a name at a time, and whoever needs an
+//! address waits for the answer within limits:
 //!
 //! - an answer serves everybody for [`FRESH`];
-//! - the last good addresses are kept, and used when a lookup fails, or is not answered soon (RFC 8767 calls that
-//!   serving stale data);
+//! - the last good addresses are kept, and used when a lookup fails, or is not answered soon (RFC
+//!   8767 calls that serving stale data);
 //! - an answer that comes after everybody has given up is still kept, so that the next one has it.
 //!
 //! The table is the process's, as the resolver is. No lock is held while a lookup runs.
@@ -19,17 +20,20 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 use tokio::time::timeout_at;
 
-/// How long an answer, good or bad, is taken for the truth. Short, since `getaddrinfo` does not tell its time to live.
+/// How long an answer, good or bad, is taken for the truth. Short, since `getaddrinfo` does not
+/// tell its time to live.
 const FRESH: Duration = Duration::from_secs(1);
 /// Longest wait for an answer while there are last good addresses.
 const STALE_AFTER: Duration = Duration::from_millis(500);
-/// Longest wait for an answer without any, counted from the lookup's begin. Room for one dead nameserver (5 s).
+/// Longest wait for an answer without any, counted from the lookup's begin. Room for one dead
+/// nameserver (5 s).
 pub const LOOKUP_LIMIT: Duration = Duration::from_secs(8);
 /// Lookups that run at once; others wait for their turn.
 const MOST_THREADS: usize = 32;
 /// Stack of a lookup's thread: glibc and its modules want some hundred KiB at most.
 const STACK: usize = 512 * 1024;
-/// Names that are remembered: those of a list of the largest size, twice. The one that was not used for longest goes.
+/// Names that are remembered: those of a list of the largest size, twice. The one that was not used
+/// for longest goes.
 const MOST_NAMES: usize = 4096;
 /// How long after it a failed lookup is still told as something that is wrong.
 const TOLD_FOR: Duration = Duration::from_secs(60);
@@ -70,13 +74,14 @@ pub struct Failing {
 /// Returns the addresses of `host`, a name, each with port 0.
 ///
 /// # Errors
-/// When the lookup fails or takes longer than [`LOOKUP_LIMIT`], and never before brought an address.
+/// When the lookup fails or takes longer than [`LOOKUP_LIMIT`], and never before brought an
+/// address.
 pub async fn addresses(host: &str) -> Result<Arc<[SocketAddr]>, LookupError> {
     TABLE.addresses(host).await
 }
 
-/// The names of which a lookup was wanted in the last minute and failed, or has no answer yet; sorted. A name that does not
-/// exist is among them only if it did before.
+/// The names of which a lookup was wanted in the last minute and failed, or has no answer yet;
+/// sorted. A name that does not exist is among them only if it did before.
 pub fn failing() -> Vec<Failing> {
     TABLE.failing()
 }
@@ -87,7 +92,8 @@ fn by_system(host: &str) -> Result<Vec<SocketAddr>, LookupError> {
     (host, 0).to_socket_addrs().map(Iterator::collect).map_err(|error| reason(&error))
 }
 
-/// Tells a name that does not exist from a resolver that does not work; std offers nothing but glibc's words.
+/// Tells a name that does not exist from a resolver that does not work; std offers nothing but
+/// glibc's words.
 fn reason(error: &std::io::Error) -> LookupError {
     let text = error.to_string();
     let words = text.rsplit_once(": ").map_or(text.as_str(), |(_, words)| words);
@@ -262,8 +268,8 @@ impl Table {
         failing
     }
 
-    /// Begins lookups of names that failed when they were last wanted: who wanted them may be content with old addresses
-    /// and never come again, and the trouble may be over.
+    /// Begins lookups of names that failed when they were last wanted: who wanted them may be
+    /// content with old addresses and never come again, and the trouble may be over.
     fn look_again(self: &Arc<Self>, state: &mut State) {
         let State { names, queue, .. } = state;
         for (host, name) in names.iter_mut() {
@@ -471,7 +477,8 @@ mod tests {
     async fn the_systems_resolver_knows_localhost_and_not_what_cannot_exist() {
         let found = addresses("localhost").await.unwrap();
         assert!(found.iter().all(|address| address.ip().is_loopback() && address.port() == 0));
-        // RFC 6761 keeps .invalid from ever existing; a machine without any resolver cannot know that.
+        // RFC 6761 keeps .invalid from ever existing; a machine without any resolver cannot know
+        // that.
         let error = addresses("etcd.invalid").await.unwrap_err();
         assert!(matches!(error, LookupError::NotFound | LookupError::Failed(_)), "{error}");
     }

@@ -1,9 +1,10 @@
 //! Addresses that no listed member can have.
 //!
-//! A member list, a registry and the DNS come from the network, and the first connection to what they name is made by
-//! this host. A link-local address means another machine on every host (169.254.169.254 is a cloud's metadata service),
-//! an unspecified one means this host, and a multicast or broadcast one nobody. So none of them is dialled because
-//! somebody else named it, in whatever way it is spelt: what counts is the address that a host resolves to.
+//! A member list, a registry and the DNS come from the network, and the first connection to what
+//! they name is made by this host. A link-local address means another machine on every host
+//! (169.254.169.254 is a cloud's metadata service), an unspecified one means this host, and a
+//! multicast or broadcast one nobody. So none of them is dialled because somebody else named it, in
+//! whatever way it is spelt: what counts is the address that a host resolves to.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

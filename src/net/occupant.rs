@@ -1,9 +1,9 @@
 //! Who holds an address that we wanted: the answer to "port 2379 is taken, but by whom?".
 //!
-//! Read from `/proc`, best effort: the kernel's socket tables give the inode and the owner's user ID,
-//! `/proc/*/fd` gives the process. Without root, processes of other users cannot be looked into, and
-//! then the user's name is all that can be said; in a user namespace, as the unit has one, not even that. Nothing here
-//! fails; it only knows less.
+//! Read from `/proc`, best effort: the kernel's socket tables give the inode and the owner's user
+//! ID, `/proc/*/fd` gives the process. Without root, processes of other users cannot be looked
+//! into, and then the user's name is all that can be said; in a user namespace, as the unit has
+//! one, not even that. Nothing here fails; it only knows less.
 
 use std::fmt;
 use std::fs;
@@ -70,8 +70,8 @@ pub fn of_tcp(wanted: SocketAddr) -> Occupant {
     }
 }
 
-/// Whether a user ID of the kernel's tables means a user, by this process' `uid_map`. In a user namespace
-/// (`PrivateUsers=yes`) everybody who is not in it is shown as `nobody`.
+/// Whether a user ID of the kernel's tables means a user, by this process' `uid_map`. In a user
+/// namespace (`PrivateUsers=yes`) everybody who is not in it is shown as `nobody`.
 fn is_known(uid: u32, uid_map: &str) -> bool {
     let covers = |line: &str| {
         let mut numbers = line.split_ascii_whitespace().map_while(|word| word.parse::<u64>().ok());
@@ -116,7 +116,8 @@ struct Row {
 }
 
 impl Row {
-    /// Whether binding `wanted` fails because of this socket (a dual-stack wildcard counts for both families).
+    /// Whether binding `wanted` fails because of this socket (a dual-stack wildcard counts for both
+    /// families).
     fn is_in_the_way_of(&self, wanted: SocketAddr) -> bool {
         self.local.port() == wanted.port()
             && (self.local.ip().is_unspecified()
@@ -142,7 +143,8 @@ fn parse_row(line: &str) -> Option<Row> {
     (state == LISTEN).then_some(Row { local, uid, inode })
 }
 
-/// Reads the kernel's hex form: the address as 32-bit words in the machine's own byte order, the port in plain hex.
+/// Reads the kernel's hex form: the address as 32-bit words in the machine's own byte order, the
+/// port in plain hex.
 fn parse_address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
@@ -164,8 +166,8 @@ fn parse_address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
-/// Looks through the descriptors of every process that we may look into; the lowest process ID wins,
-/// because forked children share their parent's sockets.
+/// Looks through the descriptors of every process that we may look into; the lowest process ID
+/// wins, because forked children share their parent's sockets.
 fn pid_of_inode(inode: u64) -> Option<i32> {
     let wanted = format!("socket:[{inode}]");
     fs::read_dir("/proc")

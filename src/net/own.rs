@@ -1,7 +1,8 @@
-//! Which addresses are our own listeners: a member that advertises one of them would make us call ourselves.
+//! Which addresses are our own listeners: a member that advertises one of them would make us call
+//! ourselves.
 //!
-//! Members that advertise `localhost`, or the proxy's address, made etcd's proxy call itself until it had no
-//! descriptors left. This is the first guard; the loop header of a request is the second.
+//! Members that advertise `localhost`, or the proxy's address, made etcd's proxy call itself until
+//! it had no descriptors left. This is the first guard; the loop header of a request is the second.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -13,9 +14,11 @@ use super::lookup;
 /// Longest wait for one name; a name that cannot be looked up now is not dialled now either.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(2);
 
-/// Says whether a connection to `host` at `port` would arrive at one of `listeners` (bound addresses, real ports).
+/// Says whether a connection to `host` at `port` would arrive at one of `listeners` (bound
+/// addresses, real ports).
 ///
-/// A name is looked up (2 s at most; one without an answer is not ours) and is ours when any of its addresses is.
+/// A name is looked up (2 s at most; one without an answer is not ours) and is ours when any of its
+/// addresses is.
 pub async fn is_own(listeners: &[SocketAddr], host: &str, port: u16) -> bool {
     if !listeners.iter().any(|listener| listener.port() == port) {
         return false;
@@ -48,7 +51,8 @@ fn destination(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// Whether a listener bound to `bound` takes connections to `ip`. `[::]` takes IPv4 too, as Go's and ours do.
+/// Whether a listener bound to `bound` takes connections to `ip`. `[::]` takes IPv4 too, as Go's
+/// and ours do.
 fn takes(bound: IpAddr, ip: IpAddr) -> bool {
     let bound = bound.to_canonical();
     if !bound.is_unspecified() {
@@ -63,8 +67,9 @@ fn is_local(ip: IpAddr) -> bool {
         || if binding_proves_nothing(ip) { is_its_own_source(ip) } else { can_bind(ip) }
 }
 
-/// Whether the kernel lets sockets be bound to addresses of other hosts (`ip_nonlocal_bind`, as keepalived wants).
-/// The addresses are reserved for documentation (RFC 5737, RFC 3849), so they are nobody's.
+/// Whether the kernel lets sockets be bound to addresses of other hosts (`ip_nonlocal_bind`, as
+/// keepalived wants). The addresses are reserved for documentation (RFC 5737, RFC 3849), so they
+/// are nobody's.
 fn binding_proves_nothing(like: IpAddr) -> bool {
     can_bind(match like {
         IpAddr::V4(_) => Ipv4Addr::new(192, 0, 2, 1).into(),
@@ -76,8 +81,9 @@ fn can_bind(ip: IpAddr) -> bool {
     UdpSocket::bind((ip, 0)).is_ok()
 }
 
-/// Whether the kernel would send from `ip` what goes to `ip`. Nothing is sent. It misses an interface's secondary
-/// addresses, which is the better mistake: the loop header still catches those.
+/// Whether the kernel would send from `ip` what goes to `ip`. Nothing is sent. It misses an
+/// interface's secondary addresses, which is the better mistake: the loop header still catches
+/// those.
 fn is_its_own_source(ip: IpAddr) -> bool {
     let any: IpAddr =
         if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };

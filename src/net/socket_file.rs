@@ -1,8 +1,8 @@
 //! Unix sockets that listen: made, taken over when stale, removed at the end.
 //!
-//! A file of a daemon that was killed stays behind; it is told from a live one by connecting. The file
-//! is removed when its [`SocketFile`] is dropped, unless somebody else's socket has taken its place, or the service
-//! manager keeps listening on it for the next run.
+//! A file of a daemon that was killed stays behind; it is told from a live one by connecting. The
+//! file is removed when its [`SocketFile`] is dropped, unless somebody else's socket has taken its
+//! place, or the service manager keeps listening on it for the next run.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -15,7 +15,8 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::occupant;
 use crate::config::regular_file::within;
 
-/// Connections that may wait to be accepted, for each socket; the kernel lowers it to `net.core.somaxconn`.
+/// Connections that may wait to be accepted, for each socket; the kernel lowers it to
+/// `net.core.somaxconn`.
 pub const BACKLOG: i32 = 4096;
 
 /// The file of a listening unix socket; dropping it removes the file.
@@ -55,12 +56,12 @@ impl Drop for SocketFile {
     }
 }
 
-/// Listens on a unix socket; non-blocking. With a `mode` the file gets exactly these permissions before
-/// the first client can connect, without one the umask decides.
+/// Listens on a unix socket; non-blocking. With a `mode` the file gets exactly these permissions
+/// before the first client can connect, without one the umask decides.
 ///
 /// # Errors
-/// `AddrInUse` when another process answers there or the path is not a socket; `TimedOut` when its file system does not
-/// answer; else what the kernel says.
+/// `AddrInUse` when another process answers there or the path is not a socket; `TimedOut` when its
+/// file system does not answer; else what the kernel says.
 pub fn listen(path: &Path, mode: Option<u32>) -> io::Result<(UnixListener, SocketFile)> {
     let path = path.to_owned();
     within(move || listen_here(&path, mode))?
@@ -97,7 +98,8 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         return Err(in_use("a file that is not a socket is in the way"));
     }
     let caller = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // While the queue of a listener is full, a connect that may block waits for as long as its owner takes nobody.
+    // While the queue of a listener is full, a connect that may block waits for as long as its
+    // owner takes nobody.
     caller.set_nonblocking(true)?;
     match caller.connect(&SockAddr::unix(path)?) {
         Ok(()) => Err(in_use(&format!("in use by {}", occupant::of_unix_peer(&caller)))),
@@ -203,7 +205,8 @@ mod tests {
     fn a_successors_socket_is_not_removed() {
         let (_dir, path) = path();
         let ours = listen(&path, None).unwrap();
-        // Made beside ours and moved over it, so that the inode number cannot be the same one again.
+        // Made beside ours and moved over it, so that the inode number cannot be the same one
+        // again.
         let beside = path.with_extension("new");
         let _successor = UnixListener::bind(&beside).unwrap();
         fs::rename(&beside, &path).unwrap();

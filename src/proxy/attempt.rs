@@ -33,19 +33,22 @@ pub struct Failed {
 }
 
 impl Failed {
-    /// The member could not be reached; nothing was sent. It is not to blame for trouble of this host.
+    /// The member could not be reached; nothing was sent. It is not to blame for trouble of this
+    /// host.
     pub fn unreachable(error: &ConnectError) -> Self {
         let reason = if error.is_ours() { String::new() } else { error.to_string() };
         let failure = if error.is_unproved() { Failure::Unproved } else { Failure::Unreachable };
         Self { failure, reason }
     }
 
-    /// The member refused us in a way that TLS 1.3 tells only in answer to a request: it has not looked at that.
+    /// The member refused us in a way that TLS 1.3 tells only in answer to a request: it has not
+    /// looked at that.
     fn refused(link: &Link, why: &HandshakeError) -> Self {
         Self::unreachable(&link.blame(why))
     }
 
-    /// A member whose silence ends a write has hung for so long that it is avoided, also when nothing probes it.
+    /// A member whose silence ends a write has hung for so long that it is avoided, also when
+    /// nothing probes it.
     fn while_waiting(failure: Failure, kind: RpcKind) -> Self {
         match (failure, kind) {
             (Failure::Silent, RpcKind::Write) => {
@@ -65,9 +68,10 @@ impl Failed {
     }
 }
 
-/// Sends a request to `link`'s member and waits for the head of its response; by gRPC, if it is a read, for the rest
-/// of a short one too, since that may be asked of another member only as long as nothing of it was passed on. An HTTP/2
-/// connection on which nothing could be sent is replaced, unless it was a replacement itself.
+/// Sends a request to `link`'s member and waits for the head of its response; by gRPC, if it is a
+/// read, for the rest of a short one too, since that may be asked of another member only as long as
+/// nothing of it was passed on. An HTTP/2 connection on which nothing could be sent is replaced,
+/// unless it was a replacement itself.
 ///
 /// # Errors
 /// [`Failed`]; `outgoing` tells whether it can be sent again.
@@ -107,8 +111,8 @@ pub async fn attempt(
         .unwrap_or_else(|failure| Err(Failed::while_waiting(failure, kind)))
 }
 
-/// A kept connection may turn out to be closed by the member. Then, if the rules allow, a new one is tried before the
-/// member is given up.
+/// A kept connection may turn out to be closed by the member. Then, if the rules allow, a new one
+/// is tried before the member is given up.
 async fn over_http1(
     client: &Client,
     link: &Rc<Link>,

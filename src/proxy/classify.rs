@@ -1,9 +1,10 @@
 //! What a request is: its protocol, the call it makes, and what a failure may do with it.
 //!
-//! Everything follows from the method, the raw path and three headers, by exact comparison. A request that is not
-//! recognised is a write that is never resent. The route decides how the request is sent on: only [`Protocol::Grpc`]
-//! travels to a member over HTTP/2, and only a route with `websocket` may keep its `Connection` and `Upgrade` headers.
-//! Readonly ([`super::readonly`]) relies on both.
+//! Everything follows from the method, the raw path and three headers, by exact comparison. A
+//! request that is not recognised is a write that is never resent. The route decides how the
+//! request is sent on: only [`Protocol::Grpc`] travels to a member over HTTP/2, and only a route
+//! with `websocket` may keep its `Connection` and `Upgrade` headers. Readonly ([`super::readonly`])
+//! relies on both.
 
 use http::header::{CONNECTION, HeaderMap, HeaderName, UPGRADE};
 use http::{Method, Version};
@@ -16,8 +17,8 @@ use crate::message::rpc::{Rpc, RpcKind};
 pub enum Protocol {
     /// gRPC over HTTP/2, and the RPC its path names.
     Grpc(Rpc),
-    /// The JSON gateway (any path below `/v3`, `/v3beta`, `/v3alpha`), and the RPC it stands for; [`Rpc::Other`] when
-    /// the path is unknown or the method is not the gateway's.
+    /// The JSON gateway (any path below `/v3`, `/v3beta`, `/v3alpha`), and the RPC it stands for;
+    /// [`Rpc::Other`] when the path is unknown or the method is not the gateway's.
     Json(Rpc),
     /// v2 and the plain pages of a member.
     Http,
@@ -30,8 +31,8 @@ pub struct Route {
     pub protocol: Protocol,
     /// What a failure may do with the request.
     pub retry: RpcKind,
-    /// Whether the reply may flow for minutes or for ever: no deadline, and no connection shared with other clients.
-    /// A v2 watch is not marked: HTTP/1.1 shares nothing while a reply flows.
+    /// Whether the reply may flow for minutes or for ever: no deadline, and no connection shared
+    /// with other clients. A v2 watch is not marked: HTTP/1.1 shares nothing while a reply flows.
     pub long: bool,
     /// Whether this is a WebSocket handshake that a member's gateway would accept.
     pub websocket: bool,
@@ -65,8 +66,8 @@ pub fn classify(version: Version, method: &Method, path: &str, headers: &HeaderM
     }
 }
 
-/// The RPC of an HTTP/2 POST that a member could take for gRPC: by its content type, or by its path alone, since a
-/// member's plaintext port looks at nothing else.
+/// The RPC of an HTTP/2 POST that a member could take for gRPC: by its content type, or by its path
+/// alone, since a member's plaintext port looks at nothing else.
 fn grpc_rpc(path: &str, headers: &HeaderMap) -> Option<Rpc> {
     let rpc = Rpc::from_path(path);
     (rpc != Rpc::Other || is_grpc(headers)).then_some(rpc)
@@ -90,8 +91,8 @@ fn kind_of_method(method: &Method) -> RpcKind {
     if method == Method::GET || method == Method::HEAD { RpcKind::Read } else { RpcKind::Write }
 }
 
-/// Whether the headers ask to switch to WebSocket, by the test that members use: `upgrade` among the tokens of
-/// `Connection` and `websocket` among those of `Upgrade`.
+/// Whether the headers ask to switch to WebSocket, by the test that members use: `upgrade` among
+/// the tokens of `Connection` and `websocket` among those of `Upgrade`.
 fn wants_websocket(headers: &HeaderMap) -> bool {
     has_token(headers, &CONNECTION, "upgrade") && has_token(headers, &UPGRADE, "websocket")
 }
@@ -105,7 +106,8 @@ pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> 
         .any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// The path below one of the gateway's prefixes: /v3 (3.4 and later), /v3beta (3.3 to 3.7), /v3alpha (3.0 to 3.3).
+/// The path below one of the gateway's prefixes: /v3 (3.4 and later), /v3beta (3.3 to 3.7),
+/// /v3alpha (3.0 to 3.3).
 fn gateway_call(path: &str) -> Option<&str> {
     let rest = path.strip_prefix("/v3")?;
     ["/", "beta/", "alpha/"].iter().find_map(|prefix| rest.strip_prefix(prefix))

@@ -1,5 +1,5 @@
-//! What is remembered of a client for as long as its connection lasts: its member, and the connections to members
-//! that are its own.
+//! What is remembered of a client for as long as its connection lasts: its member, and the
+//! connections to members that are its own.
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
@@ -161,7 +161,8 @@ impl Client {
         &self.owed
     }
 
-    /// Since when all requests that are open wait for the next piece of their bodies, and none has come.
+    /// Since when all requests that are open wait for the next piece of their bodies, and none has
+    /// come.
     pub fn owes_since(&self) -> Option<Instant> {
         let bodies = self.owed.bodies();
         (bodies > 0 && bodies >= self.in_flight.get())
@@ -188,8 +189,8 @@ impl Client {
 
     /// Returns a connection to `link`'s endpoint for a call of this client.
     ///
-    /// Unary calls share the worker's connections, as long as the client has no more than a fair number of them; long
-    /// streams get connections of this client alone.
+    /// Unary calls share the worker's connections, as long as the client has no more than a fair
+    /// number of them; long streams get connections of this client alone.
     ///
     /// # Errors
     /// When the member cannot be reached; nothing was sent then.

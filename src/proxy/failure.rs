@@ -14,7 +14,8 @@ pub enum Failure {
     NoEndpoints,
     /// The member could not be reached; nothing was sent.
     Unreachable,
-    /// The member's address did not prove that it belongs to the cluster that is served; nothing was sent.
+    /// The member's address did not prove that it belongs to the cluster that is served; nothing
+    /// was sent.
     Unproved,
     /// No URL of a member that could be asked speaks HTTP; nothing was sent.
     NoHttp,

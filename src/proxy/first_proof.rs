@@ -12,7 +12,8 @@ use crate::upstream::link::Link;
 /// Pause before a member is asked again that had no proof and did not say that it has none.
 const AGAIN: Duration = Duration::from_millis(250);
 
-/// Has all of `links` prove their cluster at once, and returns as soon as one has, or at `deadline`.
+/// Has all of `links` prove their cluster at once, and returns as soon as one has, or at
+/// `deadline`.
 ///
 /// # Errors
 /// Why each has not, at its last try; those that have not answered are not in it.

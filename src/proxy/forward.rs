@@ -1,4 +1,5 @@
-//! The way of a request: what it is, whether it may pass, which member it goes to, and what the client gets.
+//! The way of a request: what it is, whether it may pass, which member it goes to, and what the
+//! client gets.
 
 use std::rc::Rc;
 
@@ -49,8 +50,8 @@ struct Journey<'a> {
 
 /// Answers a client's request: from a member, or with the reason why not.
 ///
-/// The request comes in a box, since each of the futures on its way would have room for it twice. The ways that few
-/// requests take are boxed too.
+/// The request comes in a box, since each of the futures on its way would have room for it twice.
+/// The ways that few requests take are boxed too.
 pub async fn forward(
     client: &Rc<Client>,
     view: &View,
@@ -93,16 +94,16 @@ pub async fn forward(
 impl Journey<'_> {
     fn prepare(&self, request: Box<Request<Incoming>>) -> Outgoing {
         let is_grpc = matches!(self.route.protocol, Protocol::Grpc(_));
-        // The client of a stream may wait between two messages, and what that of an unknown call does nobody knows. Who
-        // has said how much it sends sends it.
+        // The client of a stream may wait between two messages, and what that of an unknown call
+        // does nobody knows. Who has said how much it sends sends it.
         let may_pause = (self.is_stream() || self.route.protocol == Protocol::Grpc(Rpc::Other))
             && request.body().size_hint().exact().is_none();
         let debt = (!may_pause).then(|| Debt::new(self.client.owed().clone()));
         Outgoing::new(*request, is_grpc || self.route.retry == RpcKind::Read, debt)
     }
 
-    /// Answers a request that no member gets, once the rest of it was read. The client of a stream may wait for the answer
-    /// before it goes on.
+    /// Answers a request that no member gets, once the rest of it was read. The client of a stream
+    /// may wait for the answer before it goes on.
     async fn refuse(
         self,
         request: Box<Request<Incoming>>,
@@ -201,7 +202,8 @@ impl Journey<'_> {
                         && outgoing.is_ready()
                         && choice.has_more() =>
                 {
-                    // Nothing of it was passed on, and the next member may know the new leader. Once is enough.
+                    // Nothing of it was passed on, and the next member may know the new leader.
+                    // Once is enough.
                     leader_changed = true;
                     self.count_retry(Failure::Refused);
                     continue;
@@ -230,8 +232,9 @@ impl Journey<'_> {
         self.fail(failure, choice.count())
     }
 
-    /// Waits until one of the new members that are left, `link`'s included, has proved its cluster, and leaves the choice
-    /// to be made again; if none does before `deadline`, which the first wait sets, they count as tried. Returns why.
+    /// Waits until one of the new members that are left, `link`'s included, has proved its cluster,
+    /// and leaves the choice to be made again; if none does before `deadline`, which the first wait
+    /// sets, they count as tried. Returns why.
     ///
     /// Only a request that would else go to a new member comes here.
     async fn wait_for_proof(
@@ -318,7 +321,8 @@ impl Journey<'_> {
         let wait = self.view.generation.failure_wait;
         let endpoint = &link.endpoint;
         let was_usable = match failed.failure {
-            // How an exchange went says nothing of the other protocol, which may even be another listener's.
+            // How an exchange went says nothing of the other protocol, which may even be another
+            // listener's.
             Failure::Lost | Failure::Reset(_) | Failure::NotSent => {
                 endpoint.mark_failed_for(self.api(), &failed.reason, wait)
             }
@@ -332,8 +336,8 @@ impl Journey<'_> {
         }
     }
 
-    /// Counts a write that its member may have carried out without our getting its answer, and says so: whoever sent it must
-    /// look what became of it.
+    /// Counts a write that its member may have carried out without our getting its answer, and says
+    /// so: whoever sent it must look what became of it.
     fn note_unanswered_write(&self, link: &Link, failure: Failure) {
         let unanswered = match failure {
             Failure::Lost | Failure::Reset(_) => UnansweredWrite::ConnectionLost,
@@ -376,7 +380,8 @@ impl Journey<'_> {
         });
         let reply = failure.reply(self.dialect(), endpoints);
         if let (Failure::Reset(reason), Dialect::Grpc) = (failure, self.dialect()) {
-            // Clients take it for what it is, and not for a lost connection, after which some ask again.
+            // Clients take it for what it is, and not for a lost connection, after which some ask
+            // again.
             let mut head = Response::new(ReplyBody::reset(reason, self.meter));
             head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
             return head;
@@ -462,8 +467,8 @@ impl Journey<'_> {
     }
 }
 
-/// Whether a short answer of gRPC is nothing but the error by which a member gives up reads when its leader changes
-/// (etcd server/etcdserver/errors, ErrLeaderChanged).
+/// Whether a short answer of gRPC is nothing but the error by which a member gives up reads when
+/// its leader changes (etcd server/etcdserver/errors, ErrLeaderChanged).
 fn says_leader_changed(response: &Response<MemberBody>) -> bool {
     let MemberBody::Http2(body) = response.body() else { return false };
     let Some(trailers) = body.error_held() else { return false };

@@ -1,7 +1,8 @@
 //! One whole state of the proxy, as the control plane publishes it.
 //!
-//! A request loads the generation once and is served by it to its end, so it sees the old settings and members or
-//! the new ones and never a mix. Generations are immutable; only what endpoints know of their health changes.
+//! A request loads the generation once and is served by it to its end, so it sees the old settings
+//! and members or the new ones and never a mix. Generations are immutable; only what endpoints know
+//! of their health changes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,9 +34,11 @@ pub struct Generation {
     pub cors: Option<Vec<String>>,
     /// Hosts that plaintext HTTP/1 requests may name, or `None` for all.
     pub host_whitelist: Option<Vec<String>>,
-    /// Host names, beside `localhost` and IP addresses, under which plaintext clients may ask for our own pages.
+    /// Host names, beside `localhost` and IP addresses, under which plaintext clients may ask for
+    /// our own pages.
     pub page_hosts: Vec<String>,
-    /// What member lists name in place of the members' client URLs, or `None` when they pass as they are.
+    /// What member lists name in place of the members' client URLs, or `None` when they pass as
+    /// they are.
     pub advertised: Option<Advertised>,
     /// What listeners with TLS show and demand; `None` when no certificate is set.
     pub acceptor: Option<Acceptor>,

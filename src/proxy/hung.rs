@@ -1,10 +1,11 @@
 //! When waiting for a member that gives no sign of life ends.
 //!
-//! A read goes to the next member at once. A write might have been carried out, and the member may come back within
-//! moments, so it is given up only after [`HUNG_AFTER`]; over HTTP/2 its own connection must have been quiet as well,
-//! with a PING unanswered. A stream leaves as soon as there is a better member: one through which a quorum has answered
-//! since the silence began. Right after a leader has hung there is none for a second or two, and clients that came back
-//! at once would be told "no leader" over and over.
+//! A read goes to the next member at once. A write might have been carried out, and the member may
+//! come back within moments, so it is given up only after [`HUNG_AFTER`]; over HTTP/2 its own
+//! connection must have been quiet as well, with a PING unanswered. A stream leaves as soon as
+//! there is a better member: one through which a quorum has answered since the silence began. Right
+//! after a leader has hung there is none for a second or two, and clients that came back at once
+//! would be told "no leader" over and over.
 
 use std::cell::Cell;
 use std::pin::Pin;

@@ -1,6 +1,8 @@
-//! Readonly's look at a message: collects the body of a call that may be a read, and lets the rules judge it.
+//! Readonly's look at a message: collects the body of a call that may be a read, and lets the rules
+//! judge it.
 //!
-//! Only what was judged is sent on. The body is collected up to a cap; nothing else in the proxy holds one whole.
+//! Only what was judged is sent on. The body is collected up to a cap; nothing else in the proxy
+//! holds one whole.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -20,7 +22,8 @@ use crate::message::request_body::RequestBody;
 const CLIENT_MOST: usize = 4 * INSPECTION_CAP;
 /// Bytes that may be held of all requests on a worker at a time.
 const WORKER_MOST: usize = 16 * CLIENT_MOST;
-/// How long the next piece of a request may take. What is held counts against everybody, so nobody may hold it for ever.
+/// How long the next piece of a request may take. What is held counts against everybody, so nobody
+/// may hold it for ever.
 const PIECE: Duration = Duration::from_secs(10);
 
 /// Why an inspected call does not pass.
@@ -82,7 +85,8 @@ pub async fn json(client: &Client, what: What, body: RequestBody) -> Result<Byte
     what.json(&whole).map(Bytes::from).map_err(|_| Rejected::Write)
 }
 
-/// What is held of one request to inspect it, counted for its client and for all clients of the worker.
+/// What is held of one request to inspect it, counted for its client and for all clients of the
+/// worker.
 struct Held<'a> {
     client: &'a Client,
     bytes: usize,

@@ -24,7 +24,8 @@ const CANCELLED: u8 = 1;
 pub struct Meter {
     client: Rc<Client>,
     what: What,
-    /// Whether it may take for ever, so that draining does not wait for it: streams, locks, v2 watches.
+    /// Whether it may take for ever, so that draining does not wait for it: streams, locks, v2
+    /// watches.
     long: bool,
     /// Whether it has one of the client's slots, given back with this.
     has_slot: bool,
@@ -69,8 +70,8 @@ impl Meter {
         Self { client: client.clone(), what, long, has_slot: false, since: Instant::now() }
     }
 
-    /// Whether the exchange may rightly last for ever, a v2 watch included: such a one is ended when its member goes
-    /// silent or the proxy stops, since nothing else would end it.
+    /// Whether the exchange may rightly last for ever, a v2 watch included: such a one is ended
+    /// when its member goes silent or the proxy stops, since nothing else would end it.
     pub fn is_long(&self) -> bool {
         self.long
     }
@@ -87,7 +88,8 @@ impl Meter {
     /// Waits for a slot and takes it.
     ///
     /// # Errors
-    /// [`Failure::TooMany`] at once for a long exchange, [`Failure::Stopping`] when the proxy must stop.
+    /// [`Failure::TooMany`] at once for a long exchange, [`Failure::Stopping`] when the proxy must
+    /// stop.
     pub async fn wait_for_slot(&mut self) -> Result<(), Failure> {
         if self.long {
             return Err(Failure::TooMany);
@@ -124,7 +126,8 @@ impl Meter {
         }
     }
 
-    /// Notes that an attempt has failed. With any reason but [`Dropped::FailedSendingRequest`] it was the last one.
+    /// Notes that an attempt has failed. With any reason but [`Dropped::FailedSendingRequest`] it
+    /// was the last one.
     pub fn dropped(&mut self, reason: Dropped) {
         if let What::Http { method, dropped, .. } = &mut self.what {
             self.client.worker.tally.http_dropped(*method, reason);
@@ -133,8 +136,8 @@ impl Meter {
     }
 }
 
-/// Whether a query makes a v2 GET a watch: by the first `wait`, in Go's words for true (etcd v3.4.23
-/// etcdserver/api/v2http/client.go, parseKeyRequest).
+/// Whether a query makes a v2 GET a watch: by the first `wait`, in Go's words for true (etcd
+/// v3.4.23 etcdserver/api/v2http/client.go, parseKeyRequest).
 fn asks_to_wait(query: &str) -> bool {
     let wait = query.split('&').find_map(|pair| pair.strip_prefix("wait="));
     matches!(wait, Some("1" | "t" | "T" | "TRUE" | "true" | "True"))

@@ -1,8 +1,9 @@
 //! What happens to one request between the listener and the member.
 //!
-//! [`forward::forward`] is the way of a request: [`classify`] tells what it is, [`readonly`] whether it may pass,
-//! [`outgoing`] prepares it, [`attempt`] sends it to one member, [`retry`] decides whether another is tried, and
-//! [`reply_body`] carries the answer back. [`member_list`] steps in between for four answers, when it is told to.
+//! [`forward::forward`] is the way of a request: [`classify`] tells what it is, [`readonly`]
+//! whether it may pass, [`outgoing`] prepares it, [`attempt`] sends it to one member, [`retry`]
+//! decides whether another is tried, and [`reply_body`] carries the answer back. [`member_list`]
+//! steps in between for four answers, when it is told to.
 
 pub mod advertised;
 pub mod attempt;

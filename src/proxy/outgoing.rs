@@ -29,8 +29,8 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// Takes what passes on of a client's request. With `keeps` it can be sent again after it was sent; `debt` knows
-    /// when its body is waited for.
+    /// Takes what passes on of a client's request. With `keeps` it can be sent again after it was
+    /// sent; `debt` knows when its body is waited for.
     pub fn new(request: Request<Incoming>, keeps: bool, debt: Option<Debt>) -> Self {
         let (mut head, incoming) = request.into_parts();
         headers::remove_hop_by_hop(&mut head.headers);
@@ -91,7 +91,8 @@ impl Outgoing {
         self.kept = None;
     }
 
-    /// Gives the head in the form of HTTP/1.1, for `endpoint`, with the body; `None` if that cannot be sent any more.
+    /// Gives the head in the form of HTTP/1.1, for `endpoint`, with the body; `None` if that cannot
+    /// be sent any more.
     pub fn for_http1<'a>(
         &'a mut self,
         client: &'a Client,
@@ -103,7 +104,8 @@ impl Outgoing {
         Some((RequestHead { method, target, host, headers, ours: client.marks() }, body))
     }
 
-    /// Takes the request in the form of HTTP/2, for `endpoint`; `None` if it cannot be sent any more.
+    /// Takes the request in the form of HTTP/2, for `endpoint`; `None` if it cannot be sent any
+    /// more.
     pub fn for_http2(
         &mut self,
         client: &Client,

@@ -1,8 +1,9 @@
 //! The body of an answer on its way to the client.
 //!
-//! It streams: each part goes on as it comes, trailers included. A member that is lost after the head never looks
-//! like a clean end: gRPC clients get UNAVAILABLE in trailers, HTTP clients a connection or stream that is cut. When
-//! the body is dropped, because it is complete or the client has left, the member's side is released or cancelled.
+//! It streams: each part goes on as it comes, trailers included. A member that is lost after the
+//! head never looks like a clean end: gRPC clients get UNAVAILABLE in trailers, HTTP clients a
+//! connection or stream that is cut. When the body is dropped, because it is complete or the client
+//! has left, the member's side is released or cancelled.
 
 use std::error::Error;
 use std::fmt;

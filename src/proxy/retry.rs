@@ -1,8 +1,9 @@
 //! Whether a request that failed may go to the next member: the table of ARCHITECTURE.md as code.
 //!
-//! A write reaches at most one member once. It goes on only while the member is sure not to have acted. A read goes
-//! on until a response is there that can be passed on: its head, or by gRPC all of it if it is short. A long stream goes
-//! on only if nothing was done; else its client, which knows how far it got, opens a new one.
+//! A write reaches at most one member once. It goes on only while the member is sure not to have
+//! acted. A read goes on until a response is there that can be passed on: its head, or by gRPC all
+//! of it if it is short. A long stream goes on only if nothing was done; else its client, which
+//! knows how far it got, opens a new one.
 
 use super::failure::Failure;
 use crate::message::rpc::RpcKind;

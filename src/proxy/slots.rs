@@ -1,11 +1,12 @@
 //! How many exchanges over HTTP/1.1 one client connection may have with members at a time.
 //!
-//! Each of them needs a connection of its own to a member, whereas a client asks for it with one stream of HTTP/2. So
-//! the first is always granted, and with it everything that an HTTP/1.1 client can ask for; more are granted up to a
-//! bound for the client, and while the client has fewer than are free for all ([`crate::net::crowd`]): whoever holds
-//! many, by not reading answers for example, leaves as many for others. What is not granted waits in its order for one
-//! of the client's own exchanges to end, or for others to need less, and holds up nobody else. A long stream does not
-//! wait, since nothing says when another one ends.
+//! Each of them needs a connection of its own to a member, whereas a client asks for it with one
+//! stream of HTTP/2. So the first is always granted, and with it everything that an HTTP/1.1 client
+//! can ask for; more are granted up to a bound for the client, and while the client has fewer than
+//! are free for all ([`crate::net::crowd`]): whoever holds many, by not reading answers for
+//! example, leaves as many for others. What is not granted waits in its order for one of the
+//! client's own exchanges to end, or for others to need less, and holds up nobody else. A long
+//! stream does not wait, since nothing says when another one ends.
 
 use std::cell::{Cell, OnceCell};
 use std::time::Duration;

@@ -12,10 +12,12 @@ use crate::message::rpc::RpcKind;
 use crate::upstream::link::Link;
 use crate::upstream::on_demand::WaitingWrite;
 
-/// Waits for `answer`, until the proxy must stop or waiting for the member is in vain, which depends on `kind`.
+/// Waits for `answer`, until the proxy must stop or waiting for the member is in vain, which
+/// depends on `kind`.
 ///
 /// # Errors
-/// [`Failure::Stopping`] or [`Failure::Silent`]; `answer` is dropped then, which cancels it at the member.
+/// [`Failure::Stopping`] or [`Failure::Silent`]; `answer` is dropped then, which cancels it at the
+/// member.
 pub async fn for_answer<T>(
     mut answer: Pin<&mut impl Future<Output = T>>,
     worker: &Worker,
@@ -35,8 +37,9 @@ pub async fn for_answer<T>(
             if hung.poll(cx, worker, link, carrier).is_ready() {
                 return Poll::Ready(Err(Failure::Silent));
             }
-            // Only an alarm makes it look: a member that was silent before may be tried all the same, and a request that
-            // comes in while the last connections say goodbye may still be answered.
+            // Only an alarm makes it look: a member that was silent before may be tried all the
+            // same, and a request that comes in while the last connections say goodbye may still be
+            // answered.
             ready!(alarm.as_mut().poll(cx));
             if worker.is_ending() {
                 return Poll::Ready(Err(Failure::Stopping));

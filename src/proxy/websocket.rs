@@ -1,7 +1,8 @@
-//! WebSocket on the JSON gateway: the handshake goes to a member, and after its 101 bytes go both ways untouched.
+//! WebSocket on the JSON gateway: the handshake goes to a member, and after its 101 bytes go both
+//! ways untouched.
 //!
-//! Nothing that the client sends reaches the member before the member has agreed to switch, so a request cannot be
-//! smuggled behind a refused handshake.
+//! Nothing that the client sends reaches the member before the member has agreed to switch, so a
+//! request cannot be smuggled behind a refused handshake.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -52,8 +53,9 @@ impl Handshake {
         headers::remove_hop_by_hop(&mut kept);
         kept.remove(http::header::CONTENT_LENGTH);
         kept.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        // Of what the client offers (RFC 9110 section 7.8: a list) only this is passed on. A member that was offered
-        // `h2c` too could choose it, and what follows would be requests that nobody here has seen.
+        // Of what the client offers (RFC 9110 section 7.8: a list) only this is passed on. A member
+        // that was offered `h2c` too could choose it, and what follows would be requests that
+        // nobody here has seen.
         kept.insert(UPGRADE, HeaderValue::from_static(WEBSOCKET));
         client.marks().append_to(&mut kept);
         *passed.headers_mut() = kept;
@@ -100,7 +102,8 @@ impl Handshake {
             })
     }
 
-    /// Joins the client to the member whose 101 is `response`, and ends when either leaves or the proxy must stop.
+    /// Joins the client to the member whose 101 is `response`, and ends when either leaves or the
+    /// proxy must stop.
     pub fn join(
         self,
         client: &Rc<Client>,

@@ -37,8 +37,9 @@ pub struct Worker {
     /// Exchanges that end by themselves in a while: all but long streams.
     short: Cell<usize>,
     short_ended: Notify,
-    /// Wakes every exchange that waits, to look whether it still should: its member may have gone silent, or draining
-    /// may be over. One for all, since both are rare and each registration costs every request.
+    /// Wakes every exchange that waits, to look whether it still should: its member may have gone
+    /// silent, or draining may be over. One for all, since both are rare and each registration
+    /// costs every request.
     alarm: Arc<Notify>,
     is_ending: Cell<bool>,
 }
@@ -69,7 +70,8 @@ impl Worker {
 
     /// Returns the newest generation with this worker's links.
     ///
-    /// When nothing was published since the last call this compares two pointers and counts one reference.
+    /// When nothing was published since the last call this compares two pointers and counts one
+    /// reference.
     pub fn view(&self) -> Rc<View> {
         let newest = self.newest.load();
         let view = self.view.borrow();
@@ -127,7 +129,8 @@ impl Worker {
         }
     }
 
-    /// Waits until nothing but long streams is open. New requests may begin meanwhile; the caller keeps them out.
+    /// Waits until nothing but long streams is open. New requests may begin meanwhile; the caller
+    /// keeps them out.
     pub async fn only_streams_left(&self) {
         while self.short.get() > 0 {
             self.short_ended.notified().await;

@@ -1,14 +1,15 @@
 //! The admin socket: where `etcd-proxy status` and `etcd-proxy reload` ask.
 //!
 //! HTTP/1.1 on a unix socket of mode 0660, one request a connection. `GET /status` answers the
-//! [`Snapshot`], `POST /reload` has the daemon reload and answers the [`ReloadRecord`] when it is over: 200 when it
-//! was applied or found nothing new, 409 when it was refused. Errors are `{"message": ...}`.
+//! [`Snapshot`], `POST /reload` has the daemon reload and answers the [`ReloadRecord`] when it is
+//! over: 200 when it was applied or found nothing new, 409 when it was refused. Errors are
+//! `{"message": ...}`.
 //!
 //! It runs on the control plane beside everything else, so no client may hold it up: the head must
-//! come within 5 s, the answer must be taken within 10 s, and there are at most 64 clients at a time. When more
-//! come, the oldest one that owes its head, or has not taken its answer, has to go. At most half of them wait for a
-//! reload: all requests that wait when one begins are answered by it, and those beyond [`MOST_RELOADS`] are refused
-//! with 503, so that `status` always finds room.
+//! come within 5 s, the answer must be taken within 10 s, and there are at most 64 clients at a
+//! time. When more come, the oldest one that owes its head, or has not taken its answer, has to go.
+//! At most half of them wait for a reload: all requests that wait when one begins are answered by
+//! it, and those beyond [`MOST_RELOADS`] are refused with 503, so that `status` always finds room.
 //! State is changed here and on no TCP port, where a web page could reach it.
 
 use std::collections::VecDeque;
@@ -47,7 +48,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// Clients at a time; more wait in the kernel's queue.
 const MOST: usize = 64;
-/// Requests that may wait for the reload after the one under way. As many may be answered by that one.
+/// Requests that may wait for the reload after the one under way. As many may be answered by that
+/// one.
 pub const MOST_RELOADS: usize = MOST / 4;
 /// How long a client has for its head and its answer at least, however many there are.
 const GRACE: Duration = Duration::from_millis(100);
@@ -83,7 +85,8 @@ impl AdminSocket {
     /// Binds the socket with mode 0660, and makes its directory (0755) when it is missing.
     ///
     /// # Errors
-    /// When either cannot be had, as is usual at the default path without root: worth a warning, not an end.
+    /// When either cannot be had, as is usual at the default path without root: worth a warning,
+    /// not an end.
     pub fn bind(path: &Path) -> io::Result<Self> {
         if let Some(directory) = path.parent() {
             DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
@@ -92,8 +95,8 @@ impl AdminSocket {
         Ok(Self { listener, file })
     }
 
-    /// Serves until `stop` is ready, then removes the file and gives open requests two seconds. Dropping
-    /// the future ends all of it at once.
+    /// Serves until `stop` is ready, then removes the file and gives open requests two seconds.
+    /// Dropping the future ends all of it at once.
     ///
     /// # Errors
     /// Only at the start, when the runtime cannot take the socket.
@@ -140,8 +143,8 @@ impl Seat {
     }
 }
 
-/// Ends the oldest client that owes something, but for those that have only just come. Waits for ever when none does.
-/// Dropping the future loses nothing.
+/// Ends the oldest client that owes something, but for those that have only just come. Waits for
+/// ever when none does. Dropping the future loses nothing.
 async fn give_way(seats: &mut VecDeque<Seat>) {
     let Some(oldest) = seats.iter().position(Seat::is_owing) else {
         return std::future::pending().await;

@@ -1,16 +1,18 @@
 //! Lets in the `:authority` values that members accept and h2 refuses.
 //!
 //! etcd's own clients send them: 3.4 `http://127.0.0.1:2379` for maintenance calls, 3.5.0
-//! `#initially=[127.0.0.1:2379;127.0.0.1:22379]` for all. A member does not look at the value; h2 parses it, and resets
-//! the stream, or ends the connection if it is not UTF-8. h2 has no setting for that, and the decision falls before
-//! anything of ours sees the request. So this follows the frames below h2 and puts another value in its place
-//! ([`substitute`]). Nothing else reads it: upstream requests name the member.
+//! `#initially=[127.0.0.1:2379;127.0.0.1:22379]` for all. A member does not look at the value; h2
+//! parses it, and resets the stream, or ends the connection if it is not UTF-8. h2 has no setting
+//! for that, and the decision falls before anything of ours sees the request. So this follows the
+//! frames below h2 and puts another value in its place ([`substitute`]). Nothing else reads it:
+//! upstream requests name the member.
 //!
-//! Invariant: a substitute counts as much in HPACK's dynamic table as the value (RFC 7541 section 4.1), so both sides
-//! evict the same entries, and what a client refers to later is its substitute. An empty value that stands in no table
-//! is taken away. What is not understood passes as it is.
+//! Invariant: a substitute counts as much in HPACK's dynamic table as the value (RFC 7541 section
+//! 4.1), so both sides evict the same entries, and what a client refers to later is its substitute.
+//! An empty value that stands in no table is taken away. What is not understood passes as it is.
 //!
-//! What passes as it is, nearly all, is not copied. The layer also knows when a client owes the rest of a frame.
+//! What passes as it is, nearly all, is not copied. The layer also knows when a client owes the
+//! rest of a frame.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -48,7 +50,8 @@ impl<S> LenientAuthority<S> {
         Self { stream, signs, frames: Frames::default(), held: BytesMut::new(), cleared: 0 }
     }
 
-    /// Notes whether the client owes the rest of something, after a read before which `whole` frames had passed.
+    /// Notes whether the client owes the rest of something, after a read before which `whole`
+    /// frames had passed.
     fn note(&self, whole: u64) {
         let is_owing = self.frames.is_unfinished() || self.cleared < self.held.len();
         // DATA may come as slowly as it likes, as long as it comes.

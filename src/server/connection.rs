@@ -84,7 +84,8 @@ where
     let service = {
         let context = context.clone();
         service_fn(move |request: Request<Incoming>| {
-            // Boxed, and freed once the response head is ready, so that long streams do not carry it.
+            // Boxed, and freed once the response head is ready, so that long streams do not carry
+            // it.
             let mut answer = Box::pin(answer(context.clone(), Box::new(request)));
             std::future::poll_fn(move |cx| answer.as_mut().poll(cx).map(Ok::<_, Infallible>))
         })

@@ -1,7 +1,9 @@
-//! `cors` and `host-whitelist`, as etcd has them on a client port (`embed/serve.go`, `etcdmain/etcd.go` at v3.4.23).
+//! `cors` and `host-whitelist`, as etcd has them on a client port (`embed/serve.go`,
+//! `etcdmain/etcd.go` at v3.4.23).
 //!
-//! With `cors` at its default the members answer for it themselves: they add the same headers, and answer OPTIONS.
-//! With origins of our own the headers are ours alone, and what a member says about it does not pass.
+//! With `cors` at its default the members answer for it themselves: they add the same headers, and
+//! answer OPTIONS. With origins of our own the headers are ours alone, and what a member says about
+//! it does not pass.
 
 use bytes::Bytes;
 use http::header::{
@@ -35,7 +37,8 @@ pub fn judge(allowed: Option<&[String]>, headers: &HeaderMap) -> Cors {
 }
 
 impl Cors {
-    /// Whether a request of this method is answered here, with the headers and nothing else, as etcd answers OPTIONS.
+    /// Whether a request of this method is answered here, with the headers and nothing else, as
+    /// etcd answers OPTIONS.
     pub fn answers(&self, method: &Method) -> bool {
         *method == Method::OPTIONS && !matches!(self, Self::Members)
     }
@@ -66,8 +69,9 @@ impl Cors {
 
 /// Refuses a request whose host is not on the whitelist; `None` when it may pass.
 ///
-/// The host is compared without its port, as etcd does; the answer is etcd's 421 (CVE-2018-1099, DNS rebinding). etcd's
-/// list is for its HTTP handlers only: gRPC calls, which no web page can make, pass.
+/// The host is compared without its port, as etcd does; the answer is etcd's 421 (CVE-2018-1099,
+/// DNS rebinding). etcd's list is for its HTTP handlers only: gRPC calls, which no web page can
+/// make, pass.
 pub fn refuse_host<B>(
     whitelist: Option<&[String]>,
     request: &Request<B>,

@@ -12,14 +12,16 @@ use super::limits::Patience;
 pub struct Gate {
     patience: Patience,
     closing: Cell<bool>,
-    /// How often idle connections were told to close, and how long they must have been idle the last time.
+    /// How often idle connections were told to close, and how long they must have been idle the
+    /// last time.
     shed: Cell<(u32, Duration)>,
     close: Notify,
     open: Cell<usize>,
     emptied: Notify,
 }
 
-/// How long an idle HTTP/1 connection that is to finish waits for one more request, whose answer says that it was the last.
+/// How long an idle HTTP/1 connection that is to finish waits for one more request, whose answer
+/// says that it was the last.
 pub const LINGER: Duration = Duration::from_millis(200);
 
 impl Gate {

@@ -1,4 +1,5 @@
-//! The first to see a request: refuses what is not well formed, answers what is local, and forwards the rest.
+//! The first to see a request: refuses what is not well formed, answers what is local, and forwards
+//! the rest.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -59,7 +60,8 @@ fn refuse(client: &Client, view: &View, request: &Request<Incoming>) -> Option<R
         note_malformed(client, &complaint);
         return Some(bad_request(request.version(), complaint));
     }
-    // As with etcd, the list is for plaintext: with TLS the name was vouched for by the certificate.
+    // As with etcd, the list is for plaintext: with TLS the name was vouched for by the
+    // certificate.
     let whitelist = view.generation.host_whitelist.as_deref();
     if client.has_tls() { None } else { cors::refuse_host(whitelist, request) }
 }
@@ -86,8 +88,8 @@ async fn page(
     own(client, answer, request).await
 }
 
-/// Takes an answer of our own, once the rest of the request was read; whoever gets one is a client like any other, and
-/// not one that never asked.
+/// Takes an answer of our own, once the rest of the request was read; whoever gets one is a client
+/// like any other, and not one that never asked.
 fn own(
     client: &Client,
     response: Response<Bytes>,
@@ -100,7 +102,8 @@ fn own(
     })
 }
 
-/// Counts what a client sent in place of a request, and says what is wrong with it; never what it sent.
+/// Counts what a client sent in place of a request, and says what is wrong with it; never what it
+/// sent.
 pub fn note_malformed(client: &Client, complaint: &dyn std::fmt::Display) {
     client.worker.tally.malformed_refused();
     tracing::info!(
@@ -109,7 +112,8 @@ pub fn note_malformed(client: &Client, complaint: &dyn std::fmt::Display) {
     );
 }
 
-/// What comes after a request that is not well formed cannot be trusted to be a request, so the connection ends.
+/// What comes after a request that is not well formed cannot be trusted to be a request, so the
+/// connection ends.
 fn bad_request(version: Version, complaint: &'static str) -> Response<Bytes> {
     let mut response = reply::text(StatusCode::BAD_REQUEST, complaint);
     Reason::Malformed.set(response.headers_mut());

@@ -1,7 +1,8 @@
-//! The TLS handshake with a client, and a readable answer to one that speaks plain HTTP to a TLS port.
+//! The TLS handshake with a client, and a readable answer to one that speaks plain HTTP to a TLS
+//! port.
 //!
-//! The first byte is peeked at before anything is read: a handshake always begins with the same one, and everything else
-//! on such a port is a client that was given the wrong scheme.
+//! The first byte is peeked at before anything is read: a handshake always begins with the same
+//! one, and everything else on such a port is a client that was given the wrong scheme.
 
 use std::io;
 use std::pin::Pin;
@@ -20,7 +21,8 @@ const PLAIN_HTTP1: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain;
                            Content-Length: 48\r\nConnection: close\r\n\r\n\
                            etcd-proxy: this port speaks TLS; use https://\r\n";
 
-/// What a plain HTTP/2 client is told: an empty SETTINGS frame, and GOAWAY with INADEQUATE_SECURITY (RFC 9113 section
+/// What a plain HTTP/2 client is told: an empty SETTINGS frame, and GOAWAY with INADEQUATE_SECURITY
+/// (RFC 9113 section
 /// 7) and these words, which gRPC clients show.
 const PLAIN_HTTP2: &[u8] = b"\0\0\0\x04\0\0\0\0\0\
                              \0\0\x32\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0c\
@@ -38,11 +40,12 @@ pub enum Speaks {
     Http1,
 }
 
-/// Does the handshake; the caller limits the time. `listener` and `from` are for the log, which has the reason of a failure.
+/// Does the handshake; the caller limits the time. `listener` and `from` are for the log, which has
+/// the reason of a failure.
 ///
 /// # Errors
-/// Why there is nothing to serve; `None` for a client that left without a word, as a probe does that only looks whether
-/// the port is open.
+/// Why there is nothing to serve; `None` for a client that left without a word, as a probe does
+/// that only looks whether the port is open.
 pub async fn shake<S>(
     mut stream: S,
     acceptor: &Acceptor,
@@ -72,7 +75,8 @@ where
     };
     let accepted = accepting.await.map_err(|error| explain(&error));
     match accepted.and_then(|stream| acceptor.judge_again(&stream).map(|()| stream)) {
-        // Boxed: it has the state of the whole session in it, and is moved from one future into the next.
+        // Boxed: it has the state of the whole session in it, and is moved from one future into the
+        // next.
         Ok(stream) => Ok(Box::new(stream)),
         Err(reason) => {
             // In the message, so that another reason is another line.
@@ -95,9 +99,9 @@ pub fn warn_of_tls(listener: &str, from: &str) {
     );
 }
 
-/// Tells what a client speaks: as was agreed on, or by its first bytes. The caller limits the time: who agrees on HTTP/2
-/// and then says nothing is not waited for any longer than others. Those who speak HTTP/2 without ALPN send their preface
-/// in one piece.
+/// Tells what a client speaks: as was agreed on, or by its first bytes. The caller limits the time:
+/// who agrees on HTTP/2 and then says nothing is not waited for any longer than others. Those who
+/// speak HTTP/2 without ALPN send their preface in one piece.
 ///
 /// # Errors
 /// The stream's.

@@ -1,9 +1,10 @@
 //! Follows the framing of HTTP/1 requests as a strict reader of RFC 9112 does, ahead of hyper.
 //!
-//! hyper 1.12 is lax in two places. It takes a bare LF in a trailer line for a part of the line, so that the next
-//! request is swallowed as a trailer (docs/upstream/hyper-trailer-bare-lf.md), and lets almost any byte into a chunk
-//! extension. httparse takes a bare LF for the end of a line of a head. A proxy in front of us that reads such bytes
-//! otherwise finds other requests in them than we do. The rest of a head is hyper's to judge, which does so strictly.
+//! hyper 1.12 is lax in two places. It takes a bare LF in a trailer line for a part of the line, so
+//! that the next request is swallowed as a trailer (docs/upstream/hyper-trailer-bare-lf.md), and
+//! lets almost any byte into a chunk extension. httparse takes a bare LF for the end of a line of a
+//! head. A proxy in front of us that reads such bytes otherwise finds other requests in them than
+//! we do. The rest of a head is hyper's to judge, which does so strictly.
 //!
 //! Nothing is copied but the begin of a line that one read did not bring whole.
 
@@ -11,7 +12,8 @@ use self::chunked::{Chunked, Step};
 
 mod chunked;
 
-/// Bytes kept of a line whose end has not come. The two fields that say where a body ends are shorter.
+/// Bytes kept of a line whose end has not come. The two fields that say where a body ends are
+/// shorter.
 const LINE_BEGIN: usize = 48;
 
 /// Where in a client's bytes the connection is.
@@ -157,7 +159,8 @@ impl Framing {
         Ok(begin)
     }
 
-    /// Takes the rest of a line that an earlier read began, without its LF. `None` when it is refused.
+    /// Takes the rest of a line that an earlier read began, without its LF. `None` when it is
+    /// refused.
     #[cold]
     fn end_begun_line(&mut self, rest: &[u8]) -> Option<()> {
         self.line.push(rest);
@@ -167,7 +170,8 @@ impl Framing {
         self.end_line(&line.bytes[..length.min(LINE_BEGIN)], length)
     }
 
-    /// Takes a line without its CRLF: what was kept of it, and its length. `None` when it is refused.
+    /// Takes a line without its CRLF: what was kept of it, and its length. `None` when it is
+    /// refused.
     fn end_line(&mut self, kept: &[u8], length: usize) -> Option<()> {
         match (self.state, kept.first()) {
             (State::Start, None) => {}
@@ -196,7 +200,8 @@ impl Framing {
     fn end_head(&mut self) {
         self.heads = self.heads.wrapping_add(1);
         self.asked_to_upgrade |= self.body.asks_to_upgrade;
-        // Section 6.3: a transfer coding overrides a length. Codings other than chunked are refused by those above.
+        // Section 6.3: a transfer coding overrides a length. Codings other than chunked are refused
+        // by those above.
         self.state = match std::mem::take(&mut self.body) {
             Announced { is_chunked: true, .. } => State::Chunked(Chunked::default()),
             Announced { length: Some(length @ 1..), .. } => State::Sized(length),
@@ -218,7 +223,8 @@ impl LineBegin {
     }
 }
 
-/// The value of the line if its field is `name`, in lower case. A blank before the colon is refused by hyper.
+/// The value of the line if its field is `name`, in lower case. A blank before the colon is refused
+/// by hyper.
 fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let (begin, rest) = line.split_at_checked(name.len())?;
     let value = rest.strip_prefix(b":")?;

@@ -1,10 +1,10 @@
-//! A client's connection as HTTP runs on it, which shows what hyper and h2 keep to themselves: whether what they were
-//! given to write is still on its way, whether a client has left whose words nobody reads, and whether it owes the rest
-//! of what it has begun.
+//! A client's connection as HTTP runs on it, which shows what hyper and h2 keep to themselves:
+//! whether what they were given to write is still on its way, whether a client has left whose words
+//! nobody reads, and whether it owes the rest of what it has begun.
 //!
-//! hyper reads nothing while an HTTP/1 request is open and something of the next one is there already. So it does not
-//! see such a client leave, and a watch would be kept for nobody. Whoever looks after the connection asks from time to
-//! time, by [`Signs::look`].
+//! hyper reads nothing while an HTTP/1 request is open and something of the next one is there
+//! already. So it does not see such a client leave, and a watch would be kept for nobody. Whoever
+//! looks after the connection asks from time to time, by [`Signs::look`].
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -65,7 +65,8 @@ pub struct Signs {
     malformed: OnceLock<&'static str>,
     /// The last read found nothing.
     starved: AtomicBool,
-    /// Since when the client owes the rest of what it has begun, in milliseconds after `born`; zero: it owes nothing.
+    /// Since when the client owes the rest of what it has begun, in milliseconds after `born`;
+    /// zero: it owes nothing.
     owing: AtomicU64,
     born: Instant,
 }
@@ -110,7 +111,8 @@ impl Signs {
         self.malformed.get().copied()
     }
 
-    /// Notes whether the client owes the rest of a head or a frame. The clock starts again with each `is_new` one.
+    /// Notes whether the client owes the rest of a head or a frame. The clock starts again with
+    /// each `is_new` one.
     pub fn note_owing(&self, is_owing: bool, is_new: bool) {
         let was_owing = self.owing.load(Relaxed) != 0;
         if is_owing && (is_new || !was_owing) {

@@ -1,20 +1,22 @@
-//! What a client may ask of us, each bound with its reason. hyper 1.12 and h2 0.4.20 leave most of these open or low.
+//! What a client may ask of us, each bound with its reason. hyper 1.12 and h2 0.4.20 leave most of
+//! these open or low.
 
 use std::time::Duration;
 
-/// From accept to a whole first request head. etcd gives its listeners 10 s for TLS and 5 min for a head
-/// (GHSA-6vch-q96h-7gc3); a client that has not said anything in this time never will.
+/// From accept to a whole first request head. etcd gives its listeners 10 s for TLS and 5 min for a
+/// head (GHSA-6vch-q96h-7gc3); a client that has not said anything in this time never will.
 pub const FIRST_HEAD: Duration = Duration::from_secs(30);
 
 /// From accept to the end of the TLS handshake; etcd's limit.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// A client that owes the rest of a head, a frame or a body and sends nothing of it has its connection cut after this;
-/// of a head or frame all must have come by then, of a body the next piece.
+/// A client that owes the rest of a head, a frame or a body and sends nothing of it has its
+/// connection cut after this; of a head or frame all must have come by then, of a body the next
+/// piece.
 pub const OWED: Duration = Duration::from_secs(30);
 
-/// An HTTP/1 connection without a request is closed after this. etcd never closes one; this only collects what was
-/// forgotten, and TCP keepalive finds clients that are gone.
+/// An HTTP/1 connection without a request is closed after this. etcd never closes one; this only
+/// collects what was forgotten, and TCP keepalive finds clients that are gone.
 pub const IDLE: Duration = Duration::from_secs(3600);
 
 /// The limits in time that a connection is held to; tests shorten them.
@@ -50,44 +52,47 @@ pub const KEEPALIVE: Duration = Duration::from_secs(30);
 /// The head of an HTTP/1 request. Tokens and cookies fit many times; Go's default is 1 MiB.
 pub const HTTP1_HEAD: usize = 128 * 1024;
 
-/// Streams that a client may have open at a time. etcd's default is unlimited; hyper's 200 would stall a client's
-/// 201st watch without a word.
+/// Streams that a client may have open at a time. etcd's default is unlimited; hyper's 200 would
+/// stall a client's 201st watch without a word.
 pub const STREAMS: u32 = 10_000;
 
-/// The largest frame that a client may send; the least that HTTP/2 allows, and hyper's default. Whether an upload is stuck
-/// at a member is told by the frames that went on.
+/// The largest frame that a client may send; the least that HTTP/2 allows, and hyper's default.
+/// Whether an upload is stuck at a member is told by the frames that went on.
 pub const FRAME: u32 = 16 * 1024;
 
 /// What is held of one request body that the member does not take yet.
 pub const STREAM_WINDOW: u32 = 1 << 20;
 
-/// The same for all request bodies of one connection; it is also what h2's budget for small frames follows, half of
-/// which must cover the bodies of all calls that a client starts at once.
+/// The same for all request bodies of one connection; it is also what h2's budget for small frames
+/// follows, half of which must cover the bodies of all calls that a client starts at once.
 pub const CONNECTION_WINDOW: u32 = 64 << 20;
 
-/// The decoded headers of one HTTP/2 request. A read keeps its own until its answer begins, and a client may have
-/// [`STREAMS`] of them; tokens take a few KiB.
+/// The decoded headers of one HTTP/2 request. A read keeps its own until its answer begins, and a
+/// client may have [`STREAMS`] of them; tokens take a few KiB.
 pub const HEADER_LIST: u32 = 64 * 1024;
 
 /// What is held of one answer that the client does not read yet, beyond what its window has.
 pub const SEND_BUFFER: usize = 128 * 1024;
 
-/// Streams that the client may reset before we have looked at them. Hundreds of watches cancelled at once are normal
-/// for etcd's clients; hyper's 20 would end the connection.
+/// Streams that the client may reset before we have looked at them. Hundreds of watches cancelled
+/// at once are normal for etcd's clients; hyper's 20 would end the connection.
 pub const PENDING_RESETS: usize = 4096;
 
-/// Streams that we may have to reset for a client's errors in a connection's life before it is ended. A connection
-/// lives for months and a rare error must not add up to its end; a flood still does.
+/// Streams that we may have to reset for a client's errors in a connection's life before it is
+/// ended. A connection lives for months and a rare error must not add up to its end; a flood still
+/// does.
 pub const LOCAL_RESETS: usize = 65_536;
 
-/// How long a connection that ends in the middle of a request is read on: closed with bytes unread it would be reset, and
-/// the client might lose the answer that says why (nginx has `lingering_close` for that).
+/// How long a connection that ends in the middle of a request is read on: closed with bytes unread
+/// it would be reset, and the client might lose the answer that says why (nginx has
+/// `lingering_close` for that).
 pub const UNREAD: Duration = Duration::from_secs(2);
 
 /// How much is read on at most.
 pub const UNREAD_BYTES: usize = 16 << 20;
 
-/// Pause after an accept that failed for want of descriptors or memory, so that the loop does not spin.
+/// Pause after an accept that failed for want of descriptors or memory, so that the loop does not
+/// spin.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How often a connection looks whether it has outlived its use.

@@ -1,7 +1,8 @@
 //! Accepts the connections of one client URL on one worker.
 //!
-//! The loop never ends by itself. Errors of a single connection are skipped; too many clients and want of descriptors or
-//! memory are waited out, said once when that begins and once when it is over.
+//! The loop never ends by itself. Errors of a single connection are skipped; too many clients and
+//! want of descriptors or memory are waited out, said once when that begins and once when it is
+//! over.
 
 use std::cell::Cell;
 use std::io;
@@ -61,8 +62,8 @@ impl Listener {
         })
     }
 
-    /// Accepts for ever; each connection is a task of its own, and may speak what `scheme` says at that moment. Cancel by
-    /// dropping: connections live on.
+    /// Accepts for ever; each connection is a task of its own, and may speak what `scheme` says at
+    /// that moment. Cancel by dropping: connections live on.
     pub async fn run(self, host: Host, gate: Rc<Gate>, scheme: Rc<Cell<ListenScheme>>) {
         let mut starved = None;
         let label = self.label();
@@ -120,7 +121,8 @@ impl Listener {
     }
 }
 
-/// Whether an accept failed only for the connection it was about to return (accept(2), "Error handling").
+/// Whether an accept failed only for the connection it was about to return (accept(2), "Error
+/// handling").
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
@@ -162,7 +164,8 @@ fn prepare(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
 
-/// Serves a connection in a task of its own: one for each scheme, so that one in cleartext does not carry room for TLS.
+/// Serves a connection in a task of its own: one for each scheme, so that one in cleartext does not
+/// carry room for TLS.
 fn start<S>(stream: S, client: Client, present: Present, pages: Pages, scheme: ListenScheme)
 where
     S: AsyncRead + AsyncWrite + Peek + HungUp + Unpin + Send + 'static,

@@ -1,8 +1,9 @@
 //! What is answered here and not by a member.
 //!
-//! `/metrics` and `/v2/config/local/proxy` are etcd's proxy's own; `/proxy/health` and `/proxy/status` are ours. All
-//! else belongs to members, `/health` and `/version` included. Metrics and status are rendered by the control plane,
-//! so that a scrape costs a worker no more than a request that waits.
+//! `/metrics` and `/v2/config/local/proxy` are etcd's proxy's own; `/proxy/health` and
+//! `/proxy/status` are ours. All else belongs to members, `/health` and `/version` included.
+//! Metrics and status are rendered by the control plane, so that a scrape costs a worker no more
+//! than a request that waits.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! The client side: listeners, connections, their limits, and what we answer ourselves.
 //!
-//! A worker runs one [`listener`] for each client URL; each accepted [`connection`] is a task. [`gatehouse`] sees a
-//! request first: it refuses what is not well formed, answers what is [`local`], and hands the rest to
-//! [`crate::proxy::forward`].
+//! A worker runs one [`listener`] for each client URL; each accepted [`connection`] is a task.
+//! [`gatehouse`] sees a request first: it refuses what is not well formed, answers what is
+//! [`local`], and hands the rest to [`crate::proxy::forward`].
 
 pub mod admin;
 pub mod authority;

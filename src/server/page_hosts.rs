@@ -1,10 +1,12 @@
 //! Keeps strangers' web pages from reading our own pages in a browser on this host (DNS rebinding).
 //!
-//! A page at evil.example may have that name resolve to 127.0.0.1 once it is loaded, and then read what this port
-//! answers: to the browser it is the page's own site, but the request still names `Host: evil.example`. So a plaintext
-//! request for one of our pages must name an IP address, `localhost`, or a name that this host goes by. TLS needs no such rule: the
-//! certificate is not for that name. `host-whitelist` takes the place of this rule when it is set, and is also for what
-//! members answer; by default it lets every name pass there, as etcd's does (CVE-2018-1099 made it, and `*` its default).
+//! A page at evil.example may have that name resolve to 127.0.0.1 once it is loaded, and then read
+//! what this port answers: to the browser it is the page's own site, but the request still names
+//! `Host: evil.example`. So a plaintext request for one of our pages must name an IP address,
+//! `localhost`, or a name that this host goes by. TLS needs no such rule: the certificate is not
+//! for that name. `host-whitelist` takes the place of this rule when it is set, and is also for
+//! what members answer; by default it lets every name pass there, as etcd's does (CVE-2018-1099
+//! made it, and `*` its default).
 
 use std::net::IpAddr;
 
@@ -13,8 +15,8 @@ use http::{Request, Response};
 
 use super::cors::{misdirected, named_host};
 
-/// Refuses a request for a page of ours that names a foreign host; `None` when it may pass. `own` are the names that this
-/// host goes by.
+/// Refuses a request for a page of ours that names a foreign host; `None` when it may pass. `own`
+/// are the names that this host goes by.
 pub fn refuse<B>(own: &[String], request: &Request<B>) -> Option<Response<Bytes>> {
     let host = named_host(request);
     let is_own = |name: &String| name.eq_ignore_ascii_case(host);

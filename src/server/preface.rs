@@ -1,7 +1,8 @@
 //! Which protocol a client speaks: HTTP/2 by prior knowledge, HTTP/1, or TLS where none is spoken.
 //!
-//! The first bytes are peeked at, not read, so that nothing has to be replayed and the stream that hyper gets is the
-//! bare socket. A client that is slow to say even four bytes is looked at again a moment later, until its time is up.
+//! The first bytes are peeked at, not read, so that nothing has to be replayed and the stream that
+//! hyper gets is the bare socket. A client that is slow to say even four bytes is looked at again a
+//! moment later, until its time is up.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -13,11 +14,13 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::ListenScheme;
 
-/// What an HTTP/2 client's first bytes begin with (RFC 9113 section 3.4); no HTTP/1 method is called this.
+/// What an HTTP/2 client's first bytes begin with (RFC 9113 section 3.4); no HTTP/1 method is
+/// called this.
 const PRI: &[u8; 4] = b"PRI ";
 /// What a TLS client's first byte is (RFC 8446 section 5.1); no HTTP begins with it.
 pub const TLS_HANDSHAKE: u8 = 22;
-/// First pause between two looks at a client that has sent fewer than four bytes; it doubles each time.
+/// First pause between two looks at a client that has sent fewer than four bytes; it doubles each
+/// time.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// The longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_millis(320);
@@ -37,7 +40,8 @@ pub enum Protocol {
 
 /// A stream whose first bytes can be looked at without taking them.
 pub trait Peek {
-    /// Waits for bytes and copies the first of them to `into`. Returns how many; zero at the end of the stream.
+    /// Waits for bytes and copies the first of them to `into`. Returns how many; zero at the end of
+    /// the stream.
     fn peek_at(&self, into: &mut [u8]) -> impl Future<Output = io::Result<usize>>;
 }
 
@@ -79,8 +83,8 @@ pub async fn detect(stream: &impl Peek) -> io::Result<Protocol> {
     }
 }
 
-/// Tells whether the client of `stream` speaks TLS, where both may be spoken; `None` when it left without a word. The
-/// caller limits the time.
+/// Tells whether the client of `stream` speaks TLS, where both may be spoken; `None` when it left
+/// without a word. The caller limits the time.
 ///
 /// # Errors
 /// The stream's.

@@ -1,12 +1,13 @@
 //! A client's HTTP/1 connection that gives hyper nothing which a strict reader would refuse.
 //!
-//! From the first refused byte on nothing passes, so hyper can find no request behind it. In a head the byte becomes
-//! one that hyper refuses too, since hyper answers 400 by itself only to what it could not parse. In a body the read
-//! fails, which ends the exchange with a 400 of ours. Both end the connection.
+//! From the first refused byte on nothing passes, so hyper can find no request behind it. In a head
+//! the byte becomes one that hyper refuses too, since hyper answers 400 by itself only to what it
+//! could not parse. In a body the read fails, which ends the exchange with a 400 of ours. Both end
+//! the connection.
 //!
-//! Once a head has asked for another protocol, hyper may hand on what it has read as bytes of that protocol. So a byte is
-//! not replaced from then on: the read fails there too. A client that keeps to RFC 6455 section 4.1 sends nothing before
-//! the 101, after which nothing is looked at.
+//! Once a head has asked for another protocol, hyper may hand on what it has read as bytes of that
+//! protocol. So a byte is not replaced from then on: the read fails there too. A client that keeps
+//! to RFC 6455 section 4.1 sends nothing before the 101, after which nothing is looked at.
 
 use std::future::Future;
 use std::io;
@@ -22,7 +23,8 @@ use super::http1_framing::{Framing, Refused};
 use super::io::{Signs, pass_writes_on};
 use super::limits;
 
-/// Ends a refused head: a byte that no head may have, and an end, for which hyper may wait before it looks.
+/// Ends a refused head: a byte that no head may have, and an end, for which hyper may wait before
+/// it looks.
 const POISON: &[u8] = b"\0\r\n\r\n";
 
 /// What is wrong with a body that is refused.
@@ -41,7 +43,8 @@ struct Reader {
     signs: Arc<Signs>,
     framing: Framing,
     refusal: Refusal,
-    /// Once the connection ends in the middle of a request: until when it is read on, and what was read.
+    /// Once the connection ends in the middle of a request: until when it is read on, and what was
+    /// read.
     ending: Option<(Pin<Box<Sleep>>, usize)>,
 }
 

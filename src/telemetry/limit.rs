@@ -1,11 +1,11 @@
-//! Keeps a repeated line from filling the log: the first is written at once, the rest are counted and
-//! summed up once a window. Changes of a state are summed up as soon as the state has settled, so that the last line
-//! of the log tells what is true.
+//! Keeps a repeated line from filling the log: the first is written at once, the rest are counted
+//! and summed up once a window. Changes of a state are summed up as soon as the state has settled,
+//! so that the last line of the log tells what is true.
 //!
-//! Pure bookkeeping: the caller says what time it is. A key that was quiet for a whole window is forgotten,
-//! so trouble that comes back is news again. The table is bounded: when it is full, new keys share one
-//! entry a place in the code, of which there are only so many. It is owned by the log thread, so it needs
-//! no lock.
+//! Pure bookkeeping: the caller says what time it is. A key that was quiet for a whole window is
+//! forgotten, so trouble that comes back is news again. The table is bounded: when it is full, new
+//! keys share one entry a place in the code, of which there are only so many. It is owned by the
+//! log thread, so it needs no lock.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -29,8 +29,8 @@ pub struct Key {
 pub struct Rule {
     /// Lines that are written in a window before they are held back.
     pub burst: u32,
-    /// The last of those held back is written when nothing more has come for this long; `None` leaves it to the window's
-    /// end.
+    /// The last of those held back is written when nothing more has come for this long; `None`
+    /// leaves it to the window's end.
     pub settles: Option<Duration>,
 }
 
@@ -49,9 +49,11 @@ struct Held<T> {
 pub struct Limit<T> {
     window: Duration,
     held: HashMap<Key, Held<T>>,
-    /// When each key's window ends. All windows are equally long, so the first one in is the first one due.
+    /// When each key's window ends. All windows are equally long, so the first one in is the first
+    /// one due.
     ends: VecDeque<(Instant, Key)>,
-    /// When states will have settled, in order, with a number of their own; each held state stands here once.
+    /// When states will have settled, in order, with a number of their own; each held state stands
+    /// here once.
     settling: BTreeMap<(Instant, u64), Key>,
     number: u64,
 }
@@ -63,8 +65,8 @@ impl<T> Limit<T> {
         Self { window, held, ends, settling, number: 0 }
     }
 
-    /// Returns the line when it is to be written now, as the first of a window are. Otherwise keeps it, in place of the
-    /// one kept before, and counts it.
+    /// Returns the line when it is to be written now, as the first of a window are. Otherwise keeps
+    /// it, in place of the one kept before, and counts it.
     pub fn admit(&mut self, key: Key, rule: Rule, now: Instant, line: T) -> Option<T> {
         let key = self.bounded(key);
         if let Some(held) = self.held.get_mut(&key) {
@@ -101,9 +103,9 @@ impl<T> Limit<T> {
         self.ends.front().map(|(at, _)| *at).into_iter().chain(settles).min()
     }
 
-    /// Returns one line whose state has settled or whose window is over at `now`, with the number of times it was held
-    /// back. A window that is over is followed by the next one. Keys that were not held back are forgotten. `None` when no
-    /// more are due.
+    /// Returns one line whose state has settled or whose window is over at `now`, with the number
+    /// of times it was held back. A window that is over is followed by the next one. Keys that were
+    /// not held back are forgotten. `None` when no more are due.
     pub fn due(&mut self, now: Instant) -> Option<(T, u64)> {
         while let Some(first) = self.settling.first_entry().filter(|first| first.key().0 <= now) {
             let key = first.remove();

@@ -1,4 +1,5 @@
-//! How much memory there is, and how much of it is in use: by `RLIMIT_AS` and by the cgroup's limits.
+//! How much memory there is, and how much of it is in use: by `RLIMIT_AS` and by the cgroup's
+//! limits.
 
 mod cgroup;
 mod usage;

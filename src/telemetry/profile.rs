@@ -1,21 +1,22 @@
 //! CPU profiles of the running daemon, in pprof's format.
 //!
-//! While a profile is taken, a timer that counts the process's CPU time interrupts whichever thread is
-//! running, and the handler notes that thread's stack. The handler runs in the middle of anything, so
-//! nothing in it may take a lock or allocate. That rules out pprof's default unwinder, which crashes or
-//! hangs now and then. Walking frame pointers would be safe, but pprof's walk leaves out the function that
-//! is running (and below a C library function its caller, too), and it would cost every build a register.
-//! So the stack is walked with framehop: by the unwind tables, without allocating, and asking the kernel
-//! whether an address can be read before reading it. Two traps remain, and are closed here:
+//! While a profile is taken, a timer that counts the process's CPU time interrupts whichever thread
+//! is running, and the handler notes that thread's stack. The handler runs in the middle of
+//! anything, so nothing in it may take a lock or allocate. That rules out pprof's default unwinder,
+//! which crashes or hangs now and then. Walking frame pointers would be safe, but pprof's walk
+//! leaves out the function that is running (and below a C library function its caller, too), and it
+//! would cost every build a register. So the stack is walked with framehop: by the unwind tables,
+//! without allocating, and asking the kernel whether an address can be read before reading it. Two
+//! traps remain, and are closed here:
 //!
-//! - pprof reads the unwind tables in the first handler that runs, and that allocates. So that first one is
-//!   run on purpose, on a thread that holds nothing.
-//! - The handler asks libgcc which function an address is in, and libgcc takes the dynamic loader's lock to
-//!   find out unless glibc is 2.35 or newer. With anything older a profile is refused.
+//! - pprof reads the unwind tables in the first handler that runs, and that allocates. So that
+//!   first one is run on purpose, on a thread that holds nothing.
+//! - The handler asks libgcc which function an address is in, and libgcc takes the dynamic loader's
+//!   lock to find out unless glibc is 2.35 or newer. With anything older a profile is refused.
 //!
-//! Putting names to the addresses takes a while and happens on a thread of its own. The names come from the
-//! binary's symbols: a stripped one has none. `go tool pprof` should be given the profile alone, without the
-//! binary.
+//! Putting names to the addresses takes a while and happens on a thread of its own. The names come
+//! from the binary's symbols: a stripped one has none. `go tool pprof` should be given the profile
+//! alone, without the binary.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -33,8 +34,8 @@ pub const MAX_SECONDS: u64 = 300;
 /// Samples a second of CPU time when nobody says, as in Go.
 pub const DEFAULT_HZ: u32 = 100;
 
-/// The most samples a second: the kernel's timer has a resolution of 4 ms on most systems, and samples that
-/// it cannot deliver would make the profile's times too short.
+/// The most samples a second: the kernel's timer has a resolution of 4 ms on most systems, and
+/// samples that it cannot deliver would make the profile's times too short.
 pub const MAX_HZ: u32 = 250;
 
 /// The first glibc whose lookup of a function takes no lock.
@@ -63,11 +64,11 @@ pub enum ProfileError {
     GivenUp,
 }
 
-/// Takes a CPU profile of the whole process for `seconds` (1 to 300) at `hz` samples a second (1 to 250),
-/// and returns it as pprof's protocol buffer, not compressed.
+/// Takes a CPU profile of the whole process for `seconds` (1 to 300) at `hz` samples a second (1 to
+/// 250), and returns it as pprof's protocol buffer, not compressed.
 ///
-/// Only one can be taken at a time. Dropping the future ends it, at once or, while it is being started or put
-/// together, as soon as that is done.
+/// Only one can be taken at a time. Dropping the future ends it, at once or, while it is being
+/// started or put together, as soon as that is done.
 pub async fn cpu_profile(seconds: u64, hz: u32) -> Result<Vec<u8>, ProfileError> {
     if !(1..=MAX_SECONDS).contains(&seconds) {
         return Err(ProfileError::Seconds);
@@ -95,8 +96,8 @@ async fn apart<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|_| ProfileError::GivenUp)?
 }
 
-/// Starts to take samples. The first call of the process makes pprof read the unwind tables, which takes
-/// some milliseconds.
+/// Starts to take samples. The first call of the process makes pprof read the unwind tables, which
+/// takes some milliseconds.
 fn start(hz: i32) -> Result<ProfilerGuard<'static>, ProfileError> {
     static TABLES_READ: AtomicBool = AtomicBool::new(false);
     // No two threads are here at a time: each has the turn.
@@ -107,8 +108,9 @@ fn start(hz: i32) -> Result<ProfilerGuard<'static>, ProfileError> {
     Ok(ProfilerGuardBuilder::default().frequency(hz).build()?)
 }
 
-/// Runs the first handler on this thread. The timer has to be on for that, at a rate so slow that it does
-/// not interrupt another thread first: its first tick comes after a whole second of CPU time.
+/// Runs the first handler on this thread. The timer has to be on for that, at a rate so slow that
+/// it does not interrupt another thread first: its first tick comes after a whole second of CPU
+/// time.
 fn read_tables() -> Result<(), ProfileError> {
     let _sampling = ProfilerGuardBuilder::default().frequency(1).build()?;
     raise(Signal::SIGPROF).map_err(|error| pprof::Error::from(std::io::Error::from(error)))?;

@@ -1,8 +1,10 @@
-//! One picture of the daemon, from which `status`, the metrics and systemd's STATUS line are all made.
+//! One picture of the daemon, from which `status`, the metrics and systemd's STATUS line are all
+//! made.
 //!
 //! Plain data with public fields; it serialises to the JSON of `/proxy/status`, which
-//! docs/status-json.md describes (`"version": 1`; fields are only ever added, and a missing one reads
-//! as its default, so that a client understands an older daemon). Times are milliseconds since the Unix epoch.
+//! docs/status-json.md describes (`"version": 1`; fields are only ever added, and a missing one
+//! reads as its default, so that a client understands an older daemon). Times are milliseconds
+//! since the Unix epoch.
 
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +46,8 @@ pub struct Snapshot {
     pub problems: Vec<Problem>,
     /// The members as last listed.
     pub members: Vec<MemberStatus>,
-    /// Where the peers come from, when somebody has to be asked; `None` when they are written in the settings.
+    /// Where the peers come from, when somebody has to be asked; `None` when they are written in
+    /// the settings.
     pub source: Option<SourceStatus>,
     /// The peers that are asked for the list.
     pub peers: Vec<PeerStatus>,
@@ -56,8 +59,8 @@ pub struct Snapshot {
     pub settings_refused: Option<ReloadRecord>,
     /// Why the files for TLS on disk are not those in force; `None` when they are.
     pub certificates_refused: Option<ReloadRecord>,
-    /// When settings were last accepted (a reload that was applied or found nothing changed); 0 means at
-    /// the start.
+    /// When settings were last accepted (a reload that was applied or found nothing changed); 0
+    /// means at the start.
     #[serde(default)]
     pub settings_accepted_ms: u64,
     /// Reloads applied since start.
@@ -70,18 +73,21 @@ pub struct Snapshot {
     pub traffic: TrafficStatus,
     /// The limit of memory that is nearest; `None` when there is none.
     pub memory: Option<MemoryStatus>,
-    /// The certificates that clients, members and peers are shown, and the authorities and lists that they are held to.
+    /// The certificates that clients, members and peers are shown, and the authorities and lists
+    /// that they are held to.
     pub certificates: Vec<CertificateStatus>,
 }
 
 impl Snapshot {
-    /// What was refused and is still on disk, the settings first. A later reload of something else does not end it.
+    /// What was refused and is still on disk, the settings first. A later reload of something else
+    /// does not end it.
     pub fn refusals(&self) -> impl Iterator<Item = &ReloadRecord> {
         self.settings_refused.iter().chain(&self.certificates_refused)
     }
 }
 
-/// A certificate that is shown to others, the authority of a CA file that expires first, or a revocation list.
+/// A certificate that is shown to others, the authority of a CA file that expires first, or a
+/// revocation list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CertificateStatus {
@@ -135,8 +141,9 @@ pub struct EndpointStatus {
     pub healthy: bool,
     /// Why it is unhealthy or unusable.
     pub reason: Option<String>,
-    /// Whether it has proved that it belongs to the cluster: `proved`, `failed` (it gets no requests), `not yet`, or
-    /// `none` (no proof can be had, and `require-cluster-proof = false` lets requests go there).
+    /// Whether it has proved that it belongs to the cluster: `proved`, `failed` (it gets no
+    /// requests), `not yet`, or `none` (no proof can be had, and `require-cluster-proof = false`
+    /// lets requests go there).
     pub proof: Proof,
     /// Since when it is in this state.
     pub since_ms: u64,
@@ -152,7 +159,8 @@ pub struct EndpointStatus {
 pub struct SourceStatus {
     /// What people call it, such as `SRV records of example.com`.
     pub name: String,
-    /// What it lacks or suffers, such as `2 of 3 members registered at ...`; `None` when it has named peers that answer.
+    /// What it lacks or suffers, such as `2 of 3 members registered at ...`; `None` when it has
+    /// named peers that answer.
     pub trouble: Option<String>,
 }
 

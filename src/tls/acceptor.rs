@@ -24,11 +24,11 @@ use super::refusal::{Verdict, incompatible};
 use super::revoked::{List, Revoked};
 use super::verify::Clients;
 
-/// Accepts TLS connections. Cheap to clone and shared by all workers; two are equal when they were made from the same
-/// files and settings.
+/// Accepts TLS connections. Cheap to clone and shared by all workers; two are equal when they were
+/// made from the same files and settings.
 ///
-/// Session tickets are under a key of its own: what one acceptor issued, its successor does not take, so that a client
-/// whose certificate was revoked meanwhile has to show it again.
+/// Session tickets are under a key of its own: what one acceptor issued, its successor does not
+/// take, so that a client whose certificate was revoked meanwhile has to show it again.
 #[derive(Clone)]
 pub struct Acceptor(Arc<Inner>);
 
@@ -81,7 +81,8 @@ impl Acceptor {
         let mut config = builder.with_cert_resolver(key);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.ticketer = Ticketer::new().map_err(said)?;
-        // As many as Go sends. The store for clients without tickets would be a lock that workers share.
+        // As many as Go sends. The store for clients without tickets would be a lock that workers
+        // share.
         config.send_tls13_tickets = 1;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         let mut http1 = config.clone();
@@ -95,8 +96,8 @@ impl Acceptor {
         })))
     }
 
-    /// Does the handshake with a client that may speak HTTP/2 or HTTP/1.1. Limit it in time; dropping the future closes
-    /// the stream.
+    /// Does the handshake with a client that may speak HTTP/2 or HTTP/1.1. Limit it in time;
+    /// dropping the future closes the stream.
     pub fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Accept<S> {
         self.0.any.accept(stream)
     }
@@ -106,8 +107,9 @@ impl Acceptor {
         self.0.http1.accept(stream)
     }
 
-    /// Judges the certificate of a client that has resumed a session again. rustls takes it as it is in the ticket and puts
-    /// it into a new one, so that a client could come back for ever with a certificate that has expired.
+    /// Judges the certificate of a client that has resumed a session again. rustls takes it as it
+    /// is in the ticket and puts it into a new one, so that a client could come back for ever with
+    /// a certificate that has expired.
     ///
     /// # Errors
     /// A sentence, when the client may not stay.

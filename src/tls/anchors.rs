@@ -1,5 +1,5 @@
-//! The authorities that vouch for certificates, each for as long as it is valid itself: rustls looks at the times of what
-//! they have signed, and never at their own.
+//! The authorities that vouch for certificates, each for as long as it is valid itself: rustls
+//! looks at the times of what they have signed, and never at their own.
 
 use std::fmt;
 use std::sync::Arc;
@@ -55,7 +55,8 @@ impl Anchors {
         named.find_map(|certificate| certificate.untimely(moment(now)))
     }
 
-    /// Returns the bits of the RSA key of the authority of this name, if it is of a size that nothing can be checked with.
+    /// Returns the bits of the RSA key of the authority of this name, if it is of a size that
+    /// nothing can be checked with.
     pub(super) fn unusable_rsa(&self, subject: &str) -> Option<usize> {
         let mut named = self.certificates.iter().filter(|it| it.subject == subject);
         named.find_map(Certificate::unusable_rsa)
@@ -112,8 +113,8 @@ impl<V: ?Sized> Anchored<V> {
         self.anchors.timely(moment(now))
     }
 
-    /// Returns it as it is at `now`. At first it is at hand; once an authority has expired it is made each time, until
-    /// somebody takes the old one out of its file.
+    /// Returns it as it is at `now`. At first it is at hand; once an authority has expired it is
+    /// made each time, until somebody takes the old one out of its file.
     pub(super) fn at(&self, now: UnixTime) -> Result<Arc<V>, Error> {
         let nobody = || Error::InvalidCertificate(CertificateError::UnknownIssuer);
         let now = moment(now);

@@ -14,8 +14,8 @@ use crate::config::TlsFile;
 #[derive(Debug, Clone)]
 pub(super) struct Authorities {
     pub(super) anchors: Anchors,
-    /// The certificates of the file as they are, the machine's left out: one of them may be shown itself, and is then
-    /// trusted, also when it can sign nothing.
+    /// The certificates of the file as they are, the machine's left out: one of them may be shown
+    /// itself, and is then trusted, also when it can sign nothing.
     pub(super) ders: Vec<CertificateDer<'static>>,
 }
 
@@ -27,7 +27,8 @@ struct Entry {
 }
 
 impl Authorities {
-    /// The names of all who may be shown or have signed what is shown, for clients that choose by them.
+    /// The names of all who may be shown or have signed what is shown, for clients that choose by
+    /// them.
     pub(super) fn names(&self) -> Vec<DistinguishedName> {
         let mut all = self.anchors.roots().clone();
         for der in &self.ders {
@@ -46,8 +47,8 @@ impl Entry {
     }
 }
 
-/// Returns the machine's own authorities, from the content of its bundle if it has one; `wanted` is the setting that would
-/// name others.
+/// Returns the machine's own authorities, from the content of its bundle if it has one; `wanted` is
+/// the setting that would name others.
 pub(super) fn of_machine(files: &Files<'_>, bundle: Option<&[u8]>, wanted: &str) -> Authorities {
     let mut anchors =
         Anchors::new(format!("this machine's bundle; set {wanted} to trust others"), files.now);
@@ -62,8 +63,9 @@ pub(super) fn of_machine(files: &Files<'_>, bundle: Option<&[u8]>, wanted: &str)
     Authorities { anchors, ders: Vec::new() }
 }
 
-/// Reads a CA file; `None` when it cannot be used, and why is then among the problems. That all of it has expired is no
-/// more than a warning for a file that is in force already: nothing that changes elsewhere must wait for it.
+/// Reads a CA file; `None` when it cannot be used, and why is then among the problems. That all of
+/// it has expired is no more than a warning for a file that is in force already: nothing that
+/// changes elsewhere must wait for it.
 pub(super) fn read(
     files: &mut Files<'_>,
     file: &TlsFile,

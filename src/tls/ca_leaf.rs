@@ -1,8 +1,9 @@
 //! Certificates of servers and clients that say that they are an authority's (`CA:TRUE`).
 //!
-//! Go takes them, and so does etcd, when an authority has signed them; whoever signs with openssl's `v3_ca` has them on his
-//! members. webpki refuses them for that alone. So it judges a copy that says `CA:FALSE`, with everything else as it is,
-//! and the signature is checked over the certificate as it was issued.
+//! Go takes them, and so does etcd, when an authority has signed them; whoever signs with openssl's
+//! `v3_ca` has them on his members. webpki refuses them for that alone. So it judges a copy that
+//! says `CA:FALSE`, with everything else as it is, and the signature is checked over the
+//! certificate as it was issued.
 
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
@@ -13,8 +14,8 @@ use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::oid_registry::OID_X509_EXT_BASIC_CONSTRAINTS;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Whether one of `roots` vouches for a certificate that says that it is an authority's, if that is set aside. Names and
-/// revocation lists are not looked at.
+/// Whether one of `roots` vouches for a certificate that says that it is an authority's, if that is
+/// set aside. Names and revocation lists are not looked at.
 pub(super) fn is_vouched_for(
     shown: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'_>],

@@ -10,7 +10,8 @@ use x509_parser::public_key::PublicKey;
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::X509Version;
 
-/// Names that are told of a certificate. A stranger's may have thousands, and a sentence about it is kept for the status.
+/// Names that are told of a certificate. A stranger's may have thousands, and a sentence about it
+/// is kept for the status.
 const NAMES_MOST: usize = 20;
 
 /// The words of a certificate.

@@ -32,7 +32,8 @@ pub enum Alpn {
     H2,
 }
 
-/// Makes TLS connections. Cheap to clone; two are equal when they were made from the same files and settings.
+/// Makes TLS connections. Cheap to clone; two are equal when they were made from the same files and
+/// settings.
 #[derive(Clone)]
 pub struct Connector(Arc<Inner>);
 
@@ -128,7 +129,8 @@ impl Connector {
             }
             None => builder.with_no_client_auth(),
         };
-        // A resumed session is not verified again, and would outlive the certificate that it began with.
+        // A resumed session is not verified again, and would outlive the certificate that it began
+        // with.
         http1.resumption = Resumption::disabled();
         let mut h2 = http1.clone();
         http1.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -144,9 +146,9 @@ impl Connector {
         })))
     }
 
-    /// Does the handshake over `stream` with the server at `host` (a name or an IP literal without brackets), whose
-    /// certificate must be good for it, or for the name that the settings give in its place. Limit it in time; dropping
-    /// the future closes the stream.
+    /// Does the handshake over `stream` with the server at `host` (a name or an IP literal without
+    /// brackets), whose certificate must be good for it, or for the name that the settings give in
+    /// its place. Limit it in time; dropping the future closes the stream.
     ///
     /// In TLS 1.3 a server refuses our certificate only after this: see [`Connector::explain`].
     ///
@@ -180,14 +182,15 @@ impl Connector {
         Ok(stream)
     }
 
-    /// Explains an error of a stream that it made; `None` when it has nothing to do with TLS. A server that refuses our
-    /// certificate says so in the first read in TLS 1.3.
+    /// Explains an error of a stream that it made; `None` when it has nothing to do with TLS. A
+    /// server that refuses our certificate says so in the first read in TLS 1.3.
     pub fn explain(&self, error: &io::Error) -> Option<HandshakeError> {
         refusal::explain(error, &self.0.shown)
     }
 
-    /// What a peer port probably means by closing a connection after the handshake without a word: etcd looks up whether
-    /// the names in our certificate lead to the address that we come from, and says nothing to us when they do not.
+    /// What a peer port probably means by closing a connection after the handshake without a word:
+    /// etcd looks up whether the names in our certificate lead to the address that we come from,
+    /// and says nothing to us when they do not.
     pub fn san_rule(&self) -> Option<String> {
         let leaf = self.0.leaf.as_ref().filter(|leaf| !leaf.names.is_empty())?;
         Some(format!(
@@ -197,8 +200,9 @@ impl Connector {
         ))
     }
 
-    /// What a client port probably means by closing a connection after the handshake without a word: etcd looks at its
-    /// revocation list and its allowed names only then, and says nothing to us when it refuses.
+    /// What a client port probably means by closing a connection after the handshake without a
+    /// word: etcd looks at its revocation list and its allowed names only then, and says nothing to
+    /// us when it refuses.
     pub fn mute_rule(&self) -> String {
         let closed = "it closed the connection right after the TLS handshake without a word";
         match &self.0.shown.title {

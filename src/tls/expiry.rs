@@ -29,15 +29,17 @@ pub struct Shown {
     pub file: PathBuf,
     /// What it is known by.
     pub title: String,
-    /// When it expires; of a certificate, when the first of it and those between it and its authority does.
+    /// When it expires; of a certificate, when the first of it and those between it and its
+    /// authority does.
     pub not_after: SystemTime,
     /// How long that one is valid altogether.
     pub lifetime: Duration,
 }
 
 impl Shown {
-    /// Says that it expires soon, or that it has; `None` while there is time. Soon is 30 days, or a third of its lifetime if
-    /// that is less: certificates that are renewed each week are no news, nor is a list before its day.
+    /// Says that it expires soon, or that it has; `None` while there is time. Soon is 30 days, or a
+    /// third of its lifetime if that is less: certificates that are renewed each week are no news,
+    /// nor is a list before its day.
     pub fn warning(&self, now: SystemTime) -> Option<String> {
         const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
         let Self { kind, title, setting, file, not_after, lifetime, .. } = self;

@@ -72,7 +72,8 @@ impl<'a> Files<'a> {
         content
     }
 
-    /// Returns the PEM blocks of a file; `None` when it cannot be read as PEM, which is then among the problems.
+    /// Returns the PEM blocks of a file; `None` when it cannot be read as PEM, which is then among
+    /// the problems.
     pub(super) fn sections(&mut self, file: &TlsFile) -> Option<Vec<Section>> {
         let content = self.content(file)?;
         let (path, setting) = (file.path.display(), file.setting);

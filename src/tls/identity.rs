@@ -30,8 +30,9 @@ impl Identity {
     }
 }
 
-/// Reads a pair; `None` when it cannot be used, and why is then among the problems. That it has expired is no more than a
-/// warning for one that is in force already: nothing that changes elsewhere must wait for it.
+/// Reads a pair; `None` when it cannot be used, and why is then among the problems. That it has
+/// expired is no more than a warning for one that is in force already: nothing that changes
+/// elsewhere must wait for it.
 pub(super) fn read(
     files: &mut Files<'_>,
     pair: &KeyPair,
@@ -132,7 +133,8 @@ fn read_chain(files: &mut Files<'_>, file: &TlsFile, is_in_force: bool) -> Optio
     Some(Chain { line: first_line, ders, chain })
 }
 
-/// Tries the forms that a key can have one after the other, as Go does: `PRIVATE KEY` stands above all of them.
+/// Tries the forms that a key can have one after the other, as Go does: `PRIVATE KEY` stands above
+/// all of them.
 fn load_key(der: &[u8], provider: &CryptoProvider) -> Option<Arc<dyn SigningKey>> {
     let forms: [PrivateKeyDer<'_>; 3] = [
         PrivatePkcs8KeyDer::from(der).into(),

@@ -1,9 +1,10 @@
 //! Which certificates members are shown on behalf of clients.
 //!
-//! A member whose auth is on takes whoever shows it a certificate for the user that its CN names; through us that would be
-//! every client, also those that showed nothing. Listeners' certificates have a CN more often than not (kubeadm, easy-rsa),
-//! and the one for listeners or peers is shown to members only for want of another: so one with a CN is then not shown. The
-//! one that was named for members is, or is refused.
+//! A member whose auth is on takes whoever shows it a certificate for the user that its CN names;
+//! through us that would be every client, also those that showed nothing. Listeners' certificates
+//! have a CN more often than not (kubeadm, easy-rsa), and the one for listeners or peers is shown
+//! to members only for want of another: so one with a CN is then not shown. The one that was named
+//! for members is, or is refused.
 
 use super::connector::Connector;
 use super::identity::Identity;
@@ -23,14 +24,16 @@ pub(super) struct Withheld {
 pub(super) const HINT: &str = "show members one without a CN (upstream-cert-file), serve only https with trusted-ca-file, or \
                                set allow-upstream-cn = true";
 
-/// The first listener whose clients would be lent a user: they need not show a certificate. None when that is meant.
+/// The first listener whose clients would be lent a user: they need not show a certificate. None
+/// when that is meant.
 pub(super) fn open_listener(settings: &Settings) -> Option<&ListenUrl> {
     let asks = ListenTls::asks_for_certificates(&settings.tls.listener);
     let mut urls = settings.listen_client_urls.iter();
     urls.find(|url| !(url.tls && asks)).filter(|_| !settings.tls.allow_upstream_cn)
 }
 
-/// Says that members are not shown this pair, which was not named for them, since clients of `open` would get its user.
+/// Says that members are not shown this pair, which was not named for them, since clients of `open`
+/// would get its user.
 pub(super) fn withheld(
     pair: &KeyPair,
     identity: &Identity,

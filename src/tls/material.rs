@@ -1,8 +1,9 @@
-//! Everything about TLS that one generation has, made from the settings and the files that they name.
+//! Everything about TLS that one generation has, made from the settings and the files that they
+//! name.
 //!
-//! What the same files and settings would make again is taken over from the generation before: its session tickets stay
-//! good, its connections to members stay, and a certificate that has expired in use is no reason to refuse a change of
-//! something else.
+//! What the same files and settings would make again is taken over from the generation before: its
+//! session tickets stay good, its connections to members stay, and a certificate that has expired
+//! in use is no reason to refuse a change of something else.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -34,7 +35,8 @@ pub struct Material {
     pub peer: Connector,
     /// For registries of members.
     pub registry: Connector,
-    /// What may expire while it is used: the certificates that we show, authorities and revocation lists.
+    /// What may expire while it is used: the certificates that we show, authorities and revocation
+    /// lists.
     pub certificates: Vec<Shown>,
 }
 
@@ -75,7 +77,8 @@ pub enum Purpose {
     Check,
 }
 
-/// Reads every file, once. `before` is what is in force. Returns the material with warnings, errors never among them.
+/// Reads every file, once. `before` is what is in force. Returns the material with warnings, errors
+/// never among them.
 ///
 /// # Errors
 /// Everything that is wrong, warnings included; each problem is placed where the file is named.
@@ -271,7 +274,8 @@ impl Loading<'_> {
         self.machine.get_or_insert_with(|| system::bundle().map(Into::into)).clone()
     }
 
-    /// Reads a CA file and the revocation lists of its authorities. Without a file there is nobody and nothing.
+    /// Reads a CA file and the revocation lists of its authorities. Without a file there is nobody
+    /// and nothing.
     fn trusted(
         &mut self,
         identity: &'static str,

@@ -1,13 +1,15 @@
 //! TLS: what we show, whom we trust, and plain words when it fails.
 //!
-//! [`material::load`] reads every file that the settings name, once, and makes a [`material::Material`] of it: an
-//! [`acceptor::Acceptor`] for listeners and a [`connector::Connector`] each for members and for peers. It is built on the
-//! control plane, when the daemon starts and whenever a file changes, and travels in a generation; the data plane never
-//! reads a file. `pem`, `identity`, `authorities` and `revocation` each read one kind of file and know everything that
-//! can be wrong with it. `verify` judges the other side's certificate in a handshake: by rustls over the `anchors`, and by what is
-//! `revoked`.
+//! [`material::load`] reads every file that the settings name, once, and makes a
+//! [`material::Material`] of it: an [`acceptor::Acceptor`] for listeners and a
+//! [`connector::Connector`] each for members and for peers. It is built on the control plane, when
+//! the daemon starts and whenever a file changes, and travels in a generation; the data plane never
+//! reads a file. `pem`, `identity`, `authorities` and `revocation` each read one kind of file and
+//! know everything that can be wrong with it. `verify` judges the other side's certificate in a
+//! handshake: by rustls over the `anchors`, and by what is `revoked`.
 //!
-//! All of it runs on rustls with aws-lc-rs, and the provider is always named: the process-wide default is never asked.
+//! All of it runs on rustls with aws-lc-rs, and the provider is always named: the process-wide
+//! default is never asked.
 
 pub mod acceptor;
 mod anchors;

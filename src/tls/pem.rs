@@ -1,7 +1,7 @@
 //! PEM, read with line numbers: a file that is half written must be told from one that is wrong.
 //!
-//! Labels are told as known words only, and nothing else of a file is ever repeated: a key whose newlines were lost is one
-//! long line that begins like a label.
+//! Labels are told as known words only, and nothing else of a file is ever repeated: a key whose
+//! newlines were lost is one long line that begins like a label.
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -26,7 +26,8 @@ pub(super) enum Kind {
     Certificate,
     /// `X509 CERTIFICATE`, which etcd takes in CA files, where it looks at no label.
     OldCertificate,
-    /// `PRIVATE KEY`, or anything with that at its end, as Go does. Which form the key has, the label does not tell.
+    /// `PRIVATE KEY`, or anything with that at its end, as Go does. Which form the key has, the
+    /// label does not tell.
     Key,
     /// `OPENSSH PRIVATE KEY`, which nobody takes for TLS.
     OpensshKey,
@@ -154,8 +155,8 @@ enum Marker<'a> {
     Misplaced(String),
 }
 
-/// Reads a line as the first or last of a block; neither is fine. What has more on its line than there may be, Go does not
-/// see as a block, and says nothing.
+/// Reads a line as the first or last of a block; neither is fine. What has more on its line than
+/// there may be, Go does not see as a block, and says nothing.
 fn marker(line: &[u8]) -> Result<Option<Marker<'_>>, String> {
     let line = line.trim_ascii();
     let (begin, end) = (position(line, BEGIN), position(line, END));

@@ -16,7 +16,8 @@ pub(super) struct Protocol {
 }
 
 impl Protocol {
-    /// Everything that the settings allow. As in Go, the suites of TLS 1.3 stay when none of them is named.
+    /// Everything that the settings allow. As in Go, the suites of TLS 1.3 stay when none of them
+    /// is named.
     pub(super) fn allowed(settings: &TlsSettings) -> Self {
         let mut provider = aws_lc_rs::default_provider();
         let named = &settings.cipher_suites;

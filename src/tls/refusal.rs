@@ -42,9 +42,9 @@ pub enum HandshakeError {
 }
 
 impl HandshakeError {
-    /// Whether the server turned us away by our certificate, or for want of one. It does so before it looks at
-    /// anything that we send inside, in TLS 1.3 as well, where its word comes only after our first bytes (RFC 8446
-    /// section 4.4.2.4).
+    /// Whether the server turned us away by our certificate, or for want of one. It does so before
+    /// it looks at anything that we send inside, in TLS 1.3 as well, where its word comes only
+    /// after our first bytes (RFC 8446 section 4.4.2.4).
     pub fn turns_us_away(&self) -> bool {
         matches!(self, Self::CertificateDemanded(_) | Self::Refused(..))
     }
@@ -84,8 +84,8 @@ pub(super) struct Shown {
     pub(super) advice: String,
 }
 
-/// Explains an error of a TLS stream, in the handshake or, as TLS 1.3 reports refusals, in the first read after it.
-/// `None` when it has nothing to do with TLS.
+/// Explains an error of a TLS stream, in the handshake or, as TLS 1.3 reports refusals, in the
+/// first read after it. `None` when it has nothing to do with TLS.
 pub(super) fn explain(error: &io::Error, shown: &Shown) -> Option<HandshakeError> {
     let tls = error.get_ref()?.downcast_ref::<Error>()?;
     Some(match tls {
@@ -162,7 +162,8 @@ pub(super) fn incompatible(why: &PeerIncompatible) -> String {
     }
 }
 
-/// Says why a certificate is refused at `now`, by its DER and rustls' error; `trusted` are the authorities.
+/// Says why a certificate is refused at `now`, by its DER and rustls' error; `trusted` are the
+/// authorities.
 pub(super) fn sentence(der: &[u8], error: &Error, trusted: &Anchors, now: UnixTime) -> String {
     let certificate = Certificate::read(der);
     let title = certificate.as_ref().map_or_else(|| "(unreadable)".to_owned(), Certificate::title);

@@ -15,8 +15,8 @@ use super::protocol::Protocol;
 use super::revoked::{List, Signer, has_signed, significant};
 use crate::config::TlsFile;
 
-/// Reads a file of revocation lists that belong to `authorities`; `None` when it cannot be used, and why is then among
-/// the problems.
+/// Reads a file of revocation lists that belong to `authorities`; `None` when it cannot be used,
+/// and why is then among the problems.
 pub(super) fn read(
     files: &mut Files<'_>,
     file: &TlsFile,
@@ -117,8 +117,8 @@ fn newest(found: Vec<Edition>) -> Vec<List> {
     kept.into_iter().map(|edition| edition.list).collect()
 }
 
-/// Why none of the authorities has signed a list. It still counts for certificates of those that a client shows between
-/// its own and the authority.
+/// Why none of the authorities has signed a list. It still counts for certificates of those that a
+/// client shows between its own and the authority.
 enum Stranger {
     /// An authority has the name, but not the key.
     OtherKey,
@@ -224,7 +224,8 @@ fn edition(list: &CertificateRevocationList<'_>, title: String, signer: Signer) 
     }
 }
 
-/// A list of the changes since another, or of what other authorities have signed, would be misread as a whole one.
+/// A list of the changes since another, or of what other authorities have signed, would be misread
+/// as a whole one.
 fn judge_kind(list: &CertificateRevocationList<'_>, title: &str) -> Result<(), Bad> {
     const DELTA: &str = "2.5.29.27";
     let list_of = format!("the revocation list of {title}");

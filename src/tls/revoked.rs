@@ -1,8 +1,9 @@
 //! Which certificates are revoked.
 //!
-//! rustls can look that up too, but it takes the first list that bears the issuer's name and fails when another key has
-//! signed it: while an authority changes its key, that would be every client of the old key or of the new one. So it is
-//! done here, with every list, and signatures are looked at only when a serial number is found.
+//! rustls can look that up too, but it takes the first list that bears the issuer's name and fails
+//! when another key has signed it: while an authority changes its key, that would be every client
+//! of the old key or of the new one. So it is done here, with every list, and signatures are looked
+//! at only when a serial number is found.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -91,8 +92,8 @@ impl Revoked {
         })
     }
 
-    /// Whether the key that has signed the list has signed the certificate too: two authorities of one name count from the
-    /// same number.
+    /// Whether the key that has signed the list has signed the certificate too: two authorities of
+    /// one name count from the same number.
     fn are_of_one_key(
         &self,
         list: &List,

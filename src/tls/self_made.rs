@@ -1,4 +1,5 @@
-//! auto-tls: a certificate of our own making, kept so that clients who remember it see the same after a restart.
+//! auto-tls: a certificate of our own making, kept so that clients who remember it see the same
+//! after a restart.
 //!
 //! It lies where etcd's proxy kept its own, so that one of those is taken over.
 
@@ -24,8 +25,8 @@ const SPARE: Duration = Duration::from_secs(2 * 24 * 3600);
 /// Clients' clocks may be behind ours by this much.
 const SKEW: Duration = Duration::from_secs(3600);
 
-/// Returns the certificate that is kept, or a new one when there is none that is still good. With `may_write` unset a
-/// missing one stays missing, and that is no problem.
+/// Returns the certificate that is kept, or a new one when there is none that is still good. With
+/// `may_write` unset a missing one stays missing, and that is no problem.
 pub(super) fn read_or_make(
     files: &mut Files<'_>,
     wanted: &SelfMade,

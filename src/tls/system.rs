@@ -18,13 +18,15 @@ const BUNDLES: [&str; 6] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// Where the machine's authorities may be: `$SSL_CERT_FILE`, then the bundles. The first that can be read is it.
+/// Where the machine's authorities may be: `$SSL_CERT_FILE`, then the bundles. The first that can
+/// be read is it.
 fn bundles() -> impl Iterator<Item = PathBuf> {
     let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     named.into_iter().chain(BUNDLES.iter().map(PathBuf::from))
 }
 
-/// Where a change may mean other authorities: the bundle, and what would be taken before it if it were there.
+/// Where a change may mean other authorities: the bundle, and what would be taken before it if it
+/// were there.
 pub fn watched() -> Vec<PathBuf> {
     let mut paths: Vec<_> = bundles().collect();
     let taken = paths.iter().position(|path| path.exists());
@@ -32,7 +34,8 @@ pub fn watched() -> Vec<PathBuf> {
     paths
 }
 
-/// Returns the content of the first bundle that can be read; `None` when there is none, and then nobody is trusted.
+/// Returns the content of the first bundle that can be read; `None` when there is none, and then
+/// nobody is trusted.
 pub(super) fn bundle() -> Option<Vec<u8>> {
     bundles().find_map(|path| regular_file::read(&path, files::LARGEST).ok())
 }

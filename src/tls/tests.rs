@@ -2,13 +2,15 @@ mod clients;
 mod parity;
 mod servers;
 
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
 use super::*;
 use crate::config::{self, Inputs};
 use crate::tls::material::Purpose;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 /// A directory for settings and files.
 struct Desk(tempfile::TempDir);
@@ -22,7 +24,8 @@ impl Desk {
         std::fs::write(self.0.path().join(name), text).unwrap();
     }
 
-    /// Writes a certificate for this name and CN, from this authority or self-made, as NAME.pem and NAME.key.
+    /// Writes a certificate for this name and CN, from this authority or self-made, as NAME.pem and
+    /// NAME.key.
     fn issue(
         &self,
         file: &str,

@@ -1,4 +1,5 @@
-//! What is demanded of the other side's certificate beyond what rustls checks, and in which words it is refused.
+//! What is demanded of the other side's certificate beyond what rustls checks, and in which words
+//! it is refused.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
@@ -31,9 +32,9 @@ pub(super) struct Servers {
     pub(super) allowed_hostnames: Vec<ServerName<'static>>,
 }
 
-/// Whether a certificate is in the CA file itself and so trusted as it is, as in Go, when rustls refuses it for this
-/// reason: it says that it is an authority's, which `openssl req -x509` makes of every certificate, or nobody who can sign
-/// has signed it.
+/// Whether a certificate is in the CA file itself and so trusted as it is, as in Go, when rustls
+/// refuses it for this reason: it says that it is an authority's, which `openssl req -x509` makes
+/// of every certificate, or nobody who can sign has signed it.
 fn is_pinned(
     pinned: &[CertificateDer<'_>],
     why: &CertificateError,
@@ -60,7 +61,8 @@ fn is_pinned(
 }
 
 impl<V: ?Sized> Anchored<V> {
-    /// Whether rustls refuses a certificate for nothing but that it says that it is an authority's, which Go takes.
+    /// Whether rustls refuses a certificate for nothing but that it says that it is an authority's,
+    /// which Go takes.
     fn vouches_for(
         &self,
         why: &CertificateError,
@@ -81,8 +83,8 @@ impl<V: ?Sized> Anchored<V> {
     }
 }
 
-/// Wraps rustls' judgement in a sentence, which is what the log and the status get. rustls tells the other side no more
-/// than that its certificate is refused, which is as much as Go does.
+/// Wraps rustls' judgement in a sentence, which is what the log and the status get. rustls tells
+/// the other side no more than that its certificate is refused, which is as much as Go does.
 fn refused<V: ?Sized>(
     der: &CertificateDer<'_>,
     error: &Error,
@@ -92,7 +94,8 @@ fn refused<V: ?Sized>(
     Verdict::error(sentence(der, error, &trusted.anchors, now))
 }
 
-/// Says why a handshake's signature does not count, where the key is of a size that nobody here checks.
+/// Says why a handshake's signature does not count, where the key is of a size that nobody here
+/// checks.
 fn unsigned(der: &CertificateDer<'_>, error: Error) -> Error {
     let certificate = Certificate::read(der);
     match certificate.as_ref().and_then(|it| Some((it.title(), it.unusable_rsa()?))) {

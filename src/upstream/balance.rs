@@ -1,7 +1,8 @@
 //! The choice of a member for a request.
 //!
-//! Sticky is the default because a client that hops between members can read backwards in time (v2 reads and
-//! serializable v3 reads), and because simple auth tokens are kept alive only on the member that sees them.
+//! Sticky is the default because a client that hops between members can read backwards in time (v2
+//! reads and serializable v3 reads), and because simple auth tokens are kept alive only on the
+//! member that sees them.
 
 use std::rc::Rc;
 
@@ -9,12 +10,14 @@ use super::link::Link;
 use super::protocols::Api;
 use crate::config::Balance;
 
-/// Links that a request considers: far above any etcd cluster, where seven members are already many.
+/// Links that a request considers: far above any etcd cluster, where seven members are already
+/// many.
 pub const MOST_CONSIDERED: usize = 64;
 
 /// The links of one worker, in the generation's order, and which of them this request has tried.
 ///
-/// Only the first [`MOST_CONSIDERED`] are looked at, so the control plane puts those that can serve first.
+/// Only the first [`MOST_CONSIDERED`] are looked at, so the control plane puts those that can serve
+/// first.
 pub struct Choice<'a> {
     links: &'a [Rc<Link>],
     api: Api,
@@ -29,10 +32,11 @@ impl<'a> Choice<'a> {
 
     /// Picks the next link to try, or `None` when every one has been tried.
     ///
-    /// Healthy links come first. When no untried one is healthy the rest are tried all the same: a cluster whose
-    /// every probe fails may still answer, and a refusal certainly would not. Those that gave a sign of life come before
-    /// those that gave none, and those that did not prove their cluster come last. Of the healthy ones those that have
-    /// proved it are preferred: a new one makes a request wait.
+    /// Healthy links come first. When no untried one is healthy the rest are tried all the same: a
+    /// cluster whose every probe fails may still answer, and a refusal certainly would not. Those
+    /// that gave a sign of life come before those that gave none, and those that did not prove
+    /// their cluster come last. Of the healthy ones those that have proved it are preferred: a new
+    /// one makes a request wait.
     pub fn next(&mut self, balance: Balance, sticky: Option<&Rc<Link>>) -> Option<&'a Rc<Link>> {
         let index = match balance {
             Balance::Sticky => self.sticky(sticky),
@@ -93,8 +97,8 @@ impl<'a> Choice<'a> {
         self.usable().filter(|index| self.links[*index].endpoint.is_trusted())
     }
 
-    /// The client's own link while it is usable, else another one of the same member, else the first that is usable and
-    /// has proved its cluster, else the first usable one.
+    /// The client's own link while it is usable, else another one of the same member, else the
+    /// first that is usable and has proved its cluster, else the first usable one.
     fn sticky(&self, sticky: Option<&Rc<Link>>) -> Option<usize> {
         let own = |index: &usize| sticky.is_some_and(|own| Rc::ptr_eq(own, &self.links[*index]));
         let of_its_member = |index: &usize| {
@@ -105,7 +109,8 @@ impl<'a> Choice<'a> {
         of_own.or_else(|| self.trusted().next()).or_else(|| self.usable().next())
     }
 
-    /// The less loaded of two links picked at random, which are usable and have proved their cluster.
+    /// The less loaded of two links picked at random, which are usable and have proved their
+    /// cluster.
     fn p2c(&self) -> Option<usize> {
         let count = self.trusted().count();
         if count < 2 {

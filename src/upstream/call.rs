@@ -26,22 +26,24 @@ pub struct Answer {
     pub status: StatusCode,
     /// The first message, without its prefix; `None` when there was none.
     pub message: Option<Bytes>,
-    /// The headers that carry `grpc-status`; empty when the call was left before they came, or there were none.
+    /// The headers that carry `grpc-status`; empty when the call was left before they came, or
+    /// there were none.
     pub end: HeaderMap,
 }
 
 /// Which part of an answer is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
-    /// The first message, or the end of an answer without one. The call is cancelled then. Only proofs are asked for so,
-    /// and are marked as such.
+    /// The first message, or the end of an answer without one. The call is cancelled then. Only
+    /// proofs are asked for so, and are marked as such.
     Message,
     /// The end.
     End,
 }
 
 impl Answer {
-    /// The ID in the message's `ResponseHeader`, which is field 1 of every answer of etcd's; `None` without one.
+    /// The ID in the message's `ResponseHeader`, which is field 1 of every answer of etcd's; `None`
+    /// without one.
     pub fn cluster_id(&self) -> Option<u64> {
         let answer = Headed::decode(self.message.clone()?).ok()?;
         answer.header.map(|header| header.cluster_id).filter(|id| *id != 0)

@@ -1,7 +1,8 @@
 //! One client URL of a member, as all threads see it: where it is, and whether it is well.
 //!
-//! An endpoint outlives refreshes and reloads for as long as its member lists the same URL, so its health, its
-//! counters and every worker's connections survive them. All state is atomic; nothing here locks on the request path.
+//! An endpoint outlives refreshes and reloads for as long as its member lists the same URL, so its
+//! health, its counters and every worker's connections survive them. All state is atomic; nothing
+//! here locks on the request path.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -81,7 +82,8 @@ pub struct State {
 pub enum Finding {
     /// It answered, through a quorum.
     Well,
-    /// It is alive but cannot serve, and why: no leader, or no quorum. It is avoided; what waits for it may wait on.
+    /// It is alive but cannot serve, and why: no leader, or no quorum. It is avoided; what waits
+    /// for it may wait on.
     Unwell(String),
     /// It gave no sign of life, and why. What waits for it is interrupted.
     Silent(String),
@@ -105,8 +107,8 @@ impl Finding {
 pub struct BadAuthority(String);
 
 impl Endpoint {
-    /// Makes a healthy, listed endpoint for `workers` threads, whose addresses have yet to prove that they belong to
-    /// `cluster`.
+    /// Makes a healthy, listed endpoint for `workers` threads, whose addresses have yet to prove
+    /// that they belong to `cluster`.
     ///
     /// # Errors
     /// When host and port do not form an authority.
@@ -164,7 +166,8 @@ impl Endpoint {
         self.listed.load(Relaxed) && self.faults.load(Relaxed) == 0 && self.takes(api)
     }
 
-    /// Whether neither the last probe, nor the last proof, nor a recent failure speaks against it; one of its protocols is enough.
+    /// Whether neither the last probe, nor the last proof, nor a recent failure speaks against it;
+    /// one of its protocols is enough.
     pub fn is_healthy(&self) -> bool {
         self.faults.load(Relaxed) == 0 && (self.takes(Api::Grpc) || self.takes(Api::Http))
     }
@@ -190,8 +193,8 @@ impl Endpoint {
         &self.proofs
     }
 
-    /// Whether it has proved its cluster, or needs not to; a new one has not yet. A connection to it may need another
-    /// proof all the same.
+    /// Whether it has proved its cluster, or needs not to; a new one has not yet. A connection to
+    /// it may need another proof all the same.
     pub fn is_trusted(&self) -> bool {
         self.trust.load(Relaxed) != NEW
     }
@@ -223,9 +226,9 @@ impl Endpoint {
         self.trust(ASSUMED) != ASSUMED
     }
 
-    /// Notes that a connection was admitted to an address that had proved itself before, or was assumed to belong to
-    /// the cluster where no proof is required. If another address has cost the endpoint its trust meanwhile, it has that
-    /// again.
+    /// Notes that a connection was admitted to an address that had proved itself before, or was
+    /// assumed to belong to the cluster where no proof is required. If another address has cost the
+    /// endpoint its trust meanwhile, it has that again.
     pub fn mark_admitted(&self, proof_required: bool) {
         if !self.is_trusted() {
             self.trust(if proof_required { PROVED } else { ASSUMED });
@@ -325,7 +328,8 @@ impl Endpoint {
                 true
             }
             (true, None) => {
-                // What traffic held against it is out of date too: the probe has just been answered.
+                // What traffic held against it is out of date too: the probe has just been
+                // answered.
                 self.avoided_until.iter().for_each(|until| until.store(0, Relaxed));
                 self.protocols.forget(Api::Http);
                 self.enter(None);
@@ -348,7 +352,8 @@ impl Endpoint {
         state.clone()
     }
 
-    /// Notes what keeps this host from probing it: trouble of its own, which says nothing of the member's health.
+    /// Notes what keeps this host from probing it: trouble of its own, which says nothing of the
+    /// member's health.
     pub fn set_hindrance(&self, reason: Option<&str>) {
         let mut hindrance = self.hindrance.lock().unwrap_or_else(PoisonError::into_inner);
         let known = hindrance.as_ref().and_then(|state| state.reason.as_deref());

@@ -1,10 +1,11 @@
 //! Active probes: is a member able to answer, not merely able to accept connections?
 //!
-//! The probe is a linearizable Range of one key that nobody uses, with a deadline. It passes through the leader and a
-//! quorum, and etcd does so before it looks at permissions, so that an auth error proves as much as an answer
-//! (`server/etcdserver/v3_server.go`, Range) of a member that has proved its cluster before (see
-//! [`proof`](super::proof)); of anybody else it proves nothing. A member that stays silent is asked by gRPC's health check as well: if
-//! that is answered the member is alive and only the quorum is missing, so nothing that waits for it is disturbed.
+//! The probe is a linearizable Range of one key that nobody uses, with a deadline. It passes
+//! through the leader and a quorum, and etcd does so before it looks at permissions, so that an
+//! auth error proves as much as an answer (`server/etcdserver/v3_server.go`, Range) of a member
+//! that has proved its cluster before (see [`proof`](super::proof)); of anybody else it proves
+//! nothing. A member that stays silent is asked by gRPC's health check as well: if that is answered
+//! the member is alive and only the quorum is missing, so nothing that waits for it is disturbed.
 //!
 //! Probes run on the control plane, on a connection of their own that is kept open.
 
@@ -56,8 +57,8 @@ impl Probing {
     }
 }
 
-/// Probes `endpoint` for ever, calling `changed` whenever its health has changed. Without probes it only has the
-/// endpoint prove its cluster, and keeps that connection. Cancel by dropping.
+/// Probes `endpoint` for ever, calling `changed` whenever its health has changed. Without probes it
+/// only has the endpoint prove its cluster, and keeps that connection. Cancel by dropping.
 pub async fn watch(
     endpoint: Arc<Endpoint>,
     probing: Probing,
@@ -78,8 +79,8 @@ pub async fn watch(
     }
 }
 
-/// Pause before the next probe: `interval`, but at most [`RECHECK`] until it is known whether a member that has just gone
-/// silent hangs, since writes in flight to it wait for that.
+/// Pause before the next probe: `interval`, but at most [`RECHECK`] until it is known whether a
+/// member that has just gone silent hangs, since writes in flight to it wait for that.
 fn pause(endpoint: &Endpoint, interval: Duration) -> Duration {
     match endpoint.silence.since() {
         Some(since) if since.elapsed() < HUNG_AFTER => interval.min(RECHECK),
@@ -87,8 +88,8 @@ fn pause(endpoint: &Endpoint, interval: Duration) -> Duration {
     }
 }
 
-/// Probes `endpoint` once, on a connection of its own. Returns `None` when trouble of this host kept it from finding
-/// anything.
+/// Probes `endpoint` once, on a connection of its own. Returns `None` when trouble of this host
+/// kept it from finding anything.
 pub async fn look(endpoint: Arc<Endpoint>, probing: &Probing) -> Option<Finding> {
     Prober::new(endpoint, probing).probe().await
 }
@@ -98,7 +99,8 @@ pub struct Prober {
     link: Rc<Link>,
     deadline: Duration,
     connection: Option<Rc<Connection>>,
-    /// Attempts to connect. The first outlasts the probes that wait for it, since a member may take longer than one.
+    /// Attempts to connect. The first outlasts the probes that wait for it, since a member may take
+    /// longer than one.
     connecting: JoinSet<Result<Rc<Connection>, ConnectError>>,
     /// The last of them.
     last: Option<AbortHandle>,
@@ -121,7 +123,8 @@ impl Prober {
         }
     }
 
-    /// Returns what one probe found; `None` when trouble of this host kept it from finding anything.
+    /// Returns what one probe found; `None` when trouble of this host kept it from finding
+    /// anything.
     pub async fn probe(&mut self) -> Option<Finding> {
         let protocols = &self.link.clone().endpoint.protocols;
         if protocols.speaks(Api::Grpc) == Some(false)
@@ -204,7 +207,8 @@ impl Prober {
         })
     }
 
-    /// Looks whether a connection broke because the member speaks TLS and its URL says that it does not.
+    /// Looks whether a connection broke because the member speaks TLS and its URL says that it does
+    /// not.
     async fn diagnose(&self, reason: String) -> String {
         if self.link.endpoint.is_tls() {
             return reason;
@@ -280,7 +284,8 @@ impl Prober {
                 }
             }
         }
-        // Each probe begins one anew beside the first: what is lost of an attempt is sent again ever more rarely.
+        // Each probe begins one anew beside the first: what is lost of an attempt is sent again
+        // ever more rarely.
         if self.connecting.len() > 1
             && let Some(last) = self.last.take()
         {
@@ -352,7 +357,8 @@ impl From<ConnectError> for Unanswered {
     }
 }
 
-/// OK proves a quorum; so do the three answers that etcd gives for want of permission, which it looks at afterwards.
+/// OK proves a quorum; so do the three answers that etcd gives for want of permission, which it
+/// looks at afterwards.
 fn judge(answer: &Answer, ours: u64) -> Result<(), Unanswered> {
     match (answer.end_text("grpc-status"), answer.cluster_id()) {
         (Some("0"), Some(theirs)) if theirs != ours => {

@@ -1,21 +1,24 @@
 //! HTTP/1.1 connections to a member.
 //!
-//! A connection has no task of its own: whoever waits for its answer reads and writes it, within the same task that
-//! serves the client. That saves a wake-up and a context switch between tasks for every byte that arrives, and a
-//! task's memory for every idle watcher. hyper's client wants to be driven beside its response, which cost a third of a
-//! request's instructions and most of a watcher's memory; so the protocol (RFC 9112) is spoken here, on httparse, and
-//! only as much of it as a proxy needs:
+//! A connection has no task of its own: whoever waits for its answer reads and writes it, within
+//! the same task that serves the client. That saves a wake-up and a context switch between tasks
+//! for every byte that arrives, and a task's memory for every idle watcher. hyper's client wants to
+//! be driven beside its response, which cost a third of a request's instructions and most of a
+//! watcher's memory; so the protocol (RFC 9112) is spoken here, on httparse, and only as much of it
+//! as a proxy needs:
 //!
-//! * [`request`] writes a head and says how its body is framed, [`outbox`] has what is not yet written;
+//! * [`request`] writes a head and says how its body is framed, [`outbox`] has what is not yet
+//!   written;
 //! * [`head`] reads the head of a response, [`framing`] says how its body ends;
 //! * [`connection`] is the stream with both, [`body`] what a client reads of it;
 //! * [`whole_chunk`] holds a chunk until it is whole, so that a member's chunk arrives as one.
 //!
-//! The price: a request body goes up only while somebody waits for the answer's head or reads its body. HTTP/1.1 is made
-//! that way round, and only a client that streams into a JSON watch without ever reading could tell.
+//! The price: a request body goes up only while somebody waits for the answer's head or reads its
+//! body. HTTP/1.1 is made that way round, and only a client that streams into a JSON watch without
+//! ever reading could tell.
 //!
-//! An idle connection is driven by nobody. Whether its member has closed it is seen when it is taken up again, and
-//! by the sweep of its [`IdlePool`].
+//! An idle connection is driven by nobody. Whether its member has closed it is seen when it is
+//! taken up again, and by the sweep of its [`IdlePool`].
 
 pub mod ask;
 pub mod body;
@@ -53,7 +56,8 @@ pub struct Lost {
     pub unsent: bool,
     /// What happened.
     pub error: Error,
-    /// Why the member has turned us away, if that is what happened: see [`Signs::refusal`](super::io::Signs::refusal).
+    /// Why the member has turned us away, if that is what happened: see
+    /// [`Signs::refusal`](super::io::Signs::refusal).
     pub refusal: Option<HandshakeError>,
 }
 
@@ -96,7 +100,8 @@ impl Future for Sending {
         if let Poll::Ready(Err(error @ Error::ClientBody(_))) = written {
             return Poll::Ready(Err(Lost { unsent: false, error, refusal: None }));
         }
-        // A member may answer and close before it has read everything: its answer counts more than our failed write.
+        // A member may answer and close before it has read everything: its answer counts more than
+        // our failed write.
         let error = match (connection.poll_head(cx, this.is_head), written) {
             // What it said tells more than that it took nothing.
             (Poll::Ready(Err(error @ Error::Http2)), _) => error,

@@ -1,17 +1,20 @@
 //! HTTP/2 connections to a member, on the `h2` crate itself.
 //!
-//! hyper's client would spawn two tasks for each call and hides the limits that decide whether one client can
-//! harm another. Three of those limits are set here on purpose (h2 0.4.20, `proto/streams/counts.rs`):
+//! hyper's client would spawn two tasks for each call and hides the limits that decide whether one
+//! client can harm another. Three of those limits are set here on purpose (h2 0.4.20,
+//! `proto/streams/counts.rs`):
 //!
-//! - The window of a *stream* bounds what is held for a client that does not read: that much, and what
-//!   [`ResponseBody::hold`] has taken out of it.
-//! - The window of the *connection* is so large that the streams which one client may have there cannot fill it and
-//!   starve the rest.
-//! - The budget for small unread DATA frames, which ends the whole connection when it is spent, is off: the stream
-//!   windows bound the same memory, stream by stream, without ending anybody else's.
+//! - The window of a *stream* bounds what is held for a client that does not read: that much, and
+//!   what [`ResponseBody::hold`] has taken out of it.
+//! - The window of the *connection* is so large that the streams which one client may have there
+//!   cannot fill it and starve the rest.
+//! - The budget for small unread DATA frames, which ends the whole connection when it is spent, is
+//!   off: the stream windows bound the same memory, stream by stream, without ending anybody
+//!   else's.
 //!
-//! PINGs are sent only while streams are open and at most every [`PING_EVERY`]: members count pings that come sooner
-//! than five seconds apart, or on idle connections, and end the connection (grpc-go `http2_server.go`, handlePing).
+//! PINGs are sent only while streams are open and at most every [`PING_EVERY`]: members count pings
+//! that come sooner than five seconds apart, or on idle connections, and end the connection
+//! (grpc-go `http2_server.go`, handlePing).
 
 mod ping;
 mod response_body;
@@ -51,7 +54,8 @@ pub const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEADER_LIST: u32 = 1024 * 1024;
 /// What is held of a request that the member does not read.
 const MAX_SEND_BUFFER: usize = 256 * 1024;
-/// Streams reset by us that h2 remembers, so that late frames for them do no harm: 500 watches may end at once.
+/// Streams reset by us that h2 remembers, so that late frames for them do no harm: 500 watches may
+/// end at once.
 const RESET_STREAMS: usize = 4096;
 
 /// What kind of calls a connection carries, which decides its stream window.
@@ -78,9 +82,10 @@ impl Use {
         }
     }
 
-    /// Bytes that may be held of all streams of a connection. What all clients share must not be filled by one of
-    /// them: a client has at most [`SHARED_CALLS`](super::http2_pool::SHARED_CALLS) calls there. What belongs to one
-    /// client bounds what that client can make us hold.
+    /// Bytes that may be held of all streams of a connection. What all clients share must not be
+    /// filled by one of them: a client has at most
+    /// [`SHARED_CALLS`](super::http2_pool::SHARED_CALLS) calls there. What belongs to one client
+    /// bounds what that client can make us hold.
     fn connection_window(self) -> u32 {
         match self {
             Self::Unary => 1 << 30,
@@ -104,7 +109,8 @@ pub struct Connection {
     driver: AbortHandle,
 }
 
-/// Speaks HTTP/2 over a stream, and drives the connection in a task of its own until it is closed or dropped.
+/// Speaks HTTP/2 over a stream, and drives the connection in a task of its own until it is closed
+/// or dropped.
 ///
 /// # Errors
 /// When the preface cannot be written.
@@ -173,7 +179,8 @@ async fn drive(
                 Some(_) if reads_now == reads_then => {
                     return Poll::Ready("no answer to a ping".into());
                 }
-                // The answer may stand behind much data on a slow line, which is a sign of life as well.
+                // The answer may stand behind much data on a slow line, which is a sign of life as
+                // well.
                 Some(_) => PING_TIMEOUT,
                 None if streams.get() > 0 && pings.send() => {
                     // Registers for the answer, and lets the connection write the ping.
@@ -255,15 +262,18 @@ impl Connection {
         self.sender.current_max_send_streams()
     }
 
-    /// Whether a new stream may be opened on it: it is not closed, and the member has not said GOAWAY.
+    /// Whether a new stream may be opened on it: it is not closed, and the member has not said
+    /// GOAWAY.
     pub fn is_open(&self, cx: &mut Context<'_>) -> bool {
-        // `poll_ready` fails at once after a GOAWAY; pending only means that this handle waits for a slot.
+        // `poll_ready` fails at once after a GOAWAY; pending only means that this handle waits for
+        // a slot.
         !self.closed.get()
             && !self.movement.is_stuck()
             && !matches!(self.sender.clone().poll_ready(cx), Poll::Ready(Err(_)))
     }
 
-    /// Whether a stream can still be opened: false once the connection is closed or the member has said GOAWAY.
+    /// Whether a stream can still be opened: false once the connection is closed or the member has
+    /// said GOAWAY.
     pub async fn is_ready(&self) -> bool {
         self.sender.clone().ready().await.is_ok()
     }
@@ -296,15 +306,15 @@ impl Connection {
     }
 }
 
-/// Whether the member is sure not to have processed the request: the stream was refused, or lies above the last one
-/// that a GOAWAY promised to finish (RFC 9113 sections 6.8 and 8.7).
+/// Whether the member is sure not to have processed the request: the stream was refused, or lies
+/// above the last one that a GOAWAY promised to finish (RFC 9113 sections 6.8 and 8.7).
 pub fn was_refused(error: &h2::Error) -> bool {
     (error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM))
         || (error.is_go_away() && error.is_remote())
 }
 
-/// Whether we ended the stream ourselves, which happens before the answer is passed on only when the client broke off
-/// its request.
+/// Whether we ended the stream ourselves, which happens before the answer is passed on only when
+/// the client broke off its request.
 pub fn was_reset_by_us(error: &h2::Error) -> bool {
     error.is_reset() && !error.is_remote() && !error.is_library()
 }
@@ -349,7 +359,8 @@ impl Exchange {
         // An upload that fails is told by the response too, with the better reason.
         let _ = self.upload.poll(cx);
         if self.stall.is_some() && self.upload.pieces != pieces_before {
-            // It waits again already if the client is faster than the member, which goes on all the same.
+            // It waits again already if the client is faster than the member, which goes on all the
+            // same.
             movement.step();
         }
         if let Poll::Ready(response) = Pin::new(&mut self.response).poll(cx) {
@@ -375,7 +386,8 @@ impl Exchange {
             return Poll::Pending;
         }
         if !std::mem::replace(&mut self.waits, true) {
-            // A new stream has no window before the connection's task has opened it, which it does next.
+            // A new stream has no window before the connection's task has opened it, which it does
+            // next.
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -403,8 +415,8 @@ impl Upload {
         Self { body, stream, waits_for_window: false, pieces: 0 }
     }
 
-    /// Moves an unfinished upload to a task of its own: the client may go on sending for as long as it reads, and
-    /// its two directions must not wait for each other.
+    /// Moves an unfinished upload to a task of its own: the client may go on sending for as long as
+    /// it reads, and its two directions must not wait for each other.
     fn go_on(mut self) -> Option<AbortOnDrop> {
         self.stream.as_ref()?;
         let task = tokio::task::spawn_local(async move { poll_fn(|cx| self.poll(cx)).await });

@@ -1,7 +1,8 @@
 //! A few HTTP/2 connections to one endpoint for one use.
 //!
-//! A worker's link has one pool for the unary calls of all clients. Each client connection that opens long streams
-//! has pools of its own for those, so that a client which stops reading can only hold up itself; they close with it.
+//! A worker's link has one pool for the unary calls of all clients. Each client connection that
+//! opens long streams has pools of its own for those, so that a client which stops reading can only
+//! hold up itself; they close with it.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -12,17 +13,20 @@ use std::time::Instant;
 use super::connect_error::ConnectError;
 use super::http2::{Connection, Use};
 
-/// Streams on one connection of unary calls from which on another connection is opened. h2 guards all streams of a
-/// connection by one lock and one window, so very many on one connection slow each other.
+/// Streams on one connection of unary calls from which on another connection is opened. h2 guards
+/// all streams of a connection by one lock and one window, so very many on one connection slow each
+/// other.
 const UNARY_STREAMS: usize = 100;
-/// Unary calls of one client at a time on connections that it shares with others; more get connections of its own. What
-/// a client does not read is held, up to a stream's window for each: this bounds its part of what all share.
+/// Unary calls of one client at a time on connections that it shares with others; more get
+/// connections of its own. What a client does not read is held, up to a stream's window for each:
+/// this bounds its part of what all share.
 pub const SHARED_CALLS: u32 = 32;
 /// Connections for unary calls.
 const UNARY_MOST: usize = 4;
 /// Connections for the unary calls of one client that are beyond its share.
 const SURPLUS_MOST: usize = 2;
-/// Connections for the long streams of one client; more than one only if the member allows few streams on each.
+/// Connections for the long streams of one client; more than one only if the member allows few
+/// streams on each.
 const STREAMS_MOST: usize = 64;
 
 /// Makes the connections of a pool.
@@ -93,8 +97,9 @@ impl Pool {
         made
     }
 
-    /// The open connection with the fewest streams, unless another one should be made first. Those that were made before
-    /// this epoch of the link are let go of; each closes when its last stream ends.
+    /// The open connection with the fewest streams, unless another one should be made first. Those
+    /// that were made before this epoch of the link are let go of; each closes when its last stream
+    /// ends.
     fn find(&self, cx: &mut Context<'_>, epoch: u64) -> Option<Rc<Connection>> {
         let mut connections = self.connections.borrow_mut();
         connections.retain(|connection| connection.epoch() == epoch && connection.is_open(cx));

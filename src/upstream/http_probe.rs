@@ -43,7 +43,8 @@ pub async fn probe(link: &Rc<Link>, deadline: Duration) -> Option<Finding> {
     }
 }
 
-/// OK proves a quorum; so do the answers for want of permission: InvalidArgument, PermissionDenied, Unauthenticated.
+/// OK proves a quorum; so do the answers for want of permission: InvalidArgument, PermissionDenied,
+/// Unauthenticated.
 fn judge(status: StatusCode, answer: &Bytes, ours: u64) -> Finding {
     let answer: serde_json::Value = serde_json::from_slice(answer).unwrap_or_default();
     match (status, answer["code"].as_u64()) {

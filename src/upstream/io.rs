@@ -1,7 +1,8 @@
 //! A connection to a member, with the limits of `proxy-read-timeout` and `proxy-write-timeout`.
 //!
-//! As in etcd's old proxy each limit is for one read or write, not for a request: a write must be taken by the
-//! kernel, and a read must bring a byte, within its time. A timer is armed only when the kernel makes us wait.
+//! As in etcd's old proxy each limit is for one read or write, not for a request: a write must be
+//! taken by the kernel, and a read must bring a byte, within its time. A timer is armed only when
+//! the kernel makes us wait.
 
 use std::io;
 use std::net::SocketAddr;
@@ -58,8 +59,8 @@ impl Signs {
         self.address
     }
 
-    /// Has the connection keep the proof of its address until it is closed. `witness` makes what does that of the socket;
-    /// it is not called when the connection is closed already.
+    /// Has the connection keep the proof of its address until it is closed. `witness` makes what
+    /// does that of the socket; it is not called when the connection is closed already.
     pub fn keep_proof(&self, witness: impl FnOnce(RawFd) -> Option<Witness>) -> bool {
         let mut proof = self.lock_proof();
         if let Proof::None = *proof
@@ -79,9 +80,10 @@ impl Signs {
         self.reads.load(Relaxed)
     }
 
-    /// Why the member has turned us away, if it has. In TLS 1.3 it refuses our certificate only in answer to the first
-    /// bytes, and has then acted on none of them. No other trouble with TLS proves that: a record that is damaged on its
-    /// way may be the answer to a request that was carried out.
+    /// Why the member has turned us away, if it has. In TLS 1.3 it refuses our certificate only in
+    /// answer to the first bytes, and has then acted on none of them. No other trouble with TLS
+    /// proves that: a record that is damaged on its way may be the answer to a request that was
+    /// carried out.
     pub fn refusal(&self) -> Option<&HandshakeError> {
         self.refusal.get()
     }
@@ -117,7 +119,8 @@ impl MemberIo {
         Ok(Self { stream, tls, epoch: 0, signs: Arc::new(signs), read, write })
     }
 
-    /// Says under which of its link's connectors it was made: see [`Link::epoch`](super::link::Link::epoch).
+    /// Says under which of its link's connectors it was made: see
+    /// [`Link::epoch`](super::link::Link::epoch).
     #[must_use]
     pub fn of_epoch(mut self, epoch: u64) -> Self {
         self.epoch = epoch;
@@ -152,8 +155,8 @@ impl MemberIo {
 }
 
 impl Drop for MemberIo {
-    /// Ends what it did for the proof of its address while its socket is still its own: a closed one's number may belong
-    /// to another connection at once.
+    /// Ends what it did for the proof of its address while its socket is still its own: a closed
+    /// one's number may belong to another connection at once.
     fn drop(&mut self) {
         *self.signs.lock_proof() = Proof::Closed;
     }
@@ -164,7 +167,8 @@ impl Limit {
         Self { allowed, timer: None, waiting: false }
     }
 
-    /// Counts the waiting from now on if `written` went out: before that there was nothing to wait for.
+    /// Counts the waiting from now on if `written` went out: before that there was nothing to wait
+    /// for.
     fn restart_after<T>(&mut self, written: &Poll<io::Result<T>>) {
         if matches!(written, Poll::Ready(Ok(_))) {
             self.waiting = false;

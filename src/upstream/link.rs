@@ -1,7 +1,8 @@
-//! What one worker has of an endpoint: its own connections, and the means to interrupt who waits on them.
+//! What one worker has of an endpoint: its own connections, and the means to interrupt who waits on
+//! them.
 //!
-//! A link belongs to one thread and is shared there by `Rc`; nothing in it locks. It lives as long as its endpoint is
-//! listed, and longer while exchanges are open on it.
+//! A link belongs to one thread and is shared there by `Rc`; nothing in it locks. It lives as long
+//! as its endpoint is listed, and longer while exchanges are open on it.
 
 mod prove;
 
@@ -47,7 +48,8 @@ pub struct Timeouts {
     pub write: Option<Duration>,
     /// `health-timeout`: how long an address may take to prove that it belongs to the cluster.
     pub proof: Duration,
-    /// `require-cluster-proof`: whether an address that answers without a cluster ID gets no requests.
+    /// `require-cluster-proof`: whether an address that answers without a cluster ID gets no
+    /// requests.
     pub proof_required: bool,
 }
 
@@ -83,7 +85,8 @@ pub struct Link {
     alarm: Arc<Notify>,
     retired: Cell<bool>,
     on_demand: OnDemand,
-    /// When a connection was last given up on which nothing could be sent, and whether that was soon after another.
+    /// When a connection was last given up on which nothing could be sent, and whether that was
+    /// soon after another.
     stuck: Cell<Option<Instant>>,
     is_stuck_again: Cell<bool>,
 }
@@ -112,8 +115,9 @@ impl Link {
         }
     }
 
-    /// Sets the timeouts of connections that are made from now on. When a proof is required that was not before, an
-    /// endpoint that did without must give one, and connections from before take no new request.
+    /// Sets the timeouts of connections that are made from now on. When a proof is required that
+    /// was not before, an endpoint that did without must give one, and connections from before take
+    /// no new request.
     pub fn set_timeouts(&self, timeouts: Timeouts) {
         let before = self.timeouts.replace(timeouts);
         if timeouts.proof_required && !before.proof_required {
@@ -122,9 +126,9 @@ impl Link {
         }
     }
 
-    /// Sets what speaks TLS; without it no `https` member can be reached. When it is another one, connections that the
-    /// old one made take no new request: what they show and whom they trusted may be revoked by now. What is open on
-    /// them ends in its own time.
+    /// Sets what speaks TLS; without it no `https` member can be reached. When it is another one,
+    /// connections that the old one made take no new request: what they show and whom they trusted
+    /// may be revoked by now. What is open on them ends in its own time.
     pub fn set_connector(&self, connector: Option<&Connector>) {
         if self.connector.borrow().as_ref() == connector {
             return;
@@ -141,7 +145,8 @@ impl Link {
         self.unary.clear();
     }
 
-    /// Counts how often new requests had to go over new connections; connections of an earlier count are not for them.
+    /// Counts how often new requests had to go over new connections; connections of an earlier
+    /// count are not for them.
     pub fn epoch(&self) -> u64 {
         self.idle.epoch()
     }
@@ -167,7 +172,8 @@ impl Link {
         self.retired.get() || !self.endpoint.is_listed()
     }
 
-    /// Notes that nothing could be sent on `connection`. Returns whether it is so with one connection after the other.
+    /// Notes that nothing could be sent on `connection`. Returns whether it is so with one
+    /// connection after the other.
     pub fn note_stuck(&self, connection: &Connection) -> bool {
         if connection.report_stuck() {
             let before = self.stuck.replace(Some(Instant::now()));
@@ -209,8 +215,8 @@ impl Link {
         }
     }
 
-    /// Lets everything else that is ready go first: a client's requests that it has reset or broken meanwhile are gone
-    /// then and cost no connection, and others have given theirs back.
+    /// Lets everything else that is ready go first: a client's requests that it has reset or broken
+    /// meanwhile are gone then and cost no connection, and others have given theirs back.
     async fn waited_http1(&self) -> Result<Idle, ConnectError> {
         tokio::task::yield_now().await;
         match self.idle.take() {
@@ -237,8 +243,8 @@ impl Link {
         &self.unary
     }
 
-    /// Connects to the member's client port, or to `address`, by TLS if its URL says so; `alpn` is what will be spoken.
-    /// For [`prove`] only: whoever is there may be anybody.
+    /// Connects to the member's client port, or to `address`, by TLS if its URL says so; `alpn` is
+    /// what will be spoken. For [`prove`] only: whoever is there may be anybody.
     async fn dial(
         &self,
         alpn: Alpn,
@@ -246,7 +252,8 @@ impl Link {
     ) -> Result<MemberIo, ConnectError> {
         loop {
             let made = self.dial_once(alpn, address).await?;
-            // What speaks TLS may have been replaced meanwhile, and the old one is not to be used for anything new.
+            // What speaks TLS may have been replaced meanwhile, and the old one is not to be used
+            // for anything new.
             if made.epoch() == self.epoch() {
                 return Ok(made);
             }
@@ -286,7 +293,8 @@ impl Link {
         limited(line, Some(connector))
     }
 
-    /// Connects by TCP, to `address` or to any of its name's. Endpoints are named by a member list, so not to every one.
+    /// Connects by TCP, to `address` or to any of its name's. Endpoints are named by a member list,
+    /// so not to every one.
     async fn connect(
         &self,
         address: Option<SocketAddr>,
@@ -347,7 +355,8 @@ impl Link {
         ConnectError::new(&format_args!("{at}: {why}"))
     }
 
-    /// What it probably means that the member has closed a new connection before it said anything; `None` in the clear.
+    /// What it probably means that the member has closed a new connection before it said anything;
+    /// `None` in the clear.
     pub fn mute(&self) -> Option<ConnectError> {
         let connector = self.connector.borrow();
         let connector = connector.as_ref().filter(|_| self.endpoint.is_tls())?;

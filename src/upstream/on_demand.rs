@@ -1,9 +1,10 @@
 //! Probes a member while a write waits for it and regular probes do not tell soon whether it lives.
 //!
-//! A write never goes to another member, so somebody must find out that its member hangs. Regular probes do, unless they
-//! are off, rare, or have ended because the member is no longer listed. Then a task of this worker looks once a second
-//! whether any write was answered, and probes if none was. It ends when no write waits, and after a silence a little later:
-//! other workers' writes to the same member are given up by it too.
+//! A write never goes to another member, so somebody must find out that its member hangs. Regular
+//! probes do, unless they are off, rare, or have ended because the member is no longer listed. Then
+//! a task of this worker looks once a second whether any write was answered, and probes if none
+//! was. It ends when no write waits, and after a silence a little later: other workers' writes to
+//! the same member are given up by it too.
 
 pub mod demand;
 

@@ -1,14 +1,15 @@
 //! Which addresses of an endpoint have proved that they belong to the pinned cluster.
 //!
-//! A list says where members should be, not who answers there: an address may be another cluster's by mistake, or
-//! become so when a member dies and something else takes its port. So a request goes only to an address that has
-//! proved its cluster. The proof is `cluster_id` in the header of an answer ([`grpc`], or [`http`] where a port speaks
-//! no gRPC). It belongs to the address for as long as a connection that was made under it stays open; after that the
-//! address proves itself again before it gets a request.
+//! A list says where members should be, not who answers there: an address may be another cluster's
+//! by mistake, or become so when a member dies and something else takes its port. So a request goes
+//! only to an address that has proved its cluster. The proof is `cluster_id` in the header of an
+//! answer ([`grpc`], or [`http`] where a port speaks no gRPC). It belongs to the address for as
+//! long as a connection that was made under it stays open; after that the address proves itself
+//! again before it gets a request.
 //!
-//! The gate is in [`Link`](super::link::Link), where connections are made: a request on an open connection pays nothing.
-//! One table serves all workers and the prober. It is locked when a connection is made or closed, and never while
-//! anything is awaited.
+//! The gate is in [`Link`](super::link::Link), where connections are made: a request on an open
+//! connection pays nothing. One table serves all workers and the prober. It is locked when a
+//! connection is made or closed, and never while anything is awaited.
 
 pub mod grpc;
 pub mod http;
@@ -23,7 +24,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-/// How long a failed proof answers for the address: requests that try every member must not become a storm of proofs.
+/// How long a failed proof answers for the address: requests that try every member must not become
+/// a storm of proofs.
 const FAILURE_STANDS: Duration = Duration::from_secs(1);
 
 /// How long an address that failed is dialled after the others of its name.
@@ -78,7 +80,8 @@ impl ProofError {
     }
 }
 
-/// Whether this HTTP status is a proxy's that lets nobody through just now, and so says nothing of who is behind it.
+/// Whether this HTTP status is a proxy's that lets nobody through just now, and so says nothing of
+/// who is behind it.
 fn is_passing(status: u16) -> bool {
     matches!(status, 429 | 502..=504)
 }
@@ -101,7 +104,8 @@ struct Table {
 enum Standing {
     /// Somebody is asking it.
     Proving,
-    /// It has proved itself; the connections that were made under the proof and are not closed by us.
+    /// It has proved itself; the connections that were made under the proof and are not closed by
+    /// us.
     Proved(HashSet<RawFd>),
     /// It has not, and why.
     Failed(Instant, ProofError),
@@ -199,7 +203,8 @@ impl Proofs {
         failure
     }
 
-    /// Takes all proofs back: whoever answered here may be gone without a word. Connections that are open go on.
+    /// Takes all proofs back: whoever answered here may be gone without a word. Connections that
+    /// are open go on.
     pub fn forget(&self) {
         self.table.lock().retain(|_, standing| !matches!(standing, Standing::Proved(_)));
     }
@@ -231,7 +236,8 @@ impl Table {
     }
 }
 
-/// The one proof that an address is having. Dropped before its end it leaves the address as if nobody had asked.
+/// The one proof that an address is having. Dropped before its end it leaves the address as if
+/// nobody had asked.
 #[derive(Debug)]
 pub struct Attempt {
     table: Arc<Table>,
@@ -267,7 +273,8 @@ impl Drop for Attempt {
     }
 }
 
-/// Keeps its address proved while it lives and its socket is open. Must be dropped before the socket is closed.
+/// Keeps its address proved while it lives and its socket is open. Must be dropped before the
+/// socket is closed.
 #[derive(Debug)]
 pub struct Witness {
     table: Arc<Table>,
@@ -283,9 +290,11 @@ impl Drop for Witness {
     }
 }
 
-/// Whether the other side keeps one of these open; those that it has closed are left out from then on.
+/// Whether the other side keeps one of these open; those that it has closed are left out from then
+/// on.
 ///
-/// Idle connections are read by nobody, and those of other workers cannot be: only the kernel knows of all of them.
+/// Idle connections are read by nobody, and those of other workers cannot be: only the kernel knows
+/// of all of them.
 fn any_is_open(sockets: &mut HashSet<RawFd>) -> bool {
     while let Some(&socket) = sockets.iter().next() {
         if is_open(socket) {
@@ -301,8 +310,8 @@ fn any_is_open(sockets: &mut HashSet<RawFd>) -> bool {
     reason = "the socket is another thread's, who closes it only after its witness is gone"
 )]
 fn is_open(socket: RawFd) -> bool {
-    // SAFETY: sockets of witnesses are open: a witness takes its socket out of the set, under the lock that our caller
-    // holds, before the socket is closed.
+    // SAFETY: sockets of witnesses are open: a witness takes its socket out of the set, under the
+    // lock that our caller holds, before the socket is closed.
     let socket = unsafe { BorrowedFd::borrow_raw(socket) };
     // HUP and ERR are told unasked; nix has no name for this one.
     let closed = PollFlags::from_bits_retain(nix::libc::POLLRDHUP);

@@ -1,7 +1,8 @@
 //! What a client URL speaks: gRPC, HTTP, or both, as is usual.
 //!
-//! A member with `listen-client-http-urls` (etcd 3.6, late 3.4 and 3.5) speaks gRPC alone at `listen-client-urls`, and HTTP alone
-//! at the others. Which is which is found out and remembered: by probes, and by requests that meet the wrong one.
+//! A member with `listen-client-http-urls` (etcd 3.6, late 3.4 and 3.5) speaks gRPC alone at
+//! `listen-client-urls`, and HTTP alone at the others. Which is which is found out and remembered:
+//! by probes, and by requests that meet the wrong one.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -36,8 +37,8 @@ pub enum Denial {
 #[derive(Debug)]
 pub struct Protocols {
     born: Instant,
-    /// [`UNKNOWN`], [`SPOKEN`], or until when it counts as not spoken, in milliseconds since `born` plus 1, and in the
-    /// lowest bit whether nothing but a closed connection says so.
+    /// [`UNKNOWN`], [`SPOKEN`], or until when it counts as not spoken, in milliseconds since `born`
+    /// plus 1, and in the lowest bit whether nothing but a closed connection says so.
     known: [AtomicU64; 2],
 }
 
@@ -56,8 +57,8 @@ impl Protocols {
         }
     }
 
-    /// Whether a request by `api` may be sent there when there is no better URL: nothing that was answered says that it is
-    /// not spoken.
+    /// Whether a request by `api` may be sent there when there is no better URL: nothing that was
+    /// answered says that it is not spoken.
     pub fn may_speak(&self, api: Api) -> bool {
         // Set in SPOKEN as well, which may be spoken to.
         let is_doubt = self.known[api as usize].load(Relaxed) & 1 == 1;
@@ -72,7 +73,8 @@ impl Protocols {
         }
     }
 
-    /// Notes that `api` is not spoken, which is remembered for a minute, or 10 s if it is a guess. Returns whether it is new.
+    /// Notes that `api` is not spoken, which is remembered for a minute, or 10 s if it is a guess.
+    /// Returns whether it is new.
     pub fn deny(&self, api: Api, denial: Denial) -> bool {
         match denial {
             Denial::Answered => self.deny_for(api, DENIED_FOR, 0),

@@ -1,19 +1,21 @@
 //! Since when a member has given no sign of life, and when a quorum last answered through it.
 //!
-//! Probes write it, requests that wait for the member read it. One atomic load tells whether there is anything to read.
+//! Probes write it, requests that wait for the member read it. One atomic load tells whether there
+//! is anything to read.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// How long a member must give no sign of life before a write in flight to it is given up. HAProxy's checks take up to
-/// 6 s by default; etcd's own elections 1 to 2 s.
+/// How long a member must give no sign of life before a write in flight to it is given up.
+/// HAProxy's checks take up to 6 s by default; etcd's own elections 1 to 2 s.
 pub const HUNG_AFTER: Duration = Duration::from_secs(5);
 
 /// A member's silence, as its probes find it.
 #[derive(Debug)]
 pub struct Silence {
     born: Instant,
-    /// When the first probe began that got no answer, in milliseconds since `born`, plus 1; 0 while there is none.
+    /// When the first probe began that got no answer, in milliseconds since `born`, plus 1; 0 while
+    /// there is none.
     since: AtomicU64,
     /// When the last probe began that a quorum answered, in the same way.
     proven: AtomicU64,

@@ -1,11 +1,12 @@
 //! Users, roles and passwords through the daemon.
 
+use prost::Message;
+
 use crate::stage::{Stage, on_each_generation};
 use crate::support::generation::Generation;
 use crate::support::grpc::Channel;
 use crate::support::rpc::{self, Done, Fields, PutRequest};
 use crate::support::{beside_others, run};
-use prost::Message;
 
 on_each_generation!(users_see_what_their_roles_allow, a_token_stays_valid_on_one_client_connection);
 

@@ -1,5 +1,7 @@
 //! `check --connect`: what a start would find, before anybody depends on it.
 
+use serde_json::Value;
+
 use crate::stage::on_each_generation;
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
@@ -9,7 +11,6 @@ use crate::support::proxy::Proxy;
 use crate::support::scratch::Scratch;
 use crate::support::tls::Authority;
 use crate::support::{beside_others, wait_until};
-use serde_json::Value;
 
 on_each_generation!(
     a_check_that_connects_tells_what_a_start_would_find,

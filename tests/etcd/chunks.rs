@@ -1,4 +1,5 @@
-//! Clients that parse a stream chunk by chunk, as etcd3gw does: each message of a member is one chunk.
+//! Clients that parse a stream chunk by chunk, as etcd3gw does: each message of a member is one
+//! chunk.
 
 use crate::stage::{Stage, on_each_generation, on_generations_with_v2};
 use crate::support::generation::Generation;
@@ -26,8 +27,8 @@ fn ways(generation: Generation) -> Vec<(&'static str, &'static str, Dialer)> {
     ways
 }
 
-/// Parses each chunk by itself, until one has come for each of `sizes`. Some generations send a newline as a chunk of
-/// its own.
+/// Parses each chunk by itself, until one has come for each of `sizes`. Some generations send a
+/// newline as a chunk of its own.
 async fn read_each(
     watch: &mut Connection,
     way: &str,

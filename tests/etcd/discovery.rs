@@ -1,5 +1,8 @@
 //! Members and proxies that find each other in a real registry, started in any order.
 
+use std::path::Path;
+use std::time::Duration;
+
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
 use crate::support::notify::Notify;
@@ -8,8 +11,6 @@ use crate::support::registry::{self, Service};
 use crate::support::settings_file::Way;
 use crate::support::tls::Authority;
 use crate::support::{PATIENCE, beside_others, http1, run, scratch::Scratch, wait_until};
-use std::path::Path;
-use std::time::Duration;
 
 /// A cluster of three that is about to find itself by these flags.
 fn planned(generation: Generation, flags: &[String]) -> Cluster {
@@ -45,7 +46,8 @@ fn wait_until_serving(members: &[Notify]) {
     }
 }
 
-/// One proxy is there before all, the other comes between the members; `halfway` happens when two are registered.
+/// One proxy is there before all, the other comes between the members; `halfway` happens when two
+/// are registered.
 fn three_members_and_two_proxies(
     generation: Generation,
     flags: &[String],

@@ -1,5 +1,7 @@
 //! Peers named by SRV records of a real DNS server.
 
+use std::time::{Duration, Instant};
+
 use crate::support::cluster::Cluster;
 use crate::support::dns::Dns;
 use crate::support::generation::Generation;
@@ -7,7 +9,6 @@ use crate::support::proxy::{Plan, Proxy};
 use crate::support::settings_file::Way;
 use crate::support::tls::Authority;
 use crate::support::{PATIENCE, beside_others, port, wait_until};
-use std::time::{Duration, Instant};
 
 const GENERATION: Generation = Generation::V3_5;
 
@@ -59,7 +60,8 @@ fn a_domain_that_has_http_records_only_is_enough() {
     }
     let cluster = Cluster::start(GENERATION, 3);
     let port = |index| peer_port(&cluster, index);
-    // By priority: the last record is the first to be asked, and a target that does not resolve is left out.
+    // By priority: the last record is the first to be asked, and a target that does not resolve is
+    // left out.
     let records = [
         srv("etcd-server", "infra0", port(0), 30),
         srv("etcd-server", "dead", 2380, 5),
@@ -232,7 +234,8 @@ fn a_service_that_cannot_be_looked_up_keeps_its_peers() {
     }
     let cluster = Cluster::start(GENERATION, 3);
     let plain = |index| srv("etcd-server", &format!("infra{index}"), peer_port(&cluster, index), 0);
-    // Nobody is there to be asked about the one for TLS, which is not known to have any records yet.
+    // Nobody is there to be asked about the one for TLS, which is not known to have any records
+    // yet.
     let nobody = format!("server=/_etcd-server-ssl._tcp.example.test/127.0.0.1#{}", port::free());
     let Some(dns) = Dns::start(&with_hosts(&[plain(0), nobody.clone()])) else { return };
     let proxy = proxy(&dns, "").start();
@@ -243,7 +246,8 @@ fn a_service_that_cannot_be_looked_up_keeps_its_peers() {
     dns.answer(&with_hosts(&[plain(1), tls]));
     let both = ["https://infra2.example.test:1".to_owned(), url(1)];
     wait_until("both are there", || configured(&proxy) == both);
-    // It is not to be had again: neither its peers nor those of the other, which has new ones, change.
+    // It is not to be had again: neither its peers nor those of the other, which has new ones,
+    // change.
     let mark = proxy.process.mark();
     dns.answer(&with_hosts(&[plain(0), nobody]));
     let words = "cannot look up _etcd-server-ssl._tcp.example.test";

@@ -1,8 +1,11 @@
 //! Members that are killed, stopped, replaced, under constant reads, writes and watches.
 //!
-//! What is promised here about reads holds for every read as a client sees it, a moment without a leader
-//! included: etcd's clients repeat a read when etcd itself says that it cannot serve now, and so does the
-//! load; the time of the read goes on meanwhile.
+//! What is promised here about reads holds for every read as a client sees it, a moment without a
+//! leader included: etcd's clients repeat a read when etcd itself says that it cannot serve now,
+//! and so does the load; the time of the read goes on meanwhile.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use crate::stage::on_each_generation;
 use crate::support::cluster::Cluster;
@@ -12,8 +15,6 @@ use crate::support::load::{Load, Plan, Report};
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{self, RangeRequest, RangeResponse};
 use crate::support::{PATIENCE, alone, run};
-use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
 
 on_each_generation!(
     members_killed_one_after_another_fail_no_read_and_lose_no_write,
@@ -22,8 +23,8 @@ on_each_generation!(
     all_members_gone_and_back_is_survived,
 );
 
-/// No read is slower, apart from the time in which the members themselves answered nobody: an election that a slow
-/// disk has drawn out is not the daemon's.
+/// No read is slower, apart from the time in which the members themselves answered nobody: an
+/// election that a slow disk has drawn out is not the daemon's.
 const SLOWEST: Duration = Duration::from_secs(3);
 
 fn stage(generation: Generation) -> (Cluster, Proxy) {
@@ -43,7 +44,8 @@ fn proxy(cluster: &Cluster, balance: &str) -> Proxy {
     plan.arguments(&["--proxy-refresh-interval", "1000"]).start()
 }
 
-/// Writes the key that is read, and removes those of an earlier load. An election meanwhile makes etcd refuse once or twice.
+/// Writes the key that is read, and removes those of an earlier load. An election meanwhile makes
+/// etcd refuse once or twice.
 fn lay_out(cluster: &Cluster) {
     let deadline = Instant::now() + PATIENCE;
     let etcdctl = cluster.etcdctl();
@@ -159,7 +161,8 @@ fn members_stopped_one_after_another_fail_no_read_and_lose_no_write(generation: 
     nothing_was_lost(&load.finish(), &cluster, 0);
 }
 
-/// The cluster's last original member is gone at the end, and the daemon was told of none of the new ones.
+/// The cluster's last original member is gone at the end, and the daemon was told of none of the
+/// new ones.
 fn every_member_is_replaced_without_a_failed_read(generation: Generation) {
     let _floor = alone();
     let (cluster, proxy) = stage(generation);

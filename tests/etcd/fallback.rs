@@ -1,4 +1,7 @@
-//! `proxy = "off"` with discovery: hosts that are members while there is room, and proxies or nothing when there is none.
+//! `proxy = "off"` with discovery: hosts that are members while there is room, and proxies or
+//! nothing when there is none.
+
+use std::time::{Duration, Instant};
 
 use crate::support::etcdctl::Etcdctl;
 use crate::support::generation::Generation;
@@ -7,12 +10,12 @@ use crate::support::process::{self, Process};
 use crate::support::registry::{self, Service};
 use crate::support::scratch::Scratch;
 use crate::support::{PATIENCE, beside_others, cluster::Cluster, port, wait_until};
-use std::time::{Duration, Instant};
 
 /// How the daemon ends when the cluster is full and it may not be a proxy.
 const FULL: i32 = 69;
 
-/// A host of its own loopback address with the daemon as its service, started again by the unit's rules.
+/// A host of its own loopback address with the daemon as its service, started again by the unit's
+/// rules.
 struct Host {
     name: String,
     client: String,

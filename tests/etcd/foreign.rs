@@ -20,7 +20,8 @@ on_each_generation!(
     a_cluster_rebuilt_in_place_serves_once_it_is_accepted_and_not_before,
 );
 
-/// Writes through the daemon in both protocols, on new connections each time. Returns how many writes were acknowledged.
+/// Writes through the daemon in both protocols, on new connections each time. Returns how many
+/// writes were acknowledged.
 fn write(proxy: &Proxy, rounds: usize) -> usize {
     run(async {
         let mut acknowledged = 0;

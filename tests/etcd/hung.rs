@@ -1,5 +1,7 @@
 //! Members that are stopped while something waits for them.
 
+use std::time::{Duration, Instant};
+
 use crate::stage::on_each_generation;
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
@@ -8,7 +10,6 @@ use crate::support::load::base64;
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{self, Done, PutRequest, RangeRequest, WatchRequest, WatchResponse};
 use crate::support::{PATIENCE, beside_others, eventually, http1, run};
-use std::time::{Duration, Instant};
 
 on_each_generation!(
     writes_in_flight_to_a_stopped_member_are_answered_and_not_repeated,

@@ -1,12 +1,13 @@
 //! Thousands of idle watchers: what each costs, and that nothing of them is left when they go.
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
 use crate::stage::on_each_generation;
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
 use crate::support::http1::{self, Connection};
 use crate::support::proxy::Proxy;
 use crate::support::{PATIENCE, alone, eventually, meter, run};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 on_each_generation!(three_thousand_idle_watchers_leave_nothing_behind);
 

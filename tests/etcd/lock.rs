@@ -1,9 +1,10 @@
 //! etcdctl's locks and elections through the daemon.
 
+use nix::sys::signal::Signal;
+
 use crate::stage::{Stage, on_each_generation};
 use crate::support::generation::Generation;
 use crate::support::{PATIENCE, beside_others};
-use nix::sys::signal::Signal;
 
 on_each_generation!(
     a_lock_is_held_by_one_and_then_by_the_next,

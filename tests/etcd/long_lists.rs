@@ -1,5 +1,7 @@
-//! Member lists that no cluster has: too long, as long as may be, and with addresses that no member can have. The cluster is
-//! real, and so is its ID; only the peer that tells of it is scripted.
+//! Member lists that no cluster has: too long, as long as may be, and with addresses that no member
+//! can have. The cluster is real, and so is its ID; only the peer that tells of it is scripted.
+
+use std::time::{Duration, Instant};
 
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
@@ -8,7 +10,6 @@ use crate::support::meter::processor_ms;
 use crate::support::peer::{Peer, Reply};
 use crate::support::proxy::{Plan, Proxy};
 use crate::support::{beside_others, run, wait_until};
-use std::time::{Duration, Instant};
 
 const GENERATION: Generation = Generation::V3_5;
 
@@ -91,7 +92,8 @@ fn the_largest_list_that_is_taken_keeps_nobody_waiting() {
     };
     list.extend((1..128).map(|member| absent(member, &urls(member))));
     let peer = Peer::start(Reply::members(&id, &serde_json::json!(list).to_string()));
-    // No refresh comes to help: requests look at some of the URLs only, and the member's may be the last.
+    // No refresh comes to help: requests look at some of the URLs only, and the member's may be the
+    // last.
     let plan = Proxy::with_peers(&format!("a={}", peer.url));
     let proxy = plan.arguments(&["--health-interval", "500"]).start();
     wait_until("nothing but the member is healthy", || {

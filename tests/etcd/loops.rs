@@ -1,5 +1,7 @@
 //! A proxy that would call itself refuses to, at once and without load.
 
+use std::time::{Duration, Instant};
+
 use crate::stage::on_each_generation;
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
@@ -8,7 +10,6 @@ use crate::support::peer::{Peer, Reply};
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{self, RangeRequest, RangeResponse};
 use crate::support::{PATIENCE, alone, http1, meter, run};
-use std::time::{Duration, Instant};
 
 on_each_generation!(
     members_that_advertise_the_proxy_are_not_called,
@@ -68,7 +69,8 @@ fn only_member(client: &str, peer: &str) -> Reply {
     Reply::members("7", &list)
 }
 
-/// Sends requests that must all be refused at once; gives the HTTP and gRPC status they were refused with.
+/// Sends requests that must all be refused at once; gives the HTTP and gRPC status they were
+/// refused with.
 fn refusals(proxy: &Proxy) -> (u16, u32) {
     let (processor, descriptors) =
         (meter::processor_ms(proxy.process.pid()), meter::descriptors(proxy.process.pid()));

@@ -1,5 +1,7 @@
 //! `rewrite-members`: what real clients learn from a member list, and where they go afterwards.
 
+use std::sync::LazyLock;
+
 use crate::stage::{Stage, on_each_generation, on_generations_with_v2};
 use crate::support::beside_others;
 use crate::support::cluster::Cluster;
@@ -9,7 +11,6 @@ use crate::support::process;
 use crate::support::proxy::Proxy;
 use crate::support::run;
 use crate::support::{http1, http2};
-use std::sync::LazyLock;
 
 on_each_generation!(
     every_list_names_the_proxy,

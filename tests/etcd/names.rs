@@ -1,11 +1,12 @@
 //! Members that advertise names, and a DNS that fails.
 
+use std::net::UdpSocket;
+
 use crate::support::cluster::Cluster;
 use crate::support::dns::Dns;
 use crate::support::generation::Generation;
 use crate::support::proxy::Proxy;
 use crate::support::{beside_others, wait_until};
-use std::net::UdpSocket;
 
 const GENERATION: Generation = Generation::V3_5;
 

@@ -1,4 +1,9 @@
-//! From one member and one proxy to two members, on real etcd; what is refused, and what was interrupted.
+//! From one member and one proxy to two members, on real etcd; what is refused, and what was
+//! interrupted.
+
+use std::path::PathBuf;
+use std::process::Output;
+use std::time::{Duration, Instant};
 
 use crate::stage::on_each_generation;
 use crate::support::PATIENCE;
@@ -13,9 +18,6 @@ use crate::support::systemd::{Hook, Host, variables};
 use crate::support::tls::Authority;
 use crate::support::{http1, port, run};
 use crate::tls::towards_flags;
-use std::path::PathBuf;
-use std::process::Output;
-use std::time::{Duration, Instant};
 
 on_each_generation!(
     a_proxy_becomes_a_member,

@@ -1,5 +1,7 @@
 //! The settings file is the switch: edits under load, and files that cannot be used.
 
+use nix::sys::signal::Signal;
+
 use crate::stage::on_each_generation;
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
@@ -7,7 +9,6 @@ use crate::support::load::{Load, Plan};
 use crate::support::proxy::{Proxy, settings};
 use crate::support::settings_file::Way;
 use crate::support::{PATIENCE, alone, beside_others};
-use nix::sys::signal::Signal;
 
 on_each_generation!(
     two_hundred_edits_under_load_fail_no_read,

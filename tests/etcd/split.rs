@@ -1,5 +1,6 @@
-//! Members that speak gRPC at one port and HTTP at another (`--listen-client-http-urls`). Of the etcds here 3.6 and 3.7 have the
-//! flag; 3.4 and 3.5 got it with 3.4.25 and 3.5.8, which are not here.
+//! Members that speak gRPC at one port and HTTP at another (`--listen-client-http-urls`). Of the
+//! etcds here 3.6 and 3.7 have the flag; 3.4 and 3.5 got it with 3.4.25 and 3.5.8, which are not
+//! here.
 
 use crate::stage::on_generations;
 use crate::support::cluster::Cluster;
@@ -27,7 +28,8 @@ fn each_way(generation: Generation, both_urls: bool, check: impl Fn(&Cluster, &P
         let cluster = planned.split(both_urls);
         cluster.start_all();
         for interval in ["1s", "0"] {
-            // On a busy machine three members behind TLS are slow, and that is not what is looked at here.
+            // On a busy machine three members behind TLS are slow, and that is not what is looked
+            // at here.
             let patient = ["--health-timeout", "10s", "--proxy-dial-timeout", "10000"];
             let plan = Proxy::before(&cluster).arguments(&patient);
             let plan = plan.arguments(&["--health-interval", interval]);

@@ -1,11 +1,12 @@
-//! Clusters that tests share, one for each generation, with one daemon in front, and the macro that makes a
-//! test of each generation.
+//! Clusters that tests share, one for each generation, with one daemon in front, and the macro that
+//! makes a test of each generation.
+
+use std::sync::LazyLock;
 
 use crate::support::cluster::Cluster;
 use crate::support::etcdctl::Etcdctl;
 use crate::support::generation::Generation;
 use crate::support::proxy::Proxy;
-use std::sync::LazyLock;
 
 /// A running cluster and a daemon in front of it. Tests keep to keys below their own names.
 pub struct Stage {
@@ -43,7 +44,8 @@ impl Stage {
     }
 }
 
-/// Makes a test of each of the generations that are named, as `[on_3_6 V3_6, on_3_7 V3_7]`, from functions that take one.
+/// Makes a test of each of the generations that are named, as `[on_3_6 V3_6, on_3_7 V3_7]`, from
+/// functions that take one.
 macro_rules! on_generations {
     (one $name:ident [$($test:ident $generation:ident),*]) => {
         mod $name {
@@ -63,8 +65,8 @@ macro_rules! on_generations {
     };
 }
 
-/// Makes a test of each generation from functions that take one: `on_each_generation!(name, other_name)`
-/// gives `name::on_3_4`, `name::on_3_5`, `name::on_3_6`, `name::on_3_7`, and so on.
+/// Makes a test of each generation from functions that take one: `on_each_generation!(name,
+/// other_name)` gives `name::on_3_4`, `name::on_3_5`, `name::on_3_6`, `name::on_3_7`, and so on.
 macro_rules! on_each_generation {
     ($($names:tt)*) => {
         $crate::stage::on_generations!(

@@ -1,5 +1,7 @@
 //! Watchers that stop reading beside watchers that read: nobody but themselves may notice.
 
+use std::time::{Duration, Instant};
+
 use crate::stage::on_each_generation;
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
@@ -8,7 +10,6 @@ use crate::support::load::{Load, Plan};
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{self, Done, PutRequest, WatchRequest, WatchResponse};
 use crate::support::{alone, meter, run_within};
-use std::time::{Duration, Instant};
 
 on_each_generation!(stalled_watchers_disturb_no_reader);
 

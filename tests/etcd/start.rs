@@ -1,5 +1,7 @@
 //! The daemon is started before the cluster.
 
+use std::time::{Duration, Instant};
+
 use crate::stage::on_each_generation;
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
@@ -7,7 +9,6 @@ use crate::support::grpc::{Channel, Failure};
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{self, PutRequest, RangeResponse};
 use crate::support::{PATIENCE, beside_others, http1, run};
-use std::time::{Duration, Instant};
 
 on_each_generation!(
     before_the_cluster_is_there_it_answers_503_and_is_not_ready,

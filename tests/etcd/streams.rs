@@ -1,4 +1,5 @@
-//! gRPC's streams and sizes: many on one connection, half closed, cancelled together, large beside small.
+//! gRPC's streams and sizes: many on one connection, half closed, cancelled together, large beside
+//! small.
 
 use crate::stage::{Stage, on_each_generation};
 use crate::support::cluster::Cluster;
@@ -212,7 +213,8 @@ fn a_storm_of_short_watches_leaves_nothing_behind(generation: Generation) {
     });
 }
 
-/// In each round 100 connections with 5 watches each; half of them go before an answer, half after it.
+/// In each round 100 connections with 5 watches each; half of them go before an answer, half after
+/// it.
 async fn storm(address: &str, rounds: usize) {
     for round in 0..rounds {
         let mut watches = Vec::new();

@@ -1,10 +1,11 @@
 //! The v2 API through the daemon: etcdctl's, and the wire's.
 
+use std::time::{Duration, Instant};
+
 use crate::stage::{Stage, on_generations_with_v2};
 use crate::support::generation::Generation;
 use crate::support::http1::{self, Connection};
 use crate::support::{PATIENCE, beside_others, run};
-use std::time::{Duration, Instant};
 
 on_generations_with_v2!(
     etcdctl_sets_gets_lists_and_removes,

@@ -1,14 +1,16 @@
 //! Settings and files that would hold up whoever reads them: pipes, devices, mounts that hang.
 
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::{geteuid, mkfifo};
+
 use crate::support::members::{Members, start};
 use crate::support::proxy::Proxy;
 use crate::support::scratch::Scratch;
 use crate::support::{PATIENCE, beside_others, eventually, http1, port, process, run};
-use nix::sys::signal::Signal;
-use nix::sys::stat::Mode;
-use nix::unistd::{geteuid, mkfifo};
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
 
 /// A settings file that can become a link to something else.
 struct Settings {
@@ -118,7 +120,8 @@ fn a_mount_that_hangs_is_named_and_a_stop_does_not_wait_for_it() {
             "{said}"
         );
         assert_eq!(http1::get(&listen, "/proxy/status").await.status, 200);
-        // The settings themselves: the file's change alone is noticed, and nothing more has to be done.
+        // The settings themselves: the file's change alone is noticed, and nothing more has to be
+        // done.
         settings.link_to(&settings.hung().join("etcd-proxy.toml"));
         let refused = "the settings file cannot be read: its file system does not answer";
         eventually("a refusal", PATIENCE, async || {

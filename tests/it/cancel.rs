@@ -1,11 +1,12 @@
 //! A client that leaves: its request ends at the member at once, and nobody else notices.
 
+use h2::Reason;
+
 use crate::support::grpc::Channel;
 use crate::support::http2::{Connection, next};
 use crate::support::members::{Arrival, Members};
 use crate::support::rpc::{PUT, RANGE, WATCH};
 use crate::support::{PATIENCE, beside_others, eventually, http1, run};
-use h2::Reason;
 
 const GRPC: [(&str, &str); 2] = [("content-type", "application/grpc"), ("te", "trailers")];
 

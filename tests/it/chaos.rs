@@ -1,12 +1,15 @@
-//! Many clients, and members of which all but one misbehave at random: no read fails, no write is seen twice.
+//! Many clients, and members of which all but one misbehave at random: no read fails, no write is
+//! seen twice.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use h2::Reason;
 
 use crate::support::grpc::{Channel, Failure};
 use crate::support::members::{Arrival, Members, start};
 use crate::support::rpc::{PUT, RANGE, WATCH};
 use crate::support::{PATIENCE, beside_others, http1, run};
-use h2::Reason;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
 
 /// The member that never misbehaves.
 const GOOD: usize = 0;
@@ -73,7 +76,8 @@ async fn soon<T>(answer: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, answer).await.expect("no answer")
 }
 
-/// A write or watch may fail as unavailable, or by its member's own reset of the stream, which is passed on.
+/// A write or watch may fail as unavailable, or by its member's own reset of the stream, which is
+/// passed on.
 fn assert_is_honest(failure: &Failure) {
     let is_reset = failure.code().is_none()
         && failure.to_string().contains(Reason::INTERNAL_ERROR.description());

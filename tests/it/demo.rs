@@ -1,12 +1,14 @@
 //! `make run` where it cannot work: it ends, and says why.
 
-use crate::support::scratch::Scratch;
-use crate::support::{beside_others, port, process};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-/// A copy of what the demonstration needs, on a free port, with no more programs than these and maybe an etcd.
+use crate::support::scratch::Scratch;
+use crate::support::{beside_others, port, process};
+
+/// A copy of what the demonstration needs, on a free port, with no more programs than these and
+/// maybe an etcd.
 fn demo(etcd: Option<&str>) -> (i32, String) {
     let scratch = Scratch::new("demo");
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -1,11 +1,13 @@
-//! The daemon before registries that do not do what they should: what STATUS says, and how often it asks.
+//! The daemon before registries that do not do what they should: what STATUS says, and how often it
+//! asks.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use crate::scripted_registry::{Registry, entries, page, size};
 use crate::support::peer::{Peer, Reply};
 use crate::support::proxy::{Plan, Proxy};
 use crate::support::{beside_others, http1, port, run, wait_until};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 fn proxy(url: &str) -> Plan {
     Proxy::with_peers("").file(&format!("discovery = \"{url}\"\n"))

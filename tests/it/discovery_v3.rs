@@ -1,11 +1,13 @@
-//! The daemon before registries of v3 discovery that do not do what they should: what STATUS says, and how often it asks.
+//! The daemon before registries of v3 discovery that do not do what they should: what STATUS says,
+//! and how often it asks.
+
+use std::net::TcpListener;
+use std::time::Duration;
 
 use crate::scripted_registry_v3::{Asked, Ending, Registry, Said, values};
 use crate::support::peer::{Peer, Reply};
 use crate::support::proxy::Proxy;
 use crate::support::{PATIENCE, beside_others, http1, port, run, wait_until};
-use std::net::TcpListener;
-use std::time::Duration;
 
 /// A daemon whose registry has these endpoints.
 fn proxy(endpoints: &[&str]) -> Proxy {

@@ -1,12 +1,14 @@
 //! The end of the daemon: what is in flight finishes, and what never would is ended.
 
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
 use crate::support::grpc::Channel;
 use crate::support::http2::{Connection, whole};
 use crate::support::members::Members;
 use crate::support::rpc::{PUT, RANGE, WATCH};
 use crate::support::{PATIENCE, beside_others, eventually, http1, run};
-use nix::sys::signal::Signal;
-use std::time::{Duration, Instant};
 
 const GRPC: [(&str, &str); 2] = [("content-type", "application/grpc"), ("te", "trailers")];
 

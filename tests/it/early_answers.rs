@@ -1,4 +1,5 @@
-//! Answers of our own to requests whose body nobody needs arrive with clients that send it all the same.
+//! Answers of our own to requests whose body nobody needs arrive with clients that send it all the
+//! same.
 
 use std::process::Command;
 

@@ -1,4 +1,5 @@
-//! `proxy = "off"` on a host that has been a proxy of its cluster, when the registry is of no use any more.
+//! `proxy = "off"` on a host that has been a proxy of its cluster, when the registry is of no use
+//! any more.
 
 use crate::scripted_registry::{Registry, page};
 use crate::support::peer::{Peer, Reply};

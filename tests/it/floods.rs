@@ -1,14 +1,16 @@
 //! Clients that want too much: they are refused or slowed down, and the others go on.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
 use crate::support::grpc::Channel;
 use crate::support::members::{Arrival, Members, Serving};
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{RANGE, WATCH};
 use crate::support::{PATIENCE, alone, beside_others, eventually, http1, meter, run};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// Members that answer everything.
 async fn willing() -> Serving {
@@ -100,7 +102,8 @@ async fn bare_http2(address: &str) -> TcpStream {
     stream
 }
 
-/// Sends `next(0)`, `next(1)` and so on without ever reading, until `limit` bytes are sent or nobody takes more.
+/// Sends `next(0)`, `next(1)` and so on without ever reading, until `limit` bytes are sent or
+/// nobody takes more.
 async fn pour(
     mut stream: TcpStream,
     limit: usize,
@@ -353,7 +356,8 @@ fn slow_readers_of_large_answers_hold_little() {
             assert_eq!(other.unary_bytes("/etcdserverpb.KV/Put", b"").await.unwrap(), "fine");
         }
         let grown = meter::resident_bytes(proxy.process.pid()).saturating_sub(before);
-        // About a window for each stream and the buffers of each connection: far below the 320 MiB that were asked for.
+        // About a window for each stream and the buffers of each connection: far below the 320 MiB
+        // that were asked for.
         assert!(grown < 48 << 20, "{} KiB more", grown / 1024);
         // One that reads again gets all of it.
         let mut first = unread.swap_remove(0);

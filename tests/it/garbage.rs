@@ -1,12 +1,15 @@
-//! Random bytes, made of what parsers look for: the daemon neither panics nor stops to serve, whatever comes.
+//! Random bytes, made of what parsers look for: the daemon neither panics nor stops to serve,
+//! whatever comes.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::grpc::Channel;
 use crate::support::members::{Arrival, Members};
 use crate::support::rpc::RANGE;
 use crate::support::{beside_others, http1, run};
-use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 const CONNECTIONS: usize = 2000;
 

@@ -50,7 +50,8 @@ fn the_full_example_can_be_used_as_it_is_and_with_every_line_switched_on() {
     }
 }
 
-/// The shells parse what is meant for them, those of them that are installed; bash is, and tests/system has them all.
+/// The shells parse what is meant for them, those of them that are installed; bash is, and
+/// tests/system has them all.
 #[test]
 fn the_shells_accept_their_completions() {
     for (shell, file) in [

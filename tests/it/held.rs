@@ -1,5 +1,9 @@
-//! Answers to gRPC reads that have begun and are not whole: nothing of a short one is passed on, so it can be asked for
-//! elsewhere.
+//! Answers to gRPC reads that have begun and are not whole: nothing of a short one is passed on, so
+//! it can be asked for elsewhere.
+
+use bytes::Bytes;
+use h2::Reason;
+use tokio::task::JoinHandle;
 
 use crate::support::grpc::{Channel, Failure};
 use crate::support::http2::{Connection, next};
@@ -7,9 +11,6 @@ use crate::support::members::Members;
 use crate::support::members::http2::Reply;
 use crate::support::rpc::{NOTHING_SENT, PUT, RANGE};
 use crate::support::{beside_others, run};
-use bytes::Bytes;
-use h2::Reason;
-use tokio::task::JoinHandle;
 
 /// More than is held.
 const LONG: usize = 20_000;
@@ -23,7 +24,8 @@ struct Begun {
     reply: Reply,
 }
 
-/// Calls, and sends these pieces of the answer, each in a frame. They are with the proxy when it returns.
+/// Calls, and sends these pieces of the answer, each in a frame. They are with the proxy when it
+/// returns.
 async fn begin(members: &mut Members, address: &str, path: &'static str, parts: &[Bytes]) -> Begun {
     let channel = Channel::open(address).await.unwrap();
     let caller = channel.clone();
@@ -162,7 +164,8 @@ fn what_was_held_is_passed_on_in_order_and_whole() {
         let proxy = members.proxy().await;
         let client = Connection::open(&proxy.address).await;
         let head = [("content-type", "application/grpc"), ("te", "trailers")];
-        // More frames than are held, empty ones among them; the last ends the stream without trailers.
+        // More frames than are held, empty ones among them; the last ends the stream without
+        // trailers.
         let (response, _stream) = client.request("POST", RANGE, &head, true).await;
         let mut reply = members.call().await.begin();
         let mut sent = Vec::new();

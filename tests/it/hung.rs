@@ -1,5 +1,7 @@
 //! A member that accepts and does not answer: what waits on it, and what comes after.
 
+use std::time::{Duration, Instant};
+
 use crate::support::grpc::Channel;
 use crate::support::members::{Arrival, Members, start};
 use crate::support::peer::{Peer, Reply};
@@ -7,7 +9,6 @@ use crate::support::proxy::Proxy;
 use crate::support::rpc::{PUT, RANGE, WATCH};
 use crate::support::settings_file::Way;
 use crate::support::{PATIENCE, beside_others, eventually, http1, run, wait_until};
-use std::time::{Duration, Instant};
 
 async fn until_usable(proxy: &Proxy, count: usize) {
     eventually("the members' health is known", PATIENCE, async || {
@@ -68,8 +69,8 @@ fn while_the_first_peers_hang_systemd_is_told_whom_it_waits_for_and_gives_more_t
     assert!(proxy.started.elapsed() < Duration::from_secs(9), "{:?}", proxy.started.elapsed());
 }
 
-/// Writes in all three ways to members of which the one that is asked freezes, behind a daemon that probes as `arguments`
-/// say: all are answered as lost, and sent to nobody else.
+/// Writes in all three ways to members of which the one that is asked freezes, behind a daemon that
+/// probes as `arguments` say: all are answered as lost, and sent to nobody else.
 async fn writes_to_a_frozen_member(arguments: &'static [&'static str]) {
     let mut members = Members::start(2).await;
     let plan = Proxy::with_peers(&members.initial_cluster()).arguments(&["--workers", "1"]);

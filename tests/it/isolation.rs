@@ -1,10 +1,12 @@
-//! One client can neither slow nor break another, nor one stream of a client its others, by not reading.
+//! One client can neither slow nor break another, nor one stream of a client its others, by not
+//! reading.
+
+use std::time::Duration;
 
 use crate::support::grpc::{Call, Channel};
 use crate::support::members::{Arrival, Members, Serving};
 use crate::support::rpc::{RANGE, WATCH};
 use crate::support::{alone, meter, run};
-use std::time::Duration;
 
 const EVENTS: usize = 20_000;
 
@@ -118,7 +120,8 @@ fn an_upload_that_its_member_does_not_take_holds_up_no_other() {
         let mut stuck = Vec::new();
         for _ in 0..10 {
             let mut call = channel.call(RANGE).await.unwrap();
-            // More than the member's window and less than the client's connection window has room for.
+            // More than the member's window and less than the client's connection window has room
+            // for.
             call.send_raw(&vec![7; 4 << 20], false).unwrap();
             stuck.push((call, members.call().await));
         }

@@ -1,5 +1,7 @@
 //! A way that leads back to where it came from is refused at its first return.
 
+use std::time::Duration;
+
 use crate::support::grpc::Channel;
 use crate::support::http1;
 use crate::support::members::{Members, start};
@@ -7,7 +9,6 @@ use crate::support::peer::{Peer, Reply};
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{PUT, RANGE, WATCH};
 use crate::support::{PATIENCE, beside_others, eventually, run};
-use std::time::Duration;
 
 /// A peer whose only member has this client URL.
 fn peer_of(url: &str) -> Peer {

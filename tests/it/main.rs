@@ -22,6 +22,7 @@ mod garbage;
 mod generated;
 mod held;
 mod hung;
+mod imports;
 mod isolation;
 mod loops;
 mod malformed;

@@ -1,4 +1,5 @@
-//! Requests that two parsers could read in two ways are refused, and no reply of ours leaves bytes behind.
+//! Requests that two parsers could read in two ways are refused, and no reply of ours leaves bytes
+//! behind.
 
 use crate::support::http2::Connection;
 use crate::support::members::Members;
@@ -220,8 +221,8 @@ fn a_txn_that_stops_half_way_is_given_up_by_a_readonly_proxy() {
     });
 }
 
-/// Those that hyper refuses before there is a request, those that we refuse, and HTTP/2 that is none; what the client sent
-/// is not repeated.
+/// Those that hyper refuses before there is a request, those that we refuse, and HTTP/2 that is
+/// none; what the client sent is not repeated.
 #[test]
 fn malformed_requests_are_counted_and_leave_a_line_that_says_where() {
     let _beside = beside_others();

@@ -1,10 +1,12 @@
 //! Memory: given back when clients leave, and not asked for beyond a limit.
 
+use std::time::Duration;
+
+use tokio::time::timeout;
+
 use crate::support::members::{self, Arrival, Members, Serving};
 use crate::support::proxy::Proxy;
 use crate::support::{PATIENCE, alone, eventually, http1, meter, run};
-use std::time::Duration;
-use tokio::time::timeout;
 
 /// Members whose watches send one event and stay open.
 async fn watched() -> Serving {

@@ -53,7 +53,8 @@ fn check_tells_a_taken_address_from_the_running_daemons_own() {
             "{said}"
         );
         assert!(!said.contains(&own), "{said}");
-        // The members live on this thread; a peer that refuses is enough to see that it connects all the same.
+        // The members live on this thread; a peer that refuses is enough to see that it connects
+        // all the same.
         let (status, said) =
             check(&taken, &["--connect", "--initial-cluster=a=http://127.0.0.1:1"]);
         assert_eq!(status, 78, "{said}");

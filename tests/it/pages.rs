@@ -1,4 +1,5 @@
-//! What the proxy answers itself, on client and metrics listeners, and who may ask: CORS and the host whitelist.
+//! What the proxy answers itself, on client and metrics listeners, and who may ask: CORS and the
+//! host whitelist.
 
 use crate::support::grpc::Channel;
 use crate::support::http1::{self, Answer, Connection};
@@ -207,7 +208,8 @@ fn the_host_whitelist_holds_for_http1_and_grpc_does_not_care() {
         let absolute = "GET http://evil.test/version HTTP/1.1\r\nHost: etcd.test\r\n\r\n";
         client.send(absolute).await.unwrap();
         assert_eq!(client.head().await.unwrap().status, 421);
-        // Its authority is 127.0.0.1, which is not on the list: etcd holds no gRPC client to it either.
+        // Its authority is 127.0.0.1, which is not on the list: etcd holds no gRPC client to it
+        // either.
         let channel = Channel::open(&proxy.address).await.unwrap();
         assert_eq!(channel.unary_bytes(RANGE, b"").await.unwrap(), "fine");
     });
@@ -242,7 +244,8 @@ fn a_foreign_host_name_gets_none_of_the_proxys_own_pages() {
     });
 }
 
-/// As etcd's proxy measured it (`proxy/httpproxy/reverse.go` at v3.4.23 reports before it copies the body).
+/// As etcd's proxy measured it (`proxy/httpproxy/reverse.go` at v3.4.23 reports before it copies
+/// the body).
 #[test]
 fn the_duration_of_a_request_ends_with_the_head_of_its_answer() {
     let _beside = beside_others();
@@ -256,7 +259,8 @@ fn the_duration_of_a_request_ends_with_the_head_of_its_answer() {
         exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n").await.unwrap();
         let head = client.head().await.unwrap();
         let until_head = begin.elapsed();
-        // Longer than the request may have taken to reach the proxy, by which its measure begins later than ours.
+        // Longer than the request may have taken to reach the proxy, by which its measure begins
+        // later than ours.
         tokio::time::sleep(until_head * 2).await;
         exchange.send("late").await.unwrap();
         assert_eq!(client.body(&head).await.unwrap(), b"late");

@@ -1,4 +1,10 @@
-//! A promotion where the members speak nothing but v2, and what is said when they say strange things.
+//! A promotion where the members speak nothing but v2, and what is said when they say strange
+//! things.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use crate::scripted_registry::{Registry, entries, size};
 use crate::support::beside_others;
@@ -10,10 +16,6 @@ use crate::support::run;
 use crate::support::scratch::Scratch;
 use crate::support::systemd::{Hook, Host, variables};
 use crate::support::tls::{Authority, Leaf};
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::sync::{Arc, Mutex};
 
 /// A member of etcd 2: it lists itself, and a member that was added to it as one that has started.
 struct Old {
@@ -22,7 +24,8 @@ struct Old {
     requests: Arc<Mutex<Vec<String>>>,
 }
 
-/// The statuses that it answers to a member that is to be added, and to the question for its health.
+/// The statuses that it answers to a member that is to be added, and to the question for its
+/// health.
 type Statuses = (u16, u16);
 
 impl Old {

@@ -1,14 +1,16 @@
 //! An address gets a client's request only after it has proved that it belongs to the cluster.
 
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
 use crate::support::grpc::Channel;
 use crate::support::members::{Arrival, CLUSTER, Members, start};
 use crate::support::peer::{Peer, Reply};
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{PUT, RANGE, WATCH};
 use crate::support::{PATIENCE, beside_others, eventually, http1, run};
-use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 
 const FOREIGN: u64 = 0xbad;
 
@@ -134,7 +136,8 @@ fn the_proof_is_needed_again_once_all_connections_have_closed_and_not_before() {
         let proxy = members.proxy().await;
         let serving = members.serve(answer);
         assert_eq!(serving.members.proofs(0), 1);
-        // A connection that was made under the proof is open: whoever says otherwise now is not even asked.
+        // A connection that was made under the proof is open: whoever says otherwise now is not
+        // even asked.
         serving.members.claim(0, FOREIGN);
         for _ in 0..3 {
             let channel = Channel::open(&proxy.address).await.unwrap();

@@ -1,4 +1,12 @@
-//! Settings that change while clients are served: nothing fails, nothing is half in force, and who asked is told.
+//! Settings that change while clients are served: nothing fails, nothing is half in force, and who
+//! asked is told.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 
 use crate::support::grpc::Channel;
 use crate::support::members::{Members, start};
@@ -7,11 +15,6 @@ use crate::support::proxy::{Plan, Proxy};
 use crate::support::rpc::{PUT, WATCH};
 use crate::support::scratch::Scratch;
 use crate::support::{PATIENCE, beside_others, eventually, http1, port, process, run};
-use nix::sys::signal::Signal;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
 
 /// A daemon whose every setting comes from a file.
 struct Desk {

@@ -1,14 +1,16 @@
-//! What a failure does to a request, on the wire: who is asked, how often, and what the client is told.
+//! What a failure does to a request, on the wire: who is asked, how often, and what the client is
+//! told.
+
+use bytes::Bytes;
+use h2::Reason;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::grpc::{Channel, Failure};
 use crate::support::members::{Conduct, Members};
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{NOTHING_SENT, PUT, RANGE, WATCH};
 use crate::support::{PATIENCE, beside_others, http1, run};
-use bytes::Bytes;
-use h2::Reason;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// The member that a new client is sent to. No connection to it is left.
 async fn preferred(members: &mut Members, proxy: &Proxy) -> usize {
@@ -390,7 +392,8 @@ fn a_reset_with_another_code_before_the_head_is_never_answered_with_a_second_wri
             let mut call = members.call().await;
             call.read_all().await.unwrap();
             call.reset(reason);
-            // The member's own reset, which says nothing of a lost connection and is no status that clients ask again on.
+            // The member's own reset, which says nothing of a lost connection and is no status that
+            // clients ask again on.
             let error = match response.await {
                 Err(error) => error,
                 Ok(answer) => {

@@ -1,10 +1,11 @@
 //! A scripted registry of v2 discovery: answers what a test wants, and remembers what it was asked.
 
-use crate::support::port;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use crate::support::port;
 
 /// What a registry answers to a target; `None` is nothing, ever.
 type Script = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;

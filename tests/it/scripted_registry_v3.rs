@@ -1,17 +1,20 @@
-//! A scripted registry of v3 discovery: an etcd that says what a test wants, and remembers what it was asked.
+//! A scripted registry of v3 discovery: an etcd that says what a test wants, and remembers what it
+//! was asked.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::{Bytes, BytesMut};
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::{HeaderMap, Request, Response};
+use prost::Message;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::members::http2::framed;
 use crate::support::port;
 use crate::support::rpc::{
     Event, Header, KeyValue, RANGE, RangeRequest, RangeResponse, WatchResponse,
 };
-use bytes::{Bytes, BytesMut};
-use h2::RecvStream;
-use h2::server::SendResponse;
-use http::{HeaderMap, Request, Response};
-use prost::Message;
-use std::sync::{Arc, Mutex};
-use tokio::net::{TcpListener, TcpStream};
 
 /// What a registry is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

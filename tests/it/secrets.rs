@@ -1,17 +1,20 @@
-//! No message repeats a key, a password, or the text of a file that may hold one, whatever is broken and wherever it stands.
+//! No message repeats a key, a password, or the text of a file that may hold one, whatever is
+//! broken and wherever it stands.
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use etcd_proxy::config::{self, Inputs, Loaded, Problems, Style, one_lines, schema};
+use etcd_proxy::tls::material::{self, Purpose};
+use nix::sys::signal::Signal;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
 
 use crate::support::notify::Notify;
 use crate::support::process::{self, Process};
 use crate::support::scratch::Scratch;
 use crate::support::tls::{Authority, Leaf};
 use crate::support::{PATIENCE, port};
-use etcd_proxy::config::{self, Inputs, Loaded, Problems, Style, one_lines, schema};
-use etcd_proxy::tls::material::{self, Purpose};
-use nix::sys::signal::Signal;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::PemObject;
-use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 
 /// Longest piece of a key's base64 that may be found anywhere.
 const LEFT: usize = 12;
@@ -88,7 +91,8 @@ fn inputs(directory: &Path, args: &[&str], env: &[(&str, &str)]) -> Inputs {
     }
 }
 
-/// Everything that a load tells: of the settings, of the files, of the effective values, and of a change to them.
+/// Everything that a load tells: of the settings, of the files, of the effective values, and of a
+/// change to them.
 fn told(inputs: &Inputs) -> String {
     let (loaded, mut problems) = config::draft(inputs, None);
     if !loaded.settings.tls.files().is_empty() {

@@ -1,13 +1,14 @@
 //! Constant requests while everything around them changes: no request fails for it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
 use crate::support::grpc::Channel;
 use crate::support::members::{Arrival, Members, Serving};
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{PUT, RANGE};
 use crate::support::scratch::Scratch;
 use crate::support::{PATIENCE, beside_others, http1, port, run};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Members that answer everything.
 async fn willing() -> Serving {
@@ -21,7 +22,8 @@ async fn willing() -> Serving {
     })
 }
 
-/// Reads and writes until told to stop, on kept connections and on new ones. Counts what was answered.
+/// Reads and writes until told to stop, on kept connections and on new ones. Counts what was
+/// answered.
 async fn ask(address: String, stop: Arc<AtomicBool>, answered: Arc<AtomicUsize>) {
     let mut kept = http1::Connection::open(&address).await.unwrap();
     let channel = Channel::open(&address).await.unwrap();

@@ -1,11 +1,12 @@
 //! Members that speak gRPC alone where they were asked over HTTP.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
 use crate::support::grpc::Channel;
 use crate::support::members::{Conduct, Members};
 use crate::support::rpc::PUT;
 use crate::support::{beside_others, http1, run};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// What grpc-go sends to whoever connects: SETTINGS with MAX_FRAME_SIZE.
 const SETTINGS: &[u8] = b"\0\0\x06\x04\0\0\0\0\0\0\x05\0\0\x40\0";

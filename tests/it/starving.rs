@@ -1,13 +1,15 @@
-//! Many requests of one client at a time, each of which needs an HTTP/1.1 connection to a member: they wait for each
-//! other, and nobody else waits for them.
+//! Many requests of one client at a time, each of which needs an HTTP/1.1 connection to a member:
+//! they wait for each other, and nobody else waits for them.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::floods::frame;
 use crate::support::members::{Arrival, Members, Serving};
 use crate::support::proxy::Proxy;
 use crate::support::{PATIENCE, alone, eventually, http1, http2, meter, run};
-use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// Streams of one client; the proxy lets it have 10,000.
 const STREAMS: u32 = 9_000;
@@ -119,7 +121,8 @@ async fn bystander(proxy: &Proxy) -> Duration {
     begin.elapsed()
 }
 
-/// What a flood had of the proxy and the members at most, and how long a bystander took at its height.
+/// What a flood had of the proxy and the members at most, and how long a bystander took at its
+/// height.
 async fn suffer(proxy: &Proxy, serving: &Serving, way: fn(u32) -> Vec<u8>) -> (usize, Duration) {
     let flood = tokio::spawn(flood(proxy.address.clone(), way));
     let mut most = 0;

@@ -1,6 +1,12 @@
 //! docs/status-json.md and the answers of real daemons: each field of an answer is in its tables,
 //! with its type and its values, and each field of the tables is in an answer.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
 use crate::scripted_registry::Registry;
 use crate::support::members::Members;
 use crate::support::proxy::Proxy;
@@ -8,10 +14,6 @@ use crate::support::scratch::Scratch;
 use crate::support::settings_file::Way;
 use crate::support::tls::{Authority, Leaf};
 use crate::support::{PATIENCE, beside_others, eventually, http1, port, run};
-use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
-use std::process::{Command, Stdio};
 
 const DOCUMENT: &str = include_str!("../../docs/status-json.md");
 
@@ -91,8 +93,8 @@ fn limit_address_space(pid: u32) {
     assert!(prlimit.status().unwrap().success(), "prlimit");
 }
 
-/// One that serves, with a certificate and a limit of memory, after a reload that was applied and one
-/// that was refused.
+/// One that serves, with a certificate and a limit of memory, after a reload that was applied and
+/// one that was refused.
 async fn serving() -> Value {
     let members = Members::start(1).await;
     let scratch = Scratch::new("status");

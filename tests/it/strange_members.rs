@@ -1,12 +1,14 @@
-//! Members that say what no member should: it is passed on, or held against them, and never taken for another answer.
+//! Members that say what no member should: it is passed on, or held against them, and never taken
+//! for another answer.
+
+use http::Response;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::grpc::Channel;
 use crate::support::http2::{Connection, whole};
 use crate::support::members::{Conduct, Members};
 use crate::support::rpc::{PUT, RANGE};
 use crate::support::{beside_others, http1, run};
-use http::Response;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const GRPC: [(&str, &str); 2] = [("content-type", "application/grpc"), ("te", "trailers")];
 
@@ -70,7 +72,8 @@ fn an_answer_with_two_lengths_reaches_the_client_with_one_or_not_at_all() {
             assert_eq!(said.count(), 1, "{head:?} for {answer:?}");
             if head.status == 200 {
                 assert_eq!(client.body(&head).await.unwrap(), b"fine");
-                // The next write may come on the same connection, and a member that closes it just then loses that.
+                // The next write may come on the same connection, and a member that closes it just
+                // then loses that.
                 exchange.go_on();
             } else {
                 assert_eq!(head.status, 502);

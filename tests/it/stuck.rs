@@ -46,7 +46,8 @@ fn a_member_that_opens_no_window_at_all_loses_its_calls_to_the_next() {
         let proxy = members.proxy().await;
         let (member, _) = call(&mut members, &proxy, PUT).await;
         members.close_windows(member, true);
-        // Over a new connection, before its SETTINGS have come; that one is closed to the next call.
+        // Over a new connection, before its SETTINGS have come; that one is closed to the next
+        // call.
         let (same, _) = call(&mut members, &proxy, PUT).await;
         assert_eq!(same, member);
         let (next, _) = call(&mut members, &proxy, PUT).await;

@@ -1,10 +1,11 @@
 //! The timeouts of etcd's old proxy, each for one read or write of a member's connection.
 
+use std::time::{Duration, Instant};
+
 use crate::support::grpc::Channel;
 use crate::support::members::{Conduct, Members};
 use crate::support::rpc::{PUT, RANGE};
 use crate::support::{beside_others, http1, run};
-use std::time::{Duration, Instant};
 
 #[test]
 fn a_member_that_sends_nothing_within_the_read_timeout_is_a_lost_one() {

@@ -1,13 +1,15 @@
 //! What reaches the member is what the client sent, and the other way round.
 
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
+
 use crate::support::grpc::Channel;
 use crate::support::http2::{Connection, next};
 use crate::support::members::{Members, http2::framed};
 use crate::support::rpc::{RANGE, WATCH};
 use crate::support::{alone, beside_others, http1, meter, run};
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
-use std::time::{Duration, Instant};
 
 const GRPC: [(&str, &str); 2] = [("content-type", "application/grpc"), ("te", "trailers")];
 

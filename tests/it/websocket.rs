@@ -1,8 +1,10 @@
-//! WebSocket on the JSON gateway: after the member's 101 the bytes go both ways, and before it none do.
+//! WebSocket on the JSON gateway: after the member's 101 the bytes go both ways, and before it none
+//! do.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::members::{Conduct, Members};
 use crate::support::{beside_others, http1, run};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const HANDSHAKE: &str = "GET /v3/watch HTTP/1.1\r\nHost: etcd.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                          Sec-WebSocket-Key: abc\r\nSec-WebSocket-Version: 13\r\nAuthorization: me\r\n\r\n";
@@ -69,7 +71,8 @@ fn nothing_that_follows_the_handshake_reaches_the_member_before_its_101() {
         while !seen.ends_with(b"\r\n\r\n") {
             seen.push(member.read_u8().await.unwrap());
         }
-        // A refusal: what follows is a request of its own, to be judged as such, and not bytes for this connection.
+        // A refusal: what follows is a request of its own, to be judged as such, and not bytes for
+        // this connection.
         member.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno").await.unwrap();
         let head = client.head().await.unwrap();
         assert_eq!(head.status, 400);
@@ -157,7 +160,8 @@ fn a_handshake_elsewhere_is_a_plain_request() {
     });
 }
 
-/// Whatever else the client offers, a member is asked for WebSocket alone: it must not switch to what nobody here reads.
+/// Whatever else the client offers, a member is asked for WebSocket alone: it must not switch to
+/// what nobody here reads.
 #[test]
 fn only_websocket_is_offered_to_a_member_and_only_that_is_switched_to() {
     let _beside = beside_others();

@@ -1,4 +1,11 @@
-//! A real etcd cluster on loopback, whose members can be killed, stopped, brought back, added and removed.
+//! A real etcd cluster on loopback, whose members can be killed, stopped, brought back, added and
+//! removed.
+
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
 
 use super::PATIENCE;
 use super::etcdctl::Etcdctl;
@@ -8,10 +15,6 @@ use super::port;
 use super::process::{self, Process};
 use super::scratch::Scratch;
 use super::tls::{Authority, ClientFiles, Files, Leaf};
-use nix::sys::signal::Signal;
-use std::process::Command;
-use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
 
 /// The members of one cluster; all end, and their data goes, when it is dropped.
 pub struct Cluster {
@@ -110,7 +113,8 @@ impl Cluster {
         self
     }
 
-    /// Gives every member TLS on both ports, with certificates of `authority`, and has both ask for client certificates.
+    /// Gives every member TLS on both ports, with certificates of `authority`, and has both ask for
+    /// client certificates.
     pub fn secured(mut self, authority: &Authority) -> Self {
         let directory = self.scratch.path();
         let trusted = self.scratch.join("authority.pem");
@@ -127,7 +131,8 @@ impl Cluster {
         self
     }
 
-    /// What a client of the members needs, when they speak TLS: an authority, and a certificate to show to either port.
+    /// What a client of the members needs, when they speak TLS: an authority, and a certificate to
+    /// show to either port.
     pub fn client_files(&self) -> &ClientFiles {
         self.secured.as_ref().expect("a cluster with TLS")
     }
@@ -157,7 +162,8 @@ impl Cluster {
         self
     }
 
-    /// Gives members a port of its own for HTTP, so that the other one speaks gRPC alone; they advertise both, or gRPC's only.
+    /// Gives members a port of its own for HTTP, so that the other one speaks gRPC alone; they
+    /// advertise both, or gRPC's only.
     pub fn split(self, both_urls: bool) -> Self {
         let scheme = self.scheme();
         for member in self.lock().iter_mut() {
@@ -191,7 +197,8 @@ impl Cluster {
         }
     }
 
-    /// Starts one member without waiting for it: alone it has no quorum. Its `READY=1` comes over the result.
+    /// Starts one member without waiting for it: alone it has no quorum. Its `READY=1` comes over
+    /// the result.
     pub fn start_member(&self, index: usize) -> Notify {
         let mut members = self.lock();
         let initial: Vec<_> = members.iter().map(|member| member.initial(self.scheme())).collect();
@@ -314,8 +321,8 @@ impl Cluster {
         }
     }
 
-    /// Stops a member with SIGSTOP: its connections stay open and nothing answers. The signal is on its way for a moment;
-    /// this returns when every thread has stopped.
+    /// Stops a member with SIGSTOP: its connections stay open and nothing answers. The signal is on
+    /// its way for a moment; this returns when every thread has stopped.
     pub fn pause(&self, index: usize) {
         self.signal(index, Signal::SIGSTOP);
         let tasks = format!("/proc/{}/task", self.pid(index));
@@ -345,7 +352,8 @@ impl Cluster {
         assert!(ready.wait_for("READY=1", PATIENCE).is_some(), "member {index} did not come back");
     }
 
-    /// Adds a member to the running cluster and waits until it serves clients. Its index is the last one.
+    /// Adds a member to the running cluster and waits until it serves clients. Its index is the
+    /// last one.
     pub fn add(&self) -> usize {
         let index = self.add_as(&[]);
         self.restart(index);
@@ -376,7 +384,8 @@ impl Cluster {
         index
     }
 
-    /// Removes a member from the cluster and kills it. Its index stays, as a member that does not run.
+    /// Removes a member from the cluster and kills it. Its index stays, as a member that does not
+    /// run.
     pub fn remove(&self, index: usize) {
         let name = self.lock()[index].name.clone();
         // Asked of another one: the removed member stops, with or without an answer.

@@ -1,11 +1,12 @@
 //! A real DNS server, and the `resolv.conf` that leads to it.
 
-use super::process::{self, Process};
-use super::scratch::Scratch;
-use super::tools;
 use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::sync::Mutex;
+
+use super::process::{self, Process};
+use super::scratch::Scratch;
+use super::tools;
 
 /// dnsmasq on a loopback address of its own, port 53, answering for `example.test` alone.
 pub struct Dns {

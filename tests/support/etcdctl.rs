@@ -1,10 +1,11 @@
 //! etcd's own command line client, of the cluster's generation.
 
+use std::process::Command;
+
 use super::generation::Generation;
 use super::process::{self, Process};
 use super::scratch::Scratch;
 use super::tls::ClientFiles;
-use std::process::Command;
 
 /// An etcdctl with its endpoint set.
 #[derive(Clone)]
@@ -21,7 +22,8 @@ impl Etcdctl {
         Self { generation, api: "3", first: vec![format!("--endpoints={endpoints}")] }
     }
 
-    /// For the v2 API, which 3.4's and 3.5's etcdctl speak. It asks the endpoint itself, and not the members it advertises.
+    /// For the v2 API, which 3.4's and 3.5's etcdctl speak. It asks the endpoint itself, and not
+    /// the members it advertises.
     pub fn v2(generation: Generation, endpoint: &str) -> Self {
         Self {
             generation,
@@ -30,7 +32,8 @@ impl Etcdctl {
         }
     }
 
-    /// For the v2 API as people use it: the member list is asked for first, and then the members that it names.
+    /// For the v2 API as people use it: the member list is asked for first, and then the members
+    /// that it names.
     pub fn v2_with_sync(generation: Generation, endpoint: &str) -> Self {
         Self { generation, api: "2", first: vec![format!("--endpoints=http://{endpoint}")] }
     }

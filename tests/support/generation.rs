@@ -47,7 +47,8 @@ impl Generation {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("target/etcd").join(self.number())
     }
 
-    /// Whether its programs are there. If not, says so once on the real standard error, or fails when `CI` is set.
+    /// Whether its programs are there. If not, says so once on the real standard error, or fails
+    /// when `CI` is set.
     pub fn is_here(self) -> bool {
         static SAID: Mutex<Vec<Generation>> = Mutex::new(Vec::new());
         if self.etcd().exists() && self.etcdctl().exists() {

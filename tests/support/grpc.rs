@@ -1,16 +1,19 @@
-//! A gRPC client on plain HTTP/2 that hides nothing: single messages, half-close, stalls, how a connection ended.
+//! A gRPC client on plain HTTP/2 that hides nothing: single messages, half-close, stalls, how a
+//! connection ended.
 
-use super::tls::{Dialer, Stream};
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use h2::client::{ResponseFuture, SendRequest};
-use h2::{RecvStream, SendStream};
-use http::HeaderMap;
-use prost::Message;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use h2::client::{ResponseFuture, SendRequest};
+use h2::{RecvStream, SendStream};
+use http::HeaderMap;
+use prost::Message;
+
+use super::tls::{Dialer, Stream};
 
 /// Why a call did not end well.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +71,8 @@ struct Line {
 }
 
 impl Channel {
-    /// Connects by prior knowledge to `HOST:PORT`, with the windows that Go's clients use for streams.
+    /// Connects by prior knowledge to `HOST:PORT`, with the windows that Go's clients use for
+    /// streams.
     pub async fn open(address: &str) -> Result<Self, Failure> {
         Self::open_by(&Dialer::plain(), address).await
     }
@@ -76,8 +80,9 @@ impl Channel {
     /// Connects to `HOST:PORT`, by TLS if the dialer does.
     pub async fn open_by(dialer: &Dialer, address: &str) -> Result<Self, Failure> {
         let stream = dialer.dial(address, "h2").await.map_err(broken)?;
-        // The connection's window is wide so that one unread stream holds up no other on this side, and so that
-        // h2's budget for unread small frames (half of it) is never what ends the connection.
+        // The connection's window is wide so that one unread stream holds up no other on this side,
+        // and so that h2's budget for unread small frames (half of it) is never what ends the
+        // connection.
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(65_535).initial_connection_window_size(64 << 20);
         builder.max_concurrent_reset_streams(10_000).initial_max_send_streams(10_000);

@@ -1,8 +1,11 @@
-//! A small HTTP/1.1 client that shows what is on the wire: raw requests, heads, single chunks, ends and aborts.
+//! A small HTTP/1.1 client that shows what is on the wire: raw requests, heads, single chunks, ends
+//! and aborts.
+
+use std::io::{Error, ErrorKind, Result};
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use super::tls::{Dialer, Stream};
-use std::io::{Error, ErrorKind, Result};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 /// The first line and headers of an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -71,7 +74,8 @@ impl Connection {
         self.stream.get_mut().flush().await
     }
 
-    /// Sends a request with a body of known length, and the headers given besides `Host` and `Content-Length`.
+    /// Sends a request with a body of known length, and the headers given besides `Host` and
+    /// `Content-Length`.
     pub async fn send_request(
         &mut self,
         method: &str,

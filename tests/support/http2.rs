@@ -1,10 +1,11 @@
 //! A plain HTTP/2 client that shows heads, bodies, trailers and resets as they come.
 
+use std::sync::{Arc, Mutex};
+
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request};
-use std::sync::{Arc, Mutex};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 

@@ -1,8 +1,18 @@
-//! Constant reads and writes through an address, on a thread and runtime of their own, and what became of them.
+//! Constant reads and writes through an address, on a thread and runtime of their own, and what
+//! became of them.
 //!
-//! Reads are repeated the way etcd's own clients do it only when etcd itself answered that it could not
-//! serve now (`etcdserver: ...`, UNAVAILABLE); the time of a read includes that. Anything else is a failed
-//! read. Writes are never repeated: each has a key of its own, so that one applied twice shows as version 2.
+//! Reads are repeated the way etcd's own clients do it only when etcd itself answered that it could
+//! not serve now (`etcdserver: ...`, UNAVAILABLE); the time of a read includes that. Anything else
+//! is a failed read. Writes are never repeated: each has a key of its own, so that one applied
+//! twice shows as version 2.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::task::{LocalSet, spawn_local};
 
 use super::grpc::{Channel, Failure};
 use super::http1;
@@ -10,12 +20,6 @@ use super::rpc::{
     self, Done, PutRequest, RangeRequest, RangeResponse, WatchRequest, WatchResponse,
 };
 use super::tls::Dialer;
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
-use tokio::task::{LocalSet, spawn_local};
 
 /// What is to be done all the time.
 #[derive(Debug, Clone)]
@@ -79,7 +83,8 @@ pub struct Report {
     pub slowest_read: (Duration, Duration),
     /// The reads that took longer than [`NOTABLE`]: when each began, and how long it took.
     pub slow_reads: Vec<(Duration, Duration)>,
-    /// When no member of the control answered a read for longer than [`NOTABLE`], and how long that was.
+    /// When no member of the control answered a read for longer than [`NOTABLE`], and how long that
+    /// was.
     pub silences: Vec<(Duration, Duration)>,
     /// How often etcd itself asked a reader to come again.
     pub asked_again: usize,
@@ -121,7 +126,8 @@ struct Shared {
     begin: Instant,
     stop: AtomicBool,
     report: Mutex<Report>,
-    /// Members that are read from directly meanwhile, to know when the cluster itself would have answered.
+    /// Members that are read from directly meanwhile, to know when the cluster itself would have
+    /// answered.
     control: Mutex<Vec<String>>,
     /// When one of them answered last.
     answered: Mutex<Instant>,

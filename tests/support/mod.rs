@@ -1,7 +1,8 @@
-//! What the tests stand on: real etcd clusters, the daemon as a process, and small clients of our own.
+//! What the tests stand on: real etcd clusters, the daemon as a process, and small clients of our
+//! own.
 //!
-//! Nothing here knows the crate's inside; the daemon is its binary and its command line. Every process
-//! that a test starts dies with the test process, however that ends, and so do its files.
+//! Nothing here knows the crate's inside; the daemon is its binary and its command line. Every
+//! process that a test starts dies with the test process, however that ends, and so do its files.
 #![allow(dead_code, reason = "each test binary uses its part of the fixtures")]
 
 pub mod cluster;
@@ -35,7 +36,8 @@ use std::time::{Duration, Instant};
 /// How long anything may take that should be quick, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Runs an async test body on a single-threaded runtime, and fails when it takes longer than two minutes.
+/// Runs an async test body on a single-threaded runtime, and fails when it takes longer than two
+/// minutes.
 pub fn run<T>(body: impl Future<Output = T>) -> T {
     run_within(Duration::from_secs(120), body)
 }
@@ -61,7 +63,8 @@ pub fn alone() -> RwLockWriteGuard<'static, ()> {
     FLOOR.write().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// Waits until the condition holds, looking every few milliseconds; for states that no event announces.
+/// Waits until the condition holds, looking every few milliseconds; for states that no event
+/// announces.
 pub async fn eventually(what: &str, within: Duration, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + within;
     while !holds().await {

@@ -19,7 +19,8 @@ struct Heard {
 }
 
 impl Notify {
-    /// Listens on a socket in the directory. The listening thread ends when the socket's file is gone.
+    /// Listens on a socket in the directory. The listening thread ends when the socket's file is
+    /// gone.
     pub fn listen(directory: &Path) -> Self {
         let path = directory.join("notify");
         let socket = UnixDatagram::bind(&path).expect("a notification socket");
@@ -60,7 +61,8 @@ impl Notify {
             .collect()
     }
 
-    /// Waits for an assignment and tells when its first message came; `None` when it does not come in time.
+    /// Waits for an assignment and tells when its first message came; `None` when it does not come
+    /// in time.
     pub fn wait_for(&self, assignment: &str, within: Duration) -> Option<Instant> {
         self.wait_for_nth(assignment, 1, within)
     }

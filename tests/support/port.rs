@@ -1,16 +1,18 @@
 //! Ports that nobody else takes between choosing and using them.
 //!
-//! They come from below the kernel's range for outgoing connections, in blocks. A block belongs to the
-//! process that has bound its first port, so that test runs beside each other keep apart.
+//! They come from below the kernel's range for outgoing connections, in blocks. A block belongs to
+//! the process that has bound its first port, so that test runs beside each other keep apart.
 //!
-//! Whether a port is free is found out by binding it without listening. A test starts daemons while others look for
-//! ports, and a child has a copy of every socket of its parent between `fork` and `exec`: the copy of one that listens
-//! keeps the port taken after it was closed here, the copy of one that is only bound does not.
+//! Whether a port is free is found out by binding it without listening. A test starts daemons while
+//! others look for ports, and a child has a copy of every socket of its parent between `fork` and
+//! `exec`: the copy of one that listens keeps the port taken after it was closed here, the copy of
+//! one that is only bound does not.
 
-use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::sync::Mutex;
+
+use socket2::{Domain, Socket, Type};
 
 const FIRST: u16 = 20_000;
 const LAST: u16 = 32_000;

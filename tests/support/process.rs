@@ -1,12 +1,13 @@
 //! A program that a test runs beside itself: its output line by line, signals, and a sure end.
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, Once, mpsc};
 use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 type Order = (Command, mpsc::Sender<std::io::Result<Child>>);
 
@@ -22,7 +23,8 @@ static SPAWNER: LazyLock<Mutex<mpsc::Sender<Order>>> = LazyLock::new(|| {
     Mutex::new(orders)
 });
 
-/// A command whose process ends with the test process, whatever happens to that. The environment is empty but for PATH.
+/// A command whose process ends with the test process, whatever happens to that. The environment is
+/// empty but for PATH.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program);
@@ -50,8 +52,8 @@ fn spawn(command: Command) -> Child {
 /// What failed last, on whatever thread.
 static FAILURE: Mutex<String> = Mutex::new(String::new());
 
-/// Keeps what a failing test says, so that it can be said again behind the long logs of its processes:
-/// of a long output, the end is what people get to see.
+/// Keeps what a failing test says, so that it can be said again behind the long logs of its
+/// processes: of a long output, the end is what people get to see.
 fn remember_failures() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -65,8 +67,8 @@ fn remember_failures() {
     });
 }
 
-/// A running program. Killed when dropped; when that happens in a failing test, its last lines are shown,
-/// and once more what failed.
+/// A running program. Killed when dropped; when that happens in a failing test, its last lines are
+/// shown, and once more what failed.
 pub struct Process {
     name: String,
     child: Mutex<Child>,

@@ -1,7 +1,13 @@
 //! The daemon under test, as a process.
 //!
-//! `ETCD_PROXY_TESTS_STAND_IN=gateway` puts `etcd gateway` in its place, `=old` puts `etcd --proxy`: so one
-//! sees what a test is worth, and that the fixtures themselves work.
+//! `ETCD_PROXY_TESTS_STAND_IN=gateway` puts `etcd gateway` in its place, `=old` puts `etcd
+//! --proxy`: so one sees what a test is worth, and that the fixtures themselves work.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
 
 use super::PATIENCE;
 use super::cluster::Cluster;
@@ -13,10 +19,6 @@ use super::scratch::Scratch;
 use super::settings_file::SettingsFile;
 use super::tls::Dialer;
 use super::{http1, port};
-use nix::sys::signal::Signal;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
-use std::time::{Duration, Instant};
 
 /// A running daemon; killed when dropped.
 pub struct Proxy {
@@ -97,7 +99,8 @@ impl Proxy {
         Etcdctl::v2(generation, &self.address)
     }
 
-    /// Runs one of the daemon's own commands against it, such as `status -w json`: what it printed, and whether it succeeded.
+    /// Runs one of the daemon's own commands against it, such as `status -w json`: what it printed,
+    /// and whether it succeeded.
     pub fn command(&self, arguments: &[&str]) -> (String, bool) {
         let mut command = process::command(env!("CARGO_BIN_EXE_etcd-proxy"));
         command.args(arguments).arg("--admin-socket").arg(&self.admin);
@@ -147,7 +150,8 @@ impl Proxy {
         )
     }
 
-    /// Waits until something accepts connections at its address, as it does long before it is ready.
+    /// Waits until something accepts connections at its address, as it does long before it is
+    /// ready.
     pub async fn wait_until_open(&self) {
         super::eventually("the listener is open", PATIENCE, async || {
             http1::Connection::open(&self.address).await.is_ok()
@@ -211,7 +215,8 @@ impl Plan {
         self
     }
 
-    /// Nothing is added to the arguments given: for old command lines. [`Plan::address`] is the address to use.
+    /// Nothing is added to the arguments given: for old command lines. [`Plan::address`] is the
+    /// address to use.
     pub fn bare(mut self) -> Self {
         self.bare = true;
         self

@@ -1,4 +1,5 @@
-//! An HTTP/2 client that sends frames as a test writes them, for what h2's own client would not send.
+//! An HTTP/2 client that sends frames as a test writes them, for what h2's own client would not
+//! send.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -1,10 +1,11 @@
 //! Real registries of members: a plain etcd, and Debian's discovery service in front of one.
 
+use std::sync::{LazyLock, Mutex};
+
 use super::cluster::Cluster;
 use super::generation::Generation;
 use super::process::{self, Process};
 use super::{PATIENCE, eventually, http1, port, run, tools};
-use std::sync::{LazyLock, Mutex};
 
 /// The etcd 3.4 that all v2 registries are in.
 pub fn etcd() -> &'static Cluster {

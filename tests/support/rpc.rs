@@ -1,4 +1,5 @@
-//! The messages of etcd's v3 API that the tests speak, as far as they need them, and the paths of the calls.
+//! The messages of etcd's v3 API that the tests speak, as far as they need them, and the paths of
+//! the calls.
 
 use prost::Message;
 

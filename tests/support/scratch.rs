@@ -1,12 +1,13 @@
-//! Directories for data, sockets and settings, gone when the test process is gone, even if it was killed.
+//! Directories for data, sockets and settings, gone when the test process is gone, even if it was
+//! killed.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The directory of this test process. A small shell outlives the process and removes it: the shell waits
-/// for the end of its input, which nobody but this process holds open.
+/// The directory of this test process. A small shell outlives the process and removes it: the shell
+/// waits for the end of its input, which nobody but this process holds open.
 static RUN: LazyLock<PathBuf> = LazyLock::new(|| {
     let path = std::env::temp_dir().join(format!("etcd-proxy-test-{}", std::process::id()));
     std::fs::create_dir_all(&path).expect("a directory for the tests");

@@ -1,5 +1,16 @@
-//! A systemctl with nothing of systemd behind it but a thread of the test: it stops the daemon and starts a real etcd with the
-//! variables of its environment file, and a test may step in before any of its commands.
+//! A systemctl with nothing of systemd behind it but a thread of the test: it stops the daemon and
+//! starts a real etcd with the variables of its environment file, and a test may step in before any
+//! of its commands.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use etcd_proxy::config::environment_file::{Systemd, parse};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::PATIENCE;
 use super::generation::Generation;
@@ -7,14 +18,6 @@ use super::notify::Notify;
 use super::process::{self, Process};
 use super::proxy::Proxy;
 use super::scratch::Scratch;
-use etcd_proxy::config::environment_file::{Systemd, parse};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 /// What a test does before a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +28,8 @@ pub enum Hook {
     Kill,
     /// The command is done, and who ran systemctl is killed before it learns of it.
     DoAndKill,
-    /// The directory is replaced by a file, so that it can be neither removed nor written to; the command is done.
+    /// The directory is replaced by a file, so that it can be neither removed nor written to; the
+    /// command is done.
     Spoil(PathBuf),
 }
 
@@ -64,7 +68,8 @@ tail -n +2 answer.$$
 "#;
 
 impl Host {
-    /// A host on which `proxy` runs, with an etcd of this generation installed; with `None` a unit that starts nothing.
+    /// A host on which `proxy` runs, with an etcd of this generation installed; with `None` a unit
+    /// that starts nothing.
     pub fn new(generation: Option<Generation>, proxy: Proxy) -> Self {
         let scratch = Scratch::new("host");
         let systemctl = scratch.join("systemctl");

@@ -1,6 +1,13 @@
-//! Certificate authorities, certificates and revocation lists of our own, and a client that speaks TLS.
+//! Certificate authorities, certificates and revocation lists of our own, and a client that speaks
+//! TLS.
 //!
-//! Keys are ECDSA P-256. A certificate has no CN unless one is asked for: etcd takes a CN for the name of a user.
+//! Keys are ECDSA P-256. A certificate has no CN unless one is asked for: etcd takes a CN for the
+//! name of a user.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
@@ -10,10 +17,6 @@ use rcgen::{
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -211,7 +214,8 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// How test clients connect: in the clear, or by TLS. Clones change together, and resume each other's sessions.
+/// How test clients connect: in the clear, or by TLS. Clones change together, and resume each
+/// other's sessions.
 #[derive(Debug, Clone, Default)]
 pub struct Dialer(Arc<Mutex<Option<Arc<ClientConfig>>>>);
 

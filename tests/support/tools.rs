@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Where a tool is. If it is not there, says so on the real standard error, or fails when `CI` is set.
+/// Where a tool is. If it is not there, says so on the real standard error, or fails when `CI` is
+/// set.
 pub fn find(name: &str) -> Option<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/etcd/tools");
     let path = directory.join(name);
@@ -16,7 +17,8 @@ pub fn find(name: &str) -> Option<PathBuf> {
     None
 }
 
-/// Whether this process may make mount namespaces and listen on port 53. If not, says so as [`find`] does.
+/// Whether this process may make mount namespaces and listen on port 53. If not, says so as
+/// [`find`] does.
 pub fn is_root() -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {

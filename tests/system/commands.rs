@@ -1,4 +1,5 @@
-//! What people type beside the service: it is about the daemon that systemd runs, with the environment that systemd gives it.
+//! What people type beside the service: it is about the daemon that systemd runs, with the
+//! environment that systemd gives it.
 
 use crate::machine::{PEERS, turn};
 

@@ -3,11 +3,13 @@
 #[path = "../../src/config/environment_file/corpus.rs"]
 mod corpus;
 
-use crate::machine::{Machine, turn};
-use corpus::{CORPUS, REFUSED};
-use etcd_proxy::config::environment_file::{Systemd, parse};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+
+use etcd_proxy::config::environment_file::{Systemd, parse};
+
+use crate::machine::{Machine, turn};
+use corpus::{CORPUS, REFUSED};
 
 /// A command inside a unit whose environment file is the one of this name.
 fn unit(file: &str, command: &str) -> String {

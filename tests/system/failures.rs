@@ -1,8 +1,9 @@
 //! What becomes of the service when something else fails.
 
-use crate::machine::turn;
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, waitpid};
+
+use crate::machine::turn;
 
 #[test]
 fn a_worker_that_hangs_is_noticed_and_the_process_replaced() {

@@ -1,5 +1,5 @@
-//! Constant reads through the proxy: each over a connection of its own, so that every one needs a listener, or one after
-//! another on connections that are kept as long as the proxy keeps them.
+//! Constant reads through the proxy: each over a connection of its own, so that every one needs a
+//! listener, or one after another on connections that are kept as long as the proxy keeps them.
 
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::TcpStream;

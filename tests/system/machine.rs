@@ -1,12 +1,14 @@
 //! The booted machine: commands and files in it, its package, its cluster.
 
-use crate::support::process::{Process, command, output};
-use nix::sched::{CloneFlags, setns};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, setns};
+
+use crate::support::process::{Process, command, output};
 
 /// How long anything may take that should be quick, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(40);
@@ -18,8 +20,8 @@ pub const CLIENT: &str = "127.0.0.1:2379";
 pub const PEERS: &str =
     "m0=http://127.0.0.1:12380,m1=http://127.0.0.1:22380,m2=http://127.0.0.1:32380";
 
-/// Mounts a file system in memory over the root and boots that, in control groups of its own. It is the first process of a
-/// process namespace, so that nothing of the machine outlives it.
+/// Mounts a file system in memory over the root and boots that, in control groups of its own. It is
+/// the first process of a process namespace, so that nothing of the machine outlives it.
 const BOOT: &str = r#"
 set -e
 for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
@@ -76,8 +78,8 @@ impl Drop for Turn {
     }
 }
 
-/// Waits for this test's turn and tidies the machine; `None` when the machine cannot be had, which is said once. Then
-/// the test is to return; under `CI` it fails.
+/// Waits for this test's turn and tidies the machine; `None` when the machine cannot be had, which
+/// is said once. Then the test is to return; under `CI` it fails.
 pub fn turn() -> Option<Turn> {
     let mut guard = MACHINE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     if let Err(why) = is_possible() {
@@ -132,7 +134,8 @@ impl Machine {
         machine
     }
 
-    /// Restarts the machine, and waits until it is at multi-user.target again. Returns how long that took.
+    /// Restarts the machine, and waits until it is at multi-user.target again. Returns how long
+    /// that took.
     pub fn reboot(turn: &mut Turn) -> Duration {
         let machine = turn.0.as_mut().expect("it was booted");
         let before = machine.leader;
@@ -151,8 +154,8 @@ impl Machine {
         self.run("systemctl is-active multi-user.target").status == 0
     }
 
-    /// The first process inside is the child of the container's own, which is a child of the shell that boots it, which is
-    /// a child of the process that made the namespaces.
+    /// The first process inside is the child of the container's own, which is a child of the shell
+    /// that boots it, which is a child of the process that made the namespaces.
     fn find_leader(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -247,7 +250,8 @@ impl Machine {
         self.ok(&format!("dpkg --install {}", inside(&package("deb", VERSION))));
     }
 
-    /// Installs the package with these settings, before a cluster of three members, and waits until it is active.
+    /// Installs the package with these settings, before a cluster of three members, and waits until
+    /// it is active.
     pub fn install_before_a_cluster(&self, settings: &str) {
         self.start_members();
         self.write("/etc/etcd-proxy.toml", &format!("initial-cluster = \"{PEERS}\"\n{settings}"));

@@ -1,5 +1,5 @@
-//! Hosts that are or become members: `proxy = "off"` in the unit's own sandbox, and `promote` with the real systemctl and
-//! Debian's own etcd.service.
+//! Hosts that are or become members: `proxy = "off"` in the unit's own sandbox, and `promote` with
+//! the real systemctl and Debian's own etcd.service.
 
 use crate::machine::{CLIENT, VERSION, inside, package, turn};
 
@@ -44,7 +44,8 @@ fn a_host_with_room_in_its_cluster_runs_etcd_as_this_service() {
     assert_eq!(machine.ok("ETCDCTL_API=3 etcdctl get --print-value-only kept"), "here");
     assert!(machine.journal().contains("this host has a member's data: running etcd"));
 
-    // Another host finds the cluster full; its one member is gone, so there is nothing to be ready for.
+    // Another host finds the cluster full; its one member is gone, so there is nothing to be ready
+    // for.
     machine.ok("systemctl stop etcd-proxy && rm -rf /var/lib/etcd-proxy/member");
     machine.write("/etc/etcd-proxy.toml", &settings("second"));
     machine.ok("systemctl --no-block start etcd-proxy");

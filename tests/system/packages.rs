@@ -1,8 +1,9 @@
 //! Install, upgrade, remove and purge, with no cluster in reach.
 
-use crate::machine::{Machine, PEERS, VERSION, inside, package, turn};
 use std::io::Write as _;
 use std::time::{Duration, Instant};
+
+use crate::machine::{Machine, PEERS, VERSION, inside, package, turn};
 
 /// How long a package manager may take.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -86,7 +87,8 @@ fn an_upgrade_asks_nothing_and_keeps_what_was_edited_stopped_and_disabled() {
     machine.install();
     machine.write("/etc/etcd-proxy.toml", "proxy = \"readonly\"\n");
     machine.ok("systemctl disable --now etcd-proxy.service");
-    // The new version has another file, for which dpkg would ask, and does not where it is told so in the usual way.
+    // The new version has another file, for which dpkg would ask, and does not where it is told so
+    // in the usual way.
     let usual = "-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold";
     machine.ok(&format!("apt-get install -y {usual} {} </dev/null", deb("99.0.0")));
     assert_eq!(machine.ok("cat /etc/etcd-proxy.toml"), "proxy = \"readonly\"");

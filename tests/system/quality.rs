@@ -1,7 +1,9 @@
-//! The packages as files: their checkers, the same bytes twice, and the RPM where there is only rpm.
+//! The packages as files: their checkers, the same bytes twice, and the RPM where there is only
+//! rpm.
+
+use std::process::Command;
 
 use crate::machine::{VERSION, inside, package, turn};
-use std::process::Command;
 
 fn repository(program: &str) -> Command {
     let mut command = Command::new(program);

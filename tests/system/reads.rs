@@ -1,10 +1,13 @@
-//! Reads that are in flight while the service is restarted: large answers that their clients take slowly.
+//! Reads that are in flight while the service is restarted: large answers that their clients take
+//! slowly.
 
-use crate::machine::{CLIENT, Turn, turn};
-use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
+
+use crate::machine::{CLIENT, Turn, turn};
 
 /// Puts values that make an answer of some 10 MB, far more than all buffers on the way hold.
 fn put_much(machine: &Turn) {
@@ -51,7 +54,8 @@ fn read_slowly((mut stream, mut answer): (TcpStream, Vec<u8>)) -> Vec<u8> {
     }
 }
 
-/// The keys and values of an answer, which must be whole; what is before them tells of the member that answered.
+/// The keys and values of an answer, which must be whole; what is before them tells of the member
+/// that answered.
 fn values(answer: &[u8]) -> Vec<u8> {
     let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("the head's end");
     let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();

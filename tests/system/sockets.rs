@@ -1,4 +1,5 @@
-//! Where listening sockets come from and go to: the descriptor store, the socket unit, files of unix sockets.
+//! Where listening sockets come from and go to: the descriptor store, the socket unit, files of
+//! unix sockets.
 
 use crate::load::Load;
 use crate::machine::{CLIENT, Machine, PEERS, turn};
@@ -103,14 +104,16 @@ fn a_socket_unit_before_settings_that_cannot_be_used_fails_and_is_restarted_afte
     machine.ok("systemctl stop etcd-proxy; systemctl start etcd-proxy.socket");
     machine.write("/etc/etcd-proxy.toml", "proxxy = 1\n");
     machine.fails("curl --silent --max-time 5 http://127.0.0.1:2379/version");
-    // Each start leaves the client in the queue, so that the next one follows, until systemd has had enough.
+    // Each start leaves the client in the queue, so that the next one follows, until systemd has
+    // had enough.
     let socket = || machine.run("systemctl is-active etcd-proxy.socket").out.trim().to_owned();
     machine.wait_for("the socket unit has given up", || socket() == "failed");
     assert_eq!(machine.property("ExecMainStatus"), "78");
     machine.fails("curl --silent --max-time 5 http://127.0.0.1:2379/version");
 
     machine.write("/etc/etcd-proxy.toml", &format!("initial-cluster = \"{PEERS}\"\n"));
-    // systemd counts over two seconds, and a restart does not make it forget; mending takes people longer.
+    // systemd counts over two seconds, and a restart does not make it forget; mending takes people
+    // longer.
     std::thread::sleep(std::time::Duration::from_secs(3));
     machine.ok("systemctl reset-failed etcd-proxy.service; systemctl restart etcd-proxy.socket");
     machine.ok("curl --silent --fail --max-time 20 http://127.0.0.1:2379/version");

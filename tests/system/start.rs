@@ -1,7 +1,8 @@
 //! Starts: without a cluster, with settings that cannot be used, on ports that are taken or low.
 
-use crate::machine::{Machine, PEERS, turn};
 use std::time::Duration;
+
+use crate::machine::{Machine, PEERS, turn};
 
 #[test]
 fn without_a_cluster_it_says_what_it_waits_for_and_becomes_active_when_the_cluster_comes() {

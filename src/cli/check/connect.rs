@@ -1,5 +1,6 @@
-//! `check --connect`: what a start with these settings would find, and which members, cluster and mode a daemon that runs
-//! would change to. The peers are asked and the members probed as the daemon does it; nothing is kept or changed.
+//! `check --connect`: what a start with these settings would find, and which members, cluster and
+//! mode a daemon that runs would change to. The peers are asked and the members probed as the
+//! daemon does it; nothing is kept or changed.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -57,7 +58,8 @@ enum State {
     LeftOut(String),
 }
 
-/// Asks and probes. Source, peers and members have their limits in time: by default it is some half a minute altogether.
+/// Asks and probes. Source, peers and members have their limits in time: by default it is some half
+/// a minute altogether.
 ///
 /// # Errors
 /// When there can be no runtime.
@@ -235,7 +237,8 @@ impl Found {
             .collect();
         let added = new.iter().filter(|url| !old.contains(url));
         changes.extend(added.map(|url| format!("{url} would be added")));
-        // Without a list, or with one of the same cluster that leaves nobody, the daemon keeps what it has.
+        // Without a list, or with one of the same cluster that leaves nobody, the daemon keeps what
+        // it has.
         let replaces = cluster.is_some() && (!new.is_empty() || cluster != running.cluster_id);
         let dropped = old.iter().filter(|url| replaces && !new.contains(url));
         changes.extend(dropped.map(|url| format!("{url} would get no requests any more")));

@@ -1,4 +1,5 @@
-//! Addresses to listen on that somebody else has. Those of the daemon that runs with these settings are its own.
+//! Addresses to listen on that somebody else has. Those of the daemon that runs with these settings
+//! are its own.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -15,10 +16,12 @@ use crate::telemetry::snapshot::Snapshot;
 /// How long the running daemon may take to say what it listens on.
 const DAEMON_LIMIT: Duration = Duration::from_secs(5);
 
-/// systemd, which keeps the sockets of a `.socket` unit, and those of a daemon that is being restarted.
+/// systemd, which keeps the sockets of a `.socket` unit, and those of a daemon that is being
+/// restarted.
 const SYSTEMD: i32 = 1;
 
-/// Returns a problem for each address that a start would not get. `daemon` finds the admin socket, if it comes to that.
+/// Returns a problem for each address that a start would not get. `daemon` finds the admin socket,
+/// if it comes to that.
 pub(super) fn addresses(
     loaded: &Loaded,
     daemon: impl FnOnce() -> Result<PathBuf, Problems>,

@@ -1,14 +1,17 @@
-//! What etcd is started with: the flags and variables that this program was started with, as far as they are etcd's.
+//! What etcd is started with: the flags and variables that this program was started with, as far as
+//! they are etcd's.
 //!
-//! Flags stay flags, variables stay variables, and what the settings file says becomes variables: etcd cannot read that
-//! file, and a secret must not stand on a command line. etcd refuses a flag beside the variable of the same name, so the
-//! variable goes. What is only for a proxy, and what etcd would call a second source of members, is left out.
+//! Flags stay flags, variables stay variables, and what the settings file says becomes variables:
+//! etcd cannot read that file, and a secret must not stand on a command line. etcd refuses a flag
+//! beside the variable of the same name, so the variable goes. What is only for a proxy, and what
+//! etcd would call a second source of members, is left out.
 
-use crate::config::{Discovery, Inputs, Loaded, MemberSettings, PeerSource, Place};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::Command;
+
+use crate::config::{Discovery, Inputs, Loaded, MemberSettings, PeerSource, Place};
 
 /// Not for etcd: the file is not etcd's, and etcd up to 3.5 would fall back to a proxy of its own.
 const NOT_ETCDS: [&str; 2] = ["config-file", "discovery-fallback"];

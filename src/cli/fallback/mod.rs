@@ -1,15 +1,22 @@
-//! `proxy = "off"`: this host is a member of the cluster if there is room, and a proxy if there is none.
+//! `proxy = "off"`: this host is a member of the cluster if there is room, and a proxy if there is
+//! none.
 //!
-//! The registry that discovery names is read at every start. There is room, or this host is registered already: etcd takes
-//! this process over, so that systemd sees one service, and registers itself. The cluster is full: this program goes on as
-//! a proxy, or ends with [`FULL`]. When two hosts race for the last place, etcd refuses the loser and ends; it is started
-//! again and finds the registry full.
+//! The registry that discovery names is read at every start. There is room, or this host is
+//! registered already: etcd takes this process over, so that systemd sees one service, and
+//! registers itself. The cluster is full: this program goes on as a proxy, or ends with [`FULL`].
+//! When two hosts race for the last place, etcd refuses the loser and ends; it is started again and
+//! finds the registry full.
 //!
-//! A registry is needed to form a cluster, and often gone after that. A host that has been a proxy of this cluster (the
-//! cluster file says so) goes on as one when the registry is of no use. Elsewhere a registry that cannot be read is asked
-//! again with etcd's own pauses, 2, 4, ... 256 s, while systemd is told that the start goes on.
+//! A registry is needed to form a cluster, and often gone after that. A host that has been a proxy
+//! of this cluster (the cluster file says so) goes on as one when the registry is of no use.
+//! Elsewhere a registry that cannot be read is asked again with etcd's own pauses, 2, 4, ... 256 s,
+//! while systemd is told that the start goes on.
 
 mod member;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
 
 use super::output::{complain, style};
 use crate::cluster::file::ClusterFile;
@@ -18,19 +25,18 @@ use crate::cluster::source;
 use crate::config::{Discovery, Inputs, Loaded, MemberSettings, PeerSource, Problems, Settings};
 use crate::daemon::systemd::Notifier;
 use crate::tls::Material;
-use std::path::Path;
-use std::process::ExitCode;
-use std::time::Duration;
 
-/// The exit status when the cluster is full and `discovery-fallback` is "exit" (sysexits' EX_UNAVAILABLE).
+/// The exit status when the cluster is full and `discovery-fallback` is "exit" (sysexits'
+/// EX_UNAVAILABLE).
 const FULL: u8 = 69;
-/// The longest pause between two looks is 2 to the power of this, in seconds (etcd's `maxExponentialRetries`).
+/// The longest pause between two looks is 2 to the power of this, in seconds (etcd's
+/// `maxExponentialRetries`).
 const MOST_DOUBLINGS: u32 = 8;
 /// systemd is told this often that the start goes on, and given three times as long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Decides what this host is. Returns `None` to go on as a proxy, or the exit status; does not return when this process
-/// becomes etcd.
+/// Decides what this host is. Returns `None` to go on as a proxy, or the exit status; does not
+/// return when this process becomes etcd.
 pub(super) fn decide(
     inputs: &Inputs,
     loaded: &Loaded,
@@ -83,7 +89,8 @@ pub(super) fn has_joined(inputs: &Inputs, loaded: &Loaded) -> bool {
     is_member(&loaded.settings.data_dir, &member::wal_dir(inputs, loaded))
 }
 
-/// Whether etcd has joined here: it writes a log before anything else counts, but makes directories even when it is refused.
+/// Whether etcd has joined here: it writes a log before anything else counts, but makes directories
+/// even when it is refused.
 fn is_member(data_dir: &Path, wal_dir: &Option<std::path::PathBuf>) -> bool {
     let default = data_dir.join("member/wal");
     let logs = std::fs::read_dir(wal_dir.as_deref().unwrap_or(&default));
@@ -91,8 +98,8 @@ fn is_member(data_dir: &Path, wal_dir: &Option<std::path::PathBuf>) -> bool {
     logs.is_ok_and(|entries| entries.flatten().any(|entry| is_log(entry.file_name())))
 }
 
-/// Whether this host has served as a proxy of the cluster that the settings lead to: it has kept that cluster's peers, which
-/// go when a host becomes a member.
+/// Whether this host has served as a proxy of the cluster that the settings lead to: it has kept
+/// that cluster's peers, which go when a host becomes a member.
 fn was_proxy(settings: &Settings) -> bool {
     let kept = ClusterFile::below(&settings.data_dir).read(&source::fingerprint(&settings.peers));
     kept.is_ok_and(|kept| kept.is_some())

@@ -1,9 +1,10 @@
 //! Completions for bash, zsh and fish: commands, their flags, and the settings as flags.
 
+use std::fmt::Write as _;
+
 use super::words::value;
 use crate::cli::commands::{About, COMMANDS, Value};
 use crate::config::schema;
-use std::fmt::Write as _;
 
 const GENERATED: &str =
     "# Generated from the tables of commands and settings; see src/cli/manual.rs.\n";

@@ -1,8 +1,9 @@
 //! The settings file with every setting in it, commented out, at its default.
 
+use std::fmt::Write as _;
+
 use super::words::{noun, settings, wrapped};
 use crate::config::schema::{Group, Kind, Setting};
-use std::fmt::Write as _;
 
 /// Widest comment.
 const WIDTH: usize = 96;

@@ -5,10 +5,11 @@
 
 mod sample;
 
-use super::words::{anchor, wrapped};
-use crate::telemetry::metrics::{Family, Samples};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+
+use super::words::{anchor, wrapped};
+use crate::telemetry::metrics::{Family, Samples};
 
 /// Widest line of prose.
 const WIDTH: usize = 100;

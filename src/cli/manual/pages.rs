@@ -1,9 +1,10 @@
 //! The man pages etcd-proxy(8) and etcd-proxy.toml(5).
 
+use std::fmt::Write as _;
+
 use super::words::{noun, settings};
 use crate::cli::commands::{About, COMMANDS};
 use crate::config::schema::{Group, Kind, Setting};
-use std::fmt::Write as _;
 
 const PROGRAM: &str = "\
 .SH NAME
@@ -211,7 +212,8 @@ fn head(name: &str, section: u8) -> String {
     )
 }
 
-/// Keeps dashes what people type. Neither table holds a backslash, or a line that begins with a dot (tested).
+/// Keeps dashes what people type. Neither table holds a backslash, or a line that begins with a dot
+/// (tested).
 fn escaped(text: &str) -> String {
     text.replace('-', "\\-")
 }

@@ -1,9 +1,10 @@
 //! docs/settings.md: every setting, under the headings of `--help` and of the example file.
 
+use std::fmt::Write as _;
+
 use super::words::{anchor, noun, settings, wrapped};
 use crate::config::change::{Applies, applies};
 use crate::config::schema::{Group, Kind, Setting};
-use std::fmt::Write as _;
 
 /// Widest line.
 const WIDTH: usize = 100;

@@ -1,7 +1,8 @@
 //! The messages of etcd's v3 API that a promotion needs (etcd `rpc.proto`, the same in 3.0 to 3.7).
 
-use crate::cluster::member::{Member, MemberList};
 use prost::Message;
+
+use crate::cluster::member::{Member, MemberList};
 
 pub(super) const MEMBER_LIST: &str = "/etcdserverpb.Cluster/MemberList";
 pub(super) const MEMBER_ADD: &str = "/etcdserverpb.Cluster/MemberAdd";

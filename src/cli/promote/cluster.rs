@@ -1,7 +1,7 @@
 //! What a promotion asks of the cluster: who is in it, who of them is well, and to take one more.
 //!
-//! It goes to the members directly, never through the proxy: that is stopped half way. The v3 API is tried first, and v2
-//! where a member has nothing else.
+//! It goes to the members directly, never through the proxy: that is stopped half way. The v3 API
+//! is tried first, and v2 where a member has nothing else.
 
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use crate::tls::{Alpn, Connector};
 
 /// Limit for one call; etcd's own clients wait 5 s.
 const LIMIT: Duration = Duration::from_secs(5);
-/// Limit for a change of the members: etcd's `member add` waits for a raft round and an election at most.
+/// Limit for a change of the members: etcd's `member add` waits for a raft round and an election at
+/// most.
 const CHANGE_LIMIT: Duration = Duration::from_secs(15);
 
 /// The way to the members' client ports.
@@ -74,7 +75,8 @@ impl Way {
         Channel::over(line, &authority(to), to.tls).await
     }
 
-    /// Finds the first of these client URLs that answers with the member list. `fresh` asks for a list that a quorum knows.
+    /// Finds the first of these client URLs that answers with the member list. `fresh` asks for a
+    /// list that a quorum knows.
     ///
     /// # Errors
     /// What each of them answered.
@@ -207,15 +209,16 @@ impl Cluster<'_> {
         match status {
             Ok(status) if status.leader == 0 => Err("it sees no leader".to_owned()),
             Ok(_) => Ok(()),
-            // Whoever refuses a stranger is alive; with authentication on, newer members tell their status to nobody else.
+            // Whoever refuses a stranger is alive; with authentication on, newer members tell their
+            // status to nobody else.
             Err(CallError::Status(3 | 7 | 16, _)) => Ok(()),
             Err(error) => Err(error.to_string()),
         }
     }
 }
 
-/// etcd refuses before it changes anything, but for the two that may come after a change was proposed: DEADLINE_EXCEEDED and
-/// UNAVAILABLE.
+/// etcd refuses before it changes anything, but for the two that may come after a change was
+/// proposed: DEADLINE_EXCEEDED and UNAVAILABLE.
 fn has_changed_nothing(error: &CallError) -> bool {
     match error {
         CallError::Status(14, words) => words.contains("unhealthy cluster"),

@@ -1,11 +1,13 @@
-//! The flags that etcd's unit starts it with: they win over variables, and etcd does not start with a flag and the variable of
-//! the same name.
+//! The flags that etcd's unit starts it with: they win over variables, and etcd does not start with
+//! a flag and the variable of the same name.
+
+use std::collections::BTreeSet;
 
 use super::environment::{UNSET, lookup};
 use super::services::Unit;
-use std::collections::BTreeSet;
 
-/// Returns the names of the flags in the unit's command, with its variables put in; `file` is what its environment file sets.
+/// Returns the names of the flags in the unit's command, with its variables put in; `file` is what
+/// its environment file sets.
 pub(super) fn flags(unit: &Unit, file: &[(String, String)]) -> Vec<String> {
     let value = |name: &str| {
         lookup(file, name).or_else(|| lookup(&unit.environment, name)).unwrap_or_default()

@@ -25,8 +25,8 @@ impl Standing {
     }
 }
 
-/// Puts a file with this text in the place of `path`, whatever is there. Nothing is written through a link that somebody else
-/// has left where the new file is made.
+/// Puts a file with this text in the place of `path`, whatever is there. Nothing is written through
+/// a link that somebody else has left where the new file is made.
 pub(super) fn replace(path: &Path, text: &[u8], standing: Standing) -> io::Result<()> {
     let new = beside(path, ".new");
     match fs::remove_file(&new) {

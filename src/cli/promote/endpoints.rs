@@ -1,4 +1,7 @@
-//! Where the members are: as an earlier run or the running daemon knows, else as the configured peers tell.
+//! Where the members are: as an earlier run or the running daemon knows, else as the configured
+//! peers tell.
+
+use std::time::Duration;
 
 use super::record::Record;
 use crate::cluster::ask::ask as ask_peers;
@@ -12,7 +15,6 @@ use crate::cluster::srv::Records;
 use crate::config::{PeerSource, PeerUrl, Settings};
 use crate::telemetry::snapshot::Snapshot;
 use crate::tls::Material;
-use std::time::Duration;
 
 /// How long the running daemon may take to say which members it knows.
 const DAEMON_LIMIT: Duration = Duration::from_secs(5);

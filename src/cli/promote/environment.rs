@@ -1,14 +1,15 @@
 //! Edits etcd's environment file.
 //!
-//! Lines that say nothing of these variables stay as they are, comments included. The new file takes the old one's place at
-//! once, with its owner and mode; the old one is kept beside it.
+//! Lines that say nothing of these variables stay as they are, comments included. The new file
+//! takes the old one's place at once, with its owner and mode; the old one is kept beside it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use super::durable::{self, Standing, beside};
 use crate::cli::environment_files::Content;
 use crate::config::environment_file::{Assignment, EnvironmentFile};
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
 
 /// What a member that joins must not be told.
 pub(super) const UNSET: [&str; 6] = [
@@ -35,8 +36,8 @@ pub(super) fn lookup<'a>(variables: &'a [(String, String)], name: &str) -> Optio
     Some(value.as_str()).filter(|value| !value.is_empty())
 }
 
-/// Returns the file's text with these variables set and those commented out. Each stands where it stood first, or at the
-/// end.
+/// Returns the file's text with these variables set and those commented out. Each stands where it
+/// stood first, or at the end.
 pub(super) fn edited(present: &Content, set: &[(String, String)], unset: &[&str]) -> Vec<u8> {
     let mut missing: Vec<_> = set.iter().collect();
     let Content { text, file } = present;

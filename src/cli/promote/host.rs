@@ -1,8 +1,11 @@
-//! What becomes of this host: where its etcd keeps things, and which variables that etcd will start with.
+//! What becomes of this host: where its etcd keeps things, and which variables that etcd will start
+//! with.
 //!
-//! etcd's own unit says where its environment file and its data directory are. What the file already says of listeners
-//! stays, unless only this host could use it; the proxy's own settings fill in the rest, so that local clients find the new
-//! member where they found the proxy.
+//! etcd's own unit says where its environment file and its data directory are. What the file
+//! already says of listeners stays, unless only this host could use it; the proxy's own settings
+//! fill in the rest, so that local clients find the new member where they found the proxy.
+
+use std::path::{Path, PathBuf};
 
 use super::command_line;
 use super::environment::{self, Variables, lookup};
@@ -12,7 +15,6 @@ use super::services::Unit;
 use crate::cli::environment_files::{self, Content};
 use crate::cluster::url::parse_url;
 use crate::config::{ListenAddress, ListenUrl, Loaded, Settings, zone};
-use std::path::{Path, PathBuf};
 
 /// Settings of the proxy that mean the same to a member; paths and switches of TLS.
 const SHARED: [&str; 13] = [
@@ -109,8 +111,8 @@ impl Host {
         ))
     }
 
-    /// Why etcd would not start, or not change, with these variables: flags of the same name in its unit, and files that its
-    /// user cannot read.
+    /// Why etcd would not start, or not change, with these variables: flags of the same name in its
+    /// unit, and files that its user cannot read.
     pub(super) fn in_the_way(
         &self,
         unit: &Unit,
@@ -157,7 +159,8 @@ fn default_file(unit: &Unit) -> PathBuf {
     if debian { "/etc/default/etcd".into() } else { "/etc/etcd/etcd.conf".into() }
 }
 
-/// An IP address is listened on; for a name or a zone, which etcd does not listen on, all addresses.
+/// An IP address is listened on; for a name or a zone, which etcd does not listen on, all
+/// addresses.
 fn listen_peer_urls(peer_urls: &[String]) -> String {
     let listen = |url: &String| match parse_url(url) {
         Ok(to) if zone::with_zone(&to.host).is_some() => {
@@ -173,8 +176,9 @@ fn listen_peer_urls(peer_urls: &[String]) -> String {
     urls.join(",")
 }
 
-/// The proxy's listeners, and what others shall use. When that is nothing but loopback and the peer URL is more, clients on
-/// other hosts get the peer URL's host too: a member that advertises localhost harms every client elsewhere.
+/// The proxy's listeners, and what others shall use. When that is nothing but loopback and the peer
+/// URL is more, clients on other hosts get the peer URL's host too: a member that advertises
+/// localhost harms every client elsewhere.
 fn client_urls(options: &Options, settings: &Settings) -> (String, String) {
     let listen = settings.listen_client_urls.iter().filter(|url| !is_socket_file(url));
     let mut listen = listen.map(ToString::to_string).collect::<Vec<_>>().join(",");
@@ -214,7 +218,8 @@ fn is_socket_file(url: &ListenUrl) -> bool {
     !matches!(url.at, ListenAddress::Tcp(_))
 }
 
-/// The client URL beside a peer URL: the same host, and the port and scheme of the proxy's first listener.
+/// The client URL beside a peer URL: the same host, and the port and scheme of the proxy's first
+/// listener.
 fn beside_peer(peer: &str, listen: &str) -> Option<String> {
     let first = listen.split(',').find_map(|url| parse_url(url).ok());
     let peer = parse_url(peer).ok()?;

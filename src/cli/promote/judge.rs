@@ -5,7 +5,8 @@ use crate::cluster::member::{Member, MemberList};
 /// What is known of a member's health: `None` is well.
 pub(super) type Health = Option<String>;
 
-/// Returns everything that speaks against adding a member of this name and these peer URLs. `health` goes with the list.
+/// Returns everything that speaks against adding a member of this name and these peer URLs.
+/// `health` goes with the list.
 pub(super) fn against(
     name: &str,
     peer_urls: &[String],
@@ -49,8 +50,8 @@ fn taken_url(member: &Member, url: &str) -> String {
     }
 }
 
-/// A voter that has not started yet counts for the quorum and not towards it. A cluster of one is let through, as by etcd:
-/// there is no other way to make it larger.
+/// A voter that has not started yet counts for the quorum and not towards it. A cluster of one is
+/// let through, as by etcd: there is no other way to make it larger.
 fn quorum_at_risk(list: &MemberList, health: &[Health]) -> Option<String> {
     let voters: Vec<_> =
         list.members.iter().zip(health).filter(|(member, _)| !member.is_learner).collect();

@@ -1,9 +1,10 @@
 //! `etcd-proxy promote`: turns this proxy's host into a member of the cluster.
 //!
-//! [`options`] reads the command; [`host`], [`services`], [`command_line`] and [`readable`] look at this machine, [`endpoints`]
-//! finds the members and [`cluster`] asks them; [`judge`] says what speaks against it, [`plan`] shows what will be done,
-//! [`steps`] does it, and [`record`] remembers how far it came. Everything is looked at before anything is changed. What
-//! etcdctl prints goes to standard output, all else to standard error.
+//! [`options`] reads the command; [`host`], [`services`], [`command_line`] and [`readable`] look at
+//! this machine, [`endpoints`] finds the members and [`cluster`] asks them; [`judge`] says what
+//! speaks against it, [`plan`] shows what will be done, [`steps`] does it, and [`record`] remembers
+//! how far it came. Everything is looked at before anything is changed. What etcdctl prints goes to
+//! standard output, all else to standard error.
 
 mod api;
 mod cluster;
@@ -21,6 +22,12 @@ mod services;
 mod steps;
 mod v2;
 
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use nix::unistd::{AccessFlags, access};
+
 use super::fallback;
 use super::load::{Variables, inputs};
 use super::output::{complain, style, usage};
@@ -29,18 +36,14 @@ use crate::config::{self, Inputs, Loaded};
 use crate::tls::material::{self, Material, Purpose};
 use cluster::{Cluster, Way};
 use host::Host;
-use nix::unistd::{AccessFlags, access};
 use options::Options;
 use plan::Plan;
 use record::Record;
 use services::{Services, Unit};
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use steps::Run;
 
-/// Runs the command. Ends with 0 when this host is a member or the plan was only to be shown, 64 and 78 as every command, and
-/// 1 when it was refused, failed, or was not told to go ahead.
+/// Runs the command. Ends with 0 when this host is a member or the plan was only to be shown, 64
+/// and 78 as every command, and 1 when it was refused, failed, or was not told to go ahead.
 pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
     let options = match Options::take(&mut rest, &env) {
         Ok(options) => options,
@@ -174,7 +177,8 @@ impl Desk<'_> {
                 self.path.display()
             )));
         }
-        // Whether the member was added is asked of a quorum if there is one: one member alone may lag behind.
+        // Whether the member was added is asked of a quorum if there is one: one member alone may
+        // lag behind.
         let fresh = match record.added {
             None => self.way.find(&record.endpoints, true).await.ok(),
             Some(_) => None,
@@ -186,7 +190,8 @@ impl Desk<'_> {
         let found = match found {
             Ok(found) => Some(found),
             Err(reason) if record.added.is_none() => return Err(error(reason)),
-            // Without a quorum, as between two members of which one has not started, even a login may fail.
+            // Without a quorum, as between two members of which one has not started, even a login
+            // may fail.
             Err(_) => None,
         };
         if let (Some((_, list)), Some(added)) = (&found, &record.added)
@@ -279,8 +284,8 @@ impl Desk<'_> {
         self.loaded.settings.data_dir.join("proxy")
     }
 
-    /// The data directories in which a member has been. An etcd that was refused when it wanted to join leaves directories in
-    /// ours, and no log.
+    /// The data directories in which a member has been. An etcd that was refused when it wanted to
+    /// join leaves directories in ours, and no log.
     fn with_a_member(&self) -> Vec<&Path> {
         let (etcds, own) = (&self.host.data_dir, &self.loaded.settings.data_dir);
         let mut directories = Vec::new();

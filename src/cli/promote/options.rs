@@ -1,13 +1,15 @@
 //! The flags of `promote`. What is left over are settings, as for every command.
 //!
-//! `--name` is the member's name here. It is not passed on as the proxy's, on which the data directory may depend.
+//! `--name` is the member's name here. It is not passed on as the proxy's, on which the data
+//! directory may depend.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
 
 use crate::cli::args;
 use crate::cli::load::Variables;
 use crate::cluster::url::parse_url;
 use crate::config::{Place, Problem};
-use std::ffi::OsString;
-use std::path::PathBuf;
 
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +96,8 @@ fn urls(list: Option<String>) -> Result<Vec<String>, Problem> {
     list.split(',').map(|url| read(url.trim())).collect()
 }
 
-/// The flag wins over the file, and the file over the variables. A password on a command line can be seen by other users.
+/// The flag wins over the file, and the file over the variables. A password on a command line can
+/// be seen by other users.
 fn user(
     flag: Option<String>,
     file: Option<String>,

@@ -1,11 +1,12 @@
 //! What a promotion will do, step by step, as it is shown before anything is done.
 
+use std::fmt;
+use std::path::PathBuf;
+
 use super::environment::{UNSET, Variables, assignment};
 use super::host::Host;
 use super::options::Options;
 use super::record::Record;
-use std::fmt;
-use std::path::PathBuf;
 
 /// How many steps there are.
 pub(super) const STEPS: usize = 5;

@@ -1,15 +1,18 @@
-//! Whether etcd can read what it is told to: its unit may name a user who cannot read the proxy's keys.
+//! Whether etcd can read what it is told to: its unit may name a user who cannot read the proxy's
+//! keys.
 //!
-//! Owner, group and mode are looked at, of the file and of every directory on the way. What they deny an access list may
-//! allow, so that somebody who can find out by trying is asked last.
+//! Owner, group and mode are looked at, of the file and of every directory on the way. What they
+//! deny an access list may allow, so that somebody who can find out by trying is asked last.
 
-use super::services::Unit;
-use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 use std::ffi::CString;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
+
+use super::services::Unit;
 
 /// Variables that hold the paths of files that etcd reads when it starts.
 const FILES: [&str; 8] = [
@@ -35,8 +38,8 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Returns the user of a unit; `None` for root, to whom nothing is denied. Of a user whom this host does not know it is
-    /// assumed that he owns nothing and is in no group.
+    /// Returns the user of a unit; `None` for root, to whom nothing is denied. Of a user whom this
+    /// host does not know it is assumed that he owns nothing and is in no group.
     pub(super) fn of(unit: &Unit) -> Option<Self> {
         let name = if unit.user.is_empty() { "root" } else { &unit.user };
         let user = match name.parse() {

@@ -1,14 +1,17 @@
-//! What a promotion has done so far, kept in `<data-dir>/promotion.json` from before the first step to after the last.
+//! What a promotion has done so far, kept in `<data-dir>/promotion.json` from before the first step
+//! to after the last.
 //!
-//! A second run reads it and goes on. It is written before the member is added too, so that a member whose addition was never
-//! answered is known for ours.
+//! A second run reads it and goes on. It is written before the member is added too, so that a
+//! member whose addition was never answered is known for ours.
 
-use super::durable::{self, Standing};
-use crate::cluster::member::MemberList;
-use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::durable::{self, Standing};
+use crate::cluster::member::MemberList;
 
 /// The state of one promotion.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +29,8 @@ pub(super) struct Record {
     pub(super) triggers: Vec<String>,
     /// The member, once it is known to have been added.
     pub(super) added: Option<Membership>,
-    /// Where the file was kept that etcd's variables were in; `None` while it was not replaced, or when there was none.
+    /// Where the file was kept that etcd's variables were in; `None` while it was not replaced, or
+    /// when there was none.
     pub(super) backup: Option<PathBuf>,
     /// How many steps are done.
     pub(super) done: usize,

@@ -1,4 +1,5 @@
-//! systemd's side of a promotion, by systemctl: what the units are, and stopping one and starting the other.
+//! systemd's side of a promotion, by systemctl: what the units are, and stopping one and starting
+//! the other.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -58,8 +59,8 @@ impl Services {
         Ok(parse(&self.run(&["show", &properties, unit])?))
     }
 
-    /// Asks for the units that start this one and are in use, sockets first: a socket goes on listening when its service has
-    /// stopped.
+    /// Asks for the units that start this one and are in use, sockets first: a socket goes on
+    /// listening when its service has stopped.
     ///
     /// # Errors
     /// As [`Self::unit`].
@@ -140,7 +141,8 @@ fn parse(text: &str) -> Unit {
     unit
 }
 
-/// Reads what systemctl prints of `Environment=`: a list with blanks between, quoted and escaped where a value needs it.
+/// Reads what systemctl prints of `Environment=`: a list with blanks between, quoted and escaped
+/// where a value needs it.
 fn variables(list: &str) -> Vec<(String, String)> {
     let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
     let mut chars = list.chars();

@@ -1,9 +1,10 @@
 //! Running the plan: each step is checked before the next, and recorded when it is done.
 //!
-//! Only adding the member cannot be done twice; the record tells whether it was. All others are done again by a second run,
-//! which changes nothing where they hold.
+//! Only adding the member cannot be done twice; the record tells whether it was. All others are
+//! done again by a second run, which changes nothing where they hold.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::cluster::{Cluster, Way};
@@ -14,7 +15,6 @@ use super::services::Services;
 use crate::cli::environment_files;
 use crate::cli::output::complain;
 use crate::cluster::member::{MemberList, hex_id};
-use std::path::Path;
 
 /// How long a member that was started may take to join.
 const JOIN_LIMIT: Duration = Duration::from_secs(60);

@@ -18,11 +18,13 @@ const HANDSHAKE_MOST: Duration = Duration::from_secs(10);
 /// How peers are reached.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access {
-    /// Limit for connecting, the TLS handshake included and the lookup of a name not; `None` means none of its own.
+    /// Limit for connecting, the TLS handshake included and the lookup of a name not; `None` means
+    /// none of its own.
     pub dial_timeout: Option<Duration>,
     /// What speaks TLS; `None` reaches no `https` peer.
     pub tls: Option<Connector>,
-    /// The peers that the settings name. Others come from the network, and may not lead to every address.
+    /// The peers that the settings name. Others come from the network, and may not lead to every
+    /// address.
     pub written: Arc<[PeerUrl]>,
 }
 
@@ -65,7 +67,8 @@ impl Access {
         }
     }
 
-    /// Says more of an exchange that failed with `error` before its head was there, if `source` or the state of TLS tells more.
+    /// Says more of an exchange that failed with `error` before its head was there, if `source` or
+    /// the state of TLS tells more.
     pub(super) async fn explain(
         &self,
         peer: &PeerUrl,

@@ -1,4 +1,5 @@
-//! Why a peer's answer was of no use, in an operator's words. The peer's URL is always shown beside it.
+//! Why a peer's answer was of no use, in an operator's words. The peer's URL is always shown beside
+//! it.
 
 use std::time::Duration;
 
@@ -22,8 +23,8 @@ pub enum FetchError {
     /// Nothing here speaks TLS.
     #[error("TLS is not set up")]
     NoTls,
-    /// Closed without a word after the TLS handshake, as etcd does when it does not like our certificate or where we come
-    /// from: a sentence about that.
+    /// Closed without a word after the TLS handshake, as etcd does when it does not like our
+    /// certificate or where we come from: a sentence about that.
     #[error("{0}")]
     HungAfterTls(String),
     /// No answer in time; a member that was stopped accepts connections and says nothing.

@@ -17,7 +17,8 @@ pub struct RegistryError {
 }
 
 impl RegistryError {
-    /// Whether etcd ends here instead of trying again: asking again will not help until somebody changes something.
+    /// Whether etcd ends here instead of trying again: asking again will not help until somebody
+    /// changes something.
     pub fn is_fatal(&self) -> bool {
         self.fault.is_fatal()
     }

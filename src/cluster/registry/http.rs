@@ -1,4 +1,5 @@
-//! One `GET` of a v2 registry: through an HTTP proxy if there is one, following redirects as etcd's client does.
+//! One `GET` of a v2 registry: through an HTTP proxy if there is one, following redirects as etcd's
+//! client does.
 
 use std::time::Duration;
 
@@ -35,7 +36,8 @@ pub(super) struct Page {
     pub(super) body: Bytes,
 }
 
-/// Gets the registry's URL with `rest` (path and query) behind it. `limit` is for everything, redirects included.
+/// Gets the registry's URL with `rest` (path and query) behind it. `limit` is for everything,
+/// redirects included.
 pub(super) async fn get(
     registry: &RegistryUrl,
     tls: &Connector,

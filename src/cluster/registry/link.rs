@@ -17,7 +17,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// An open connection.
 pub(super) type Link = Box<dyn Stream>;
 
-/// Connects to the host of `url`, which was named by somebody, in TLS if it says so. `limit` is for connecting alone.
+/// Connects to the host of `url`, which was named by somebody, in TLS if it says so. `limit` is for
+/// connecting alone.
 pub(super) async fn connect(
     (url, named_by): (&WebUrl, NamedBy),
     limit: Option<Duration>,

@@ -1,5 +1,6 @@
-//! The messages of etcd's v3 API that a registry needs, cut down to the fields that are read or written here, and the
-//! answers to a watch, which [`grpc`](crate::cluster::grpc) leaves to its callers.
+//! The messages of etcd's v3 API that a registry needs, cut down to the fields that are read or
+//! written here, and the answers to a watch, which [`grpc`](crate::cluster::grpc) leaves to its
+//! callers.
 
 use bytes::{Buf, Bytes, BytesMut};
 use h2::RecvStream;

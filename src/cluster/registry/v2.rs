@@ -1,8 +1,10 @@
-//! etcd's first discovery protocol: a directory of the v2 API, read over HTTP, usually by way of a discovery service.
+//! etcd's first discovery protocol: a directory of the v2 API, read over HTTP, usually by way of a
+//! discovery service.
 //!
-//! `TOKEN/_config/size` has the size; every other child of `TOKEN` is a member, in the order of `createdIndex`. Changes
-//! are waited for with a long poll, and whatever ends it leads to another look: so an event that is lost (etcd keeps the
-//! last thousand), a poll cut short by a load balancer and a restarted service all end well.
+//! `TOKEN/_config/size` has the size; every other child of `TOKEN` is a member, in the order of
+//! `createdIndex`. Changes are waited for with a long poll, and whatever ends it leads to another
+//! look: so an event that is lost (etcd keeps the last thousand), a poll cut short by a load
+//! balancer and a restarted service all end well.
 
 use std::time::Duration;
 
@@ -120,7 +122,8 @@ fn node(page: &Page) -> Result<Node, Fault> {
     got.map(|got| got.node).map_err(|_| Fault::NotARegistry(page.status))
 }
 
-/// Finds out what a page that is no answer means: a service in trouble, an etcd that refuses, or something else.
+/// Finds out what a page that is no answer means: a service in trouble, an etcd that refuses, or
+/// something else.
 fn complaint(page: &Page) -> Fault {
     if page.status / 100 == 5 {
         return Fault::Status(page.status);

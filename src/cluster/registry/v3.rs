@@ -1,8 +1,9 @@
 //! etcd's discovery protocol of 3.6 and later: keys of any etcd with the v3 API, read over gRPC.
 //!
-//! `/_etcd/registry/TOKEN/_config/size` has the size; every key below `/_etcd/registry/TOKEN/members` is a member, in the
-//! order of its creation. Changes are waited for with a watch, whose first event leads to another look. The endpoints are
-//! tried in the order given until one answers.
+//! `/_etcd/registry/TOKEN/_config/size` has the size; every key below
+//! `/_etcd/registry/TOKEN/members` is a member, in the order of its creation. Changes are waited
+//! for with a watch, whose first event leads to another look. The endpoints are tried in the order
+//! given until one answers.
 
 use std::time::Duration;
 
@@ -20,7 +21,8 @@ use crate::config::{Login, RegistryToken, WebUrl};
 use crate::net::dial::{Authority, NamedBy};
 use crate::tls::{Alpn, Connector};
 
-/// etcd forbids more frequent pings, and ends the connection; Go's client keeps to this minimum as well.
+/// etcd forbids more frequent pings, and ends the connection; Go's client keeps to this minimum as
+/// well.
 const LEAST_KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// gRPC's code for a request that can never be right: here, a wrong password.
@@ -78,7 +80,8 @@ impl<'a> Faults<'a> {
         Self { registry, noted: Vec::new() }
     }
 
-    /// Notes why an endpoint was of no use. What is wrong with the registry itself is the same everywhere.
+    /// Notes why an endpoint was of no use. What is wrong with the registry itself is the same
+    /// everywhere.
     fn note(&mut self, endpoint: &'a WebUrl, fault: Fault) -> Result<(), RegistryError> {
         let error = RegistryError { place: place(self.registry), fault: fault.clone() };
         if error.is_fatal() {

@@ -1,7 +1,8 @@
-//! One question for SRV records: to the servers of resolv.conf, in glibc's order, by UDP and by TCP where an answer is cut.
+//! One question for SRV records: to the servers of resolv.conf, in glibc's order, by UDP and by TCP
+//! where an answer is cut.
 //!
-//! Whatever SRV records are in the answer are taken, whoever owns them: a CNAME before them is legal, and the server has
-//! followed it already. Nothing is cached here.
+//! Whatever SRV records are in the answer are taken, whoever owns them: a CNAME before them is
+//! legal, and the server has followed it already. Nothing is cached here.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

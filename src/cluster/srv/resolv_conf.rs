@@ -1,5 +1,5 @@
-//! Which DNS servers are asked, and how: `/etc/resolv.conf`, `LOCALDOMAIN` and `RES_OPTIONS`, read as glibc reads them
-//! (resolv/res_init.c, resolv.conf(5)).
+//! Which DNS servers are asked, and how: `/etc/resolv.conf`, `LOCALDOMAIN` and `RES_OPTIONS`, read
+//! as glibc reads them (resolv/res_init.c, resolv.conf(5)).
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
@@ -13,7 +13,8 @@ const PORT: u16 = 53;
 /// A larger file is not read to its end.
 const SIZE_LIMIT: u64 = 64 * 1024;
 
-/// glibc's bounds: of nameservers, dots, seconds and tries (MAXNS, RES_MAXNDOTS, RES_MAXRETRANS, RES_MAXRETRY).
+/// glibc's bounds: of nameservers, dots, seconds and tries (MAXNS, RES_MAXNDOTS, RES_MAXRETRANS,
+/// RES_MAXRETRY).
 const MOST_SERVERS: usize = 3;
 const MOST_DOTS: usize = 15;
 const MOST_SECONDS: u64 = 30;
@@ -113,13 +114,15 @@ impl ResolvConf {
                 "rotate" => self.rotate = true,
                 "use-vc" => self.by_tcp = true,
                 "edns0" => self.edns = true,
-                // The rest (trust-ad, no-aaaa, single-request, ...) is about what is not looked up or not used here.
+                // The rest (trust-ad, no-aaaa, single-request, ...) is about what is not looked up
+                // or not used here.
                 _ => {}
             }
         }
     }
 
-    /// What one server may take at the nth try of it: twice as long each time, shared among the servers.
+    /// What one server may take at the nth try of it: twice as long each time, shared among the
+    /// servers.
     pub(super) fn patience(&self, nth: u32) -> Duration {
         if nth == 0 {
             return self.timeout;

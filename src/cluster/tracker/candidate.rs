@@ -1,4 +1,5 @@
-//! Rehearsing a reload: what the tracker would be with new settings, found out before anything is swapped.
+//! Rehearsing a reload: what the tracker would be with new settings, found out before anything is
+//! swapped.
 
 use std::time::Duration;
 
@@ -9,8 +10,9 @@ use super::{Outcome, Setup, Tracker};
 impl Tracker {
     /// Makes the tracker that a reload with `setup` would put in this one's place.
     ///
-    /// Neither touches this tracker nor the cluster file; refresh neither of the two until the candidate is
-    /// committed or dropped, or the record of that refresh is lost. `data_dir` is taken as unchanged.
+    /// Neither touches this tracker nor the cluster file; refresh neither of the two until the
+    /// candidate is committed or dropped, or the record of that refresh is lost. `data_dir` is
+    /// taken as unchanged.
     pub fn candidate(&self, setup: Setup) -> Candidate {
         let source_changed = source::fingerprint(&setup.source) != self.fingerprint;
         let accepts_another = setup.accept_cluster_id.is_some_and(|id| self.pin.pinned != Some(id));
@@ -46,11 +48,12 @@ pub struct Candidate {
 impl Candidate {
     /// Asks the peers, if the settings name others than before, for `limit` at most.
     ///
-    /// Returns a warning when they were asked and none answered. The reload may go on nevertheless: the old member
-    /// list stays in use, and each refresh asks the new peers again.
+    /// Returns a warning when they were asked and none answered. The reload may go on nevertheless:
+    /// the old member list stays in use, and each refresh asks the new peers again.
     ///
     /// # Errors
-    /// What is wrong when those that answered belong to several clusters, and `accept-cluster-id` names none of them.
+    /// What is wrong when those that answered belong to several clusters, and `accept-cluster-id`
+    /// names none of them.
     pub async fn prepare(&mut self, limit: Duration) -> Result<Option<String>, String> {
         if !self.ask {
             return Ok(None);
@@ -70,7 +73,8 @@ impl Candidate {
         &self.tracker
     }
 
-    /// Ends the rehearsal: logs the changes and writes the cluster file. Put the result in the old tracker's place.
+    /// Ends the rehearsal: logs the changes and writes the cluster file. Put the result in the old
+    /// tracker's place.
     pub async fn commit(self) -> Tracker {
         let mut tracker = self.tracker;
         tracker.settle().await;

@@ -1,4 +1,5 @@
-//! Environment files and what systemd makes of them, for the parser's own test and for the one that asks systemd.
+//! Environment files and what systemd makes of them, for the parser's own test and for the one that
+//! asks systemd.
 
 /// What each file sets, in order, with systemd of 254 and later.
 pub const CORPUS: &[(&str, &[(&str, &str)])] = &[

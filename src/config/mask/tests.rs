@@ -1,5 +1,6 @@
-use super::*;
 use rcgen::KeyPair;
+
+use super::*;
 
 /// Longest piece of a key that may be left.
 const LEFT: usize = 12;
@@ -27,7 +28,8 @@ fn pem_of(random: &mut fastrand::Rng, head: &str, length: usize) -> String {
 fn no_piece_of_a_key_is_left_however_it_is_broken() {
     const P256: (&str, usize) = ("MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg", 184);
     const ED25519: (&str, usize) = ("MFECAQEwBQYDK2VwBCIEI", 112);
-    // The same keys in every run: a rare one that slips through must not fail somebody else's change.
+    // The same keys in every run: a rare one that slips through must not fail somebody else's
+    // change.
     let mut random = fastrand::Rng::with_seed(9);
     for round in 0..2000 {
         let (head, length) = if round % 2 == 0 { P256 } else { ED25519 };

@@ -1,7 +1,8 @@
-use super::*;
-use crate::config::place::SourceFile;
 use std::ops::Range;
 use std::sync::Arc;
+
+use super::*;
+use crate::config::place::SourceFile;
 
 fn span(text: &str, range: Range<usize>) -> Place {
     let source = SourceFile::new("/etc/etcd-proxy.toml", text);

@@ -1,12 +1,14 @@
 //! Which addresses may be listened on together.
 //!
-//! A running daemon could open what overlaps, one address after the other, and its next start could not. So it is refused
-//! here, for all lists together. One address by http and by https is served on one port, as etcd does it.
+//! A running daemon could open what overlaps, one address after the other, and its next start could
+//! not. So it is refused here, for all lists together. One address by http and by https is served
+//! on one port, as etcd does it.
+
+use std::net::{IpAddr, SocketAddr};
 
 use super::{Values, refuse};
 use crate::config::problem::Problems;
 use crate::config::settings::{ListenAddress, ListenUrl};
-use std::net::{IpAddr, SocketAddr};
 
 /// The settings that name addresses; the last is for metrics.
 const LISTS: [&str; 3] = ["listen-client-urls", "listen-client-http-urls", METRICS];
@@ -22,7 +24,8 @@ pub(super) fn check(values: &Values<'_>, problems: &mut Problems) {
         let mut clash = clash.filter(|(other_name, other)| {
             let same_list = (*name == METRICS) == (*other_name == METRICS);
             match same_list && url.at == other.at {
-                // With port 0 the two schemes would be two ports, but nothing could tell them apart later.
+                // With port 0 the two schemes would be two ports, but nothing could tell them apart
+                // later.
                 true => is_any_port(&url.at),
                 false => overlap(&url.at, &other.at),
             }

@@ -1,4 +1,5 @@
-//! Where the peers come from: `discovery`, `discovery-token`, `discovery-srv`, `initial-cluster`; the first that is set.
+//! Where the peers come from: `discovery`, `discovery-token`, `discovery-srv`, `initial-cluster`;
+//! the first that is set.
 
 use super::{Values, refuse};
 use crate::config::problem::{Problem, Problems};
@@ -14,8 +15,8 @@ const SOURCES: [&str; 4] = ["discovery", "discovery-token", "discovery-srv", "in
 /// The TLS files of discovery-endpoints.
 const TLS_FILES: [&str; 3] = ["discovery-cert", "discovery-key", "discovery-cacert"];
 
-/// Returns how a registry is talked to in TLS. As with etcd, the files are for discovery-endpoints; a discovery URL is
-/// held to the machine's authorities.
+/// Returns how a registry is talked to in TLS. As with etcd, the files are for discovery-endpoints;
+/// a discovery URL is held to the machine's authorities.
 pub(super) fn registry_tls(values: &Values<'_>) -> ConnectTls {
     let [cert, key, ca] = TLS_FILES;
     if !values.text("discovery").is_empty() || values.text("discovery-token").is_empty() {
@@ -110,8 +111,8 @@ fn registry_token(values: &Values<'_>, problems: &mut Problems) -> Option<Regist
     })
 }
 
-/// Reads one endpoint. Without a scheme it is spoken to in TLS when any TLS setting of discovery says so, as etcd's
-/// client does.
+/// Reads one endpoint. Without a scheme it is spoken to in TLS when any TLS setting of discovery
+/// says so, as etcd's client does.
 fn endpoint(
     values: &Values<'_>,
     text: &str,
@@ -129,7 +130,8 @@ fn endpoint(
     None
 }
 
-/// Returns user and password; the user may be written as `user:password` when the password is not set.
+/// Returns user and password; the user may be written as `user:password` when the password is not
+/// set.
 fn login(values: &Values<'_>) -> Option<Login> {
     let user = values.text("discovery-user");
     let password = match values.0.value("discovery-password") {

@@ -12,8 +12,8 @@ use crate::config::settings::{
 };
 use crate::config::value::Value;
 
-/// Returns the settings about TLS, with etcd's fallbacks applied. A certificate without a key, or the reverse, counts as
-/// none; [`check`] refuses it.
+/// Returns the settings about TLS, with etcd's fallbacks applied. A certificate without a key, or
+/// the reverse, counts as none; [`check`] refuses it.
 pub(super) fn resolve(values: &Values<'_>, data_dir: &Path) -> TlsSettings {
     let peer = peer(values);
     TlsSettings {
@@ -74,7 +74,8 @@ fn upstream(values: &Values<'_>, peer: &ConnectTls) -> ConnectTls {
     let listeners_pair = values.pair("cert-file", "key-file");
     let own_ca = values.file("upstream-trusted-ca-file");
     let ca = own_ca.or_else(|| values.file("trusted-ca-file"));
-    // A listeners' certificate switches auto-tls off, as with etcd; one of ours for members does not.
+    // A listeners' certificate switches auto-tls off, as with etcd; one of ours for members does
+    // not.
     let auto = values.bool("auto-tls") && listeners_pair.is_none();
     let pair = own_pair.or(listeners_pair);
     if pair.is_some() || auto {
@@ -232,7 +233,8 @@ fn check_skipped(values: &Values<'_>, problems: &mut Problems) {
     }
 }
 
-/// Suites that etcd knows and that nobody should offer any more: no forward secrecy, CBC, RC4 or 3DES.
+/// Suites that etcd knows and that nobody should offer any more: no forward secrecy, CBC, RC4 or
+/// 3DES.
 fn is_outdated(name: &str) -> bool {
     name.starts_with("TLS_RSA_WITH_")
         || (name.starts_with("TLS_ECDHE_") && (name.contains("_CBC_") || name.contains("_RC4_")))

@@ -1,5 +1,5 @@
-//! Settings of etcd that stand in old proxy command lines and have nothing to do here: limits that the members hold,
-//! names that only a member announces, and the forms of etcd's own logs.
+//! Settings of etcd that stand in old proxy command lines and have nothing to do here: limits that
+//! the members hold, names that only a member announces, and the forms of etcd's own logs.
 
 use super::{Group, Kind, Setting, Standing};
 
@@ -8,7 +8,8 @@ const fn idle(name: &'static str, kind: Kind, default: &'static str, doc: &'stat
     Setting { name, kind, default, group, standing, ours: false, doc }
 }
 
-/// Flags that etcd 3.4 itself takes without a value and ignores, for the sake of still older command lines.
+/// Flags that etcd 3.4 itself takes without a value and ignores, for the sake of still older
+/// command lines.
 const IGNORED: &[&str] = &[
     "cluster-active-size",
     "cluster-remove-delay",

@@ -1,5 +1,5 @@
-//! etcd's discovery settings: the first of `discovery`, `discovery-token` and `discovery-srv` that is set is where the
-//! peers come from; the rest are details of these.
+//! etcd's discovery settings: the first of `discovery`, `discovery-token` and `discovery-srv` that
+//! is set is where the peers come from; the rest are details of these.
 
 use super::{Group, Kind, Setting, Standing};
 

@@ -1,7 +1,8 @@
-//! The settings that work: what passes, where clients are served, where the members come from, the process, logs.
+//! The settings that work: what passes, where clients are served, where the members come from, the
+//! process, logs.
 //!
-//! One default differs from etcd's: `proxy` is "on" where etcd says "off". This program does nothing else, and with
-//! it the shipped file works as it is.
+//! One default differs from etcd's: `proxy` is "on" where etcd says "off". This program does
+//! nothing else, and with it the shipped file works as it is.
 
 use super::{Group, Kind, Setting, Standing};
 

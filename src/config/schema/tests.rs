@@ -1,5 +1,6 @@
-use super::*;
 use std::collections::BTreeSet;
+
+use super::*;
 
 #[test]
 fn names_are_unique_and_kebab_case() {

@@ -1,4 +1,5 @@
-//! The settings about TLS: what listeners show, what members and peers are shown, and what is demanded of each.
+//! The settings about TLS: what listeners show, what members and peers are shown, and what is
+//! demanded of each.
 
 use super::{Group, Kind, Setting, Standing};
 

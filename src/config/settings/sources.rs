@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::zone;
 
-/// A registry in which the members of a cluster that is being built enter themselves. How it is talked to in TLS is
-/// [`super::TlsSettings::registry`].
+/// A registry in which the members of a cluster that is being built enter themselves. How it is
+/// talked to in TLS is [`super::TlsSettings::registry`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Discovery {
     /// `discovery`: a discovery service, or any etcd with the v2 API.
@@ -29,13 +29,16 @@ pub struct RegistryUrl {
 pub struct RegistryToken {
     /// `discovery-token`: which cluster; never empty.
     pub token: String,
-    /// `discovery-endpoints`: client URLs of the etcd that has the registry, without paths; never empty.
+    /// `discovery-endpoints`: client URLs of the etcd that has the registry, without paths; never
+    /// empty.
     pub endpoints: Vec<WebUrl>,
-    /// `discovery-dial-timeout`: limit for connecting; `None` (written 0) leaves it to the request's limit.
+    /// `discovery-dial-timeout`: limit for connecting; `None` (written 0) leaves it to the
+    /// request's limit.
     pub dial_timeout: Option<Duration>,
     /// `discovery-request-timeout`: limit for one request; never zero.
     pub request_timeout: Duration,
-    /// `discovery-keepalive-time`: pause between pings while changes are waited for; `None` (0) means no pings.
+    /// `discovery-keepalive-time`: pause between pings while changes are waited for; `None` (0)
+    /// means no pings.
     pub keepalive_time: Option<Duration>,
     /// `discovery-keepalive-timeout`: how long a ping may stay unanswered.
     pub keepalive_timeout: Duration,
@@ -80,7 +83,8 @@ impl SrvDomain {
 pub struct WebUrl {
     /// Whether it is `https`.
     pub tls: bool,
-    /// Host name or IP literal, in lower case (an IPv6 literal without its brackets, perhaps with a zone).
+    /// Host name or IP literal, in lower case (an IPv6 literal without its brackets, perhaps with a
+    /// zone).
     pub host: String,
     /// TCP port.
     pub port: u16,
@@ -89,8 +93,8 @@ pub struct WebUrl {
 }
 
 impl WebUrl {
-    /// Takes `text` apart. A port may be left out (80 or 443); a user, a query or a fragment may not be in it. Returns
-    /// what would be right otherwise.
+    /// Takes `text` apart. A port may be left out (80 or 443); a user, a query or a fragment may
+    /// not be in it. Returns what would be right otherwise.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let (scheme, rest) = text.split_once("://").unwrap_or_default();
         let tls = scheme.eq_ignore_ascii_case("https");

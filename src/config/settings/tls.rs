@@ -1,13 +1,14 @@
-//! The resolved settings about TLS: which files make which of the three identities, and what is demanded of the others.
+//! The resolved settings about TLS: which files make which of the three identities, and what is
+//! demanded of the others.
 //!
-//! Nothing is read here. A file is kept with the name of the setting that it was written in, since that is where a
-//! person will look when the file is wrong.
+//! Nothing is read here. A file is kept with the name of the setting that it was written in, since
+//! that is where a person will look when the file is wrong.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Everything about TLS. What was not set is empty; the default speaks no TLS on listeners and verifies members and
-/// peers against the machine's own authorities.
+/// Everything about TLS. What was not set is empty; the default speaks no TLS on listeners and
+/// verifies members and peers against the machine's own authorities.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsSettings {
     /// What `https` and `unixs` listeners show and demand.
@@ -22,10 +23,11 @@ pub struct TlsSettings {
     pub min_version: Option<TlsVersion>,
     /// `tls-max-version`, for all of them; `None` is TLS 1.3.
     pub max_version: Option<TlsVersion>,
-    /// `cipher-suites`, for all of them, in the order written; empty means all. As in Go, the suites of TLS 1.3 are only
-    /// restricted when one of them is named.
+    /// `cipher-suites`, for all of them, in the order written; empty means all. As in Go, the
+    /// suites of TLS 1.3 are only restricted when one of them is named.
     pub cipher_suites: Vec<CipherSuite>,
-    /// `allow-upstream-cn` (ours): members may be shown a certificate with a CN on behalf of clients that showed none.
+    /// `allow-upstream-cn` (ours): members may be shown a certificate with a CN on behalf of
+    /// clients that showed none.
     pub allow_upstream_cn: bool,
 }
 
@@ -34,13 +36,15 @@ pub struct TlsSettings {
 pub struct ListenTls {
     /// `cert-file` and `key-file`.
     pub pair: Option<KeyPair>,
-    /// What to make a certificate from when there is none; `None` unless `auto-tls` says so and a listener speaks TLS.
+    /// What to make a certificate from when there is none; `None` unless `auto-tls` says so and a
+    /// listener speaks TLS.
     pub self_made: Option<SelfMade>,
     /// `trusted-ca-file`; as with etcd, clients must show a certificate of it whenever it is set.
     pub client_ca: Option<TlsFile>,
     /// `client-crl-file`.
     pub client_crl: Option<TlsFile>,
-    /// `client-cert-allowed-hostname`: a client's certificate must be good for one of these; empty allows all.
+    /// `client-cert-allowed-hostname`: a client's certificate must be good for one of these; empty
+    /// allows all.
     pub allowed_hostnames: Vec<String>,
 }
 
@@ -49,17 +53,21 @@ pub struct ListenTls {
 pub struct ConnectTls {
     /// The certificate to show when asked for one.
     pub pair: Option<KeyPair>,
-    /// The authorities that the server's certificate must come from; `None` means those of the machine.
+    /// The authorities that the server's certificate must come from; `None` means those of the
+    /// machine.
     pub ca: Option<TlsFile>,
     /// The revocation lists that the server's certificate is held against.
     pub crl: Option<TlsFile>,
     /// Whether the server's certificate is verified at all; etcd's auto-tls settings switch it off.
     pub verify: bool,
-    /// The name that the certificate must carry in place of the host that was dialled (`discovery-srv`'s domain).
+    /// The name that the certificate must carry in place of the host that was dialled
+    /// (`discovery-srv`'s domain).
     pub server_name: Option<String>,
-    /// `peer-cert-allowed-cn`: the server's certificate must have one of these CNs; empty allows all.
+    /// `peer-cert-allowed-cn`: the server's certificate must have one of these CNs; empty allows
+    /// all.
     pub allowed_cns: Vec<String>,
-    /// `peer-cert-allowed-hostname`: the server's certificate must be good for one of these; empty allows all.
+    /// `peer-cert-allowed-hostname`: the server's certificate must be good for one of these; empty
+    /// allows all.
     pub allowed_hostnames: Vec<String>,
 }
 
@@ -102,7 +110,8 @@ pub struct SelfMade {
     pub directory: PathBuf,
     /// `self-signed-cert-validity`, in years of 365 days; at least 1.
     pub years: u32,
-    /// The names and addresses that it is good for: those of the listeners and of `advertise-client-urls`.
+    /// The names and addresses that it is good for: those of the listeners and of
+    /// `advertise-client-urls`.
     pub names: Vec<String>,
 }
 
@@ -144,7 +153,8 @@ impl CipherSuite {
         ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", Self::EcdheRsaChacha20Poly1305Sha256),
     ];
 
-    /// Returns the suite of this name, by IANA or by Go (which leaves out `_SHA256` behind POLY1305).
+    /// Returns the suite of this name, by IANA or by Go (which leaves out `_SHA256` behind
+    /// POLY1305).
     pub fn named(name: &str) -> Option<Self> {
         let go = |iana: &str| {
             iana.strip_suffix("_SHA256").filter(|it| it.ends_with("POLY1305")) == Some(name)
@@ -171,7 +181,8 @@ impl ListenTls {
 }
 
 impl TlsSettings {
-    /// Every file that is read for it, each once; what a self-made certificate is kept in is not among them.
+    /// Every file that is read for it, each once; what a self-made certificate is kept in is not
+    /// among them.
     pub fn files(&self) -> Vec<&TlsFile> {
         let pairs =
             [&self.listener.pair, &self.upstream.pair, &self.peer.pair, &self.registry.pair];

@@ -1,15 +1,16 @@
 //! IPv6 literals of URLs, with or without a zone: `[fe80::1%25eth0]` (RFC 6874).
 //!
-//! A zone names the interface on which a link-local address is meant. In a URL the `%` before it is written `%25`; in a
-//! host as it is kept and dialled it stands as it is, `fe80::1%eth0`. It never leaves this host: neither a `Host` header
-//! nor a certificate's name has one.
+//! A zone names the interface on which a link-local address is meant. In a URL the `%` before it is
+//! written `%25`; in a host as it is kept and dialled it stands as it is, `fe80::1%eth0`. It never
+//! leaves this host: neither a `Host` header nor a certificate's name has one.
 
 use std::net::Ipv6Addr;
 
 /// What to write instead of a zone behind a bare `%`, as Go's parser refuses it too.
 const BARE: &str = "want the zone behind \"%25\", such as [fe80::1%25eth0]";
 
-/// Reads what stands in the brackets of a URL. Returns it in lower case, but for the zone, as it is dialled.
+/// Reads what stands in the brackets of a URL. Returns it in lower case, but for the zone, as it is
+/// dialled.
 ///
 /// # Errors
 /// What would be right.
@@ -29,7 +30,8 @@ pub fn read_literal(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// Whether it could be an interface's name or number: what a URL may hold of it without more escapes.
+/// Whether it could be an interface's name or number: what a URL may hold of it without more
+/// escapes.
 fn is_zone(zone: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     // IFNAMSIZ of Linux is 16 with the zero at the end.

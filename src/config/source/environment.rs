@@ -1,6 +1,9 @@
 //! The environment: `ETCD_*` variables by etcd's rules.
 //!
-//! An empty variable is unset. An unknown one is a warning, because people share one environment file with etcd itself.
+//! An empty variable is unset. An unknown one is a warning, because people share one environment
+//! file with etcd itself.
+
+use std::ffi::{OsStr, OsString};
 
 use super::{Given, MemberGiven};
 use crate::config::place::{Place, short};
@@ -8,7 +11,6 @@ use crate::config::problem::{Problem, Problems};
 use crate::config::schema::{self, Known};
 use crate::config::settings::MemberSetting;
 use crate::config::value::{Raw, Shape};
-use std::ffi::{OsStr, OsString};
 
 const PREFIX: &str = "ETCD_";
 

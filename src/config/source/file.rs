@@ -2,6 +2,15 @@
 //!
 //! The TOML parser recovers from errors, so that a file's mistakes are found in one go.
 
+use std::collections::BTreeSet;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
 use super::{Given, MemberGiven};
 use crate::config::mask::{is_base64_line, pem_label};
 use crate::config::place::{Place, SourceFile, short};
@@ -10,18 +19,12 @@ use crate::config::regular_file;
 use crate::config::schema::{self, Kind, Known};
 use crate::config::settings::MemberSetting;
 use crate::config::value::{Raw, Shape};
-use std::collections::BTreeSet;
-use std::io;
-use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
 
 /// A settings file is a page of text; more bytes than this are something else.
 pub const LARGEST_FILE: u64 = 1 << 20;
 
-/// The nearest right word is only looked for while so few problems are known: it takes time, and more are not shown.
+/// The nearest right word is only looked for while so few problems are known: it takes time, and
+/// more are not shown.
 const HINTED: usize = Problems::SHOWN;
 
 /// Which file, and where it was named; nowhere when it is the default one.
@@ -31,8 +34,8 @@ pub(in crate::config) struct Choice {
     pub(in crate::config) named: Option<Place>,
 }
 
-/// Returns the file's content; `None` without a problem when it is the default file and does not exist. What somebody has
-/// `seen` there is not read again.
+/// Returns the file's content; `None` without a problem when it is the default file and does not
+/// exist. What somebody has `seen` there is not read again.
 pub(in crate::config) fn content(
     choice: &Choice,
     seen: Option<Vec<u8>>,
@@ -101,8 +104,8 @@ pub(in crate::config) fn read(
     sound.filter_map(|(key, value)| entry(&source, &key, value, members, problems)).collect()
 }
 
-/// Reports the first error of each line, and returns those lines: what the parser makes of the rest of such a line is
-/// a guess.
+/// Reports the first error of each line, and returns those lines: what the parser makes of the rest
+/// of such a line is a guess.
 fn syntax(
     source: &Arc<SourceFile>,
     errors: &[toml::de::Error],
@@ -119,8 +122,8 @@ fn syntax(
     broken
 }
 
-/// Whether an entry is what was written, and not the parser's guess after a syntax error: it touches no broken line,
-/// and it is no table, whose extent would be a guess too.
+/// Whether an entry is what was written, and not the parser's guess after a syntax error: it
+/// touches no broken line, and it is no table, whose extent would be a guess too.
 fn is_sound(
     source: &SourceFile,
     broken: &BTreeSet<usize>,
@@ -132,8 +135,8 @@ fn is_sound(
     broken.is_empty() || !value.get_ref().is_table() && broken.range(first..=last).next().is_none()
 }
 
-/// Says that a file has a key or a certificate in it. Nothing more is read of it: what the parser makes of such lines would
-/// repeat them.
+/// Says that a file has a key or a certificate in it. Nothing more is read of it: what the parser
+/// makes of such lines would repeat them.
 fn not_settings(source: &Arc<SourceFile>) -> Option<Problem> {
     let mut start = 0;
     for line in source.text.split_inclusive('\n') {

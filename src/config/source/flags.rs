@@ -1,7 +1,11 @@
 //! The command line: flags as Go reads them.
 //!
-//! One dash or two, `--name value` or `--name=value`; a boolean needs no value, and takes one only behind `=`.
-//! Of a flag given twice the last counts.
+//! One dash or two, `--name value` or `--name=value`; a boolean needs no value, and takes one only
+//! behind `=`. Of a flag given twice the last counts.
+
+use std::ffi::OsString;
+use std::iter::Peekable;
+use std::slice::Iter;
 
 use super::{Given, MemberGiven};
 use crate::config::place::{Place, short};
@@ -9,9 +13,6 @@ use crate::config::problem::{Problem, Problems};
 use crate::config::schema::{self, Kind, Known, Setting};
 use crate::config::settings::MemberSetting;
 use crate::config::value::{Raw, Shape};
-use std::ffi::OsString;
-use std::iter::Peekable;
-use std::slice::Iter;
 
 type Args<'a> = Peekable<Iter<'a, OsString>>;
 
@@ -123,7 +124,8 @@ fn is_known_flag(arg: &OsString) -> bool {
     })
 }
 
-/// Takes what is probably the value of a flag whose kind is not known, so that it is not refused too.
+/// Takes what is probably the value of a flag whose kind is not known, so that it is not refused
+/// too.
 fn probable_value(args: &mut Args<'_>) -> Option<String> {
     let next = args.next_if(|next| !next.as_encoded_bytes().starts_with(b"-"))?;
     Some(next.to_string_lossy().into_owned())

@@ -1,4 +1,7 @@
-//! `initial-cluster`: peer URLs, with or without a name, as etcd's comma string, an array or a table.
+//! `initial-cluster`: peer URLs, with or without a name, as etcd's comma string, an array or a
+//! table.
+
+use std::collections::HashSet;
 
 use super::list::Piece;
 use super::url::{Scheme, split_scheme};
@@ -7,13 +10,13 @@ use crate::config::place::{Place, short};
 use crate::config::problem::Problem;
 use crate::config::schema;
 use crate::config::settings::PeerUrl;
-use std::collections::HashSet;
 
 /// The ports that etcd's members serve clients on; the second is etcd 2's.
 const CLIENT_PORTS: [u16; 2] = [2379, 4001];
 
 impl Reader<'_> {
-    /// Reads the peers in the order given, each once; names are not kept, they only count members in etcd.
+    /// Reads the peers in the order given, each once; names are not kept, they only count members
+    /// in etcd.
     pub(super) fn peers(&mut self, raw: &Raw) -> Option<Vec<PeerUrl>> {
         let pieces = match &raw.shape {
             Shape::Table(members) => {

@@ -8,7 +8,8 @@ use crate::config::settings::LogLevel;
 pub(super) type Piece = (String, Place);
 
 impl Reader<'_> {
-    /// Splits a comma string, an array, or an array of comma strings; blanks around a piece and empty pieces are dropped.
+    /// Splits a comma string, an array, or an array of comma strings; blanks around a piece and
+    /// empty pieces are dropped.
     pub(super) fn pieces(&mut self, raw: &Raw) -> Option<Vec<Piece>> {
         match &raw.shape {
             Shape::List(list) => {

@@ -1,11 +1,12 @@
 //! Single values: booleans as Go reads them, numbers, words, texts, paths, cluster IDs.
 
+use std::fmt;
+use std::path::PathBuf;
+
 use super::{Raw, Reader, Shape};
 use crate::config::mask::pem_label;
 use crate::config::problem::Problem;
 use crate::config::settings::LogLevel;
-use std::fmt;
-use std::path::PathBuf;
 
 impl Reader<'_> {
     /// Reads a boolean by the rules of Go's `strconv.ParseBool`.

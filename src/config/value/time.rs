@@ -1,10 +1,12 @@
 //! Lengths of time: etcd's bare milliseconds, or Go's durations (`5s`, `1m30s`, `1.5h`).
 
-use super::{Raw, Reader, Shape};
-use crate::config::problem::Problem;
 use std::time::Duration;
 
-/// The longest time that is believed. Anything longer is a slip, and sums with it must not overflow a clock.
+use super::{Raw, Reader, Shape};
+use crate::config::problem::Problem;
+
+/// The longest time that is believed. Anything longer is a slip, and sums with it must not overflow
+/// a clock.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 const WANT: &str = "want milliseconds (30000) or a duration (\"30s\")";
@@ -45,7 +47,8 @@ impl Reader<'_> {
     }
 }
 
-/// Reads a bare number of milliseconds or a Go duration; `None` for anything else, negative ones included.
+/// Reads a bare number of milliseconds or a Go duration; `None` for anything else, negative ones
+/// included.
 fn duration(text: &str) -> Option<Duration> {
     if let Some(number) = super::scalar::digits(text) {
         return number.parse().ok().map(Duration::from_millis);

@@ -1,11 +1,13 @@
-//! URLs by etcd's rules: http, https, unix or unixs, host and port, no path; to listen on, an IP address or localhost.
+//! URLs by etcd's rules: http, https, unix or unixs, host and port, no path; to listen on, an IP
+//! address or localhost.
 //!
 //! Scheme and host may be written in any case, as Go's parser has it; they are kept in lower case.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 
 use super::list::Piece;
 use super::{Raw, Reader};
 use crate::config::settings::{ListenAddress, ListenUrl, zone};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 
 /// What a TCP URL names.
 #[derive(Debug, PartialEq, Eq)]
@@ -107,7 +109,8 @@ pub(super) fn split_scheme(text: &str) -> Option<(Scheme, &str)> {
     Some((scheme.unwrap_or(Scheme::Other), rest))
 }
 
-/// Reads the `host:port` that must be all that follows `http://`; `usual` is the port that is named as an example.
+/// Reads the `host:port` that must be all that follows `http://`; `usual` is the port that is named
+/// as an example.
 pub(super) fn authority(rest: &str, usual: u16) -> Result<Authority, Fault> {
     if rest.contains('@') {
         return Err("want nothing but a host and a port".to_owned());

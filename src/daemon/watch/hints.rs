@@ -24,8 +24,8 @@ struct Heard {
     wake: Notify,
     /// Whether something was written last and its writer has not closed it yet.
     being_written: AtomicBool,
-    /// Whether a watch may be gone: the kernel and notify drop it with its directory, also when that comes back as the very
-    /// same one.
+    /// Whether a watch may be gone: the kernel and notify drop it with its directory, also when
+    /// that comes back as the very same one.
     stale: AtomicBool,
 }
 
@@ -33,7 +33,8 @@ impl Hints {
     /// Lays a watch on each directory of a trail.
     ///
     /// # Errors
-    /// `PathNotFound` when a directory is gone already; anything else means that inotify cannot be had.
+    /// `PathNotFound` when a directory is gone already; anything else means that inotify cannot be
+    /// had.
     pub(super) fn along(trail: &Trail) -> notify::Result<Self> {
         let heard = Arc::new(Heard::default());
         let tell = Arc::clone(&heard);
@@ -50,7 +51,8 @@ impl Hints {
         Ok(Self { heard, _watcher: watcher })
     }
 
-    /// Waits for the next hint; one that came before the call counts. Dropping the future loses nothing.
+    /// Waits for the next hint; one that came before the call counts. Dropping the future loses
+    /// nothing.
     pub(super) async fn wait(&self) {
         self.heard.wake.notified().await;
     }

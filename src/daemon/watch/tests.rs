@@ -1,7 +1,9 @@
-use super::*;
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
+
 use tokio::time::timeout;
+
+use super::*;
 
 /// Far more than any change takes; only a failing test waits for it.
 const DEADLINE: Duration = Duration::from_secs(20);

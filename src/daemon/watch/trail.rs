@@ -1,8 +1,8 @@
 //! The steps that a path takes: every directory entry that decides where it leads.
 //!
 //! For `/cfg/p.toml -> ..data/p.toml` with `/cfg/..data -> ..1`, these are `/cfg`, `/cfg/p.toml`,
-//! `/cfg/..data`, `/cfg/..1` and `/cfg/..1/p.toml`. If none of these entries changes, the path leads to the
-//! same file; whoever watches the directories that hold them misses nothing.
+//! `/cfg/..data`, `/cfg/..1` and `/cfg/..1/p.toml`. If none of these entries changes, the path
+//! leads to the same file; whoever watches the directories that hold them misses nothing.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
@@ -13,12 +13,14 @@ use std::path::{Component, Path, PathBuf};
 /// The kernel gives up after as many symlinks, too.
 const MOST_LINKS: usize = 40;
 
-/// The steps of one walk. Two walks are equal when they went the same way through the same directories.
+/// The steps of one walk. Two walks are equal when they went the same way through the same
+/// directories.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Trail {
     /// The entries that were looked up, free of symlinks but for the last step of each.
     pub(super) steps: BTreeSet<PathBuf>,
-    /// The directories that hold them, with device and inode: a new directory of the old name needs a new watch.
+    /// The directories that hold them, with device and inode: a new directory of the old name needs
+    /// a new watch.
     pub(super) directories: BTreeMap<PathBuf, (u64, u64)>,
 }
 
@@ -34,10 +36,12 @@ impl Trail {
         all
     }
 
-    /// Walks a path as far as it leads; a missing step ends the walk and is part of it, for it may come back.
+    /// Walks a path as far as it leads; a missing step ends the walk and is part of it, for it may
+    /// come back.
     pub(super) fn walk(path: &Path) -> Self {
         let mut trail = Self::default();
-        // `absolute` fails only without a working directory; the path as it stands is all we have then.
+        // `absolute` fails only without a working directory; the path as it stands is all we have
+        // then.
         let start = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let mut ahead = components(&start);
         let mut here = PathBuf::from("/");

@@ -1,6 +1,7 @@
-use super::*;
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixListener;
+
+use super::*;
 
 fn url(address: SocketAddr) -> ListenAddress {
     ListenAddress::Tcp(address)

@@ -1,7 +1,8 @@
-use super::*;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
+
+use super::*;
 
 fn url(text: &str) -> ListenUrl {
     ListenUrl::tcp(text.parse().unwrap())

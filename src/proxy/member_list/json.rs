@@ -1,6 +1,8 @@
-//! The JSON of a member list: `{"members":[{"clientURLs":[...]}]}`, with whatever else stands there.
+//! The JSON of a member list: `{"members":[{"clientURLs":[...]}]}`, with whatever else stands
+//! there.
 //!
-//! Only the arrays themselves are exchanged; every other byte of the text stays, with its order and its spaces.
+//! Only the arrays themselves are exchanged; every other byte of the text stays, with its order and
+//! its spaces.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +12,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Puts `urls`, a JSON array, in place of every member's `clientURLs` that is not empty. `None` when the text is no member list.
+/// Puts `urls`, a JSON array, in place of every member's `clientURLs` that is not empty. `None`
+/// when the text is no member list.
 pub(super) fn rewrite(text: &[u8], urls: &str) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(text).ok()?;
     let mut rewritten = Vec::with_capacity(text.len() + urls.len());

@@ -1,14 +1,17 @@
-//! Member lists that name the proxy (`rewrite-members`): clients that sync their endpoints stay behind it.
+//! Member lists that name the proxy (`rewrite-members`): clients that sync their endpoints stay
+//! behind it.
 //!
-//! Four answers are rewritten and nothing else is looked at: `GET /v2/members`, `/v2/machines`, the gateway's
-//! `cluster/member/list` and gRPC's `MemberList`. The members stay in the list, with their names, IDs and peer URLs, so that
-//! what people read there is still true; only where clients would connect, the list says this proxy. etcd's grpc-proxy
-//! answers with one member of its own making instead, which hides the cluster from those who look after it. A member that
-//! names no client URL has not started, and keeps its empty list.
+//! Four answers are rewritten and nothing else is looked at: `GET /v2/members`, `/v2/machines`, the
+//! gateway's `cluster/member/list` and gRPC's `MemberList`. The members stay in the list, with
+//! their names, IDs and peer URLs, so that what people read there is still true; only where clients
+//! would connect, the list says this proxy. etcd's grpc-proxy answers with one member of its own
+//! making instead, which hides the cluster from those who look after it. A member that names no
+//! client URL has not started, and keeps its empty list.
 //!
-//! Such an answer is held whole, up to [`MOST`]. One that is longer, compressed or not understood is answered with an error:
-//! a client that got it as it is would walk past the proxy. Members are asked not to compress. A list over a WebSocket, which
-//! no client is known to ask for, passes as it is.
+//! Such an answer is held whole, up to [`MOST`]. One that is longer, compressed or not understood
+//! is answered with an error: a client that got it as it is would walk past the proxy. Members are
+//! asked not to compress. A list over a WebSocket, which no client is known to ask for, passes as
+//! it is.
 
 mod json;
 mod wire;
@@ -86,7 +89,8 @@ impl Listing {
         headers.remove("grpc-accept-encoding");
     }
 
-    /// Puts the proxy's URLs into a member's answer, or into none: an answer that is no list passes as it is.
+    /// Puts the proxy's URLs into a member's answer, or into none: an answer that is no list passes
+    /// as it is.
     pub async fn rewrite(
         self,
         response: Response<ReplyBody>,

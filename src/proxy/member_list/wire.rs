@@ -1,6 +1,8 @@
-//! The protobuf of a member list: `MemberListResponse.members` (2), and in each `Member.clientURLs` (4).
+//! The protobuf of a member list: `MemberListResponse.members` (2), and in each `Member.clientURLs`
+//! (4).
 //!
-//! Fields are walked over without knowing them, and every other one is copied as it stands (etcd `rpc.proto`).
+//! Fields are walked over without knowing them, and every other one is copied as it stands (etcd
+//! `rpc.proto`).
 
 use crate::proxy::readonly::wire::{delimited, varint};
 
@@ -14,7 +16,8 @@ struct Field<'a> {
     content: &'a [u8],
 }
 
-/// Puts `urls` in place of every member's client URLs, where there are any. `None` when the message is no protobuf.
+/// Puts `urls` in place of every member's client URLs, where there are any. `None` when the message
+/// is no protobuf.
 pub(super) fn rewrite(mut message: &[u8], urls: &[String]) -> Option<Vec<u8>> {
     let mut rewritten = Vec::with_capacity(message.len());
     while !message.is_empty() {

@@ -1,10 +1,12 @@
-//! The JSON side of inspection: is this body of the gateway a read, and what goes to the member in its place?
+//! The JSON side of inspection: is this body of the gateway a read, and what goes to the member in
+//! its place?
 //!
-//! Members have parsed these bodies with three generations of decoders that differ on duplicate keys, on both
-//! spellings of a key side by side, on nulls, on unknown keys and on what follows the document. So the body that was
-//! judged is never sent on. A new one is written from tables that hold every field a read may have, under etcd's
-//! snake_case names, with the text of each scalar kept as it came (64-bit numbers survive as number or string). A
-//! write cannot be expressed in it. Whatever the tables lack, and every body that could be read in two ways, is refused.
+//! Members have parsed these bodies with three generations of decoders that differ on duplicate
+//! keys, on both spellings of a key side by side, on nulls, on unknown keys and on what follows the
+//! document. So the body that was judged is never sent on. A new one is written from tables that
+//! hold every field a read may have, under etcd's snake_case names, with the text of each scalar
+//! kept as it came (64-bit numbers survive as number or string). A write cannot be expressed in it.
+//! Whatever the tables lack, and every body that could be read in two ways, is refused.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,7 +17,8 @@ use serde_json::value::RawValue;
 
 use super::wire::DEPTH_LIMIT;
 
-/// Why a body is not a read, where known with line and column: one short line, fit for a log, whatever the body holds.
+/// Why a body is not a read, where known with line and column: one short line, fit for a log,
+/// whatever the body holds.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Refusal(String);
@@ -253,7 +256,8 @@ impl<'de> serde::Deserialize<'de> for Key<'de> {
     }
 }
 
-/// Reads the value of one field and writes the field, or nothing for a value that means its absence.
+/// Reads the value of one field and writes the field, or nothing for a value that means its
+/// absence.
 struct Value<'o> {
     field: &'static Field,
     depth: usize,

@@ -1,12 +1,13 @@
 //! Readonly: which requests may pass, decided before anything is sent.
 //!
-//! An allowlist with default deny. Rules match raw bytes; whatever would first have to be decoded or cleaned is
-//! refused, because a member does both before it routes. Two calls are reads or writes by their message: Txn and Alarm.
-//! Their whole message is read first, judged by [`What`], and only what was judged is sent on.
+//! An allowlist with default deny. Rules match raw bytes; whatever would first have to be decoded
+//! or cleaned is refused, because a member does both before it routes. Two calls are reads or
+//! writes by their message: Txn and Alarm. Their whole message is read first, judged by [`What`],
+//! and only what was judged is sent on.
 //!
-//! What keeps it tight, and lies outside this module: `Connection` and `Upgrade` go to a member only for a route with
-//! `websocket`; only gRPC routes travel over HTTP/2; after a reply of our own nothing of the request is left unread
-//! on the connection.
+//! What keeps it tight, and lies outside this module: `Connection` and `Upgrade` go to a member
+//! only for a route with `websocket`; only gRPC routes travel over HTTP/2; after a reply of our own
+//! nothing of the request is left unread on the connection.
 
 mod json;
 mod pages;
@@ -20,8 +21,9 @@ use crate::message::rpc::{Effect, Rpc};
 
 pub use json::Refusal;
 
-/// The largest message that is inspected, in bytes. A member takes Txn requests up to its `max-request-bytes` (1.5 MiB
-/// by default) plus 512 KiB; a larger message than this is refused in readonly.
+/// The largest message that is inspected, in bytes. A member takes Txn requests up to its
+/// `max-request-bytes` (1.5 MiB by default) plus 512 KiB; a larger message than this is refused in
+/// readonly.
 pub const INSPECTION_CAP: usize = 4 << 20;
 
 /// What readonly says of a request.
@@ -31,7 +33,8 @@ pub enum Verdict {
     Pass,
     /// A write, or not known to be a read: answer it ourselves.
     Refuse,
-    /// Collect the one gRPC message and ask [`What::grpc_is_readonly`]; forward exactly that message.
+    /// Collect the one gRPC message and ask [`What::grpc_is_readonly`]; forward exactly that
+    /// message.
     InspectGrpc(What),
     /// Collect the JSON body and ask [`What::json`]; forward the body it gives back.
     InspectJson(What),
@@ -47,7 +50,8 @@ pub enum What {
 }
 
 impl What {
-    /// Whether an uncompressed protobuf message is a read. Anything malformed, unknown or ambiguous is not.
+    /// Whether an uncompressed protobuf message is a read. Anything malformed, unknown or ambiguous
+    /// is not.
     pub fn grpc_is_readonly(self, message: &[u8]) -> bool {
         match self {
             Self::Txn => wire::txn_is_readonly(message),
@@ -64,7 +68,8 @@ impl What {
     }
 }
 
-/// Says whether a request may pass in readonly. `route` is what [`super::classify::classify`] made of the same request.
+/// Says whether a request may pass in readonly. `route` is what [`super::classify::classify`] made
+/// of the same request.
 pub fn verdict(route: &Route, method: &Method, uri: &Uri, headers: &HeaderMap) -> Verdict {
     match route.protocol {
         Protocol::Grpc(_) | Protocol::Json(_) if uri.query().is_some() => Verdict::Refuse,
@@ -83,8 +88,8 @@ fn by_effect(rpc: Rpc, inspect: fn(What) -> Verdict) -> Verdict {
     }
 }
 
-/// A WebSocket's messages are out of our sight, so it passes only where every message is a read. Method overrides are
-/// refused outright: the gateway obeys them for some content types.
+/// A WebSocket's messages are out of our sight, so it passes only where every message is a read.
+/// Method overrides are refused outright: the gateway obeys them for some content types.
 fn gateway(route: &Route, rpc: Rpc, headers: &HeaderMap) -> Verdict {
     if headers.contains_key("x-http-method-override") {
         return Verdict::Refuse;

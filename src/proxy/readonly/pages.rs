@@ -1,8 +1,9 @@
 //! The pages a member serves to GET and HEAD: v2, health, version and the like.
 //!
-//! None of these changes anything by GET, whatever its query. v2 keys may hold any byte, so below `/v2/` percent
-//! signs, semicolons and doubled slashes are let through; a path that could leave `/v2/` once decoded and cleaned
-//! is not. Debugging pages other than `/debug/vars` cost the member too much for strangers.
+//! None of these changes anything by GET, whatever its query. v2 keys may hold any byte, so below
+//! `/v2/` percent signs, semicolons and doubled slashes are let through; a path that could leave
+//! `/v2/` once decoded and cleaned is not. Debugging pages other than `/debug/vars` cost the member
+//! too much for strangers.
 
 /// Whether GET on a raw path is a read that readonly lets through.
 pub(super) fn is_read(path: &str) -> bool {
@@ -22,7 +23,8 @@ fn is_check_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
-/// Whether a path, decoded once, has no `.` or `..` segment. A broken percent-encoding counts as having one.
+/// Whether a path, decoded once, has no `.` or `..` segment. A broken percent-encoding counts as
+/// having one.
 fn stays_below(path: &[u8]) -> bool {
     let mut segment = Segment::default();
     let mut rest = path;
@@ -35,7 +37,8 @@ fn stays_below(path: &[u8]) -> bool {
     rest.is_empty() && segment.take(b'/')
 }
 
-/// The next byte of a path once decoded, and what follows it; `None` at the end and at a broken encoding.
+/// The next byte of a path once decoded, and what follows it; `None` at the end and at a broken
+/// encoding.
 fn decode(path: &[u8]) -> Option<(u8, &[u8])> {
     match *path {
         [b'%', high, low, ref later @ ..] => Some((hex(high)? << 4 | hex(low)?, later)),

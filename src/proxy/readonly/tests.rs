@@ -1,10 +1,9 @@
+use Verdict::{InspectGrpc, InspectJson, Pass, Refuse};
 use http::header::{CONNECTION, CONTENT_TYPE};
 use http::{HeaderValue, Version};
 
 use super::super::classify::classify;
 use super::*;
-
-use Verdict::{InspectGrpc, InspectJson, Pass, Refuse};
 
 fn judge(version: Version, method: &str, target: &str, headers: &HeaderMap) -> Verdict {
     let method = Method::from_bytes(method.as_bytes()).unwrap();

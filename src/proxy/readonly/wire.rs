@@ -1,9 +1,10 @@
 //! The protobuf side of inspection: is this TxnRequest, or AlarmRequest, a read?
 //!
-//! Only one reading of the bytes is accepted. Every tag that matters has a number below 16 and so fits one byte; a tag
-//! must be exactly that byte, which leaves out longer spellings of it, other wire types, groups and unknown fields. A
-//! RequestOp must hold exactly one field, so there is no "last one wins". Ranges and comparisons are not looked into:
-//! no content makes them write, and a member refuses them whole when they are malformed.
+//! Only one reading of the bytes is accepted. Every tag that matters has a number below 16 and so
+//! fits one byte; a tag must be exactly that byte, which leaves out longer spellings of it, other
+//! wire types, groups and unknown fields. A RequestOp must hold exactly one field, so there is no
+//! "last one wins". Ranges and comparisons are not looked into: no content makes them write, and a
+//! member refuses them whole when they are malformed.
 
 /// How deep Txns may be nested in an inspected message. Nobody nests more than two or three.
 pub(super) const DEPTH_LIMIT: usize = 32;
@@ -75,7 +76,8 @@ pub(in crate::proxy) fn delimited(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::try_from(length).ok()?)
 }
 
-/// Reads a varint of at most ten bytes. One that does not fit 64 bits is refused: decoders differ on its value.
+/// Reads a varint of at most ten bytes. One that does not fit 64 bits is refused: decoders differ
+/// on its value.
 pub(in crate::proxy) fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut value = 0;
     for (index, byte) in bytes.iter().enumerate().take(10) {

@@ -1,9 +1,11 @@
-use super::*;
-use crate::telemetry::snapshot::ReloadResult;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
+
+use super::*;
+use crate::telemetry::snapshot::ReloadResult;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 

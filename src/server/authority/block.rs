@@ -1,9 +1,11 @@
-//! Finds the `:authority` in a header block (RFC 7541 section 6), and what must be written in its place.
+//! Finds the `:authority` in a header block (RFC 7541 section 6), and what must be written in its
+//! place.
 //!
-//! Its field may be a literal whose name is static entry 1 or spelt out (gRPC's C core does that), or static entry 1
-//! itself, which is an empty one. A value that a client refers to in the dynamic table is in h2's table what was
-//! written there when it came as a literal. A name that a literal refers to in the dynamic table is not known here: an
-//! encoder that has it in the static table has no reason to.
+//! Its field may be a literal whose name is static entry 1 or spelt out (gRPC's C core does that),
+//! or static entry 1 itself, which is an empty one. A value that a client refers to in the dynamic
+//! table is in h2's table what was written there when it came as a literal. A name that a literal
+//! refers to in the dynamic table is not known here: an encoder that has it in the static table has
+//! no reason to.
 
 use std::ops::Range;
 
@@ -46,7 +48,8 @@ enum Field {
     Authority(Option<(Range<usize>, Vec<u8>)>),
     /// The first ordinary field.
     Ordinary,
-    /// Another pseudo-header, a change of the table's size, or a field of which only h2 knows the name.
+    /// Another pseudo-header, a change of the table's size, or a field of which only h2 knows the
+    /// name.
     Other,
 }
 
@@ -148,8 +151,8 @@ impl Text<'_> {
     }
 }
 
-/// What must become of an authority in `begin..end`, whose value begins at `value_at`. If it `is_kept` in the dynamic
-/// table, its substitute must count as much there.
+/// What must become of an authority in `begin..end`, whose value begins at `value_at`. If it
+/// `is_kept` in the dynamic table, its substitute must count as much there.
 fn change(
     begin: usize,
     value_at: usize,
@@ -169,8 +172,8 @@ fn change(
         if !is_kept {
             return Some((begin..end, Vec::new()));
         }
-        // It counts one byte more than with the client. That matters only to one that fills its table to the last
-        // byte, and has static entry 1 for an empty authority, but writes it out.
+        // It counts one byte more than with the client. That matters only to one that fills its
+        // table to the last byte, and has static entry 1 for an empty authority, but writes it out.
         return Some((value_at..end, vec![1, b'a']));
     }
     let coded = huffman::encode(&substitute(plain)?)?;

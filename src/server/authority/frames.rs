@@ -1,5 +1,5 @@
-//! Follows the frames that an HTTP/2 client sends (RFC 9113 sections 3.4 and 4.1), and rewrites the header blocks whose
-//! authority h2 would not take.
+//! Follows the frames that an HTTP/2 client sends (RFC 9113 sections 3.4 and 4.1), and rewrites the
+//! header blocks whose authority h2 would not take.
 
 use super::block::{self, Found};
 
@@ -44,7 +44,8 @@ pub enum Next {
 }
 
 impl Frames {
-    /// Looks at what comes after all that has passed before. Returns how much of it passes as it is, and what comes next.
+    /// Looks at what comes after all that has passed before. Returns how much of it passes as it
+    /// is, and what comes next.
     pub fn follow(&mut self, bytes: &[u8]) -> (usize, Next) {
         let mut passed = 0;
         loop {
@@ -79,8 +80,8 @@ impl Frames {
         }
     }
 
-    /// Whether the client has begun something that must go on: its preface with SETTINGS, a frame, or a block of
-    /// headers. What was held back of a frame is not known here.
+    /// Whether the client has begun something that must go on: its preface with SETTINGS, a frame,
+    /// or a block of headers. What was held back of a frame is not known here.
     pub fn is_unfinished(&self) -> bool {
         self.skip > 0 || self.is_in_block || self.whole < 2
     }
@@ -119,7 +120,8 @@ enum Block {
 }
 
 impl Block {
-    /// Judges the block that begins with the frame at the begin of `bytes`; `None` when more of it is needed.
+    /// Judges the block that begins with the frame at the begin of `bytes`; `None` when more of it
+    /// is needed.
     fn read(bytes: &[u8]) -> Option<Self> {
         let first = Part::read(bytes, 0)?;
         let Some(fragment) = first.fragment(bytes) else { return Some(Self::Fine) };
@@ -175,7 +177,8 @@ impl Part {
         self.head.flags & END_HEADERS != 0
     }
 
-    /// What comes before and after its piece of the block: padding and priority, which only HEADERS has.
+    /// What comes before and after its piece of the block: padding and priority, which only HEADERS
+    /// has.
     fn around(&self, bytes: &[u8]) -> (usize, usize) {
         if self.head.kind != HEADERS {
             return (0, 0);

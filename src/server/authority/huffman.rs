@@ -80,7 +80,8 @@ pub fn decode(bytes: &[u8]) -> Option<Vec<u8>> {
     is_padding.then_some(decoded)
 }
 
-/// Codes `string`, padded with ones; `None` when it has a character whose code is longer than 15 bits.
+/// Codes `string`, padded with ones; `None` when it has a character whose code is longer than 15
+/// bits.
 pub fn encode(string: &[u8]) -> Option<Vec<u8>> {
     let mut encoded = Vec::with_capacity(string.len());
     let (mut pending, mut bits) = (0_u32, 0);

@@ -61,7 +61,8 @@ fn huffman_text(string: &[u8]) -> Vec<u8> {
     text
 }
 
-/// The ways in which an authority is written as a literal: kept in the table or not, its name indexed or spelt out.
+/// The ways in which an authority is written as a literal: kept in the table or not, its name
+/// indexed or spelt out.
 fn literals(value: &[u8]) -> Vec<Vec<u8>> {
     let mut literals = Vec::new();
     for name in [
@@ -96,7 +97,8 @@ fn one_call(block: &[u8]) -> Vec<u8> {
     conversation(&[frame(1, WHOLE, 1, block)])
 }
 
-/// The first calls that h2 sees, as their authorities; nothing is wrong with the connection up to there.
+/// The first calls that h2 sees, as their authorities; nothing is wrong with the connection up to
+/// there.
 fn seen(bytes: &[u8], count: usize) -> Vec<Option<String>> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
@@ -115,7 +117,8 @@ fn seen(bytes: &[u8], count: usize) -> Vec<Option<String>> {
     })
 }
 
-/// The last call of each test; that it is seen shows that h2's table is in step, since it refers to the trace header.
+/// The last call of each test; that it is seen shows that h2's table is in step, since it refers to
+/// the trace header.
 fn last(stream: u8) -> Vec<u8> {
     frame(1, WHOLE, stream, &[&[0x83, 0x86, 0x84, 0x01][..], &text(b"last"), &[0xbe]].concat())
 }

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! A connection ends when hyper says so, which it does soon after it was told to finish. It is cut,
-//! in any state, if its client owes bytes for too long or has not asked in time; if it is shed and its
-//! protocol has no word for that; and if it has nothing to finish and did not end by itself.
+//! in any state, if its client owes bytes for too long or has not asked in time; if it is shed and
+//! its protocol has no word for that; and if it has nothing to finish and did not end by itself.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};

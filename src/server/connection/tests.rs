@@ -176,7 +176,8 @@ fn a_client_that_left_is_noticed_behind_a_word_too_many() {
     with_both(vec![endpoint], async |mut client, _served| {
         member.set_nonblocking(true).unwrap();
         let member = tokio::net::TcpListener::from_std(member).unwrap();
-        // A watch, and the beginning of a request behind it that hyper leaves alone while the watch is open.
+        // A watch, and the beginning of a request behind it that hyper leaves alone while the watch
+        // is open.
         let request = b"GET /v2/keys/a?wait=true HTTP/1.1\r\nHost: a\r\n\r\nG";
         client.write_all(request).await.unwrap();
         let (mut watch, _) = member.accept().await.unwrap();

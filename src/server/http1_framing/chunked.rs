@@ -1,5 +1,5 @@
-//! A chunked body by the grammar of RFC 9112 section 7.1 and nothing beside it: every line ends in CRLF, extensions
-//! and trailers are well formed.
+//! A chunked body by the grammar of RFC 9112 section 7.1 and nothing beside it: every line ends in
+//! CRLF, extensions and trailers are well formed.
 
 /// Digits of a chunk's size; Go takes no more either.
 const MOST_DIGITS: u8 = 16;

@@ -1,4 +1,5 @@
-//! hyper behind the strict reader, beside a reference that reads whole inputs by the grammar of RFC 9112.
+//! hyper behind the strict reader, beside a reference that reads whole inputs by the grammar of
+//! RFC 9112.
 
 use std::convert::Infallible;
 use std::sync::Mutex;

@@ -1,8 +1,8 @@
 //! Which lines are wanted: `log-level`, with `log-package-levels` on top.
 //!
-//! The level is that of our own modules. Libraries speak only at warn and above, or when a package level
-//! names them: h2 writes a line for every frame at debug, and nobody who sets `log-level = "debug"` wants
-//! those. Of two package levels that fit, the longer name wins.
+//! The level is that of our own modules. Libraries speak only at warn and above, or when a package
+//! level names them: h2 writes a line for every frame at debug, and nobody who sets `log-level =
+//! "debug"` wants those. Of two package levels that fit, the longer name wins.
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata};
@@ -52,8 +52,8 @@ impl Filter {
     }
 }
 
-/// Tells whether a package level for `name` is about `target`: the whole path, or for our own modules the
-/// path below the crate. `*` is about everything, as in etcd.
+/// Tells whether a package level for `name` is about `target`: the whole path, or for our own
+/// modules the path below the crate. `*` is about everything, as in etcd.
 fn is_within(target: &str, name: &str) -> bool {
     name == "*"
         || below(target, name).is_some()

@@ -1,9 +1,9 @@
 //! Records as structured entries of the systemd journal, through `tracing-journald`.
 //!
-//! That crate is a layer over live events, and its sends block when journald hangs. So it is never put
-//! under the process's subscriber: it sits on a registry of its own that the log thread feeds with the
-//! recorded events. Workers cannot be blocked by journald, and a change of format at a reload needs no
-//! change of subscriber.
+//! That crate is a layer over live events, and its sends block when journald hangs. So it is never
+//! put under the process's subscriber: it sits on a registry of its own that the log thread feeds
+//! with the recorded events. Workers cannot be blocked by journald, and a change of format at a
+//! reload needs no change of subscriber.
 //!
 //! The entries have `PRIORITY` as an operator expects it (info is 6, not journald's 5 for notice),
 //! `SYSLOG_IDENTIFIER=etcd-proxy`, and each field as `ETCD_PROXY_<NAME>`.
@@ -41,7 +41,8 @@ impl Journal {
         Ok(Self(Registry::default().with(layer)))
     }
 
-    /// Sends one record. Blocks while the journal's queue is full; an entry that cannot be sent is lost.
+    /// Sends one record. Blocks while the journal's queue is full; an entry that cannot be sent is
+    /// lost.
     pub fn write(&self, record: &Record) {
         let names = record.metadata.fields();
         let mut values: Vec<Option<&dyn Recorded>> = vec![None; names.len()];
@@ -76,8 +77,8 @@ fn recorded(value: &Value) -> &dyn Recorded {
 }
 
 /// Tells whether `file` is the stream that systemd connected to the journal, by the value of
-/// [`STREAM_VARIABLE`]. The variable alone proves nothing: it is inherited by children whose output goes
-/// elsewhere.
+/// [`STREAM_VARIABLE`]. The variable alone proves nothing: it is inherited by children whose output
+/// goes elsewhere.
 pub fn is_journal(stream: Option<&str>, file: &std::fs::Metadata) -> bool {
     let numbers = stream.and_then(|stream| stream.split_once(':'));
     numbers.is_some_and(|(device, inode)| {
@@ -97,8 +98,9 @@ mod tests {
     const SOCKET: &str = "/run/systemd/journal/socket";
     const INSIDE: &str = "ETCD_PROXY_TEST_INSIDE_NAMESPACE";
 
-    /// `tracing-journald` knows one path only. So the test runs itself again in a mount namespace whose
-    /// `/run` is empty, and listens at that path there. Returns whether this is that second run.
+    /// `tracing-journald` knows one path only. So the test runs itself again in a mount namespace
+    /// whose `/run` is empty, and listens at that path there. Returns whether this is that second
+    /// run.
     fn is_inside_namespace(test: &str) -> bool {
         if std::env::var_os(INSIDE).is_some() {
             return true;

@@ -1,5 +1,5 @@
-//! A record as one JSON object a line, with the keys that etcd itself uses: `level`, `ts`, `caller`, `msg`,
-//! then the fields. Numbers and booleans stay what they are.
+//! A record as one JSON object a line, with the keys that etcd itself uses: `level`, `ts`,
+//! `caller`, `msg`, then the fields. Numbers and booleans stay what they are.
 
 use std::path::Path;
 

@@ -1,16 +1,17 @@
-//! Logs: what is wanted, in which form, to which outputs; all of it can change while the daemon runs.
+//! Logs: what is wanted, in which form, to which outputs; all of it can change while the daemon
+//! runs.
 //!
-//! A line is filtered and copied on the thread that writes it and handed to the log thread through a
-//! bounded queue. No thread but that one ever waits for an output: when the outputs do not keep up, lines
-//! are dropped, counted, and the number is logged once lines get through again. A changed filter takes
-//! effect at once; changed outputs take their place in the queue, so that every line goes either to the
-//! old ones or to the new ones.
+//! A line is filtered and copied on the thread that writes it and handed to the log thread through
+//! a bounded queue. No thread but that one ever waits for an output: when the outputs do not keep
+//! up, lines are dropped, counted, and the number is logged once lines get through again. A changed
+//! filter takes effect at once; changed outputs take their place in the queue, so that every line
+//! goes either to the old ones or to the new ones.
 //!
 //! Lines from info upwards are limited when they repeat (see [`super::limit`]). A line that answers
-//! something a person did, such as the result of a reload, carries `every = true` and is always written.
-//! Lines that tell of one thing's changes carry the same `state = "..."` and share a larger limit, so that
-//! the log never ends with "healthy again" while it is not.
-//! Spans are not kept: a line carries its own fields.
+//! something a person did, such as the result of a reload, carries `every = true` and is always
+//! written. Lines that tell of one thing's changes carry the same `state = "..."` and share a
+//! larger limit, so that the log never ends with "healthy again" while it is not. Spans are not
+//! kept: a line carries its own fields.
 
 mod error;
 mod filter;
@@ -50,8 +51,8 @@ pub struct OpenLog {
 }
 
 impl OpenLog {
-    /// Opens the outputs that the settings name. Nothing is written yet, and dropping this undoes it
-    /// (but for a log file that was created).
+    /// Opens the outputs that the settings name. Nothing is written yet, and dropping this undoes
+    /// it (but for a log file that was created).
     ///
     /// # Errors
     /// One for each output that cannot be had.
@@ -65,8 +66,8 @@ impl OpenLog {
     }
 }
 
-/// The daemon's hold on its log. Dropping it waits up to two seconds for the last lines; what is logged
-/// afterwards is still written as long as the process lives.
+/// The daemon's hold on its log. Dropping it waits up to two seconds for the last lines; what is
+/// logged afterwards is still written as long as the process lives.
 #[derive(Debug)]
 pub struct LogHandle {
     logger: Arc<Logger>,
@@ -91,8 +92,8 @@ fn start(log: OpenLog) -> Result<LogHandle, LogError> {
 }
 
 impl LogHandle {
-    /// Puts a change into force: the filter at once, the outputs after the lines that wait. Loses no line.
-    /// Use it at each SIGHUP, changed or not, so that a rotated log file is opened anew.
+    /// Puts a change into force: the filter at once, the outputs after the lines that wait. Loses
+    /// no line. Use it at each SIGHUP, changed or not, so that a rotated log file is opened anew.
     pub fn apply(&self, log: OpenLog) {
         self.logger.filter.store(Arc::new(log.filter));
         self.logger.queue.order(Order::Outputs(log.outputs));
@@ -104,7 +105,8 @@ impl LogHandle {
         self.logger.queue.flush(limit, false)
     }
 
-    /// Waits as [`LogHandle::flush`] does, and has the lines written that are held back as repeated.
+    /// Waits as [`LogHandle::flush`] does, and has the lines written that are held back as
+    /// repeated.
     pub fn flush_held(&self, limit: Duration) -> bool {
         self.logger.queue.flush(limit, true)
     }

@@ -1,8 +1,8 @@
 //! Where log lines go, opened: which form each output gets, and writing to it.
 //!
-//! `json` is JSON everywhere. `journald` and `auto` speak of the standard streams: there they mean the
-//! journal, `auto` only when systemd connected the stream to it. A file always gets lines, as text unless
-//! they are to be JSON.
+//! `json` is JSON everywhere. `journald` and `auto` speak of the standard streams: there they mean
+//! the journal, `auto` only when systemd connected the stream to it. A file always gets lines, as
+//! text unless they are to be JSON.
 //!
 //! Standard error and standard output are written through descriptors of our own, not through the
 //! standard library's locks: a blocked pipe then holds up the log thread and nobody else.
@@ -102,8 +102,8 @@ fn check_file(path: &Path) -> Result<(), LogError> {
         .map_err(|errno| LogError::File { path: path.to_owned(), source: errno.into() })
 }
 
-/// Opens a file for appending, so that several writers and `logrotate` can share it. A named pipe that
-/// nobody reads is an error rather than a wait.
+/// Opens a file for appending, so that several writers and `logrotate` can share it. A named pipe
+/// that nobody reads is an error rather than a wait.
 fn open_file(path: &Path, create: bool) -> Result<File, LogError> {
     OpenOptions::new()
         .append(true)

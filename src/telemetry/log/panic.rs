@@ -8,15 +8,15 @@ use std::time::Duration;
 use super::queue::Queue;
 use super::writer::THREAD;
 
-/// How long a panicking thread waits for its line to be written: the process may be about to end, but a
-/// blocked output must not hold a worker.
+/// How long a panicking thread waits for its line to be written: the process may be about to end,
+/// but a blocked output must not hold a worker.
 const WAIT: Duration = Duration::from_millis(250);
 
 /// What is called at a panic.
 type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send>;
 
-/// Makes panics go to the log. The log thread's own panics go where they went before, since it cannot
-/// write them any more.
+/// Makes panics go to the log. The log thread's own panics go where they went before, since it
+/// cannot write them any more.
 pub fn install(queue: Arc<Queue>) {
     std::panic::set_hook(hook(queue, std::panic::take_hook()));
 }

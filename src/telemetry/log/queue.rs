@@ -1,8 +1,8 @@
 //! The way from the threads that log to the one that writes.
 //!
 //! Putting a record in never waits: when too many are under way the record is dropped and counted.
-//! Orders to the log thread (new outputs, flush) go the same way and are never dropped, so they keep
-//! their place among the lines.
+//! Orders to the log thread (new outputs, flush) go the same way and are never dropped, so they
+//! keep their place among the lines.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -21,8 +21,8 @@ pub enum Order {
     Line(Record),
     /// Use these outputs from here on.
     Outputs(Vec<Output>),
-    /// Answer when everything before this is written; the second field asks for the lines that the rate
-    /// limit holds back, too.
+    /// Answer when everything before this is written; the second field asks for the lines that the
+    /// rate limit holds back, too.
     Flush(Sender<()>, bool),
 }
 
@@ -57,8 +57,8 @@ pub fn queue() -> (Queue, Orders) {
 impl Queue {
     /// Puts a record in, or counts it as lost when the log thread is far behind. Never waits.
     pub fn push(&self, record: Record) {
-        // Threads that race here may pass the bound by one record each: it is a bound on memory, not a
-        // number that anything depends on.
+        // Threads that race here may pass the bound by one record each: it is a bound on memory,
+        // not a number that anything depends on.
         if self.counts.waiting.load(Ordering::Relaxed) >= CAPACITY {
             self.counts.lost.fetch_add(1, Ordering::Relaxed);
             return;
@@ -73,8 +73,8 @@ impl Queue {
         let _ = self.orders.send(order);
     }
 
-    /// Waits until all that was put in before is written; with `held`, also what the rate limit holds back.
-    /// Returns false when that took longer than `limit`.
+    /// Waits until all that was put in before is written; with `held`, also what the rate limit
+    /// holds back. Returns false when that took longer than `limit`.
     pub fn flush(&self, limit: Duration, held: bool) -> bool {
         let (done, wait) = mpsc::channel();
         self.order(Order::Flush(done, held));

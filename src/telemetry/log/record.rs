@@ -1,7 +1,8 @@
 //! One log line, taken off the thread that wrote it.
 //!
-//! A record owns its text, so that the log thread can put it into any form later. Its size is bounded,
-//! whatever a member or a client sent that ended up in it, and what looks like a secret is taken out.
+//! A record owns its text, so that the log thread can put it into any form later. Its size is
+//! bounded, whatever a member or a client sent that ended up in it, and what looks like a secret is
+//! taken out.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -24,8 +25,8 @@ const MAX_TEXT: usize = 8 * 1024;
 /// A field that takes a line out of the rate limit. It is not printed.
 const EVERY: &str = "every";
 
-/// A field that names a state: lines of several places in the code that tell of its changes are limited together, so that
-/// the last one is true. It is not printed.
+/// A field that names a state: lines of several places in the code that tell of its changes are
+/// limited together, so that the last one is true. It is not printed.
 const STATE: &str = "state";
 
 /// Fields that name what a line is about: lines that differ in one of these are different lines.
@@ -94,8 +95,8 @@ impl Record {
         collector.record
     }
 
-    /// Makes the line that says how many others are missing. It does not come from an event: the log
-    /// thread itself writes it, at a moment when the queue may be full.
+    /// Makes the line that says how many others are missing. It does not come from an event: the
+    /// log thread itself writes it, at a moment when the queue may be full.
     pub fn lost(count: u64) -> Self {
         let place = tracing::callsite! {
             name: "lost",
@@ -129,8 +130,8 @@ impl Record {
         Key { callsite, subject: hasher.finish() }
     }
 
-    /// Turns the last of `count` lines that were held back into their summary. It is written later than it happened, and
-    /// the journal knows only when it was written, so it says when that was.
+    /// Turns the last of `count` lines that were held back into their summary. It is written later
+    /// than it happened, and the journal knows only when it was written, so it says when that was.
     pub fn into_summary(mut self, count: u64) -> Self {
         let at = Utc(self.at);
         // The string takes any text: writing to it cannot fail.

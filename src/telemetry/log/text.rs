@@ -1,7 +1,7 @@
 //! A record as one line for people: time, level, message, then `name=value`.
 //!
-//! One record is always exactly one line: control characters are escaped, so nobody can forge a second
-//! line by putting a newline into a name or a path, nor drive the terminal.
+//! One record is always exactly one line: control characters are escaped, so nobody can forge a
+//! second line by putting a newline into a name or a path, nor drive the terminal.
 
 use std::io::Write;
 

@@ -1,7 +1,9 @@
-//! The log thread: takes records from the queue, limits repeated ones, writes the rest to every output.
+//! The log thread: takes records from the queue, limits repeated ones, writes the rest to every
+//! output.
 //!
-//! It is the only thread that touches an output, so a full pipe or a hanging journald stops this thread
-//! and no other. What is dropped meanwhile is counted and said as soon as lines get through again.
+//! It is the only thread that touches an output, so a full pipe or a hanging journald stops this
+//! thread and no other. What is dropped meanwhile is counted and said as soon as lines get through
+//! again.
 
 use std::hash::RandomState;
 use std::sync::mpsc::RecvTimeoutError;
@@ -23,7 +25,8 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// Lines that tell of an event.
 const EVENT: Rule = Rule { burst: 1, settles: None };
 
-/// Lines that tell how a state changed. When it stays as it is for some seconds, the last line of the log tells how that is.
+/// Lines that tell how a state changed. When it stays as it is for some seconds, the last line of
+/// the log tells how that is.
 const STATE: Rule = Rule { burst: 6, settles: Some(Duration::from_secs(5)) };
 
 /// The state of the log thread.
@@ -62,7 +65,8 @@ impl Writer {
         }
     }
 
-    /// Writes a record unless it repeats one. Debug lines are for somebody who wants to see everything.
+    /// Writes a record unless it repeats one. Debug lines are for somebody who wants to see
+    /// everything.
     fn take(&mut self, record: Record) {
         if record.every || *record.metadata.level() > Level::INFO {
             return self.write(&record);
@@ -98,7 +102,8 @@ impl Writer {
         }
     }
 
-    /// Returns whether at least one output took the record. One that fails does not stop the others.
+    /// Returns whether at least one output took the record. One that fails does not stop the
+    /// others.
     fn write_to_all(&mut self, record: &Record) -> bool {
         let Self { outputs, line, .. } = self;
         let mut written = false;

@@ -68,7 +68,8 @@ impl Cgroups {
         self.0.is_empty()
     }
 
-    /// The limit that is nearest. `resident` is this process's part, and was `base` before there were clients.
+    /// The limit that is nearest. `resident` is this process's part, and was `base` before there
+    /// were clients.
     ///
     /// # Errors
     /// When it cannot be told now.
@@ -106,7 +107,8 @@ fn usage(folder: &Path, version: &Version, base: u64) -> io::Result<Option<Usage
     Ok(Some(Usage { used, ..usage }))
 }
 
-/// Whether nobody else lives in this folder. Others who fill it are not helped by what we do without.
+/// Whether nobody else lives in this folder. Others who fill it are not helped by what we do
+/// without.
 fn is_alone_in(folder: &Path) -> io::Result<bool> {
     Ok(text(&folder.join("cgroup.procs"))?.trim() == std::process::id().to_string())
 }
@@ -128,7 +130,8 @@ fn text(file: &Path) -> io::Result<String> {
     empty_for_good(fs::read_to_string(file))
 }
 
-/// Takes a file that is not there or not for us as an empty one. It is an error that none can be read now.
+/// Takes a file that is not there or not for us as an empty one. It is an error that none can be
+/// read now.
 fn empty_for_good(read: io::Result<String>) -> io::Result<String> {
     match read {
         Err(error) if matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOMEM)) => Err(error),

@@ -1,8 +1,8 @@
 //! Metric families as plain data, and their encoding through `prometheus-client`.
 //!
-//! The encoder writes OpenMetrics, where a counter's family lacks the `_total` that its samples have. The
-//! older text format, which etcd speaks, wants the whole name in both places. So for text a counter is
-//! described under its whole name and its samples are written as plain values.
+//! The encoder writes OpenMetrics, where a counter's family lacks the `_total` that its samples
+//! have. The older text format, which etcd speaks, wants the whole name in both places. So for text
+//! a counter is described under its whole name and its samples are written as plain values.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -49,8 +49,8 @@ impl From<f64> for Number {
 /// A histogram as it is read at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Histogram {
-    /// Upper bounds in seconds with the observations between the bound before and this one; the last
-    /// bound is infinite.
+    /// Upper bounds in seconds with the observations between the bound before and this one; the
+    /// last bound is infinite.
     pub buckets: Vec<(f64, u64)>,
     /// Sum of all observations in seconds.
     pub sum: f64,

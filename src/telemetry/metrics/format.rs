@@ -13,8 +13,8 @@ pub enum Format {
 }
 
 impl Format {
-    /// Chooses by the `Accept` headers: OpenMetrics when it is asked for by name and text is not liked
-    /// better, else text. Nobody is refused.
+    /// Chooses by the `Accept` headers: OpenMetrics when it is asked for by name and text is not
+    /// liked better, else text. Nobody is refused.
     pub fn accepted_by(headers: &HeaderMap) -> Self {
         let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
         let ranges: Vec<_> = values.flat_map(|value| value.split(',')).map(Range::parse).collect();

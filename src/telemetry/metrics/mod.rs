@@ -1,10 +1,10 @@
 //! The metrics page, made at each scrape from the snapshot and the workers' tallies.
 //!
-//! Nothing is registered and nothing is kept: a scrape reads the tallies without stopping a worker, and the
-//! state comes from the snapshot that status and systemd's STATUS show too. The names begin with
-//! `etcd_proxy_`: four of them are those of etcd's own proxy, with its labels and buckets, and none is one
-//! that etcd's dashboards and alerts would mistake for a member's. Label values are bounded: methods,
-//! statuses, calls by name, members; never a key, a client or a path.
+//! Nothing is registered and nothing is kept: a scrape reads the tallies without stopping a worker,
+//! and the state comes from the snapshot that status and systemd's STATUS show too. The names begin
+//! with `etcd_proxy_`: four of them are those of etcd's own proxy, with its labels and buckets, and
+//! none is one that etcd's dashboards and alerts would mistake for a member's. Label values are
+//! bounded: methods, statuses, calls by name, members; never a key, a client or a path.
 
 mod family;
 mod format;
@@ -32,8 +32,8 @@ pub fn groups(snapshot: &Snapshot, tallies: &[Arc<Tally>], rpcs: &[&'static str]
     traffic.into_iter().chain(state::groups(snapshot)).chain([process]).collect()
 }
 
-/// Returns the page in the given format. `rpcs` names the gRPC calls by their index in the tallies, such
-/// as `KV/Range`; numbers in flight are those of `snapshot.traffic`.
+/// Returns the page in the given format. `rpcs` names the gRPC calls by their index in the tallies,
+/// such as `KV/Range`; numbers in flight are those of `snapshot.traffic`.
 pub fn render(
     snapshot: &Snapshot,
     tallies: &[Arc<Tally>],

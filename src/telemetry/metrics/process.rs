@@ -1,8 +1,8 @@
 //! The `process_*` families that every dashboard expects.
 //!
 //! Only the process's own files below `/proc/self` are read, so it works under systemd's
-//! `ProcSubset=pid`; the start is taken by our own clock, because the kernel tells it in ticks since a boot
-//! time that is hidden there. What cannot be had is left out.
+//! `ProcSubset=pid`; the start is taken by our own clock, because the kernel tells it in ticks
+//! since a boot time that is hidden there. What cannot be had is left out.
 
 use std::fs;
 
@@ -31,7 +31,8 @@ fn cpu() -> Option<Family> {
 }
 
 fn open_fds() -> Option<Family> {
-    // Since Linux 6.2 the folder's size is the number of descriptors; before, it is 0 and one has to count.
+    // Since Linux 6.2 the folder's size is the number of descriptors; before, it is 0 and one has
+    // to count.
     let count = match fs::metadata("/proc/self/fd").ok()?.len() {
         0 => fs::read_dir("/proc/self/fd").ok()?.count() as u64,
         count => count,

@@ -114,8 +114,9 @@ fn members(snapshot: &Snapshot) -> Vec<Family> {
     ]
 }
 
-/// Makes a sample for each endpoint that may get traffic. Names come from the cluster and may be missing or
-/// double; a double sample would make the scraper throw away the whole page, so the first one counts.
+/// Makes a sample for each endpoint that may get traffic. Names come from the cluster and may be
+/// missing or double; a double sample would make the scraper throw away the whole page, so the
+/// first one counts.
 fn each_endpoint(
     snapshot: &Snapshot,
     value: impl Fn(&EndpointStatus) -> Number,

@@ -229,7 +229,8 @@ fn method_label(method: HttpMethod) -> Labels {
     vec![("method", method.label().into())]
 }
 
-/// Makes a histogram from counts by bucket, with bounds in microseconds; `None` when nothing was observed.
+/// Makes a histogram from counts by bucket, with bounds in microseconds; `None` when nothing was
+/// observed.
 fn histogram(bounds: &[u64], counts: &[u64], sum: f64) -> Option<Histogram> {
     let bounds = bounds.iter().map(|micros| *micros as f64 / 1e6).chain([f64::INFINITY]);
     let buckets: Vec<_> = bounds.zip(counts.iter().copied()).collect();

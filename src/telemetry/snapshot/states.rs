@@ -6,8 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::config::Mode;
 
-/// Declares an enum of which each variant is a word. `Unknown` stands for a field that is missing, and for the word of a
-/// newer daemon.
+/// Declares an enum of which each variant is a word. `Unknown` stands for a field that is missing,
+/// and for the word of a newer daemon.
 macro_rules! states {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $state:ident = $word:literal,)* }) => {
         $(#[$about])*

@@ -1,13 +1,15 @@
 //! Histograms of durations, as arrays.
 //!
-//! Bounds are whole microseconds, so that finding a bucket takes integer compares only and the bounds
-//! print as exact decimals. Each bucket counts its own observations; the renderer adds them up.
+//! Bounds are whole microseconds, so that finding a bucket takes integer compares only and the
+//! bounds print as exact decimals. Each bucket counts its own observations; the renderer adds them
+//! up.
 
 use std::time::Duration;
 
 use super::count::Count;
 
-/// Upper bounds of etcd's own `etcd_proxy_handling_duration_seconds`, in microseconds: 0.5 ms · 2^k.
+/// Upper bounds of etcd's own `etcd_proxy_handling_duration_seconds`, in microseconds: 0.5 ms ·
+/// 2^k.
 pub const HTTP_BOUNDS: [u64; 13] = {
     let mut bounds = [500; 13];
     let mut k = 1;

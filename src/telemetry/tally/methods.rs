@@ -129,8 +129,8 @@ impl MethodTally {
         self.dropped[reason as usize].value()
     }
 
-    /// Returns the statuses that are told apart; the last, `None`, stands for all that are not between
-    /// 100 and 599.
+    /// Returns the statuses that are told apart; the last, `None`, stands for all that are not
+    /// between 100 and 599.
     pub fn statuses() -> impl Iterator<Item = Option<u16>> {
         (FIRST_STATUS..).take(STATUSES).map(Some).chain([None])
     }

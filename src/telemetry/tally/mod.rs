@@ -1,10 +1,10 @@
 //! What a worker counts: one [`Tally`] a worker, written by that worker alone.
 //!
-//! A counter with a single writer needs no locked instruction: the worker loads, adds and stores, all
-//! relaxed, and the control plane reads whenever it likes. Two threads that wrote one tally would lose
-//! counts (nothing worse), so each worker makes its own. Everything is an array indexed by a small
-//! number: counting neither allocates nor hashes nor locks. Counters never go down; what is in flight is
-//! the difference of two of them.
+//! A counter with a single writer needs no locked instruction: the worker loads, adds and stores,
+//! all relaxed, and the control plane reads whenever it likes. Two threads that wrote one tally
+//! would lose counts (nothing worse), so each worker makes its own. Everything is an array indexed
+//! by a small number: counting neither allocates nor hashes nor locks. Counters never go down; what
+//! is in flight is the difference of two of them.
 
 mod buckets;
 mod count;
@@ -60,7 +60,8 @@ impl RetryReason {
 /// Why nobody knows whether a write was carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnansweredWrite {
-    /// The connection was lost, or `proxy-read-timeout` or `proxy-write-timeout` struck, after it was sent.
+    /// The connection was lost, or `proxy-read-timeout` or `proxy-write-timeout` struck, after it
+    /// was sent.
     ConnectionLost,
     /// The member gave no sign of life for 5 s.
     MemberSilent,
@@ -150,22 +151,23 @@ impl Tally {
     }
 
     /// Counts an HTTP request that came in. Exactly one of [`Self::http_finished`],
-    /// [`Self::http_abandoned`], and [`Self::http_dropped`] with a reason that ends it, must follow.
+    /// [`Self::http_abandoned`], and [`Self::http_dropped`] with a reason that ends it, must
+    /// follow.
     #[inline]
     pub fn http_started(&self, method: HttpMethod) {
         self.methods[method as usize].started.add(1);
     }
 
-    /// Counts an HTTP request that a member answered with `status`, when it is over. `took` is the time
-    /// from the request's head to the response's head, as etcd's proxy measured it.
+    /// Counts an HTTP request that a member answered with `status`, when it is over. `took` is the
+    /// time from the request's head to the response's head, as etcd's proxy measured it.
     #[inline]
     pub fn http_finished(&self, method: HttpMethod, status: u16, took: Duration) {
         self.methods[method as usize].finished(status, took);
         self.http_ended.add(1);
     }
 
-    /// Counts a failure to serve an HTTP request. [`Dropped::FailedSendingRequest`] is one failed attempt
-    /// and leaves the request in flight; the other reasons end it.
+    /// Counts a failure to serve an HTTP request. [`Dropped::FailedSendingRequest`] is one failed
+    /// attempt and leaves the request in flight; the other reasons end it.
     #[inline]
     pub fn http_dropped(&self, method: HttpMethod, reason: Dropped) {
         self.methods[method as usize].dropped[reason as usize].add(1);
@@ -174,15 +176,15 @@ impl Tally {
         }
     }
 
-    /// Ends an HTTP request that no member answered and that was not dropped either: the client left, or
-    /// we answered it ourselves (a refused write, a loop).
+    /// Ends an HTTP request that no member answered and that was not dropped either: the client
+    /// left, or we answered it ourselves (a refused write, a loop).
     #[inline]
     pub fn http_abandoned(&self) {
         self.http_ended.add(1);
     }
 
-    /// Counts a gRPC call that came in; `rpc` is its index in the table of names. An index beyond the
-    /// table is not counted. Exactly one [`Self::rpc_finished`] must follow.
+    /// Counts a gRPC call that came in; `rpc` is its index in the table of names. An index beyond
+    /// the table is not counted. Exactly one [`Self::rpc_finished`] must follow.
     #[inline]
     pub fn rpc_started(&self, rpc: usize) {
         if let Some(rpc) = self.rpcs.get(rpc) {
@@ -190,8 +192,9 @@ impl Tally {
         }
     }
 
-    /// Counts a gRPC call that is over with the gRPC status `code`, whoever gave it (1 when the client
-    /// left). `took` is the time from the call's head to its end, the whole life of a stream.
+    /// Counts a gRPC call that is over with the gRPC status `code`, whoever gave it (1 when the
+    /// client left). `took` is the time from the call's head to its end, the whole life of a
+    /// stream.
     #[inline]
     pub fn rpc_finished(&self, rpc: usize, code: u8, took: Duration) {
         if let Some(rpc) = self.rpcs.get(rpc) {
@@ -296,8 +299,9 @@ impl Tally {
 
     /// Returns what passes through this worker now.
     pub fn traffic(&self) -> TrafficStatus {
-        // Ends are read before starts: what begins in between can only make the difference larger. The
-        // relaxed loads may still be seen the other way round, so a difference never goes below zero.
+        // Ends are read before starts: what begins in between can only make the difference larger.
+        // The relaxed loads may still be seen the other way round, so a difference never goes below
+        // zero.
         let requests_ended = self.http_ended.value();
         let rpcs_ended: u64 = self.rpcs.iter().map(RpcTally::ended).sum();
         let closed = self.connections_closed.value();

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::buckets::{Buckets, RPC_BOUNDS};
 use super::count::Count;
 
-/// The values of the `code` label, by gRPC status, in Go's spelling: etcd's own metrics have it, so one
-/// query fits both. The last stands for every number that gRPC does not define.
+/// The values of the `code` label, by gRPC status, in Go's spelling: etcd's own metrics have it, so
+/// one query fits both. The last stands for every number that gRPC does not define.
 pub const CODE_NAMES: [&str; 18] = [
     "OK",
     "Canceled",

@@ -175,7 +175,8 @@ async fn enter(acceptor: &Acceptor, client: &Client) -> Result<(), String> {
     knock(acceptor, &client.connector(&rustls::version::TLS13)).await.map(|_| ())
 }
 
-/// While an authority changes its key there are two of its name. Both count their certificates from 1.
+/// While an authority changes its key there are two of its name. Both count their certificates
+/// from 1.
 #[tokio::test]
 async fn two_keys_of_one_authority_are_good_side_by_side_each_with_its_list() {
     let (old, new) = (Signer::new("ca"), Signer::new("ca"));
@@ -426,7 +427,8 @@ fn the_last_common_name_is_the_one_that_members_see_in_every_kind_of_string() {
     assert_eq!(named(vec![]), None);
 }
 
-/// A certificate that rustls and our own reader do not both understand must not slip through between them.
+/// A certificate that rustls and our own reader do not both understand must not slip through
+/// between them.
 #[tokio::test]
 async fn unknown_extensions_change_nothing_about_revocation() {
     let ca = Signer::new("ca");

@@ -1,4 +1,5 @@
-//! Certificates that Go takes and webpki alone would not, and those that neither takes, with the reason.
+//! Certificates that Go takes and webpki alone would not, and those that neither takes, with the
+//! reason.
 
 use rcgen::{ExtendedKeyUsagePurpose, GeneralSubtree, NameConstraints, SanType, date_time_ymd};
 

@@ -55,7 +55,8 @@ async fn peer_auto_tls_trusts_every_peer_and_no_member_more() {
     assert_ne!(meets(&named, &acceptor).await, "fine", "an authority is named");
 }
 
-/// As with etcd, what the records lead to must be good for the domain that was asked, unless an authority is named.
+/// As with etcd, what the records lead to must be good for the domain that was asked, unless an
+/// authority is named.
 #[tokio::test]
 async fn the_domain_of_srv_records_stands_in_for_the_host_that_was_dialled() {
     let (desk, ca) = (Desk::new(), Signer::new("ca"));

@@ -1,4 +1,5 @@
-//! Requests of the proxy's own over HTTP/1.1: whether a URL speaks it, and whether its member is well.
+//! Requests of the proxy's own over HTTP/1.1: whether a URL speaks it, and whether its member is
+//! well.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -36,8 +37,8 @@ pub enum Unanswered {
     Late,
 }
 
-/// Sends one request over `connection`, with a body of JSON unless that is empty, and returns the answer. Then `link` keeps
-/// the connection.
+/// Sends one request over `connection`, with a body of JSON unless that is empty, and returns the
+/// answer. Then `link` keeps the connection.
 ///
 /// # Errors
 /// [`Unanswered::Exchange`].
@@ -76,12 +77,13 @@ pub async fn ask(
     Ok((status, answer.into()))
 }
 
-/// Finds out whether `link`'s URL speaks HTTP, by asking for the version, and remembers it. Nothing that a client sent is
-/// needed for that. The connection is kept for the next request.
+/// Finds out whether `link`'s URL speaks HTTP, by asking for the version, and remembers it. Nothing
+/// that a client sent is needed for that. The connection is kept for the next request.
 ///
 /// # Errors
-/// [`Unanswered`] when no HTTP came back; the URL counts as one without HTTP then if the member closed the connection without
-/// a word or said in HTTP/2 who it is, as etcd does where it speaks gRPC only: behind TLS the one, in the clear the other.
+/// [`Unanswered`] when no HTTP came back; the URL counts as one without HTTP then if the member
+/// closed the connection without a word or said in HTTP/2 who it is, as etcd does where it speaks
+/// gRPC only: behind TLS the one, in the clear the other.
 pub async fn find_out(link: &Rc<Link>) -> Result<(), Unanswered> {
     let protocols = &link.endpoint.protocols;
     let asked = timeout(PATIENCE, async {

@@ -16,8 +16,8 @@ use super::whole_chunk::{ChunkBudget, PartialChunk};
 
 /// The body of a member's response.
 ///
-/// When it is dropped the connection goes back to its pool if the exchange was complete, else it is closed, which is
-/// how a member learns that nobody wants the rest.
+/// When it is dropped the connection goes back to its pool if the exchange was complete, else it is
+/// closed, which is how a member learns that nobody wants the rest.
 pub struct ResponseBody {
     /// `None` once it has failed.
     connection: Option<Box<Connection>>,
@@ -39,8 +39,8 @@ impl ResponseBody {
         Self { connection, framing, partial: None, home }
     }
 
-    /// Returns the next part of the body. A chunk of the member's is one part if `budget` has room for it; without
-    /// a budget each part is what one read brought.
+    /// Returns the next part of the body. A chunk of the member's is one part if `budget` has room
+    /// for it; without a budget each part is what one read brought.
     ///
     /// # Errors
     /// When the connection fails, or what comes is not well framed.
@@ -49,7 +49,8 @@ impl ResponseBody {
             return Poll::Ready(None);
         }
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
-        // The request may still be on its way up. If that fails, what the member says about it is still to be read.
+        // The request may still be on its way up. If that fails, what the member says about it is
+        // still to be read.
         let _ = connection.poll_upload(cx);
         let polled = match &mut self.framing {
             Framing::Length(left) => poll_length(connection, left, cx),

@@ -77,7 +77,8 @@ impl Chunked {
         }
     }
 
-    /// Counts `length` bytes of the chunk's data that were read past the inbox. They are not more than are left of it.
+    /// Counts `length` bytes of the chunk's data that were read past the inbox. They are not more
+    /// than are left of it.
     pub fn advance(&mut self, length: usize) {
         if let Self::Data(left) = self {
             *left = left.saturating_sub(length as u64);
@@ -150,7 +151,8 @@ mod tests {
 
     use super::*;
 
-    /// What comes of `bytes` when they arrive in pieces of these sizes, the last one as often as it takes.
+    /// What comes of `bytes` when they arrive in pieces of these sizes, the last one as often as it
+    /// takes.
     fn taken(bytes: &[u8], sizes: &[usize]) -> Result<(Vec<u8>, bool), String> {
         let (mut chunked, mut inbox, mut data) = (Chunked::default(), Vec::new(), Vec::new());
         let mut rest = bytes;

@@ -23,13 +23,15 @@ use crate::upstream::io::MemberIo;
 
 /// Bytes read at once.
 const READ: usize = 64 * 1024;
-/// Largest head of a response that is accepted; etcd's are far below, and the limit is a member's, not a client's.
+/// Largest head of a response that is accepted; etcd's are far below, and the limit is a member's,
+/// not a client's.
 const MAX_HEAD: usize = 1024 * 1024;
 /// Answers of the kind "go on" that may precede an answer; etcd sends none.
 const MAX_INTERIM: usize = 16;
 
 thread_local! {
-    /// Where a worker's connections read into. What came is copied to a buffer of its size: an idle watcher holds none.
+    /// Where a worker's connections read into. What came is copied to a buffer of its size: an idle
+    /// watcher holds none.
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
 }
 
@@ -76,7 +78,8 @@ impl Connection {
         self.io.epoch()
     }
 
-    /// Whether nothing has come in, and not the end either. It costs a system call only if something has.
+    /// Whether nothing has come in, and not the end either. It costs a system call only if
+    /// something has.
     pub fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
         let read = Pin::new(&mut self.io)
@@ -191,8 +194,8 @@ impl Connection {
         if self.searched > MAX_HEAD { Err(Error::TooLarge(MAX_HEAD)) } else { Ok(None) }
     }
 
-    /// Looks whether what stands in the place of a head is the frame that begins HTTP/2 (RFC 9113 section 3.4): SETTINGS, not
-    /// an answer to one, on stream 0.
+    /// Looks whether what stands in the place of a head is the frame that begins HTTP/2 (RFC 9113
+    /// section 3.4): SETTINGS, not an answer to one, on stream 0.
     fn parse_http2(&self) -> Result<Option<Parsed>, Error> {
         match self.inbox[..] {
             [_, high, low, 4, 0, 0, 0, 0, 0, ..] if u16::from_be_bytes([high, low]) % 6 == 0 => {
@@ -203,7 +206,8 @@ impl Connection {
         }
     }
 
-    /// Whether a parse is worth its time: a head that comes byte by byte must not be read as often as it has bytes.
+    /// Whether a parse is worth its time: a head that comes byte by byte must not be read as often
+    /// as it has bytes.
     fn may_end_a_head(&self) -> bool {
         self.searched == 0 || self.inbox[self.searched..].contains(&b'\n')
     }
@@ -226,7 +230,8 @@ impl Connection {
         })
     }
 
-    /// Reads into a buffer that is given out as it is, which saves the copy where a copy would cost most.
+    /// Reads into a buffer that is given out as it is, which saves the copy where a copy would cost
+    /// most.
     fn poll_fill_directly(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut buffer = BytesMut::with_capacity(READ);
         let read = pin!(self.io.read_buf(&mut buffer)).as_mut().poll(cx);
@@ -240,7 +245,8 @@ impl Connection {
         Poll::Ready(Ok(count))
     }
 
-    /// Reads once into what is missing of a chunk, past the inbox, which is empty. Zero is the end of the stream.
+    /// Reads once into what is missing of a chunk, past the inbox, which is empty. Zero is the end
+    /// of the stream.
     ///
     /// # Errors
     /// The stream's.
@@ -258,7 +264,8 @@ impl Connection {
     }
 }
 
-/// Appends to `inbox`. It is seldom that anything is there, and then it is a piece of a head or of a chunk's line.
+/// Appends to `inbox`. It is seldom that anything is there, and then it is a piece of a head or of
+/// a chunk's line.
 fn put_behind(inbox: &mut Bytes, more: &[u8]) {
     if inbox.is_empty() {
         *inbox = Bytes::copy_from_slice(more);

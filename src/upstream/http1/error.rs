@@ -17,7 +17,8 @@ pub enum Error {
     /// What the member sent is no head of a response.
     #[error("not an HTTP/1.1 answer: {0}")]
     Head(&'static str),
-    /// The first that the member has said is HTTP/2's SETTINGS: it speaks gRPC only, and has acted on nothing.
+    /// The first that the member has said is HTTP/2's SETTINGS: it speaks gRPC only, and has acted
+    /// on nothing.
     #[error("it speaks HTTP/2 only")]
     Http2,
     /// The member's head has no end.

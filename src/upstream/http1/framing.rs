@@ -27,7 +27,8 @@ impl Said {
     /// Notes a `Content-Length`.
     ///
     /// # Errors
-    /// When it is no number, or not the one that was there before: somebody between would read another body.
+    /// When it is no number, or not the one that was there before: somebody between would read
+    /// another body.
     pub fn length(&mut self, value: &[u8]) -> Result<(), Error> {
         let number = std::str::from_utf8(value).ok().filter(|text| !text.starts_with('+'));
         let length = number

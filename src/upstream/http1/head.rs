@@ -33,7 +33,8 @@ pub enum Parsed {
     },
 }
 
-/// Reads the head at the start of `inbox`. Returns its length and what it says; `None` while it is not complete.
+/// Reads the head at the start of `inbox`. Returns its length and what it says; `None` while it is
+/// not complete.
 ///
 /// # Errors
 /// When it is not a head of HTTP/1, or its body would be framed in a way that cannot be trusted.

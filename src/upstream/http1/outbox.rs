@@ -7,7 +7,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 
-/// Bytes of a body up to which they are copied behind what precedes them, as [`crate::net::gather`] would do.
+/// Bytes of a body up to which they are copied behind what precedes them, as [`crate::net::gather`]
+/// would do.
 const SMALL: usize = 2048;
 
 /// Bytes that are to be written: some of ours, some of the client's, and some of ours again.
@@ -27,7 +28,8 @@ impl Outbox {
         *self = Self { own, ..Self::default() };
     }
 
-    /// The buffer that goes first, to write something at its end; only while there is no data behind it.
+    /// The buffer that goes first, to write something at its end; only while there is no data
+    /// behind it.
     pub fn own(&mut self) -> &mut Vec<u8> {
         debug_assert!(self.data.is_empty() && self.tail.is_empty(), "it would be out of order");
         &mut self.own

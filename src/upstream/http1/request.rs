@@ -19,8 +19,8 @@ pub struct RequestHead<'a> {
     pub target: &'a PathAndQuery,
     /// `Host`: the member's own.
     pub host: &'a HeaderValue,
-    /// The client's headers, without those that belong to one hop. `Host` and `Expect` are left out: the body has been
-    /// asked for by the time it is passed on.
+    /// The client's headers, without those that belong to one hop. `Host` and `Expect` are left
+    /// out: the body has been asked for by the time it is passed on.
     pub headers: &'a HeaderMap,
     /// What we add to them.
     pub ours: Marks<'a>,

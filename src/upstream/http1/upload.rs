@@ -79,7 +79,8 @@ impl Upload {
     }
 }
 
-/// The next data of a body of known length; `None` at its end. Trailers have no place behind a length.
+/// The next data of a body of known length; `None` at its end. Trailers have no place behind a
+/// length.
 fn data(body: &mut RequestBody, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
     loop {
         let Some(frame) = ready!(Pin::new(&mut *body).poll_frame(cx)) else {

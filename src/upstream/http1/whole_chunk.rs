@@ -1,8 +1,10 @@
-//! Holds a chunk until it is whole, so that a chunk of the member's stays one chunk on its way to the client.
+//! Holds a chunk until it is whole, so that a chunk of the member's stays one chunk on its way to
+//! the client.
 //!
-//! HTTP gives chunk boundaries no meaning, but etcd's JSON gateway sends each message of a stream as one chunk, and
-//! clients (etcd3gw among them) parse chunk by chunk. A chunk that one read brings whole is passed on as it is and
-//! never comes here. What is held counts until the client's connection has written it.
+//! HTTP gives chunk boundaries no meaning, but etcd's JSON gateway sends each message of a stream
+//! as one chunk, and clients (etcd3gw among them) parse chunk by chunk. A chunk that one read
+//! brings whole is passed on as it is and never comes here. What is held counts until the client's
+//! connection has written it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -10,12 +12,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use bytes::buf::Limit;
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// Bytes of the largest chunk that is held. etcd's largest request has 1.5 MiB (`--max-request-bytes`), which is 2 MiB
-/// in base64; the rest is for the JSON around it.
+/// Bytes of the largest chunk that is held. etcd's largest request has 1.5 MiB
+/// (`--max-request-bytes`), which is 2 MiB in base64; the rest is for the JSON around it.
 pub const MAX_CHUNK: usize = (2 << 20) + (16 << 10);
 /// Bytes held for one client connection, all its streams together.
 const MAX_PER_CLIENT: usize = 16 << 20;
-/// Bytes held for all clients. Chunks beyond it stream: a crowd of slow readers must not cost what it asks for.
+/// Bytes held for all clients. Chunks beyond it stream: a crowd of slow readers must not cost what
+/// it asks for.
 const MAX_IN_ALL: usize = 256 << 20;
 
 /// Bytes held for all clients of the process.
@@ -74,7 +77,8 @@ impl Drop for Reserved {
 }
 
 impl PartialChunk {
-    /// Begins to hold a chunk of `size` bytes; `None` if it is too large, or too much is held already.
+    /// Begins to hold a chunk of `size` bytes; `None` if it is too large, or too much is held
+    /// already.
     pub fn begin(size: u64, budget: &ChunkBudget) -> Option<Self> {
         let size = usize::try_from(size).ok().filter(|size| *size <= MAX_CHUNK)?;
         let reserved = budget.reserve(size)?;

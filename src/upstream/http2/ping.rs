@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use h2::{Ping, PingPong};
 
-/// Members end a connection whose PINGs come sooner, after two warnings (etcd's `grpc-keepalive-min-time`).
+/// Members end a connection whose PINGs come sooner, after two warnings (etcd's
+/// `grpc-keepalive-min-time`).
 const APART: Duration = Duration::from_secs(5);
 
-/// The PINGs of one connection: its driver sends them regularly, and whoever doubts that the member lives at once.
+/// The PINGs of one connection: its driver sends them regularly, and whoever doubts that the member
+/// lives at once.
 pub struct Pings {
     ping_pong: RefCell<PingPong>,
     last: Cell<Option<Instant>>,

@@ -11,8 +11,8 @@ use http::HeaderMap;
 
 use super::{AbortOnDrop, Open};
 
-/// Longest part of a response that is held back, in bytes. Members send it in one frame, or, behind TLS, where
-/// their gRPC runs over Go's own HTTP server, in frames of 4 KiB.
+/// Longest part of a response that is held back, in bytes. Members send it in one frame, or, behind
+/// TLS, where their gRPC runs over Go's own HTTP server, in frames of 4 KiB.
 const HELD: usize = 16 * 1024;
 /// Most frames that are held.
 const HELD_FRAMES: usize = 8;
@@ -52,11 +52,12 @@ impl ResponseBody {
         Box::new(Self { held, receive, data_ended: false, _upload: upload, _open: open })
     }
 
-    /// Waits until the response is here whole, or too much of it to be held: 16 KiB, or eight frames.
+    /// Waits until the response is here whole, or too much of it to be held: 16 KiB, or eight
+    /// frames.
     ///
-    /// gRPC sends an answer in three pieces: a head, a message, a status. Until the last of them is here nothing is
-    /// gained by passing on the first, and if the member is lost meanwhile, nothing has been said to the client yet.
-    /// What is held comes on top of the stream's window.
+    /// gRPC sends an answer in three pieces: a head, a message, a status. Until the last of them is
+    /// here nothing is gained by passing on the first, and if the member is lost meanwhile, nothing
+    /// has been said to the client yet. What is held comes on top of the stream's window.
     ///
     /// # Errors
     /// When the stream or its connection ends before; the body is of no use then.
@@ -64,8 +65,8 @@ impl ResponseBody {
         poll_fn(|cx| self.poll_held(cx)).await
     }
 
-    /// The trailers of an answer that is here whole and has no message, so that it is an error; empty when the head is all
-    /// there is.
+    /// The trailers of an answer that is here whole and has no message, so that it is an error;
+    /// empty when the head is all there is.
     pub fn error_held(&self) -> Option<&HeaderMap> {
         static NONE: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
         match &self.held.end {
@@ -85,8 +86,8 @@ impl ResponseBody {
         Poll::Ready(Ok(()))
     }
 
-    /// Waits for the next part. Credit is given back as parts are taken, so a client that does not read holds up
-    /// the member after one stream window.
+    /// Waits for the next part. Credit is given back as parts are taken, so a client that does not
+    /// read holds up the member after one stream window.
     pub fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, h2::Error>> {
         match self.held.take() {
             Some(part) => Poll::Ready(Ok(part)),

@@ -1,8 +1,10 @@
-//! Requests that cannot be sent because the member's HTTP/2 does not let them: no stream may be opened, or no window is open.
+//! Requests that cannot be sent because the member's HTTP/2 does not let them: no stream may be
+//! opened, or no window is open.
 //!
-//! A member's SETTINGS may close a connection to all requests without ending it (MAX_CONCURRENT_STREAMS or
-//! INITIAL_WINDOW_SIZE of 0), and a window may never be opened again. PINGs are answered all the same. So a request that
-//! waits to be sent looks whether anything moves on its connection, and gives it up if nothing does.
+//! A member's SETTINGS may close a connection to all requests without ending it
+//! (MAX_CONCURRENT_STREAMS or INITIAL_WINDOW_SIZE of 0), and a window may never be opened again.
+//! PINGs are answered all the same. So a request that waits to be sent looks whether anything moves
+//! on its connection, and gives it up if nothing does.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -14,8 +16,9 @@ use tokio::time::{Instant, Sleep};
 
 /// How long a request of which nothing was sent waits while nothing moves.
 const UNSENT: Duration = shorter_in_tests(Duration::from_secs(3));
-/// The same once a part of it was sent: as long as a PING may take. An upload moves with each DATA frame of its client, of
-/// at most 16 KiB, so a whole message may take far longer; what is below 1.6 kB/s with nothing else moving is stuck.
+/// The same once a part of it was sent: as long as a PING may take. An upload moves with each DATA
+/// frame of its client, of at most 16 KiB, so a whole message may take far longer; what is below
+/// 1.6 kB/s with nothing else moving is stuck.
 const BEGUN: Duration = shorter_in_tests(Duration::from_secs(10));
 
 const fn shorter_in_tests(wait: Duration) -> Duration {
@@ -74,8 +77,9 @@ impl Stall {
         Self { timer, since: Instant::now(), steps: movement.steps.get() }
     }
 
-    /// Ready when nothing has moved for long enough; the connection counts as stuck then. `is_begun` says whether a
-    /// part of the request was sent by now, which may have happened since it began to wait.
+    /// Ready when nothing has moved for long enough; the connection counts as stuck then.
+    /// `is_begun` says whether a part of the request was sent by now, which may have happened since
+    /// it began to wait.
     pub fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -102,7 +106,8 @@ impl Stall {
 const STUCK: Reason = Reason::REFUSED_STREAM;
 const STUCK_WITHIN: Reason = Reason::CANCEL;
 
-/// Whether a request was given up because it could not be sent: `Some(true)` when nothing of it was.
+/// Whether a request was given up because it could not be sent: `Some(true)` when nothing of it
+/// was.
 pub fn was_stuck(error: &h2::Error) -> Option<bool> {
     if error.is_reset() || error.is_go_away() || error.is_io() {
         return None;

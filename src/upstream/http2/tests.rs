@@ -13,8 +13,8 @@ use crate::upstream::link::{Link, Timeouts};
 /// Bytes in a piece of a request's body.
 const PIECE: usize = 1000;
 
-/// Runs a test of a connection to a member whose streams begin with a closed window. What the test sends down the
-/// channel becomes the initial window, also of the streams that are open.
+/// Runs a test of a connection to a member whose streams begin with a closed window. What the test
+/// sends down the channel becomes the initial window, also of the streams that are open.
 fn with_closed_windows<T: Future>(
     test: impl FnOnce(Rc<Connection>, mpsc::UnboundedSender<u32>) -> T,
 ) {

@@ -1,4 +1,5 @@
-//! Connections to addresses that have proved that they belong to the pinned cluster: the only ones that requests get.
+//! Connections to addresses that have proved that they belong to the pinned cluster: the only ones
+//! that requests get.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -33,8 +34,8 @@ impl Link {
     /// Connects to the member's client port for HTTP/1.1, once the address has proved its cluster.
     ///
     /// # Errors
-    /// When the member cannot be reached within `proxy-dial-timeout`, the handshake included, or gives no proof within
-    /// `health-timeout`. Nothing was sent then.
+    /// When the member cannot be reached within `proxy-dial-timeout`, the handshake included, or
+    /// gives no proof within `health-timeout`. Nothing was sent then.
     pub async fn dial_http1(&self) -> Result<MemberIo, ConnectError> {
         let mut _keeps_proof = None;
         for _ in 0..DIALS_MOST {
@@ -47,8 +48,8 @@ impl Link {
         Err(self.blame(&"its name leads to another address with each connection"))
     }
 
-    /// Connects to the member's client port and speaks HTTP/2, once the address has proved its cluster: over this very
-    /// connection, unless another one keeps a proof.
+    /// Connects to the member's client port and speaks HTTP/2, once the address has proved its
+    /// cluster: over this very connection, unless another one keeps a proof.
     ///
     /// # Errors
     /// As [`Link::dial_http1`].
@@ -70,9 +71,9 @@ impl Link {
         }
     }
 
-    /// Has an endpoint that is new prove its cluster, over a new connection, which stays open for unary calls. One
-    /// attempt of the link serves all who wait, and goes on when they give up: else a member that takes longer than
-    /// they wait would never be proved.
+    /// Has an endpoint that is new prove its cluster, over a new connection, which stays open for
+    /// unary calls. One attempt of the link serves all who wait, and goes on when they give up:
+    /// else a member that takes longer than they wait would never be proved.
     ///
     /// # Errors
     /// When it has no proof; never returns `Ok` for an endpoint that is still new.
@@ -109,8 +110,8 @@ impl Link {
         }
     }
 
-    /// Asks for admission of a connection, and waits for a proof that is under way. Returns what the caller must end, when
-    /// it is for the caller to have the proof.
+    /// Asks for admission of a connection, and waits for a proof that is under way. Returns what
+    /// the caller must end, when it is for the caller to have the proof.
     async fn admit(&self, signs: &Signs) -> Result<Option<Attempt>, ConnectError> {
         let limit = self.timeouts.get().proof;
         let deadline = Instant::now() + limit;
@@ -152,8 +153,8 @@ impl Link {
         self.conclude(attempt, said)
     }
 
-    /// Asks an address for its cluster, by gRPC and then, where that is not spoken, by HTTP/1.1. Connecting has the limit
-    /// that it always has, and each answer `health-timeout`.
+    /// Asks an address for its cluster, by gRPC and then, where that is not spoken, by HTTP/1.1.
+    /// Connecting has the limit that it always has, and each answer `health-timeout`.
     async fn ask(&self, address: SocketAddr, io: Option<MemberIo>, carries: Use) -> Said {
         let speaks_http = io.is_none();
         let mut said = match io {
@@ -165,7 +166,8 @@ impl Link {
             said = self.ask_grpc_anew(address, carries).await;
         }
         let may_speak_http = match &said.signs {
-            // A port for HTTP/1.1 alone may close without a word; behind TLS it speaks HTTP/2, without gRPC.
+            // A port for HTTP/1.1 alone may close without a word; behind TLS it speaks HTTP/2,
+            // without gRPC.
             Some(signs) => speaks_http || signs.reads() > 0 || !self.endpoint.is_tls(),
             None => speaks_http,
         };

@@ -1,9 +1,10 @@
 //! The proof over gRPC.
 //!
-//! A Watch is created and left at once. Its first answer has a header even where auth refuses it (it is cancelled with a
-//! reason), and on a member without a quorum, since nothing goes through raft (`server/etcdserver/api/v3rpc/watch.go`;
-//! seen on 3.4, 3.5, 3.6 and 3.7, with auth off and on). What stands before a member and lets no Watch through, or makes
-//! its headers itself (`etcd grpc-proxy` leaves the ID out), is asked for a serializable Range.
+//! A Watch is created and left at once. Its first answer has a header even where auth refuses it
+//! (it is cancelled with a reason), and on a member without a quorum, since nothing goes through
+//! raft (`server/etcdserver/api/v3rpc/watch.go`; seen on 3.4, 3.5, 3.6 and 3.7, with auth off and
+//! on). What stands before a member and lets no Watch through, or makes its headers itself (`etcd
+//! grpc-proxy` leaves the ID out), is asked for a serializable Range.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,17 +18,19 @@ use crate::upstream::http2::Connection;
 
 /// `WatchRequest { create_request: { key: "\0" } }` as one gRPC message.
 const WATCH: &[u8] = &[0, 0, 0, 0, 5, 0x0a, 3, 0x0a, 1, 0];
-/// `RangeRequest { key: "\0", limit: 1, serializable: true, count_only: true }` as one gRPC message.
+/// `RangeRequest { key: "\0", limit: 1, serializable: true, count_only: true }` as one gRPC
+/// message.
 const RANGE: &[u8] = &[0, 0, 0, 0, 9, 0x0a, 1, 0, 0x18, 1, 0x38, 1, 0x48, 1];
 
 /// What members that are starting answer, and proxies that have no member yet.
 const UNAVAILABLE: &str = "14";
 
-/// Asks for the ID of the cluster at the other end of `connection`, and waits for each of two answers at most `limit`.
+/// Asks for the ID of the cluster at the other end of `connection`, and waits for each of two
+/// answers at most `limit`.
 ///
 /// # Errors
-/// [`ProofError::Nameless`] when it answers without one, [`ProofError::Broken`] when it does not answer in gRPC, and
-/// [`ProofError::NoAnswer`].
+/// [`ProofError::Nameless`] when it answers without one, [`ProofError::Broken`] when it does not
+/// answer in gRPC, and [`ProofError::NoAnswer`].
 pub async fn cluster_id(
     connection: &Rc<Connection>,
     endpoint: &Endpoint,

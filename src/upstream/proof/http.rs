@@ -1,8 +1,9 @@
 //! The proof over HTTP/1.1, for ports that speak no gRPC (`--listen-client-http-urls`).
 //!
-//! What is asked, until an answer names a cluster: a serializable Range by way of the JSON gateway, v2's member list, which
-//! says it in `X-Etcd-Cluster-ID` (only 3.5 and earlier have it, but without the gateway there is nothing else), and the
-//! creation of a Watch by way of the gateway, which answers where auth refuses the Range.
+//! What is asked, until an answer names a cluster: a serializable Range by way of the JSON gateway,
+//! v2's member list, which says it in `X-Etcd-Cluster-ID` (only 3.5 and earlier have it, but
+//! without the gateway there is nothing else), and the creation of a Watch by way of the gateway,
+//! which answers where auth refuses the Range.
 
 use std::sync::Arc;
 

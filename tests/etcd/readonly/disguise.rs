@@ -1,5 +1,9 @@
 //! Writes that do not look like writes, or that a proxy and a member could read differently.
 
+use std::time::Duration;
+
+use prost::Message;
+
 use super::Stage;
 use crate::stage::on_each_generation;
 use crate::support::generation::Generation;
@@ -8,8 +12,6 @@ use crate::support::http1::Connection;
 use crate::support::load::base64;
 use crate::support::rpc::PutRequest;
 use crate::support::{beside_others, run};
-use prost::Message;
-use std::time::Duration;
 
 on_each_generation!(
     a_path_that_means_put_after_cleaning_does_not_pass,
@@ -24,7 +26,8 @@ fn put_body() -> String {
     format!("{{\"key\":\"{}\",\"value\":\"{}\"}}", base64(b"kept"), base64(b"changed"))
 }
 
-/// Sends bytes on a connection of their own and reads what comes within a moment: an answer, or the end.
+/// Sends bytes on a connection of their own and reads what comes within a moment: an answer, or the
+/// end.
 async fn raw(stage: &Stage, bytes: String) -> String {
     let mut connection = Connection::open(&stage.proxy.address).await.expect("a connection");
     connection.send(bytes).await.expect("sent");

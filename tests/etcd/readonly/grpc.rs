@@ -81,7 +81,8 @@ fn each_writing_method_is_unimplemented_and_writes_nothing(generation: Generatio
     stage.is_unchanged();
 }
 
-/// Method and request of calls that read and answer with a message, or refuse for a reason of their own.
+/// Method and request of calls that read and answer with a message, or refuse for a reason of their
+/// own.
 fn reads(generation: Generation) -> Vec<(&'static str, Fields)> {
     let lease = Fields::new().number(1, LEASE.unsigned_abs());
     let text = |value: &str| Fields::new().text(1, value);

@@ -1,5 +1,5 @@
-//! In readonly nothing that a client sends changes a cluster: every writing request on every protocol is
-//! sent at real etcd through the daemon, and the data is compared afterwards.
+//! In readonly nothing that a client sends changes a cluster: every writing request on every
+//! protocol is sent at real etcd through the daemon, and the data is compared afterwards.
 
 mod disguise;
 mod grpc;
@@ -8,11 +8,12 @@ mod state;
 mod txn;
 mod v2;
 
+use std::sync::LazyLock;
+
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
 use crate::support::proxy::Proxy;
 use state::{LEASE, State};
-use std::sync::LazyLock;
 
 /// A member with data that writes could harm, and a readonly daemon in front.
 pub struct Stage {

@@ -1,4 +1,7 @@
-//! curl and openssl as clients: both protocols by ALPN, no ALPN, both versions of TLS, and what is no TLS at all.
+//! curl and openssl as clients: both protocols by ALPN, no ALPN, both versions of TLS, and what is
+//! no TLS at all.
+
+use std::io::Write;
 
 use super::{TlsStage, Way};
 use crate::stage::{on_each_generation, when_here};
@@ -8,14 +11,14 @@ use crate::support::process;
 use crate::support::scratch::Scratch;
 use crate::support::tls::{ClientFiles, Files};
 use crate::support::{beside_others, run};
-use std::io::Write;
 
 on_each_generation!(
     curl_speaks_both_protocols_and_both_versions,
     openssl_speaks_tls_1_2_and_1_3_with_and_without_alpn,
 );
 
-/// Whether a program is there. If not, says so on the real standard error, or fails when `CI` is set.
+/// Whether a program is there. If not, says so on the real standard error, or fails when `CI` is
+/// set.
 fn have(program: &str) -> bool {
     let mut which = process::command("sh");
     which.args(["-c", &format!("command -v {program}")]);

@@ -1,4 +1,9 @@
-//! Files that cannot be used: at the start they are refused, and a daemon that serves already serves on.
+//! Files that cannot be used: at the start they are refused, and a daemon that serves already
+//! serves on.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use super::refused::is_served;
 use crate::stage::when_here;
@@ -9,9 +14,6 @@ use crate::support::proxy::{Plan, Proxy};
 use crate::support::scratch::Scratch;
 use crate::support::tls::{Authority, Dialer, Identity, Leaf};
 use crate::support::{PATIENCE, run};
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 
 /// Every setting that names a file, and the file.
 const FILES: [(&str, &str); 11] = [
@@ -224,7 +226,8 @@ fn a_reload_is_refused_with_a_sentence_for_each_fault_and_the_daemon_serves_on()
     });
 }
 
-/// Nobody asks for a reload here: the key that does not fit is waited for, and reported when it does not come.
+/// Nobody asks for a reload here: the key that does not fit is waited for, and reported when it
+/// does not come.
 #[test]
 fn a_key_that_does_not_come_is_waited_for_and_then_reported() {
     when_here(Generation::V3_5, |generation| {

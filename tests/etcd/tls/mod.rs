@@ -10,6 +10,9 @@ mod reload;
 mod sentences;
 mod upstream;
 
+use std::path::Path;
+use std::sync::LazyLock;
+
 use crate::stage::Stage;
 use crate::support::cluster::Cluster;
 use crate::support::etcdctl::Etcdctl;
@@ -17,8 +20,6 @@ use crate::support::generation::Generation;
 use crate::support::proxy::{Plan, Proxy};
 use crate::support::scratch::Scratch;
 use crate::support::tls::{Authority, ClientFiles, Dialer, Identity, Leaf};
-use std::path::Path;
-use std::sync::LazyLock;
 
 /// What a daemon and its clients need: one authority that signs both, and their files.
 pub struct Pki {
@@ -86,7 +87,8 @@ pub fn towards_flags(cluster: &Cluster) -> Vec<String> {
     flags
 }
 
-/// A cluster with TLS, and daemons with TLS on one side or both; tests share it and keep to keys below their own names.
+/// A cluster with TLS, and daemons with TLS on one side or both; tests share it and keep to keys
+/// below their own names.
 pub struct TlsStage {
     /// Members that ask for certificates on both ports.
     pub secured: Cluster,

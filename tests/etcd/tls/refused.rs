@@ -63,7 +63,8 @@ fn etcdctl_is_refused(proxy: &Proxy, pki: &Pki, revoked: &Identity, generation: 
     etcdctl.try_run(&["get", "a"]).expect_err("a revoked client");
 }
 
-/// A cluster that has revoked what the daemon shows: no request gets through, and the status says why.
+/// A cluster that has revoked what the daemon shows: no request gets through, and the status says
+/// why.
 #[test]
 fn members_that_refuse_our_certificate_are_named_with_the_reason() {
     when_here(Generation::V3_5, |generation| {

@@ -1,6 +1,10 @@
 //! Certificates, authorities and revocation lists that change under load.
 //!
-//! Four loads run at a time: clients with and without a certificate, on kept connections (with watches) and on new ones.
+//! Four loads run at a time: clients with and without a certificate, on kept connections (with
+//! watches) and on new ones.
+
+use std::path::PathBuf;
+use std::time::Duration;
 
 use super::refused::is_served;
 use super::{TlsStage, towards};
@@ -13,12 +17,11 @@ use crate::support::proxy::Proxy;
 use crate::support::scratch::Scratch;
 use crate::support::tls::{Authority, Dialer, Files, Identity, Leaf, replace};
 use crate::support::{PATIENCE, alone, beside_others, eventually, run};
-use std::path::PathBuf;
-use std::time::Duration;
 
 const CHANGES: usize = 50;
 
-/// A cluster with TLS, a daemon that asks clients for certificates and one that does not, and load on both.
+/// A cluster with TLS, a daemon that asks clients for certificates and one that does not, and load
+/// on both.
 struct Scene {
     with: Proxy,
     without: Proxy,
@@ -126,7 +129,8 @@ pub fn finish(load: Load) {
     }
 }
 
-/// What members and peers are shown at first is a stranger's; the right files come while the daemon runs.
+/// What members and peers are shown at first is a stranger's; the right files come while the daemon
+/// runs.
 #[test]
 fn the_certificates_shown_to_members_and_peers_are_renewed_too() {
     when_here(Generation::V3_5, |generation| {
@@ -177,8 +181,9 @@ fn fifty_changes_of_the_certificate_fail_no_request() {
     });
 }
 
-/// Each time both are trusted, then everybody shows what the new one has signed, then only the new one is trusted. Every
-/// other time the new one has the name of the old one, and only its key is another.
+/// Each time both are trusted, then everybody shows what the new one has signed, then only the new
+/// one is trusted. Every other time the new one has the name of the old one, and only its key is
+/// another.
 #[test]
 fn fifty_changes_of_the_authority_fail_no_request() {
     when_here(Generation::V3_5, |generation| {

@@ -1,5 +1,7 @@
 //! What is wrong between the daemon and its members and peers, in the words of `status`.
 
+use std::path::Path;
+
 use super::{Pki, TlsStage};
 use crate::stage::{Stage, on_each_generation};
 use crate::support::cluster::Cluster;
@@ -8,7 +10,6 @@ use crate::support::proxy::{Plan, Proxy};
 use crate::support::scratch::Scratch;
 use crate::support::tls::{Authority, Leaf};
 use crate::support::{PATIENCE, beside_others, eventually, run};
-use std::path::Path;
 
 on_each_generation!(
     a_peer_that_refuses_us_or_is_refused_is_explained,

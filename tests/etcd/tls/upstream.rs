@@ -1,5 +1,7 @@
 //! What members and peers are shown and held to, changed under load.
 
+use std::time::Duration;
+
 use super::reload::finish;
 use crate::stage::when_here;
 use crate::support::cluster::Cluster;
@@ -9,7 +11,6 @@ use crate::support::proxy::Proxy;
 use crate::support::scratch::Scratch;
 use crate::support::tls::{Authority, Leaf, replace};
 use crate::support::{PATIENCE, alone};
-use std::time::Duration;
 
 const CHANGES: usize = 50;
 

@@ -1,4 +1,5 @@
-//! Messages under inspection: no input panics, and what JSON inspection lets through names no write.
+//! Messages under inspection: no input panics, and what JSON inspection lets through names no
+//! write.
 #![no_main]
 
 use etcd_proxy::proxy::readonly::What;

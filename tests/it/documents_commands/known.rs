@@ -1,12 +1,14 @@
-//! What is known of commands and names: of this program by its `help`, of others by the tests that run them.
+//! What is known of commands and names: of this program by its `help`, of others by the tests that
+//! run them.
 
-use super::text::read;
 use std::collections::HashMap;
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
-/// Commands of other programs as the documents have them, and a test or script that runs them: the words that they
-/// begin with, the file, and what stands in it.
+use super::text::read;
+
+/// Commands of other programs as the documents have them, and a test or script that runs them: the
+/// words that they begin with, the file, and what stands in it.
 pub(super) const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
     ("apt install", "tests/system/packages.rs", "apt-get install -y {}"),
     ("echo ETCD_INITIAL_CLUSTER=", "tests/system/commands.rs", "echo ETCD_INITIAL_CLUSTER="),
@@ -44,7 +46,8 @@ pub(super) const FLAGS_ELSEWHERE: &[&str] = &[
     "trusted-ca-file",
 ];
 
-/// Words with dashes in backticks that are no settings of ours: etcd's, and `log-output`, which is taken with a warning.
+/// Words with dashes in backticks that are no settings of ours: etcd's, and `log-output`, which is
+/// taken with a warning.
 pub(super) const WORDS_ELSEWHERE: &[&str] = &["listen-peer-urls", "log-output", "snapshot-count"];
 
 /// Variables in backticks that are no settings: fields of journal lines.

@@ -1,17 +1,21 @@
-//! README and docs/ say what the program does: settings load, commands are known, names exist, links lead somewhere.
+//! README and docs/ say what the program does: settings load, commands are known, names exist,
+//! links lead somewhere.
 //!
-//! A block's language decides what is done with it: `toml` is a settings file of ours, `ini` an environment file or
-//! lines of a unit, `sh` and `console` (behind `$`) are commands. Other programs' files are not looked into.
+//! A block's language decides what is done with it: `toml` is a settings file of ours, `ini` an
+//! environment file or lines of a unit, `sh` and `console` (behind `$`) are commands. Other
+//! programs' files are not looked into.
 
 mod known;
 mod text;
 
+use std::collections::HashSet;
+
 use etcd_proxy::config::environment_file::{self, Systemd};
+
 use known::{
     FIELDS, FLAGS_ELSEWHERE, HELP, WORDS_ELSEWHERE, assert_run_elsewhere, assert_usable,
     own_command, program,
 };
-use std::collections::HashSet;
 use text::{Block, anchor, blocks, commands, pages, read, repository, spans, split, words};
 
 /// The languages of blocks: those that are read here, and those of other programs.

@@ -1,18 +1,20 @@
 //! A daemon with a certificate and no members, and a client that speaks TLS to it.
 
-use crate::support::proxy::Proxy;
-use crate::support::scratch::Scratch;
-use crate::support::tls::{Authority, Identity, Leaf, replace};
-use crate::support::{PATIENCE, port};
+use std::path::Path;
+use std::sync::Arc;
+
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
-use std::path::Path;
-use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+use crate::support::proxy::Proxy;
+use crate::support::scratch::Scratch;
+use crate::support::tls::{Authority, Identity, Leaf, replace};
+use crate::support::{PATIENCE, port};
 
 /// A page that the daemon answers without any member.
 const PAGE: &[u8] =
@@ -42,7 +44,8 @@ impl Desk {
         self.scratch.join(name)
     }
 
-    /// Starts the daemon on this URL, with more settings; DIR in both is the directory of the files.
+    /// Starts the daemon on this URL, with more settings; DIR in both is the directory of the
+    /// files.
     pub(super) async fn serve(&mut self, url: &str, more: &str) -> &Proxy {
         self.put_settings(url, more);
         let file = self.path("p.toml").display().to_string();
@@ -108,7 +111,8 @@ impl Client<'_> {
         self.connector(alpn).connect(ServerName::try_from("127.0.0.1").unwrap(), stream).await
     }
 
-    /// Asks for the page over HTTP/1.1. In TLS 1.3 a server refuses a client's certificate only after the handshake.
+    /// Asks for the page over HTTP/1.1. In TLS 1.3 a server refuses a client's certificate only
+    /// after the handshake.
     pub(super) async fn ask(&self, address: &str) -> std::io::Result<String> {
         let mut stream = self.connect(address, &["http/1.1"]).await?;
         page(&mut stream).await

@@ -1,10 +1,12 @@
-//! What is said of files for TLS that cannot be used: each has its own sentence, with the file, the line and the reason.
+//! What is said of files for TLS that cannot be used: each has its own sentence, with the file, the
+//! line and the reason.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use crate::support::process;
 use crate::support::scratch::Scratch;
 use crate::support::tls::{Authority, Leaf};
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 
 /// A directory with an authority, a certificate of it, and settings that name both.
 struct Desk {
@@ -37,8 +39,8 @@ impl Desk {
         std::fs::set_permissions(self.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    /// What `check` says to these settings beside [`SETTINGS`]: the lines that are no count, with the directory as DIR,
-    /// and how it ends.
+    /// What `check` says to these settings beside [`SETTINGS`]: the lines that are no count, with
+    /// the directory as DIR, and how it ends.
     fn check(&self, more: &str) -> (String, i32) {
         self.check_alone(&format!("{SETTINGS}{more}"))
     }

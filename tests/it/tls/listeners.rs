@@ -1,20 +1,23 @@
-//! Listeners that speak TLS: protocols with ALPN and without, versions, clients' certificates, and mistaken schemes.
+//! Listeners that speak TLS: protocols with ALPN and without, versions, clients' certificates, and
+//! mistaken schemes.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, RootCertStore, version};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::desk::{Client, Desk, address, agreed, page};
 use crate::support::http1;
 use crate::support::proxy::Proxy;
 use crate::support::tls::{Authority, Leaf, replace};
 use crate::support::{PATIENCE, eventually, run};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, RootCertStore, version};
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 /// Speaks HTTP/2 as far as to the server's SETTINGS, its first frame.
 async fn is_http2(stream: &mut TlsStream<TcpStream>) -> bool {
@@ -186,7 +189,8 @@ fn an_address_changes_its_scheme_without_being_closed() {
         desk.serve(&format!("http://{address}"), "").await;
         let mut open = TcpStream::connect(&address).await.unwrap();
         open.write_all(b"GET /proxy/health HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-        // Something was answered, so it was accepted: the whole answer is small and comes in one piece.
+        // Something was answered, so it was accepted: the whole answer is small and comes in one
+        // piece.
         assert!(open.read(&mut [0; 4096]).await.unwrap() > 0);
         desk.put_settings(&format!("https://{address}"), "");
         let client = desk.client();

@@ -1,5 +1,16 @@
 //! Members that speak TLS, and what its failures do to a request.
 
+use std::io::Write;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
 use crate::support::grpc::Channel;
 use crate::support::members::http2::framed;
 use crate::support::members::{CLUSTER, Conduct, Members, header, start};
@@ -9,17 +20,9 @@ use crate::support::rpc::PUT;
 use crate::support::scratch::Scratch;
 use crate::support::tls::{Authority, Leaf, replace};
 use crate::support::{beside_others, http1, run};
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use std::io::Write;
-use std::sync::Arc;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
-/// A record whose content nobody can decrypt: 32 bytes of application data that were damaged on their way.
+/// A record whose content nobody can decrypt: 32 bytes of application data that were damaged on
+/// their way.
 const DAMAGED: [u8; 37] = {
     let mut record = [7; 37];
     [record[0], record[1], record[2], record[3], record[4]] = [0x17, 3, 3, 0, 32];

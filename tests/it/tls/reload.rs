@@ -1,12 +1,15 @@
-//! Files for TLS that change while clients are served: the new ones count at once, and bad ones change nothing.
+//! Files for TLS that change while clients are served: the new ones count at once, and bad ones
+//! change nothing.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
 
 use super::desk::{Desk, address, page};
 use crate::support::tls::{Leaf, replace};
 use crate::support::{PATIENCE, eventually, run};
-use rustls::pki_types::ServerName;
-use std::cell::Cell;
-use std::time::Duration;
-use tokio::net::TcpStream;
 
 impl Desk {
     /// The certificate that a new connection is shown.
@@ -122,7 +125,8 @@ fn no_connection_fails_while_certificate_and_authority_change_again_and_again() 
         let me = desk.authority.issue(&Leaf::client());
         let client = super::desk::Client { shows: Some(&me), ..desk.client() };
         let (stop, asked) = (Cell::new(false), Cell::new(0));
-        // One client that makes a new connection for each request, and one that resumes its sessions.
+        // One client that makes a new connection for each request, and one that resumes its
+        // sessions.
         let connector = client.connector(&["http/1.1"]);
         let asking = async {
             while !stop.get() {

@@ -1,10 +1,12 @@
-//! A start that meets files for TLS in the middle of a renewal: a service waits for its end, a person is told at once.
+//! A start that meets files for TLS in the middle of a renewal: a service waits for its end, a
+//! person is told at once.
+
+use std::time::Duration;
 
 use super::desk::{Desk, address};
 use crate::support::proxy::{Plan, Proxy};
 use crate::support::tls::{Leaf, replace};
 use crate::support::{PATIENCE, run};
-use std::time::Duration;
 
 impl Desk {
     /// A daemon with a certificate and a key that do not belong together.

@@ -1,14 +1,11 @@
-//! Members with TLS whose client certificates, authorities and revocation lists change while requests go to them.
+//! Members with TLS whose client certificates, authorities and revocation lists change while
+//! requests go to them.
 
-use crate::support::grpc::Channel;
-use crate::support::http1::Connection;
-use crate::support::members::http2::framed;
-use crate::support::members::{CLUSTER, header};
-use crate::support::peer::{Peer, Reply};
-use crate::support::proxy::{Plan, Proxy};
-use crate::support::scratch::Scratch;
-use crate::support::tls::{Authority, Files, Identity, Leaf, replace};
-use crate::support::{PATIENCE, port, run, run_within};
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
@@ -20,12 +17,18 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
-use std::convert::Infallible;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+
+use crate::support::grpc::Channel;
+use crate::support::http1::Connection;
+use crate::support::members::http2::framed;
+use crate::support::members::{CLUSTER, header};
+use crate::support::peer::{Peer, Reply};
+use crate::support::proxy::{Plan, Proxy};
+use crate::support::scratch::Scratch;
+use crate::support::tls::{Authority, Files, Identity, Leaf, replace};
+use crate::support::{PATIENCE, port, run, run_within};
 
 /// A request that came to the member: its path, and the certificate that its connection had shown.
 type Seen = (String, Vec<u8>);
@@ -149,7 +152,8 @@ impl Shown {
     }
 }
 
-/// Asks for `/version` over HTTP/1.1, makes a unary call, and opens a stream, all on these connections.
+/// Asks for `/version` over HTTP/1.1, makes a unary call, and opens a stream, all on these
+/// connections.
 async fn ask_in_all_ways(member: &Member, http1: &mut Connection, grpc: &Channel) -> [Vec<u8>; 3] {
     const WATCH: &str = "/etcdserverpb.Watch/Watch";
     http1.exchange("GET", "/version", &[], "").await.expect("an answer");
@@ -191,7 +195,8 @@ fn a_new_certificate_is_what_every_request_after_the_change_comes_with() {
     });
 }
 
-/// What members show must be from the authority that is trusted now, also on connections that were open before.
+/// What members show must be from the authority that is trusted now, also on connections that were
+/// open before.
 #[test]
 fn a_member_that_is_trusted_no_more_gets_no_request_after_the_change() {
     run_within(PATIENCE * 2, async {

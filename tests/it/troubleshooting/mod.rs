@@ -1,6 +1,6 @@
 //! docs/troubleshooting.md and the messages in src/: each message in bold there is one in the code,
-//! and each message in the code is there, or in docs/client-texts.md, or stands below with the reason
-//! why not.
+//! and each message in the code is there, or in docs/client-texts.md, or stands below with the
+//! reason why not.
 //!
 //! When this fails after a message was reworded, reword it in the document too; a new one wants an
 //! entry that says what it means and what to do.

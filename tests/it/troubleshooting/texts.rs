@@ -19,8 +19,8 @@ impl Text {
     }
 }
 
-/// Returns the text in one line and in small letters, with `…` for each placeholder, without backticks
-/// and without the signs that join it to others.
+/// Returns the text in one line and in small letters, with `…` for each placeholder, without
+/// backticks and without the signs that join it to others.
 pub fn plain(text: &str) -> String {
     let mut words = String::new();
     let mut depth = 0;

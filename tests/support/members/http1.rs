@@ -1,11 +1,13 @@
 //! A scripted member's side of HTTP/1: one request, and whatever the test sends back, byte by byte.
 
-use super::{Arrival, Presence, Shared};
 use std::io::{Error, ErrorKind, Result};
 use std::sync::Arc;
 use std::time::Duration;
+
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+
+use super::{Arrival, Presence, Shared};
 
 /// A request whose head has arrived. Dropping it closes the connection.
 pub struct Exchange {
@@ -88,7 +90,8 @@ impl Exchange {
         first.map(|(_, value)| value.as_str())
     }
 
-    /// Reads the whole body, chunked or of known length; trailers are returned as `name: value` lines.
+    /// Reads the whole body, chunked or of known length; trailers are returned as `name: value`
+    /// lines.
     pub async fn body_and_trailers(&mut self) -> Result<(Vec<u8>, Vec<String>)> {
         let mut body = Vec::new();
         if self.header("transfer-encoding") == Some("chunked") {
@@ -141,7 +144,8 @@ impl Exchange {
         self.wire.stream.get_mut().write_all(bytes.as_ref()).await
     }
 
-    /// Answers with a status and a body of known length, and waits for the next request on the connection.
+    /// Answers with a status and a body of known length, and waits for the next request on the
+    /// connection.
     pub async fn answer(mut self, status: u16, body: &str) {
         let head = format!("HTTP/1.1 {status} Scripted\r\nContent-Length: {}\r\n\r\n", body.len());
         // What becomes of it the client sees.
@@ -165,7 +169,8 @@ impl Exchange {
         let _ = tokio::time::timeout(Duration::from_millis(20), self.until_closed()).await;
     }
 
-    /// Waits until the other side has closed or reset the connection; bytes that come before are dropped.
+    /// Waits until the other side has closed or reset the connection; bytes that come before are
+    /// dropped.
     pub async fn until_closed(&mut self) {
         let mut waste = [0; 4096];
         while matches!(self.wire.stream.read(&mut waste).await, Ok(1..)) {}

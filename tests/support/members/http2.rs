@@ -1,13 +1,16 @@
-//! A scripted member's side of HTTP/2, on h2 itself: one stream, and whatever the test does with it.
+//! A scripted member's side of HTTP/2, on h2 itself: one stream, and whatever the test does with
+//! it.
 
-use super::{Arrival, Shared};
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
-use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+
+use super::{Arrival, Shared};
 
 /// A request whose head has arrived.
 pub struct Call {

@@ -1,23 +1,28 @@
-//! Scripted members: real sockets that do what a test says, in place of an etcd that cannot be made to misbehave.
+//! Scripted members: real sockets that do what a test says, in place of an etcd that cannot be made
+//! to misbehave.
 //!
-//! [`Members`] listens on one client port for each member and on one peer port that lists them. Every request that
-//! arrives, on any of them, is handed to the test as an [`Arrival`], and nothing is answered that the test does not
-//! answer, but what the daemon asks for itself: probes, and the proof that a member belongs to the cluster. Since the daemon shuffles its members, tests say "the first that is asked", not "member 0".
+//! [`Members`] listens on one client port for each member and on one peer port that lists them.
+//! Every request that arrives, on any of them, is handed to the test as an [`Arrival`], and nothing
+//! is answered that the test does not answer, but what the daemon asks for itself: probes, and the
+//! proof that a member belongs to the cluster. Since the daemon shuffles its members, tests say
+//! "the first that is asked", not "member 0".
 
 pub mod http1;
 pub mod http2;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
 
 use super::peer::{Peer, Reply};
 use super::proxy::{Plan, Proxy};
 use super::{PATIENCE, port};
 use http1::Exchange;
 use http2::Call;
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
-use tokio::task::AbortHandle;
 
 /// The cluster that scripted members belong to, unless they say otherwise.
 pub const CLUSTER: u64 = 0xcafe;
@@ -134,7 +139,8 @@ impl Members {
         plan.arguments(&["--health-interval", "0", "--workers", "1"])
     }
 
-    /// A daemon in front of them that probes them every 100 ms. Probes are answered by themselves, until a member hangs.
+    /// A daemon in front of them that probes them every 100 ms. Probes are answered by themselves,
+    /// until a member hangs.
     pub fn probing_plan(&self) -> Plan {
         let plan = Proxy::with_peers(&self.initial_cluster()).arguments(&["--workers", "1"]);
         plan.arguments(&["--health-interval", "100ms", "--health-timeout", "400ms"])
@@ -150,7 +156,8 @@ impl Members {
         self.shared[member].has_no_quorum.store(is_lost, Ordering::Relaxed);
     }
 
-    /// Stops all HTTP/2 of a member, PINGs included, as SIGSTOP does; what its HTTP/1 does is up to the test anyhow.
+    /// Stops all HTTP/2 of a member, PINGs included, as SIGSTOP does; what its HTTP/1 does is up to
+    /// the test anyhow.
     pub fn freeze(&self, member: usize) {
         self.shared[member].frozen.send_replace(true);
     }
@@ -160,7 +167,8 @@ impl Members {
         self.shared[member].cut.send_replace(());
     }
 
-    /// Has a member say that it belongs to this cluster from now on; 0 has it answer without saying so.
+    /// Has a member say that it belongs to this cluster from now on; 0 has it answer without saying
+    /// so.
     pub fn claim(&self, member: usize, cluster: u64) {
         self.shared[member].cluster.store(cluster, Ordering::Relaxed);
     }
@@ -170,7 +178,8 @@ impl Members {
         self.shared[member].proofs.load(Ordering::Relaxed)
     }
 
-    /// Has a member's open connections take no more data of new requests; with `also_new`, new connections too.
+    /// Has a member's open connections take no more data of new requests; with `also_new`, new
+    /// connections too.
     pub fn close_windows(&self, member: usize, also_new: bool) {
         self.shared[member].has_no_window.store(also_new, Ordering::Relaxed);
         self.shared[member].closed_windows.send_modify(|times| *times += 1);
@@ -181,7 +190,8 @@ impl Members {
         self.start_proved(self.plan()).await
     }
 
-    /// Starts a daemon, and waits until all members have proved to it that they belong to the cluster.
+    /// Starts a daemon, and waits until all members have proved to it that they belong to the
+    /// cluster.
     pub async fn start_proved(&self, plan: Plan) -> Proxy {
         let proxy = start(plan).await;
         self.until_proved(&proxy).await;
@@ -218,7 +228,8 @@ impl Members {
         self.doors[member].abort();
     }
 
-    /// How many connections a member has accepted on which a client's request has come, or was expected to.
+    /// How many connections a member has accepted on which a client's request has come, or was
+    /// expected to.
     pub fn connections(&self, member: usize) -> usize {
         self.shared[member].connections.load(Ordering::Relaxed)
     }
@@ -246,8 +257,8 @@ impl Members {
         }
     }
 
-    /// Has one GET answered that comes through the daemon at `address`, which knows then that this member speaks HTTP. The
-    /// connection is closed.
+    /// Has one GET answered that comes through the daemon at `address`, which knows then that this
+    /// member speaks HTTP. The connection is closed.
     pub async fn prove_http(&mut self, address: &str) {
         let address = address.to_owned();
         let asked =

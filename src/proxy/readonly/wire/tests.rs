@@ -261,7 +261,8 @@ fn encode_txn(ops: &[(bool, Op)]) -> Vec<u8> {
         .collect()
 }
 
-/// Whether a lenient decoder, one that takes the bytes for a TxnRequest, could come upon a put or a delete.
+/// Whether a lenient decoder, one that takes the bytes for a TxnRequest, could come upon a put or a
+/// delete.
 fn could_write(message: &[u8]) -> bool {
     fields(message).iter().any(|(number, op)| {
         matches!(number, 2 | 3)
