@@ -28,17 +28,38 @@ use crate::upstream::{http1, http2::Connection};
 pub struct Failed {
     /// For the retry rules and the answer.
     pub failure: Failure,
-    /// For people; empty when the member is not to blame.
-    pub reason: String,
+    /// What it holds against the member.
+    pub blame: Blame,
+}
+
+/// What a failed attempt holds against its member.
+#[derive(PartialEq, Eq)]
+pub enum Blame {
+    /// Nothing: the trouble is this host's or the client's, or the proxy is stopping.
+    Nothing,
+    /// Its connection let nothing be sent.
+    Stuck,
+    /// This, for people.
+    Because(String),
+}
+
+impl Blame {
+    /// What to tell people; `None` when the member is not to blame.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Nothing => None,
+            Self::Stuck => Some(STUCK),
+            Self::Because(text) => Some(text),
+        }
+    }
 }
 
 impl Failed {
     /// The member could not be reached; nothing was sent. It is not to blame for trouble of this
     /// host.
     pub fn unreachable(error: &ConnectError) -> Self {
-        let reason = if error.is_ours() { String::new() } else { error.to_string() };
         let failure = if error.is_unproved() { Failure::Unproved } else { Failure::Unreachable };
-        Self { failure, reason }
+        if error.is_ours() { Self::blameless(failure) } else { Self::because(failure, error) }
     }
 
     /// The member refused us in a way that TLS 1.3 tells only in answer to a request: it has not
@@ -52,19 +73,25 @@ impl Failed {
     fn while_waiting(failure: Failure, kind: RpcKind) -> Self {
         match (failure, kind) {
             (Failure::Silent, RpcKind::Write) => {
-                Self { failure, reason: format!("no sign of life for {HUNG_AFTER:?}") }
+                Self::because(failure, format_args!("no sign of life for {HUNG_AFTER:?}"))
             }
             _ => Self::blameless(failure),
         }
     }
 
-    fn blameless(failure: Failure) -> Self {
-        Self { failure, reason: String::new() }
+    /// The member is not to blame.
+    pub fn blameless(failure: Failure) -> Self {
+        Self { failure, blame: Blame::Nothing }
+    }
+
+    /// The member is to blame, for this.
+    pub fn because(failure: Failure, text: impl std::fmt::Display) -> Self {
+        Self { failure, blame: Blame::Because(text.to_string()) }
     }
 
     /// Whether its connection let nothing be sent.
     fn is_stuck(&self) -> bool {
-        self.reason == STUCK && self.failure.nothing_was_done()
+        self.blame == Blame::Stuck && self.failure.nothing_was_done()
     }
 }
 
@@ -157,7 +184,7 @@ async fn over_http1(
                 Box::pin(find_out(link)).await?;
             }
             let mute = link.mute().filter(|_| never_spoke);
-            return Err(Failed { failure, reason: describe(&lost.error, mute) });
+            return Err(Failed::because(failure, describe(&lost.error, mute)));
         }
         connection =
             Box::pin(link.new_http1()).await.map_err(|error| Failed::unreachable(&error))?;
@@ -199,7 +226,7 @@ async fn over_http2(
         }
         Err(error) if let Some(unsent) = http2::was_stuck(&error) => {
             let failure = if unsent { Failure::NotSent } else { Failure::Lost };
-            Err(Failed { failure, reason: STUCK.into() })
+            Err(Failed { failure, blame: Blame::Stuck })
         }
         Err(error) if http2::was_refused(&error) => Err(Failed::blameless(Failure::Refused)),
         Err(error) if http2::was_reset_by_us(&error) => Err(Failed::blameless(Failure::Incomplete)),
@@ -210,7 +237,7 @@ async fn over_http2(
         Err(_) if let Some(why) = connection.refusal() => Err(Failed::refused(link, why)),
         Err(error) => {
             let mute = link.mute().filter(|_| connection.is_mute());
-            Err(Failed { failure: Failure::Lost, reason: describe(&error, mute) })
+            Err(Failed::because(Failure::Lost, describe(&error, mute)))
         }
     }
 }
@@ -222,13 +249,10 @@ pub async fn find_out(link: &Rc<Link>) -> Result<(), Failed> {
             Failed::blameless(Failure::NoHttp)
         }
         Unanswered::Connect(error) => Failed::unreachable(&error),
-        Unanswered::Exchange(error) => {
-            Failed { failure: Failure::NotSent, reason: error.to_string() }
+        Unanswered::Exchange(error) => Failed::because(Failure::NotSent, error),
+        Unanswered::Late => {
+            Failed::because(Failure::NotSent, "it does not say its version over HTTP")
         }
-        Unanswered::Late => Failed {
-            failure: Failure::NotSent,
-            reason: "it does not say its version over HTTP".into(),
-        },
     })
 }
 
@@ -251,10 +275,7 @@ async fn ready_http2(
             return Err(Failed::refused(link, why));
         }
     }
-    Err(Failed {
-        failure: Failure::NotSent,
-        reason: "connections close as soon as they are made".into(),
-    })
+    Err(Failed::because(Failure::NotSent, "connections close as soon as they are made"))
 }
 
 /// An error with its causes, in one line; or what stands behind it, when that is known better.

@@ -315,22 +315,20 @@ impl Journey<'_> {
 
     /// Remembers a failure that speaks against the member, and says so once.
     fn note(&self, link: &Link, failed: &Failed) {
-        if failed.reason.is_empty() {
-            return;
-        }
+        let Some(why) = failed.blame.text() else { return };
         let wait = self.view.generation.failure_wait;
         let endpoint = &link.endpoint;
         let was_usable = match failed.failure {
             // How an exchange went says nothing of the other protocol, which may even be another
             // listener's.
             Failure::Lost | Failure::Reset(_) | Failure::NotSent => {
-                endpoint.mark_failed_for(self.api(), &failed.reason, wait)
+                endpoint.mark_failed_for(self.api(), why, wait)
             }
-            _ => endpoint.mark_failed(&failed.reason, wait),
+            _ => endpoint.mark_failed(why, wait),
         };
         if was_usable {
             tracing::warn!(
-                member = %endpoint.member, endpoint = %endpoint.url, error = %failed.reason,
+                member = %endpoint.member, endpoint = %endpoint.url, error = %why,
                 "member failed, avoiding it for {wait:?}"
             );
         }

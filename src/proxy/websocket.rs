@@ -77,10 +77,8 @@ impl Handshake {
         let io = Box::pin(link.dial_http1()).await.map_err(|error| Failed::unreachable(&error))?;
         let signs = io.signs();
         let lost = |error: hyper::Error| match signs.refusal() {
-            Some(why) => {
-                Failed { failure: Failure::Unreachable, reason: link.blame(why).to_string() }
-            }
-            None => Failed { failure: Failure::Lost, reason: error.to_string() },
+            Some(why) => Failed::because(Failure::Unreachable, link.blame(why)),
+            None => Failed::because(Failure::Lost, error),
         };
         let (mut sender, driver) = http1::handshake(TokioIo::new(io)).await.map_err(lost)?;
         tokio::task::spawn_local(driver.with_upgrades());
@@ -90,13 +88,12 @@ impl Handshake {
         let (kind, carrier) = (RpcKind::Stream, Carrier::default());
         waiting::for_answer(answer, &client.worker, link, kind, &carrier)
             .await
-            .map_err(|failure| Failed { failure, reason: String::new() })?
+            .map_err(Failed::blameless)?
             .map_err(lost)
             .and_then(|response| match response.status() {
                 StatusCode::SWITCHING_PROTOCOLS if !switches_to_websocket(&response) => {
-                    let reason =
-                        "it switches protocols, and not to websocket as it was asked".into();
-                    Err(Failed { failure: Failure::Lost, reason })
+                    let why = "it switches protocols, and not to websocket as it was asked";
+                    Err(Failed::because(Failure::Lost, why))
                 }
                 _ => Ok(response),
             })
