@@ -50,8 +50,10 @@ fn a_member_that_advertises_the_proxy_beside_itself_is_called_itself(generation:
 fn two_proxies_in_a_circle_refuse_at_the_first_return() {
     let _floor = alone();
     let (first_peer, second_peer) = (Peer::start(Reply::Never), Peer::start(Reply::Never));
-    let first = Proxy::with_peers(&format!("a={}", first_peer.url));
-    let second = Proxy::with_peers(&format!("b={}", second_peer.url));
+    // A request waits for so long while neither can prove its cluster.
+    let wait = ["--health-timeout", "200ms"];
+    let first = Proxy::with_peers(&format!("a={}", first_peer.url)).arguments(&wait);
+    let second = Proxy::with_peers(&format!("b={}", second_peer.url)).arguments(&wait);
     first_peer.set(only_member(&second.address(), &first_peer.url));
     second_peer.set(only_member(&first.address(), &second_peer.url));
     let (first, second) = (first.start(), second.start());
