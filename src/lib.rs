@@ -16,7 +16,7 @@
 //!    [`server::gatehouse`] answers the request.
 //! 2. [`proxy::forward`] classifies it, decides whether it may pass, and tries members as
 //!    [`proxy::retry`] allows.
-//! 3. [`upstream::balance`] chooses one, [`upstream::link`] has a connection to it, and
+//! 3. [`upstream::balance`] chooses one, [`upstream::worker_endpoint`] has a connection to it, and
 //!    [`upstream::http1`] or [`upstream::http2`] sends the request there.
 //!
 //! The way of a member, from the other side: [`cluster::tracker`] asks the peers,

@@ -7,7 +7,7 @@ use crate::proxy::advertised::Advertised;
 use crate::proxy::generation::Generation;
 use crate::tls::Material;
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::link::Timeouts;
+use crate::upstream::worker_endpoint::Timeouts;
 
 /// Builds generation `number`.
 pub fn build(
@@ -17,7 +17,7 @@ pub fn build(
     endpoints: Vec<Arc<Endpoint>>,
 ) -> Generation {
     Generation {
-        number,
+        settings_revision: number,
         mode: settings.mode,
         balance: settings.balance,
         timeouts: timeouts(settings),

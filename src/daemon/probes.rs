@@ -10,8 +10,8 @@ use super::fleet::Caller;
 use super::generations::timeouts;
 use crate::config::Settings;
 use crate::tls::Connector;
-use crate::upstream::endpoint::{Endpoint, Finding};
-use crate::upstream::health::{self, Probing};
+use crate::upstream::endpoint::{Endpoint, ProbeResult};
+use crate::upstream::health::{self, ProbeConfig};
 
 /// The name of what changes, for the log.
 const HEALTH: &str = "health";
@@ -19,7 +19,7 @@ const HEALTH: &str = "health";
 /// The running probers.
 pub struct Probes {
     running: Vec<(Arc<Endpoint>, AbortHandle)>,
-    probing: Option<Probing>,
+    probe_config: Option<ProbeConfig>,
     news: News,
 }
 
@@ -37,7 +37,7 @@ impl Probes {
     pub fn new(workers: Caller) -> (Self, Arc<Notify>) {
         let changes = Arc::<Notify>::default();
         let news = News { workers, control: changes.clone() };
-        (Self { running: Vec::new(), probing: None, news }, changes)
+        (Self { running: Vec::new(), probe_config: None, news }, changes)
     }
 
     /// Probes exactly `endpoints`, in the way that `settings` say, by TLS with `connector`.
@@ -47,14 +47,14 @@ impl Probes {
         settings: &Settings,
         connector: Option<&Connector>,
     ) {
-        let probing = Probing {
+        let probe_config = ProbeConfig {
             interval: settings.health_interval,
             deadline: settings.health_timeout,
             timeouts: timeouts(settings),
             connector: connector.cloned(),
         };
-        let same_way = self.probing.as_ref() == Some(&probing);
-        self.probing = Some(probing.clone());
+        let same_way = self.probe_config.as_ref() == Some(&probe_config);
+        self.probe_config = Some(probe_config.clone());
         let wanted: HashSet<*const Endpoint> = endpoints.iter().map(Arc::as_ptr).collect();
         self.running.retain(|(endpoint, task)| {
             let stays = same_way && wanted.contains(&Arc::as_ptr(endpoint));
@@ -66,14 +66,14 @@ impl Probes {
         let running: HashSet<_> =
             self.running.iter().map(|(endpoint, _)| Arc::as_ptr(endpoint)).collect();
         for endpoint in endpoints {
-            if probing.interval.is_none() {
+            if probe_config.interval.is_none() {
                 // Nothing would ever take back what the last probe found.
-                endpoint.mark_probed(&Finding::Well);
+                endpoint.mark_probed(&ProbeResult::Healthy);
             }
             if !running.contains(&Arc::as_ptr(endpoint)) {
                 let task = tokio::task::spawn_local(probe(
                     endpoint.clone(),
-                    probing.clone(),
+                    probe_config.clone(),
                     self.news.clone(),
                 ));
                 self.running.push((endpoint.clone(), task.abort_handle()));
@@ -82,21 +82,21 @@ impl Probes {
     }
 }
 
-async fn probe(endpoint: Arc<Endpoint>, probing: Probing, news: News) {
-    health::watch(endpoint, probing, |endpoint, finding| {
+async fn probe(endpoint: Arc<Endpoint>, probe_config: ProbeConfig, news: News) {
+    health::watch(endpoint, probe_config, |endpoint, result| {
         let (member, url) = (&endpoint.member, &endpoint.url);
-        match finding {
-            Finding::Well => {
+        match result {
+            ProbeResult::Healthy => {
                 tracing::info!(state = HEALTH, %member, endpoint = %url, "member is healthy again")
             },
-            Finding::Unwell(reason) => {
+            ProbeResult::Unhealthy(reason) => {
                 tracing::warn!(state = HEALTH, %member, endpoint = %url, %reason, "member cannot serve")
             }
-            Finding::Silent(reason) => {
+            ProbeResult::Unresponsive(reason) => {
                 tracing::warn!(state = HEALTH, %member, endpoint = %url, %reason, "member does not answer")
             }
             // Told where the proof is had.
-            Finding::Unproved(_) => {}
+            ProbeResult::Unproved(_) => {}
         }
         news.workers.look();
         news.control.notify_one();

@@ -76,14 +76,14 @@ pub fn names_in(connection: &[u8]) -> impl Iterator<Item = HeaderName> {
 
 /// What we add to each request of a client.
 #[derive(Debug, Clone, Copy)]
-pub struct Marks<'a> {
+pub struct ForwardingHeaders<'a> {
     /// The client's address, unless it came by a unix socket.
     pub forwarded_for: Option<&'a HeaderValue>,
     /// The mark of this process; what the proxy asks for itself has none.
     pub hop: Option<&'a HeaderValue>,
 }
 
-impl Marks<'_> {
+impl ForwardingHeaders<'_> {
     /// Adds them to `headers`.
     pub fn append_to(&self, headers: &mut HeaderMap) {
         if let Some(address) = self.forwarded_for {
@@ -117,9 +117,9 @@ pub fn append_forwarded_for(headers: &mut HeaderMap, client: &HeaderValue) {
 /// A list of pairs and no second map: it costs one small allocation, and the map that goes to the
 /// member keeps the room that it has grown, which hyper uses again for the next head.
 #[derive(Default)]
-pub struct KeptHeaders(Vec<(HeaderName, HeaderValue)>);
+pub struct ReplayHeaders(Vec<(HeaderName, HeaderValue)>);
 
-impl KeptHeaders {
+impl ReplayHeaders {
     /// Keeps `headers` as they are.
     pub fn of(headers: &HeaderMap) -> Self {
         Self(headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn kept_headers_are_the_same_again() {
         let headers = map(&[("accept", "a"), ("x-one", "1"), ("accept", "b")]);
-        assert_eq!(KeptHeaders::of(&headers).to_map(), headers);
+        assert_eq!(ReplayHeaders::of(&headers).to_map(), headers);
     }
 
     #[test]

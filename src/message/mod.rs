@@ -5,6 +5,6 @@ pub mod grpc;
 pub mod headers;
 pub mod owed;
 pub mod reason;
+pub mod replay_body;
 pub mod reply;
-pub mod request_body;
 pub mod rpc;

@@ -18,10 +18,10 @@ use crate::message::rpc::RpcKind;
 use crate::tls::HandshakeError;
 use crate::upstream::connect_error::ConnectError;
 use crate::upstream::http1::ask::{self, Unanswered};
-use crate::upstream::http2::{self, Use};
-use crate::upstream::link::Link;
+use crate::upstream::http2::{self, PoolKind};
 use crate::upstream::protocols::{Api, Denial};
 use crate::upstream::silence::HUNG_AFTER;
+use crate::upstream::worker_endpoint::WorkerEndpoint;
 use crate::upstream::{http1, http2::Connection};
 
 /// Why an attempt failed.
@@ -64,8 +64,8 @@ impl Failed {
 
     /// The member refused us in a way that TLS 1.3 tells only in answer to a request: it has not
     /// looked at that.
-    fn refused(link: &Link, why: &HandshakeError) -> Self {
-        Self::unreachable(&link.blame(why))
+    fn refused(upstream: &WorkerEndpoint, why: &HandshakeError) -> Self {
+        Self::unreachable(&upstream.connect_error(why))
     }
 
     /// A member whose silence ends a write has hung for so long that it is avoided, also when
@@ -95,7 +95,7 @@ impl Failed {
     }
 }
 
-/// Sends a request to `link`'s member and waits for the head of its response; by gRPC, if it is a
+/// Sends a request to `upstream`'s member and waits for the head of its response; by gRPC, if it is a
 /// read, for the rest of a short one too, since that may be asked of another member only as long as
 /// nothing of it was passed on. An HTTP/2 connection on which nothing could be sent is replaced,
 /// unless it was a replacement itself.
@@ -104,36 +104,36 @@ impl Failed {
 /// [`Failed`]; `outgoing` tells whether it can be sent again.
 pub async fn attempt(
     client: &Client,
-    link: &Rc<Link>,
+    upstream: &Rc<WorkerEndpoint>,
     route: &Route,
     outgoing: &mut Outgoing,
 ) -> Result<Response<MemberBody>, Failed> {
-    let kind = route.retry;
+    let kind = route.kind;
     let carrier = Carrier::default();
     let sent = pin!(async {
         match route.protocol {
             Protocol::Grpc(_) => {
-                let failed = match over_http2(client, link, kind, outgoing, &carrier).await {
+                let failed = match over_http2(client, upstream, kind, outgoing, &carrier).await {
                     Err(failed) if failed.is_stuck() => failed,
                     answer => return answer.map(|response| response.map(MemberBody::Http2)),
                 };
                 let is_stuck_again =
-                    carrier.take().is_some_and(|connection| link.note_stuck(&connection));
+                    carrier.take().is_some_and(|connection| upstream.note_stuck(&connection));
                 if is_stuck_again || !outgoing.is_ready() {
                     return Err(failed);
                 }
                 drop(failed);
                 // Boxed, since every request has room for what few need.
-                Box::pin(over_http2(client, link, kind, outgoing, &carrier))
+                Box::pin(over_http2(client, upstream, kind, outgoing, &carrier))
                     .await
                     .map(|response| response.map(MemberBody::Http2))
             }
-            Protocol::Json(_) | Protocol::Http => over_http1(client, link, kind, outgoing)
+            Protocol::Json(_) | Protocol::Http => over_http1(client, upstream, kind, outgoing)
                 .await
                 .map(|response| response.map(MemberBody::Http1)),
         }
     });
-    waiting::for_answer(sent, &client.worker, link, kind, &carrier)
+    waiting::await_or_abort(sent, &client.worker, upstream, kind, &carrier)
         .await
         .unwrap_or_else(|failure| Err(Failed::while_waiting(failure, kind)))
 }
@@ -142,52 +142,52 @@ pub async fn attempt(
 /// is tried before the member is given up.
 async fn over_http1(
     client: &Client,
-    link: &Rc<Link>,
+    upstream: &Rc<WorkerEndpoint>,
     kind: RpcKind,
     outgoing: &mut Outgoing,
 ) -> Result<Response<http1::ResponseBody>, Failed> {
-    let protocols = &link.endpoint.protocols;
+    let protocols = &upstream.endpoint.protocols;
     if kind != RpcKind::Read && protocols.speaks(Api::Http) != Some(true) {
         // A write that meets a listener for gRPC only may be lost to it.
-        Box::pin(find_out(link)).await?;
+        Box::pin(find_out(upstream)).await?;
     }
-    let mut connection = link.http1().await.map_err(|error| Failed::unreachable(&error))?;
+    let mut connection = upstream.http1().await.map_err(|error| Failed::unreachable(&error))?;
     loop {
         let was_kept = connection.was_kept();
-        let Some((head, body)) = outgoing.for_http1(client, &link.endpoint) else {
+        let Some((head, body)) = outgoing.for_http1(client, &upstream.endpoint) else {
             return Err(Failed::blameless(Failure::Lost));
         };
-        let lost = match connection.send(&head, body, link.idle().clone()).await {
+        let send_error = match connection.send(&head, body, upstream.idle().clone()).await {
             Ok(response) => {
                 protocols.confirm(Api::Http);
                 return Ok(response);
             }
-            Err(lost) => lost,
+            Err(send_error) => send_error,
         };
-        if matches!(lost.error, http1::Error::Http2) {
-            ask::deny(link, Denial::Answered);
+        if matches!(send_error.error, http1::Error::Http2) {
+            ask::deny(upstream, Denial::Answered);
             return Err(Failed::blameless(Failure::NoHttp));
         }
-        if lost.error.is_clients() {
+        if send_error.error.is_clients() {
             return Err(Failed::blameless(Failure::Incomplete));
         }
-        if let Some(why) = &lost.refusal {
-            return Err(Failed::refused(link, why));
+        if let Some(why) = &send_error.refusal {
+            return Err(Failed::refused(upstream, why));
         }
-        let failure = if lost.unsent { Failure::NotSent } else { Failure::Lost };
+        let failure = if send_error.unsent { Failure::NotSent } else { Failure::Lost };
         if !(was_kept && may_retry(kind, failure) && outgoing.is_ready()) {
-            let never_spoke = !was_kept && matches!(lost.error, http1::Error::Closed);
+            let never_spoke = !was_kept && matches!(send_error.error, http1::Error::Closed);
             if never_spoke {
                 protocols.forget(Api::Http);
             }
-            if never_spoke && kind == RpcKind::Read && link.endpoint.is_tls() {
-                Box::pin(find_out(link)).await?;
+            if never_spoke && kind == RpcKind::Read && upstream.endpoint.is_tls() {
+                Box::pin(find_out(upstream)).await?;
             }
-            let mute = link.mute().filter(|_| never_spoke);
-            return Err(Failed::because(failure, describe(&lost.error, mute)));
+            let likely_cause = upstream.explain_silent_close().filter(|_| never_spoke);
+            return Err(Failed::because(failure, describe(&send_error.error, likely_cause)));
         }
         connection =
-            Box::pin(link.new_http1()).await.map_err(|error| Failed::unreachable(&error))?;
+            Box::pin(upstream.new_http1()).await.map_err(|error| Failed::unreachable(&error))?;
     }
 }
 
@@ -197,19 +197,19 @@ const STUCK: &str = "it lets no request be sent on a connection (HTTP/2 window o
 /// A kept connection that was going away before anything was sent is replaced once.
 async fn over_http2(
     client: &Client,
-    link: &Rc<Link>,
+    upstream: &Rc<WorkerEndpoint>,
     kind: RpcKind,
     outgoing: &mut Outgoing,
     carrier: &Carrier,
 ) -> Result<Response<Box<http2::ResponseBody>>, Failed> {
-    let carries = match kind {
-        RpcKind::Read | RpcKind::Write => Use::Unary,
-        RpcKind::Stream => Use::Streams,
-        RpcKind::Bulk => Use::Bulk,
+    let pool_kind = match kind {
+        RpcKind::Read | RpcKind::Write => PoolKind::Unary,
+        RpcKind::Stream => PoolKind::Streams,
+        RpcKind::Bulk => PoolKind::Bulk,
     };
-    let connection = ready_http2(client, link, carries).await?;
+    let connection = ready_http2(client, upstream, pool_kind).await?;
     carrier.set(Some(connection.clone()));
-    let Some((head, body)) = outgoing.for_http2(client, &link.endpoint) else {
+    let Some((head, body)) = outgoing.for_http2(client, &upstream.endpoint) else {
         return Err(Failed::blameless(Failure::Lost));
     };
     let mut answer = connection.send(head, body).await;
@@ -234,22 +234,22 @@ async fn over_http2(
             let reason = error.reason().filter(|_| error.is_remote());
             Err(Failed::blameless(reason.map_or(Failure::Lost, Failure::Reset)))
         }
-        Err(_) if let Some(why) = connection.refusal() => Err(Failed::refused(link, why)),
+        Err(_) if let Some(why) = connection.refusal() => Err(Failed::refused(upstream, why)),
         Err(error) => {
-            let mute = link.mute().filter(|_| connection.is_mute());
-            Err(Failed::because(Failure::Lost, describe(&error, mute)))
+            let likely_cause = upstream.explain_silent_close().filter(|_| connection.is_mute());
+            Err(Failed::because(Failure::Lost, describe(&error, likely_cause)))
         }
     }
 }
 
 /// Finds out whether the member's URL speaks HTTP, before anything of a request is sent there.
-pub async fn find_out(link: &Rc<Link>) -> Result<(), Failed> {
-    ask::find_out(link).await.map_err(|unanswered| match unanswered {
-        _ if link.endpoint.protocols.speaks(Api::Http) == Some(false) => {
+pub async fn find_out(upstream: &Rc<WorkerEndpoint>) -> Result<(), Failed> {
+    ask::find_out(upstream).await.map_err(|unanswered| match unanswered {
+        _ if upstream.endpoint.protocols.speaks(Api::Http) == Some(false) => {
             Failed::blameless(Failure::NoHttp)
         }
         Unanswered::Connect(error) => Failed::unreachable(&error),
-        Unanswered::Exchange(error) => Failed::because(Failure::NotSent, error),
+        Unanswered::Failed(error) => Failed::because(Failure::NotSent, error),
         Unanswered::Late => {
             Failed::because(Failure::NotSent, "it does not say its version over HTTP")
         }
@@ -258,12 +258,12 @@ pub async fn find_out(link: &Rc<Link>) -> Result<(), Failed> {
 
 async fn ready_http2(
     client: &Client,
-    link: &Rc<Link>,
-    carries: Use,
+    upstream: &Rc<WorkerEndpoint>,
+    pool_kind: PoolKind,
 ) -> Result<Rc<Connection>, Failed> {
     for _ in 0..2 {
-        let connection = client.connection(link, carries).await.map_err(|error| {
-            match link.endpoint.protocols.speaks(Api::Grpc) {
+        let connection = client.connection(upstream, pool_kind).await.map_err(|error| {
+            match upstream.endpoint.protocols.speaks(Api::Grpc) {
                 Some(false) => Failed::blameless(Failure::Unreachable),
                 _ => Failed::unreachable(&error),
             }
@@ -272,7 +272,7 @@ async fn ready_http2(
             return Ok(connection);
         }
         if let Some(why) = connection.refusal() {
-            return Err(Failed::refused(link, why));
+            return Err(Failed::refused(upstream, why));
         }
     }
     Err(Failed::because(Failure::NotSent, "connections close as soon as they are made"))

@@ -29,8 +29,8 @@ pub enum Protocol {
 pub struct Route {
     /// Protocol and call.
     pub protocol: Protocol,
-    /// What a failure may do with the request.
-    pub retry: RpcKind,
+    /// Read, write, stream or bulk: picks the pool, the stream window and what is retried.
+    pub kind: RpcKind,
     /// Whether the reply may flow for minutes or for ever: no deadline, and no connection shared
     /// with other clients. A v2 watch is not marked: HTTP/1.1 shares nothing while a reply flows.
     pub long: bool,
@@ -47,8 +47,8 @@ impl Route {
         }
     }
 
-    const fn new(protocol: Protocol, retry: RpcKind) -> Self {
-        Self { protocol, retry, long: retry.is_long(), websocket: false }
+    const fn new(protocol: Protocol, kind: RpcKind) -> Self {
+        Self { protocol, kind, long: kind.is_long(), websocket: false }
     }
 }
 
@@ -208,7 +208,7 @@ mod tests {
             let Some(path) = rpc.path() else { continue };
             let route = h2(Method::POST, path, &grpc());
             assert_eq!(route.protocol, Protocol::Grpc(*rpc));
-            assert_eq!((route.retry, route.long), (rpc.kind(), rpc.kind().is_long()));
+            assert_eq!((route.kind, route.long), (rpc.kind(), rpc.kind().is_long()));
             assert!(!route.websocket);
         }
     }
@@ -236,9 +236,9 @@ mod tests {
     #[test]
     fn grpc_needs_http2_and_post() {
         assert_eq!(h1(Method::POST, "/etcdserverpb.KV/Put", &grpc()).protocol, Protocol::Http);
-        assert_eq!(h1(Method::POST, "/etcdserverpb.KV/Put", &grpc()).retry, RpcKind::Write);
+        assert_eq!(h1(Method::POST, "/etcdserverpb.KV/Put", &grpc()).kind, RpcKind::Write);
         assert_eq!(h2(Method::GET, "/etcdserverpb.KV/Put", &grpc()).protocol, Protocol::Http);
-        assert_eq!(h2(Method::PUT, "/etcdserverpb.KV/Put", &grpc()).retry, RpcKind::Write);
+        assert_eq!(h2(Method::PUT, "/etcdserverpb.KV/Put", &grpc()).kind, RpcKind::Write);
     }
 
     #[test]
@@ -281,20 +281,20 @@ mod tests {
             ("maintenance/snapshot", RpcKind::Bulk),
         ] {
             let route = h1(Method::POST, &format!("/v3/{call}"), &HeaderMap::new());
-            assert_eq!((route.retry, route.long), (kind, true), "{call}");
+            assert_eq!((route.kind, route.long), (kind, true), "{call}");
         }
         assert!(!h1(Method::POST, "/v3/lock/lock", &HeaderMap::new()).long);
     }
 
     #[test]
     fn the_gateway_has_no_call_for_other_methods() {
-        for (method, retry) in [
+        for (method, kind) in [
             (Method::GET, RpcKind::Read),
             (Method::PUT, RpcKind::Write),
             (Method::OPTIONS, RpcKind::Write),
         ] {
             let route = h1(method, "/v3/kv/range", &HeaderMap::new());
-            assert_eq!(route, Route::new(Protocol::Json(Rpc::Other), retry));
+            assert_eq!(route, Route::new(Protocol::Json(Rpc::Other), kind));
         }
     }
 
@@ -303,9 +303,9 @@ mod tests {
         let route = h1(Method::GET, "/v3/watch", &handshake());
         assert_eq!(route.protocol, Protocol::Json(Rpc::Watch));
         assert!(route.websocket && route.long);
-        assert_eq!(route.retry, RpcKind::Stream);
+        assert_eq!(route.kind, RpcKind::Stream);
         let put = h1(Method::GET, "/v3/kv/put", &handshake());
-        assert!(put.websocket && put.rpc() == Some(Rpc::Put) && put.retry == RpcKind::Stream);
+        assert!(put.websocket && put.rpc() == Some(Rpc::Put) && put.kind == RpcKind::Stream);
 
         assert!(!h2(Method::GET, "/v3/watch", &handshake()).websocket);
         assert!(!classify(Version::HTTP_10, &Method::GET, "/v3/watch", &handshake()).websocket);
@@ -337,7 +337,7 @@ mod tests {
                 h1(Method::GET, path, &HeaderMap::new()),
                 Route::new(Protocol::Http, RpcKind::Read)
             );
-            assert_eq!(h2(Method::HEAD, path, &HeaderMap::new()).retry, RpcKind::Read);
+            assert_eq!(h2(Method::HEAD, path, &HeaderMap::new()).kind, RpcKind::Read);
             for method in
                 ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "QGET", "get"]
             {

@@ -11,14 +11,14 @@ use http::HeaderValue;
 
 use super::slots::Slots;
 use super::worker::Worker;
-use crate::message::headers::Marks;
+use crate::message::headers::ForwardingHeaders;
 use crate::message::owed::Owed;
 use crate::net::crowd::Place;
 use crate::upstream::connect_error::ConnectError;
 use crate::upstream::http1::ChunkBudget;
-use crate::upstream::http2::{Connection, Use};
+use crate::upstream::http2::{Connection, PoolKind};
 use crate::upstream::http2_pool::{Pool, SHARED_CALLS};
-use crate::upstream::link::{IDLE_LIMIT, Link};
+use crate::upstream::worker_endpoint::{IDLE_LIMIT, WorkerEndpoint};
 
 /// One client connection.
 pub struct Client {
@@ -30,7 +30,7 @@ pub struct Client {
     pub listener: Rc<str>,
     /// Whether its connection is under TLS.
     tls: bool,
-    own: RefCell<Option<Rc<Link>>>,
+    own: RefCell<Option<Rc<WorkerEndpoint>>>,
     /// Requests that have begun and not ended.
     in_flight: Cell<u32>,
     /// Whether a request has ever begun.
@@ -51,7 +51,7 @@ pub struct Client {
 
 /// The connections to one endpoint that one client has for itself.
 struct OwnPools {
-    link: Rc<Link>,
+    upstream: Rc<WorkerEndpoint>,
     surplus: Pool,
     streams: Pool,
     bulk: Pool,
@@ -87,8 +87,8 @@ impl Client {
     }
 
     /// What we add to each of its requests.
-    pub fn marks(&self) -> Marks<'_> {
-        Marks { forwarded_for: self.address.as_ref(), hop: Some(&self.worker.hop) }
+    pub fn forwarding_headers(&self) -> ForwardingHeaders<'_> {
+        ForwardingHeaders { forwarded_for: self.address.as_ref(), hop: Some(&self.worker.hop) }
     }
 
     /// Says that its connection is under TLS.
@@ -174,20 +174,20 @@ impl Client {
         self.has_asked.get()
     }
 
-    /// The link that this client was served by last.
-    pub fn own_link(&self) -> Option<Rc<Link>> {
+    /// The worker endpoint that this client was served by last.
+    pub fn own_upstream(&self) -> Option<Rc<WorkerEndpoint>> {
         self.own.borrow().clone()
     }
 
-    /// Notes the link that serves this client.
-    pub fn keep_link(&self, link: &Rc<Link>) {
+    /// Notes the worker endpoint that serves this client.
+    pub fn keep_upstream(&self, upstream: &Rc<WorkerEndpoint>) {
         let mut own = self.own.borrow_mut();
-        if !own.as_ref().is_some_and(|own| Rc::ptr_eq(own, link)) {
-            *own = Some(link.clone());
+        if !own.as_ref().is_some_and(|own| Rc::ptr_eq(own, upstream)) {
+            *own = Some(upstream.clone());
         }
     }
 
-    /// Returns a connection to `link`'s endpoint for a call of this client.
+    /// Returns a connection to `upstream`'s endpoint for a call of this client.
     ///
     /// Unary calls share the worker's connections, as long as the client has no more than a fair
     /// number of them; long streams get connections of this client alone.
@@ -196,16 +196,16 @@ impl Client {
     /// When the member cannot be reached; nothing was sent then.
     pub async fn connection(
         &self,
-        link: &Rc<Link>,
-        carries: Use,
+        upstream: &Rc<WorkerEndpoint>,
+        pool_kind: PoolKind,
     ) -> Result<Rc<Connection>, ConnectError> {
-        match carries {
-            Use::Unary if self.in_flight.get() > SHARED_CALLS => {
-                self.pools(link).surplus.take(&**link).await
+        match pool_kind {
+            PoolKind::Unary if self.in_flight.get() > SHARED_CALLS => {
+                self.pools(upstream).surplus.take(&**upstream).await
             }
-            Use::Unary | Use::Surplus => link.unary().take(&**link).await,
-            Use::Streams => self.pools(link).streams.take(&**link).await,
-            Use::Bulk => self.pools(link).bulk.take(&**link).await,
+            PoolKind::Unary | PoolKind::Surplus => upstream.unary().take(&**upstream).await,
+            PoolKind::Streams => self.pools(upstream).streams.take(&**upstream).await,
+            PoolKind::Bulk => self.pools(upstream).bulk.take(&**upstream).await,
         }
     }
 
@@ -220,17 +220,17 @@ impl Client {
         });
     }
 
-    fn pools(&self, link: &Rc<Link>) -> Rc<OwnPools> {
+    fn pools(&self, upstream: &Rc<WorkerEndpoint>) -> Rc<OwnPools> {
         let mut pools = self.own_pools.borrow_mut();
-        if let Some(own) = pools.iter().find(|own| Rc::ptr_eq(&own.link, link)) {
+        if let Some(own) = pools.iter().find(|own| Rc::ptr_eq(&own.upstream, upstream)) {
             return own.clone();
         }
-        pools.retain(|own| own.link.endpoint.is_listed() || !own.is_idle());
+        pools.retain(|own| own.upstream.endpoint.is_listed() || !own.is_idle());
         let own = OwnPools {
-            link: link.clone(),
-            surplus: Pool::new(Use::Surplus),
-            streams: Pool::new(Use::Streams),
-            bulk: Pool::new(Use::Bulk),
+            upstream: upstream.clone(),
+            surplus: Pool::new(PoolKind::Surplus),
+            streams: Pool::new(PoolKind::Streams),
+            bulk: Pool::new(PoolKind::Bulk),
         };
         let own = Rc::new(own);
         pools.push(own.clone());

@@ -7,39 +7,39 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::upstream::connect_error::ConnectError;
-use crate::upstream::link::Link;
+use crate::upstream::worker_endpoint::WorkerEndpoint;
 
 /// Pause before a member is asked again that had no proof and did not say that it has none.
 const AGAIN: Duration = Duration::from_millis(250);
 
-/// Has all of `links` prove their cluster at once, and returns as soon as one has, or at
+/// Has all of `upstreams` prove their cluster at once, and returns as soon as one has, or at
 /// `deadline`.
 ///
 /// # Errors
 /// Why each has not, at its last try; those that have not answered are not in it.
 pub async fn first_proof(
-    links: &[Rc<Link>],
+    upstreams: &[Rc<WorkerEndpoint>],
     deadline: Instant,
-) -> Result<(), Vec<(Rc<Link>, ConnectError)>> {
+) -> Result<(), Vec<(Rc<WorkerEndpoint>, ConnectError)>> {
     let mut proving = JoinSet::new();
-    let begin = |proving: &mut JoinSet<_>, link: Rc<Link>, pause: Duration| {
+    let begin = |proving: &mut JoinSet<_>, upstream: Rc<WorkerEndpoint>, pause: Duration| {
         proving.spawn_local(async move {
             sleep(pause).await;
-            let proved = link.prove_new().await;
-            (link, proved)
+            let proved = upstream.prove_new().await;
+            (upstream, proved)
         });
     };
-    links.iter().for_each(|link| begin(&mut proving, link.clone(), Duration::ZERO));
-    let mut failed: Vec<(Rc<Link>, ConnectError)> = Vec::new();
+    upstreams.iter().for_each(|upstream| begin(&mut proving, upstream.clone(), Duration::ZERO));
+    let mut failed: Vec<(Rc<WorkerEndpoint>, ConnectError)> = Vec::new();
     while let Ok(Some(ended)) = timeout_at(deadline, proving.join_next()).await {
         match ended {
             Ok((_, Ok(()))) => return Ok(()),
-            Ok((link, Err(error))) => {
+            Ok((upstream, Err(error))) => {
                 if error.is_passing() {
-                    begin(&mut proving, link.clone(), AGAIN);
+                    begin(&mut proving, upstream.clone(), AGAIN);
                 }
-                failed.retain(|(other, _)| !Rc::ptr_eq(other, &link));
-                failed.push((link, error));
+                failed.retain(|(other, _)| !Rc::ptr_eq(other, &upstream));
+                failed.push((upstream, error));
             }
             Err(_) => {} // It does not panic, and only dropping the set cancels one.
         }
@@ -53,8 +53,8 @@ mod tests {
 
     use super::*;
     use crate::upstream::endpoint::Endpoint;
-    use crate::upstream::link::Timeouts;
     use crate::upstream::scripted::{CLUSTER, Member};
+    use crate::upstream::worker_endpoint::Timeouts;
 
     #[tokio::test]
     async fn a_member_whose_connections_break_is_asked_again_until_the_deadline() {
@@ -67,18 +67,19 @@ mod tests {
                 let endpoint = Endpoint::new(url, CLUSTER, "m", 1, http, "127.0.0.1", port, 1);
                 let timeouts = Timeouts { proof: Duration::from_secs(10), ..Timeouts::default() };
                 let endpoint = Arc::new(endpoint.unwrap());
-                let links = [Rc::new(Link::new(endpoint, 0, timeouts, Arc::default()))];
-                let failed = first_proof(&links, Instant::now() + AGAIN).await.unwrap_err();
+                let upstreams =
+                    [Rc::new(WorkerEndpoint::new(endpoint, 0, timeouts, Arc::default()))];
+                let failed = first_proof(&upstreams, Instant::now() + AGAIN).await.unwrap_err();
                 assert_eq!(failed.len(), 1);
                 let (waiting, ()) = tokio::join!(
-                    first_proof(&links, Instant::now() + Duration::from_secs(10)),
+                    first_proof(&upstreams, Instant::now() + Duration::from_secs(10)),
                     async {
                         sleep(AGAIN).await;
                         member.close_at_once(0);
                     }
                 );
                 assert!(waiting.is_ok());
-                assert!(links[0].endpoint.is_trusted());
+                assert!(upstreams[0].endpoint.is_trusted());
             })
             .await;
     }

@@ -21,11 +21,11 @@ use super::member_body::MemberBody;
 use super::member_list::Listing;
 use super::meter::Meter;
 use super::outgoing::Outgoing;
-use super::readonly::{Verdict, What, verdict};
+use super::readonly::{InspectedRpc, Verdict, verdict};
 use super::reply_body::{Interrupts, ReplyBody};
 use super::retry::may_retry;
 use super::websocket::Handshake;
-use super::worker::View;
+use super::worker::WorkerGeneration;
 use crate::config::Mode;
 use crate::message::discard::discard_rest;
 use crate::message::headers::{HOP, PROOF_HOP};
@@ -35,13 +35,13 @@ use crate::message::reply::{self, Code, Dialect, GRPC_MESSAGE, GRPC_STATUS};
 use crate::message::rpc::{Rpc, RpcKind};
 use crate::telemetry::tally::{Dropped, RetryReason, UnansweredWrite};
 use crate::upstream::balance::Choice;
-use crate::upstream::link::Link;
 use crate::upstream::protocols::Api;
+use crate::upstream::worker_endpoint::WorkerEndpoint;
 
 /// A request on its way, with all that was found out about it.
-struct Journey<'a> {
+struct Exchange<'a> {
     client: &'a Rc<Client>,
-    view: &'a View,
+    current: &'a WorkerGeneration,
     route: Route,
     meter: Meter,
     /// Whether another proxy asks which cluster it would reach by way of this one.
@@ -54,44 +54,44 @@ struct Journey<'a> {
 /// The ways that few requests take are boxed too.
 pub async fn forward(
     client: &Rc<Client>,
-    view: &View,
+    current: &WorkerGeneration,
     request: Box<Request<Incoming>>,
 ) -> Response<ReplyBody> {
     let route =
         classify(request.version(), request.method(), request.uri().path(), request.headers());
     let meter = Meter::start(client, &route, request.method(), request.uri());
-    let mut journey = Journey { client, view, route, meter, is_proof: false };
+    let mut exchange = Exchange { client, current, route, meter, is_proof: false };
     for hop in request.headers().get_all(HOP) {
         if hop == client.worker.hop {
-            return Box::pin(journey.refuse(request, Journey::refuse_loop)).await;
+            return Box::pin(exchange.refuse(request, Exchange::refuse_loop)).await;
         }
-        journey.is_proof |= hop == PROOF_HOP;
+        exchange.is_proof |= hop == PROOF_HOP;
     }
-    let judged = match view.generation.mode {
+    let judged = match current.generation.mode {
         Mode::Readwrite => Verdict::Pass,
         Mode::Readonly => verdict(&route, request.method(), request.uri(), request.headers()),
     };
     match judged {
-        Verdict::Refuse => Box::pin(journey.refuse(request, Journey::refuse_write)).await,
+        Verdict::Refuse => Box::pin(exchange.refuse(request, Exchange::refuse_write)).await,
         Verdict::Pass if route.websocket => {
             let handshake = Handshake::new(client, request);
-            Box::pin(journey.switch(handshake)).await
+            Box::pin(exchange.upgrade(handshake)).await
         }
         Verdict::Pass => {
-            if let Some(advertised) = &view.generation.advertised
-                && let Some(listing) = Listing::wanted(&journey.route, &request)
+            if let Some(advertised) = &current.generation.advertised
+                && let Some(listing) = Listing::wanted(&exchange.route, &request)
             {
-                return Box::pin(journey.list_members(listing, advertised, request)).await;
+                return Box::pin(exchange.list_members(listing, advertised, request)).await;
             }
-            let mut outgoing = journey.prepare(request);
-            journey.send(&mut outgoing).await
+            let mut outgoing = exchange.prepare(request);
+            exchange.send(&mut outgoing).await
         }
-        Verdict::InspectGrpc(what) => Box::pin(journey.inspect_grpc(what, request)).await,
-        Verdict::InspectJson(what) => Box::pin(journey.inspect_json(what, request)).await,
+        Verdict::InspectGrpc(rpc) => Box::pin(exchange.inspect_grpc(rpc, request)).await,
+        Verdict::InspectJson(rpc) => Box::pin(exchange.inspect_json(rpc, request)).await,
     }
 }
 
-impl Journey<'_> {
+impl Exchange<'_> {
     fn prepare(&self, request: Box<Request<Incoming>>) -> Outgoing {
         let is_grpc = matches!(self.route.protocol, Protocol::Grpc(_));
         // The client of a stream may wait between two messages, and what that of an unknown call
@@ -99,7 +99,7 @@ impl Journey<'_> {
         let may_pause = (self.is_stream() || self.route.protocol == Protocol::Grpc(Rpc::Other))
             && request.body().size_hint().exact().is_none();
         let debt = (!may_pause).then(|| Debt::new(self.client.owed().clone()));
-        Outgoing::new(*request, is_grpc || self.route.retry == RpcKind::Read, debt)
+        Outgoing::new(*request, is_grpc || self.route.kind == RpcKind::Read, debt)
     }
 
     /// Answers a request that no member gets, once the rest of it was read. The client of a stream
@@ -116,7 +116,7 @@ impl Journey<'_> {
     }
 
     fn is_stream(&self) -> bool {
-        self.route.retry == RpcKind::Stream
+        self.route.kind == RpcKind::Stream
     }
 
     /// Sends a request for a member list, and passes it back with this proxy's URLs in it.
@@ -134,12 +134,12 @@ impl Journey<'_> {
 
     async fn inspect_grpc(
         self,
-        what: What,
+        rpc: InspectedRpc,
         request: Box<Request<Incoming>>,
     ) -> Response<ReplyBody> {
         let headers = request.headers().clone();
         let mut outgoing = self.prepare(request);
-        match inspect::grpc(self.client, what, &headers, outgoing.take_body()).await {
+        match inspect::grpc(self.client, rpc, &headers, outgoing.take_body()).await {
             Ok(message) => self.send_inspected(outgoing, message).await,
             Err(rejected) => {
                 Box::pin(outgoing.discard()).await;
@@ -150,11 +150,11 @@ impl Journey<'_> {
 
     async fn inspect_json(
         self,
-        what: What,
+        rpc: InspectedRpc,
         request: Box<Request<Incoming>>,
     ) -> Response<ReplyBody> {
         let mut outgoing = self.prepare(request);
-        match inspect::json(self.client, what, outgoing.take_body()).await {
+        match inspect::json(self.client, rpc, outgoing.take_body()).await {
             Ok(body) => self.send_inspected(outgoing, body).await,
             Err(rejected) => {
                 Box::pin(outgoing.discard()).await;
@@ -165,7 +165,7 @@ impl Journey<'_> {
 
     async fn send_inspected(mut self, mut outgoing: Outgoing, body: Bytes) -> Response<ReplyBody> {
         // What was inspected is a read, whatever its path allows besides.
-        self.route.retry = RpcKind::Read;
+        self.route.kind = RpcKind::Read;
         outgoing.set_body(body);
         self.send(&mut outgoing).await
     }
@@ -180,24 +180,24 @@ impl Journey<'_> {
             }
             return self.fail(failure, 0);
         }
-        let mut choice = Choice::new(&self.view.links, self.api());
-        let own = self.client.own_link();
+        let mut choice = Choice::new(&self.current.upstreams, self.api());
+        let own = self.client.own_upstream();
         let mut failure = match choice.count() {
             0 => Failure::NoEndpoints,
             _ => Failure::NoHttp,
         };
         let mut proof = None;
         let mut leader_changed = false;
-        while let Some(link) = choice.next(self.view.generation.balance, own.as_ref()) {
-            if !link.endpoint.is_trusted() {
-                failure = Box::pin(self.wait_for_proof(&mut choice, link, &mut proof)).await;
+        while let Some(upstream) = choice.next(self.current.generation.balance, own.as_ref()) {
+            if !upstream.endpoint.is_trusted() {
+                failure = Box::pin(self.wait_for_proof(&mut choice, upstream, &mut proof)).await;
                 continue;
             }
-            let in_flight = link.begin();
-            match attempt(self.client, link, &self.route, outgoing).await {
+            let in_flight = upstream.begin();
+            match attempt(self.client, upstream, &self.route, outgoing).await {
                 Ok(response)
                     if !leader_changed
-                        && self.route.retry == RpcKind::Read
+                        && self.route.kind == RpcKind::Read
                         && says_leader_changed(&response)
                         && outgoing.is_ready()
                         && choice.has_more() =>
@@ -209,19 +209,19 @@ impl Journey<'_> {
                     continue;
                 }
                 Ok(response) => {
-                    outgoing.settle();
-                    self.client.keep_link(link);
-                    return self.pass_back(response, link, in_flight);
+                    outgoing.commit();
+                    self.client.keep_upstream(upstream);
+                    return self.respond(response, upstream, in_flight);
                 }
                 Err(failed) => {
                     failure = failed.failure;
-                    self.note(link, &failed);
-                    if self.route.retry == RpcKind::Write {
-                        self.note_unanswered_write(link, failure);
+                    self.record_failure(upstream, &failed);
+                    if self.route.kind == RpcKind::Write {
+                        self.record_unanswered_write(upstream, failure);
                     }
                 }
             }
-            if !(may_retry(self.route.retry, failure) && outgoing.is_ready() && choice.has_more()) {
+            if !(may_retry(self.route.kind, failure) && outgoing.is_ready() && choice.has_more()) {
                 break;
             }
             self.count_retry(failure);
@@ -232,7 +232,7 @@ impl Journey<'_> {
         self.fail(failure, choice.count())
     }
 
-    /// Waits until one of the new members that are left, `link`'s included, has proved its cluster,
+    /// Waits until one of the new members that are left, `upstream`'s included, has proved its cluster,
     /// and leaves the choice to be made again; if none does before `deadline`, which the first wait
     /// sets, they count as tried. Returns why.
     ///
@@ -240,24 +240,24 @@ impl Journey<'_> {
     async fn wait_for_proof(
         &self,
         choice: &mut Choice<'_>,
-        link: &Rc<Link>,
+        upstream: &Rc<WorkerEndpoint>,
         deadline: &mut Option<Instant>,
     ) -> Failure {
-        choice.put_back(link);
-        let links: Vec<_> = choice.take_new().cloned().collect();
+        choice.put_back(upstream);
+        let upstreams: Vec<_> = choice.take_new().cloned().collect();
         if self.is_proof {
             // Two proxies in a circle would wait for each other.
             return Failure::Unproved;
         }
-        let limit = self.view.generation.timeouts.proof;
+        let limit = self.current.generation.timeouts.proof;
         let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
         let mut failure = Failure::Unreachable;
-        match first_proof(&links, deadline).await {
-            Ok(()) => links.iter().for_each(|link| choice.put_back(link)),
+        match first_proof(&upstreams, deadline).await {
+            Ok(()) => upstreams.iter().for_each(|upstream| choice.put_back(upstream)),
             Err(errors) => {
-                for (link, error) in &errors {
+                for (upstream, error) in &errors {
                     let failed = Failed::unreachable(error);
-                    self.note(link, &failed);
+                    self.record_failure(upstream, &failed);
                     failure = failed.failure;
                 }
             }
@@ -265,45 +265,46 @@ impl Journey<'_> {
         failure
     }
 
-    fn pass_back(
+    fn respond(
         mut self,
         response: Response<MemberBody>,
-        link: &Rc<Link>,
-        in_flight: crate::upstream::link::InFlight,
+        upstream: &Rc<WorkerEndpoint>,
+        in_flight: crate::upstream::worker_endpoint::InFlight,
     ) -> Response<ReplyBody> {
         let (head, body) = response.into_parts();
         self.meter.answered(head.status, &head.headers);
-        let interrupts = self.meter.is_long().then(|| Interrupts::new(&self.client.worker, link));
+        let interrupts =
+            self.meter.is_long().then(|| Interrupts::new(&self.client.worker, upstream));
         Response::from_parts(head, ReplyBody::of_member(body, self.meter, in_flight, interrupts))
     }
 
     /// Sends a WebSocket handshake, and joins the two sides if a member agrees.
-    async fn switch(mut self, mut handshake: Handshake) -> Response<ReplyBody> {
-        let mut choice = Choice::new(&self.view.links, self.api());
-        let own = self.client.own_link();
+    async fn upgrade(mut self, mut handshake: Handshake) -> Response<ReplyBody> {
+        let mut choice = Choice::new(&self.current.upstreams, self.api());
+        let own = self.client.own_upstream();
         let mut failure = match choice.count() {
             0 => Failure::NoEndpoints,
             _ => Failure::NoHttp,
         };
         let mut proof = None;
-        while let Some(link) = choice.next(self.view.generation.balance, own.as_ref()) {
-            if !link.endpoint.is_trusted() {
-                failure = Box::pin(self.wait_for_proof(&mut choice, link, &mut proof)).await;
+        while let Some(upstream) = choice.next(self.current.generation.balance, own.as_ref()) {
+            if !upstream.endpoint.is_trusted() {
+                failure = Box::pin(self.wait_for_proof(&mut choice, upstream, &mut proof)).await;
                 continue;
             }
-            match handshake.attempt(self.client, link).await {
+            match handshake.attempt(self.client, upstream).await {
                 Ok(mut response) => {
-                    self.client.keep_link(link);
+                    self.client.keep_upstream(upstream);
                     self.meter.answered(response.status(), response.headers());
                     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
                         return self.own_reply(response);
                     }
-                    handshake.join(self.client, link, &mut response, self.meter);
+                    handshake.join(self.client, upstream, &mut response, self.meter);
                     return response.map(|empty| ReplyBody::whole(empty, None));
                 }
                 Err(failed) => {
                     failure = failed.failure;
-                    self.note(link, &failed);
+                    self.record_failure(upstream, &failed);
                 }
             }
             if !failure.nothing_was_done() {
@@ -314,10 +315,10 @@ impl Journey<'_> {
     }
 
     /// Remembers a failure that speaks against the member, and says so once.
-    fn note(&self, link: &Link, failed: &Failed) {
+    fn record_failure(&self, upstream: &WorkerEndpoint, failed: &Failed) {
         let Some(why) = failed.blame.text() else { return };
-        let wait = self.view.generation.failure_wait;
-        let endpoint = &link.endpoint;
+        let wait = self.current.generation.failure_wait;
+        let endpoint = &upstream.endpoint;
         let was_usable = match failed.failure {
             // How an exchange went says nothing of the other protocol, which may even be another
             // listener's.
@@ -336,7 +337,7 @@ impl Journey<'_> {
 
     /// Counts a write that its member may have carried out without our getting its answer, and says
     /// so: whoever sent it must look what became of it.
-    fn note_unanswered_write(&self, link: &Link, failure: Failure) {
+    fn record_unanswered_write(&self, upstream: &WorkerEndpoint, failure: Failure) {
         let unanswered = match failure {
             Failure::Lost | Failure::Reset(_) => UnansweredWrite::ConnectionLost,
             Failure::Silent => UnansweredWrite::MemberSilent,
@@ -344,7 +345,7 @@ impl Journey<'_> {
         };
         self.client.worker.tally.write_unanswered(unanswered);
         tracing::warn!(
-            member = %link.endpoint.member, endpoint = %link.endpoint.url,
+            member = %upstream.endpoint.member, endpoint = %upstream.endpoint.url,
             "a write was not answered and may have been done: {}", unanswered.text()
         );
     }

@@ -11,13 +11,13 @@ use super::advertised::Advertised;
 use crate::config::{Balance, Mode};
 use crate::tls::{Acceptor, Connector};
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::link::Timeouts;
+use crate::upstream::worker_endpoint::Timeouts;
 
 /// Settings and members that are in force together.
 #[derive(Debug)]
 pub struct Generation {
     /// Counts up from 1 with each reload that was applied; refreshes of the members do not count.
-    pub number: u64,
+    pub settings_revision: u64,
     /// Whether writes pass.
     pub mode: Mode,
     /// How a member is chosen.

@@ -18,11 +18,11 @@ use tokio::time::Sleep;
 use super::worker::Worker;
 use crate::message::rpc::RpcKind;
 use crate::upstream::http2::Connection;
-use crate::upstream::link::Link;
 use crate::upstream::silence::HUNG_AFTER;
+use crate::upstream::worker_endpoint::WorkerEndpoint;
 
-/// Pause between two looks at a member that is silent.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Pause between two checks of a member that is silent.
+const CHECK_EVERY: Duration = Duration::from_millis(250);
 /// How long a PING must have been unanswered to count: a round trip on the worst line.
 const PING_ALLOWED: Duration = Duration::from_secs(1);
 
@@ -40,22 +40,22 @@ struct Watch {
     timer: Pin<Box<Sleep>>,
     /// Since when nothing was heard.
     quiet_since: Instant,
-    /// How often something had been read from the carrier when it was last looked at.
+    /// How often something had been read from the carrier at the last check.
     reads: Option<u64>,
 }
 
-/// What a look at the member has shown.
-enum Look {
-    Over,
-    Again,
+/// What a check of the member has shown.
+enum WatchState {
+    GiveUp,
+    KeepWaiting,
     Alive,
 }
 
 impl Hung {
-    /// Watches over a request of this kind that begins to wait for `link`'s member now.
-    pub fn begin(kind: RpcKind, link: &Link) -> Self {
+    /// Watches over a request of this kind that begins to wait for `upstream`'s member now.
+    pub fn begin(kind: RpcKind, upstream: &WorkerEndpoint) -> Self {
         let mut hung = Self::go_on(kind);
-        if kind == RpcKind::Write && link.endpoint.is_silent() {
+        if kind == RpcKind::Write && upstream.endpoint.is_silent() {
             hung.watch(Instant::now());
         }
         hung
@@ -66,11 +66,11 @@ impl Hung {
         Self { kind, watch: None }
     }
 
-    /// Looks at the member after an alarm. Returns whether waiting for it ends at once.
-    pub fn look(&mut self, link: &Link) -> bool {
-        match (self.kind, link.endpoint.silence.since()) {
-            (RpcKind::Read, _) => return link.is_lost(),
-            (RpcKind::Stream | RpcKind::Bulk, _) if link.is_gone() => return true,
+    /// Checks the member after a recheck signal. Returns whether waiting for it ends at once.
+    pub fn recheck(&mut self, upstream: &WorkerEndpoint) -> bool {
+        match (self.kind, upstream.endpoint.silence.since()) {
+            (RpcKind::Read, _) => return upstream.is_lost(),
+            (RpcKind::Stream | RpcKind::Bulk, _) if upstream.is_gone() => return true,
             (_, Some(since)) => self.watch(since),
             (_, None) => {}
         }
@@ -89,20 +89,20 @@ impl Hung {
         &mut self,
         cx: &mut Context<'_>,
         worker: &Worker,
-        link: &Rc<Link>,
+        upstream: &Rc<WorkerEndpoint>,
         carrier: &Carrier,
     ) -> Poll<()> {
         while let Some(watch) = &mut self.watch {
             ready!(watch.timer.as_mut().poll(cx));
-            let look = match self.kind {
-                RpcKind::Write => watch.look_at_write(link, carrier),
-                _ => watch.look_at_stream(worker, link),
+            let state = match self.kind {
+                RpcKind::Write => watch.check_write(upstream, carrier),
+                _ => watch.check_stream(worker, upstream),
             };
-            match look {
-                Look::Over => return Poll::Ready(()),
-                Look::Alive => self.watch = None,
-                Look::Again => {
-                    watch.timer.as_mut().reset(tokio::time::Instant::now() + LOOK_EVERY);
+            match state {
+                WatchState::GiveUp => return Poll::Ready(()),
+                WatchState::Alive => self.watch = None,
+                WatchState::KeepWaiting => {
+                    watch.timer.as_mut().reset(tokio::time::Instant::now() + CHECK_EVERY);
                 }
             }
         }
@@ -111,8 +111,8 @@ impl Hung {
 }
 
 impl Watch {
-    fn look_at_write(&mut self, link: &Link, carrier: &Carrier) -> Look {
-        let Some(since) = link.endpoint.silence.since() else { return Look::Alive };
+    fn check_write(&mut self, upstream: &WorkerEndpoint, carrier: &Carrier) -> WatchState {
+        let Some(since) = upstream.endpoint.silence.since() else { return WatchState::Alive };
         let connection = carrier.take();
         carrier.set(connection.clone());
         let mut ping_is_unanswered = true;
@@ -126,17 +126,25 @@ impl Watch {
             }
         }
         let quiet = since.max(self.quiet_since).elapsed();
-        if quiet >= HUNG_AFTER && ping_is_unanswered { Look::Over } else { Look::Again }
+        if quiet >= HUNG_AFTER && ping_is_unanswered {
+            WatchState::GiveUp
+        } else {
+            WatchState::KeepWaiting
+        }
     }
 
-    fn look_at_stream(&self, worker: &Worker, link: &Rc<Link>) -> Look {
-        let Some(since) = link.endpoint.silence.since() else { return Look::Alive };
-        let view = worker.view();
-        let better = view.links.iter().any(|other| {
-            !Rc::ptr_eq(other, link)
+    fn check_stream(&self, worker: &Worker, upstream: &Rc<WorkerEndpoint>) -> WatchState {
+        let Some(since) = upstream.endpoint.silence.since() else { return WatchState::Alive };
+        let current = worker.current();
+        let better = current.upstreams.iter().any(|other| {
+            !Rc::ptr_eq(other, upstream)
                 && other.endpoint.is_usable()
                 && other.endpoint.silence.is_proven_since(since)
         });
-        if better || since.elapsed() >= HUNG_AFTER { Look::Over } else { Look::Again }
+        if better || since.elapsed() >= HUNG_AFTER {
+            WatchState::GiveUp
+        } else {
+            WatchState::KeepWaiting
+        }
     }
 }

@@ -14,9 +14,9 @@ use http_body::Body;
 use tokio::time::timeout;
 
 use super::client::Client;
-use super::readonly::{INSPECTION_CAP, What};
+use super::readonly::{INSPECTION_CAP, InspectedRpc};
 use crate::message::grpc::{FirstMessage, Progress};
-use crate::message::request_body::RequestBody;
+use crate::message::replay_body::ReplayBody;
 
 /// Bytes that may be held of one client's requests at a time: four of the largest.
 const CLIENT_MOST: usize = 4 * INSPECTION_CAP;
@@ -43,14 +43,14 @@ pub enum Rejected {
 /// [`Rejected`].
 pub async fn grpc(
     client: &Client,
-    what: What,
+    rpc: InspectedRpc,
     headers: &HeaderMap,
-    body: RequestBody,
+    body: ReplayBody,
 ) -> Result<Bytes, Rejected> {
     if headers.get("grpc-encoding").is_some_and(|encoding| encoding != "identity") {
         return Err(Rejected::Write);
     }
-    let mut held = Held::nothing(client);
+    let mut held = HeldBytes::nothing(client);
     let mut first = FirstMessage::new(INSPECTION_CAP);
     let mut progress = Progress::NeedMore;
     collect(body, |chunk| {
@@ -63,7 +63,7 @@ pub async fn grpc(
         }
     })
     .await?;
-    if !first.message().is_some_and(|message| what.grpc_is_readonly(message)) {
+    if !first.message().is_some_and(|message| rpc.grpc_is_readonly(message)) {
         return Err(Rejected::Write);
     }
     first.into_frame().map(Bytes::from).ok_or(Rejected::Write)
@@ -73,8 +73,8 @@ pub async fn grpc(
 ///
 /// # Errors
 /// [`Rejected`].
-pub async fn json(client: &Client, what: What, body: RequestBody) -> Result<Bytes, Rejected> {
-    let mut held = Held::nothing(client);
+pub async fn json(client: &Client, rpc: InspectedRpc, body: ReplayBody) -> Result<Bytes, Rejected> {
+    let mut held = HeldBytes::nothing(client);
     let mut whole = Vec::new();
     collect(body, |chunk| {
         held.more(chunk.len())?;
@@ -82,17 +82,17 @@ pub async fn json(client: &Client, what: What, body: RequestBody) -> Result<Byte
         if whole.len() > INSPECTION_CAP { Err(Rejected::TooLarge) } else { Ok(()) }
     })
     .await?;
-    what.json(&whole).map(Bytes::from).map_err(|_| Rejected::Write)
+    rpc.json(&whole).map(Bytes::from).map_err(|_| Rejected::Write)
 }
 
 /// What is held of one request to inspect it, counted for its client and for all clients of the
 /// worker.
-struct Held<'a> {
+struct HeldBytes<'a> {
     client: &'a Client,
     bytes: usize,
 }
 
-impl<'a> Held<'a> {
+impl<'a> HeldBytes<'a> {
     fn nothing(client: &'a Client) -> Self {
         Self { client, bytes: 0 }
     }
@@ -109,7 +109,7 @@ impl<'a> Held<'a> {
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for HeldBytes<'_> {
     fn drop(&mut self) {
         for counter in [self.client.inspected(), self.client.worker.inspected()] {
             counter.set(counter.get().saturating_sub(self.bytes));
@@ -118,7 +118,7 @@ impl Drop for Held<'_> {
 }
 
 async fn collect(
-    mut body: RequestBody,
+    mut body: ReplayBody,
     mut take: impl FnMut(Bytes) -> Result<(), Rejected>,
 ) -> Result<(), Rejected> {
     loop {

@@ -23,7 +23,7 @@ const CANCELLED: u8 = 1;
 /// The measure of one request; it is taken when this is dropped.
 pub struct Meter {
     client: Rc<Client>,
-    what: What,
+    kind: MeterKind,
     /// Whether it may take for ever, so that draining does not wait for it: streams, locks, v2
     /// watches.
     long: bool,
@@ -32,7 +32,7 @@ pub struct Meter {
     since: Instant,
 }
 
-enum What {
+enum MeterKind {
     /// The status is known once a member has answered.
     Http {
         method: HttpMethod,
@@ -51,23 +51,23 @@ impl Meter {
     pub fn start(client: &Rc<Client>, route: &Route, method: &Method, uri: &Uri) -> Self {
         let waits = *method == Method::GET && uri.query().is_some_and(asks_to_wait);
         let tally = &client.worker.tally;
-        let what = match route.protocol {
+        let kind = match route.protocol {
             Protocol::Grpc(rpc) => {
                 tally.rpc_started(rpc as usize);
-                What::Rpc { rpc: rpc as usize, code: CANCELLED }
+                MeterKind::Rpc { rpc: rpc as usize, code: CANCELLED }
             }
             Protocol::Json(_) | Protocol::Http => {
                 let method = HttpMethod::from(method);
                 tally.http_started(method);
-                What::Http { method, answered: None, dropped: false }
+                MeterKind::Http { method, answered: None, dropped: false }
             }
         };
         client.begin();
         let long = route.long || route.rpc().is_some_and(Rpc::may_wait) || waits;
         if !long {
-            client.worker.begin_short();
+            client.worker.begin_drainable();
         }
-        Self { client: client.clone(), what, long, has_slot: false, since: Instant::now() }
+        Self { client: client.clone(), kind, long, has_slot: false, since: Instant::now() }
     }
 
     /// Whether the exchange may rightly last for ever, a v2 watch included: such a one is ended
@@ -78,7 +78,7 @@ impl Meter {
 
     /// Takes a slot of the client's, if the exchange needs one. Without one it must wait.
     pub fn try_take_slot(&mut self) -> bool {
-        if let What::Rpc { .. } = self.what {
+        if let MeterKind::Rpc { .. } = self.kind {
             return true;
         }
         self.has_slot = self.client.try_take_slot(self.long);
@@ -106,22 +106,24 @@ impl Meter {
 
     /// Notes the head of a member's answer, or a gRPC answer of our own.
     pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
-        match &mut self.what {
-            What::Http { answered, .. } => *answered = Some((status, Instant::now())),
-            What::Rpc { .. } => self.trailers(headers),
+        match &mut self.kind {
+            MeterKind::Http { answered, .. } => *answered = Some((status, Instant::now())),
+            MeterKind::Rpc { .. } => self.trailers(headers),
         }
     }
 
     /// Notes a gRPC call's status, if `trailers` has it.
     pub fn trailers(&mut self, trailers: &HeaderMap) {
-        if let (What::Rpc { code, .. }, Some(status)) = (&mut self.what, grpc::status(trailers)) {
+        if let (MeterKind::Rpc { code, .. }, Some(status)) =
+            (&mut self.kind, grpc::status(trailers))
+        {
             *code = status;
         }
     }
 
     /// Notes a gRPC call that ends with a reset of its stream.
     pub fn was_reset(&mut self) {
-        if let What::Rpc { code, .. } = &mut self.what {
+        if let MeterKind::Rpc { code, .. } = &mut self.kind {
             *code = INTERNAL;
         }
     }
@@ -129,7 +131,7 @@ impl Meter {
     /// Notes that an attempt has failed. With any reason but [`Dropped::FailedSendingRequest`] it
     /// was the last one.
     pub fn dropped(&mut self, reason: Dropped) {
-        if let What::Http { method, dropped, .. } = &mut self.what {
+        if let MeterKind::Http { method, dropped, .. } = &mut self.kind {
             self.client.worker.tally.http_dropped(*method, reason);
             *dropped = reason != Dropped::FailedSendingRequest;
         }
@@ -147,14 +149,14 @@ impl Drop for Meter {
     fn drop(&mut self) {
         let tally = &self.client.worker.tally;
         let now = Instant::now();
-        match self.what {
-            What::Http { method, answered: Some((status, at)), dropped: false } => {
+        match self.kind {
+            MeterKind::Http { method, answered: Some((status, at)), dropped: false } => {
                 let took = at.saturating_duration_since(self.since);
                 tally.http_finished(method, status.as_u16(), took)
             }
-            What::Http { dropped: true, .. } => {}
-            What::Http { answered: None, .. } => tally.http_abandoned(),
-            What::Rpc { rpc, code } => {
+            MeterKind::Http { dropped: true, .. } => {}
+            MeterKind::Http { answered: None, .. } => tally.http_abandoned(),
+            MeterKind::Rpc { rpc, code } => {
                 tally.rpc_finished(rpc, code, now.saturating_duration_since(self.since))
             }
         }
@@ -162,7 +164,7 @@ impl Drop for Meter {
             self.client.release_slot(self.long);
         }
         if !self.long {
-            self.client.worker.end_short();
+            self.client.worker.end_drainable();
         }
         self.client.end(now);
     }

@@ -8,9 +8,9 @@ use hyper::body::Incoming;
 
 use super::client::Client;
 use crate::message::discard::discard;
-use crate::message::headers::{self, KeptHeaders};
+use crate::message::headers::{self, ReplayHeaders};
 use crate::message::owed::Debt;
-use crate::message::request_body::{RequestBody, Ticket};
+use crate::message::replay_body::{Replay, ReplayBody};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::http1::RequestHead;
 
@@ -21,17 +21,17 @@ pub struct Outgoing {
     /// `None` once they were sent.
     headers: Option<HeaderMap>,
     /// Whether they are kept when they are sent.
-    keeps: bool,
+    replayable: bool,
     /// What they are made of again, to be sent once more.
-    kept: Option<KeptHeaders>,
-    body: Option<RequestBody>,
-    ticket: Ticket,
+    replay_headers: Option<ReplayHeaders>,
+    body: Option<ReplayBody>,
+    replay: Replay,
 }
 
 impl Outgoing {
-    /// Takes what passes on of a client's request. With `keeps` it can be sent again after it was
+    /// Takes what passes on of a client's request. With `replayable` it can be sent again after it was
     /// sent; `debt` knows when its body is waited for.
-    pub fn new(request: Request<Incoming>, keeps: bool, debt: Option<Debt>) -> Self {
+    pub fn new(request: Request<Incoming>, replayable: bool, debt: Option<Debt>) -> Self {
         let (mut head, incoming) = request.into_parts();
         headers::remove_hop_by_hop(&mut head.headers);
         if head.version == Version::HTTP_2 {
@@ -39,14 +39,14 @@ impl Outgoing {
         }
         let target =
             head.uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let body = RequestBody::new(incoming, debt);
+        let body = ReplayBody::new(incoming, debt);
         Self {
             method: head.method,
             target,
             headers: Some(head.headers),
-            keeps,
-            kept: None,
-            ticket: body.ticket(),
+            replayable,
+            replay_headers: None,
+            replay: body.replay(),
             body: Some(body),
         }
     }
@@ -58,20 +58,20 @@ impl Outgoing {
         {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
         }
-        let body = RequestBody::whole(bytes);
-        self.ticket = body.ticket();
+        let body = ReplayBody::whole(bytes);
+        self.replay = body.replay();
         self.body = Some(body);
     }
 
     /// Takes the client's body out, to inspect it.
-    pub fn take_body(&mut self) -> RequestBody {
-        self.body.take().unwrap_or_else(RequestBody::empty)
+    pub fn take_body(&mut self) -> ReplayBody {
+        self.body.take().unwrap_or_else(ReplayBody::empty)
     }
 
     /// Whether it can be sent once more, now.
     pub fn is_ready(&self) -> bool {
-        (self.headers.is_some() || self.kept.is_some())
-            && (self.body.is_some() || self.ticket.again().is_some())
+        (self.headers.is_some() || self.replay_headers.is_some())
+            && (self.body.is_some() || self.replay.again().is_some())
     }
 
     /// Reads on for a while what the client still sends, for an answer of our own.
@@ -79,16 +79,16 @@ impl Outgoing {
         self.body = None;
         // A client that waits for 100 has not sent anything, and need not.
         let expects = self.headers.as_ref().is_some_and(|headers| headers.contains_key(EXPECT));
-        if !expects && let Some(mut unread) = self.ticket.take_unread() {
+        if !expects && let Some(mut unread) = self.replay.take_unread() {
             // Boxed, since every request has room for what few need.
             Box::pin(async move { discard(&mut unread).await }).await;
         }
     }
 
     /// Gives up further attempts and what is kept for them: the answer is passed on.
-    pub fn settle(&mut self) {
-        self.ticket.release();
-        self.kept = None;
+    pub fn commit(&mut self) {
+        self.replay.release();
+        self.replay_headers = None;
     }
 
     /// Gives the head in the form of HTTP/1.1, for `endpoint`, with the body; `None` if that cannot
@@ -97,11 +97,14 @@ impl Outgoing {
         &'a mut self,
         client: &'a Client,
         endpoint: &'a Endpoint,
-    ) -> Option<(RequestHead<'a>, RequestBody)> {
+    ) -> Option<(RequestHead<'a>, ReplayBody)> {
         let body = self.take_body_again()?;
         let headers = self.headers.as_ref()?;
         let (method, target, host) = (&self.method, &self.target, &endpoint.host_header);
-        Some((RequestHead { method, target, host, headers, ours: client.marks() }, body))
+        Some((
+            RequestHead { method, target, host, headers, ours: client.forwarding_headers() },
+            body,
+        ))
     }
 
     /// Takes the request in the form of HTTP/2, for `endpoint`; `None` if it cannot be sent any
@@ -110,11 +113,11 @@ impl Outgoing {
         &mut self,
         client: &Client,
         endpoint: &Endpoint,
-    ) -> Option<(Request<()>, RequestBody)> {
+    ) -> Option<(Request<()>, ReplayBody)> {
         let (mut headers, body) = self.take()?;
         headers.remove(HOST);
         headers.remove(EXPECT);
-        client.marks().append_to(&mut headers);
+        client.forwarding_headers().append_to(&mut headers);
         let mut uri = Parts::default();
         uri.scheme = Some(endpoint.scheme.clone());
         uri.authority = Some(endpoint.authority.clone());
@@ -127,20 +130,20 @@ impl Outgoing {
         Some((request, body))
     }
 
-    fn take_body_again(&mut self) -> Option<RequestBody> {
-        self.body.take().or_else(|| self.ticket.again())
+    fn take_body_again(&mut self) -> Option<ReplayBody> {
+        self.body.take().or_else(|| self.replay.again())
     }
 
-    fn take(&mut self) -> Option<(HeaderMap, RequestBody)> {
+    fn take(&mut self) -> Option<(HeaderMap, ReplayBody)> {
         let body = self.take_body_again()?;
         let headers = match self.headers.take() {
             Some(headers) => {
-                if self.keeps && self.kept.is_none() {
-                    self.kept = Some(KeptHeaders::of(&headers));
+                if self.replayable && self.replay_headers.is_none() {
+                    self.replay_headers = Some(ReplayHeaders::of(&headers));
                 }
                 headers
             }
-            None => self.kept.as_ref()?.to_map(),
+            None => self.replay_headers.as_ref()?.to_map(),
         };
         Some((headers, body))
     }

@@ -26,7 +26,7 @@ use crate::message::reply::{Code, GRPC_MESSAGE, GRPC_STATUS};
 use crate::message::rpc::RpcKind;
 use crate::upstream::http1;
 use crate::upstream::http2::{self, Part};
-use crate::upstream::link::{InFlight, Link};
+use crate::upstream::worker_endpoint::{InFlight, WorkerEndpoint};
 
 /// The body of an answer: our own, or a member's with all that must live as long as it.
 pub struct ReplyBody {
@@ -49,9 +49,9 @@ enum Source {
 
 /// What ends a long stream before its member does.
 pub struct Interrupts {
-    alarm: Pin<Box<OwnedNotified>>,
+    recheck: Pin<Box<OwnedNotified>>,
     worker: Rc<Worker>,
-    link: Rc<Link>,
+    upstream: Rc<WorkerEndpoint>,
     hung: Hung,
 }
 
@@ -68,10 +68,10 @@ pub enum BodyError {
 
 impl Interrupts {
     /// Arms the interrupts of a long stream.
-    pub fn new(worker: &Rc<Worker>, link: &Rc<Link>) -> Box<Self> {
-        let alarm = Box::pin(worker.alarm().clone().notified_owned());
+    pub fn new(worker: &Rc<Worker>, upstream: &Rc<WorkerEndpoint>) -> Box<Self> {
+        let recheck = Box::pin(worker.recheck().clone().notified_owned());
         let hung = Hung::go_on(RpcKind::Stream);
-        Box::new(Self { alarm, worker: worker.clone(), link: link.clone(), hung })
+        Box::new(Self { recheck, worker: worker.clone(), upstream: upstream.clone(), hung })
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -79,15 +79,15 @@ impl Interrupts {
             if self.worker.is_ending() {
                 return Poll::Ready(());
             }
-            let Self { worker, link, hung, .. } = self;
-            if hung.poll(cx, worker, link, &Carrier::default()).is_ready() {
+            let Self { worker, upstream, hung, .. } = self;
+            if hung.poll(cx, worker, upstream, &Carrier::default()).is_ready() {
                 return Poll::Ready(());
             }
-            ready!(self.alarm.as_mut().poll(cx));
-            if self.hung.look(&self.link) {
+            ready!(self.recheck.as_mut().poll(cx));
+            if self.hung.recheck(&self.upstream) {
                 return Poll::Ready(());
             }
-            self.alarm.set(self.worker.alarm().clone().notified_owned());
+            self.recheck.set(self.worker.recheck().clone().notified_owned());
         }
     }
 }

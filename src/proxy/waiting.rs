@@ -9,8 +9,8 @@ use super::failure::Failure;
 use super::hung::{Carrier, Hung};
 use super::worker::Worker;
 use crate::message::rpc::RpcKind;
-use crate::upstream::link::Link;
 use crate::upstream::on_demand::WaitingWrite;
+use crate::upstream::worker_endpoint::WorkerEndpoint;
 
 /// Waits for `answer`, until the proxy must stop or waiting for the member is in vain, which
 /// depends on `kind`.
@@ -18,36 +18,36 @@ use crate::upstream::on_demand::WaitingWrite;
 /// # Errors
 /// [`Failure::Stopping`] or [`Failure::Silent`]; `answer` is dropped then, which cancels it at the
 /// member.
-pub async fn for_answer<T>(
+pub async fn await_or_abort<T>(
     mut answer: Pin<&mut impl Future<Output = T>>,
     worker: &Worker,
-    link: &Rc<Link>,
+    upstream: &Rc<WorkerEndpoint>,
     kind: RpcKind,
     carrier: &Carrier,
 ) -> Result<T, Failure> {
-    let mut alarm = pin!(worker.alarm().notified());
-    let mut hung = Hung::begin(kind, link);
-    let write = (kind == RpcKind::Write).then(|| WaitingWrite::begin(link));
+    let mut recheck = pin!(worker.recheck().notified());
+    let mut hung = Hung::begin(kind, upstream);
+    let write = (kind == RpcKind::Write).then(|| WaitingWrite::begin(upstream));
     poll_fn(|cx| {
         if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
             write.iter().for_each(WaitingWrite::answered);
             return Poll::Ready(Ok(answer));
         }
         loop {
-            if hung.poll(cx, worker, link, carrier).is_ready() {
+            if hung.poll(cx, worker, upstream, carrier).is_ready() {
                 return Poll::Ready(Err(Failure::Silent));
             }
-            // Only an alarm makes it look: a member that was silent before may be tried all the
+            // Checked only on a recheck signal: a member that was silent before may be tried all the
             // same, and a request that comes in while the last connections say goodbye may still be
             // answered.
-            ready!(alarm.as_mut().poll(cx));
+            ready!(recheck.as_mut().poll(cx));
             if worker.is_ending() {
                 return Poll::Ready(Err(Failure::Stopping));
             }
-            if hung.look(link) {
+            if hung.recheck(upstream) {
                 return Poll::Ready(Err(Failure::Silent));
             }
-            alarm.set(worker.alarm().notified());
+            recheck.set(worker.recheck().notified());
         }
     })
     .await
@@ -61,17 +61,17 @@ pub async fn for_slot(
     mut slot: Pin<&mut impl Future<Output = ()>>,
     worker: &Worker,
 ) -> Result<(), Failure> {
-    let mut alarm = pin!(worker.alarm().notified());
+    let mut recheck = pin!(worker.recheck().notified());
     poll_fn(|cx| {
         if slot.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Ok(()));
         }
         loop {
-            ready!(alarm.as_mut().poll(cx));
+            ready!(recheck.as_mut().poll(cx));
             if worker.is_ending() {
                 return Poll::Ready(Err(Failure::Stopping));
             }
-            alarm.set(worker.alarm().notified());
+            recheck.set(worker.recheck().notified());
         }
     })
     .await

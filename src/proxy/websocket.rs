@@ -25,8 +25,8 @@ use super::meter::Meter;
 use super::waiting;
 use crate::message::headers;
 use crate::message::rpc::RpcKind;
-use crate::upstream::link::Link;
 use crate::upstream::protocols::Api;
+use crate::upstream::worker_endpoint::WorkerEndpoint;
 
 /// The only protocol that is switched to.
 const WEBSOCKET: &str = "websocket";
@@ -57,36 +57,37 @@ impl Handshake {
         // that was offered `h2c` too could choose it, and what follows would be requests that
         // nobody here has seen.
         kept.insert(UPGRADE, HeaderValue::from_static(WEBSOCKET));
-        client.marks().append_to(&mut kept);
+        client.forwarding_headers().append_to(&mut kept);
         *passed.headers_mut() = kept;
         Self { request: passed, client_side }
     }
 
-    /// Sends the handshake to `link`'s member and waits for its answer.
+    /// Sends the handshake to `upstream`'s member and waits for its answer.
     ///
     /// # Errors
     /// [`Failed`]; the handshake may be tried on another member while nothing was done.
     pub async fn attempt(
         &mut self,
         client: &Rc<Client>,
-        link: &Rc<Link>,
+        upstream: &Rc<WorkerEndpoint>,
     ) -> Result<Response<Bytes>, Failed> {
-        if link.endpoint.protocols.speaks(Api::Http) != Some(true) {
-            Box::pin(find_out(link)).await?;
+        if upstream.endpoint.protocols.speaks(Api::Http) != Some(true) {
+            Box::pin(find_out(upstream)).await?;
         }
-        let io = Box::pin(link.dial_http1()).await.map_err(|error| Failed::unreachable(&error))?;
-        let signs = io.signs();
-        let lost = |error: hyper::Error| match signs.refusal() {
-            Some(why) => Failed::because(Failure::Unreachable, link.blame(why)),
+        let io =
+            Box::pin(upstream.dial_http1()).await.map_err(|error| Failed::unreachable(&error))?;
+        let io_state = io.state();
+        let lost = |error: hyper::Error| match io_state.refusal() {
+            Some(why) => Failed::because(Failure::Unreachable, upstream.connect_error(why)),
             None => Failed::because(Failure::Lost, error),
         };
         let (mut sender, driver) = http1::handshake(TokioIo::new(io)).await.map_err(lost)?;
         tokio::task::spawn_local(driver.with_upgrades());
         let mut request = self.request.clone().map(|()| Empty::<Bytes>::new());
-        request.headers_mut().insert(HOST, link.endpoint.host_header.clone());
+        request.headers_mut().insert(HOST, upstream.endpoint.host_header.clone());
         let answer = pin!(exchange(&mut sender, request));
         let (kind, carrier) = (RpcKind::Stream, Carrier::default());
-        waiting::for_answer(answer, &client.worker, link, kind, &carrier)
+        waiting::await_or_abort(answer, &client.worker, upstream, kind, &carrier)
             .await
             .map_err(Failed::blameless)?
             .map_err(lost)
@@ -104,22 +105,24 @@ impl Handshake {
     pub fn join(
         self,
         client: &Rc<Client>,
-        link: &Rc<Link>,
+        upstream: &Rc<WorkerEndpoint>,
         response: &mut Response<Bytes>,
         meter: Meter,
     ) {
         let member_side = hyper::upgrade::on(response);
-        let (client, link) = (client.clone(), link.clone());
+        let (client, upstream) = (client.clone(), upstream.clone());
         tokio::task::spawn_local(async move {
             let _meter = meter;
-            let _in_flight = link.begin();
+            let _in_flight = upstream.begin();
             let joined = async {
                 if let (Ok(client), Ok(member)) = (self.client_side.await, member_side.await) {
                     relay(client, member).await;
                 }
             };
             let (kind, carrier) = (RpcKind::Stream, Carrier::default());
-            let _ = waiting::for_answer(pin!(joined), &client.worker, &link, kind, &carrier).await;
+            let _ =
+                waiting::await_or_abort(pin!(joined), &client.worker, &upstream, kind, &carrier)
+                    .await;
         });
     }
 }

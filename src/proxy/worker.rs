@@ -12,14 +12,14 @@ use tokio::sync::Notify;
 
 use super::generation::Generation;
 use crate::telemetry::tally::Tally;
-use crate::upstream::link::Link;
+use crate::upstream::worker_endpoint::WorkerEndpoint;
 
-/// A generation as one worker serves it: with the worker's own links, in the generation's order.
-pub struct View {
+/// A generation as one worker serves it: with the worker's own endpoints, in the generation's order.
+pub struct WorkerGeneration {
     /// The generation.
     pub generation: Arc<Generation>,
-    /// One link for each of its endpoints.
-    pub links: Vec<Rc<Link>>,
+    /// One of this worker's own for each of its endpoints.
+    pub upstreams: Vec<Rc<WorkerEndpoint>>,
 }
 
 /// The state of one data-plane thread.
@@ -31,16 +31,16 @@ pub struct Worker {
     /// The mark that this process leaves on requests, by which it knows them if they come back.
     pub hop: HeaderValue,
     newest: Arc<ArcSwap<Generation>>,
-    view: RefCell<Rc<View>>,
+    current: RefCell<Rc<WorkerGeneration>>,
     /// Bytes of requests that are held to be inspected.
     inspected: Cell<usize>,
     /// Exchanges that end by themselves in a while: all but long streams.
-    short: Cell<usize>,
-    short_ended: Notify,
+    drainable: Cell<usize>,
+    drainable_ended: Notify,
     /// Wakes every exchange that waits, to look whether it still should: its member may have gone
     /// silent, or draining may be over. One for all, since both are rare and each registration
     /// costs every request.
-    alarm: Arc<Notify>,
+    recheck: Arc<Notify>,
     is_ending: Cell<bool>,
 }
 
@@ -52,63 +52,65 @@ impl Worker {
         tally: Arc<Tally>,
         hop: HeaderValue,
     ) -> Self {
-        let alarm = Arc::new(Notify::new());
-        let view = View::new(number, newest.load_full(), &[], &alarm);
+        let recheck = Arc::new(Notify::new());
+        let current = WorkerGeneration::new(number, newest.load_full(), &[], &recheck);
         Self {
             number,
             tally,
             hop,
             newest,
-            view: RefCell::new(Rc::new(view)),
+            current: RefCell::new(Rc::new(current)),
             inspected: Cell::new(0),
-            short: Cell::new(0),
-            short_ended: Notify::new(),
-            alarm,
+            drainable: Cell::new(0),
+            drainable_ended: Notify::new(),
+            recheck,
             is_ending: Cell::new(false),
         }
     }
 
-    /// Returns the newest generation with this worker's links.
+    /// Returns the newest generation with this worker's endpoints.
     ///
     /// When nothing was published since the last call this compares two pointers and counts one
     /// reference.
-    pub fn view(&self) -> Rc<View> {
+    pub fn current(&self) -> Rc<WorkerGeneration> {
         let newest = self.newest.load();
-        let view = self.view.borrow();
-        if Arc::ptr_eq(&newest, &view.generation) {
-            return view.clone();
+        let current = self.current.borrow();
+        if Arc::ptr_eq(&newest, &current.generation) {
+            return current.clone();
         }
-        drop(view);
+        drop(current);
         self.renew(Arc::clone(&newest))
     }
 
-    fn renew(&self, generation: Arc<Generation>) -> Rc<View> {
-        let old = self.view.borrow().clone();
-        let view = Rc::new(View::new(self.number, generation, &old.links, &self.alarm));
-        self.view.replace(view.clone());
-        let stays: HashSet<*const Link> = view.links.iter().map(Rc::as_ptr).collect();
-        for gone in old.links.iter().filter(|old| !stays.contains(&Rc::as_ptr(old))) {
+    fn renew(&self, generation: Arc<Generation>) -> Rc<WorkerGeneration> {
+        let old = self.current.borrow().clone();
+        let current =
+            Rc::new(WorkerGeneration::new(self.number, generation, &old.upstreams, &self.recheck));
+        self.current.replace(current.clone());
+        let stays: HashSet<*const WorkerEndpoint> =
+            current.upstreams.iter().map(Rc::as_ptr).collect();
+        for gone in old.upstreams.iter().filter(|old| !stays.contains(&Rc::as_ptr(old))) {
             gone.retire();
         }
-        view
+        current
     }
 
     /// Interrupts what waits for endpoints that have gone silent.
     pub fn interrupt_lost(&self) {
-        if self.view().links.iter().any(|link| link.is_lost()) {
-            self.alarm.notify_waiters();
+        if self.current().upstreams.iter().any(|upstream| upstream.is_lost()) {
+            self.recheck.notify_waiters();
         }
     }
 
     /// Closes connections to members that nobody needs.
     pub fn sweep(&self) {
         let now = Instant::now();
-        self.view().links.iter().for_each(|link| link.sweep(now));
+        self.current().upstreams.iter().for_each(|upstream| upstream.sweep(now));
     }
 
     /// Closes all connections to members that nobody uses now: memory is short.
     pub fn close_idle(&self) {
-        self.view().links.iter().for_each(|link| link.close_idle());
+        self.current().upstreams.iter().for_each(|upstream| upstream.close_idle());
     }
 
     /// Bytes of requests that this worker holds to inspect them.
@@ -117,29 +119,29 @@ impl Worker {
     }
 
     /// Counts an exchange that begins and is not a long stream.
-    pub fn begin_short(&self) {
-        self.short.set(self.short.get() + 1);
+    pub fn begin_drainable(&self) {
+        self.drainable.set(self.drainable.get() + 1);
     }
 
-    /// Counts an exchange out that [`Worker::begin_short`] counted in.
-    pub fn end_short(&self) {
-        self.short.set(self.short.get().saturating_sub(1));
-        if self.short.get() == 0 {
-            self.short_ended.notify_waiters();
+    /// Counts an exchange out that [`Worker::begin_drainable`] counted in.
+    pub fn end_drainable(&self) {
+        self.drainable.set(self.drainable.get().saturating_sub(1));
+        if self.drainable.get() == 0 {
+            self.drainable_ended.notify_waiters();
         }
     }
 
     /// Waits until nothing but long streams is open. New requests may begin meanwhile; the caller
     /// keeps them out.
     pub async fn only_streams_left(&self) {
-        while self.short.get() > 0 {
-            self.short_ended.notified().await;
+        while self.drainable.get() > 0 {
+            self.drainable_ended.notified().await;
         }
     }
 
-    /// What wakes when an exchange should look whether it may still wait.
-    pub fn alarm(&self) -> &Arc<Notify> {
-        &self.alarm
+    /// Wakes when an exchange should check whether it may still wait.
+    pub fn recheck(&self) -> &Arc<Notify> {
+        &self.recheck
     }
 
     /// Whether draining is over, so that nothing new may wait.
@@ -150,30 +152,35 @@ impl Worker {
     /// Ends every open exchange: the time for draining is over.
     pub fn end_exchanges(&self) {
         self.is_ending.set(true);
-        self.alarm.notify_waiters();
+        self.recheck.notify_waiters();
     }
 }
 
-impl View {
+impl WorkerGeneration {
     fn new(
         worker: usize,
         generation: Arc<Generation>,
-        earlier: &[Rc<Link>],
-        alarm: &Arc<Notify>,
+        earlier: &[Rc<WorkerEndpoint>],
+        recheck: &Arc<Notify>,
     ) -> Self {
         let earlier: HashMap<_, _> =
-            earlier.iter().map(|link| (Arc::as_ptr(&link.endpoint), link)).collect();
-        let links = generation.endpoints.iter().map(|endpoint| {
+            earlier.iter().map(|upstream| (Arc::as_ptr(&upstream.endpoint), upstream)).collect();
+        let upstreams = generation.endpoints.iter().map(|endpoint| {
             let same = earlier.get(&Arc::as_ptr(endpoint)).copied().cloned();
-            let link = same.unwrap_or_else(|| {
-                Rc::new(Link::new(endpoint.clone(), worker, generation.timeouts, alarm.clone()))
+            let upstream = same.unwrap_or_else(|| {
+                Rc::new(WorkerEndpoint::new(
+                    endpoint.clone(),
+                    worker,
+                    generation.timeouts,
+                    recheck.clone(),
+                ))
             });
-            link.set_timeouts(generation.timeouts);
-            link.set_connector(generation.connector.as_ref());
-            link.on_demand().set(generation.health_interval, generation.health_timeout);
-            link
+            upstream.set_timeouts(generation.timeouts);
+            upstream.set_connector(generation.connector.as_ref());
+            upstream.on_demand().set(generation.health_interval, generation.health_timeout);
+            upstream
         });
-        let links = links.collect();
-        Self { generation, links }
+        let upstreams = upstreams.collect();
+        Self { generation, upstreams }
     }
 }

@@ -53,7 +53,7 @@ pub async fn serve_tls<S>(stream: S, client: Rc<Client>, gate: Rc<Gate>, pages: 
 where
     S: AsyncRead + AsyncWrite + Peek + HungUp + Unpin + Send + 'static,
 {
-    let Some(acceptor) = client.worker.view().generation.acceptor.clone() else {
+    let Some(acceptor) = client.worker.current().generation.acceptor.clone() else {
         // Settings with a URL for TLS and no certificate are refused, so this listener is about to
         // close.
         return;

@@ -17,7 +17,7 @@ use crate::message::reply;
 use crate::proxy::client::Client;
 use crate::proxy::forward::forward;
 use crate::proxy::reply_body::ReplyBody;
-use crate::proxy::worker::View;
+use crate::proxy::worker::WorkerGeneration;
 
 /// Answers one request.
 pub async fn answer(
@@ -35,19 +35,19 @@ async fn judge(
     pages: &Pages,
     request: Box<Request<Incoming>>,
 ) -> Response<ReplyBody> {
-    let view = client.worker.view();
+    let current = client.worker.current();
     // What few requests need is boxed, and no answer is held here while something is waited for.
-    if let Some(refusal) = refuse(client, &view, &request) {
+    if let Some(refusal) = refuse(client, &current, &request) {
         return own(client, refusal, request).await;
     }
-    let generation = &view.generation;
+    let generation = &current.generation;
     let cors = cors::judge(generation.cors.as_deref(), request.headers());
     let mut response = if cors.answers(request.method()) {
         own(client, reply::bare(StatusCode::OK), request).await
     } else {
         match local::Local::of_path(request.uri().path()) {
-            Some(local) => Box::pin(page(client, pages, &view, local, request)).await,
-            None => forward(client, &view, request).await,
+            Some(local) => Box::pin(page(client, pages, &current, local, request)).await,
+            None => forward(client, &current, request).await,
         }
     };
     cors.apply(response.headers_mut());
@@ -55,14 +55,18 @@ async fn judge(
 }
 
 /// Refuses a request that is not well formed, or for a host that we are not.
-fn refuse(client: &Client, view: &View, request: &Request<Incoming>) -> Option<Response<Bytes>> {
+fn refuse(
+    client: &Client,
+    current: &WorkerGeneration,
+    request: &Request<Incoming>,
+) -> Option<Response<Bytes>> {
     if let Some(complaint) = well_formed::complaint(request) {
         note_malformed(client, &complaint);
         return Some(bad_request(request.version(), complaint));
     }
     // As with etcd, the list is for plaintext: with TLS the name was vouched for by the
     // certificate.
-    let whitelist = view.generation.host_whitelist.as_deref();
+    let whitelist = current.generation.host_whitelist.as_deref();
     if client.has_tls() { None } else { cors::refuse_host(whitelist, request) }
 }
 
@@ -70,11 +74,11 @@ fn refuse(client: &Client, view: &View, request: &Request<Incoming>) -> Option<R
 async fn page(
     client: &Client,
     pages: &Pages,
-    view: &View,
+    current: &WorkerGeneration,
     local: local::Local,
     request: Box<Request<Incoming>>,
 ) -> Response<ReplyBody> {
-    let generation = &view.generation;
+    let generation = &current.generation;
     let refusal = (!client.has_tls() && generation.host_whitelist.is_none())
         .then(|| page_hosts::refuse(&generation.page_hosts, &request))
         .flatten();
@@ -82,7 +86,7 @@ async fn page(
         Some(refusal) => refusal,
         None => {
             let _asking = client.asking();
-            local.answer(&request, view, pages).await
+            local.answer(&request, current, pages).await
         }
     };
     own(client, answer, request).await

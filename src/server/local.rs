@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::message::reason::Reason;
 use crate::message::reply;
-use crate::proxy::worker::View;
+use crate::proxy::worker::WorkerGeneration;
 use crate::upstream::endpoint::Endpoint;
 
 /// A page that the control plane renders.
@@ -85,10 +85,10 @@ impl Local {
     pub async fn answer<B>(
         self,
         request: &Request<B>,
-        view: &View,
+        current: &WorkerGeneration,
         pages: &Pages,
     ) -> Response<Bytes> {
-        let endpoints = &view.generation.endpoints;
+        let endpoints = &current.generation.endpoints;
         match self {
             Self::Metrics => {
                 pages.render(Page::Metrics(request.headers().get(ACCEPT).cloned())).await

@@ -12,7 +12,7 @@ use prost::Message;
 use super::endpoint::Endpoint;
 use super::http2::{Connection, Part, ResponseBody};
 use crate::message::headers::{HOP, PROOF_HOP};
-use crate::message::request_body::RequestBody;
+use crate::message::replay_body::ReplayBody;
 
 /// Largest first message that is read; the answers asked for have some 50 bytes.
 const MAX_MESSAGE: usize = 64 * 1024;
@@ -101,8 +101,7 @@ pub async fn call(
     if until == Until::Message {
         request.headers_mut().insert(HOP, PROOF_HOP);
     }
-    let response =
-        connection.send(request, RequestBody::whole(Bytes::from_static(message))).await?;
+    let response = connection.send(request, ReplayBody::whole(Bytes::from_static(message))).await?;
     let (head, mut body) = response.into_parts();
     if head.headers.contains_key("grpc-status") {
         return Ok(Answer { status: head.status, message: None, end: head.headers });

@@ -79,24 +79,26 @@ pub struct State {
 
 /// What a probe of an endpoint found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Finding {
+pub enum ProbeResult {
     /// It answered, through a quorum.
-    Well,
+    Healthy,
     /// It is alive but cannot serve, and why: no leader, or no quorum. It is avoided; what waits
     /// for it may wait on.
-    Unwell(String),
+    Unhealthy(String),
     /// It gave no sign of life, and why. What waits for it is interrupted.
-    Silent(String),
+    Unresponsive(String),
     /// It has answered and not proved that it belongs to our cluster, and why. It gets no requests.
     Unproved(String),
 }
 
-impl Finding {
+impl ProbeResult {
     /// What speaks against the endpoint; `None` when nothing does.
     pub fn reason(&self) -> Option<&str> {
         match self {
-            Self::Well => None,
-            Self::Unwell(reason) | Self::Silent(reason) | Self::Unproved(reason) => Some(reason),
+            Self::Healthy => None,
+            Self::Unhealthy(reason) | Self::Unresponsive(reason) | Self::Unproved(reason) => {
+                Some(reason)
+            }
         }
     }
 }
@@ -297,22 +299,24 @@ impl Endpoint {
     }
 
     /// Notes what a probe found that began just now. Returns whether that changed anything.
-    pub fn mark_probed(&self, finding: &Finding) -> bool {
-        self.mark_probed_at(finding, Instant::now())
+    pub fn mark_probed(&self, result: &ProbeResult) -> bool {
+        self.mark_probed_at(result, Instant::now())
     }
 
     /// Notes what a probe found that began at `began`. Returns whether that changed anything.
-    pub fn mark_probed_at(&self, finding: &Finding, began: Instant) -> bool {
-        let reason = finding.reason();
-        if matches!(finding, Finding::Silent(_) | Finding::Unproved(_)) {
+    pub fn mark_probed_at(&self, result: &ProbeResult, began: Instant) -> bool {
+        let reason = result.reason();
+        if matches!(result, ProbeResult::Unresponsive(_) | ProbeResult::Unproved(_)) {
             self.proofs.forget();
         }
-        if *finding == Finding::Well {
+        if *result == ProbeResult::Healthy {
             self.silence.prove(began);
         }
-        let silence_changed = match finding {
-            Finding::Silent(_) => self.silence.begin(began),
-            Finding::Well | Finding::Unwell(_) | Finding::Unproved(_) => self.silence.end(),
+        let silence_changed = match result {
+            ProbeResult::Unresponsive(_) => self.silence.begin(began),
+            ProbeResult::Healthy | ProbeResult::Unhealthy(_) | ProbeResult::Unproved(_) => {
+                self.silence.end()
+            }
         };
         let was_failed = match reason {
             Some(_) => self.faults.fetch_or(PROBE, Relaxed),
@@ -444,11 +448,11 @@ mod tests {
     #[test]
     fn a_probe_changes_health_once_each_way() {
         let endpoint = endpoint();
-        let silent = Finding::Silent("no answer within 1s".into());
+        let silent = ProbeResult::Unresponsive("no answer within 1s".into());
         assert!(endpoint.mark_probed(&silent));
         assert!(!endpoint.mark_probed(&silent));
         assert!(!endpoint.is_healthy() && endpoint.is_silent());
-        assert!(endpoint.mark_probed(&Finding::Well));
+        assert!(endpoint.mark_probed(&ProbeResult::Healthy));
         assert!(endpoint.is_healthy());
     }
 
@@ -461,7 +465,7 @@ mod tests {
         let foreign = ProofError::Foreign { theirs: 2, ours: 1 };
         assert!(endpoint.mark_unproved(&foreign) && !endpoint.mark_unproved(&foreign));
         assert!(!endpoint.is_usable() && !endpoint.is_trusted());
-        endpoint.mark_probed(&Finding::Well);
+        endpoint.mark_probed(&ProbeResult::Healthy);
         assert!(!endpoint.is_healthy(), "no probe makes up for a proof");
         let reason = endpoint.state().reason.unwrap();
         assert!(reason.contains("accept-cluster-id = \"2\""), "{reason}");

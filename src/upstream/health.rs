@@ -18,14 +18,14 @@ use tokio::time::timeout;
 
 use super::call::{Answer, Until, call};
 use super::connect_error::ConnectError;
-use super::endpoint::{Endpoint, Finding};
+use super::endpoint::{Endpoint, ProbeResult};
 use super::http_probe;
-use super::http1::idle::Idle;
-use super::http2::{Connection, Use};
-use super::link::{Link, Timeouts};
+use super::http1::idle::IdleConn;
+use super::http2::{Connection, PoolKind};
 use super::proof::ProofError;
 use super::protocols::{Api, Denial};
 use super::silence::HUNG_AFTER;
+use super::worker_endpoint::{Timeouts, WorkerEndpoint};
 use crate::tls::Connector;
 
 /// `RangeRequest { key: "\0", limit: 1, count_only: true }` as one gRPC message.
@@ -39,7 +39,7 @@ const PROOF_EVERY: Duration = Duration::from_secs(1);
 
 /// How an endpoint is probed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Probing {
+pub struct ProbeConfig {
     /// `health-interval`: pause between two probes; `None` for no probes.
     pub interval: Option<Duration>,
     /// `health-timeout`: deadline of one.
@@ -50,10 +50,15 @@ pub struct Probing {
     pub connector: Option<Connector>,
 }
 
-impl Probing {
-    /// Returns how `link`'s endpoint is probed by whoever does that once, within `deadline`.
-    pub fn once(link: &Link, deadline: Duration) -> Self {
-        Self { interval: None, deadline, timeouts: link.timeouts(), connector: link.connector() }
+impl ProbeConfig {
+    /// Returns how `upstream`'s endpoint is probed by whoever does that once, within `deadline`.
+    pub fn once(upstream: &WorkerEndpoint, deadline: Duration) -> Self {
+        Self {
+            interval: None,
+            deadline,
+            timeouts: upstream.timeouts(),
+            connector: upstream.connector(),
+        }
     }
 }
 
@@ -61,17 +66,17 @@ impl Probing {
 /// only has the endpoint prove its cluster, and keeps that connection. Cancel by dropping.
 pub async fn watch(
     endpoint: Arc<Endpoint>,
-    probing: Probing,
-    changed: impl Fn(&Endpoint, &Finding),
+    probe_config: ProbeConfig,
+    changed: impl Fn(&Endpoint, &ProbeResult),
 ) {
-    let mut prober = Prober::new(endpoint.clone(), &probing);
-    let Some(interval) = probing.interval else { return prober.keep_proof().await };
+    let mut prober = Prober::new(endpoint.clone(), &probe_config);
+    let Some(interval) = probe_config.interval else { return prober.keep_proof().await };
     loop {
         let began = Instant::now();
-        if let Some(finding) = prober.probe().await
-            && endpoint.mark_probed_at(&finding, began)
+        if let Some(result) = prober.probe().await
+            && endpoint.mark_probed_at(&result, began)
         {
-            changed(&endpoint, &finding);
+            changed(&endpoint, &result);
         }
         // Up to a tenth less, so that many proxies do not probe in step.
         let pause = pause(&endpoint, interval);
@@ -90,13 +95,16 @@ fn pause(endpoint: &Endpoint, interval: Duration) -> Duration {
 
 /// Probes `endpoint` once, on a connection of its own. Returns `None` when trouble of this host
 /// kept it from finding anything.
-pub async fn look(endpoint: Arc<Endpoint>, probing: &Probing) -> Option<Finding> {
-    Prober::new(endpoint, probing).probe().await
+pub async fn probe_once(
+    endpoint: Arc<Endpoint>,
+    probe_config: &ProbeConfig,
+) -> Option<ProbeResult> {
+    Prober::new(endpoint, probe_config).probe().await
 }
 
 /// What probes an endpoint, with the connection that it keeps for that.
 pub struct Prober {
-    link: Rc<Link>,
+    upstream: Rc<WorkerEndpoint>,
     deadline: Duration,
     connection: Option<Rc<Connection>>,
     /// Attempts to connect. The first outlasts the probes that wait for it, since a member may take
@@ -110,12 +118,13 @@ pub struct Prober {
 
 impl Prober {
     /// Makes one without a connection.
-    pub fn new(endpoint: Arc<Endpoint>, probing: &Probing) -> Self {
-        let link = Link::new(endpoint, usize::MAX, probing.timeouts, Arc::default());
-        link.set_connector(probing.connector.as_ref());
+    pub fn new(endpoint: Arc<Endpoint>, probe_config: &ProbeConfig) -> Self {
+        let upstream =
+            WorkerEndpoint::new(endpoint, usize::MAX, probe_config.timeouts, Arc::default());
+        upstream.set_connector(probe_config.connector.as_ref());
         Self {
-            link: Rc::new(link),
-            deadline: probing.deadline,
+            upstream: Rc::new(upstream),
+            deadline: probe_config.deadline,
             connection: None,
             connecting: JoinSet::new(),
             last: None,
@@ -125,39 +134,39 @@ impl Prober {
 
     /// Returns what one probe found; `None` when trouble of this host kept it from finding
     /// anything.
-    pub async fn probe(&mut self) -> Option<Finding> {
-        let protocols = &self.link.clone().endpoint.protocols;
+    pub async fn probe(&mut self) -> Option<ProbeResult> {
+        let protocols = &self.upstream.clone().endpoint.protocols;
         if protocols.speaks(Api::Grpc) == Some(false)
-            && let Some(finding) = http_probe::probe(&self.link, self.deadline).await
+            && let Some(result) = http_probe::probe(&self.upstream, self.deadline).await
         {
-            return Some(finding);
+            return Some(result);
         }
-        let mut finding = self.over_grpc().await;
-        if matches!(finding, Some(Finding::Unproved(_))) && self.link.endpoint.is_trusted() {
+        let mut result = self.over_grpc().await;
+        if matches!(result, Some(ProbeResult::Unproved(_))) && self.upstream.endpoint.is_trusted() {
             // Another address of its name has proved itself, and is dialled first from now on.
-            finding = self.over_grpc().await;
+            result = self.over_grpc().await;
         }
         if self.met_no_grpc.is_some() {
             // Once more, since a connection may break for many reasons.
-            finding = self.over_grpc().await;
+            result = self.over_grpc().await;
         }
         if let Some(denial) = self.met_no_grpc {
-            return match http_probe::probe(&self.link, self.deadline).await {
-                None | Some(Finding::Silent(_)) => finding,
+            return match http_probe::probe(&self.upstream, self.deadline).await {
+                None | Some(ProbeResult::Unresponsive(_)) => result,
                 found => {
                     self.note_http_only(denial);
                     found
                 }
             };
         }
-        if matches!(finding, Some(Finding::Well)) {
+        if matches!(result, Some(ProbeResult::Healthy)) {
             protocols.confirm(Api::Grpc);
         }
-        finding
+        result
     }
 
     fn note_http_only(&self, denial: Denial) {
-        let endpoint = &self.link.endpoint;
+        let endpoint = &self.upstream.endpoint;
         endpoint.protocols.confirm(Api::Http);
         if endpoint.protocols.deny(Api::Grpc, denial) {
             tracing::debug!(
@@ -167,12 +176,12 @@ impl Prober {
         }
     }
 
-    async fn over_grpc(&mut self) -> Option<Finding> {
+    async fn over_grpc(&mut self) -> Option<ProbeResult> {
         self.met_no_grpc = None;
         // The lookup of a name has a limit of its own, and is no sign of the member's.
         let ready = match self.open_connection().await {
             Some(_) => Ok(()),
-            None => self.link.resolve().await.map_err(Unanswered::from),
+            None => self.upstream.resolve().await.map_err(Unanswered::from),
         };
         let asked = match ready {
             Ok(()) => timeout(self.deadline, self.range()).await,
@@ -182,26 +191,26 @@ impl Prober {
             Ok(Err(Unanswered::Ours(reason))) => Some(reason.as_str()),
             _ => None,
         };
-        self.link.endpoint.set_hindrance(hindrance);
+        self.upstream.endpoint.set_hindrance(hindrance);
         Some(match asked {
             Ok(Err(Unanswered::Ours(_))) => return None,
-            Ok(Ok(())) => Finding::Well,
-            Ok(Err(Unanswered::Status(reason))) => Finding::Unwell(reason),
+            Ok(Ok(())) => ProbeResult::Healthy,
+            Ok(Err(Unanswered::Status(reason))) => ProbeResult::Unhealthy(reason),
             Ok(Err(Unanswered::Unproved(reason))) => {
                 self.connection = None;
-                Finding::Unproved(reason)
+                ProbeResult::Unproved(reason)
             }
             Ok(Err(Unanswered::Connection(reason))) => {
                 self.connection = None;
-                Finding::Silent(reason)
+                ProbeResult::Unresponsive(reason)
             }
             Ok(Err(Unanswered::Broken(reason))) => {
                 self.connection = None;
-                Finding::Silent(self.diagnose(reason).await)
+                ProbeResult::Unresponsive(self.diagnose(reason).await)
             }
             Ok(Err(Unanswered::TurnedAway(reason))) => {
                 self.connection = None;
-                Finding::Unwell(reason)
+                ProbeResult::Unhealthy(reason)
             }
             Err(_) => self.alive_without_answer().await,
         })
@@ -210,26 +219,28 @@ impl Prober {
     /// Looks whether a connection broke because the member speaks TLS and its URL says that it does
     /// not.
     async fn diagnose(&self, reason: String) -> String {
-        if self.link.endpoint.is_tls() {
+        if self.upstream.endpoint.is_tls() {
             return reason;
         }
-        match timeout(self.deadline, self.link.speaks_tls()).await {
-            Ok(true) => self.link.blame(&"it speaks TLS, but its URL says http").to_string(),
+        match timeout(self.deadline, self.upstream.speaks_tls()).await {
+            Ok(true) => {
+                self.upstream.connect_error(&"it speaks TLS, but its URL says http").to_string()
+            }
             _ => reason,
         }
     }
 
     /// Tells a member without quorum from one that hangs.
-    async fn alive_without_answer(&mut self) -> Finding {
+    async fn alive_without_answer(&mut self) -> ProbeResult {
         let reason = format!("no answer within {:?}", self.deadline);
-        let Some(connection) = &self.connection else { return Finding::Silent(reason) };
+        let Some(connection) = &self.connection else { return ProbeResult::Unresponsive(reason) };
         let path = "/grpc.health.v1.Health/Check";
-        let check = call(connection, &self.link.endpoint, path, CHECK, Until::End);
+        let check = call(connection, &self.upstream.endpoint, path, CHECK, Until::End);
         match timeout(self.deadline / 4, check).await {
-            Ok(Ok(_)) => Finding::Unwell(format!("{reason}; alive, but without a quorum")),
+            Ok(Ok(_)) => ProbeResult::Unhealthy(format!("{reason}; alive, but without a quorum")),
             _ => {
                 self.connection = None;
-                Finding::Silent(reason)
+                ProbeResult::Unresponsive(reason)
             }
         }
     }
@@ -246,14 +257,14 @@ impl Prober {
             },
         };
         let path = "/etcdserverpb.KV/Range";
-        match call(&connection, &self.link.endpoint, path, RANGE, Until::End).await {
+        match call(&connection, &self.upstream.endpoint, path, RANGE, Until::End).await {
             Ok(answer) => {
                 let is_grpc = answer.end_text("grpc-status").is_some();
                 self.met_no_grpc = (!is_grpc).then_some(Denial::Answered);
-                judge(&answer, self.link.endpoint.proofs().cluster())
+                judge(&answer, self.upstream.endpoint.proofs().cluster())
             }
             Err(_) if let Some(why) = connection.refusal() => {
-                Err(Unanswered::TurnedAway(self.link.blame(why).to_string()))
+                Err(Unanswered::TurnedAway(self.upstream.connect_error(why).to_string()))
             }
             Err(error) => {
                 self.met_no_grpc = is_new.then_some(Denial::Closed);
@@ -263,8 +274,8 @@ impl Prober {
     }
 
     fn describe(&self, connection: &Connection, error: &h2::Error) -> String {
-        match self.link.mute().filter(|_| connection.is_mute()) {
-            Some(mute) => mute.to_string(),
+        match self.upstream.explain_silent_close().filter(|_| connection.is_mute()) {
+            Some(likely_cause) => likely_cause.to_string(),
             None => error.to_string(),
         }
     }
@@ -291,8 +302,8 @@ impl Prober {
         {
             last.abort();
         }
-        let link = self.link.clone();
-        let attempt = async move { link.http2(Use::Unary).await };
+        let upstream = self.upstream.clone();
+        let attempt = async move { upstream.http2(PoolKind::Unary).await };
         self.last = Some(self.connecting.spawn_local(attempt));
         loop {
             match self.connecting.join_next().await {
@@ -311,16 +322,16 @@ impl Prober {
 
     /// Keeps a connection that has proved the endpoint's cluster.
     async fn keep_proof(&mut self) {
-        let mut over_http: Option<Idle> = None;
+        let mut over_http: Option<IdleConn> = None;
         loop {
-            let is_kept = over_http.as_mut().is_some_and(Idle::is_alive);
+            let is_kept = over_http.as_mut().is_some_and(IdleConn::is_alive);
             if is_kept {
                 self.note_http_only(Denial::Closed);
             } else if self.open_connection().await.is_none() {
                 // What came of it is noted where it is had.
                 self.connection = None;
                 let speaks_no_grpc = self.connect().await.is_err_and(|why| why.is_broken());
-                if speaks_no_grpc && let Ok(kept) = self.link.new_http1().await {
+                if speaks_no_grpc && let Ok(kept) = self.upstream.new_http1().await {
                     over_http = Some(kept);
                 }
             }
@@ -383,16 +394,16 @@ mod tests {
                 let url = "http://127.0.0.1:1";
                 let (http, port) = (http::uri::Scheme::HTTP, member.at.port());
                 let endpoint = Endpoint::new(url, CLUSTER, "m", 1, http, "127.0.0.1", port, 1);
-                let probing = Probing {
+                let probe_config = ProbeConfig {
                     interval: None,
                     deadline: Duration::from_millis(200),
                     timeouts: Timeouts { proof: Duration::from_secs(10), ..Timeouts::default() },
                     connector: None,
                 };
-                let mut prober = Prober::new(Arc::new(endpoint.unwrap()), &probing);
-                assert!(matches!(prober.probe().await, Some(Finding::Silent(_))));
+                let mut prober = Prober::new(Arc::new(endpoint.unwrap()), &probe_config);
+                assert!(matches!(prober.probe().await, Some(ProbeResult::Unresponsive(_))));
                 let mut probes = 1;
-                while prober.probe().await != Some(Finding::Well) {
+                while prober.probe().await != Some(ProbeResult::Healthy) {
                     probes += 1;
                     assert!(probes < 50, "each probe begins the proof anew");
                 }

@@ -43,38 +43,38 @@ use http::{Method, Response};
 pub use self::body::ResponseBody;
 use self::connection::Connection;
 pub use self::error::Error;
-use self::idle::{Idle, IdlePool};
+use self::idle::{IdleConn, IdlePool};
 pub use self::request::RequestHead;
 pub use self::whole_chunk::ChunkBudget;
-use crate::message::request_body::RequestBody;
+use crate::message::replay_body::ReplayBody;
 use crate::tls::HandshakeError;
 
 /// Why a request got no response head.
 #[derive(Debug)]
-pub struct Lost {
+pub struct SendError {
     /// Whether nothing of the request was sent.
     pub unsent: bool,
     /// What happened.
     pub error: Error,
     /// Why the member has turned us away, if that is what happened: see
-    /// [`Signs::refusal`](super::io::Signs::refusal).
+    /// [`MemberIoState::refusal`](super::io::MemberIoState::refusal).
     pub refusal: Option<HandshakeError>,
 }
 
-impl Idle {
+impl IdleConn {
     /// Sends a request and waits for the head of its response. When its body has ended as well,
     /// `home` gets the connection.
     ///
     /// Cancelling closes the connection, which is how a member learns of it.
     ///
     /// # Errors
-    /// [`Lost`] when the connection fails, or the client's body does.
+    /// [`SendError`] when the connection fails, or the client's body does.
     pub fn send(
         mut self,
         head: &RequestHead<'_>,
-        body: RequestBody,
+        body: ReplayBody,
         home: Rc<IdlePool>,
-    ) -> impl Future<Output = Result<Response<ResponseBody>, Lost>> + use<> {
+    ) -> impl Future<Output = Result<Response<ResponseBody>, SendError>> + use<> {
         self.connection.begin(head, body);
         let is_head = head.method == Method::HEAD;
         Sending { connection: Some(self.connection), home, is_head }
@@ -91,14 +91,14 @@ struct Sending {
 }
 
 impl Future for Sending {
-    type Output = Result<Response<ResponseBody>, Lost>;
+    type Output = Result<Response<ResponseBody>, SendError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let Some(connection) = &mut this.connection else { return Poll::Pending };
         let written = connection.poll_upload(cx);
         if let Poll::Ready(Err(error @ Error::ClientBody(_))) = written {
-            return Poll::Ready(Err(Lost { unsent: false, error, refusal: None }));
+            return Poll::Ready(Err(SendError { unsent: false, error, refusal: None }));
         }
         // A member may answer and close before it has read everything: its answer counts more than
         // our failed write.
@@ -114,7 +114,7 @@ impl Future for Sending {
             (Poll::Pending, _) => return Poll::Pending,
         };
         let refusal = connection.refusal();
-        Poll::Ready(Err(Lost { unsent: !connection.has_written(), error, refusal }))
+        Poll::Ready(Err(SendError { unsent: !connection.has_written(), error, refusal }))
     }
 }
 

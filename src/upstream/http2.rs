@@ -41,8 +41,8 @@ use self::ping::Pings;
 pub use self::response_body::{Part, ResponseBody};
 pub use self::stall::was_stuck;
 use self::stall::{Movement, Stall};
-use super::io::{MemberIo, Signs};
-use crate::message::request_body::RequestBody;
+use super::io::{MemberIo, MemberIoState};
+use crate::message::replay_body::ReplayBody;
 use crate::tls::HandshakeError;
 
 /// Pause between two PINGs on a connection with open streams.
@@ -60,7 +60,7 @@ const RESET_STREAMS: usize = 4096;
 
 /// What kind of calls a connection carries, which decides its stream window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Use {
+pub enum PoolKind {
     /// Unary calls of all clients.
     Unary,
     /// Unary calls of one client, beyond its share of the connections that are for all.
@@ -71,7 +71,7 @@ pub enum Use {
     Bulk,
 }
 
-impl Use {
+impl PoolKind {
     /// Bytes that the member may send on one stream before the client has read any.
     fn stream_window(self) -> u32 {
         match self {
@@ -103,7 +103,7 @@ pub struct Connection {
     last_used: Cell<Instant>,
     movement: Movement,
     epoch: u64,
-    signs: Arc<Signs>,
+    io_state: Arc<MemberIoState>,
     /// `None` never: h2 gives its handle once.
     pings: Option<Rc<Pings>>,
     driver: AbortHandle,
@@ -114,11 +114,11 @@ pub struct Connection {
 ///
 /// # Errors
 /// When the preface cannot be written.
-pub async fn handshake(io: MemberIo, carries: Use) -> Result<Rc<Connection>, h2::Error> {
-    let (signs, epoch) = (io.signs(), io.epoch());
+pub async fn handshake(io: MemberIo, kind: PoolKind) -> Result<Rc<Connection>, h2::Error> {
+    let (io_state, epoch) = (io.state(), io.epoch());
     let (sender, mut connection) = client::Builder::new()
-        .initial_window_size(carries.stream_window())
-        .initial_connection_window_size(carries.connection_window())
+        .initial_window_size(kind.stream_window())
+        .initial_connection_window_size(kind.connection_window())
         .max_header_list_size(MAX_HEADER_LIST)
         .max_send_buffer_size(MAX_SEND_BUFFER)
         .max_concurrent_reset_streams(RESET_STREAMS)
@@ -132,7 +132,7 @@ pub async fn handshake(io: MemberIo, carries: Use) -> Result<Rc<Connection>, h2:
         let watched = weak.clone();
         let streams = Rc::new(Cell::new(0));
         let counted = streams.clone();
-        let seen = signs.clone();
+        let seen = io_state.clone();
         let sent = pings.clone();
         let driver = tokio::task::spawn_local(async move {
             let reason = drive(connection, &counted, &seen, sent.as_deref()).await;
@@ -148,7 +148,7 @@ pub async fn handshake(io: MemberIo, carries: Use) -> Result<Rc<Connection>, h2:
             last_used: Cell::new(Instant::now()),
             movement: Movement::default(),
             epoch,
-            signs,
+            io_state,
             pings,
             driver: driver.abort_handle(),
         }
@@ -159,7 +159,7 @@ pub async fn handshake(io: MemberIo, carries: Use) -> Result<Rc<Connection>, h2:
 async fn drive(
     mut connection: client::Connection<MemberIo, Bytes>,
     streams: &Cell<usize>,
-    signs: &Signs,
+    io_state: &MemberIoState,
     pings: Option<&Pings>,
 ) -> String {
     let Some(pings) = pings else { return "no ping handle".into() };
@@ -173,7 +173,7 @@ async fn drive(
             timer.as_mut().reset(tokio::time::Instant::now() + PING_EVERY);
         }
         while timer.as_mut().poll(cx).is_ready() {
-            let reads_now = signs.reads();
+            let reads_now = io_state.reads();
             let pause = match pings.unanswered() {
                 Some(waited) if waited < PING_TIMEOUT => PING_TIMEOUT - waited,
                 Some(_) if reads_now == reads_then => {
@@ -215,19 +215,19 @@ impl Connection {
         self.last_used.get()
     }
 
-    /// Under which of its link's connectors it was made.
+    /// Under which of its worker endpoint's connectors it was made.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// Why TLS has ended it, if it has: see [`Signs::refusal`].
+    /// Why TLS has ended it, if it has: see [`MemberIoState::refusal`].
     pub fn refusal(&self) -> Option<&HandshakeError> {
-        self.signs.refusal()
+        self.io_state.refusal()
     }
 
     /// How often something was read from it.
     pub fn reads(&self) -> u64 {
-        self.signs.reads()
+        self.io_state.reads()
     }
 
     /// Sends a PING now, unless one is under way or members would take it for too many.
@@ -244,7 +244,7 @@ impl Connection {
 
     /// Whether the member has not said anything yet.
     pub fn is_mute(&self) -> bool {
-        self.signs.reads() == 0
+        self.io_state.reads() == 0
     }
 
     /// Whether nobody has asked this before; for what is to be noted once of a stuck connection.
@@ -287,22 +287,22 @@ impl Connection {
     pub async fn send(
         self: &Rc<Self>,
         head: Request<()>,
-        body: RequestBody,
+        body: ReplayBody,
     ) -> Result<Response<Box<ResponseBody>>, h2::Error> {
         let mut sender = self.sender.clone();
         let (response, stream) = sender.send_request(head, body.is_end_stream())?;
         let queued = self.movement.is_full().then(|| Box::new(sender));
-        let open = Open::new(self.clone());
-        let mut exchange = Exchange {
+        let guard = StreamGuard::new(self.clone());
+        let mut pending = PendingResponse {
             response,
             upload: Upload::new(body, stream),
             queued,
             stall: None,
             waits: false,
         };
-        let response = poll_fn(|cx| exchange.poll(cx, &self.movement)).await?;
-        let upload = exchange.upload.go_on();
-        Ok(response.map(|receive| ResponseBody::new(receive, upload, open)))
+        let response = poll_fn(|cx| pending.poll(cx, &self.movement)).await?;
+        let upload = pending.upload.go_on();
+        Ok(response.map(|receive| ResponseBody::new(receive, upload, guard)))
     }
 }
 
@@ -320,16 +320,16 @@ pub fn was_reset_by_us(error: &h2::Error) -> bool {
 }
 
 /// Counts a stream for as long as it is open.
-struct Open(Rc<Connection>);
+struct StreamGuard(Rc<Connection>);
 
-impl Open {
+impl StreamGuard {
     fn new(connection: Rc<Connection>) -> Self {
         connection.streams.set(connection.streams.get() + 1);
         Self(connection)
     }
 }
 
-impl Drop for Open {
+impl Drop for StreamGuard {
     fn drop(&mut self) {
         self.0.streams.set(self.0.streams.get().saturating_sub(1));
         self.0.last_used.set(Instant::now());
@@ -338,7 +338,7 @@ impl Drop for Open {
 }
 
 /// A request on its way, until the head of its response is there.
-struct Exchange {
+struct PendingResponse {
     response: ResponseFuture,
     upload: Upload,
     /// What tells whether the stream was opened, when it had to wait for that; rare, so in a box.
@@ -349,7 +349,7 @@ struct Exchange {
     waits: bool,
 }
 
-impl Exchange {
+impl PendingResponse {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -399,7 +399,7 @@ impl Exchange {
 
 /// Passes a client's body on to the member, as fast as the member takes it.
 struct Upload {
-    body: RequestBody,
+    body: ReplayBody,
     /// `None` once the end was sent or the stream is gone.
     stream: Option<SendStream<Bytes>>,
     /// Whether the member's window keeps it from going on.
@@ -409,7 +409,7 @@ struct Upload {
 }
 
 impl Upload {
-    fn new(body: RequestBody, stream: SendStream<Bytes>) -> Self {
+    fn new(body: ReplayBody, stream: SendStream<Bytes>) -> Self {
         let ended = body.is_end_stream();
         let stream = (!ended).then_some(stream);
         Self { body, stream, waits_for_window: false, pieces: 0 }

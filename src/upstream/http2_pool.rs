@@ -1,6 +1,6 @@
 //! A few HTTP/2 connections to one endpoint for one use.
 //!
-//! A worker's link has one pool for the unary calls of all clients. Each client connection that
+//! A worker endpoint has one pool for the unary calls of all clients. Each client connection that
 //! opens long streams has pools of its own for those, so that a client which stops reading can only
 //! hold up itself; they close with it.
 
@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::connect_error::ConnectError;
-use super::http2::{Connection, Use};
+use super::http2::{Connection, PoolKind};
 
 /// Streams on one connection of unary calls from which on another connection is opened. h2 guards
 /// all streams of a connection by one lock and one window, so very many on one connection slow each
@@ -35,12 +35,12 @@ pub trait Connect {
     fn epoch(&self) -> u64;
 
     /// Makes a connection for this use.
-    fn http2(&self, carries: Use) -> impl Future<Output = Result<Rc<Connection>, ConnectError>>;
+    fn http2(&self, kind: PoolKind) -> impl Future<Output = Result<Rc<Connection>, ConnectError>>;
 }
 
 /// Connections to one endpoint for one use.
 pub struct Pool {
-    carries: Use,
+    kind: PoolKind,
     connections: RefCell<Vec<Rc<Connection>>>,
     /// Held while a connection is being made, so that a burst of calls makes one and not hundreds.
     making: tokio::sync::Mutex<()>,
@@ -50,9 +50,9 @@ pub struct Pool {
 
 impl Pool {
     /// Makes a pool without connections.
-    pub fn new(carries: Use) -> Self {
+    pub fn new(kind: PoolKind) -> Self {
         Self {
-            carries,
+            kind,
             connections: RefCell::default(),
             making: tokio::sync::Mutex::new(()),
             failed: Cell::new(0),
@@ -63,33 +63,33 @@ impl Pool {
     ///
     /// # Errors
     /// When the member cannot be reached; nothing was sent then.
-    pub async fn take(&self, link: &impl Connect) -> Result<Rc<Connection>, ConnectError> {
-        if let Some(connection) = poll_fn(|cx| Poll::Ready(self.find(cx, link.epoch()))).await {
+    pub async fn take(&self, upstream: &impl Connect) -> Result<Rc<Connection>, ConnectError> {
+        if let Some(connection) = poll_fn(|cx| Poll::Ready(self.find(cx, upstream.epoch()))).await {
             return Ok(connection);
         }
         let failed = self.failed.get();
         let _making = self.making.lock().await;
-        if let Some(connection) = poll_fn(|cx| Poll::Ready(self.find(cx, link.epoch()))).await {
+        if let Some(connection) = poll_fn(|cx| Poll::Ready(self.find(cx, upstream.epoch()))).await {
             return Ok(connection);
         }
         if self.failed.get() != failed {
             return Err(ConnectError::after_another());
         }
-        self.make(link).await
+        self.make(upstream).await
     }
 
     /// Makes a connection more, whatever there is.
     ///
     /// # Errors
     /// When the member cannot be reached.
-    pub async fn add(&self, link: &impl Connect) -> Result<(), ConnectError> {
+    pub async fn add(&self, upstream: &impl Connect) -> Result<(), ConnectError> {
         let _making = self.making.lock().await;
-        self.make(link).await.map(drop)
+        self.make(upstream).await.map(drop)
     }
 
-    async fn make(&self, link: &impl Connect) -> Result<Rc<Connection>, ConnectError> {
+    async fn make(&self, upstream: &impl Connect) -> Result<Rc<Connection>, ConnectError> {
         // Boxed, so that no call carries room for what is rare.
-        let made = Box::pin(link.http2(self.carries)).await;
+        let made = Box::pin(upstream.http2(self.kind)).await;
         match &made {
             Ok(connection) => self.connections.borrow_mut().push(connection.clone()),
             Err(_) => self.failed.set(self.failed.get() + 1),
@@ -98,16 +98,16 @@ impl Pool {
     }
 
     /// The open connection with the fewest streams, unless another one should be made first. Those
-    /// that were made before this epoch of the link are let go of; each closes when its last stream
+    /// that were made before this epoch of the worker endpoint are let go of; each closes when its last stream
     /// ends.
     fn find(&self, cx: &mut Context<'_>, epoch: u64) -> Option<Rc<Connection>> {
         let mut connections = self.connections.borrow_mut();
         connections.retain(|connection| connection.epoch() == epoch && connection.is_open(cx));
         let best = connections.iter().min_by_key(|connection| connection.streams())?;
-        let (each, most) = match self.carries {
-            Use::Unary => (UNARY_STREAMS, UNARY_MOST),
-            Use::Surplus => (UNARY_STREAMS, SURPLUS_MOST),
-            Use::Streams | Use::Bulk => (usize::MAX, STREAMS_MOST),
+        let (each, most) = match self.kind {
+            PoolKind::Unary => (UNARY_STREAMS, UNARY_MOST),
+            PoolKind::Surplus => (UNARY_STREAMS, SURPLUS_MOST),
+            PoolKind::Streams | PoolKind::Bulk => (usize::MAX, STREAMS_MOST),
         };
         let capacity = best.capacity();
         best.set_full(best.streams() >= capacity);

@@ -27,14 +27,14 @@ pub struct MemberIo {
     /// What made the TLS within, if there is any: it can explain its errors.
     tls: Option<Connector>,
     epoch: u64,
-    signs: Arc<Signs>,
+    io_state: Arc<MemberIoState>,
     read: Limit,
     write: Limit,
 }
 
 /// What is seen of a connection besides its bytes, for whoever waits for an answer on it.
 #[derive(Debug)]
-pub struct Signs {
+pub struct MemberIoState {
     reads: AtomicU64,
     refusal: OnceLock<HandshakeError>,
     address: SocketAddr,
@@ -53,7 +53,7 @@ enum Proof {
     Closed,
 }
 
-impl Signs {
+impl MemberIoState {
     /// The address that was connected to.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -109,32 +109,32 @@ impl MemberIo {
         write: Option<Duration>,
     ) -> io::Result<Self> {
         let (read, write) = (Limit::new(read), Limit::new(write));
-        let signs = Signs {
+        let io_state = MemberIoState {
             reads: AtomicU64::new(0),
             refusal: OnceLock::new(),
             address: stream.tcp().peer_addr()?,
             socket: stream.tcp().as_raw_fd(),
             proof: Mutex::new(Proof::None),
         };
-        Ok(Self { stream, tls, epoch: 0, signs: Arc::new(signs), read, write })
+        Ok(Self { stream, tls, epoch: 0, io_state: Arc::new(io_state), read, write })
     }
 
-    /// Says under which of its link's connectors it was made: see
-    /// [`Link::epoch`](super::link::Link::epoch).
+    /// Says under which of its worker endpoint's connectors it was made: see
+    /// [`WorkerEndpoint::epoch`](super::worker_endpoint::WorkerEndpoint::epoch).
     #[must_use]
     pub fn of_epoch(mut self, epoch: u64) -> Self {
         self.epoch = epoch;
         self
     }
 
-    /// Under which of its link's connectors it was made.
+    /// Under which of its worker endpoint's connectors it was made.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
     /// What is seen of it, also once it is given away.
-    pub fn signs(&self) -> Arc<Signs> {
-        self.signs.clone()
+    pub fn state(&self) -> Arc<MemberIoState> {
+        self.io_state.clone()
     }
 
     /// Whether it speaks TLS.
@@ -144,12 +144,12 @@ impl MemberIo {
 
     fn note(&self, error: &io::Error) {
         // Whoever has answered in TLS has let us in.
-        if self.signs.reads() > 0 {
+        if self.io_state.reads() > 0 {
             return;
         }
         let why = self.tls.as_ref().and_then(|tls| tls.explain(error));
         if let Some(why) = why.filter(HandshakeError::turns_us_away) {
-            let _ = self.signs.refusal.set(why);
+            let _ = self.io_state.refusal.set(why);
         }
     }
 }
@@ -158,7 +158,7 @@ impl Drop for MemberIo {
     /// Ends what it did for the proof of its address while its socket is still its own: a closed
     /// one's number may belong to another connection at once.
     fn drop(&mut self) {
-        *self.signs.lock_proof() = Proof::Closed;
+        *self.io_state.lock_proof() = Proof::Closed;
     }
 }
 
@@ -207,7 +207,7 @@ impl AsyncRead for MemberIo {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
-            self.signs.reads.fetch_add(1, Relaxed);
+            self.io_state.reads.fetch_add(1, Relaxed);
         } else if let Poll::Ready(Err(error)) = &polled {
             self.note(error);
         }

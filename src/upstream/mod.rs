@@ -1,7 +1,7 @@
 //! How members are reached: endpoints, the choice among them, connections, health.
 //!
 //! [`endpoint::Endpoint`] is what all threads share of one client URL: its address and its health,
-//! in atomics. [`link::Link`] is what one worker has of it: its own connections, to addresses that
+//! in atomics. [`worker_endpoint::WorkerEndpoint`] is what one worker has of it: its own connections, to addresses that
 //! have proved their cluster ([`proof`]). Nothing here knows where members come from.
 
 pub mod balance;
@@ -14,10 +14,10 @@ pub mod http2;
 pub mod http2_pool;
 pub mod http_probe;
 pub mod io;
-pub mod link;
 pub mod on_demand;
 pub mod proof;
 pub mod protocols;
 #[cfg(test)]
 pub mod scripted;
 pub mod silence;
+pub mod worker_endpoint;

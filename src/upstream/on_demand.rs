@@ -11,26 +11,26 @@ pub mod demand;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::endpoint::Finding;
-use super::health::{Prober, Probing};
-use super::link::Link;
+use super::endpoint::ProbeResult;
+use super::health::{ProbeConfig, Prober};
 use super::silence::HUNG_AFTER;
+use super::worker_endpoint::WorkerEndpoint;
 
 /// Pause between two looks; also the longest `health-interval` that makes them unnecessary.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A write that waits for its answer, until this is dropped.
-pub struct WaitingWrite(Rc<Link>);
+pub struct WaitingWrite(Rc<WorkerEndpoint>);
 
 impl WaitingWrite {
-    /// Counts a write that begins to wait for `link`'s member.
-    pub fn begin(link: &Rc<Link>) -> Self {
-        let demand = link.on_demand();
+    /// Counts a write that begins to wait for `upstream`'s member.
+    pub fn begin(upstream: &Rc<WorkerEndpoint>) -> Self {
+        let demand = upstream.on_demand();
         demand.waiting.set(demand.waiting.get() + 1);
         if !demand.runs.replace(true) {
-            tokio::task::spawn_local(watch(link.clone()));
+            tokio::task::spawn_local(watch(upstream.clone()));
         }
-        Self(link.clone())
+        Self(upstream.clone())
     }
 
     /// Notes that it was answered, which proves that the member lives.
@@ -47,8 +47,8 @@ impl Drop for WaitingWrite {
     }
 }
 
-async fn watch(link: Rc<Link>) {
-    let demand = link.on_demand();
+async fn watch(upstream: Rc<WorkerEndpoint>) {
+    let demand = upstream.on_demand();
     let mut prober = None;
     let mut found_silent = false;
     let mut unwanted_since = None;
@@ -62,23 +62,26 @@ async fn watch(link: Rc<Link>) {
         {
             break;
         }
-        if demand.answered.get() != answered || is_probed(&link) {
+        if demand.answered.get() != answered || is_probed(&upstream) {
             continue;
         }
         let prober = prober.get_or_insert_with(|| {
-            Prober::new(link.endpoint.clone(), &Probing::once(&link, demand.deadline.get()))
+            Prober::new(
+                upstream.endpoint.clone(),
+                &ProbeConfig::once(&upstream, demand.deadline.get()),
+            )
         });
-        let (began, silence) = (Instant::now(), &link.endpoint.silence);
+        let (began, silence) = (Instant::now(), &upstream.endpoint.silence);
         match prober.probe().await {
-            Some(Finding::Silent(_)) => {
+            Some(ProbeResult::Unresponsive(_)) => {
                 silence.begin(began);
                 if !std::mem::replace(&mut found_silent, true) {
-                    link.alarm().notify_waiters();
+                    upstream.recheck().notify_waiters();
                 }
             }
-            Some(Finding::Well | Finding::Unwell(_) | Finding::Unproved(_)) => {
+            Some(ProbeResult::Healthy | ProbeResult::Unhealthy(_) | ProbeResult::Unproved(_)) => {
                 found_silent = false;
-                if !has_regular_probes(&link) {
+                if !has_regular_probes(&upstream) {
                     // They tell by a connection of their own, and end it themselves.
                     silence.end();
                 }
@@ -87,21 +90,21 @@ async fn watch(link: Rc<Link>) {
         }
     }
     // Nobody looks on, so nobody would ever take it back.
-    if found_silent && !has_regular_probes(&link) {
-        link.endpoint.silence.end();
+    if found_silent && !has_regular_probes(&upstream) {
+        upstream.endpoint.silence.end();
     }
     demand.runs.set(false);
 }
 
 /// Whether anybody else looks at the member from time to time.
-fn has_regular_probes(link: &Link) -> bool {
-    link.on_demand().interval.get().is_some() && link.endpoint.is_listed()
+fn has_regular_probes(upstream: &WorkerEndpoint) -> bool {
+    upstream.on_demand().interval.get().is_some() && upstream.endpoint.is_listed()
 }
 
 /// Whether regular probes tell soon enough.
-fn is_probed(link: &Link) -> bool {
-    let often = link.on_demand().interval.get().is_some_and(|interval| interval <= LOOK_EVERY);
-    often && link.endpoint.is_listed()
+fn is_probed(upstream: &WorkerEndpoint) -> bool {
+    let often = upstream.on_demand().interval.get().is_some_and(|interval| interval <= LOOK_EVERY);
+    often && upstream.endpoint.is_listed()
 }
 
 #[cfg(test)]
@@ -110,8 +113,8 @@ mod tests {
 
     use super::*;
     use crate::upstream::endpoint::Endpoint;
-    use crate::upstream::link::Timeouts;
     use crate::upstream::scripted::{CLUSTER, Member};
+    use crate::upstream::worker_endpoint::Timeouts;
 
     async fn silence_after_a_good_answer(interval: Option<Duration>) -> bool {
         let member = Member::start().await;
@@ -119,16 +122,17 @@ mod tests {
         let url = "http://127.0.0.1:1";
         let endpoint = Endpoint::new(url, CLUSTER, "m", 1, http, "127.0.0.1", port, 1).unwrap();
         let timeouts = Timeouts { proof: Duration::from_secs(10), ..Timeouts::default() };
-        let link = Rc::new(Link::new(Arc::new(endpoint), 0, timeouts, Arc::default()));
-        link.on_demand().set(interval, Duration::from_secs(10));
-        link.endpoint.silence.begin(Instant::now());
-        let write = WaitingWrite::begin(&link);
+        let upstream =
+            Rc::new(WorkerEndpoint::new(Arc::new(endpoint), 0, timeouts, Arc::default()));
+        upstream.on_demand().set(interval, Duration::from_secs(10));
+        upstream.endpoint.silence.begin(Instant::now());
+        let write = WaitingWrite::begin(&upstream);
         tokio::time::timeout(10 * LOOK_EVERY, member.answers(2)).await.unwrap();
         drop(write);
-        while link.on_demand().runs.get() {
+        while upstream.on_demand().runs.get() {
             tokio::time::sleep(LOOK_EVERY / 10).await;
         }
-        link.endpoint.silence.is_on()
+        upstream.endpoint.silence.is_on()
     }
 
     #[tokio::test]

@@ -22,8 +22,8 @@ use crate::config::{ListenUrl, Mode, Settings};
 use crate::daemon::generations::timeouts;
 use crate::telemetry::snapshot::{ServingMode, Snapshot, SourceStatus};
 use crate::tls::Material;
-use crate::upstream::endpoint::{Endpoint, Finding};
-use crate::upstream::health::{self, Probing};
+use crate::upstream::endpoint::{Endpoint, ProbeResult};
+use crate::upstream::health::{self, ProbeConfig};
 
 /// How long the running daemon may take to answer.
 const DAEMON_LIMIT: Duration = Duration::from_secs(5);
@@ -73,7 +73,7 @@ pub(super) fn look(settings: &Settings, material: &Material, daemon: &Path) -> i
             Some(list) => (judge(list, &own_addresses(settings)).await, list.cluster_id),
             None => (Listed::default(), 0),
         };
-        (survey, look_at_all(listed, cluster, &probing(settings, material)).await)
+        (survey, look_at_all(listed, cluster, &probe_config(settings, material)).await)
     });
     // A name lookup that hangs must not keep us from ending.
     runtime.shutdown_background();
@@ -96,8 +96,8 @@ fn own_addresses(settings: &Settings) -> Vec<SocketAddr> {
     settings.listen_client_urls.iter().filter_map(ListenUrl::tcp_address).collect()
 }
 
-fn probing(settings: &Settings, material: &Material) -> Probing {
-    Probing {
+fn probe_config(settings: &Settings, material: &Material) -> ProbeConfig {
+    ProbeConfig {
         interval: None,
         deadline: settings.health_timeout,
         timeouts: timeouts(settings),
@@ -106,7 +106,7 @@ fn probing(settings: &Settings, material: &Material) -> Probing {
 }
 
 /// Probes all URLs that would get traffic, at once.
-async fn look_at_all(listed: Listed, cluster: u64, probing: &Probing) -> Vec<Looked> {
+async fn look_at_all(listed: Listed, cluster: u64, probe_config: &ProbeConfig) -> Vec<Looked> {
     let mut looking = Vec::new();
     for member in listed.members {
         if member.urls.is_empty() {
@@ -121,7 +121,12 @@ async fn look_at_all(listed: Listed, cluster: u64, probing: &Probing) -> Vec<Loo
                 (None, None) => None,
             };
             let probe = kept_out.is_none().then(|| {
-                tokio::task::spawn_local(probe(cluster, member.id, url.clone(), probing.clone()))
+                tokio::task::spawn_local(probe(
+                    cluster,
+                    member.id,
+                    url.clone(),
+                    probe_config.clone(),
+                ))
             });
             let state = kept_out.unwrap_or(State::Healthy);
             looking.push((Looked::at(&member, &url.url, state), probe));
@@ -138,17 +143,19 @@ async fn look_at_all(listed: Listed, cluster: u64, probing: &Probing) -> Vec<Loo
     all
 }
 
-async fn probe(cluster: u64, id: u64, url: ListedUrl, probing: Probing) -> State {
+async fn probe(cluster: u64, id: u64, url: ListedUrl, probe_config: ProbeConfig) -> State {
     let scheme = if url.tls { Scheme::HTTPS } else { Scheme::HTTP };
     let endpoint = match Endpoint::new(&url.url, cluster, "", id, scheme, &url.host, url.port, 0) {
         Ok(endpoint) => Arc::new(endpoint),
         Err(error) => return State::Unusable(error.to_string()),
     };
-    match health::look(endpoint.clone(), &probing).await {
-        Some(Finding::Well) => State::Healthy,
-        Some(Finding::Unwell(reason) | Finding::Silent(reason) | Finding::Unproved(reason)) => {
-            State::Unhealthy(reason)
-        }
+    match health::probe_once(endpoint.clone(), &probe_config).await {
+        Some(ProbeResult::Healthy) => State::Healthy,
+        Some(
+            ProbeResult::Unhealthy(reason)
+            | ProbeResult::Unresponsive(reason)
+            | ProbeResult::Unproved(reason),
+        ) => State::Unhealthy(reason),
         None => {
             let hindrance = endpoint.hindrance().and_then(|state| state.reason);
             State::Unhealthy(hindrance.unwrap_or_default())

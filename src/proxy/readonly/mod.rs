@@ -2,7 +2,7 @@
 //!
 //! An allowlist with default deny. Rules match raw bytes; whatever would first have to be decoded
 //! or cleaned is refused, because a member does both before it routes. Two calls are reads or
-//! writes by their message: Txn and Alarm. Their whole message is read first, judged by [`What`],
+//! writes by their message: Txn and Alarm. Their whole message is read first, judged by [`InspectedRpc`],
 //! and only what was judged is sent on.
 //!
 //! What keeps it tight, and lies outside this module: `Connection` and `Upgrade` go to a member
@@ -33,23 +33,23 @@ pub enum Verdict {
     Pass,
     /// A write, or not known to be a read: answer it ourselves.
     Refuse,
-    /// Collect the one gRPC message and ask [`What::grpc_is_readonly`]; forward exactly that
+    /// Collect the one gRPC message and ask [`InspectedRpc::grpc_is_readonly`]; forward exactly that
     /// message.
-    InspectGrpc(What),
-    /// Collect the JSON body and ask [`What::json`]; forward the body it gives back.
-    InspectJson(What),
+    InspectGrpc(InspectedRpc),
+    /// Collect the JSON body and ask [`InspectedRpc::json`]; forward the body it gives back.
+    InspectJson(InspectedRpc),
 }
 
 /// A call whose message decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum InspectedRpc {
     /// A transaction: a read when it holds nothing but ranges, at every depth.
     Txn,
     /// Alarms: a read when the action is GET.
     Alarm,
 }
 
-impl What {
+impl InspectedRpc {
     /// Whether an uncompressed protobuf message is a read. Anything malformed, unknown or ambiguous
     /// is not.
     pub fn grpc_is_readonly(self, message: &[u8]) -> bool {
@@ -79,12 +79,12 @@ pub fn verdict(route: &Route, method: &Method, uri: &Uri, headers: &HeaderMap) -
     }
 }
 
-fn by_effect(rpc: Rpc, inspect: fn(What) -> Verdict) -> Verdict {
+fn by_effect(rpc: Rpc, inspect: fn(InspectedRpc) -> Verdict) -> Verdict {
     match rpc.effect() {
         Effect::Read => Verdict::Pass,
         Effect::Write => Verdict::Refuse,
-        Effect::Txn => inspect(What::Txn),
-        Effect::Alarm => inspect(What::Alarm),
+        Effect::Txn => inspect(InspectedRpc::Txn),
+        Effect::Alarm => inspect(InspectedRpc::Alarm),
     }
 }
 

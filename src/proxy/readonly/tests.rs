@@ -162,8 +162,8 @@ fn every_rpc_is_judged_as_etcds_own_table_says() {
     for path in GRPC_WRITES {
         assert_eq!(grpc(path), Refuse, "{path}");
     }
-    assert_eq!(grpc("/etcdserverpb.KV/Txn"), InspectGrpc(What::Txn));
-    assert_eq!(grpc("/etcdserverpb.Maintenance/Alarm"), InspectGrpc(What::Alarm));
+    assert_eq!(grpc("/etcdserverpb.KV/Txn"), InspectGrpc(InspectedRpc::Txn));
+    assert_eq!(grpc("/etcdserverpb.Maintenance/Alarm"), InspectGrpc(InspectedRpc::Alarm));
     assert_eq!(
         GRPC_READS.len() + GRPC_WRITES.len() + 2 + 1,
         Rpc::COUNT,
@@ -180,8 +180,8 @@ fn every_gateway_path_is_judged_under_all_its_prefixes() {
         for call in JSON_WRITES {
             assert_eq!(post(&format!("{prefix}{call}")), Refuse, "{prefix}{call}");
         }
-        assert_eq!(post(&format!("{prefix}kv/txn")), InspectJson(What::Txn));
-        assert_eq!(post(&format!("{prefix}maintenance/alarm")), InspectJson(What::Alarm));
+        assert_eq!(post(&format!("{prefix}kv/txn")), InspectJson(InspectedRpc::Txn));
+        assert_eq!(post(&format!("{prefix}maintenance/alarm")), InspectJson(InspectedRpc::Alarm));
     }
 }
 
@@ -401,11 +401,11 @@ fn an_absolute_target_is_judged_by_its_path() {
 
 #[test]
 fn inspection_leads_to_the_rules_of_its_call() {
-    assert!(What::Txn.grpc_is_readonly(b""));
-    assert!(!What::Txn.grpc_is_readonly(&[0x08, 0]));
-    assert!(What::Alarm.grpc_is_readonly(&[0x08, 0]));
-    assert!(What::Txn.json(br#"{"success":[]}"#).is_ok());
-    assert!(What::Txn.json(br#"{"action":"GET"}"#).is_err());
-    assert!(What::Alarm.json(br#"{"action":"GET"}"#).is_ok());
-    assert!(What::Alarm.json(br#"{"success":[]}"#).is_err());
+    assert!(InspectedRpc::Txn.grpc_is_readonly(b""));
+    assert!(!InspectedRpc::Txn.grpc_is_readonly(&[0x08, 0]));
+    assert!(InspectedRpc::Alarm.grpc_is_readonly(&[0x08, 0]));
+    assert!(InspectedRpc::Txn.json(br#"{"success":[]}"#).is_ok());
+    assert!(InspectedRpc::Txn.json(br#"{"action":"GET"}"#).is_err());
+    assert!(InspectedRpc::Alarm.json(br#"{"action":"GET"}"#).is_ok());
+    assert!(InspectedRpc::Alarm.json(br#"{"success":[]}"#).is_err());
 }

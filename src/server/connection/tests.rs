@@ -20,7 +20,7 @@ use crate::server::limits::Patience;
 use crate::server::local::Wish;
 use crate::telemetry::tally::Tally;
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::link::Timeouts;
+use crate::upstream::worker_endpoint::Timeouts;
 
 /// So short that a test may wait for it, in proportion to the real ones.
 const SHORT: Patience = Patience {
@@ -43,7 +43,7 @@ const ONLY_OWED: Patience = Patience {
 
 fn generation() -> Generation {
     Generation {
-        number: 1,
+        settings_revision: 1,
         mode: Mode::Readwrite,
         balance: Balance::Sticky,
         timeouts: Timeouts::default(),

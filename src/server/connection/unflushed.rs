@@ -27,7 +27,7 @@ impl<'a> UnflushedGuard<'a> {
             return;
         }
         self.is_held = is_held;
-        if is_held { self.worker.begin_short() } else { self.worker.end_short() }
+        if is_held { self.worker.begin_drainable() } else { self.worker.end_drainable() }
     }
 }
 

@@ -13,13 +13,13 @@ use http::{Method, StatusCode};
 use http_body::Body;
 use tokio::time::timeout;
 
-use super::idle::Idle;
+use super::idle::IdleConn;
 use super::{Error, RequestHead};
-use crate::message::headers::Marks;
-use crate::message::request_body::RequestBody;
+use crate::message::headers::ForwardingHeaders;
+use crate::message::replay_body::ReplayBody;
 use crate::upstream::connect_error::ConnectError;
-use crate::upstream::link::Link;
 use crate::upstream::protocols::{Api, Denial};
+use crate::upstream::worker_endpoint::WorkerEndpoint;
 
 /// Largest answer that is read; members send some hundred bytes.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -32,43 +32,43 @@ pub enum Unanswered {
     /// There was no connection.
     Connect(ConnectError),
     /// There was one, and no HTTP/1.1 came back on it. Whether anything did tells the error.
-    Exchange(Error),
+    Failed(Error),
     /// Nothing came in time.
     Late,
 }
 
 /// Sends one request over `connection`, with a body of JSON unless that is empty, and returns the
-/// answer. Then `link` keeps the connection.
+/// answer. Then `upstream` keeps the connection.
 ///
 /// # Errors
-/// [`Unanswered::Exchange`].
+/// [`Unanswered::Failed`].
 pub async fn ask(
-    link: &Rc<Link>,
-    connection: Idle,
+    upstream: &Rc<WorkerEndpoint>,
+    connection: IdleConn,
     method: Method,
     path: &'static str,
     json: &'static str,
 ) -> Result<(StatusCode, Bytes), Unanswered> {
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, HeaderValue::from_static("etcd-proxy"));
-    let mut body = RequestBody::empty();
+    let mut body = ReplayBody::empty();
     if !json.is_empty() {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        body = RequestBody::whole(Bytes::from_static(json.as_bytes()));
+        body = ReplayBody::whole(Bytes::from_static(json.as_bytes()));
     }
     let head = RequestHead {
         method: &method,
         target: &PathAndQuery::from_static(path),
-        host: &link.endpoint.host_header,
+        host: &upstream.endpoint.host_header,
         headers: &headers,
-        ours: Marks { forwarded_for: None, hop: None },
+        ours: ForwardingHeaders { forwarded_for: None, hop: None },
     };
-    let sent = connection.send(&head, body, link.idle().clone());
-    let response = sent.await.map_err(|lost| Unanswered::Exchange(lost.error))?;
+    let sent = connection.send(&head, body, upstream.idle().clone());
+    let response = sent.await.map_err(|send_error| Unanswered::Failed(send_error.error))?;
     let (status, mut body) = (response.status(), response.into_body());
     let mut answer = Vec::new();
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        let frame = frame.map_err(Unanswered::Exchange)?;
+        let frame = frame.map_err(Unanswered::Failed)?;
         answer.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
         if answer.len() > MAX_ANSWER {
             break;
@@ -77,18 +77,18 @@ pub async fn ask(
     Ok((status, answer.into()))
 }
 
-/// Finds out whether `link`'s URL speaks HTTP, by asking for the version, and remembers it. Nothing
+/// Finds out whether `upstream`'s URL speaks HTTP, by asking for the version, and remembers it. Nothing
 /// that a client sent is needed for that. The connection is kept for the next request.
 ///
 /// # Errors
 /// [`Unanswered`] when no HTTP came back; the URL counts as one without HTTP then if the member
 /// closed the connection without a word or said in HTTP/2 who it is, as etcd does where it speaks
 /// gRPC only: behind TLS the one, in the clear the other.
-pub async fn find_out(link: &Rc<Link>) -> Result<(), Unanswered> {
-    let protocols = &link.endpoint.protocols;
+pub async fn find_out(upstream: &Rc<WorkerEndpoint>) -> Result<(), Unanswered> {
+    let protocols = &upstream.endpoint.protocols;
     let asked = timeout(PATIENCE, async {
-        let connection = link.new_http1().await.map_err(Unanswered::Connect)?;
-        ask(link, connection, Method::GET, "/version", "").await
+        let connection = upstream.new_http1().await.map_err(Unanswered::Connect)?;
+        ask(upstream, connection, Method::GET, "/version", "").await
     })
     .await;
     let unanswered = match asked {
@@ -100,16 +100,18 @@ pub async fn find_out(link: &Rc<Link>) -> Result<(), Unanswered> {
         Err(_) => Unanswered::Late,
     };
     match unanswered {
-        Unanswered::Exchange(Error::Http2) => deny(link, Denial::Answered),
-        Unanswered::Exchange(Error::Closed) if link.endpoint.is_tls() => deny(link, Denial::Closed),
+        Unanswered::Failed(Error::Http2) => deny(upstream, Denial::Answered),
+        Unanswered::Failed(Error::Closed) if upstream.endpoint.is_tls() => {
+            deny(upstream, Denial::Closed)
+        }
         _ => {}
     }
     Err(unanswered)
 }
 
-/// Remembers that `link`'s URL speaks no HTTP.
-pub fn deny(link: &Link, denial: Denial) {
-    let endpoint = &link.endpoint;
+/// Remembers that `upstream`'s URL speaks no HTTP.
+pub fn deny(upstream: &WorkerEndpoint, denial: Denial) {
+    let endpoint = &upstream.endpoint;
     if endpoint.protocols.deny(Api::Http, denial) {
         tracing::info!(
             member = %endpoint.member, endpoint = %endpoint.url,

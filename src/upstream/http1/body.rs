@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::chunked::{Chunked, Found};
 use super::connection::Connection;
 use super::error::Error;
-use super::framing::Framing;
+use super::framing::ResponseFraming;
 use super::idle::IdlePool;
 use super::whole_chunk::{ChunkBudget, PartialChunk};
 
@@ -21,7 +21,7 @@ use super::whole_chunk::{ChunkBudget, PartialChunk};
 pub struct ResponseBody {
     /// `None` once it has failed.
     connection: Option<Box<Connection>>,
-    framing: Framing,
+    framing: ResponseFraming,
     /// The chunk that is being read, while it is held until it is whole.
     partial: Option<Box<PartialChunk>>,
     home: Rc<IdlePool>,
@@ -33,7 +33,7 @@ impl ResponseBody {
     /// Makes the body that follows on `connection` as `framing` says.
     pub(super) fn new(
         connection: Option<Box<Connection>>,
-        framing: Framing,
+        framing: ResponseFraming,
         home: Rc<IdlePool>,
     ) -> Self {
         Self { connection, framing, partial: None, home }
@@ -53,11 +53,11 @@ impl ResponseBody {
         // still to be read.
         let _ = connection.poll_upload(cx);
         let polled = match &mut self.framing {
-            Framing::Length(left) => poll_length(connection, left, cx),
-            Framing::Chunked(chunked) => {
+            ResponseFraming::Length(left) => poll_length(connection, left, cx),
+            ResponseFraming::Chunked(chunked) => {
                 poll_chunked(connection, chunked, &mut self.partial, budget, cx)
             }
-            Framing::UntilClose => poll_until_close(connection, cx),
+            ResponseFraming::UntilClose => poll_until_close(connection, cx),
         };
         if let Poll::Ready(None | Some(Err(_))) = polled
             && !self.is_complete()
@@ -68,7 +68,7 @@ impl ResponseBody {
     }
 
     fn is_complete(&self) -> bool {
-        matches!(self.framing, Framing::Length(0) | Framing::Chunked(Chunked::Done))
+        matches!(self.framing, ResponseFraming::Length(0) | ResponseFraming::Chunked(Chunked::Done))
     }
 }
 
@@ -81,14 +81,14 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.connection.is_none() || matches!(self.framing, Framing::Length(0))
+        self.connection.is_none() || matches!(self.framing, ResponseFraming::Length(0))
     }
 
     fn size_hint(&self) -> SizeHint {
         match (&self.connection, &self.framing) {
-            (Some(_), Framing::Length(left)) => SizeHint::with_exact(*left),
+            (Some(_), ResponseFraming::Length(left)) => SizeHint::with_exact(*left),
             (None, _) => SizeHint::with_exact(0),
-            (Some(_), Framing::Chunked(_) | Framing::UntilClose) => SizeHint::new(),
+            (Some(_), ResponseFraming::Chunked(_) | ResponseFraming::UntilClose) => SizeHint::new(),
         }
     }
 }

@@ -11,13 +11,13 @@ use http::Response;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::error::Error;
-use super::framing::Framing;
+use super::framing::ResponseFraming;
 use super::head::{self, Parsed};
 use super::outbox::Outbox;
 use super::request::RequestHead;
 use super::upload::Upload;
 use super::whole_chunk::PartialChunk;
-use crate::message::request_body::RequestBody;
+use crate::message::replay_body::ReplayBody;
 use crate::tls::HandshakeError;
 use crate::upstream::io::MemberIo;
 
@@ -73,7 +73,7 @@ impl Connection {
         }
     }
 
-    /// Under which of its link's connectors it was made.
+    /// Under which of its worker endpoint's connectors it was made.
     pub fn epoch(&self) -> u64 {
         self.io.epoch()
     }
@@ -88,7 +88,7 @@ impl Connection {
     }
 
     /// Puts a request on it.
-    pub fn begin(&mut self, head: &RequestHead<'_>, body: RequestBody) {
+    pub fn begin(&mut self, head: &RequestHead<'_>, body: ReplayBody) {
         let (own, framing) = head.write(&body);
         self.outbox.fill(own);
         self.upload = Upload::new(body, framing);
@@ -103,7 +103,7 @@ impl Connection {
 
     /// Why the member has turned us away, if it has.
     pub fn refusal(&self) -> Option<HandshakeError> {
-        self.io.signs().refusal().cloned()
+        self.io.state().refusal().cloned()
     }
 
     /// Whether another request may follow, once the answer to this one was read to its end.
@@ -155,7 +155,7 @@ impl Connection {
         &mut self,
         cx: &mut Context<'_>,
         to_head: bool,
-    ) -> Poll<Result<(Response<()>, Framing), Error>> {
+    ) -> Poll<Result<(Response<()>, ResponseFraming), Error>> {
         loop {
             match self.parse_head(to_head)? {
                 Some(Parsed::Final { head, framing, keeps }) => {

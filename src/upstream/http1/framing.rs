@@ -7,7 +7,7 @@ use super::error::Error;
 
 /// How the body of a response is framed, and what is still to come of it.
 #[derive(Debug)]
-pub enum Framing {
+pub enum ResponseFraming {
     /// As many bytes more; 0 is the end.
     Length(u64),
     /// Chunks.
@@ -18,12 +18,12 @@ pub enum Framing {
 
 /// What the headers of a response say of its body.
 #[derive(Debug, Default)]
-pub struct Said {
+pub struct BodyHeaders {
     length: Option<u64>,
     chunked: bool,
 }
 
-impl Said {
+impl BodyHeaders {
     /// Notes a `Content-Length`.
     ///
     /// # Errors
@@ -59,13 +59,13 @@ impl Said {
     }
 
     /// Decides, for an answer of this status, `to_head` if to a request by HEAD.
-    pub fn decide(&self, status: StatusCode, to_head: bool) -> Framing {
+    pub fn decide(&self, status: StatusCode, to_head: bool) -> ResponseFraming {
         if to_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
-            Framing::Length(0)
+            ResponseFraming::Length(0)
         } else if self.chunked {
-            Framing::Chunked(Chunked::default())
+            ResponseFraming::Chunked(Chunked::default())
         } else {
-            self.length.map_or(Framing::UntilClose, Framing::Length)
+            self.length.map_or(ResponseFraming::UntilClose, ResponseFraming::Length)
         }
     }
 }

@@ -11,7 +11,7 @@ use httparse::{Header, ParserConfig, Status};
 use hyper::ext::ReasonPhrase;
 
 use super::error::{Error, reason};
-use super::framing::{Framing, Said};
+use super::framing::{BodyHeaders, ResponseFraming};
 use crate::message::headers::{is_hop_by_hop, names_in};
 
 /// Headers of a response; etcd sends a dozen.
@@ -27,7 +27,7 @@ pub enum Parsed {
         /// Status and headers, without those that belong to one hop.
         head: Response<()>,
         /// How the body follows.
-        framing: Framing,
+        framing: ResponseFraming,
         /// Whether the connection stays open behind it.
         keeps: bool,
     },
@@ -59,19 +59,19 @@ pub fn parse(inbox: &Bytes, to_head: bool) -> Result<Option<(usize, Parsed)>, Er
     *head.status_mut() = status;
     keep_reason(&mut head, read.reason.unwrap_or_default());
     let fields = take_fields(inbox, read.headers, head.headers_mut())?;
-    let framing = fields.said.decide(status, to_head);
+    let framing = fields.body.decide(status, to_head);
     let keeps = match read.version {
         Some(0) => fields.keep_alive,
         _ => !fields.close,
     };
-    let keeps = keeps && !matches!(framing, Framing::UntilClose);
+    let keeps = keeps && !matches!(framing, ResponseFraming::UntilClose);
     Ok(Some((length, Parsed::Final { head, framing, keeps })))
 }
 
 /// What the headers say of the connection and the body.
 #[derive(Default)]
 struct Fields {
-    said: Said,
+    body: BodyHeaders,
     close: bool,
     keep_alive: bool,
 }
@@ -89,10 +89,10 @@ fn take_fields(
         let name = HeaderName::from_bytes(field.name.as_bytes())
             .map_err(|_| Error::Head("a header's name is not one"))?;
         if name == CONTENT_LENGTH {
-            fields.said.length(field.value)?;
+            fields.body.length(field.value)?;
         } else if is_hop_by_hop(&name) {
             if name == TRANSFER_ENCODING {
-                fields.said.transfer_encoding(field.value)?;
+                fields.body.transfer_encoding(field.value)?;
             } else if name == CONNECTION {
                 fields.close |= has_word(field.value, "close");
                 fields.keep_alive |= has_word(field.value, "keep-alive");
@@ -105,7 +105,7 @@ fn take_fields(
         headers.append(name, value);
     }
     named.iter().for_each(|name| drop(headers.remove(name)));
-    if fields.said.is_chunked() {
+    if fields.body.is_chunked() {
         // Beside chunks a length counts for nothing, and must not count again behind us.
         headers.remove(CONTENT_LENGTH);
     }

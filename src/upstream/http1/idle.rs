@@ -13,14 +13,14 @@ use crate::upstream::io::MemberIo;
 const IDLE_MOST: usize = 128;
 
 /// A connection without a request on it.
-pub struct Idle {
+pub struct IdleConn {
     /// In a box for its whole life: what goes from hand to hand with each request is a pointer.
     pub(super) connection: Box<Connection>,
     since: Instant,
     kept: bool,
 }
 
-impl Idle {
+impl IdleConn {
     /// Speaks HTTP/1.1 over a stream.
     pub fn new(io: MemberIo) -> Self {
         Self { connection: Box::new(Connection::new(io)), since: Instant::now(), kept: false }
@@ -31,7 +31,7 @@ impl Idle {
         self.connection.is_quiet()
     }
 
-    /// Under which of its link's connectors it was made.
+    /// Under which of its worker endpoint's connectors it was made.
     pub fn epoch(&self) -> u64 {
         self.connection.epoch()
     }
@@ -53,7 +53,7 @@ pub struct IdlePool {
     /// How often connections had to be made anew. What was made under an earlier count serves no
     /// new request.
     epoch: Cell<u64>,
-    idle: RefCell<Vec<Idle>>,
+    idle: RefCell<Vec<IdleConn>>,
     /// The time of the last sweep: exact enough to tell what has been idle for long, and free.
     clock: Cell<Instant>,
 }
@@ -77,7 +77,7 @@ impl IdlePool {
     }
 
     /// Takes the connection that was used last, if any is alive.
-    pub fn take(&self) -> Option<Idle> {
+    pub fn take(&self) -> Option<IdleConn> {
         loop {
             let mut idle = self.idle.borrow_mut().pop()?;
             if idle.is_alive() {
@@ -91,7 +91,7 @@ impl IdlePool {
         let mut idle = self.idle.borrow_mut();
         let good = connection.epoch() == self.epoch.get() && self.endpoint.is_listed();
         if good && idle.len() < IDLE_MOST {
-            idle.push(Idle { connection, since: self.clock.get(), kept: true });
+            idle.push(IdleConn { connection, since: self.clock.get(), kept: true });
         }
     }
 

@@ -5,8 +5,8 @@ use http::uri::PathAndQuery;
 use http::{HeaderName, Method};
 use http_body::Body;
 
-use crate::message::headers::{HOP, Marks, X_FORWARDED_FOR};
-use crate::message::request_body::RequestBody;
+use crate::message::headers::{ForwardingHeaders, HOP, X_FORWARDED_FOR};
+use crate::message::replay_body::ReplayBody;
 
 /// Room for a head before it must grow; etcd's clients stay below.
 const USUAL_HEAD: usize = 512;
@@ -23,12 +23,12 @@ pub struct RequestHead<'a> {
     /// out: the body has been asked for by the time it is passed on.
     pub headers: &'a HeaderMap,
     /// What we add to them.
-    pub ours: Marks<'a>,
+    pub ours: ForwardingHeaders<'a>,
 }
 
 /// How the body of a request is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Framing {
+pub enum RequestFraming {
     /// No body.
     Empty,
     /// As many bytes as `Content-Length` said.
@@ -39,7 +39,7 @@ pub enum Framing {
 
 impl RequestHead<'_> {
     /// Writes the head into a new buffer; the body is to follow as the framing says.
-    pub fn write(&self, body: &RequestBody) -> (Vec<u8>, Framing) {
+    pub fn write(&self, body: &ReplayBody) -> (Vec<u8>, RequestFraming) {
         let mut out = Vec::with_capacity(USUAL_HEAD);
         for part in [self.method.as_str(), " ", self.target.as_str(), " HTTP/1.1\r\n"] {
             out.extend_from_slice(part.as_bytes());
@@ -78,24 +78,24 @@ impl RequestHead<'_> {
     }
 
     /// Decides on the framing, and writes the field for it unless the client did.
-    fn frame(&self, body: &RequestBody, out: &mut Vec<u8>) -> Framing {
+    fn frame(&self, body: &ReplayBody, out: &mut Vec<u8>) -> RequestFraming {
         let declared = self.headers.get(CONTENT_LENGTH);
         if body.is_end_stream() {
             // RFC 9110 section 8.6: methods that are made for a body say that there is none.
             if declared.is_none() && matches!(*self.method, Method::POST | Method::PUT) {
                 out.extend_from_slice(b"content-length: 0\r\n");
             }
-            return Framing::Empty;
+            return RequestFraming::Empty;
         }
         if let Some(length) = declared.and_then(|length| length.to_str().ok()?.parse().ok()) {
-            return Framing::Length(length);
+            return RequestFraming::Length(length);
         }
         if let Some(length) = body.size_hint().exact() {
             field(out, &CONTENT_LENGTH, &HeaderValue::from(length));
-            return Framing::Length(length);
+            return RequestFraming::Length(length);
         }
         out.extend_from_slice(b"transfer-encoding: chunked\r\n");
-        Framing::Chunked
+        RequestFraming::Chunked
     }
 }
 

@@ -10,14 +10,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::message::headers::Marks;
+use crate::message::headers::ForwardingHeaders;
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::link::{Link, Timeouts};
+use crate::upstream::worker_endpoint::{Timeouts, WorkerEndpoint};
 
 /// A member that has taken our connection, and our side of it.
 struct Pair {
-    link: Rc<Link>,
-    connection: Idle,
+    upstream: Rc<WorkerEndpoint>,
+    connection: IdleConn,
     member: TcpStream,
 }
 
@@ -29,36 +29,36 @@ async fn pair() -> Pair {
         Endpoint::new(&url, 1, "m", 1, http::uri::Scheme::HTTP, "127.0.0.1", port, 1).unwrap();
     endpoint.exempt();
     let timeouts = Timeouts::default();
-    let link = Rc::new(Link::new(Arc::new(endpoint), 0, timeouts, Arc::default()));
-    let (connection, member) = tokio::join!(link.new_http1(), listener.accept());
-    Pair { link, connection: connection.unwrap(), member: member.unwrap().0 }
+    let upstream = Rc::new(WorkerEndpoint::new(Arc::new(endpoint), 0, timeouts, Arc::default()));
+    let (connection, member) = tokio::join!(upstream.new_http1(), listener.accept());
+    Pair { upstream, connection: connection.unwrap(), member: member.unwrap().0 }
 }
 
 /// Sends a request with these headers and this body, which the member need not have read.
 fn send(
-    pair: Idle,
-    link: &Rc<Link>,
+    pair: IdleConn,
+    upstream: &Rc<WorkerEndpoint>,
     method: Method,
     headers: &HeaderMap,
-    body: RequestBody,
-) -> impl Future<Output = Result<Response<ResponseBody>, Lost>> + use<> {
+    body: ReplayBody,
+) -> impl Future<Output = Result<Response<ResponseBody>, SendError>> + use<> {
     let head = RequestHead {
         method: &method,
         target: &PathAndQuery::from_static("/v2/keys/a?wait=true"),
         host: &HeaderValue::from_static("member:2379"),
         headers,
-        ours: Marks { forwarded_for: None, hop: Some(&HeaderValue::from_static("me")) },
+        ours: ForwardingHeaders { forwarded_for: None, hop: Some(&HeaderValue::from_static("me")) },
     };
-    pair.send(&head, body, link.idle().clone())
+    pair.send(&head, body, upstream.idle().clone())
 }
 
 /// What the proxy gets of a member that says `says` and closes.
-async fn answer(says: &[u8]) -> Result<(Response<()>, Result<Bytes, Error>, HeaderMap), Lost> {
-    let Pair { link, connection, mut member } = pair().await;
+async fn answer(says: &[u8]) -> Result<(Response<()>, Result<Bytes, Error>, HeaderMap), SendError> {
+    let Pair { upstream, connection, mut member } = pair().await;
     member.write_all(says).await.unwrap();
     member.shutdown().await.unwrap();
     let headers = HeaderMap::new();
-    let response = send(connection, &link, Method::GET, &headers, RequestBody::empty()).await?;
+    let response = send(connection, &upstream, Method::GET, &headers, ReplayBody::empty()).await?;
     let (head, body) = response.into_parts();
     let (bytes, trailers) = match body.collect().await {
         Ok(all) => {
@@ -71,7 +71,8 @@ async fn answer(says: &[u8]) -> Result<(Response<()>, Result<Bytes, Error>, Head
 }
 
 async fn body_of(says: &str) -> Result<String, String> {
-    let (_, body, _) = answer(says.as_bytes()).await.map_err(|lost| lost.error.to_string())?;
+    let (_, body, _) =
+        answer(says.as_bytes()).await.map_err(|send_error| send_error.error.to_string())?;
     body.map(|bytes| String::from_utf8(bytes.into()).unwrap()).map_err(|error| error.to_string())
 }
 
@@ -190,7 +191,7 @@ async fn headers_of_one_hop_do_not_pass_and_all_others_do() {
 #[tokio::test]
 async fn an_answer_that_comes_byte_by_byte_is_the_same() {
     let says = b"HTTP/1.1 200 OK\r\nA: b\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;e\r\nde\r\n0\r\nT: u\r\n\r\n";
-    let Pair { link, connection, mut member } = pair().await;
+    let Pair { upstream, connection, mut member } = pair().await;
     member.set_nodelay(true).unwrap();
     let slowly = async {
         for byte in says {
@@ -200,7 +201,7 @@ async fn an_answer_that_comes_byte_by_byte_is_the_same() {
     };
     let headers = HeaderMap::new();
     let read = async {
-        let sent = send(connection, &link, Method::GET, &headers, RequestBody::empty());
+        let sent = send(connection, &upstream, Method::GET, &headers, ReplayBody::empty());
         let response = sent.await.unwrap();
         assert_eq!(response.headers()["a"], "b");
         response.into_body().collect().await.unwrap()
@@ -216,14 +217,14 @@ async fn written(
     headers: &[(&'static str, &'static str)],
     body: &'static str,
 ) -> String {
-    let Pair { link, connection, mut member } = pair().await;
+    let Pair { upstream, connection, mut member } = pair().await;
     let headers = headers
         .iter()
         .map(|(n, v)| (http::HeaderName::from_static(n), HeaderValue::from_static(v)))
         .collect();
-    let body = if body.is_empty() { RequestBody::empty() } else { RequestBody::whole(body.into()) };
+    let body = if body.is_empty() { ReplayBody::empty() } else { ReplayBody::whole(body.into()) };
     let sent = tokio::task::LocalSet::new();
-    let request = send(connection, &link, method, &headers, body);
+    let request = send(connection, &upstream, method, &headers, body);
     sent.spawn_local(async move { request.await.map(drop) });
     sent.run_until(async {
         let mut read = vec![0; 4096];
@@ -265,21 +266,22 @@ async fn a_connection_is_kept_only_behind_a_whole_answer_that_allows_it() {
         ("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\na", false),
         ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab", false),
     ] {
-        let Pair { link, connection, mut member } = pair().await;
+        let Pair { upstream, connection, mut member } = pair().await;
         member.write_all(says.as_bytes()).await.unwrap();
         let headers = HeaderMap::new();
-        let response = send(connection, &link, Method::GET, &headers, RequestBody::empty()).await;
+        let response =
+            send(connection, &upstream, Method::GET, &headers, ReplayBody::empty()).await;
         assert_eq!(response.unwrap().into_body().collect().await.unwrap().to_bytes(), "a");
-        assert_eq!(link.http1().await.is_ok_and(|idle| idle.was_kept()), kept, "{says:?}");
+        assert_eq!(upstream.http1().await.is_ok_and(|idle| idle.was_kept()), kept, "{says:?}");
     }
 }
 
 #[tokio::test]
 async fn an_answer_that_comes_before_the_request_was_read_is_passed_on() {
-    let Pair { link, connection, mut member } = pair().await;
-    let large = RequestBody::whole(vec![0; 32 << 20].into());
+    let Pair { upstream, connection, mut member } = pair().await;
+    let large = ReplayBody::whole(vec![0; 32 << 20].into());
     let headers = HeaderMap::new();
-    let sent = send(connection, &link, Method::PUT, &headers, large);
+    let sent = send(connection, &upstream, Method::PUT, &headers, large);
     let refuse = async {
         let said = b"HTTP/1.1 413 Payload Too Large\r\nContent-Length: 4\r\n\r\nmuch";
         member.write_all(said).await.unwrap();
@@ -290,7 +292,7 @@ async fn an_answer_that_comes_before_the_request_was_read_is_passed_on() {
     assert_eq!(response.status(), 413);
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "much");
     drop(member);
-    assert!(!link.http1().await.is_ok_and(|idle| idle.was_kept()), "half a request is on it");
+    assert!(!upstream.http1().await.is_ok_and(|idle| idle.was_kept()), "half a request is on it");
 }
 
 #[tokio::test]
@@ -308,7 +310,7 @@ async fn a_connection_that_its_member_has_closed_is_not_alive() {
 
 #[tokio::test]
 async fn a_large_answer_arrives_whole() {
-    let Pair { link, connection, mut member } = pair().await;
+    let Pair { upstream, connection, mut member } = pair().await;
     let large: Vec<u8> = (0..10_000_000u32).map(|n| (n % 251) as u8).collect();
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", large.len());
     let write = async {
@@ -317,7 +319,7 @@ async fn a_large_answer_arrives_whole() {
     };
     let headers = HeaderMap::new();
     let read = async {
-        let sent = send(connection, &link, Method::GET, &headers, RequestBody::empty());
+        let sent = send(connection, &upstream, Method::GET, &headers, ReplayBody::empty());
         sent.await.unwrap().into_body().collect().await.unwrap().to_bytes()
     };
     let ((), arrived) = tokio::join!(write, read);

@@ -10,8 +10,8 @@ use http_body::{Body, Frame};
 
 use super::error::Error;
 use super::outbox::Outbox;
-use super::request::{Framing, field};
-use crate::message::request_body::RequestBody;
+use super::request::{RequestFraming, field};
+use crate::message::replay_body::ReplayBody;
 
 /// What is still to come of a request's body.
 #[derive(Default)]
@@ -20,20 +20,20 @@ pub enum Upload {
     #[default]
     Done,
     /// As many bytes more.
-    Length(RequestBody, u64),
+    Length(ReplayBody, u64),
     /// Chunks, until the client ends.
-    Chunked(RequestBody),
+    Chunked(ReplayBody),
     /// It failed, so the connection cannot be used again.
     Failed,
 }
 
 impl Upload {
     /// Begins with `body`, whose head has been put into the outbox.
-    pub fn new(body: RequestBody, framing: Framing) -> Self {
+    pub fn new(body: ReplayBody, framing: RequestFraming) -> Self {
         match framing {
-            Framing::Empty | Framing::Length(0) => Self::Done,
-            Framing::Length(length) => Self::Length(body, length),
-            Framing::Chunked => Self::Chunked(body),
+            RequestFraming::Empty | RequestFraming::Length(0) => Self::Done,
+            RequestFraming::Length(length) => Self::Length(body, length),
+            RequestFraming::Chunked => Self::Chunked(body),
         }
     }
 
@@ -81,7 +81,7 @@ impl Upload {
 
 /// The next data of a body of known length; `None` at its end. Trailers have no place behind a
 /// length.
-fn data(body: &mut RequestBody, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
+fn data(body: &mut ReplayBody, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
     loop {
         let Some(frame) = ready!(Pin::new(&mut *body).poll_frame(cx)) else {
             return Poll::Ready(Ok(None));

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use h2::RecvStream;
 use http::HeaderMap;
 
-use super::{AbortOnDrop, Open};
+use super::{AbortOnDrop, StreamGuard};
 
 /// Longest part of a response that is held back, in bytes. Members send it in one frame, or, behind
 /// TLS, where their gRPC runs over Go's own HTTP server, in frames of 4 KiB.
@@ -24,7 +24,7 @@ pub struct ResponseBody {
     receive: RecvStream,
     data_ended: bool,
     _upload: Option<AbortOnDrop>,
-    _open: Open,
+    _guard: StreamGuard,
 }
 
 #[derive(Default)]
@@ -47,9 +47,13 @@ pub enum Part {
 
 impl ResponseBody {
     /// In a box: it waits and moves together with the head, in each of the futures on its way.
-    pub(super) fn new(receive: RecvStream, upload: Option<AbortOnDrop>, open: Open) -> Box<Self> {
+    pub(super) fn new(
+        receive: RecvStream,
+        upload: Option<AbortOnDrop>,
+        guard: StreamGuard,
+    ) -> Box<Self> {
         let held = Held::default();
-        Box::new(Self { held, receive, data_ended: false, _upload: upload, _open: open })
+        Box::new(Self { held, receive, data_ended: false, _upload: upload, _guard: guard })
     }
 
     /// Waits until the response is here whole, or too much of it to be held: 16 KiB, or eight

@@ -8,7 +8,7 @@ use tokio::task::{LocalSet, spawn_local};
 
 use super::*;
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::link::{Link, Timeouts};
+use crate::upstream::worker_endpoint::{Timeouts, WorkerEndpoint};
 
 /// Bytes in a piece of a request's body.
 const PIECE: usize = 1000;
@@ -27,10 +27,11 @@ fn with_closed_windows<T: Future>(
         let (url, scheme) = (format!("http://127.0.0.1:{port}"), http::uri::Scheme::HTTP);
         let endpoint = Endpoint::new(&url, 1, "m", 1, scheme, "127.0.0.1", port, 1).unwrap();
         endpoint.exempt();
-        let link = Link::new(Arc::new(endpoint), 0, Timeouts::default(), Arc::default());
-        let connection = link.http2(Use::Unary).await.unwrap();
+        let upstream =
+            WorkerEndpoint::new(Arc::new(endpoint), 0, Timeouts::default(), Arc::default());
+        let connection = upstream.http2(PoolKind::Unary).await.unwrap();
         // Once it is answered, the member's SETTINGS have come.
-        connection.send(head(), RequestBody::empty()).await.unwrap();
+        connection.send(head(), ReplayBody::empty()).await.unwrap();
         test(connection, set_window).await;
     });
 }
@@ -63,8 +64,8 @@ fn head() -> Request<()> {
     Request::post("http://member/").body(()).unwrap()
 }
 
-fn body(pieces: usize) -> RequestBody {
-    RequestBody::pieces(vec![Bytes::from_static(&[0; PIECE]); pieces])
+fn body(pieces: usize) -> ReplayBody {
+    ReplayBody::pieces(vec![Bytes::from_static(&[0; PIECE]); pieces])
 }
 
 #[test]

@@ -19,7 +19,7 @@ use tokio::task::AbortHandle;
 use super::{ProofError, is_passing};
 use crate::message::headers::{HOP, PROOF_HOP};
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::io::{MemberIo, Signs};
+use crate::upstream::io::{MemberIo, MemberIoState};
 
 /// Most of an answer that is read; a first message has some 200 bytes.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -49,7 +49,7 @@ pub struct Question {
 /// A connection that has been asked.
 pub struct Asked {
     /// What is seen of the connection.
-    pub signs: Arc<Signs>,
+    pub io_state: Arc<MemberIoState>,
     /// The cluster that the answer named.
     pub cluster: Option<u64>,
     /// Its HTTP status.
@@ -84,7 +84,7 @@ pub async fn ask(
     endpoint: &Endpoint,
 ) -> Result<Asked, ProofError> {
     let broken = |error: hyper::Error| ProofError::Broken(error.to_string());
-    let signs = io.signs();
+    let io_state = io.state();
     let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(broken)?;
     let driver = tokio::task::spawn_local(connection).abort_handle();
     let mut request = Request::new(Full::new(Bytes::from_static(question.body.as_bytes())));
@@ -95,7 +95,7 @@ pub async fn ask(
     request.headers_mut().insert(HOP, PROOF_HOP);
     let answer = sender.send_request(request).await;
     let mut asked =
-        Asked { signs, cluster: None, status: 0, driver, _sender: sender, _answer: None };
+        Asked { io_state, cluster: None, status: 0, driver, _sender: sender, _answer: None };
     let mut answer = answer.map_err(broken)?;
     asked.status = answer.status().as_u16();
     asked.cluster = match in_header(&answer) {

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Link, Proving};
+use super::{Proving, WorkerEndpoint};
 use crate::tls::Alpn;
 use crate::upstream::connect_error::{ConnectError, Kind};
-use crate::upstream::http2::{self, Connection, Use};
-use crate::upstream::io::{MemberIo, Signs};
+use crate::upstream::http2::{self, Connection, PoolKind};
+use crate::upstream::io::{MemberIo, MemberIoState};
 use crate::upstream::proof::{Admission, Attempt, ProofError, grpc, http};
 use crate::upstream::protocols::{Api, Denial};
 
@@ -20,17 +20,17 @@ use crate::upstream::protocols::{Api, Denial};
 const DIALS_MOST: usize = 4;
 
 /// What an address said about its cluster, and over which connection.
-struct Said {
+struct ClusterClaim {
     cluster: Result<u64, ProofError>,
     /// What is seen of the connection that the answer came over; `None` when there was none.
-    signs: Option<Arc<Signs>>,
+    io_state: Option<Arc<MemberIoState>>,
     /// That connection, if it speaks gRPC.
     grpc: Option<Rc<Connection>>,
     /// That connection, if it speaks HTTP/1.1.
     _http: Option<http::Asked>,
 }
 
-impl Link {
+impl WorkerEndpoint {
     /// Connects to the member's client port for HTTP/1.1, once the address has proved its cluster.
     ///
     /// # Errors
@@ -40,31 +40,31 @@ impl Link {
         let mut _keeps_proof = None;
         for _ in 0..DIALS_MOST {
             let io = self.dial(Alpn::Http1, None).await?;
-            let Some(attempt) = self.admit(&io.signs()).await? else { return Ok(io) };
+            let Some(attempt) = self.admit(&io.state()).await? else { return Ok(io) };
             // Connected before the proof, it may still lead to whoever was there before.
             drop(io);
-            _keeps_proof = Some(Box::pin(self.prove(attempt, None, Use::Unary)).await?);
+            _keeps_proof = Some(Box::pin(self.prove(attempt, None, PoolKind::Unary)).await?);
         }
-        Err(self.blame(&"its name leads to another address with each connection"))
+        Err(self.connect_error(&"its name leads to another address with each connection"))
     }
 
     /// Connects to the member's client port and speaks HTTP/2, once the address has proved its
     /// cluster: over this very connection, unless another one keeps a proof.
     ///
     /// # Errors
-    /// As [`Link::dial_http1`].
-    pub async fn http2(&self, carries: Use) -> Result<Rc<Connection>, ConnectError> {
+    /// As [`WorkerEndpoint::dial_http1`].
+    pub async fn http2(&self, pool_kind: PoolKind) -> Result<Rc<Connection>, ConnectError> {
         let io = self.dial(Alpn::H2, None).await?;
-        match self.admit(&io.signs()).await? {
-            None => http2::handshake(io, carries)
+        match self.admit(&io.state()).await? {
+            None => http2::handshake(io, pool_kind)
                 .await
                 .map_err(|error| ConnectError::new(&error).of_kind(Kind::Broken)),
             Some(attempt) => {
-                let said = Box::pin(self.prove(attempt, Some(io), carries)).await?;
-                said.grpc.ok_or_else(|| {
+                let claim = Box::pin(self.prove(attempt, Some(io), pool_kind)).await?;
+                claim.grpc.ok_or_else(|| {
                     self.endpoint.protocols.confirm(Api::Http);
                     self.endpoint.protocols.deny(Api::Grpc, Denial::Closed);
-                    let why = self.blame(&"it speaks no gRPC here");
+                    let why = self.connect_error(&"it speaks no gRPC here");
                     why.of_kind(Kind::Broken)
                 })
             }
@@ -72,7 +72,7 @@ impl Link {
     }
 
     /// Has an endpoint that is new prove its cluster, over a new connection, which stays open for
-    /// unary calls. One attempt of the link serves all who wait, and goes on when they give up:
+    /// unary calls. One attempt of the worker endpoint serves all who wait, and goes on when they give up:
     /// else a member that takes longer than they wait would never be proved.
     ///
     /// # Errors
@@ -87,9 +87,9 @@ impl Link {
             let (ended, begun) = watch::channel(None);
             self.proving.replace(Some(begun.clone()));
             proving = Some(begun);
-            let link = self.clone();
+            let upstream = self.clone();
             tokio::task::spawn_local(async move {
-                ended.send_replace(Some(link.prove_over_new().await));
+                ended.send_replace(Some(upstream.prove_over_new().await));
             });
         }
         let Some(mut proving) = proving else { return Err(ConnectError::after_another()) };
@@ -112,21 +112,24 @@ impl Link {
 
     /// Asks for admission of a connection, and waits for a proof that is under way. Returns what
     /// the caller must end, when it is for the caller to have the proof.
-    async fn admit(&self, signs: &Signs) -> Result<Option<Attempt>, ConnectError> {
+    async fn admit(&self, io_state: &MemberIoState) -> Result<Option<Attempt>, ConnectError> {
         let limit = self.timeouts.get().proof;
         let deadline = Instant::now() + limit;
         let proofs = self.endpoint.proofs();
         loop {
             let mut other = None;
-            let is_open = signs.keep_proof(|socket| match proofs.admit(signs.address(), socket) {
-                Admission::Admitted(witness) => witness,
-                admission => {
-                    other = Some(admission);
-                    None
-                }
-            });
+            let is_open =
+                io_state.keep_proof(|socket| match proofs.admit(io_state.address(), socket) {
+                    Admission::Admitted(witness) => witness,
+                    admission => {
+                        other = Some(admission);
+                        None
+                    }
+                });
             match other {
-                _ if !is_open => return Err(self.blame(&"it closed the connection at once")),
+                _ if !is_open => {
+                    return Err(self.connect_error(&"it closed the connection at once"));
+                }
                 None | Some(Admission::Admitted(_)) => {
                     self.endpoint.mark_admitted(self.timeouts.get().proof_required);
                     return Ok(None);
@@ -147,85 +150,92 @@ impl Link {
         &self,
         attempt: Attempt,
         io: Option<MemberIo>,
-        carries: Use,
-    ) -> Result<Said, ConnectError> {
-        let said = self.ask(attempt.address(), io, carries).await;
-        self.conclude(attempt, said)
+        pool_kind: PoolKind,
+    ) -> Result<ClusterClaim, ConnectError> {
+        let claim = self.ask(attempt.address(), io, pool_kind).await;
+        self.conclude(attempt, claim)
     }
 
     /// Asks an address for its cluster, by gRPC and then, where that is not spoken, by HTTP/1.1.
     /// Connecting has the limit that it always has, and each answer `health-timeout`.
-    async fn ask(&self, address: SocketAddr, io: Option<MemberIo>, carries: Use) -> Said {
+    async fn ask(
+        &self,
+        address: SocketAddr,
+        io: Option<MemberIo>,
+        pool_kind: PoolKind,
+    ) -> ClusterClaim {
         let speaks_http = io.is_none();
-        let mut said = match io {
-            Some(io) => self.ask_grpc(io, carries).await,
-            None => self.ask_grpc_anew(address, carries).await,
+        let mut claim = match io {
+            Some(io) => self.ask_grpc(io, pool_kind).await,
+            None => self.ask_grpc_anew(address, pool_kind).await,
         };
-        if matches!(said.cluster, Err(ProofError::Broken(_))) {
+        if matches!(claim.cluster, Err(ProofError::Broken(_))) {
             // Once more, since a connection may break for many reasons.
-            said = self.ask_grpc_anew(address, carries).await;
+            claim = self.ask_grpc_anew(address, pool_kind).await;
         }
-        let may_speak_http = match &said.signs {
+        let may_speak_http = match &claim.io_state {
             // A port for HTTP/1.1 alone may close without a word; behind TLS it speaks HTTP/2,
             // without gRPC.
-            Some(signs) => speaks_http || signs.reads() > 0 || !self.endpoint.is_tls(),
+            Some(io_state) => speaks_http || io_state.reads() > 0 || !self.endpoint.is_tls(),
             None => speaks_http,
         };
-        match said.cluster {
+        match claim.cluster {
             Err(ProofError::Broken(_)) if may_speak_http => {
-                self.ask_http(address).await.unwrap_or(said)
+                self.ask_http(address).await.unwrap_or(claim)
             }
             // What speaks gRPC is left for HTTP only if that tells more.
             Err(ProofError::Nameless(_)) if may_speak_http => {
-                self.ask_http(address).await.filter(|http| http.cluster.is_ok()).unwrap_or(said)
+                self.ask_http(address).await.filter(|http| http.cluster.is_ok()).unwrap_or(claim)
             }
-            _ => said,
+            _ => claim,
         }
     }
 
-    async fn ask_grpc_anew(&self, address: SocketAddr, carries: Use) -> Said {
+    async fn ask_grpc_anew(&self, address: SocketAddr, pool_kind: PoolKind) -> ClusterClaim {
         match self.dial(Alpn::H2, Some(address)).await {
-            Ok(io) => self.ask_grpc(io, carries).await,
+            Ok(io) => self.ask_grpc(io, pool_kind).await,
             // A port that speaks HTTP/1.1 alone says so in the TLS handshake.
-            Err(error) => Said::nothing(ProofError::Broken(error.to_string())),
+            Err(error) => ClusterClaim::nothing(ProofError::Broken(error.to_string())),
         }
     }
 
-    async fn ask_grpc(&self, io: MemberIo, carries: Use) -> Said {
-        let signs = io.signs();
-        let connection = match http2::handshake(io, carries).await {
+    async fn ask_grpc(&self, io: MemberIo, pool_kind: PoolKind) -> ClusterClaim {
+        let io_state = io.state();
+        let connection = match http2::handshake(io, pool_kind).await {
             Ok(connection) => connection,
-            Err(error) => return Said::nothing(ProofError::Broken(error.to_string())),
+            Err(error) => return ClusterClaim::nothing(ProofError::Broken(error.to_string())),
         };
         let limit = self.timeouts.get().proof;
         let cluster = grpc::cluster_id(&connection, &self.endpoint, limit).await;
-        let cluster = cluster.map_err(|why| match (why, signs.refusal()) {
+        let cluster = cluster.map_err(|why| match (why, io_state.refusal()) {
             (ProofError::Broken(_), Some(refusal)) => {
-                ProofError::TurnedAway(self.blame(refusal).to_string())
+                ProofError::TurnedAway(self.connect_error(refusal).to_string())
             }
             (ProofError::Broken(reason), None) => {
-                let mute = self.mute().filter(|_| signs.reads() == 0);
-                ProofError::Broken(mute.map_or(reason, |mute| mute.to_string()))
+                let likely_cause = self.explain_silent_close().filter(|_| io_state.reads() == 0);
+                ProofError::Broken(
+                    likely_cause.map_or(reason, |likely_cause| likely_cause.to_string()),
+                )
             }
             (why, _) => why,
         });
-        Said { cluster, signs: Some(signs), grpc: Some(connection), _http: None }
+        ClusterClaim { cluster, io_state: Some(io_state), grpc: Some(connection), _http: None }
     }
 
     /// Returns `None` when the address speaks no HTTP/1.1 either.
-    async fn ask_http(&self, address: SocketAddr) -> Option<Said> {
+    async fn ask_http(&self, address: SocketAddr) -> Option<ClusterClaim> {
         let mut answered = None;
         for question in &http::QUESTIONS {
             let io = self.dial(Alpn::Http1, Some(address)).await.ok()?;
             let limit = self.timeouts.get().proof;
             let Ok(asked) = timeout(limit, http::ask(io, question, &self.endpoint)).await else {
-                return Some(Said::nothing(ProofError::NoAnswer(limit)));
+                return Some(ClusterClaim::nothing(ProofError::NoAnswer(limit)));
             };
             let asked = asked.ok()?;
-            let signs = Some(asked.signs.clone());
+            let io_state = Some(asked.io_state.clone());
             let cluster = asked.cluster.ok_or_else(|| asked.complaint());
             let is_proof = cluster.is_ok();
-            answered = Some(Said { cluster, signs, grpc: None, _http: Some(asked) });
+            answered = Some(ClusterClaim { cluster, io_state, grpc: None, _http: Some(asked) });
             if is_proof {
                 break;
             }
@@ -234,10 +244,14 @@ impl Link {
     }
 
     /// Notes what came of a proof, for all who wait for it and those who come after them.
-    fn conclude(&self, attempt: Attempt, said: Said) -> Result<Said, ConnectError> {
+    fn conclude(
+        &self,
+        attempt: Attempt,
+        claim: ClusterClaim,
+    ) -> Result<ClusterClaim, ConnectError> {
         let endpoint = &self.endpoint;
         let ours = endpoint.proofs().cluster();
-        let why = match &said.cluster {
+        let why = match &claim.cluster {
             Ok(theirs) if *theirs == ours => None,
             Ok(theirs) => Some(ProofError::Foreign { theirs: *theirs, ours }),
             Err(ProofError::Nameless(_)) if !self.timeouts.get().proof_required => None,
@@ -257,10 +271,10 @@ impl Link {
             return Err(self.without_proof(&why));
         }
         let succeed = |socket| Some(attempt.succeed(socket));
-        if !said.signs.as_ref().is_some_and(|signs| signs.keep_proof(succeed)) {
-            return Err(self.blame(&"it closed the connection at once"));
+        if !claim.io_state.as_ref().is_some_and(|io_state| io_state.keep_proof(succeed)) {
+            return Err(self.connect_error(&"it closed the connection at once"));
         }
-        match &said.cluster {
+        match &claim.cluster {
             Err(why) if endpoint.mark_assumed() => {
                 let (member, url) = (&endpoint.member, &endpoint.url);
                 tracing::warn!(
@@ -271,7 +285,7 @@ impl Link {
             Err(_) => {}
             Ok(_) => endpoint.mark_proved(),
         }
-        Ok(said)
+        Ok(claim)
     }
 
     fn without_proof(&self, why: &ProofError) -> ConnectError {
@@ -286,14 +300,14 @@ impl Link {
             ProofError::TurnedAway(_) | ProofError::Broken(_) => {
                 ConnectError::new(why).of_kind(kind).passing(true)
             }
-            why => self.blame(why).of_kind(kind).passing(!why.is_answer()),
+            why => self.connect_error(why).of_kind(kind).passing(!why.is_answer()),
         }
     }
 }
 
-impl Said {
+impl ClusterClaim {
     fn nothing(why: ProofError) -> Self {
-        Self { cluster: Err(why), signs: None, grpc: None, _http: None }
+        Self { cluster: Err(why), io_state: None, grpc: None, _http: None }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The body of a request on its way to a member.
 //!
 //! It streams straight through. While a retry is still possible it also keeps what it has passed
-//! on, up to [`KEEP_LIMIT`] bytes, so that [`Ticket::again`] can start over on another member.
+//! on, up to [`KEEP_LIMIT`] bytes, so that [`Replay::again`] can start over on another member.
 //! Keeping costs reference counts, not copies; over the limit the present attempt goes on and a
 //! retry is off.
 //!
@@ -27,7 +27,7 @@ pub const KEEP_LIMIT: usize = 64 * 1024;
 const CHUNK_COST: usize = 64;
 
 /// One reader of a client's request body.
-pub struct RequestBody {
+pub struct ReplayBody {
     /// `None` for a body that is empty from the start, which costs no allocation.
     source: Option<Rc<RefCell<Source>>>,
     /// How many of the kept chunks this reader has given out.
@@ -49,7 +49,7 @@ struct Source {
     debt: Option<Debt>,
 }
 
-impl RequestBody {
+impl ReplayBody {
     /// Makes the first reader of `incoming`, keeping chunks for a retry. `debt` knows when more of
     /// it is waited for.
     pub fn new(incoming: Incoming, debt: Option<Debt>) -> Self {
@@ -101,22 +101,22 @@ impl RequestBody {
         Self { source: Some(Rc::new(RefCell::new(source))), next: 0, given: 0 }
     }
 
-    /// Returns a ticket from which the same body can be read again from its start.
-    pub fn ticket(&self) -> Ticket {
-        Ticket(self.source.clone())
+    /// Returns a handle by which the same body can be read again from its start.
+    pub fn replay(&self) -> Replay {
+        Replay(self.source.clone())
     }
 }
 
 /// What is needed to send a request's body once more.
-pub struct Ticket(Option<Rc<RefCell<Source>>>);
+pub struct Replay(Option<Rc<RefCell<Source>>>);
 
-impl Ticket {
+impl Replay {
     /// Returns a new reader from the first byte on, or `None` when the body was not kept whole.
-    pub fn again(&self) -> Option<RequestBody> {
+    pub fn again(&self) -> Option<ReplayBody> {
         match &self.0 {
-            None => Some(RequestBody::empty()),
+            None => Some(ReplayBody::empty()),
             Some(source) if source.borrow().keeping => {
-                Some(RequestBody { source: Some(source.clone()), next: 0, given: 0 })
+                Some(ReplayBody { source: Some(source.clone()), next: 0, given: 0 })
             }
             Some(_) => None,
         }
@@ -154,7 +154,7 @@ impl Source {
     }
 }
 
-impl Body for RequestBody {
+impl Body for ReplayBody {
     type Data = Bytes;
     type Error = hyper::Error;
 

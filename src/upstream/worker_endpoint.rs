@@ -1,7 +1,7 @@
 //! What one worker has of an endpoint: its own connections, and the means to interrupt who waits on
 //! them.
 //!
-//! A link belongs to one thread and is shared there by `Rc`; nothing in it locks. It lives as long
+//! A worker endpoint belongs to one thread and is shared there by `Rc`; nothing in it locks. It lives as long
 //! as its endpoint is listed, and longer while exchanges are open on it.
 
 mod prove;
@@ -19,8 +19,8 @@ use tokio::time::timeout;
 
 use super::connect_error::{ConnectError, Kind};
 use super::endpoint::Endpoint;
-use super::http1::idle::{Idle, IdlePool};
-use super::http2::{Connection, Use};
+use super::http1::idle::{IdleConn, IdlePool};
+use super::http2::{Connection, PoolKind};
 use super::http2_pool::{Connect, Pool};
 use super::io::MemberIo;
 use super::on_demand::demand::OnDemand;
@@ -70,7 +70,7 @@ impl Default for Timeouts {
 type Proving = watch::Receiver<Option<Result<(), ConnectError>>>;
 
 /// One worker's side of an endpoint.
-pub struct Link {
+pub struct WorkerEndpoint {
     /// The endpoint, shared by all workers.
     pub endpoint: Arc<Endpoint>,
     worker: usize,
@@ -81,8 +81,8 @@ pub struct Link {
     unary: Pool,
     /// The last attempt to prove the endpoint.
     proving: RefCell<Option<Proving>>,
-    /// The worker's alarm, which wakes everything that waits to look whether it still should.
-    alarm: Arc<Notify>,
+    /// The worker's recheck signal: wakes everything that waits, to check whether it still should.
+    recheck: Arc<Notify>,
     retired: Cell<bool>,
     on_demand: OnDemand,
     /// When a connection was last given up on which nothing could be sent, and whether that was
@@ -91,13 +91,13 @@ pub struct Link {
     is_stuck_again: Cell<bool>,
 }
 
-impl Link {
-    /// Makes a link without connections for the worker of this number.
+impl WorkerEndpoint {
+    /// Makes a worker endpoint without connections for the worker of this number.
     pub fn new(
         endpoint: Arc<Endpoint>,
         worker: usize,
         timeouts: Timeouts,
-        alarm: Arc<Notify>,
+        recheck: Arc<Notify>,
     ) -> Self {
         Self {
             worker,
@@ -105,9 +105,9 @@ impl Link {
             connector: RefCell::default(),
             idle: Rc::new(IdlePool::new(endpoint.clone())),
             endpoint,
-            unary: Pool::new(Use::Unary),
+            unary: Pool::new(PoolKind::Unary),
             proving: RefCell::default(),
-            alarm,
+            recheck,
             retired: Cell::new(false),
             on_demand: OnDemand::default(),
             stuck: Cell::new(None),
@@ -156,7 +156,7 @@ impl Link {
         self.endpoint.load_of(self.worker)
     }
 
-    /// Counts an exchange on this link until the guard is dropped.
+    /// Counts an exchange on this worker endpoint until the guard is dropped.
     pub fn begin(self: &Rc<Self>) -> InFlight {
         self.endpoint.begin(self.worker);
         InFlight(self.clone())
@@ -187,9 +187,9 @@ impl Link {
         &self.on_demand
     }
 
-    /// The worker's alarm.
-    pub fn alarm(&self) -> &Notify {
-        &self.alarm
+    /// The worker's recheck signal.
+    pub fn recheck(&self) -> &Notify {
+        &self.recheck
     }
 
     /// The limits of connections that are made now.
@@ -208,7 +208,7 @@ impl Link {
     ///
     /// # Errors
     /// When the member cannot be reached; nothing was sent then.
-    pub async fn http1(&self) -> Result<Idle, ConnectError> {
+    pub async fn http1(&self) -> Result<IdleConn, ConnectError> {
         match self.idle.take() {
             Some(idle) => Ok(idle),
             None => Box::pin(self.waited_http1()).await,
@@ -217,7 +217,7 @@ impl Link {
 
     /// Lets everything else that is ready go first: a client's requests that it has reset or broken
     /// meanwhile are gone then and cost no connection, and others have given theirs back.
-    async fn waited_http1(&self) -> Result<Idle, ConnectError> {
+    async fn waited_http1(&self) -> Result<IdleConn, ConnectError> {
         tokio::task::yield_now().await;
         match self.idle.take() {
             Some(idle) => Ok(idle),
@@ -229,8 +229,8 @@ impl Link {
     ///
     /// # Errors
     /// When the member cannot be reached.
-    pub async fn new_http1(&self) -> Result<Idle, ConnectError> {
-        self.dial_http1().await.map(Idle::new)
+    pub async fn new_http1(&self) -> Result<IdleConn, ConnectError> {
+        self.dial_http1().await.map(IdleConn::new)
     }
 
     /// The idle HTTP/1.1 connections of this worker.
@@ -280,13 +280,15 @@ impl Link {
         let limited = |line, tls| {
             MemberIo::new(line, tls, timeouts.read, timeouts.write)
                 .map(|io| io.of_epoch(epoch))
-                .map_err(|error| self.blame(&format_args!("it closed the connection: {error}")))
+                .map_err(|error| {
+                    self.connect_error(&format_args!("it closed the connection: {error}"))
+                })
         };
         if !self.endpoint.is_tls() {
             return limited(Line::Tcp(stream), None);
         }
         let connector = self.connector.borrow().clone();
-        let connector = connector.ok_or_else(|| self.blame(&"TLS is not set up"))?;
+        let connector = connector.ok_or_else(|| self.connect_error(&"TLS is not set up"))?;
         let left =
             timeouts.dial.map_or(HANDSHAKE_MOST, |most| most.saturating_sub(begin.elapsed()));
         let line = self.secure(stream, &connector, alpn, left).await?;
@@ -332,9 +334,11 @@ impl Link {
             Ok(Err(why)) => {
                 let spares = why.comes_of_tls();
                 let kind = if spares { Kind::SparesOpen } else { Kind::Unreachable };
-                Err(self.blame(&why).of_kind(kind))
+                Err(self.connect_error(&why).of_kind(kind))
             }
-            Err(_) => Err(self.blame(&format!("no answer to the TLS handshake within {left:?}"))),
+            Err(_) => {
+                Err(self.connect_error(&format!("no answer to the TLS handshake within {left:?}")))
+            }
         }
     }
 
@@ -350,17 +354,17 @@ impl Link {
     }
 
     /// Says of a member what is wrong with it.
-    pub fn blame(&self, why: &impl std::fmt::Display) -> ConnectError {
+    pub fn connect_error(&self, why: &impl std::fmt::Display) -> ConnectError {
         let at = Authority(&self.endpoint.host, self.endpoint.port);
         ConnectError::new(&format_args!("{at}: {why}"))
     }
 
     /// What it probably means that the member has closed a new connection before it said anything;
     /// `None` in the clear.
-    pub fn mute(&self) -> Option<ConnectError> {
+    pub fn explain_silent_close(&self) -> Option<ConnectError> {
         let connector = self.connector.borrow();
         let connector = connector.as_ref().filter(|_| self.endpoint.is_tls())?;
-        Some(self.blame(&connector.mute_rule()))
+        Some(self.connect_error(&connector.mute_rule()))
     }
 
     /// Closes idle connections that their member has closed, or that nobody has used for long.
@@ -381,22 +385,25 @@ impl Link {
         self.idle.clear();
         self.unary.clear();
         self.retired.set(true);
-        self.alarm.notify_waiters();
+        self.recheck.notify_waiters();
     }
 }
 
-impl Connect for Link {
+impl Connect for WorkerEndpoint {
     fn epoch(&self) -> u64 {
         self.epoch()
     }
 
-    fn http2(&self, carries: Use) -> impl Future<Output = Result<Rc<Connection>, ConnectError>> {
-        self.http2(carries)
+    fn http2(
+        &self,
+        pool_kind: PoolKind,
+    ) -> impl Future<Output = Result<Rc<Connection>, ConnectError>> {
+        self.http2(pool_kind)
     }
 }
 
-/// Counts an exchange on a link until it is dropped.
-pub struct InFlight(Rc<Link>);
+/// Counts an exchange on a worker endpoint until it is dropped.
+pub struct InFlight(Rc<WorkerEndpoint>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
