@@ -20,8 +20,8 @@
 //!    [`upstream::http1`] or [`upstream::http2`] sends the request there.
 //!
 //! The way of a member, from the other side: [`cluster::tracker`] asks the peers,
-//! [`cluster::usable`] says which URLs may get requests, [`daemon::roster`] makes endpoints of
-//! them, and [`daemon::control`] publishes these.
+//! [`cluster::eligibility`] says which URLs may get requests, [`daemon::endpoint_set`] makes
+//! endpoints of them, and [`daemon::control`] publishes these.
 //!
 //! | floor | modules | job; each imports only from the floors below |
 //! |---|---|---|

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use crate::config::{Place, Problem, schema};
+use crate::config::{Location, Problem, schema};
 
 /// What the program is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +79,7 @@ pub fn parse(mut args: Vec<OsString>) -> Result<Line, Problem> {
 }
 
 fn unknown(word: &str) -> Problem {
-    let problem = |message| Problem::error(message, Place::Flag(word.to_owned()));
+    let problem = |message| Problem::error(message, Location::Flag(word.to_owned()));
     if word == "gateway" || word == "grpc-proxy" {
         let hint = "etcd-proxy carries everything and needs no command";
         return problem(format!("`{word}` is a command of etcd")).hint(hint);
@@ -117,8 +117,9 @@ pub fn take_word(
             None => String::new(),
         };
         found = words.iter().copied().find(|word| *word == value).ok_or_else(|| {
-            let place = Place::Flag(format!("{}{name}", if name.len() == 1 { "-" } else { "--" }));
-            Problem::error(format!("`{name}` is \"{value}\""), place)
+            let location =
+                Location::Flag(format!("{}{name}", if name.len() == 1 { "-" } else { "--" }));
+            Problem::error(format!("`{name}` is \"{value}\""), location)
                 .hint(format!("want {}", words.join(" or ")))
         })?;
     }
@@ -135,8 +136,8 @@ pub fn take_value(rest: &mut Vec<OsString>, names: &[&str]) -> Result<Option<Str
             Some(value) => value,
             None if at < rest.len() => rest.remove(at).to_string_lossy().into_owned(),
             None => {
-                let place = Place::Flag(format!("--{name}"));
-                let problem = Problem::error(format!("`--{name}` has no value"), place);
+                let location = Location::Flag(format!("--{name}"));
+                let problem = Problem::error(format!("`--{name}` has no value"), location);
                 return Err(problem.hint(format!("write `--{name} VALUE`")));
             }
         });

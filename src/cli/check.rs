@@ -12,7 +12,7 @@ use super::load::{Variables, inputs, load};
 use super::output::{complain, say_json, style, usage};
 use super::{args, unit};
 use crate::config::{Inputs, Loaded, Problems};
-use crate::tls::material::Purpose;
+use crate::tls::configs::Purpose;
 
 /// The exit status for settings that cannot be used (sysexits' EX_CONFIG).
 const CONFIG: u8 = 78;
@@ -32,16 +32,16 @@ pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
         Ok(format) => format,
         Err(problem) => return usage(problem, &env),
     };
-    let is_units = unit::is_meant(&rest, &env);
-    let unit = unit::meant(&rest, env);
+    let is_units = unit::targets_unit(&rest, &env);
+    let unit = unit::for_command(&rest, env);
     let inputs = inputs(rest, unit.variables.clone());
     let daemon = || unit::socket(&inputs, is_units);
     let (mut problems, usable) = match load(&inputs, Purpose::Check) {
-        Ok((loaded, material)) => {
+        Ok((loaded, tls_configs)) => {
             let mut problems = Problems(loaded.warnings.clone());
             problems.0.extend(taken::addresses(&loaded, daemon));
             problems.sort();
-            (problems, Some((loaded, material)))
+            (problems, Some((loaded, tls_configs)))
         }
         Err(problems) => (problems, None),
     };
@@ -53,9 +53,9 @@ pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
         complain(&problems.report(style(&inputs.env), &outcome(loaded, &inputs)));
     }
     let found = match usable.as_ref().filter(|_| connects) {
-        Some((loaded, material)) => {
+        Some((loaded, tls_configs)) => {
             let daemon = daemon().unwrap_or_else(|_| loaded.settings.admin_socket.clone());
-            match connect::look(&loaded.settings, material, &daemon) {
+            match connect::run(&loaded.settings, tls_configs, &daemon) {
                 Ok(found) => Some(found),
                 Err(error) => {
                     complain(&format!("error: cannot connect to anybody: {error}\n"));

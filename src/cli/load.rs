@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::config::{self, Inputs, Loaded, Problems};
-use crate::daemon::obstacles::of_log;
+use crate::daemon::apply_errors::of_log;
 use crate::telemetry::log::OpenLog;
-use crate::tls::material::{self, Material, Purpose};
+use crate::tls::configs::{self, Purpose, TlsConfigs};
 
 /// The settings file when none is named.
 const DEFAULT_FILE: &str = "/etc/etcd-proxy.toml";
@@ -20,16 +20,16 @@ pub(super) fn inputs(args: Vec<OsString>, env: Variables) -> Inputs {
     Inputs { args, env, cwd, default_file: Path::new(DEFAULT_FILE).to_owned() }
 }
 
-/// Loads the settings and the TLS material that they name; warnings of both are in the first.
+/// Loads the settings and the TLS configs that they name; warnings of both are in the first.
 /// Everything that is wrong is found at once: files for TLS and the log are looked at also when
 /// other settings cannot be used.
-pub(super) fn load(inputs: &Inputs, purpose: Purpose) -> Result<(Loaded, Material), Problems> {
+pub(super) fn load(inputs: &Inputs, purpose: Purpose) -> Result<(Loaded, TlsConfigs), Problems> {
     let (mut loaded, mut problems) = config::draft(inputs, None);
     let purpose = if problems.errors() > 0 { Purpose::Check } else { purpose };
-    let material = match material::load(&loaded.settings, &loaded.origins, None, purpose) {
-        Ok((material, warnings)) => {
+    let tls_configs = match configs::load(&loaded.settings, &loaded.origins, None, purpose) {
+        Ok((tls_configs, warnings)) => {
             problems.0.extend(warnings);
-            Some(material)
+            Some(tls_configs)
         }
         Err(more) => {
             problems.0.extend(more.0);
@@ -37,15 +37,15 @@ pub(super) fn load(inputs: &Inputs, purpose: Purpose) -> Result<(Loaded, Materia
         }
     };
     // A daemon that is to run opens its log itself.
-    if purpose == Purpose::Check || material.is_none() {
+    if purpose == Purpose::Check || tls_configs.is_none() {
         let errors = OpenLog::check(&loaded.settings.log);
         problems.0.extend(of_log(&errors, &loaded));
     }
     problems.sort();
-    match material.filter(|_| problems.errors() == 0) {
-        Some(material) => {
+    match tls_configs.filter(|_| problems.errors() == 0) {
+        Some(tls_configs) => {
             loaded.warnings = problems.0;
-            Ok((loaded, material))
+            Ok((loaded, tls_configs))
         }
         None => Err(problems),
     }

@@ -10,18 +10,18 @@ pub mod ask;
 mod check;
 mod commands;
 mod environment_files;
-mod fallback;
 mod help;
 mod load;
 pub mod manual;
+mod member_or_proxy;
 mod output;
-mod patience;
 mod print_config;
 mod promote;
 pub mod reload;
 pub mod status;
 pub mod table;
 mod unit;
+mod wait_for_tls_files;
 
 use std::ffi::OsString;
 use std::io;
@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::config::{self, Inputs, Problems};
-use crate::tls::material::Purpose;
+use crate::tls::configs::Purpose;
 use args::Command;
 use load::{Variables, inputs, load};
 use output::{complain, say, style, unusable, usage};
@@ -60,12 +60,12 @@ pub fn main(args: Vec<OsString>, env: Variables) -> ExitCode {
 
 /// Loads the settings and runs the daemon with them.
 fn run(inputs: Inputs) -> ExitCode {
-    patience::wait_for_files(&inputs);
+    wait_for_tls_files::wait(&inputs);
     if let Some(status) = run_as_member(&inputs) {
         return status;
     }
     match load(&inputs, Purpose::Use) {
-        Ok((loaded, material)) => crate::daemon::run(inputs, loaded, material),
+        Ok((loaded, tls_configs)) => crate::daemon::run(inputs, loaded, tls_configs),
         Err(problems) => {
             complain(&problems.report(style(&inputs.env), "not started"));
             ExitCode::from(problems.exit_status())
@@ -78,8 +78,8 @@ fn run(inputs: Inputs) -> ExitCode {
 fn run_as_member(inputs: &Inputs) -> Option<ExitCode> {
     let loaded = config::load(inputs).ok()?;
     let member = loaded.settings.member.as_ref()?;
-    let (_, material) = load(inputs, Purpose::Check).ok()?;
-    fallback::decide(inputs, &loaded, &material, member)
+    let (_, tls_configs) = load(inputs, Purpose::Check).ok()?;
+    member_or_proxy::decide(inputs, &loaded, &tls_configs, member)
 }
 
 /// Asks the running daemon what it does.
@@ -98,7 +98,7 @@ fn show_status(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
 
 /// Returns where the daemon is asked that these flags and this environment mean.
 fn socket(args: Vec<OsString>, env: Variables) -> Result<PathBuf, Problems> {
-    let is_units = unit::is_meant(&args, &env);
-    let env = unit::meant(&args, env).variables;
+    let is_units = unit::targets_unit(&args, &env);
+    let env = unit::for_command(&args, env).variables;
     unit::socket(&inputs(args, env), is_units)
 }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::load::{Variables, inputs};
 use super::output::{complain, say, say_json, style, usage};
 use super::{args, unit};
-use crate::config::schema::Standing;
-use crate::config::{self, Effective, Loaded, Place, masked};
+use crate::config::schema::Support;
+use crate::config::{self, Effective, Loaded, Location, masked};
 
 /// Prints the settings as columns, or with `-w json` as JSON (`"version": 1`). Settings that cannot
 /// be used are reported as `check` does.
@@ -19,7 +19,7 @@ pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
         Ok(form) => form,
         Err(problem) => return usage(problem, &env),
     };
-    let unit = unit::meant(&rest, env);
+    let unit = unit::for_command(&rest, env);
     let inputs = inputs(rest, unit.variables.clone());
     let found = config::load(&inputs).map(|mut loaded| {
         unit.locate(&mut loaded);
@@ -46,8 +46,8 @@ fn table(loaded: &Loaded) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
     let (names, values) = (width(0).unwrap_or(0), width(1).unwrap_or(0).min(60));
     let mut out = format!("{:names$}  {:values$}  FROM\n", "SETTING", "VALUE");
-    for [name, value, place] in &rows {
-        let _ = writeln!(out, "{name:names$}  {value:values$}  {place}");
+    for [name, value, location] in &rows {
+        let _ = writeln!(out, "{name:names$}  {value:values$}  {location}");
     }
     out
 }
@@ -55,9 +55,9 @@ fn table(loaded: &Loaded) -> String {
 fn cells(row: &Effective<'_>) -> [String; 3] {
     let value =
         if row.value.is_empty() { "\"\"".to_owned() } else { masked(&row.value).into_owned() };
-    let idle = row.setting.standing == Standing::Idle && *row.place != Place::Default;
+    let idle = row.setting.support == Support::Idle && *row.location != Location::Default;
     let note = if idle { " (without effect)" } else { "" };
-    [row.setting.name.to_owned(), value, format!("{}{note}", row.place)]
+    [row.setting.name.to_owned(), value, format!("{}{note}", row.location)]
 }
 
 fn to_json(loaded: &Loaded) -> Value {
@@ -67,20 +67,20 @@ fn to_json(loaded: &Loaded) -> Value {
 }
 
 fn row_json(row: &Effective<'_>) -> Value {
-    let (kind, name) = match row.place {
-        Place::Default => ("default", None),
-        Place::File(_) | Place::Span(..) => ("file", None),
-        Place::Variable(name) | Place::Line(name, ..) => ("variable", Some(name)),
-        Place::Flag(name) => ("flag", Some(name)),
+    let (kind, name) = match row.location {
+        Location::Default => ("default", None),
+        Location::File(_) | Location::Span(..) => ("file", None),
+        Location::Variable(name) | Location::Line(name, ..) => ("variable", Some(name)),
+        Location::Flag(name) => ("flag", Some(name)),
     };
-    let spot = row.place.spot();
+    let span = row.location.span();
     json!({
         "name": row.setting.name,
         "value": masked(&row.value),
         "origin": kind,
         "origin_name": name,
-        "line": row.place.line(),
-        "column": spot.as_ref().map(|spot| spot.column),
-        "effect": row.setting.standing != Standing::Idle,
+        "line": row.location.line(),
+        "column": span.as_ref().map(|span| span.column),
+        "effect": row.setting.support != Support::Idle,
     })
 }

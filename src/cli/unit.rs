@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use super::environment_files;
 use super::load::Variables;
 use super::output::complain;
-use crate::config::{self, Inputs, Loaded, Place, Problems};
+use crate::config::{self, Inputs, Loaded, Location, Problems};
 
 /// Where the unit reads the daemon's environment from; the later file wins.
 const FILES: [&str; 2] = ["/etc/default/etcd-proxy", "/etc/sysconfig/etcd-proxy"];
@@ -40,8 +40,8 @@ struct Line {
 }
 
 /// Returns the environment of the daemon that a command with these settings as flags is about.
-pub(super) fn meant(settings: &[OsString], env: Variables) -> Environment {
-    if is_meant(settings, &env) { daemon(env) } else { with_files(env, &[]) }
+pub(super) fn for_command(settings: &[OsString], env: Variables) -> Environment {
+    if targets_unit(settings, &env) { daemon(env) } else { with_files(env, &[]) }
 }
 
 /// Returns the environment of the unit's daemon; what is set in `env` wins.
@@ -80,7 +80,7 @@ fn answers(socket: &Path) -> bool {
 
 /// Whether the unit's daemon is meant by a command with these settings as flags and in this
 /// environment, which is its own.
-pub(super) fn is_meant(settings: &[OsString], env: &Variables) -> bool {
+pub(super) fn targets_unit(settings: &[OsString], env: &Variables) -> bool {
     let elsewhere = ["INVOCATION_ID", "ETCD_CONFIG_FILE"];
     settings.is_empty() && !elsewhere.iter().any(|name| is_set(env, name))
 }
@@ -130,25 +130,25 @@ fn read(file: &Path) -> Vec<Line> {
 impl Environment {
     /// Says of what was loaded with it in which lines of the files it is.
     pub(super) fn locate(&self, loaded: &mut Loaded) {
-        loaded.origins.locate(|place| self.line_of(place));
-        loaded.warnings.iter_mut().for_each(|problem| self.relocate(&mut problem.place));
+        loaded.origins.locate(|location| self.line_of(location));
+        loaded.warnings.iter_mut().for_each(|problem| self.relocate(&mut problem.location));
     }
 
     /// The same for problems.
     pub(super) fn locate_problems(&self, problems: &mut Problems) {
-        problems.0.iter_mut().for_each(|problem| self.relocate(&mut problem.place));
+        problems.0.iter_mut().for_each(|problem| self.relocate(&mut problem.location));
     }
 
-    fn relocate(&self, place: &mut Place) {
-        if let Some(line) = self.line_of(place) {
-            *place = line;
+    fn relocate(&self, location: &mut Location) {
+        if let Some(line) = self.line_of(location) {
+            *location = line;
         }
     }
 
-    fn line_of(&self, place: &Place) -> Option<Place> {
-        let Place::Variable(name) = place else { return None };
+    fn line_of(&self, location: &Location) -> Option<Location> {
+        let Location::Variable(name) = location else { return None };
         let line = self.lines.iter().find(|line| line.name == *name)?;
-        Some(Place::Line(name.clone(), line.file.clone(), line.number))
+        Some(Location::Line(name.clone(), line.file.clone(), line.number))
     }
 }
 
@@ -178,13 +178,13 @@ mod tests {
         let found = with_files(env(&[("ETCD_NAME", "mine")]), &[&default, &sysconfig]);
         let expected = [("ETCD_NAME", "mine"), ("ETCD_BALANCE", "p2c"), ("ETCD_PROXY", "readonly")];
         assert_eq!(found.variables, env(&expected));
-        let place = |name: &str| found.line_of(&Place::Variable(name.to_owned()));
-        assert_eq!(place("ETCD_NAME"), None);
-        let line = place("ETCD_BALANCE").unwrap();
-        assert_eq!(line, Place::Line("ETCD_BALANCE".to_owned(), default.clone(), 4));
+        let location = |name: &str| found.line_of(&Location::Variable(name.to_owned()));
+        assert_eq!(location("ETCD_NAME"), None);
+        let line = location("ETCD_BALANCE").unwrap();
+        assert_eq!(line, Location::Line("ETCD_BALANCE".to_owned(), default.clone(), 4));
         assert_eq!(line.to_string(), format!("{}:4 (ETCD_BALANCE)", default.display()));
         assert_eq!(
-            place("ETCD_PROXY").unwrap().to_string(),
+            location("ETCD_PROXY").unwrap().to_string(),
             format!("{}:1 (ETCD_PROXY)", sysconfig.display())
         );
     }
@@ -204,7 +204,7 @@ mod tests {
         let mut problems = load(&found).unwrap_err();
         found.locate_problems(&mut problems);
         let places: Vec<String> =
-            problems.0.iter().map(|problem| problem.place.to_string()).collect();
+            problems.0.iter().map(|problem| problem.location.to_string()).collect();
         let (first, second) = (default.display(), sysconfig.display());
         assert_eq!(
             places,
@@ -215,16 +215,16 @@ mod tests {
         let found = with_files(Vec::new(), &[&default, &sysconfig]);
         let mut loaded = load(&found).unwrap();
         found.locate(&mut loaded);
-        assert_eq!(loaded.origins.place("proxy").to_string(), format!("{first}:2 (ETCD_PROXY)"));
-        assert_eq!(loaded.warnings[0].place.to_string(), format!("{second}:1 (ETCD_PROXXY)"));
+        assert_eq!(loaded.origins.location("proxy").to_string(), format!("{first}:2 (ETCD_PROXY)"));
+        assert_eq!(loaded.warnings[0].location.to_string(), format!("{second}:1 (ETCD_PROXXY)"));
     }
 
     #[test]
     fn the_units_daemon_is_meant_unless_something_else_is_said() {
-        assert!(is_meant(&[], &env(&[("ETCD_PROXY", "on"), ("ETCD_CONFIG_FILE", "")])));
-        assert!(!is_meant(&["--proxy=on".into()], &env(&[])));
-        assert!(!is_meant(&[], &env(&[("INVOCATION_ID", "0a")])));
-        assert!(!is_meant(&[], &env(&[("ETCD_CONFIG_FILE", "/other.toml")])));
+        assert!(targets_unit(&[], &env(&[("ETCD_PROXY", "on"), ("ETCD_CONFIG_FILE", "")])));
+        assert!(!targets_unit(&["--proxy=on".into()], &env(&[])));
+        assert!(!targets_unit(&[], &env(&[("INVOCATION_ID", "0a")])));
+        assert!(!targets_unit(&[], &env(&[("ETCD_CONFIG_FILE", "/other.toml")])));
     }
 
     #[test]

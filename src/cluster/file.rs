@@ -28,12 +28,12 @@ const WRITE_LIMIT: Duration = Duration::from_secs(5);
 pub struct ClusterFile {
     path: PathBuf,
     /// What the file is known to hold; locked while it is written.
-    written: Arc<Mutex<Option<Kept>>>,
+    written: Arc<Mutex<Option<CachedPeers>>>,
 }
 
 /// What the file holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct CachedPeers {
     #[serde(rename = "PeerURLs")]
     peer_urls: Vec<String>,
     #[serde(rename = "clusterID", default)]
@@ -42,7 +42,7 @@ pub struct Kept {
     source: String,
 }
 
-impl Kept {
+impl CachedPeers {
     /// Makes what is to be kept of a list that was had by way of `source` (its fingerprint).
     pub fn new(list: &MemberList, source: &str) -> Self {
         Self {
@@ -92,7 +92,7 @@ impl ClusterFile {
     }
 
     /// Reads what was kept for `source`; `None` when there is no file. Blocks on a small read.
-    pub fn read(&self, source: &str) -> Result<Option<Kept>, Ignored> {
+    pub fn read(&self, source: &str) -> Result<Option<CachedPeers>, Ignored> {
         let kept = match regular_file::read(&self.path, SIZE_LIMIT) {
             Ok(text) => parse(&text)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -107,7 +107,7 @@ impl ClusterFile {
     ///
     /// Writes on a blocking thread. A write that was begun is finished even if the future is
     /// dropped.
-    pub async fn keep(&self, kept: Kept) -> io::Result<()> {
+    pub async fn keep(&self, kept: CachedPeers) -> io::Result<()> {
         let file = self.clone();
         let write = tokio::task::spawn_blocking(move || file.keep_blocking(kept));
         match tokio::time::timeout(WRITE_LIMIT, write).await {
@@ -116,7 +116,7 @@ impl ClusterFile {
         }
     }
 
-    fn keep_blocking(&self, kept: Kept) -> io::Result<()> {
+    fn keep_blocking(&self, kept: CachedPeers) -> io::Result<()> {
         let mut written = match self.written.try_lock() {
             Ok(written) => written,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -136,8 +136,8 @@ fn hangs() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "its file system does not answer")
 }
 
-fn parse(text: &[u8]) -> Result<Kept, Ignored> {
-    let kept: Kept = serde_json::from_slice(text).map_err(|_| Ignored::Damaged)?;
+fn parse(text: &[u8]) -> Result<CachedPeers, Ignored> {
+    let kept: CachedPeers = serde_json::from_slice(text).map_err(|_| Ignored::Damaged)?;
     if kept.source.is_empty() {
         return Err(Ignored::Foreign);
     }
@@ -190,8 +190,8 @@ mod tests {
         MemberList::parse(0xab, json.as_bytes()).unwrap()
     }
 
-    fn kept() -> Kept {
-        Kept::new(
+    fn kept() -> CachedPeers {
+        CachedPeers::new(
             &list(r#"[{"id":1,"peerURLs":["http://b:2380","https://c:2380","http://a:2380"]}]"#),
             SOURCE,
         )

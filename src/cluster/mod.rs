@@ -1,30 +1,30 @@
 //! Where members come from: sources, the member list, its refresh and its cache.
 //!
-//! The control plane owns a [`tracker::Tracker`], which has the peers from a [`finder`] (a list, a
-//! [`registry`] or [`srv`] records), asks them ([`ask`], [`fetch`]), pins the cluster ([`pin`]) and
-//! keeps the last good peers on disk ([`mod@file`]). [`usable`] then says which client URLs of the
-//! list may get traffic. Nothing here forwards a request, and nothing here imports `upstream`: the
-//! daemon builds each generation from what it finds here.
+//! The control plane owns a [`tracker::Tracker`], which has the peers from a [`peer_discovery`] (a
+//! list, a [`discovery_service`] or [`srv`] records), asks them ([`peer_query`], [`fetch`]), pins
+//! the cluster ([`pin`]) and keeps the last good peers on disk ([`mod@file`]). [`eligibility`] then
+//! says which client URLs of the list may get traffic. Nothing here forwards a request, and nothing
+//! here imports `upstream`: the daemon builds each generation from what it finds here.
 
 pub mod agree;
-pub mod ask;
-pub mod doubt;
+pub mod confirm;
+pub mod discovery_service;
+pub mod eligibility;
+pub mod event;
 pub mod fetch;
 pub mod file;
-pub mod finder;
 pub mod grpc;
 pub mod member;
-pub mod news;
+pub mod peer_discovery;
+pub mod peer_query;
 pub mod peers;
 pub mod pin;
-pub mod record;
-pub mod registry;
+pub mod refresh_stats;
 pub mod source;
 pub mod srv;
 pub mod survey;
 pub mod tracker;
 pub mod url;
-pub mod usable;
 
 #[cfg(test)]
 mod scripted;

@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::ask::Asked;
 use super::fetch::FetchError;
 use super::member::MemberList;
+use super::peer_query::Asked;
 use super::url::parse_listed;
 use crate::config::PeerUrl;
 use crate::telemetry::snapshot::PeerStatus;

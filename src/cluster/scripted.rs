@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::config::{Inputs, PeerUrl};
 use crate::tls::Connector;
-use crate::tls::material::{self, Purpose};
+use crate::tls::configs::{self, Purpose};
 
 /// What a scripted peer does once it has read a request head.
 #[derive(Clone)]
@@ -130,6 +130,6 @@ pub(super) fn connector() -> Connector {
         default_file: "/nonexistent/etcd-proxy.toml".into(),
     };
     let loaded = crate::config::load(&inputs).unwrap();
-    let material = material::load(&loaded.settings, &loaded.origins, None, Purpose::Check);
-    material.unwrap().0.registry
+    let tls_configs = configs::load(&loaded.settings, &loaded.origins, None, Purpose::Check);
+    tls_configs.unwrap().0.registry
 }

@@ -1,7 +1,7 @@
 //! Where the peers to ask come from, in words: what to show before there are any, and what tells
 //! two sources apart.
 
-use super::registry;
+use super::discovery_service;
 use crate::config::{Discovery, PeerSource, PeerUrl, WebUrl};
 
 /// Names the peers that are known without asking anybody, to be shown before the first refresh.
@@ -17,7 +17,7 @@ pub fn describe(source: &PeerSource) -> Option<String> {
     match source {
         PeerSource::Static(_) => None,
         PeerSource::Discovery(discovery) => {
-            Some(format!("discovery at {}", registry::place(discovery)))
+            Some(format!("discovery at {}", discovery_service::place(discovery)))
         }
         PeerSource::Srv(srv) => Some(format!("SRV records of {}", srv.domain)),
     }

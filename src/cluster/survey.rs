@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 use super::agree::Agreement;
 use super::fetch::{Access, FETCH_LIMIT, FetchError, fetch};
 use super::file::ClusterFile;
-use super::finder::Finder;
 use super::member::MemberList;
+use super::peer_discovery::PeerDiscovery;
 use super::pin::Pin;
 use super::source;
 use super::tracker::Setup;
@@ -37,8 +37,8 @@ impl Survey {
     /// Asks the source, then all of its peers at once, then those of the cluster file: 10 s each at
     /// most.
     pub async fn take(setup: &Setup) -> Self {
-        let finder = Finder::start(&setup.source, &setup.registry, Vec::new());
-        let found = finder.first_word(FETCH_LIMIT).await;
+        let discovery = PeerDiscovery::start(&setup.source, &setup.registry, Vec::new());
+        let found = discovery.first_result(FETCH_LIMIT).await;
         let trouble = match found.trouble_now() {
             Some(trouble) => Some(trouble.to_owned()),
             None => (!found.settled).then(|| format!("no answer within {FETCH_LIMIT:?}")),

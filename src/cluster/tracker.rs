@@ -6,7 +6,7 @@
 //! The pin is held over a restart by the cluster file, and released when the configured source is
 //! changed or the settings accept another cluster.
 //!
-//! The peers of a source that has to be asked come from a [`Finder`], which asks it in the
+//! The peers of a source that has to be asked come from a [`PeerDiscovery`], which asks it in the
 //! background; the first refresh waits for its first word, so that the cluster file stays the last
 //! resort.
 //!
@@ -22,20 +22,20 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::ask::{Asked, ask, ask_all};
-use super::doubt;
+use super::confirm;
+use super::event::{ClusterEvent, ListChange};
 use super::fetch::{Access, FETCH_LIMIT, FetchError, fetch};
-use super::file::{ClusterFile, Kept};
-use super::finder::{Finder, Found};
+use super::file::{CachedPeers, ClusterFile};
 use super::member::MemberList;
-use super::news::{ListChange, News};
+use super::peer_discovery::{Discovered, PeerDiscovery};
+use super::peer_query::{Asked, ask, ask_all};
 use super::peers::Peers;
 use super::pin::Pin;
-use super::record::Record;
+use super::refresh_stats::RefreshStats;
 use super::source;
 use crate::config::{PeerSource, PeerUrl, Settings};
 use crate::telemetry::snapshot::{PeerStatus, Problem, RefreshStatus, SourceStatus};
-use crate::tls::{Connector, Material};
+use crate::tls::{Connector, TlsConfigs};
 
 /// How long a peer is waited for that is only looked at.
 const LOOK_LIMIT: Duration = Duration::from_secs(1);
@@ -58,13 +58,13 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Takes what the tracker needs from settings and TLS material of one generation.
-    pub fn new(settings: &Settings, material: &Material) -> Self {
+    /// Takes what the tracker needs from settings and TLS configs of one generation.
+    pub fn new(settings: &Settings, tls_configs: &TlsConfigs) -> Self {
         Self {
             source: settings.peers.clone(),
-            registry: material.registry.clone(),
+            registry: tls_configs.registry.clone(),
             accept_cluster_id: settings.accept_cluster_id,
-            access: Access::new(settings, material),
+            access: Access::new(settings, tls_configs),
             data_dir: settings.data_dir.clone(),
         }
     }
@@ -79,7 +79,7 @@ pub enum Outcome {
         changed: bool,
     },
     /// No peer did; the list is what it was (nothing, before the first).
-    Kept {
+    CachedPeers {
         /// What each peer answered, in one line.
         reason: String,
     },
@@ -90,7 +90,7 @@ pub enum Outcome {
 pub struct Tracker {
     setup: Setup,
     fingerprint: String,
-    finder: Finder,
+    discovery: PeerDiscovery,
     /// What the source lacks or suffers.
     source_trouble: Option<String>,
     file: ClusterFile,
@@ -98,17 +98,17 @@ pub struct Tracker {
     pin: Pin,
     list: Option<Arc<MemberList>>,
     /// Members that the last look missed for the first time.
-    doubted: Vec<u64>,
+    suspected: Vec<u64>,
     /// Whether all peers are asked the next time, since it is not clear that they are of one
     /// cluster.
     asks_all: bool,
     /// Which peer was last looked at beside the one that gave a list.
     looked_at: usize,
-    record: Record,
+    stats: RefreshStats,
     /// What the cluster file should hold.
-    keep: Option<Kept>,
+    keep: Option<CachedPeers>,
     /// What is to be logged.
-    news: Vec<News>,
+    events: Vec<ClusterEvent>,
 }
 
 impl Tracker {
@@ -117,18 +117,18 @@ impl Tracker {
     pub fn new(setup: Setup) -> Self {
         let mut tracker = Self {
             fingerprint: String::new(),
-            finder: Finder::start(&setup.source, &setup.registry, Vec::new()),
+            discovery: PeerDiscovery::start(&setup.source, &setup.registry, Vec::new()),
             source_trouble: None,
             file: ClusterFile::below(&setup.data_dir),
             peers: Peers::default(),
             pin: Pin::default(),
             list: None,
-            doubted: Vec::new(),
+            suspected: Vec::new(),
             asks_all: true,
             looked_at: 0,
-            record: Record::default(),
+            stats: RefreshStats::default(),
             keep: None,
-            news: Vec::new(),
+            events: Vec::new(),
             setup,
         };
         tracker.start_over();
@@ -142,14 +142,16 @@ impl Tracker {
         self.pin = Pin { pinned: None, accepted: self.setup.accept_cluster_id };
         self.keep = None;
         self.source_trouble = None;
-        self.record.from_file = false;
+        self.stats.from_file = false;
         match self.file.read(&self.fingerprint) {
             Ok(Some(kept)) => {
                 self.pin.pinned = kept.cluster_id();
                 self.peers.cached = kept.peers();
             }
             Ok(None) => {}
-            Err(reason) => self.news.push(News::ignored(self.file.path().to_owned(), &reason)),
+            Err(reason) => {
+                self.events.push(ClusterEvent::ignored(self.file.path().to_owned(), &reason))
+            }
         }
     }
 
@@ -160,8 +162,8 @@ impl Tracker {
         self.setup.access = access;
         if self.setup.registry != *registry {
             self.setup.registry = registry.clone();
-            let found = self.finder.found().peers;
-            self.finder = Finder::start(&self.setup.source, registry, found);
+            let found = self.discovery.found().peers;
+            self.discovery = PeerDiscovery::start(&self.setup.source, registry, found);
         }
     }
 
@@ -185,7 +187,7 @@ impl Tracker {
 
     async fn inquire(&self, limit: Duration) -> Inquiry {
         let mut peers = self.peers.clone();
-        let found = self.finder.first_word(limit).await;
+        let found = self.discovery.first_result(limit).await;
         peers.configured = found.peers.clone();
         let to_ask = peers.to_ask();
         let access = &self.setup.access;
@@ -200,8 +202,8 @@ impl Tracker {
             asked
         };
         match asked.answer {
-            Some(_) => self.finder.is_good(),
-            None => self.finder.look_again(),
+            Some(_) => self.discovery.is_good(),
+            None => self.discovery.search_again(),
         }
         let last_resort = peers.last_resort();
         let from_file = asked.answer.is_none() && !asked.is_disputed() && !last_resort.is_empty();
@@ -236,7 +238,8 @@ impl Tracker {
         self.peers.configured = found.peers;
         self.source_trouble = found.trouble;
         let foreign = self.peers.note(&asked);
-        self.news.extend(foreign.into_iter().map(|(peer, error)| News::Foreign(peer, error)));
+        self.events
+            .extend(foreign.into_iter().map(|(peer, error)| ClusterEvent::Foreign(peer, error)));
         match asked.answer {
             Some((peer, list)) => {
                 self.note_way(&peer, from_file);
@@ -248,58 +251,61 @@ impl Tracker {
 
     fn note_way(&mut self, peer: &PeerUrl, from_file: bool) {
         if from_file {
-            self.news.push(News::FromFile(self.file.path().to_owned()));
+            self.events.push(ClusterEvent::FromFile(self.file.path().to_owned()));
         }
         // Peers adopted from a list that was had by the file's help are the file's peers still.
-        self.record.from_file =
-            from_file || self.record.from_file && !self.peers.configured.contains(peer);
+        self.stats.from_file =
+            from_file || self.stats.from_file && !self.peers.configured.contains(peer);
     }
 
     fn take(&mut self, list: MemberList) -> Outcome {
         if let Some(from) = self.cluster_id().filter(|id| *id != list.cluster_id) {
-            self.news.push(News::Cluster { from, to: list.cluster_id });
+            self.events.push(ClusterEvent::Cluster { from, to: list.cluster_id });
         }
-        if self.record.success() {
-            self.news.push(News::Recovered);
+        if self.stats.success() {
+            self.events.push(ClusterEvent::Recovered);
         }
         self.pin.hold(list.cluster_id);
-        let list = match doubt::weigh(self.list.as_deref(), list, &self.doubted) {
+        let list = match confirm::confirm_shrink(self.list.as_deref(), list, &self.suspected) {
             Ok(list) => list,
             Err(missing) => {
-                self.doubted = missing;
+                self.suspected = missing;
                 return Outcome::Fresh { changed: false };
             }
         };
-        self.doubted.clear();
+        self.suspected.clear();
         self.peers.adopt(&list);
-        self.keep = Some(Kept::new(&list, &self.fingerprint));
+        self.keep = Some(CachedPeers::new(&list, &self.fingerprint));
         let changed = self.list.as_deref() != Some(&list);
         if changed {
-            self.news.push(News::List(ListChange::between(self.list.as_deref(), &list)));
+            self.events.push(ClusterEvent::List(ListChange::between(self.list.as_deref(), &list)));
             self.list = Some(Arc::new(list));
         }
         Outcome::Fresh { changed }
     }
 
-    /// Notes that there is no list. Where nobody could be asked, the finder has told why already.
+    /// Notes that there is no list. Where nobody could be asked, the peer discovery has told why
+    /// already.
     fn keep_last(&mut self, reason: String, is_told: bool) -> Outcome {
-        if self.record.failure(&reason) && !(is_told && self.source_trouble.is_some()) {
-            self.news
-                .push(News::Failing { reason: reason.clone(), have_list: self.list.is_some() });
+        if self.stats.failure(&reason) && !(is_told && self.source_trouble.is_some()) {
+            self.events.push(ClusterEvent::Failing {
+                reason: reason.clone(),
+                have_list: self.list.is_some(),
+            });
         }
-        Outcome::Kept { reason }
+        Outcome::CachedPeers { reason }
     }
 
-    /// Writes the cluster file if there is something new for it, and logs the news.
+    /// Writes the cluster file if there is something new for it, and logs the events.
     async fn settle(&mut self) {
         self.log_news();
         let Some(keep) = self.keep.clone() else { return };
         let result = self.file.keep(keep).await.map_err(|error| error.to_string());
-        if self.record.file_written(result) {
+        if self.stats.file_written(result) {
             let path = self.file.path().to_owned();
-            self.news.push(match &self.record.file {
-                Some(trouble) => News::FileUnwritable(path, trouble.reason.clone()),
-                None => News::FileWritable(path),
+            self.events.push(match &self.stats.file {
+                Some(trouble) => ClusterEvent::FileUnwritable(path, trouble.reason.clone()),
+                None => ClusterEvent::FileWritable(path),
             });
             self.log_news();
         }
@@ -316,13 +322,13 @@ impl Tracker {
     }
 
     fn log_news(&mut self) {
-        self.news.drain(..).for_each(|news| news.log());
+        self.events.drain(..).for_each(|event| event.log());
     }
 
     /// Whether the last list lacked members for the first time, so that another look should come
     /// soon.
-    pub fn wants_second_look(&self) -> bool {
-        !self.doubted.is_empty()
+    pub fn needs_confirmation(&self) -> bool {
+        !self.suspected.is_empty()
     }
 
     /// The last good member list; `None` until the first.
@@ -345,20 +351,20 @@ impl Tracker {
     /// that matters: until it has named peers, and whenever none of them answers.
     pub fn source_status(&self) -> Option<SourceStatus> {
         let name = source::describe(&self.setup.source)?;
-        let matters = self.peers.configured.is_empty() || self.record.failing.is_some();
+        let matters = self.peers.configured.is_empty() || self.stats.failing.is_some();
         let trouble = self.source_trouble.clone().filter(|_| matters);
         Some(SourceStatus { name, trouble })
     }
 
     /// Notes what the source gives from now on: a reason to refresh at once. Ends with the
     /// tracker's source.
-    pub fn source_news(&self) -> watch::Receiver<Found> {
-        self.finder.news()
+    pub fn source_changes(&self) -> watch::Receiver<Discovered> {
+        self.discovery.changes()
     }
 
     /// How the refresh has been going.
     pub fn refresh_status(&self) -> RefreshStatus {
-        self.record.status()
+        self.stats.status()
     }
 
     /// What is wrong now, worst first.
@@ -368,7 +374,7 @@ impl Tracker {
         for text in self.peers.foreign() {
             add(None, text);
         }
-        if let Some(trouble) = &self.record.failing {
+        if let Some(trouble) = &self.stats.failing {
             let what = if self.list.is_some() {
                 "the member list is not fresh"
             } else {
@@ -377,18 +383,18 @@ impl Tracker {
             add(Some(trouble.since_ms), format!("{what}: {}", trouble.reason));
         }
         if let Some(SourceStatus { trouble: Some(trouble), .. }) = self.source_status()
-            && self.record.failing.is_none()
+            && self.stats.failing.is_none()
         {
             add(None, trouble);
         }
-        if self.record.from_file {
+        if self.stats.from_file {
             add(
                 None,
                 "no configured peer answers; the members come from peers in the cluster file"
                     .to_owned(),
             );
         }
-        if let Some(trouble) = &self.record.file {
+        if let Some(trouble) = &self.stats.file {
             let path = self.file.path().display();
             add(Some(trouble.since_ms), format!("{path} cannot be written: {}", trouble.reason));
         }
@@ -404,7 +410,7 @@ fn another(peers: &[PeerUrl], turn: usize) -> Option<&PeerUrl> {
 
 /// What was found out by asking.
 struct Inquiry {
-    found: Found,
+    found: Discovered,
     asked: Asked,
     /// Whether the answer, if any, is from a peer that only the cluster file knows.
     from_file: bool,

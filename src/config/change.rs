@@ -3,10 +3,10 @@
 use std::fmt;
 
 use super::Loaded;
+use super::location::Location;
 use super::mask::masked;
-use super::place::Place;
 use super::problem::Problem;
-use super::schema::{Setting, Standing};
+use super::schema::{Setting, Support};
 
 /// One setting whose effective value differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,8 +17,8 @@ pub struct Change {
     pub old: String,
     /// Its value after, as text.
     pub new: String,
-    /// Where the new value is written, or [`Place::Default`] when the setting was taken out.
-    pub place: Place,
+    /// Where the new value is written, or [`Location::Default`] when the setting was taken out.
+    pub location: Location,
 }
 
 /// Settings that a running daemon cannot change.
@@ -44,7 +44,7 @@ pub enum Applies {
 /// Returns when a change of `setting` is in force.
 pub fn applies(setting: &Setting) -> Applies {
     match setting.name {
-        _ if setting.standing == Standing::Idle => Applies::Never,
+        _ if setting.support == Support::Idle => Applies::Never,
         // The file cannot name another one, so only a new command line or environment can.
         "config-file" => Applies::Restart,
         name if FIXED.contains(&name) => Applies::Restart,
@@ -62,7 +62,7 @@ pub fn changes(old: &Loaded, new: &Loaded) -> Vec<Change> {
             key: now.setting.name.to_owned(),
             old: old.origins.text(now.setting.name),
             new: now.value,
-            place: blamed(new, now.setting.name),
+            location: blamed(new, now.setting.name),
         })
         .collect()
 }
@@ -77,10 +77,10 @@ pub fn keep_running(old: &Loaded, new: &mut Loaded) {
 }
 
 /// Returns where the change was written. The default data directory changes with the name.
-fn blamed(new: &Loaded, key: &str) -> Place {
-    match new.origins.place(key) {
-        Place::Default if key == "data-dir" => new.origins.place("name").clone(),
-        place => place.clone(),
+fn blamed(new: &Loaded, key: &str) -> Location {
+    match new.origins.location(key) {
+        Location::Default if key == "data-dir" => new.origins.location("name").clone(),
+        location => location.clone(),
     }
 }
 
@@ -92,10 +92,10 @@ pub fn needs_restart(changes: &[Change]) -> Vec<Problem> {
         .iter()
         .filter(|change| FIXED.contains(&change.key.as_str()) || becomes_member(change));
     fixed
-        .map(|Change { key, old, new, place }| {
+        .map(|Change { key, old, new, location }| {
             let message =
                 format!("`{key}` cannot change in a running daemon (from \"{old}\" to \"{new}\")");
-            Problem::error(message, place.clone()).hint("put it back, or restart")
+            Problem::error(message, location.clone()).hint("put it back, or restart")
         })
         .collect()
 }
@@ -108,15 +108,15 @@ pub fn overridden(old: &Loaded, new: &Loaded) -> Vec<Problem> {
         before.is_none_or(|before| before.value != entry.value)
     });
     changed
-        .filter(|(key, entry)| *new.origins.place(key) != entry.place)
+        .filter(|(key, entry)| *new.origins.location(key) != entry.location)
         .map(|(key, entry)| {
-            let message = match new.origins.place(key) {
-                Place::Flag(name) | Place::Variable(name) => {
+            let message = match new.origins.location(key) {
+                Location::Flag(name) | Location::Variable(name) => {
                     format!("`{key}` was changed here, but `{name}` overrides it")
                 }
-                place => format!("`{key}` was changed here, but {place} overrides it"),
+                location => format!("`{key}` was changed here, but {location} overrides it"),
             };
-            Problem::notice(message, entry.place.clone())
+            Problem::notice(message, entry.location.clone())
         })
         .collect()
 }
@@ -131,9 +131,9 @@ pub fn vanished(old: &Loaded, new: &Loaded) -> Option<Problem> {
         return None;
     }
     let what = if new.text.is_none() { "is gone" } else { "is empty" };
-    let place = new.file.clone().map_or(Place::Default, Place::File);
+    let location = new.file.clone().map_or(Location::Default, Location::File);
     Some(
-        Problem::error(format!("the settings file {what}"), place)
+        Problem::error(format!("the settings file {what}"), location)
             .hint("the settings in force stay"),
     )
 }

@@ -12,9 +12,9 @@
 pub mod change;
 pub mod environment_file;
 mod inputs;
+mod location;
 mod mask;
 mod origins;
-mod place;
 mod problem;
 pub mod regular_file;
 mod resolve;
@@ -24,9 +24,9 @@ mod source;
 mod value;
 
 pub use inputs::Inputs;
+pub use location::{Location, SourceFile, Span};
 pub use mask::{known_label, masked};
 pub use origins::{Effective, Origins};
-pub use place::{Place, SourceFile, Spot};
 pub use problem::{Problem, Problems, Severity, Style, one_lines};
 pub use settings::*;
 pub use source::file::LARGEST_FILE;
@@ -35,7 +35,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use source::file::Choice;
-use source::{Given, Layer, MemberGiven, environment, file, flags};
+use source::{Layer, RawMemberSetting, RawSetting, environment, file, flags};
 use value::Shape;
 
 /// Settings that can be used, and where they come from.
@@ -82,7 +82,7 @@ pub fn draft(inputs: &Inputs, seen: Option<Vec<u8>>) -> (Loaded, Problems) {
     resolve::blame_directories(&mut origins, inputs);
     let mut member_only = Vec::new();
     if settings.member.is_some() {
-        let what = |problem: &Problem| (problem.place.order(), problem.message.clone());
+        let what = |problem: &Problem| (problem.location.order(), problem.message.clone());
         let refused: HashSet<_> = members.iter().map(|member| what(&member.refused)).collect();
         problems.0.retain(|problem| !refused.contains(&what(problem)));
         member_only = members.into_iter().map(|member| member.setting).collect();
@@ -101,7 +101,7 @@ pub fn draft(inputs: &Inputs, seen: Option<Vec<u8>>) -> (Loaded, Problems) {
 pub fn admin_socket(inputs: &Inputs) -> Result<PathBuf, Problems> {
     let mut problems = Problems::default();
     let gathered = gather(inputs, None, &mut problems);
-    problems.0.retain(|problem| problem.place.is_flag());
+    problems.0.retain(|problem| problem.location.is_flag());
     if problems.errors() > 0 {
         return Err(problems);
     }
@@ -118,7 +118,7 @@ struct Gathered {
     origins: Origins,
     file: PathBuf,
     text: Option<Vec<u8>>,
-    members: Vec<MemberGiven>,
+    members: Vec<RawMemberSetting>,
 }
 
 fn gather(inputs: &Inputs, seen: Option<Vec<u8>>, problems: &mut Problems) -> Gathered {
@@ -141,13 +141,15 @@ fn gather(inputs: &Inputs, seen: Option<Vec<u8>>, problems: &mut Problems) -> Ga
 }
 
 /// Returns the file that a flag names, else the one that a variable names, else the default one.
-fn choose_file(inputs: &Inputs, variables: &[Given], flags: &[Given]) -> Choice {
+fn choose_file(inputs: &Inputs, variables: &[RawSetting], flags: &[RawSetting]) -> Choice {
     let named = variables.iter().chain(flags).rev().find_map(|given| match &given.raw.shape {
-        Shape::Text(path) if given.setting.name == "config-file" => Some((path, &given.place)),
+        Shape::Text(path) if given.setting.name == "config-file" => Some((path, &given.location)),
         _ => None,
     });
     match named.filter(|(path, _)| !path.is_empty()) {
-        Some((path, place)) => Choice { path: inputs.cwd.join(path), named: Some(place.clone()) },
+        Some((path, location)) => {
+            Choice { path: inputs.cwd.join(path), named: Some(location.clone()) }
+        }
         None => Choice { path: inputs.cwd.join(&inputs.default_file), named: None },
     }
 }

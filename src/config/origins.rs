@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
-use super::place::Place;
+use super::location::Location;
 use super::schema::{self, Setting};
 use super::settings::{ListenUrl, PeerSource, Settings};
 use super::source::{Entry, Layer};
@@ -29,7 +29,7 @@ pub struct Effective<'a> {
     /// Its value as text; secrets are hidden.
     pub value: String,
     /// Where it was written.
-    pub place: &'a Place,
+    pub location: &'a Location,
 }
 
 impl Origins {
@@ -61,22 +61,22 @@ impl Origins {
         self.compute("workers", settings.workers);
         if self.value("debug") == Some(&Value::Bool(true)) {
             self.compute("log-level", settings.log.level);
-            self.blame("log-level", self.place("debug").clone());
+            self.blame("log-level", self.location("debug").clone());
         }
     }
 
     /// Says where a value comes from that nobody has written for this setting.
-    pub(super) fn blame(&mut self, name: &str, place: Place) {
+    pub(super) fn blame(&mut self, name: &str, location: Location) {
         if let Some(entry) = self.effective.get_mut(name) {
-            entry.place = place;
+            entry.location = location;
         }
     }
 
     /// Says more exactly where values were written, wherever `exact` knows it.
-    pub fn locate(&mut self, exact: impl Fn(&Place) -> Option<Place>) {
+    pub fn locate(&mut self, exact: impl Fn(&Location) -> Option<Location>) {
         for entry in self.effective.values_mut() {
-            if let Some(place) = exact(&entry.place) {
-                entry.place = place;
+            if let Some(location) = exact(&entry.location) {
+                entry.location = location;
             }
         }
     }
@@ -97,25 +97,25 @@ impl Origins {
     pub fn iter(&self) -> impl Iterator<Item = Effective<'_>> {
         schema::all().filter_map(|setting| {
             let entry = self.effective.get(setting.name)?;
-            Some(Effective { setting, value: self.text(setting.name), place: &entry.place })
+            Some(Effective { setting, value: self.text(setting.name), location: &entry.location })
         })
     }
 
     /// Returns where the effective value of `name` was written.
-    pub fn place(&self, name: &str) -> &Place {
-        self.effective.get(name).map_or(&Place::Default, |entry| &entry.place)
+    pub fn location(&self, name: &str) -> &Location {
+        self.effective.get(name).map_or(&Location::Default, |entry| &entry.location)
     }
 
     /// Returns where a URL to listen on was written.
-    pub fn listener_place(&self, url: &ListenUrl) -> &Place {
+    pub fn listener_location(&self, url: &ListenUrl) -> &Location {
         let names = ["listen-client-urls", "listen-client-http-urls", "listen-metrics-urls"];
         let has = |name: &&&str| matches!(self.value(name), Some(Value::Listen(urls)) if urls.contains(url));
-        names.iter().find(has).map_or(&Place::Default, |name| self.place(name))
+        names.iter().find(has).map_or(&Location::Default, |name| self.location(name))
     }
 
     /// Whether anything but the default says what `name` is.
     pub(super) fn is_set(&self, name: &str) -> bool {
-        *self.place(name) != Place::Default
+        *self.location(name) != Location::Default
     }
 
     /// Returns the effective value of `name` as text.

@@ -9,8 +9,8 @@ use std::fmt::{self, Write as _};
 
 use serde_json::{Value as Json, json};
 
+use super::location::{Location, Span, printable, without_logins};
 use super::mask::{holds_key_material, is_base64_line, masked};
-use super::place::{Place, Spot, printable, without_logins};
 use super::schema::{self, Kind};
 
 /// How bad a problem is; errors sort first.
@@ -43,7 +43,7 @@ pub struct Problem {
     /// What would be right, if that can be said.
     pub hint: Option<String>,
     /// Where it is.
-    pub place: Place,
+    pub location: Location,
 }
 
 /// Problems of one load; errors first, then in reading order, once [`Problems::sort`] was called.
@@ -52,24 +52,24 @@ pub struct Problems(pub Vec<Problem>);
 
 impl Problem {
     /// Makes an error.
-    pub fn error(message: impl Into<String>, place: Place) -> Self {
+    pub fn error(message: impl Into<String>, location: Location) -> Self {
         let message = masked(&message.into()).into_owned();
-        Self { severity: Severity::Error, message, hint: None, place }
+        Self { severity: Severity::Error, message, hint: None, location }
     }
 
     /// Makes a warning.
-    pub fn warning(message: impl Into<String>, place: Place) -> Self {
-        Self { severity: Severity::Warning, ..Self::error(message, place) }
+    pub fn warning(message: impl Into<String>, location: Location) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(message, location) }
     }
 
     /// Makes a notice.
-    pub fn notice(message: impl Into<String>, place: Place) -> Self {
-        Self { severity: Severity::Notice, ..Self::error(message, place) }
+    pub fn notice(message: impl Into<String>, location: Location) -> Self {
+        Self { severity: Severity::Notice, ..Self::error(message, location) }
     }
 
     /// Makes the warning that a setting has another name today.
-    pub(super) fn old_name(old: &str, new: &str, place: Place) -> Self {
-        Self::warning(format!("`{old}` is an old name"), place).hint(format!("write `{new}`"))
+    pub(super) fn old_name(old: &str, new: &str, location: Location) -> Self {
+        Self::warning(format!("`{old}` is an old name"), location).hint(format!("write `{new}`"))
     }
 
     /// Says what would be right.
@@ -90,40 +90,40 @@ impl Problem {
     /// Returns the one-line form, `PLACE: MESSAGE`, or the message alone of a default; its severity
     /// is not in it.
     pub fn one_line(&self) -> String {
-        match self.place {
-            Place::Default => printable(&self.sentence()),
-            _ => printable(&format!("{}: {}", self.place, self.sentence())),
+        match self.location {
+            Location::Default => printable(&self.sentence()),
+            _ => printable(&format!("{}: {}", self.location, self.sentence())),
         }
     }
 
     /// Returns the form for a terminal, ending with a newline.
     pub fn long(&self, style: Style) -> String {
         let severity = self.severity.label(style);
-        match self.place.spot().filter(|spot| !holds_secret(&self.place, spot)) {
-            Some(spot) => {
-                let number = spot.line.to_string();
+        match self.location.span().filter(|span| !holds_secret(&self.location, span)) {
+            Some(span) => {
+                let number = span.line.to_string();
                 let message = printable(&self.message);
                 let indent = " ".repeat(number.len());
-                let source = snippet(&spot, &number, self.hint.as_deref());
-                format!("{severity}: {message}\n{indent} --> {}\n{source}", self.place)
+                let source = snippet(&span, &number, self.hint.as_deref());
+                format!("{severity}: {message}\n{indent} --> {}\n{source}", self.location)
             }
             None => {
                 let message = printable(&self.sentence());
-                format!("{severity}: {message}\n  --> {}\n", self.place)
+                format!("{severity}: {message}\n  --> {}\n", self.location)
             }
         }
     }
 
     fn to_json(&self) -> Json {
-        let spot = self.place.spot();
+        let span = self.location.span();
         json!({
             "severity": self.severity.word(),
             "message": self.message,
             "hint": self.hint,
-            "place": self.place.to_string(),
-            "file": self.place.file().map(|path| masked(&path.to_string_lossy()).into_owned()),
-            "line": self.place.line(),
-            "column": spot.as_ref().map(|spot| spot.column),
+            "place": self.location.to_string(),
+            "file": self.location.file().map(|path| masked(&path.to_string_lossy()).into_owned()),
+            "line": self.location.line(),
+            "column": span.as_ref().map(|span| span.column),
         })
     }
 }
@@ -152,18 +152,18 @@ impl Severity {
 const WINDOW: usize = 120;
 
 /// Draws the line, and the marker with the hint below it.
-fn snippet(spot: &Spot<'_>, number: &str, hint: Option<&str>) -> String {
+fn snippet(span: &Span<'_>, number: &str, hint: Option<&str>) -> String {
     let gutter = " ".repeat(number.len());
-    let before = spot.column - 1;
-    let skipped = if before + spot.width > WINDOW { before.saturating_sub(WINDOW / 3) } else { 0 };
-    let text = without_logins(spot.text);
+    let before = span.column - 1;
+    let skipped = if before + span.width > WINDOW { before.saturating_sub(WINDOW / 3) } else { 0 };
+    let text = without_logins(span.text);
     let shown: Vec<char> = text.chars().skip(skipped).take(WINDOW).collect();
     let line: String = shown.iter().map(drawn).collect();
     let indent: String = shown.iter().take(before - skipped).map(|c| blank(*c)).collect();
-    let width = spot.width.min(shown.len().saturating_sub(before - skipped)).max(1);
+    let width = span.width.min(shown.len().saturating_sub(before - skipped)).max(1);
     let marker = "^".repeat(width);
     let lead = if skipped > 0 { "..." } else { "" };
-    let tail = if spot.text.chars().count() > skipped + WINDOW { "..." } else { "" };
+    let tail = if span.text.chars().count() > skipped + WINDOW { "..." } else { "" };
     let mut out = format!(" {gutter} |\n {number} | {lead}{line}{tail}\n");
     let _ = write!(out, " {gutter} | {}{indent}{marker}", " ".repeat(lead.len()));
     if let Some(hint) = hint {
@@ -175,7 +175,7 @@ fn snippet(spot: &Spot<'_>, number: &str, hint: Option<&str>) -> String {
 
 /// Whether a line may hold a secret, also one that is no TOML; such a line is not shown. Logins in
 /// URLs do not count, since they are drawn as asterisks.
-fn holds_secret(place: &Place, spot: &Spot<'_>) -> bool {
+fn holds_secret(location: &Location, span: &Span<'_>) -> bool {
     let is_secret = |kind| matches!(kind, Kind::Secret | Kind::Login);
     let names_secret = |line: &str| {
         let key = line.split('=').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -186,9 +186,9 @@ fn holds_secret(place: &Place, spot: &Spot<'_>) -> bool {
                 is_secret(setting.kind) && (line.contains(name) || meant == Some(name))
             })
     };
-    holds_key_material(spot.text)
-        || is_base64_line(spot.text)
-        || place.statement().any(names_secret)
+    holds_key_material(span.text)
+        || is_base64_line(span.text)
+        || location.statement().any(names_secret)
 }
 
 /// What a key is called that holds a secret, also one of somebody else's program.
@@ -229,14 +229,14 @@ impl Problems {
 
     /// Puts errors first, and each sort in reading order.
     pub fn sort(&mut self) {
-        self.0.sort_by_key(|problem| (problem.severity, problem.place.order()));
+        self.0.sort_by_key(|problem| (problem.severity, problem.location.order()));
     }
 
     /// Returns the exit status that a command with these problems ends with: 64 when the command
     /// line itself is in error, 78 for any other error, 0 without errors.
     pub fn exit_status(&self) -> u8 {
         let mut errors = self.0.iter().filter(|problem| problem.severity == Severity::Error);
-        match (errors.clone().next(), errors.any(|problem| problem.place.is_flag())) {
+        match (errors.clone().next(), errors.any(|problem| problem.location.is_flag())) {
             (None, _) => 0,
             (_, true) => 64,
             (_, false) => 78,

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::inputs::Inputs;
+use super::location::Location;
 use super::origins::Origins;
-use super::place::Place;
 use super::problem::{Problem, Problems};
 use super::settings::{
     Balance, ListenUrl, LogFormat, LogLevel, LogOutput, LogSettings, MemberSettings, Mode, PeerUrl,
@@ -86,7 +86,7 @@ pub(super) fn blame_directories(origins: &mut Origins, inputs: &Inputs) {
     let from = [("data-dir", "STATE_DIRECTORY"), ("admin-socket", "RUNTIME_DIRECTORY")];
     for (name, variable) in from {
         if Values(origins).path(name).is_none() && inputs.directory(variable).is_some() {
-            origins.blame(name, Place::Variable(variable.to_owned()));
+            origins.blame(name, Location::Variable(variable.to_owned()));
         }
     }
 }
@@ -100,19 +100,19 @@ fn check(values: &Values<'_>, problems: &mut Problems) {
     if values.text("proxy") == "off" && !registry_known && origins.are_sound(&registries) {
         let message = "`proxy` is \"off\", which means being a member of the cluster if there is room, and no registry tells";
         let hint = "want `discovery` or `discovery-token`, or \"on\" or \"readonly\"";
-        refuse(problems, message, hint, origins.place("proxy"));
+        refuse(problems, message, hint, origins.location("proxy"));
     }
     if values.text("member-binary").is_empty() {
         let hint = "want the path of etcd, or its name in PATH";
-        refuse(problems, "`member-binary` is empty", hint, origins.place("member-binary"));
+        refuse(problems, "`member-binary` is empty", hint, origins.location("member-binary"));
     }
     if values.listen("listen-client-urls").is_empty() {
-        let place = origins.place("listen-client-urls");
-        refuse(problems, "`listen-client-urls` is empty", "want at least one URL", place);
+        let location = origins.location("listen-client-urls");
+        refuse(problems, "`listen-client-urls` is empty", "want at least one URL", location);
     }
     if values.text("name").is_empty() || values.text("name").contains('/') {
         let message = format!("`name` is {}", value::quoted(&values.text("name")));
-        refuse(problems, &message, "want a word without slashes", origins.place("name"));
+        refuse(problems, &message, "want a word without slashes", origins.location("name"));
     }
     let advertised = ["advertise-client-urls"];
     if values.bool("rewrite-members")
@@ -121,14 +121,14 @@ fn check(values: &Values<'_>, problems: &mut Problems) {
     {
         let message = "`rewrite-members` is set, and `advertise-client-urls` is not";
         let hint = "want the URLs by which clients reach this proxy in `advertise-client-urls`";
-        refuse(problems, message, hint, origins.place("rewrite-members"));
+        refuse(problems, message, hint, origins.location("rewrite-members"));
     }
     listening::check(values, problems);
     tls::check(values, problems);
 }
 
-fn refuse(problems: &mut Problems, message: &str, hint: &str, place: &Place) {
-    problems.push(Problem::error(message, place.clone()).hint(hint));
+fn refuse(problems: &mut Problems, message: &str, hint: &str, location: &Location) {
+    problems.push(Problem::error(message, location.clone()).hint(hint));
 }
 
 /// The effective values by type. A name of another type reads as empty; a test asks for each

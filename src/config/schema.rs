@@ -27,7 +27,7 @@ pub struct Setting {
     /// Where `--help` lists it.
     pub group: Group,
     /// How far it works here.
-    pub standing: Standing,
+    pub support: Support,
     /// Whether it is ours, not etcd's.
     pub ours: bool,
     /// What it does, in one sentence.
@@ -95,7 +95,7 @@ pub enum Group {
 
 /// How far a setting works here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum Support {
     /// It works.
     Works,
     /// It is read and checked, and changes nothing.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub use sources::*;
 pub use tls::{
-    CipherSuite, ConnectTls, KeyPair, ListenTls, SelfMade, TlsFile, TlsSettings, TlsVersion,
+    AutoTls, CipherSuite, ConnectTls, KeyPair, ListenTls, TlsFile, TlsSettings, TlsVersion,
 };
 
 /// All settings of one generation of the daemon.

@@ -14,7 +14,7 @@ use std::path::Path;
 use figment::value::Dict;
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::place::Place;
+use super::location::Location;
 use super::problem::{Problem, Problems, Severity};
 use super::schema::{self, Setting};
 use super::settings::MemberSetting;
@@ -22,17 +22,17 @@ use super::value::{self, Raw, Shape, Value};
 
 /// One setting as a source has it.
 #[derive(Debug)]
-pub(super) struct Given {
+pub(super) struct RawSetting {
     pub(super) setting: &'static Setting,
     pub(super) raw: Raw,
     /// The key, variable or flag.
-    pub(super) place: Place,
+    pub(super) location: Location,
 }
 
 /// A setting that only a member needs: refused for a proxy, and passed on to etcd where this host
 /// may become a member.
 #[derive(Debug)]
-pub(super) struct MemberGiven {
+pub(super) struct RawMemberSetting {
     pub(super) setting: MemberSetting,
     /// What is said of it to a proxy; it is among the problems until the mode is known.
     pub(super) refused: Problem,
@@ -42,7 +42,7 @@ pub(super) struct MemberGiven {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Entry {
     pub(super) value: Value,
-    pub(super) place: Place,
+    pub(super) location: Location,
     warnings: Vec<Problem>,
 }
 
@@ -60,12 +60,12 @@ impl Layer {
     /// out. Of two values for one setting the later one counts.
     pub(super) fn new(
         name: &'static str,
-        given: Vec<Given>,
+        given: Vec<RawSetting>,
         cwd: &Path,
         problems: &mut Problems,
     ) -> Self {
         let (mut entries, mut broken) = (BTreeMap::new(), BTreeSet::new());
-        for Given { setting, raw, place } in given {
+        for RawSetting { setting, raw, location } in given {
             let mut found = Vec::new();
             let value = value::parse(setting, &raw, cwd, &mut found);
             let (errors, warnings) =
@@ -74,7 +74,7 @@ impl Layer {
             problems.0.extend(errors);
             match value {
                 Some(value) => {
-                    entries.insert(setting.name, Entry { value, place, warnings });
+                    entries.insert(setting.name, Entry { value, location, warnings });
                 }
                 None => {
                     broken.insert(setting.name);
@@ -86,10 +86,13 @@ impl Layer {
 
     /// Makes the lowest layer, from the table of settings.
     pub(super) fn defaults(cwd: &Path, problems: &mut Problems) -> Self {
-        let given = schema::all().map(|setting| Given {
+        let given = schema::all().map(|setting| RawSetting {
             setting,
-            raw: Raw { shape: Shape::Text(setting.default.to_owned()), place: Place::Default },
-            place: Place::Default,
+            raw: Raw {
+                shape: Shape::Text(setting.default.to_owned()),
+                location: Location::Default,
+            },
+            location: Location::Default,
         });
         Self::new("default", given.collect(), cwd, problems)
     }

@@ -10,13 +10,13 @@ mod mistakes;
 mod sources;
 
 /// A directory with a settings file, an environment and a command line.
-pub(super) struct Desk {
+pub(super) struct Fixture {
     directory: tempfile::TempDir,
     env: Vec<(OsString, OsString)>,
     args: Vec<OsString>,
 }
 
-impl Desk {
+impl Fixture {
     pub(super) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         Self { directory, env: Vec::new(), args: Vec::new() }
@@ -80,7 +80,7 @@ fn peers(settings: &Settings) -> Vec<String> {
 
 #[test]
 fn nothing_written_gives_the_documented_defaults() {
-    let settings = Desk::new().settings();
+    let settings = Fixture::new().settings();
     let cores = std::thread::available_parallelism().unwrap();
     let peer = |port| PeerUrl { tls: false, host: "localhost".to_owned(), port };
     assert_eq!(
@@ -124,7 +124,7 @@ fn nothing_written_gives_the_documented_defaults() {
 
 #[test]
 fn every_value_that_is_written_arrives() {
-    let settings = Desk::new()
+    let settings = Fixture::new()
         .file(
             r#"
             name = "edge"
@@ -183,31 +183,31 @@ fn every_value_that_is_written_arrives() {
 
 #[test]
 fn flags_win_over_variables_and_variables_over_the_file() {
-    let desk = Desk::new().file("name = \"file\"\nproxy = \"readonly\"\nworkers = 1\n");
-    let desk = desk.variable("ETCD_NAME", "variable").variable("ETCD_WORKERS", "2");
-    let loaded = desk.flags("--name flag").load();
+    let fixture = Fixture::new().file("name = \"file\"\nproxy = \"readonly\"\nworkers = 1\n");
+    let fixture = fixture.variable("ETCD_NAME", "variable").variable("ETCD_WORKERS", "2");
+    let loaded = fixture.flags("--name flag").load();
     assert_eq!(loaded.settings.name, "flag");
     assert_eq!(loaded.settings.workers.get(), 2);
     assert_eq!(loaded.settings.mode, Mode::Readonly);
-    let place = |name| loaded.origins.place(name).to_string();
-    assert_eq!(place("name"), "command line: --name");
-    assert_eq!(place("workers"), "environment variable ETCD_WORKERS");
-    assert!(place("proxy").ends_with("etcd-proxy.toml:2:1"));
-    assert_eq!(place("balance"), "default");
+    let location = |name| loaded.origins.location(name).to_string();
+    assert_eq!(location("name"), "command line: --name");
+    assert_eq!(location("workers"), "environment variable ETCD_WORKERS");
+    assert!(location("proxy").ends_with("etcd-proxy.toml:2:1"));
+    assert_eq!(location("balance"), "default");
 }
 
 #[test]
 fn an_empty_variable_is_unset() {
-    let desk = Desk::new().file("proxy = \"readonly\"\n").variable("ETCD_PROXY", "");
-    assert_eq!(desk.settings().mode, Mode::Readonly);
+    let fixture = Fixture::new().file("proxy = \"readonly\"\n").variable("ETCD_PROXY", "");
+    assert_eq!(fixture.settings().mode, Mode::Readonly);
 }
 
 #[test]
 fn flags_are_read_as_go_reads_them() {
     for flags in ["-proxy readonly", "-proxy=readonly", "--proxy readonly", "--proxy=readonly"] {
-        assert_eq!(Desk::new().flags(flags).settings().mode, Mode::Readonly, "{flags}");
+        assert_eq!(Fixture::new().flags(flags).settings().mode, Mode::Readonly, "{flags}");
     }
-    let debug = |flags| Desk::new().flags(flags).settings().log.level == LogLevel::Debug;
+    let debug = |flags| Fixture::new().flags(flags).settings().log.level == LogLevel::Debug;
     assert!(debug("--debug") && debug("-debug=T") && debug("--debug=1"));
     assert!(!debug("--debug=false") && !debug("--debug --debug=F"));
 }
@@ -221,21 +221,21 @@ fn peers_may_be_a_string_an_array_or_a_table() {
         "[initial-cluster]\nz = \"http://10.0.1.10:2380\"\na = [\"http://infra1:2380\"]",
         r#"initial-cluster = { z = "http://10.0.1.10:2380", a = "http://infra1:2380" }"#,
     ] {
-        assert_eq!(peers(&Desk::new().file(text).settings()), expected, "{text}");
+        assert_eq!(peers(&Fixture::new().file(text).settings()), expected, "{text}");
     }
 }
 
 #[test]
 fn an_empty_list_of_peers_means_the_default_pair() {
-    let desk = Desk::new().file("initial-cluster = []\n");
-    assert_eq!(peers(&desk.settings()), ["http://localhost:2380", "http://localhost:7001"]);
+    let fixture = Fixture::new().file("initial-cluster = []\n");
+    assert_eq!(peers(&fixture.settings()), ["http://localhost:2380", "http://localhost:7001"]);
 }
 
 #[test]
 fn a_client_port_among_the_peers_is_warned_of() {
-    let desk = Desk::new().flags("--initial-cluster a=http://h1:2380,b=http://h2:2379");
+    let fixture = Fixture::new().flags("--initial-cluster a=http://h1:2380,b=http://h2:2379");
     assert_eq!(
-        desk.complaints(),
+        fixture.complaints(),
         [
             "command line: --initial-cluster: `initial-cluster` has http://h2:2379, and 2379 is the usual port for \
           clients; peers are asked on their peer port, usually 2380"
@@ -245,8 +245,8 @@ fn a_client_port_among_the_peers_is_warned_of() {
 
 #[test]
 fn the_data_directory_follows_the_name_and_systemd() {
-    let directory = |desk: Desk| desk.settings().data_dir;
-    let edge = || Desk::new().flags("--name edge");
+    let directory = |fixture: Fixture| fixture.settings().data_dir;
+    let edge = || Fixture::new().flags("--name edge");
     assert_eq!(directory(edge()), PathBuf::from("/work-directory/edge.etcd"));
     let systemd = edge().variable("STATE_DIRECTORY", "/var/lib/etcd-proxy:/var/lib/more");
     assert_eq!(directory(systemd), PathBuf::from("/var/lib/etcd-proxy"));
@@ -256,11 +256,12 @@ fn the_data_directory_follows_the_name_and_systemd() {
 
 #[test]
 fn what_follows_from_other_settings_names_them_as_its_origin() {
-    let desk = Desk::new().variable("STATE_DIRECTORY", "/s").variable("RUNTIME_DIRECTORY", "/r");
-    let loaded = desk.flags("--debug").load();
+    let fixture =
+        Fixture::new().variable("STATE_DIRECTORY", "/s").variable("RUNTIME_DIRECTORY", "/r");
+    let loaded = fixture.flags("--debug").load();
     let row = |name: &str| {
         let row = loaded.origins.iter().find(|row| row.setting.name == name).unwrap();
-        format!("{} {}", row.value, row.place)
+        format!("{} {}", row.value, row.location)
     };
     assert_eq!(row("data-dir"), "/s environment variable STATE_DIRECTORY");
     assert_eq!(row("admin-socket"), "/r/admin.sock environment variable RUNTIME_DIRECTORY");
@@ -269,8 +270,8 @@ fn what_follows_from_other_settings_names_them_as_its_origin() {
 
 #[test]
 fn old_names_and_flags_of_etcd_are_taken_with_a_warning() {
-    let desk = Desk::new().flags("-v --snapshot -log-output stdout --vv=3 --proxy readonly");
-    let loaded = desk.load();
+    let fixture = Fixture::new().flags("-v --snapshot -log-output stdout --vv=3 --proxy readonly");
+    let loaded = fixture.load();
     assert_eq!(loaded.settings.log.outputs, [LogOutput::Stdout]);
     assert_eq!(loaded.settings.mode, Mode::Readonly);
     assert_eq!(
@@ -282,42 +283,44 @@ fn old_names_and_flags_of_etcd_are_taken_with_a_warning() {
             "command line: --vv: `--vv` is ignored, as etcd ignores it; leave it out",
         ]
     );
-    let desk = Desk::new().file("log-output = \"stdout\"\n").variable("ETCD_LOG_OUTPUT", "stderr");
-    let loaded = desk.load();
+    let fixture =
+        Fixture::new().file("log-output = \"stdout\"\n").variable("ETCD_LOG_OUTPUT", "stderr");
+    let loaded = fixture.load();
     assert_eq!(loaded.settings.log.outputs, [LogOutput::Stderr]);
     assert_eq!(loaded.warnings.len(), 2, "{:?}", loaded.warnings);
 }
 
 #[test]
 fn the_admin_socket_is_found_beside_a_broken_file() {
-    let desk = Desk::new().file("proxxy = 1\n[").variable("RUNTIME_DIRECTORY", "/run/edge");
-    assert_eq!(admin_socket(&desk.inputs()), Ok(PathBuf::from("/run/edge/admin.sock")));
-    let desk = desk.file("admin-socket = \"/a.sock\"\nproxxy = 1\n").variable("ETCD_WORKERS", "x");
-    assert_eq!(admin_socket(&desk.inputs()), Ok(PathBuf::from("/a.sock")));
-    let desk = desk.flags("--admin-soket /b.sock");
-    assert_eq!(admin_socket(&desk.inputs()).unwrap_err().exit_status(), 64);
+    let fixture = Fixture::new().file("proxxy = 1\n[").variable("RUNTIME_DIRECTORY", "/run/edge");
+    assert_eq!(admin_socket(&fixture.inputs()), Ok(PathBuf::from("/run/edge/admin.sock")));
+    let fixture =
+        fixture.file("admin-socket = \"/a.sock\"\nproxxy = 1\n").variable("ETCD_WORKERS", "x");
+    assert_eq!(admin_socket(&fixture.inputs()), Ok(PathBuf::from("/a.sock")));
+    let fixture = fixture.flags("--admin-soket /b.sock");
+    assert_eq!(admin_socket(&fixture.inputs()).unwrap_err().exit_status(), 64);
 }
 
 #[test]
 fn a_mistake_in_the_file_is_found_while_a_flag_hides_it() {
-    let desk = Desk::new().file("proxy = \"offf\"\n").flags("--proxy on");
+    let fixture = Fixture::new().file("proxy = \"offf\"\n").flags("--proxy on");
     assert_eq!(
-        desk.complaints(),
+        fixture.complaints(),
         ["etcd-proxy.toml:1:9: `proxy` is \"offf\"; want \"on\", \"readonly\" or \"off\""]
     );
 }
 
 #[test]
 fn a_hidden_value_warns_of_nothing() {
-    let desk = Desk::new().file("initial-cluster = \"http://h2:2379\"\n");
-    assert!(desk.flags("--initial-cluster http://h1:2380").complaints().is_empty());
+    let fixture = Fixture::new().file("initial-cluster = \"http://h2:2379\"\n");
+    assert!(fixture.flags("--initial-cluster http://h1:2380").complaints().is_empty());
 }
 
 #[test]
 fn a_member_needs_a_registry() {
-    let desk = Desk::new().file("proxy = \"off\"\ndiscovery-srv = \"example.com\"\n");
+    let fixture = Fixture::new().file("proxy = \"off\"\ndiscovery-srv = \"example.com\"\n");
     assert_eq!(
-        desk.flags("--initial-cluster http://h1:2380").complaints(),
+        fixture.flags("--initial-cluster http://h1:2380").complaints(),
         [
             "etcd-proxy.toml:1:1: `proxy` is \"off\", which means being a member of the cluster if there is room, and \
              no registry tells; want `discovery` or `discovery-token`, or \"on\" or \"readonly\"",
@@ -329,28 +332,28 @@ fn a_member_needs_a_registry() {
 
 #[test]
 fn lists_cannot_be_rewritten_to_nothing() {
-    let desk = Desk::new().file("rewrite-members = true\n");
+    let fixture = Fixture::new().file("rewrite-members = true\n");
     assert_eq!(
-        desk.complaints(),
+        fixture.complaints(),
         [
             "etcd-proxy.toml:1:1: `rewrite-members` is set, and `advertise-client-urls` is not; want the URLs by which \
              clients reach this proxy in `advertise-client-urls`"
         ]
     );
-    assert!(desk.flags("--advertise-client-urls http://h1:2379").complaints().is_empty());
+    assert!(fixture.flags("--advertise-client-urls http://h1:2379").complaints().is_empty());
 }
 
 #[test]
 fn settings_that_are_off_are_not_refused() {
-    let desk = Desk::new().file("discovery = \"\"\ncert-file = \"\"\nauto-tls = false\n");
-    assert!(desk.complaints().is_empty());
+    let fixture = Fixture::new().file("discovery = \"\"\ncert-file = \"\"\nauto-tls = false\n");
+    assert!(fixture.complaints().is_empty());
 }
 
 #[test]
 fn metrics_and_clients_cannot_share_an_address() {
-    let desk = Desk::new().flags("--listen-metrics-urls http://localhost:2379");
+    let fixture = Fixture::new().flags("--listen-metrics-urls http://localhost:2379");
     assert_eq!(
-        desk.complaints(),
+        fixture.complaints(),
         [
             "command line: --listen-metrics-urls: `listen-metrics-urls` has http://127.0.0.1:2379, where clients are \
           served; leave it out, clients' URLs serve /metrics too, or choose another port"
@@ -360,15 +363,15 @@ fn metrics_and_clients_cannot_share_an_address() {
 
 #[test]
 fn a_password_is_never_shown() {
-    let loaded = Desk::new().flags("--discovery-password hunter2").load();
+    let loaded = Fixture::new().flags("--discovery-password hunter2").load();
     assert!(loaded.origins.iter().all(|row| !row.value.contains("hunter2")));
 }
 
 #[test]
 fn the_path_to_watch_is_known_before_the_file_exists() {
-    let desk = Desk::new();
-    let loaded = desk.load();
-    assert_eq!((loaded.file, loaded.text), (Some(desk.path()), None));
+    let fixture = Fixture::new();
+    let loaded = fixture.load();
+    assert_eq!((loaded.file, loaded.text), (Some(fixture.path()), None));
 }
 
 #[test]
@@ -417,13 +420,13 @@ proptest! {
             prop::sample::select(schema::all().map(|setting| format!("-{}", setting.name)).collect::<Vec<_>>()),
         ], 0..4),
     ) {
-        let desk = Desk::new().variable(&variable, value.trim_matches('"'));
-        desk.write(&file);
-        let inputs = Inputs { args: args.iter().map(OsString::from).collect(), ..desk.inputs() };
+        let fixture = Fixture::new().variable(&variable, value.trim_matches('"'));
+        fixture.write(&file);
+        let inputs = Inputs { args: args.iter().map(OsString::from).collect(), ..fixture.inputs() };
         match load(&inputs) {
             Ok(loaded) => {
                 prop_assert!(change::changes(&loaded, &loaded).is_empty());
-                prop_assert!(loaded.origins.iter().all(|row| row.place.to_string().len() < 1000));
+                prop_assert!(loaded.origins.iter().all(|row| row.location.to_string().len() < 1000));
             }
             Err(problems) => {
                 prop_assert!(problems.errors() > 0 && problems.exit_status() != 0);
@@ -436,12 +439,12 @@ proptest! {
 
     #[test]
     fn every_effective_value_can_be_written_as_a_flag(file in file_text()) {
-        let desk = Desk::new();
-        desk.write(&file);
-        if let Ok(loaded) = load(&desk.inputs()) {
+        let fixture = Fixture::new();
+        fixture.write(&file);
+        if let Ok(loaded) = load(&fixture.inputs()) {
             let flags = loaded.origins.iter().filter(|row| !["config-file", "discovery-password", "discovery-user"].contains(&row.setting.name));
             let args = flags.map(|row| format!("--{}={}", row.setting.name, row.value).into()).collect();
-            let again = load(&Inputs { args, ..desk.inputs() });
+            let again = load(&Inputs { args, ..fixture.inputs() });
             prop_assert!(again.is_ok_and(|again| again.settings == loaded.settings));
         }
     }
@@ -449,11 +452,11 @@ proptest! {
 
 #[test]
 fn what_only_a_member_needs_is_kept_for_a_host_that_may_be_one() {
-    let desk = Desk::new()
+    let fixture = Fixture::new()
         .file("proxy = \"off\"\ndiscovery = \"http://h1:2379/v2/keys/t\"\nlisten-peer-urls = [\"http://h2:2380\", \"http://h3:2380\"]\n")
         .flags("--pre-vote --heartbeat-interval=200");
-    assert!(desk.complaints().is_empty(), "{:?}", desk.complaints());
-    let said: Vec<String> = desk
+    assert!(fixture.complaints().is_empty(), "{:?}", fixture.complaints());
+    let said: Vec<String> = fixture
         .load()
         .member_only
         .iter()
@@ -467,7 +470,7 @@ fn what_only_a_member_needs_is_kept_for_a_host_that_may_be_one() {
             "heartbeat-interval=200 true"
         ]
     );
-    let proxy = Desk::new().flags("--pre-vote --heartbeat-interval=200");
+    let proxy = Fixture::new().flags("--pre-vote --heartbeat-interval=200");
     assert_eq!(proxy.complaints().len(), 2, "{:?}", proxy.complaints());
 }
 
@@ -475,7 +478,7 @@ fn what_only_a_member_needs_is_kept_for_a_host_that_may_be_one() {
 /// both.
 #[test]
 fn peer_auto_tls_leaves_members_verified() {
-    let tls = |text: &str| Desk::new().file(text).load().settings.tls;
+    let tls = |text: &str| Fixture::new().file(text).load().settings.tls;
     let peers = tls("peer-auto-tls = true\n");
     assert!(peers.upstream.verify && !peers.peer.verify);
     let members = tls("auto-tls = true\n");

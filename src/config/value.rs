@@ -13,7 +13,7 @@ mod url;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::place::Place;
+use super::location::Location;
 use super::problem::{Problem, Severity};
 use super::schema::{Kind, Setting};
 use super::settings::{ListenUrl, LogLevel, PeerUrl};
@@ -24,7 +24,7 @@ pub(super) use scalar::level;
 #[derive(Debug, Clone)]
 pub(super) struct Raw {
     pub(super) shape: Shape,
-    pub(super) place: Place,
+    pub(super) location: Location,
 }
 
 /// The types that a source can write.
@@ -35,7 +35,7 @@ pub(super) enum Shape {
     Integer(i64),
     List(Vec<Raw>),
     /// Each key, with its place.
-    Table(Vec<(String, Place, Raw)>),
+    Table(Vec<(String, Location, Raw)>),
     /// Anything else, as it is written.
     Other(String),
 }
@@ -105,13 +105,13 @@ impl Reader<'_> {
     /// Complains that the setting is `written`, which is not what is wanted.
     fn wrong(&mut self, raw: &Raw, want: impl Into<String>) {
         let message = format!("`{}` is {}", self.name, raw.shape.shown());
-        self.problems.push(Problem::error(message, raw.place.clone()).hint(want));
+        self.problems.push(Problem::error(message, raw.location.clone()).hint(want));
     }
 
     /// Complains about one piece of a list.
-    fn wrong_piece(&mut self, piece: &str, place: &Place, want: impl Into<String>) {
+    fn wrong_piece(&mut self, piece: &str, location: &Location, want: impl Into<String>) {
         let message = format!("`{}` has {}", self.name, quoted(piece));
-        self.problems.push(Problem::error(message, place.clone()).hint(want));
+        self.problems.push(Problem::error(message, location.clone()).hint(want));
     }
 }
 
@@ -153,7 +153,7 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 fn cut(text: &str) -> String {
-    super::place::short(&super::place::without_logins(text))
+    super::location::short(&super::location::without_logins(text))
 }
 
 impl Value {

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Interval, interval, sleep_until};
 
-use super::watch::{FileState, Watches};
+use super::watch::{FileState, FilesWatcher};
 use crate::config::Settings;
-use crate::tls::system;
+use crate::tls::system_roots;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -30,13 +30,13 @@ pub enum Due {
 /// The watch on the files of the settings in force.
 #[derive(Debug)]
 pub struct Certificates {
-    watches: Watches,
+    watches: FilesWatcher,
     /// When files that do not fit together are to be reported; `None` while all is well, or was
     /// reported.
     pub(super) report_at: Option<Instant>,
     daily: Interval,
     /// Settings that were refused for the files that they name, and the watch on those.
-    refused: Option<(FileState, Watches)>,
+    refused: Option<(FileState, FilesWatcher)>,
 }
 
 impl Certificates {
@@ -44,7 +44,7 @@ impl Certificates {
     /// have changed after they were read.
     pub fn follow(settings: &Settings) -> Self {
         Self {
-            watches: Watches::start("the files for TLS", paths(settings)),
+            watches: FilesWatcher::start("the files for TLS", paths(settings)),
             report_at: None,
             daily: interval(DAY),
             refused: None,
@@ -52,8 +52,8 @@ impl Certificates {
     }
 
     /// Watches the files that settings name which are about to be tried.
-    pub(super) async fn watch_for(tried: &Settings) -> Watches {
-        let mut watches = Watches::start("the files for TLS", paths(tried));
+    pub(super) async fn watch_for(tried: &Settings) -> FilesWatcher {
+        let mut watches = FilesWatcher::start("the files for TLS", paths(tried));
         watches.catch_up().await;
         watches
     }
@@ -61,7 +61,7 @@ impl Certificates {
     /// Remembers settings that were refused for the files that they name: who deploys both may well
     /// write the settings first. `watches` must be older than the try, so that no file is mended
     /// unseen.
-    pub(super) fn remember(&mut self, seen: FileState, watches: Watches) {
+    pub(super) fn remember(&mut self, seen: FileState, watches: FilesWatcher) {
         self.refused = Some((seen, watches));
     }
 
@@ -97,7 +97,7 @@ fn paths(settings: &Settings) -> Vec<PathBuf> {
     let tls = &settings.tls;
     let mut paths: Vec<_> = tls.files().into_iter().map(|file| file.path.clone()).collect();
     if [&tls.upstream, &tls.peer, &tls.registry].iter().any(|it| it.ca.is_none()) {
-        paths.extend(system::watched());
+        paths.extend(system_roots::watched());
     }
     paths
 }

@@ -14,32 +14,31 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval, sleep_until};
 
-use super::board::{Board, Posted};
 use super::certificates::Certificates;
-use super::fleet::Fleet;
-use super::generations;
+use super::endpoint_set::EndpointSet;
 use super::history::{History, Trigger, now_ms};
 use super::listeners::Listeners;
 use super::pages::Renderer;
 use super::probes::Probes;
-use super::roster::Roster;
 use super::signals::{Signal, Signals};
 use super::status_line::status_line;
+use super::status_source::{ControlState, StatusSource};
 use super::systemd::Notifier;
 use super::task::finished;
 use super::throttle::Throttle;
-use super::watch::Watch;
+use super::watch::FileWatcher;
 use super::watchdog::Watchdog;
-use crate::cluster::finder::Found;
+use super::workers::Workers;
+use crate::cluster::eligibility::{self, EvaluatedMembers};
 use crate::cluster::member::hex_id;
+use crate::cluster::peer_discovery::Discovered;
 use crate::cluster::tracker::{Outcome, Tracker};
-use crate::cluster::usable::{self, Listed};
 use crate::config::{Inputs, Loaded};
 use crate::proxy::generation::Generation;
 use crate::server::admin::{MOST_RELOADS, ReloadRequest};
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::snapshot::{ReloadRecord, Snapshot};
-use crate::tls::Material;
+use crate::tls::TlsConfigs;
 use crate::upstream::balance::MOST_CONSIDERED;
 
 /// Pause between two tries to get the first member list, and while no endpoint is known.
@@ -61,27 +60,27 @@ const STOP_MARGIN: Duration = Duration::from_secs(10);
 pub struct Control {
     pub(super) inputs: Inputs,
     pub(super) loaded: Loaded,
-    pub(super) material: Material,
+    pub(super) tls_configs: TlsConfigs,
     pub(super) certificates: Certificates,
     pub(super) log: Rc<LogHandle>,
     pub(super) tracker: Tracker,
-    pub(super) source_news: watch::Receiver<Found>,
-    pub(super) listed: Arc<Listed>,
-    pub(super) roster: Roster,
+    pub(super) source_changes: watch::Receiver<Discovered>,
+    pub(super) listed: Arc<EvaluatedMembers>,
+    pub(super) endpoint_set: EndpointSet,
     pub(super) number: u64,
     pub(super) newest: Arc<ArcSwap<Generation>>,
-    pub(super) fleet: Fleet,
+    pub(super) workers: Workers,
     pub(super) listeners: Listeners,
     pub(super) renderer: Renderer,
     pub(super) probes: Probes,
     pub(super) history: History,
-    pub(super) board: Arc<Board>,
+    pub(super) status_source: Arc<StatusSource>,
     pub(super) notifier: Notifier,
-    pub(super) watch: Watch,
+    pub(super) watch: FileWatcher,
     pub(super) started_ms: u64,
     pub(super) ready: bool,
     pub(super) draining: bool,
-    pub(super) refreshing: Option<JoinHandle<(Tracker, Outcome, Option<Listed>)>>,
+    pub(super) refreshing: Option<JoinHandle<(Tracker, Outcome, Option<EvaluatedMembers>)>>,
     pub(super) refresh_at: Instant,
     /// When clients are let in at the latest, should they be held until the first list.
     pub(super) open_at: Instant,
@@ -107,9 +106,9 @@ impl Control {
     /// Runs until a signal ends it.
     pub async fn run(mut self, mut events: Events) -> End {
         let mut status = interval(STATUS_EVERY);
-        let mut watchdog = Watchdog::new(&self.notifier, self.fleet.caller());
+        let mut watchdog = Watchdog::new(&self.notifier, self.workers.notifier());
         let mut health = Throttle::new(HEALTH_PAUSE);
-        self.post();
+        self.publish_state();
         loop {
             // What takes time, as a file or a peer may, is given up when a stop comes.
             let mut is_stopped = false;
@@ -142,14 +141,14 @@ impl Control {
                     }
                 }
                 () = events.health.notified() => health.want(),
-                () = health.due() => self.take_in_health(),
+                () = health.due() => self.apply_health(),
                 () = sleep_until(self.refresh_at), if self.refreshing.is_none() => self.begin_refresh(),
-                Ok(()) = self.source_news.changed(), if self.refreshing.is_none() => self.refresh_at = Instant::now(),
-                () = sleep_until(self.open_at), if self.fleet.holds() => self.fleet.release(),
+                Ok(()) = self.source_changes.changed(), if self.refreshing.is_none() => self.refresh_at = Instant::now(),
+                () = sleep_until(self.open_at), if self.workers.holds() => self.workers.release(),
                 refreshed = finished(&mut self.refreshing) => self.end_refresh(refreshed).await,
-                _ = status.tick() => self.say_what_goes_on(),
+                _ = status.tick() => self.report_start_progress(),
                 () = watchdog.beat() => {}
-                number = self.fleet.one_ended() => {
+                number = self.workers.one_ended() => {
                     tracing::error!(worker = number, "a worker has ended; ending the daemon so that it is restarted");
                     return End::WorkerLost;
                 }
@@ -172,19 +171,24 @@ impl Control {
         self.refreshing = Some(tokio::task::spawn_local(async move {
             let outcome = tracker.refresh().await;
             let listed = match (&outcome, tracker.list()) {
-                (Outcome::Fresh { .. }, Some(list)) => Some(usable::judge(list, &own).await),
+                (Outcome::Fresh { .. }, Some(list)) => {
+                    Some(eligibility::evaluate(list, &own).await)
+                }
                 _ => None,
             };
             (tracker, outcome, listed)
         }));
     }
 
-    async fn end_refresh(&mut self, refreshed: Option<(Tracker, Outcome, Option<Listed>)>) {
-        self.take_in(refreshed);
-        self.fleet.release();
+    async fn end_refresh(
+        &mut self,
+        refreshed: Option<(Tracker, Outcome, Option<EvaluatedMembers>)>,
+    ) {
+        self.finish_refresh(refreshed);
+        self.workers.release();
     }
 
-    fn take_in(&mut self, refreshed: Option<(Tracker, Outcome, Option<Listed>)>) {
+    fn finish_refresh(&mut self, refreshed: Option<(Tracker, Outcome, Option<EvaluatedMembers>)>) {
         self.refreshing = None;
         let Some((tracker, outcome, listed)) = refreshed else {
             self.refresh_at = Instant::now() + FIRST_TRIES;
@@ -193,16 +197,17 @@ impl Control {
         self.tracker = tracker;
         if let Some(listed) = listed {
             listed.log_changes(Some(&self.listed));
-            self.put_in_force(listed.into());
+            self.publish(listed.into());
         }
         if !self.ready {
             self.first_list(&outcome);
         }
-        let eager =
-            !self.ready || self.roster.endpoints().is_empty() || self.tracker.wants_second_look();
+        let eager = !self.ready
+            || self.endpoint_set.endpoints().is_empty()
+            || self.tracker.needs_confirmation();
         let pause = if eager { FIRST_TRIES.min(self.interval()) } else { self.interval() };
         self.refresh_at = Instant::now() + pause;
-        self.say_status();
+        self.report_status();
     }
 
     fn first_list(&mut self, outcome: &Outcome) {
@@ -214,7 +219,7 @@ impl Control {
                     listeners = %self.listeners.client_urls().join(","),
                     "ready"
                 );
-                self.say_status();
+                self.report_status();
                 self.notifier.ready();
             }
             // Members that have not started, or that nobody can ask: there is nothing to serve yet.
@@ -224,11 +229,11 @@ impl Control {
 
     /// Tells systemd what is waited for, and asks for more time while that goes on. Not only when a
     /// refresh has ended: peers that hang make one take longer than a start may.
-    fn say_what_goes_on(&mut self) {
+    fn report_start_progress(&mut self) {
         if !self.ready {
             self.notifier.extend_timeout(EXTENSION);
         }
-        self.say_status();
+        self.report_status();
     }
 
     fn interval(&self) -> Duration {
@@ -240,33 +245,33 @@ impl Control {
     /// A list of the same cluster that leaves nothing to send requests to does not replace
     /// endpoints that may still answer: such a list has been seen from a member that had just lost
     /// its own.
-    pub(super) fn put_in_force(&mut self, listed: Arc<Listed>) {
+    pub(super) fn publish(&mut self, listed: Arc<EvaluatedMembers>) {
         let cluster = self.tracker.cluster_id();
         let mut endpoints =
-            cluster.map(|cluster| self.roster.plan(&listed, cluster)).unwrap_or_default();
+            cluster.map(|cluster| self.endpoint_set.plan(&listed, cluster)).unwrap_or_default();
         if endpoints.is_empty()
-            && cluster == self.roster.cluster()
-            && !self.roster.endpoints().is_empty()
+            && cluster == self.endpoint_set.cluster()
+            && !self.endpoint_set.endpoints().is_empty()
         {
             tracing::warn!(
                 "the member list names no client URL that can be used, keeping the last ones that could"
             );
-            endpoints = self.roster.endpoints().to_vec();
+            endpoints = self.endpoint_set.endpoints().to_vec();
         }
         self.listed = listed;
-        let (settings, material) = (&self.loaded.settings, &self.material);
-        let generation = generations::build(self.number, settings, material, endpoints.clone());
-        self.roster.commit(&endpoints, cluster);
+        let (settings, tls_configs) = (&self.loaded.settings, &self.tls_configs);
+        let generation = Generation::build(self.number, settings, tls_configs, endpoints.clone());
+        self.endpoint_set.commit(&endpoints, cluster);
         self.newest.store(Arc::new(generation));
-        self.renderer.set_acceptor(self.material.acceptor.clone());
-        self.fleet.look();
-        let connector = Some(&self.material.upstream);
+        self.renderer.set_acceptor(self.tls_configs.acceptor.clone());
+        self.workers.recheck();
+        let connector = Some(&self.tls_configs.upstream);
         self.probes.follow(&endpoints, &self.loaded.settings, connector);
-        self.post();
+        self.publish_state();
     }
 
-    /// Posts the present state for snapshots.
-    pub(super) fn post(&self) {
+    /// Publishes the present state for snapshots.
+    pub(super) fn publish_state(&self) {
         let mut base = Snapshot {
             version: 1,
             daemon_version: env!("CARGO_PKG_VERSION").into(),
@@ -286,34 +291,34 @@ impl Control {
             ..Snapshot::default()
         };
         self.history.fill(&mut base);
-        self.board.post(Posted {
+        self.status_source.publish(ControlState {
             base,
             listed: self.listed.clone(),
-            endpoints: self.roster.endpoints().clone(),
+            endpoints: self.endpoint_set.endpoints().clone(),
             list_problems: self.tracker.problems(),
-            certificates: self.material.certificates.clone(),
+            certificates: self.tls_configs.certificates.clone(),
         });
     }
 
     /// Tells of changed health, and puts those first that can serve when the list is longer than
     /// requests look at.
-    fn take_in_health(&mut self) {
-        if self.roster.endpoints().len() > MOST_CONSIDERED {
-            self.put_in_force(self.listed.clone());
+    fn apply_health(&mut self) {
+        if self.endpoint_set.endpoints().len() > MOST_CONSIDERED {
+            self.publish(self.listed.clone());
         }
-        self.tell_status();
+        self.send_status_line();
     }
 
-    /// Posts the present state, and tells systemd of it.
-    pub(super) fn say_status(&mut self) {
-        self.post();
-        self.tell_status();
+    /// Publishes the present state, and tells systemd of it.
+    pub(super) fn report_status(&mut self) {
+        self.publish_state();
+        self.send_status_line();
     }
 
-    /// Tells systemd of the present state. What is posted holds no health, so that a change of that
-    /// needs no more.
-    fn tell_status(&mut self) {
-        let line = status_line(&self.board.snapshot(), now_ms());
+    /// Tells systemd of the present state. What is published holds no health, so that a change of
+    /// that needs no more.
+    fn send_status_line(&mut self) {
+        let line = status_line(&self.status_source.snapshot(), now_ms());
         self.notifier.status(&line);
     }
 
@@ -328,11 +333,11 @@ impl Control {
         self.draining = true;
         self.notifier.stopping();
         self.notifier.extend_timeout(limit + STOP_MARGIN);
-        self.say_status();
-        self.fleet.drain(limit);
+        self.report_status();
+        self.workers.drain(limit);
         loop {
             tokio::select! {
-                () = self.fleet.all_ended() => break,
+                () = self.workers.all_ended() => break,
                 signal = events.signals.next() => if signal != Signal::Reload {
                     tracing::warn!("told to stop a second time, ending at once");
                     break;

@@ -5,34 +5,36 @@ use std::sync::Arc;
 use crate::config::Settings;
 use crate::proxy::advertised::Advertised;
 use crate::proxy::generation::Generation;
-use crate::tls::Material;
+use crate::tls::TlsConfigs;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::worker_endpoint::Timeouts;
 
-/// Builds generation `number`.
-pub fn build(
-    number: u64,
-    settings: &Settings,
-    material: &Material,
-    endpoints: Vec<Arc<Endpoint>>,
-) -> Generation {
-    Generation {
-        settings_revision: number,
-        mode: settings.mode,
-        balance: settings.balance,
-        timeouts: timeouts(settings),
-        failure_wait: settings.failure_wait,
-        health_interval: settings.health_interval,
-        health_timeout: settings.health_timeout,
-        cors: unless_all(&settings.cors),
-        host_whitelist: unless_all(&settings.host_whitelist),
-        page_hosts: page_hosts(settings),
-        advertised: settings
-            .rewrite_members
-            .then(|| Advertised::new(&settings.advertise_client_urls)),
-        acceptor: material.acceptor.clone(),
-        connector: Some(material.upstream.clone()),
-        endpoints,
+impl Generation {
+    /// Builds generation `number`.
+    pub fn build(
+        number: u64,
+        settings: &Settings,
+        tls_configs: &TlsConfigs,
+        endpoints: Vec<Arc<Endpoint>>,
+    ) -> Generation {
+        Generation {
+            settings_revision: number,
+            mode: settings.mode,
+            balance: settings.balance,
+            timeouts: timeouts(settings),
+            failure_wait: settings.failure_wait,
+            health_interval: settings.health_interval,
+            health_timeout: settings.health_timeout,
+            cors: unless_all(&settings.cors),
+            host_whitelist: unless_all(&settings.host_whitelist),
+            page_hosts: page_hosts(settings),
+            advertised: settings
+                .rewrite_members
+                .then(|| Advertised::new(&settings.advertise_client_urls)),
+            acceptor: tls_configs.acceptor.clone(),
+            connector: Some(tls_configs.upstream.clone()),
+            endpoints,
+        }
     }
 }
 

@@ -18,9 +18,9 @@ use std::rc::Rc;
 
 use tokio::task::AbortHandle;
 
-use super::fleet::Fleet;
 use super::pages::{Renderer, serve_metrics};
 use super::systemd::Notifier;
+use super::workers::Workers;
 use crate::config::{ListenAddress, ListenScheme, ListenUrl, Settings};
 use crate::net::inherited::{Inherited, Leftover, store_name};
 use crate::net::listen::{BindError, Bound, bind_all};
@@ -125,7 +125,7 @@ impl Listeners {
         &mut self,
         plan: Plan,
         settings: &Settings,
-        fleet: &mut Fleet,
+        workers: &mut Workers,
         renderer: &Renderer,
         notifier: &mut Notifier,
     ) {
@@ -133,7 +133,7 @@ impl Listeners {
         for (asked, scheme, mut bound) in plan.clients {
             self.next += 1;
             store(notifier, &asked, &mut bound);
-            fleet.open(self.next, &mut bound, scheme);
+            workers.open(self.next, &mut bound, scheme);
             let open = Open { asked, scheme, bound, number: self.next, tasks: None };
             tracing::info!(every = true, url = open.shown(), "serving clients");
             self.clients.push(open);
@@ -150,12 +150,12 @@ impl Listeners {
             tracing::info!(every = true, url = open.shown(), "serving metrics");
             self.metrics.push(open);
         }
-        self.close_others(settings, fleet, notifier);
-        self.change_schemes(settings, fleet);
+        self.close_others(settings, workers, notifier);
+        self.change_schemes(settings, workers);
     }
 
     /// An address that stays and changes its scheme keeps its socket.
-    fn change_schemes(&mut self, settings: &Settings, fleet: &Fleet) {
+    fn change_schemes(&mut self, settings: &Settings, workers: &Workers) {
         let clients = (&mut self.clients, &settings.listen_client_urls);
         let metrics = (&mut self.metrics, &settings.listen_metrics_urls);
         for (open, wanted) in [clients, metrics] {
@@ -166,7 +166,7 @@ impl Listeners {
                 }
                 match &open.tasks {
                     Some((_, speaks)) => speaks.set(scheme),
-                    None => fleet.speak(open.number, scheme),
+                    None => workers.set_scheme(open.number, scheme),
                 }
                 tracing::info!(
                     every = true,
@@ -177,7 +177,7 @@ impl Listeners {
         }
     }
 
-    fn close_others(&mut self, settings: &Settings, fleet: &Fleet, notifier: &mut Notifier) {
+    fn close_others(&mut self, settings: &Settings, workers: &Workers, notifier: &mut Notifier) {
         let clients = |open: &mut Open| !is_named(&settings.listen_client_urls, open);
         let metrics = |open: &mut Open| !is_named(&settings.listen_metrics_urls, open);
         for open in self.clients.extract_if(.., clients).collect::<Vec<_>>() {
@@ -186,7 +186,7 @@ impl Listeners {
                 url = open.shown(),
                 "closing a client listener; its connections finish"
             );
-            fleet.close(open.number);
+            workers.close(open.number);
             self.forget(open, notifier);
         }
         for open in self.metrics.extract_if(.., metrics).collect::<Vec<_>>() {

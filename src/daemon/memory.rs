@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::board::Board;
-use super::fleet::Caller;
 use super::history::now_ms;
+use super::status_source::StatusSource;
+use super::workers::WorkerNotifier;
 use crate::net::crowd::Crowd;
+use crate::telemetry::counters::{self, WorkerCounters};
 use crate::telemetry::heap;
 use crate::telemetry::memory::{Memory, Usage};
 use crate::telemetry::snapshot::MemoryStatus;
-use crate::telemetry::tally::{self, Tally};
 use crate::upstream::http1::ChunkBudget;
 
 /// How often it is looked at while there is plenty, or no limit.
@@ -51,9 +51,9 @@ const WORTH_A_TRIM: u64 = 200;
 pub struct Keeper {
     memory: Memory,
     crowd: Crowd,
-    workers: Caller,
-    tallies: Vec<Arc<Tally>>,
-    board: Arc<Board>,
+    workers: WorkerNotifier,
+    counters: Vec<Arc<WorkerCounters>>,
+    status_source: Arc<StatusSource>,
     /// There while the limit is too near.
     short: Option<Shortage>,
     /// Clients and exchanges, the most since the last trim.
@@ -103,13 +103,13 @@ impl Shortage {
 
 impl Keeper {
     /// Makes one for these workers and their clients.
-    pub fn new(crowd: Crowd, workers: Caller, board: Arc<Board>) -> Self {
+    pub fn new(crowd: Crowd, workers: WorkerNotifier, status_source: Arc<StatusSource>) -> Self {
         Self {
             memory: Memory::of_this_process(),
             crowd,
             workers,
-            tallies: board.tallies().to_vec(),
-            board,
+            counters: status_source.counters().to_vec(),
+            status_source,
             short: None,
             most: 0,
             trimmed: Instant::now(),
@@ -144,7 +144,7 @@ impl Keeper {
             (_, None) => {}
         }
         let since_ms = self.short.as_ref().map(|short| short.since_ms);
-        self.board.set_memory(usage.map(|usage| MemoryStatus {
+        self.status_source.set_memory(usage.map(|usage| MemoryStatus {
             limited_by: usage.limited_by.to_owned(),
             limit_bytes: usage.limit,
             used_bytes: usage.used,
@@ -188,7 +188,7 @@ impl Keeper {
 
     /// Gives memory back once many clients or exchanges have gone.
     fn give_back(&mut self) {
-        let traffic = tally::traffic(&self.tallies);
+        let traffic = counters::traffic(&self.counters);
         let now = traffic.connections + traffic.requests_in_flight + traffic.rpcs_in_flight;
         self.most = self.most.max(now);
         if self.most - now >= WORTH_A_TRIM && self.trimmed.elapsed() >= BETWEEN_TRIMS {

@@ -23,7 +23,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
-use super::board::Board;
+use super::status_source::StatusSource;
 use crate::config::ListenScheme;
 use crate::message::reply;
 use crate::message::rpc::Rpc;
@@ -43,20 +43,20 @@ const CONNECTIONS: usize = 64;
 /// A connection to a metrics listener is closed after this: longer than the longest profile.
 const LONGEST_VISIT: Duration = Duration::from_secs(profile::MAX_SECONDS + 60);
 
-/// Renders pages from the board.
+/// Renders pages from the status source.
 #[derive(Debug, Clone)]
 pub struct Renderer {
-    board: Arc<Board>,
+    status_source: Arc<StatusSource>,
     rpcs: Arc<[&'static str]>,
     profiles: Arc<AtomicBool>,
     acceptor: Arc<ArcSwapOption<Acceptor>>,
 }
 
 impl Renderer {
-    /// Makes a renderer over `board`.
-    pub fn new(board: Arc<Board>) -> Self {
+    /// Makes a renderer over `status_source`.
+    pub fn new(status_source: Arc<StatusSource>) -> Self {
         Self {
-            board,
+            status_source,
             rpcs: Rpc::ALL.iter().map(|rpc| rpc.name()).collect(),
             profiles: Arc::default(),
             acceptor: Arc::default(),
@@ -89,13 +89,17 @@ impl Renderer {
 
     fn metrics(&self, headers: &HeaderMap) -> Response<Bytes> {
         let format = Format::accepted_by(headers);
-        let page =
-            metrics::render(&self.board.snapshot(), self.board.tallies(), &self.rpcs, format);
+        let page = metrics::render(
+            &self.status_source.snapshot(),
+            self.status_source.counters(),
+            &self.rpcs,
+            format,
+        );
         reply::typed(StatusCode::OK, HeaderValue::from_static(format.content_type()), page)
     }
 
     fn status(&self) -> Response<Bytes> {
-        match serde_json::to_vec(&self.board.snapshot()) {
+        match serde_json::to_vec(&self.status_source.snapshot()) {
             Ok(json) => reply::json(StatusCode::OK, json),
             Err(error) => reply::text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
         }
@@ -104,7 +108,7 @@ impl Renderer {
     /// Ready means: settings in force, listeners open, and a member that can be asked. One ailing
     /// member does not make it flap.
     fn readyz(&self) -> Response<Bytes> {
-        let snapshot = self.board.snapshot();
+        let snapshot = self.status_source.snapshot();
         let healthy = snapshot
             .members
             .iter()
@@ -129,8 +133,8 @@ impl Renderer {
             "/proxy/status" => self.status(),
             "/livez" => reply::text(StatusCode::OK, "ok\n"),
             "/readyz" => self.readyz(),
-            "/proxy/health" => local::health(&self.board.endpoints()),
-            "/v2/config/local/proxy" => local::usable_endpoints(&self.board.endpoints()),
+            "/proxy/health" => local::health(&self.status_source.endpoints()),
+            "/v2/config/local/proxy" => local::usable_endpoints(&self.status_source.endpoints()),
             "/debug/pprof/profile" if self.profiles.load(Relaxed) => {
                 profile_page(request.uri().query()).await
             }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use super::fleet::Caller;
 use super::generations::timeouts;
+use super::workers::WorkerNotifier;
 use crate::config::Settings;
 use crate::tls::Connector;
 use crate::upstream::endpoint::{Endpoint, ProbeResult};
@@ -20,24 +20,24 @@ const HEALTH: &str = "health";
 pub struct Probes {
     running: Vec<(Arc<Endpoint>, AbortHandle)>,
     probe_config: Option<ProbeConfig>,
-    news: News,
+    notifier: HealthNotifier,
 }
 
 /// Who is told of changed health: the workers at once, since requests wait there, and the control
 /// plane.
 #[derive(Clone)]
-struct News {
-    workers: Caller,
+struct HealthNotifier {
+    workers: WorkerNotifier,
     control: Arc<Notify>,
 }
 
 impl Probes {
     /// Makes an empty set that tells `workers` of changed health, and what tells the control plane:
     /// once, however many changes there were since it looked.
-    pub fn new(workers: Caller) -> (Self, Arc<Notify>) {
+    pub fn new(workers: WorkerNotifier) -> (Self, Arc<Notify>) {
         let changes = Arc::<Notify>::default();
-        let news = News { workers, control: changes.clone() };
-        (Self { running: Vec::new(), probe_config: None, news }, changes)
+        let notifier = HealthNotifier { workers, control: changes.clone() };
+        (Self { running: Vec::new(), probe_config: None, notifier }, changes)
     }
 
     /// Probes exactly `endpoints`, in the way that `settings` say, by TLS with `connector`.
@@ -74,7 +74,7 @@ impl Probes {
                 let task = tokio::task::spawn_local(probe(
                     endpoint.clone(),
                     probe_config.clone(),
-                    self.news.clone(),
+                    self.notifier.clone(),
                 ));
                 self.running.push((endpoint.clone(), task.abort_handle()));
             }
@@ -82,7 +82,7 @@ impl Probes {
     }
 }
 
-async fn probe(endpoint: Arc<Endpoint>, probe_config: ProbeConfig, news: News) {
+async fn probe(endpoint: Arc<Endpoint>, probe_config: ProbeConfig, notifier: HealthNotifier) {
     health::watch(endpoint, probe_config, |endpoint, result| {
         let (member, url) = (&endpoint.member, &endpoint.url);
         match result {
@@ -98,8 +98,8 @@ async fn probe(endpoint: Arc<Endpoint>, probe_config: ProbeConfig, news: News) {
             // Told where the proof is had.
             ProbeResult::Unproved(_) => {}
         }
-        news.workers.look();
-        news.control.notify_one();
+        notifier.workers.recheck();
+        notifier.control.notify_one();
     })
     .await;
 }

@@ -3,20 +3,20 @@
 
 use std::time::Duration;
 
+use super::apply_errors;
 use super::certificates::Certificates;
 use super::control::Control;
 use super::history::{Outcome, Trigger};
-use super::obstacles;
 use super::off_thread::off_thread;
 use super::watch::FileState;
+use crate::cluster::eligibility;
 use crate::cluster::tracker::Setup;
-use crate::cluster::usable;
 use crate::config::change::{changes, keep_running, needs_restart, overridden, vanished};
 use crate::config::{self, Loaded, Problem, one_lines};
 use crate::net::inherited::Inherited;
 use crate::telemetry::log::OpenLog;
 use crate::telemetry::snapshot::ReloadRecord;
-use crate::tls::material::{self, Purpose};
+use crate::tls::configs::{self, Purpose};
 
 /// How long new peers may take to answer before the reload goes on without their list.
 const NEW_PEERS: Duration = Duration::from_secs(3);
@@ -29,7 +29,7 @@ impl Control {
     /// systemd, in the history.
     pub(super) async fn reload(&mut self, trigger: Trigger, seen: FileState) -> ReloadRecord {
         self.notifier.reloading();
-        let outcome = match self.rehearse(seen).await {
+        let outcome = match self.prepare_and_commit(seen).await {
             Ok(outcome) => outcome,
             Err(reasons) => {
                 self.reopen_log().await;
@@ -38,7 +38,7 @@ impl Control {
         };
         let record = self.history.record(trigger, outcome, self.number);
         log(&record);
-        self.say_status();
+        self.report_status();
         if self.ready {
             self.notifier.ready();
         }
@@ -58,8 +58,8 @@ impl Control {
         }
     }
 
-    /// Does everything that can fail before anything is changed.
-    async fn rehearse(&mut self, seen: FileState) -> Result<Outcome, Vec<String>> {
+    /// Prepares everything that can fail, then commits it.
+    async fn prepare_and_commit(&mut self, seen: FileState) -> Result<Outcome, Vec<String>> {
         self.certificates.take_refused();
         let loaded = self.load(seen.clone()).await?;
         let changes = changes(&self.loaded, &loaded);
@@ -70,27 +70,27 @@ impl Control {
         let mut warnings = one_lines(&loaded.warnings);
         warnings.extend(one_lines(&overridden(&self.loaded, &loaded)));
         let files = Certificates::watch_for(&loaded.settings).await;
-        let material = self.load_material(&loaded).await;
+        let tls_configs = self.load_tls_configs(&loaded).await;
         let log = open_log(&loaded).await;
         let plan = self.listeners.plan(&loaded.settings, &mut Inherited::default());
-        let (material, log, plan) = match (material, log, plan) {
-            (Ok(material), Ok(log), Ok(plan)) => (material, log, plan),
-            (material, log, plan) => {
+        let (tls_configs, log, plan) = match (tls_configs, log, plan) {
+            (Ok(tls_configs), Ok(log), Ok(plan)) => (tls_configs, log, plan),
+            (tls_configs, log, plan) => {
                 let mut reasons = Vec::new();
-                if let Err(errors) = material {
+                if let Err(errors) = tls_configs {
                     self.certificates.remember(seen, files);
                     reasons.extend(errors);
                 }
                 reasons.extend(log.err().unwrap_or_default());
                 let errors = plan.err().unwrap_or_default();
-                reasons.extend(one_lines(&obstacles::of_listeners(&errors, &loaded)));
+                reasons.extend(one_lines(&apply_errors::of_listeners(&errors, &loaded)));
                 return Err(reasons);
             }
         };
-        let (material, tls_warnings) = material;
+        let (tls_configs, tls_warnings) = tls_configs;
         warnings.extend(tls_warnings);
-        let news = material.news(&self.material);
-        if changes.is_empty() && material == self.material {
+        let changed_files = tls_configs.changed_files(&self.tls_configs);
+        if changes.is_empty() && tls_configs == self.tls_configs {
             self.loaded = loaded;
             self.log.apply(log);
             return Ok(Outcome::Unchanged { warnings });
@@ -100,41 +100,41 @@ impl Control {
         if let Some(refresh) = self.refreshing.take() {
             refresh.abort();
         }
-        let mut candidate = self.tracker.candidate(Setup::new(&loaded.settings, &material));
-        let disputed = |reason| one_lines(&[obstacles::of_peers(reason, &loaded)]);
+        let mut candidate = self.tracker.candidate(Setup::new(&loaded.settings, &tls_configs));
+        let disputed = |reason| one_lines(&[apply_errors::of_peers(reason, &loaded)]);
         warnings.extend(candidate.prepare(NEW_PEERS).await.map_err(disputed)?);
         let mut own = self.listeners.client_addresses();
         own.extend(plan.client_addresses());
         let listed = match candidate.tracker().list() {
-            Some(list) => usable::judge(list, &own).await.into(),
+            Some(list) => eligibility::evaluate(list, &own).await.into(),
             None => self.listed.clone(),
         };
 
         // From here on nothing fails.
-        self.fleet.release();
+        self.workers.release();
         self.tracker = candidate.commit().await;
-        self.source_news = self.tracker.source_news();
+        self.source_changes = self.tracker.source_changes();
         self.log.apply(log);
         self.loaded = loaded;
-        self.material = material;
+        self.tls_configs = tls_configs;
         self.certificates = Certificates::follow(&self.loaded.settings);
         self.number += 1;
         listed.log_changes(Some(&self.listed));
         // What a new listener with TLS shows must be there before its first client.
-        self.put_in_force(listed);
+        self.publish(listed);
         self.listeners.commit(
             plan,
             &self.loaded.settings,
-            &mut self.fleet,
+            &mut self.workers,
             &self.renderer,
             &mut self.notifier,
         );
         self.refresh_at = tokio::time::Instant::now();
-        // So that what is reported as applied is applied: workers take orders in turn, and answer
+        // So that what is reported as applied is applied: workers take commands in turn, and answer
         // when all are done.
-        let _ = tokio::time::timeout(WORKERS, self.fleet.all_answer()).await;
+        let _ = tokio::time::timeout(WORKERS, self.workers.ping_all()).await;
         Ok(Outcome::Applied {
-            changes: changes.iter().map(ToString::to_string).chain(news).collect(),
+            changes: changes.iter().map(ToString::to_string).chain(changed_files).collect(),
             warnings,
         })
     }
@@ -145,15 +145,15 @@ impl Control {
         let mut reasons = one_lines(restarts);
         let draft = loaded.clone();
         let checked = off_thread("the files that the settings name", move || {
-            let checked = material::load(&draft.settings, &draft.origins, None, Purpose::Check);
+            let checked = configs::load(&draft.settings, &draft.origins, None, Purpose::Check);
             let mut problems = checked.err().unwrap_or_default();
-            problems.0.extend(obstacles::of_log(&OpenLog::check(&draft.settings.log), &draft));
+            problems.0.extend(apply_errors::of_log(&OpenLog::check(&draft.settings.log), &draft));
             one_lines(&problems.0)
         });
         reasons.extend(checked.await.unwrap_or_else(|slow| slow));
         let plan = self.listeners.plan(&loaded.settings, &mut Inherited::default());
         let errors = plan.err().unwrap_or_default();
-        reasons.extend(one_lines(&obstacles::of_listeners(&errors, loaded)));
+        reasons.extend(one_lines(&apply_errors::of_listeners(&errors, loaded)));
         reasons
     }
 
@@ -177,7 +177,7 @@ impl Control {
 async fn open_log(loaded: &Loaded) -> Result<OpenLog, Vec<String>> {
     let settings = loaded.settings.log.clone();
     let log = off_thread("the log files", move || OpenLog::open(&settings)).await?;
-    log.map_err(|errors| one_lines(&obstacles::of_log(&errors, loaded)))
+    log.map_err(|errors| one_lines(&apply_errors::of_log(&errors, loaded)))
 }
 
 fn refuse(problems: Vec<Problem>) -> Result<(), Vec<String>> {

@@ -16,25 +16,25 @@ use super::off_thread::off_thread;
 use super::reload;
 use crate::cluster::fetch::Access;
 use crate::config::{Loaded, one_lines};
-use crate::tls::Material;
-use crate::tls::material::{self, Purpose};
+use crate::tls::TlsConfigs;
+use crate::tls::configs::{self, Purpose};
 
 /// How long files that do not fit together are waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Control {
-    /// Reads the files for TLS for settings that are about to be in force. Returns the material and
-    /// warnings.
-    pub(super) async fn load_material(
+    /// Reads the files for TLS for settings that are about to be in force. Returns the TLS configs
+    /// and warnings.
+    pub(super) async fn load_tls_configs(
         &self,
         loaded: &Loaded,
-    ) -> Result<(Material, Vec<String>), Vec<String>> {
+    ) -> Result<(TlsConfigs, Vec<String>), Vec<String>> {
         let (settings, origins) = (loaded.settings.clone(), loaded.origins.clone());
-        let before = self.material.clone();
-        let load = move || material::load(&settings, &origins, Some(&before), Purpose::Use);
+        let before = self.tls_configs.clone();
+        let load = move || configs::load(&settings, &origins, Some(&before), Purpose::Use);
         off_thread("the files for TLS", load)
             .await?
-            .map(|(material, warnings)| (material, one_lines(&warnings)))
+            .map(|(tls_configs, warnings)| (tls_configs, one_lines(&warnings)))
             .map_err(|problems| one_lines(&problems.0))
     }
 
@@ -49,14 +49,14 @@ impl Control {
         if due == Due::Daily {
             self.warn_of_expiry();
             // Only what we make ourselves is renewed by the clock.
-            if self.loaded.settings.tls.listener.self_made.is_none() {
+            if self.loaded.settings.tls.listener.auto_tls.is_none() {
                 return;
             }
         }
-        match self.load_material(&self.loaded).await {
-            Ok((material, warnings)) => {
+        match self.load_tls_configs(&self.loaded).await {
+            Ok((tls_configs, warnings)) => {
                 self.certificates.report_at = None;
-                self.take_over(material, warnings);
+                self.take_over(tls_configs, warnings);
             }
             Err(reasons) if due == Due::OutOfPatience => {
                 self.certificates.report_at = None;
@@ -69,38 +69,38 @@ impl Control {
         }
     }
 
-    fn take_over(&mut self, material: Material, warnings: Vec<String>) {
-        if material == self.material {
+    fn take_over(&mut self, tls_configs: TlsConfigs, warnings: Vec<String>) {
+        if tls_configs == self.tls_configs {
             // Whoever has put the old files back wants to know that all is well again.
             if self.history.certificates_refused().is_some() {
                 self.conclude(Outcome::Unchanged { warnings });
             }
             return;
         }
-        let changes = material.news(&self.material);
-        self.material = material;
+        let changes = tls_configs.changed_files(&self.tls_configs);
+        self.tls_configs = tls_configs;
         self.number += 1;
         // A refresh that is under way would bring back what peers were shown before.
         if let Some(refresh) = self.refreshing.take() {
             refresh.abort();
         }
-        let access = Access::new(&self.loaded.settings, &self.material);
-        self.tracker.set_access(access, &self.material.registry);
-        self.source_news = self.tracker.source_news();
+        let access = Access::new(&self.loaded.settings, &self.tls_configs);
+        self.tracker.set_access(access, &self.tls_configs.registry);
+        self.source_changes = self.tracker.source_changes();
         self.refresh_at = Instant::now();
-        self.put_in_force(self.listed.clone());
+        self.publish(self.listed.clone());
         self.conclude(Outcome::Applied { changes, warnings });
     }
 
     fn conclude(&mut self, outcome: Outcome) {
         let record = self.history.record(Trigger::Certificates, outcome, self.number);
         reload::log(&record);
-        self.say_status();
+        self.report_status();
     }
 
     fn warn_of_expiry(&self) {
         let now = SystemTime::now();
-        for warning in self.material.certificates.iter().filter_map(|shown| shown.warning(now)) {
+        for warning in self.tls_configs.certificates.iter().filter_map(|shown| shown.warning(now)) {
             tracing::warn!("{warning}");
         }
     }

@@ -11,29 +11,29 @@ use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::board::Board;
+use super::apply_errors;
 use super::certificates::Certificates;
 use super::control::{Control, End, Events};
-use super::fleet::Fleet;
-use super::generations;
+use super::endpoint_set::EndpointSet;
 use super::history::{History, now_ms};
 use super::listeners::{Listeners, let_go};
 use super::memory::Keeper;
-use super::obstacles;
 use super::pages::Renderer;
 use super::probes::Probes;
-use super::roster::Roster;
 use super::signals::Signals;
+use super::status_source::StatusSource;
 use super::systemd::Notifier;
-use super::watch::Watch;
+use super::watch::FileWatcher;
+use super::workers::Workers;
 use crate::cluster::tracker::{Setup, Tracker};
 use crate::config::{Inputs, Loaded, Problems, Severity, Style, one_lines};
 use crate::net::inherited::Inherited;
+use crate::proxy::generation::Generation;
 use crate::server::admin::{AdminSocket, Answers, MOST_RELOADS, ReloadRequest};
 use crate::server::local::Pages;
 use crate::telemetry::log::{self, LogError, LogHandle};
 use crate::telemetry::{heap, memory};
-use crate::tls::Material;
+use crate::tls::TlsConfigs;
 
 /// Pages that may be asked for while one is rendered.
 const WISHES: usize = 64;
@@ -45,8 +45,8 @@ const LONGEST_HOLD: Duration = Duration::from_secs(3);
 /// Why the daemon could not be started: each a line for people.
 type Reasons = Vec<String>;
 
-/// Runs the daemon with these settings and this TLS material until it is told to stop.
-pub fn run(inputs: Inputs, loaded: Loaded, material: Material) -> ExitCode {
+/// Runs the daemon with these settings and these TLS configs until it is told to stop.
+pub fn run(inputs: Inputs, loaded: Loaded, tls_configs: TlsConfigs) -> ExitCode {
     if memory::address_space_limit().is_some() {
         heap::keep_to_one();
     }
@@ -71,7 +71,7 @@ pub fn run(inputs: Inputs, loaded: Loaded, material: Material) -> ExitCode {
         }
     };
     let end = runtime.block_on(async {
-        let (control, events) = build(inputs, loaded, material, log.clone())?;
+        let (control, events) = build(inputs, loaded, tls_configs, log.clone())?;
         Ok::<End, Reasons>(Box::pin(control.run(events)).await)
     });
     // A name lookup that hangs must not keep us from ending.
@@ -91,9 +91,9 @@ pub fn run(inputs: Inputs, loaded: Loaded, material: Material) -> ExitCode {
 /// Reports what keeps the log from being opened, and the addresses that cannot be had beside it:
 /// who repairs one thing should not find the next one at the next start.
 fn not_started(errors: &[LogError], loaded: &Loaded) -> ExitCode {
-    let mut problems = Problems(obstacles::of_log(errors, loaded));
+    let mut problems = Problems(apply_errors::of_log(errors, loaded));
     if let Err(errors) = Listeners::default().plan(&loaded.settings, &mut Inherited::from_env()) {
-        problems.0.extend(obstacles::of_listeners(&errors, loaded));
+        problems.0.extend(apply_errors::of_listeners(&errors, loaded));
     }
     problems.sort();
     eprint!("{}", problems.report(Style::Plain, "not started"));
@@ -104,7 +104,7 @@ fn not_started(errors: &[LogError], loaded: &Loaded) -> ExitCode {
 fn build(
     inputs: Inputs,
     loaded: Loaded,
-    material: Material,
+    tls_configs: TlsConfigs,
     log: Rc<LogHandle>,
 ) -> Result<(Control, Events), Reasons> {
     let settings = &loaded.settings;
@@ -114,43 +114,45 @@ fn build(
     let clients_wait = !inherited.is_empty();
     let plan = Listeners::default()
         .plan(settings, &mut inherited)
-        .map_err(|errors| one_lines(&obstacles::of_listeners(&errors, &loaded)))?;
+        .map_err(|errors| one_lines(&apply_errors::of_listeners(&errors, &loaded)))?;
     let newest =
-        Arc::new(ArcSwap::from_pointee(generations::build(1, settings, &material, Vec::new())));
+        Arc::new(ArcSwap::from_pointee(Generation::build(1, settings, &tls_configs, Vec::new())));
     let (wishes, asked) = mpsc::channel(WISHES);
-    let mut fleet = Fleet::start(settings.workers.get(), &newest, &Pages(wishes)).map_err(why)?;
-    let board = Arc::new(Board::new(fleet.tallies.clone(), fleet.crowd.clone()));
-    let renderer = Renderer::new(board.clone());
+    let mut workers =
+        Workers::start(settings.workers.get(), &newest, &Pages(wishes)).map_err(why)?;
+    let status_source =
+        Arc::new(StatusSource::new(workers.counters.clone(), workers.crowd.clone()));
+    let renderer = Renderer::new(status_source.clone());
     tokio::task::spawn_local(renderer.clone().serve(asked));
     let mut listeners = Listeners::default();
-    renderer.set_acceptor(material.acceptor.clone());
+    renderer.set_acceptor(tls_configs.acceptor.clone());
     let mut notifier = Notifier::from_env();
     if clients_wait {
-        fleet.hold();
+        workers.hold();
     }
-    listeners.commit(plan, settings, &mut fleet, &renderer, &mut notifier);
+    listeners.commit(plan, settings, &mut workers, &renderer, &mut notifier);
     let_go(inherited, &mut notifier);
-    let keeper = Keeper::new(fleet.crowd.clone(), fleet.caller(), board.clone());
+    let keeper = Keeper::new(workers.crowd.clone(), workers.notifier(), status_source.clone());
     tokio::task::spawn_local(keeper.run());
-    let commands = serve_admin(&loaded, board.clone());
-    let (probes, health) = Probes::new(fleet.caller());
+    let commands = serve_admin(&loaded, status_source.clone());
+    let (probes, health) = Probes::new(workers.notifier());
     let watched = loaded.file.clone().unwrap_or_else(|| inputs.default_file.clone());
-    let tracker = Tracker::new(Setup::new(settings, &material));
+    let tracker = Tracker::new(Setup::new(settings, &tls_configs));
     let control = Control {
-        source_news: tracker.source_news(),
+        source_changes: tracker.source_changes(),
         tracker,
         listed: Arc::default(),
-        roster: Roster::new(settings.workers.get()),
+        endpoint_set: EndpointSet::new(settings.workers.get()),
         number: 1,
         newest,
-        fleet,
+        workers,
         listeners,
         renderer,
         probes,
         history: History::default(),
-        board,
+        status_source,
         notifier,
-        watch: Watch::since(watched, loaded.text.clone()),
+        watch: FileWatcher::since(watched, loaded.text.clone()),
         started_ms: now_ms(),
         ready: false,
         draining: false,
@@ -160,7 +162,7 @@ fn build(
         inputs,
         certificates: Certificates::follow(&loaded.settings),
         loaded,
-        material,
+        tls_configs,
         log,
     };
     Ok((control, Events { signals, health, commands }))
@@ -168,12 +170,12 @@ fn build(
 
 /// Opens the admin socket. Without one the daemon runs all the same: by default it is where only
 /// root may write.
-fn serve_admin(loaded: &Loaded, board: Arc<Board>) -> mpsc::Receiver<ReloadRequest> {
+fn serve_admin(loaded: &Loaded, status_source: Arc<StatusSource>) -> mpsc::Receiver<ReloadRequest> {
     let (reload, commands) = mpsc::channel(MOST_RELOADS);
     let path = &loaded.settings.admin_socket;
     match AdminSocket::bind(path) {
         Ok(socket) => {
-            let answers = Answers { snapshot: Arc::new(move || board.snapshot()), reload };
+            let answers = Answers { snapshot: Arc::new(move || status_source.snapshot()), reload };
             tokio::task::spawn_local(async move {
                 if let Err(error) = socket.serve(answers, std::future::pending()).await {
                     tracing::error!(%error, "cannot serve the admin socket");

@@ -167,7 +167,7 @@ fn other_problem<'a>(snapshot: &'a Snapshot, ailing: &[&MemberStatus]) -> Option
     snapshot.problems.iter().map(|problem| problem.text.as_str()).find(|text| !is_told(text))
 }
 
-/// Whether a problem is that of one of the member's URLs, as the board words it.
+/// Whether a problem is that of one of the member's URLs, as the status source words it.
 fn names(text: &str, member: &MemberStatus) -> bool {
     let rest = text.strip_prefix("member ").and_then(|rest| rest.strip_prefix(called(member)));
     rest.is_some_and(|rest| rest.starts_with(" at "))

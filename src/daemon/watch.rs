@@ -11,7 +11,7 @@
 //! second instead. With it, it is still read now and then, for mounts and network file systems tell
 //! nothing.
 
-mod hints;
+mod events;
 mod trail;
 
 use std::io;
@@ -23,16 +23,16 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::config::{LARGEST_FILE, regular_file};
-use hints::Hints;
+use events::DirWatches;
 use trail::Trail;
 
 /// A change is read when nothing more has happened for this long.
 const QUIET: Duration = Duration::from_millis(100);
 /// A change is read this long after its first event, however much goes on.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// Time between two looks without inotify.
+/// Time between two scans without inotify.
 const POLL_UNWATCHED: Duration = Duration::from_secs(1);
-/// Time between two looks beside inotify.
+/// Time between two scans beside inotify.
 const POLL_WATCHED: Duration = Duration::from_secs(30);
 /// The longest file for TLS, in bytes; `tls` refuses what is longer.
 const LARGEST: u64 = 16 << 20;
@@ -52,12 +52,12 @@ pub enum FileState {
 
 /// A watch on one settings file.
 #[derive(Debug)]
-pub struct Watch(Watches);
+pub struct FileWatcher(FilesWatcher);
 
-impl Watch {
-    /// Starts to watch, and reads the file: only what differs from [`Watch::last`] is a change. An
-    /// absolute path is meant; a relative one is taken from the working directory at each look.
-    /// Needs a runtime with time.
+impl FileWatcher {
+    /// Starts to watch, and reads the file: only what differs from [`FileWatcher::last`] is a
+    /// change. An absolute path is meant; a relative one is taken from the working directory at
+    /// each scan. Needs a runtime with time.
     #[cfg(test)]
     pub async fn start(path: impl Into<PathBuf>) -> Self {
         let mut watch = Self(Self::begin(path.into()));
@@ -73,8 +73,8 @@ impl Watch {
         Self(watches)
     }
 
-    fn begin(path: PathBuf) -> Watches {
-        Watches::limited("the settings file", vec![path], LARGEST_FILE)
+    fn begin(path: PathBuf) -> FilesWatcher {
+        FilesWatcher::limited("the settings file", vec![path], LARGEST_FILE)
     }
 
     /// Returns what was handed out last, at first what the start found.
@@ -100,7 +100,7 @@ impl Watch {
 
 /// A watch on some files at once. The file system is asked on other threads, for a mount may hang.
 #[derive(Debug)]
-pub struct Watches {
+pub struct FilesWatcher {
     /// What they are, in the log.
     what: &'static str,
     paths: Arc<[PathBuf]>,
@@ -109,9 +109,9 @@ pub struct Watches {
     /// The state of each, as last handed out.
     last: Vec<FileState>,
     course: Course,
-    /// A look that is under way, which has the course with it.
-    looking: Option<JoinHandle<(Course, Look)>>,
-    next_look: Instant,
+    /// A scan that is under way, which has the course with it.
+    scanning: Option<JoinHandle<(Course, Scan)>>,
+    next_scan: Instant,
     /// When the first event came of a change that is not read yet.
     changing_since: Option<Instant>,
     /// Whether it was said that there are no watches.
@@ -123,17 +123,17 @@ pub struct Watches {
 struct Course {
     trail: Trail,
     /// The inotify watches along the trail; `None` when they cannot be had.
-    hints: Option<Hints>,
+    watches: Option<DirWatches>,
 }
 
-/// What a look has found.
+/// What a scan has found.
 #[derive(Debug)]
-struct Look {
+struct Scan {
     files: Vec<FileState>,
     followed: notify::Result<Followed>,
 }
 
-impl Watches {
+impl FilesWatcher {
     /// Starts to watch. Nothing counts as handed out, so that the first change comes at once when
     /// any file exists.
     pub fn start(what: &'static str, paths: Vec<PathBuf>) -> Self {
@@ -146,8 +146,8 @@ impl Watches {
             largest,
             last: vec![FileState::Missing; paths.len()],
             course: Course::default(),
-            looking: None,
-            next_look: Instant::now(),
+            scanning: None,
+            next_scan: Instant::now(),
             changing_since: None,
             is_unwatched: false,
             paths: paths.into(),
@@ -156,11 +156,11 @@ impl Watches {
 
     /// Reads the files now and counts them as handed out.
     pub async fn catch_up(&mut self) {
-        if self.looking.is_some() {
+        if self.scanning.is_some() {
             // It may have read them before they were changed.
-            self.look().await;
+            self.scan().await;
         }
-        self.last = self.look().await;
+        self.last = self.scan().await;
     }
 
     /// Waits until the content of any file differs from what was handed out last; for ever when
@@ -170,12 +170,12 @@ impl Watches {
             std::future::pending().await
         }
         loop {
-            if self.looking.is_none() {
+            if self.scanning.is_none() {
                 self.wait_for_hint().await;
                 self.wait_for_quiet().await;
                 self.changing_since = None;
             }
-            let now = self.look().await;
+            let now = self.scan().await;
             if now != self.last {
                 self.last = now;
                 return;
@@ -187,47 +187,49 @@ impl Watches {
         if self.changing_since.is_some() {
             return;
         }
-        let hinted = match &self.course.hints {
-            Some(hints) => timeout_at(self.next_look, hints.wait()).await.is_ok(),
+        let hinted = match &self.course.watches {
+            Some(watches) => timeout_at(self.next_scan, watches.wait()).await.is_ok(),
             None => {
-                sleep_until(self.next_look).await;
+                sleep_until(self.next_scan).await;
                 false
             }
         };
-        // A look by the clock reads at once: its time may be over by the quiet already.
+        // A scan by the clock reads at once: its time may be over by the quiet already.
         self.changing_since = hinted.then(Instant::now);
     }
 
     async fn wait_for_quiet(&mut self) {
-        let (Some(since), Some(hints)) = (self.changing_since, &self.course.hints) else { return };
+        let (Some(since), Some(watches)) = (self.changing_since, &self.course.watches) else {
+            return;
+        };
         let end = since + LONGEST_WAIT;
         loop {
             // Who has begun to write gets the whole time to finish; the file may be cut to nothing
             // now.
-            let quiet = if hints.is_being_written() { end } else { Instant::now() + QUIET };
-            if timeout_at(quiet.min(end), hints.wait()).await.is_err() {
+            let quiet = if watches.is_being_written() { end } else { Instant::now() + QUIET };
+            if timeout_at(quiet.min(end), watches.wait()).await.is_err() {
                 return;
             }
         }
     }
 
     /// Makes sure that the watches stand where the paths lead now, then reads the files. Goes on
-    /// with a look that was under way when its future was dropped.
-    async fn look(&mut self) -> Vec<FileState> {
-        let looking = self.looking.get_or_insert_with(|| {
+    /// with a scan that was under way when its future was dropped.
+    async fn scan(&mut self) -> Vec<FileState> {
+        let scanning = self.scanning.get_or_insert_with(|| {
             let (paths, largest) = (Arc::clone(&self.paths), self.largest);
             let course = std::mem::take(&mut self.course);
-            spawn_blocking(move || course.look(&paths, largest))
+            spawn_blocking(move || course.scan(&paths, largest))
         });
-        let looked = looking.await;
-        self.looking = None;
-        let Ok((course, look)) = looked else {
+        let scanned = scanning.await;
+        self.scanning = None;
+        let Ok((course, scan)) = scanned else {
             // It has panicked, or the runtime ends.
-            self.next_look = Instant::now() + POLL_UNWATCHED;
+            self.next_scan = Instant::now() + POLL_UNWATCHED;
             return self.last.clone();
         };
         self.course = course;
-        let rest = match look.followed {
+        let rest = match scan.followed {
             Ok(Followed::ToTheEnd) => POLL_WATCHED,
             Ok(Followed::NotYet) => POLL_UNWATCHED,
             Err(error) => {
@@ -237,16 +239,16 @@ impl Watches {
                 POLL_UNWATCHED
             }
         };
-        if self.course.hints.is_some() && std::mem::replace(&mut self.is_unwatched, false) {
+        if self.course.watches.is_some() && std::mem::replace(&mut self.is_unwatched, false) {
             tracing::debug!("watching {} again", self.what);
         }
-        self.next_look = Instant::now() + rest;
-        look.files
+        self.next_scan = Instant::now() + rest;
+        scan.files
     }
 }
 
 impl Course {
-    fn look(mut self, paths: &Arc<[PathBuf]>, largest: u64) -> (Self, Look) {
+    fn scan(mut self, paths: &Arc<[PathBuf]>, largest: u64) -> (Self, Scan) {
         let walked = Arc::clone(paths);
         let followed = regular_file::within(move || {
             let followed = self.follow(&walked);
@@ -255,7 +257,7 @@ impl Course {
         let (course, followed) =
             followed.unwrap_or_else(|error| (Self::default(), Err(notify::Error::io(error))));
         let files = paths.iter().map(|path| read(path, largest)).collect();
-        (course, Look { files, followed })
+        (course, Scan { files, followed })
     }
 
     /// Lays the watches along the paths. Each round lays them first and walks again after, so that
@@ -263,12 +265,14 @@ impl Course {
     fn follow(&mut self, paths: &[PathBuf]) -> notify::Result<Followed> {
         for _ in 0..TRIES {
             let trail = Trail::walk_all(paths);
-            if self.hints.as_ref().is_some_and(|hints| !hints.are_stale()) && trail == self.trail {
+            if self.watches.as_ref().is_some_and(|watches| !watches.are_stale())
+                && trail == self.trail
+            {
                 return Ok(Followed::ToTheEnd);
             }
-            self.hints = None;
-            match Hints::along(&trail) {
-                Ok(hints) => self.hints = Some(hints),
+            self.watches = None;
+            match DirWatches::along(&trail) {
+                Ok(watches) => self.watches = Some(watches),
                 // A directory went away meanwhile: walk again.
                 Err(error) if matches!(error.kind, notify::ErrorKind::PathNotFound) => {}
                 Err(error) => return Err(error),

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::fleet::Caller;
 use super::systemd::{Notifier, watchdog_interval};
 use super::task::finished;
+use super::workers::WorkerNotifier;
 
 /// How long work that the control loop waits for may take without being taken for hung. A reload
 /// has limits for each of its steps, which come to less.
@@ -20,17 +20,17 @@ pub(super) struct Watchdog {
     every: Option<Duration>,
     next: Instant,
     answers: Option<JoinHandle<bool>>,
-    workers: Caller,
+    workers: WorkerNotifier,
     notifier: Notifier,
 }
 
 impl Watchdog {
     /// Makes the one that systemd has asked for.
-    pub(super) fn new(notifier: &Notifier, workers: Caller) -> Self {
+    pub(super) fn new(notifier: &Notifier, workers: WorkerNotifier) -> Self {
         Self::with(watchdog_interval(), notifier, workers)
     }
 
-    fn with(every: Option<Duration>, notifier: &Notifier, workers: Caller) -> Self {
+    fn with(every: Option<Duration>, notifier: &Notifier, workers: WorkerNotifier) -> Self {
         Self { every, next: Instant::now(), answers: None, workers, notifier: notifier.another() }
     }
 
@@ -41,7 +41,7 @@ impl Watchdog {
         if self.answers.is_none() {
             sleep_until(self.next).await;
             self.next = Instant::now() + every;
-            self.answers = Some(tokio::task::spawn_local(self.workers.all_answer()));
+            self.answers = Some(tokio::task::spawn_local(self.workers.ping_all()));
         }
         let all = finished(&mut self.answers).await;
         self.answers = None;
@@ -76,16 +76,16 @@ mod tests {
     use tokio::task::{LocalSet, yield_now};
 
     use super::*;
-    use crate::daemon::worker::Order;
+    use crate::daemon::worker::Command;
 
-    fn watched() -> (Watchdog, mpsc::UnboundedReceiver<Order>, UnixDatagram, tempfile::TempDir) {
+    fn watched() -> (Watchdog, mpsc::UnboundedReceiver<Command>, UnixDatagram, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notify");
         let systemd = UnixDatagram::bind(&path).unwrap();
-        let (orders, worker) = mpsc::unbounded_channel();
+        let (commands, worker) = mpsc::unbounded_channel();
         let notifier = Notifier::to(path.as_os_str()).unwrap();
         let every = Some(Duration::from_millis(5));
-        let watchdog = Watchdog::with(every, &notifier, Caller::of(vec![orders]));
+        let watchdog = Watchdog::with(every, &notifier, WorkerNotifier::of(vec![commands]));
         (watchdog, worker, systemd, dir)
     }
 
@@ -100,8 +100,8 @@ mod tests {
         let (mut watchdog, mut worker, systemd, _dir) = watched();
         let test = async {
             tokio::task::spawn_local(async move {
-                while let Some(order) = worker.recv().await {
-                    let Order::Answer(answer) = order else { continue };
+                while let Some(command) = worker.recv().await {
+                    let Command::Ping(answer) = command else { continue };
                     let _ = answer.send(());
                 }
             });
@@ -119,7 +119,7 @@ mod tests {
     async fn a_worker_that_does_not_answer_is_not_hidden_by_work() {
         let (mut watchdog, mut worker, systemd, _dir) = watched();
         let work = async {
-            let Some(Order::Answer(answer)) = worker.recv().await else {
+            let Some(Command::Ping(answer)) = worker.recv().await else {
                 panic!("the worker was not asked")
             };
             for _ in 0..100 {

@@ -95,9 +95,9 @@ impl Failed {
     }
 }
 
-/// Sends a request to `upstream`'s member and waits for the head of its response; by gRPC, if it is a
-/// read, for the rest of a short one too, since that may be asked of another member only as long as
-/// nothing of it was passed on. An HTTP/2 connection on which nothing could be sent is replaced,
+/// Sends a request to `upstream`'s member and waits for the head of its response; by gRPC, if it is
+/// a read, for the rest of a short one too, since that may be asked of another member only as long
+/// as nothing of it was passed on. An HTTP/2 connection on which nothing could be sent is replaced,
 /// unless it was a replacement itself.
 ///
 /// # Errors

@@ -33,7 +33,7 @@ use crate::message::owed::Debt;
 use crate::message::reason::Reason;
 use crate::message::reply::{self, Code, Dialect, GRPC_MESSAGE, GRPC_STATUS};
 use crate::message::rpc::{Rpc, RpcKind};
-use crate::telemetry::tally::{Dropped, RetryReason, UnansweredWrite};
+use crate::telemetry::counters::{Dropped, RetryReason, UnansweredWrite};
 use crate::upstream::balance::Choice;
 use crate::upstream::protocols::Api;
 use crate::upstream::worker_endpoint::WorkerEndpoint;
@@ -232,9 +232,9 @@ impl Exchange<'_> {
         self.fail(failure, choice.count())
     }
 
-    /// Waits until one of the new members that are left, `upstream`'s included, has proved its cluster,
-    /// and leaves the choice to be made again; if none does before `deadline`, which the first wait
-    /// sets, they count as tried. Returns why.
+    /// Waits until one of the new members that are left, `upstream`'s included, has proved its
+    /// cluster, and leaves the choice to be made again; if none does before `deadline`, which the
+    /// first wait sets, they count as tried. Returns why.
     ///
     /// Only a request that would else go to a new member comes here.
     async fn wait_for_proof(
@@ -343,7 +343,7 @@ impl Exchange<'_> {
             Failure::Silent => UnansweredWrite::MemberSilent,
             _ => return,
         };
-        self.client.worker.tally.write_unanswered(unanswered);
+        self.client.worker.counters.write_unanswered(unanswered);
         tracing::warn!(
             member = %upstream.endpoint.member, endpoint = %upstream.endpoint.url,
             "a write was not answered and may have been done: {}", unanswered.text()
@@ -363,7 +363,7 @@ impl Exchange<'_> {
             | Failure::TooMany
             | Failure::Stopping => RetryReason::NotSent,
         };
-        self.client.worker.tally.retried(reason);
+        self.client.worker.counters.retried(reason);
         self.meter.dropped(Dropped::FailedSendingRequest);
     }
 
@@ -389,7 +389,7 @@ impl Exchange<'_> {
     }
 
     fn refuse_loop(self) -> Response<ReplyBody> {
-        self.client.worker.tally.loop_refused();
+        self.client.worker.counters.loop_refused();
         tracing::warn!(
             "refused a request that had passed here before: a member's client URL leads back to this proxy"
         );
@@ -406,7 +406,7 @@ impl Exchange<'_> {
 
     /// v2 gets the old proxy's bare 501; the others are told why in their own form.
     fn refuse_write(self) -> Response<ReplyBody> {
-        self.client.worker.tally.write_refused();
+        self.client.worker.counters.write_refused();
         let reply = match self.dialect() {
             Dialect::Http => {
                 let mut bare = reply::bare(StatusCode::NOT_IMPLEMENTED);

@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::waiting;
 use crate::message::grpc;
 use crate::message::rpc::Rpc;
-use crate::telemetry::tally::{Dropped, HttpMethod};
+use crate::telemetry::counters::{Dropped, HttpMethod};
 use crate::upstream::http1::ChunkBudget;
 
 /// `INTERNAL`, which is what most clients take a reset for.
@@ -50,15 +50,15 @@ impl Meter {
     /// Starts to measure.
     pub fn start(client: &Rc<Client>, route: &Route, method: &Method, uri: &Uri) -> Self {
         let waits = *method == Method::GET && uri.query().is_some_and(asks_to_wait);
-        let tally = &client.worker.tally;
+        let counters = &client.worker.counters;
         let kind = match route.protocol {
             Protocol::Grpc(rpc) => {
-                tally.rpc_started(rpc as usize);
+                counters.rpc_started(rpc as usize);
                 MeterKind::Rpc { rpc: rpc as usize, code: CANCELLED }
             }
             Protocol::Json(_) | Protocol::Http => {
                 let method = HttpMethod::from(method);
-                tally.http_started(method);
+                counters.http_started(method);
                 MeterKind::Http { method, answered: None, dropped: false }
             }
         };
@@ -132,7 +132,7 @@ impl Meter {
     /// was the last one.
     pub fn dropped(&mut self, reason: Dropped) {
         if let MeterKind::Http { method, dropped, .. } = &mut self.kind {
-            self.client.worker.tally.http_dropped(*method, reason);
+            self.client.worker.counters.http_dropped(*method, reason);
             *dropped = reason != Dropped::FailedSendingRequest;
         }
     }
@@ -147,17 +147,17 @@ fn asks_to_wait(query: &str) -> bool {
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        let tally = &self.client.worker.tally;
+        let counters = &self.client.worker.counters;
         let now = Instant::now();
         match self.kind {
             MeterKind::Http { method, answered: Some((status, at)), dropped: false } => {
                 let took = at.saturating_duration_since(self.since);
-                tally.http_finished(method, status.as_u16(), took)
+                counters.http_finished(method, status.as_u16(), took)
             }
             MeterKind::Http { dropped: true, .. } => {}
-            MeterKind::Http { answered: None, .. } => tally.http_abandoned(),
+            MeterKind::Http { answered: None, .. } => counters.http_abandoned(),
             MeterKind::Rpc { rpc, code } => {
-                tally.rpc_finished(rpc, code, now.saturating_duration_since(self.since))
+                counters.rpc_finished(rpc, code, now.saturating_duration_since(self.since))
             }
         }
         if self.has_slot {

@@ -29,8 +29,8 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// Takes what passes on of a client's request. With `replayable` it can be sent again after it was
-    /// sent; `debt` knows when its body is waited for.
+    /// Takes what passes on of a client's request. With `replayable` it can be sent again after it
+    /// was sent; `debt` knows when its body is waited for.
     pub fn new(request: Request<Incoming>, replayable: bool, debt: Option<Debt>) -> Self {
         let (mut head, incoming) = request.into_parts();
         headers::remove_hop_by_hop(&mut head.headers);

@@ -37,9 +37,9 @@ pub async fn await_or_abort<T>(
             if hung.poll(cx, worker, upstream, carrier).is_ready() {
                 return Poll::Ready(Err(Failure::Silent));
             }
-            // Checked only on a recheck signal: a member that was silent before may be tried all the
-            // same, and a request that comes in while the last connections say goodbye may still be
-            // answered.
+            // Checked only on a recheck signal: a member that was silent before may be tried all
+            // the same, and a request that comes in while the last connections say goodbye may
+            // still be answered.
             ready!(recheck.as_mut().poll(cx));
             if worker.is_ending() {
                 return Poll::Ready(Err(Failure::Stopping));

@@ -11,10 +11,11 @@ use http::HeaderValue;
 use tokio::sync::Notify;
 
 use super::generation::Generation;
-use crate::telemetry::tally::Tally;
+use crate::telemetry::counters::WorkerCounters;
 use crate::upstream::worker_endpoint::WorkerEndpoint;
 
-/// A generation as one worker serves it: with the worker's own endpoints, in the generation's order.
+/// A generation as one worker serves it: with the worker's own endpoints, in the generation's
+/// order.
 pub struct WorkerGeneration {
     /// The generation.
     pub generation: Arc<Generation>,
@@ -27,7 +28,7 @@ pub struct Worker {
     /// Its number, from 0.
     pub number: usize,
     /// Its counters.
-    pub tally: Arc<Tally>,
+    pub counters: Arc<WorkerCounters>,
     /// The mark that this process leaves on requests, by which it knows them if they come back.
     pub hop: HeaderValue,
     newest: Arc<ArcSwap<Generation>>,
@@ -49,14 +50,14 @@ impl Worker {
     pub fn new(
         number: usize,
         newest: Arc<ArcSwap<Generation>>,
-        tally: Arc<Tally>,
+        counters: Arc<WorkerCounters>,
         hop: HeaderValue,
     ) -> Self {
         let recheck = Arc::new(Notify::new());
         let current = WorkerGeneration::new(number, newest.load_full(), &[], &recheck);
         Self {
             number,
-            tally,
+            counters,
             hop,
             newest,
             current: RefCell::new(Rc::new(current)),

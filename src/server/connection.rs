@@ -31,7 +31,7 @@ use super::preface::{Peek, Protocol, detect};
 use super::strict_http1::StrictHttp1;
 use crate::proxy::client::Client;
 use crate::proxy::reply_body::ReplyBody;
-use crate::telemetry::tally::ClientTlsError;
+use crate::telemetry::counters::ClientTlsError;
 
 /// Serves a connection until it ends, by itself or because the gate closes.
 pub async fn serve<S>(stream: S, client: Rc<Client>, gate: Rc<Gate>, pages: Pages)
@@ -40,7 +40,7 @@ where
 {
     match timeout(gate.patience().first_head, detect(&stream)).await {
         Ok(Ok(Protocol::Tls)) => {
-            client.worker.tally.client_tls_failed(ClientTlsError::TlsToPlain);
+            client.worker.counters.client_tls_failed(ClientTlsError::TlsToPlain);
             handshake::warn_of_tls(&client.listener, client.address_text());
         }
         Ok(Ok(protocol)) => speak(protocol, stream, client, gate, pages).await,
@@ -64,8 +64,8 @@ where
     let mut stream = match timeout(patience.handshake, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(None)) => return,
-        Ok(Err(Some(error))) => return client.worker.tally.client_tls_failed(error),
-        Err(_) => return client.worker.tally.client_tls_failed(ClientTlsError::Handshake),
+        Ok(Err(Some(error))) => return client.worker.counters.client_tls_failed(error),
+        Err(_) => return client.worker.counters.client_tls_failed(ClientTlsError::Handshake),
     };
     drop(acceptor);
     if let Ok(Ok(protocol)) = timeout(patience.first_head, handshake::spoken(&mut stream)).await {

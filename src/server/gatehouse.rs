@@ -109,7 +109,7 @@ fn own(
 /// Counts what a client sent in place of a request, and says what is wrong with it; never what it
 /// sent.
 pub fn note_malformed(client: &Client, complaint: &dyn std::fmt::Display) {
-    client.worker.tally.malformed_refused();
+    client.worker.counters.malformed_refused();
     tracing::info!(
         listener = %client.listener, client = client.address_text(),
         "refused a malformed request: {complaint}"

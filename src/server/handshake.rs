@@ -12,7 +12,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::preface::{Peek, Protocol, TLS_HANDSHAKE};
 use crate::net::gather::Gather;
-use crate::telemetry::tally::ClientTlsError;
+use crate::telemetry::counters::ClientTlsError;
 use crate::tls::Acceptor;
 use crate::tls::acceptor::{agreed, explain};
 

@@ -204,7 +204,7 @@ struct Present {
 
 impl Present {
     fn new(worker: Rc<Worker>, gate: Rc<Gate>) -> Self {
-        worker.tally.connection_opened();
+        worker.counters.connection_opened();
         gate.enter();
         Self { worker, gate }
     }
@@ -212,7 +212,7 @@ impl Present {
 
 impl Drop for Present {
     fn drop(&mut self) {
-        self.worker.tally.connection_closed();
+        self.worker.counters.connection_closed();
         self.gate.leave();
     }
 }

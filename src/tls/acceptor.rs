@@ -17,12 +17,12 @@ use tokio_rustls::{Accept, TlsAcceptor};
 
 use super::anchors::Anchored;
 use super::authorities::Authorities;
-use super::connector::MadeFrom;
+use super::connector::Sources;
+use super::crl::{Crl, CrlSet};
+use super::handshake_error::{Verdict, incompatible};
 use super::identity::Identity;
 use super::protocol::Protocol;
-use super::refusal::{Verdict, incompatible};
-use super::revoked::{List, Revoked};
-use super::verify::Clients;
+use super::verify::ClientVerifier;
 
 /// Accepts TLS connections. Cheap to clone and shared by all workers; two are equal when they were
 /// made from the same files and settings.
@@ -36,9 +36,9 @@ struct Inner {
     any: TlsAcceptor,
     http1: TlsAcceptor,
     /// What judges clients' certificates; `None` when they need not show one.
-    clients: Option<Arc<Clients>>,
+    clients: Option<Arc<ClientVerifier>>,
     title: String,
-    made_from: MadeFrom,
+    sources: Sources,
 }
 
 /// The parts of an acceptor, all of them good.
@@ -46,9 +46,9 @@ pub(super) struct Parts {
     pub(super) identity: Identity,
     /// `None` when clients need not show a certificate.
     pub(super) clients: Option<Authorities>,
-    pub(super) lists: Vec<List>,
+    pub(super) crls: Vec<Crl>,
     pub(super) allowed_hostnames: Vec<ServerName<'static>>,
-    pub(super) made_from: MadeFrom,
+    pub(super) sources: Sources,
 }
 
 impl Acceptor {
@@ -63,12 +63,12 @@ impl Acceptor {
             .map_err(said)?;
         let clients = match parts.clients {
             None => None,
-            Some(authorities) => Some(Arc::new(Clients {
+            Some(authorities) => Some(Arc::new(ClientVerifier {
                 hints: authorities.names(),
                 pinned: authorities.ders,
                 trusted: Anchored::new(authorities.anchors, protocol.provider.clone(), verifier)
                     .map_err(|error| error.to_string())?,
-                revoked: Revoked::new(parts.lists, protocol.provider.clone()),
+                crls: CrlSet::new(parts.crls, protocol.provider.clone()),
                 allowed_hostnames: parts.allowed_hostnames,
             })),
         };
@@ -92,7 +92,7 @@ impl Acceptor {
             http1: Arc::new(http1).into(),
             clients,
             title: title.unwrap_or_default(),
-            made_from: parts.made_from,
+            sources: parts.sources,
         })))
     }
 
@@ -134,12 +134,12 @@ impl Acceptor {
     }
 
     #[cfg(test)]
-    pub(super) fn clients(&self) -> Option<&Clients> {
+    pub(super) fn clients(&self) -> Option<&ClientVerifier> {
         self.0.clients.as_deref()
     }
 
-    pub(super) fn made_from(&self) -> &MadeFrom {
-        &self.0.made_from
+    pub(super) fn sources(&self) -> &Sources {
+        &self.0.sources
     }
 }
 
@@ -183,7 +183,7 @@ fn verifier(
 
 impl PartialEq for Acceptor {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0.made_from == other.0.made_from
+        Arc::ptr_eq(&self.0, &other.0) || self.0.sources == other.0.sources
     }
 }
 

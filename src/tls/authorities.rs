@@ -7,7 +7,7 @@ use super::anchors::Anchors;
 use super::certificate::Certificate;
 use super::files::Files;
 use super::pem::Kind;
-use super::system;
+use super::system_roots;
 use crate::config::TlsFile;
 
 /// Who is trusted.
@@ -52,7 +52,7 @@ impl Entry {
 pub(super) fn of_machine(files: &Files<'_>, bundle: Option<&[u8]>, wanted: &str) -> Authorities {
     let mut anchors =
         Anchors::new(format!("this machine's bundle; set {wanted} to trust others"), files.now);
-    for der in system::certificates(bundle.unwrap_or_default()) {
+    for der in system_roots::certificates(bundle.unwrap_or_default()) {
         if let Some(certificate) = Certificate::read(&der).filter(|it| it.can_sign) {
             anchors.add(der, certificate);
         }

@@ -16,11 +16,11 @@ use tokio_rustls::client::TlsStream;
 use super::anchors::Anchored;
 use super::authorities::Authorities;
 use super::certificate::Certificate;
+use super::crl::{Crl, CrlSet};
+use super::handshake_error::{self, HandshakeError, OwnCert};
 use super::identity::Identity;
 use super::protocol::Protocol;
-use super::refusal::{self, HandshakeError, Shown};
-use super::revoked::{List, Revoked};
-use super::verify::Servers;
+use super::verify::ServerVerifier;
 use crate::config::zone::without_zone;
 
 /// What is to be spoken over a connection.
@@ -42,20 +42,20 @@ struct Inner {
     h2: TlsConnector,
     /// Stands in for the host that was dialled.
     server_name: Option<ServerName<'static>>,
-    shown: Shown,
+    own_cert: OwnCert,
     leaf: Option<Certificate>,
     /// Everything that it was made from.
-    made_from: MadeFrom,
+    sources: Sources,
 }
 
 /// Settings in words, and the contents of the files by the settings that name them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct MadeFrom {
+pub(super) struct Sources {
     pub(super) words: String,
     pub(super) files: Vec<(&'static str, Option<Arc<[u8]>>)>,
 }
 
-impl MadeFrom {
+impl Sources {
     /// Whether a setting's file is among them with this content.
     pub(super) fn has(&self, setting: &str, content: &Arc<[u8]>) -> bool {
         let same = |it: &Option<Arc<[u8]>>| it.as_ref() == Some(content);
@@ -88,14 +88,14 @@ impl MadeFrom {
 pub(super) struct Parts {
     pub(super) identity: Option<Identity>,
     pub(super) authorities: Authorities,
-    pub(super) lists: Vec<List>,
+    pub(super) crls: Vec<Crl>,
     pub(super) verify: bool,
     pub(super) server_name: Option<ServerName<'static>>,
     pub(super) allowed_cns: Vec<String>,
     pub(super) allowed_hostnames: Vec<ServerName<'static>>,
     /// What to do when a server demands a certificate and none is shown.
     pub(super) advice: String,
-    pub(super) made_from: MadeFrom,
+    pub(super) sources: Sources,
 }
 
 impl Connector {
@@ -108,10 +108,10 @@ impl Connector {
         let provider = &protocol.provider;
         let trusted = Anchored::new(parts.authorities.anchors, provider.clone(), verifier)
             .map_err(|error| error.to_string())?;
-        let servers = Servers {
+        let servers = ServerVerifier {
             trusted,
             verify: parts.verify,
-            revoked: Revoked::new(parts.lists, provider.clone()),
+            crls: CrlSet::new(parts.crls, provider.clone()),
             pinned: parts.authorities.ders,
             allowed_cns: parts.allowed_cns,
             allowed_hostnames: parts.allowed_hostnames,
@@ -135,14 +135,15 @@ impl Connector {
         let mut h2 = http1.clone();
         http1.alpn_protocols = vec![b"http/1.1".to_vec()];
         h2.alpn_protocols = vec![b"h2".to_vec()];
-        let shown = Shown { title: leaf.as_ref().map(Certificate::title), advice: parts.advice };
+        let own_cert =
+            OwnCert { title: leaf.as_ref().map(Certificate::title), advice: parts.advice };
         Ok(Self(Arc::new(Inner {
             http1: Arc::new(http1).into(),
             h2: Arc::new(h2).into(),
             server_name: parts.server_name,
-            shown,
+            own_cert,
             leaf,
-            made_from: parts.made_from,
+            sources: parts.sources,
         })))
     }
 
@@ -174,7 +175,7 @@ impl Connector {
         let stream = connector
             .connect(name, stream)
             .await
-            .map_err(|error| refusal::in_handshake(&error, &self.0.shown))?;
+            .map_err(|error| handshake_error::in_handshake(&error, &self.0.own_cert))?;
         let agreed = stream.get_ref().1.alpn_protocol();
         if alpn == Alpn::H2 && agreed != Some(b"h2") {
             return Err(HandshakeError::NoHttp2);
@@ -185,7 +186,7 @@ impl Connector {
     /// Explains an error of a stream that it made; `None` when it has nothing to do with TLS. A
     /// server that refuses our certificate says so in the first read in TLS 1.3.
     pub fn explain(&self, error: &io::Error) -> Option<HandshakeError> {
-        refusal::explain(error, &self.0.shown)
+        handshake_error::explain(error, &self.0.own_cert)
     }
 
     /// What a peer port probably means by closing a connection after the handshake without a word:
@@ -205,7 +206,7 @@ impl Connector {
     /// us when it refuses.
     pub fn mute_rule(&self) -> String {
         let closed = "it closed the connection right after the TLS handshake without a word";
-        match &self.0.shown.title {
+        match &self.0.own_cert.title {
             Some(title) => format!(
                 "{closed}; etcd does so to a certificate that it has revoked or whose names it does not allow, and ours is {title}"
             ),
@@ -213,8 +214,8 @@ impl Connector {
         }
     }
 
-    pub(super) fn made_from(&self) -> &MadeFrom {
-        &self.0.made_from
+    pub(super) fn sources(&self) -> &Sources {
+        &self.0.sources
     }
 
     /// The certificate that it shows when asked for one.
@@ -240,7 +241,7 @@ pub(super) fn server_name(host: &str) -> Result<ServerName<'static>, HandshakeEr
 
 impl PartialEq for Connector {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0.made_from == other.0.made_from
+        Arc::ptr_eq(&self.0, &other.0) || self.0.sources == other.0.sources
     }
 }
 
@@ -249,6 +250,6 @@ impl Eq for Connector {}
 /// Keys are not shown.
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connector").field("shows", &self.0.shown.title).finish_non_exhaustive()
+        f.debug_struct("Connector").field("shows", &self.0.own_cert.title).finish_non_exhaustive()
     }
 }

@@ -18,7 +18,7 @@ pub enum Kind {
 
 /// Something whose time is limited.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shown {
+pub struct Expiring {
     /// What it is.
     pub kind: Kind,
     /// Whom it is for: `listener`, `upstream`, `peer` or `registry`.
@@ -36,7 +36,7 @@ pub struct Shown {
     pub lifetime: Duration,
 }
 
-impl Shown {
+impl Expiring {
     /// Says that it expires soon, or that it has; `None` while there is time. Soon is 30 days, or a
     /// third of its lifetime if that is less: certificates that are renewed each week are no news,
     /// nor is a list before its day.

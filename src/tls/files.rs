@@ -30,19 +30,19 @@ impl<'a> Files<'a> {
 
     /// Says that something cannot be used, once.
     pub(super) fn error(&mut self, setting: &str, message: impl Into<String>, hint: &str) {
-        let problem = Problem::error(message, self.origins.place(setting).clone());
+        let problem = Problem::error(message, self.origins.location(setting).clone());
         self.add(if hint.is_empty() { problem } else { problem.hint(hint) });
     }
 
     /// Says that something is probably not meant, once.
     pub(super) fn warning(&mut self, setting: &str, message: impl Into<String>, hint: &str) {
-        let problem = Problem::warning(message, self.origins.place(setting).clone());
+        let problem = Problem::warning(message, self.origins.location(setting).clone());
         self.add(if hint.is_empty() { problem } else { problem.hint(hint) });
     }
 
     /// Says what was done.
     pub(super) fn notice(&mut self, setting: &str, message: String) {
-        self.add(Problem::notice(message, self.origins.place(setting).clone()));
+        self.add(Problem::notice(message, self.origins.location(setting).clone()));
     }
 
     fn add(&mut self, problem: Problem) {

@@ -70,5 +70,5 @@ pub(super) fn refusal(
         "`{setting}`: members whose auth is on take whoever shows this certificate for the user \"{cn}\" (its CN), and \
          that would be every client of {open}, which need not show a certificate"
     );
-    Some(Problem::error(message, origins.place(setting).clone()).hint(HINT))
+    Some(Problem::error(message, origins.location(setting).clone()).hint(HINT))
 }

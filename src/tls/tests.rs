@@ -10,12 +10,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
 use crate::config::{self, Inputs};
-use crate::tls::material::Purpose;
+use crate::tls::configs::Purpose;
 
 /// A directory for settings and files.
-struct Desk(tempfile::TempDir);
+struct Fixture(tempfile::TempDir);
 
-impl Desk {
+impl Fixture {
     fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
@@ -43,17 +43,17 @@ impl Desk {
         self.put(&format!("{file}.key"), &key.serialize_pem());
     }
 
-    fn material(&self, settings: &str) -> Result<Material, String> {
-        self.load(settings, None, SystemTime::now()).map(|(material, _)| material)
+    fn tls_configs(&self, settings: &str) -> Result<TlsConfigs, String> {
+        self.load(settings, None, SystemTime::now()).map(|(tls_configs, _)| tls_configs)
     }
 
-    /// Returns the material with the warnings, or the first error.
+    /// Returns the TLS configs with the warnings, or the first error.
     fn load(
         &self,
         settings: &str,
-        before: Option<&Material>,
+        before: Option<&TlsConfigs>,
         now: SystemTime,
-    ) -> Result<(Material, Vec<String>), String> {
+    ) -> Result<(TlsConfigs, Vec<String>), String> {
         let directory = self.0.path().display().to_string();
         self.put("p.toml", &settings.replace("DIR", &directory));
         let inputs = Inputs {
@@ -65,8 +65,8 @@ impl Desk {
         let loaded = config::load(&inputs).map_err(|problems| problems.0[0].one_line())?;
         let lines =
             |problems: &[config::Problem]| problems.iter().map(|it| it.one_line()).collect();
-        material::load_at(now, &loaded.settings, &loaded.origins, before, Purpose::Use)
-            .map(|(material, warnings)| (material, lines(&warnings)))
+        configs::load_at(now, &loaded.settings, &loaded.origins, before, Purpose::Use)
+            .map(|(tls_configs, warnings)| (tls_configs, lines(&warnings)))
             .map_err(|problems| problems.0[0].one_line())
     }
 
@@ -74,18 +74,18 @@ impl Desk {
     fn connector(&self, more: &str) -> Connector {
         let trusted =
             "upstream-trusted-ca-file = \"DIR/ca.pem\"\npeer-trusted-ca-file = \"DIR/ca.pem\"\n";
-        self.material(&format!("{trusted}{more}")).unwrap().upstream
+        self.tls_configs(&format!("{trusted}{more}")).unwrap().upstream
     }
 
     fn acceptor(&self, more: &str) -> Acceptor {
         let shown = "cert-file = \"DIR/server.pem\"\nkey-file = \"DIR/server.key\"\nallow-upstream-cn = true\n";
-        self.material(&format!("{shown}{more}")).unwrap().acceptor.unwrap()
+        self.tls_configs(&format!("{shown}{more}")).unwrap().acceptor.unwrap()
     }
 }
 
 struct Authority(Issuer<'static, KeyPair>);
 
-impl Desk {
+impl Fixture {
     /// Makes an authority of this name, in NAME.pem.
     fn authority(&self, file: &str) -> Authority {
         let key = KeyPair::generate().unwrap();
@@ -126,10 +126,10 @@ async fn said(connector: &Connector, stream: DuplexStream, host: &str, alpn: Alp
 
 #[tokio::test]
 async fn a_member_is_verified_by_the_host_that_was_dialled() {
-    let desk = Desk::new();
-    let ca = desk.authority("ca");
-    desk.issue("server", Some(&ca), with_cn);
-    let (connector, acceptor) = (desk.connector(""), desk.acceptor(""));
+    let fixture = Fixture::new();
+    let ca = fixture.authority("ca");
+    fixture.issue("server", Some(&ca), with_cn);
+    let (connector, acceptor) = (fixture.connector(""), fixture.acceptor(""));
     assert_eq!(meet(&connector, &acceptor, "member.example", Alpn::H2).await, "fine");
     assert_eq!(meet(&connector, &acceptor, "member.example.", Alpn::Http1).await, "fine");
     let said = meet(&connector, &acceptor, "10.0.1.10", Alpn::H2).await;
@@ -138,12 +138,13 @@ async fn a_member_is_verified_by_the_host_that_was_dialled() {
 
 #[tokio::test]
 async fn an_unknown_authority_is_named_with_those_that_are_known() {
-    let desk = Desk::new();
-    let other = desk.authority("other");
-    desk.authority("ca");
-    desk.issue("server", Some(&other), with_cn);
-    let said = meet(&desk.connector(""), &desk.acceptor(""), "member.example", Alpn::H2).await;
-    let file = desk.0.path().join("ca.pem");
+    let fixture = Fixture::new();
+    let other = fixture.authority("other");
+    fixture.authority("ca");
+    fixture.issue("server", Some(&other), with_cn);
+    let said =
+        meet(&fixture.connector(""), &fixture.acceptor(""), "member.example", Alpn::H2).await;
+    let file = fixture.0.path().join("ca.pem");
     let known = format!("trusted are those in {} (upstream-trusted-ca-file)", file.display());
     assert!(said.contains("is from an unknown authority, CN="), "{said}");
     assert!(said.ends_with(&known), "{said}");
@@ -152,37 +153,38 @@ async fn an_unknown_authority_is_named_with_those_that_are_known() {
 /// What `openssl req -x509` makes, and what Go takes.
 #[tokio::test]
 async fn a_certificate_that_calls_itself_an_authority_is_fine_when_it_is_the_one_that_is_trusted() {
-    let desk = Desk::new();
-    desk.issue("server", None, |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
-    std::fs::copy(desk.0.path().join("server.pem"), desk.0.path().join("ca.pem")).unwrap();
-    let (connector, acceptor) = (desk.connector(""), desk.acceptor(""));
+    let fixture = Fixture::new();
+    fixture
+        .issue("server", None, |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
+    std::fs::copy(fixture.0.path().join("server.pem"), fixture.0.path().join("ca.pem")).unwrap();
+    let (connector, acceptor) = (fixture.connector(""), fixture.acceptor(""));
     assert_eq!(meet(&connector, &acceptor, "member.example", Alpn::H2).await, "fine");
     assert_ne!(meet(&connector, &acceptor, "other.example", Alpn::H2).await, "fine");
 }
 
 #[tokio::test]
 async fn a_demanded_certificate_is_asked_for_by_the_setting_that_names_one() {
-    let desk = Desk::new();
-    let ca = desk.authority("ca");
-    desk.issue("server", Some(&ca), |_| ());
+    let fixture = Fixture::new();
+    let ca = fixture.authority("ca");
+    fixture.issue("server", Some(&ca), |_| ());
     for versions in ["", "tls-max-version = \"TLS1.2\"\n"] {
-        let acceptor = desk.acceptor(&format!("trusted-ca-file = \"DIR/ca.pem\"\n{versions}"));
-        let said = meet(&desk.connector(""), &acceptor, "member.example", Alpn::H2).await;
+        let acceptor = fixture.acceptor(&format!("trusted-ca-file = \"DIR/ca.pem\"\n{versions}"));
+        let said = meet(&fixture.connector(""), &acceptor, "member.example", Alpn::H2).await;
         assert!(said.contains("upstream-cert-file"), "{said}");
     }
 }
 
 #[tokio::test]
 async fn a_peer_must_have_the_common_name_that_is_allowed() {
-    let desk = Desk::new();
-    let ca = desk.authority("ca");
-    desk.issue("server", Some(&ca), with_cn);
+    let fixture = Fixture::new();
+    let ca = fixture.authority("ca");
+    fixture.issue("server", Some(&ca), with_cn);
     let peer = |cn: &str| {
         let settings =
             format!("peer-trusted-ca-file = \"DIR/ca.pem\"\npeer-cert-allowed-cn = \"{cn}\"\n");
-        desk.material(&settings).unwrap().peer
+        fixture.tls_configs(&settings).unwrap().peer
     };
-    let acceptor = desk.acceptor("");
+    let acceptor = fixture.acceptor("");
     assert_eq!(meet(&peer("infra0"), &acceptor, "member.example", Alpn::Http1).await, "fine");
     let said = meet(&peer("infra1"), &acceptor, "member.example", Alpn::Http1).await;
     assert!(said.ends_with("has not the CN that is allowed, infra1"), "{said}");
@@ -190,22 +192,22 @@ async fn a_peer_must_have_the_common_name_that_is_allowed() {
 
 #[tokio::test]
 async fn auto_tls_verifies_nobody_unless_an_authority_is_named() {
-    let desk = Desk::new();
-    let other = desk.authority("other");
-    desk.authority("ca");
-    desk.issue("server", Some(&other), |_| ());
-    let acceptor = desk.acceptor("");
-    let auto = desk.material("data-dir = \"DIR/data\"\nauto-tls = true\n").unwrap();
+    let fixture = Fixture::new();
+    let other = fixture.authority("other");
+    fixture.authority("ca");
+    fixture.issue("server", Some(&other), |_| ());
+    let acceptor = fixture.acceptor("");
+    let auto = fixture.tls_configs("data-dir = \"DIR/data\"\nauto-tls = true\n").unwrap();
     assert_eq!(meet(&auto.upstream, &acceptor, "x.example", Alpn::H2).await, "fine");
-    let named = desk.connector("data-dir = \"DIR/data\"\nauto-tls = true\n");
+    let named = fixture.connector("data-dir = \"DIR/data\"\nauto-tls = true\n");
     assert_ne!(meet(&named, &acceptor, "member.example", Alpn::H2).await, "fine");
 }
 
 #[tokio::test]
 async fn a_server_without_tls_is_told_from_one_that_hangs_up() {
-    let desk = Desk::new();
-    desk.authority("ca");
-    let connector = desk.connector("");
+    let fixture = Fixture::new();
+    fixture.authority("ca");
+    let connector = fixture.connector("");
     let (near, mut far) = duplex(1024);
     far.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
     let plain = said(&connector, near, "member.example", Alpn::H2).await;
@@ -218,17 +220,17 @@ async fn a_server_without_tls_is_told_from_one_that_hangs_up() {
 
 #[test]
 fn material_of_the_same_files_is_equal_and_of_others_is_not() {
-    let desk = Desk::new();
-    let ca = desk.authority("ca");
-    desk.issue("server", Some(&ca), |_| ());
+    let fixture = Fixture::new();
+    let ca = fixture.authority("ca");
+    fixture.issue("server", Some(&ca), |_| ());
     let settings =
         "cert-file = \"DIR/server.pem\"\nkey-file = \"DIR/server.key\"\nallow-upstream-cn = true\n";
-    let first = desk.material(settings).unwrap();
-    assert_eq!(first, desk.material(settings).unwrap());
-    desk.issue("server", Some(&ca), |_| ());
-    let second = desk.material(settings).unwrap();
+    let first = fixture.tls_configs(settings).unwrap();
+    assert_eq!(first, fixture.tls_configs(settings).unwrap());
+    fixture.issue("server", Some(&ca), |_| ());
+    let second = fixture.tls_configs(settings).unwrap();
     assert_ne!(first, second);
-    assert_eq!(second.news(&first).len(), 2, "{:?}", second.news(&first));
+    assert_eq!(second.changed_files(&first).len(), 2, "{:?}", second.changed_files(&first));
     assert_eq!(first.peer, second.peer);
 }
 
@@ -247,9 +249,9 @@ proptest::proptest! {
 /// Every prefix of a certificate, and every byte of it changed.
 #[test]
 fn damaged_certificates_are_read_or_refused() {
-    let desk = Desk::new();
-    desk.issue("server", None, with_cn);
-    let text = std::fs::read(desk.0.path().join("server.pem")).unwrap();
+    let fixture = Fixture::new();
+    fixture.issue("server", None, with_cn);
+    let text = std::fs::read(fixture.0.path().join("server.pem")).unwrap();
     let der = &pem::sections(&text).unwrap()[0].der;
     for at in 0..der.len() {
         let _ = certificate::Certificate::read(&der[..at]);
@@ -264,7 +266,7 @@ fn what_expires_soon_is_warned_about_by_its_lifetime() {
     const DAY: Duration = Duration::from_secs(24 * 3600);
     let now = SystemTime::now();
     let warns = |left: u32, lifetime: u32| {
-        let shown = expiry::Shown {
+        let shown = expiry::Expiring {
             kind: expiry::Kind::Certificate,
             identity: "listener",
             setting: "cert-file",

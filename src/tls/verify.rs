@@ -15,17 +15,17 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::anchors::{Anchored, moment};
 use super::ca_leaf;
 use super::certificate::Certificate;
-use super::refusal::{Verdict, is_ca_as_leaf, sentence};
-use super::revoked::Revoked;
+use super::crl::CrlSet;
+use super::handshake_error::{Verdict, is_ca_as_leaf, sentence};
 
 /// Judges servers' certificates.
 #[derive(Debug)]
-pub(super) struct Servers {
+pub(super) struct ServerVerifier {
     /// Makes the judgement of rustls.
     pub(super) trusted: Anchored<dyn ServerCertVerifier>,
     /// Whether servers are verified at all.
     pub(super) verify: bool,
-    pub(super) revoked: Revoked,
+    pub(super) crls: CrlSet,
     /// The certificates that are trusted as they are, whatever they say of themselves.
     pub(super) pinned: Vec<CertificateDer<'static>>,
     pub(super) allowed_cns: Vec<String>,
@@ -107,17 +107,17 @@ fn unsigned(der: &CertificateDer<'_>, error: Error) -> Error {
 }
 
 fn check_revoked(
-    revoked: &Revoked,
+    crls: &CrlSet,
     der: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'_>],
 ) -> Result<(), Error> {
-    revoked.check(der, intermediates).map_err(|what| {
+    crls.check(der, intermediates).map_err(|what| {
         let (title, _) = title_and_names(der);
         Verdict::error(format!("certificate {title} {what}"))
     })
 }
 
-impl ServerCertVerifier for Servers {
+impl ServerCertVerifier for ServerVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -155,7 +155,7 @@ impl ServerCertVerifier for Servers {
                 }
                 Err(error) => return Err(refused(end_entity, &error, &self.trusted, now)),
             }
-            check_revoked(&self.revoked, end_entity, intermediates)?;
+            check_revoked(&self.crls, end_entity, intermediates)?;
         }
         check_cn(end_entity, &self.allowed_cns)?;
         check_hostnames(end_entity, &self.allowed_hostnames)?;
@@ -191,10 +191,10 @@ impl ServerCertVerifier for Servers {
 
 /// Judges clients' certificates.
 #[derive(Debug)]
-pub(super) struct Clients {
+pub(super) struct ClientVerifier {
     /// Makes the judgement of rustls.
     pub(super) trusted: Anchored<dyn ClientCertVerifier>,
-    pub(super) revoked: Revoked,
+    pub(super) crls: CrlSet,
     /// The certificates that are trusted as they are, whatever they say of themselves.
     pub(super) pinned: Vec<CertificateDer<'static>>,
     pub(super) allowed_hostnames: Vec<ServerName<'static>>,
@@ -202,7 +202,7 @@ pub(super) struct Clients {
     pub(super) hints: Vec<DistinguishedName>,
 }
 
-impl ClientCertVerifier for Clients {
+impl ClientCertVerifier for ClientVerifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &self.hints
     }
@@ -227,7 +227,7 @@ impl ClientCertVerifier for Clients {
                     ) => {}
             Err(error) => return Err(refused(end_entity, &error, &self.trusted, now)),
         }
-        check_revoked(&self.revoked, end_entity, intermediates)?;
+        check_revoked(&self.crls, end_entity, intermediates)?;
         check_hostnames(end_entity, &self.allowed_hostnames)?;
         Ok(ClientCertVerified::assertion())
     }

@@ -14,7 +14,8 @@ use crate::config::Balance;
 /// many.
 pub const MOST_CONSIDERED: usize = 64;
 
-/// The endpoints of one worker, in the generation's order, and which of them this request has tried.
+/// The endpoints of one worker, in the generation's order, and which of them this request has
+/// tried.
 ///
 /// Only the first [`MOST_CONSIDERED`] are looked at, so the control plane puts those that can serve
 /// first.
@@ -32,11 +33,11 @@ impl<'a> Choice<'a> {
 
     /// Picks the next worker endpoint to try, or `None` when every one has been tried.
     ///
-    /// Healthy worker endpoints come first. When no untried one is healthy the rest are tried all the same: a
-    /// cluster whose every probe fails may still answer, and a refusal certainly would not. Those
-    /// that gave a sign of life come before those that gave none, and those that did not prove
-    /// their cluster come last. Of the healthy ones those that have proved it are preferred: a new
-    /// one makes a request wait.
+    /// Healthy worker endpoints come first. When no untried one is healthy the rest are tried all
+    /// the same: a cluster whose every probe fails may still answer, and a refusal certainly would
+    /// not. Those that gave a sign of life come before those that gave none, and those that did not
+    /// prove their cluster come last. Of the healthy ones those that have proved it are preferred:
+    /// a new one makes a request wait.
     pub fn next(
         &mut self,
         balance: Balance,
@@ -51,7 +52,8 @@ impl<'a> Choice<'a> {
         self.upstreams.get(index)
     }
 
-    /// Takes out the worker endpoints that were not tried yet and whose members have not proved their cluster.
+    /// Takes out the worker endpoints that were not tried yet and whose members have not proved
+    /// their cluster.
     pub fn take_new(&mut self) -> impl Iterator<Item = &'a Rc<WorkerEndpoint>> + use<'a> {
         let is_new = |index: &usize| !self.upstreams[*index].endpoint.is_trusted();
         let new = self.untried().filter(is_new).fold(0, |new, index| new | 1 << index);
@@ -101,8 +103,8 @@ impl<'a> Choice<'a> {
         self.usable().filter(|index| self.upstreams[*index].endpoint.is_trusted())
     }
 
-    /// The client's own worker endpoint while it is usable, else another one of the same member, else the
-    /// first that is usable and has proved its cluster, else the first usable one.
+    /// The client's own worker endpoint while it is usable, else another one of the same member,
+    /// else the first that is usable and has proved its cluster, else the first usable one.
     fn sticky(&self, sticky: Option<&Rc<WorkerEndpoint>>) -> Option<usize> {
         let own =
             |index: &usize| sticky.is_some_and(|own| Rc::ptr_eq(own, &self.upstreams[*index]));
@@ -115,8 +117,8 @@ impl<'a> Choice<'a> {
         of_own.or_else(|| self.trusted().next()).or_else(|| self.usable().next())
     }
 
-    /// The less loaded of two worker endpoints picked at random, which are usable and have proved their
-    /// cluster.
+    /// The less loaded of two worker endpoints picked at random, which are usable and have proved
+    /// their cluster.
     fn p2c(&self) -> Option<usize> {
         let count = self.trusted().count();
         if count < 2 {

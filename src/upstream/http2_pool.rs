@@ -98,8 +98,8 @@ impl Pool {
     }
 
     /// The open connection with the fewest streams, unless another one should be made first. Those
-    /// that were made before this epoch of the worker endpoint are let go of; each closes when its last stream
-    /// ends.
+    /// that were made before this epoch of the worker endpoint are let go of; each closes when its
+    /// last stream ends.
     fn find(&self, cx: &mut Context<'_>, epoch: u64) -> Option<Rc<Connection>> {
         let mut connections = self.connections.borrow_mut();
         connections.retain(|connection| connection.epoch() == epoch && connection.is_open(cx));

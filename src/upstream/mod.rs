@@ -1,8 +1,9 @@
 //! How members are reached: endpoints, the choice among them, connections, health.
 //!
 //! [`endpoint::Endpoint`] is what all threads share of one client URL: its address and its health,
-//! in atomics. [`worker_endpoint::WorkerEndpoint`] is what one worker has of it: its own connections, to addresses that
-//! have proved their cluster ([`proof`]). Nothing here knows where members come from.
+//! in atomics. [`worker_endpoint::WorkerEndpoint`] is what one worker has of it: its own
+//! connections, to addresses that have proved their cluster ([`proof`]). Nothing here knows where
+//! members come from.
 
 pub mod balance;
 pub mod call;

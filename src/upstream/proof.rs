@@ -7,9 +7,9 @@
 //! long as a connection that was made under it stays open; after that the address proves itself
 //! again before it gets a request.
 //!
-//! The gate is in [`WorkerEndpoint`](super::worker_endpoint::WorkerEndpoint), where connections are made: a request on an open
-//! connection pays nothing. One table serves all workers and the prober. It is locked when a
-//! connection is made or closed, and never while anything is awaited.
+//! The gate is in [`WorkerEndpoint`](super::worker_endpoint::WorkerEndpoint), where connections are
+//! made: a request on an open connection pays nothing. One table serves all workers and the prober.
+//! It is locked when a connection is made or closed, and never while anything is awaited.
 
 pub mod grpc;
 pub mod http;

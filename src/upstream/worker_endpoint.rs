@@ -1,8 +1,8 @@
 //! What one worker has of an endpoint: its own connections, and the means to interrupt who waits on
 //! them.
 //!
-//! A worker endpoint belongs to one thread and is shared there by `Rc`; nothing in it locks. It lives as long
-//! as its endpoint is listed, and longer while exchanges are open on it.
+//! A worker endpoint belongs to one thread and is shared there by `Rc`; nothing in it locks. It
+//! lives as long as its endpoint is listed, and longer while exchanges are open on it.
 
 mod prove;
 

@@ -1,5 +1,5 @@
-//! The order of imports, which rustfmt sets only within a group: std, then crates, then our own, a blank line between
-//! them.
+//! The order of imports, which rustfmt sets only within a group: std, then crates, then our own, a
+//! blank line between them.
 
 use std::path::{Path, PathBuf};
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use etcd_proxy::config::{self, Inputs, Loaded, Problems, Style, one_lines, schema};
-use etcd_proxy::tls::material::{self, Purpose};
+use etcd_proxy::tls::configs::{self, Purpose};
 use nix::sys::signal::Signal;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
@@ -96,7 +96,7 @@ fn inputs(directory: &Path, args: &[&str], env: &[(&str, &str)]) -> Inputs {
 fn told(inputs: &Inputs) -> String {
     let (loaded, mut problems) = config::draft(inputs, None);
     if !loaded.settings.tls.files().is_empty() {
-        let tls = material::load(&loaded.settings, &loaded.origins, None, Purpose::Check);
+        let tls = configs::load(&loaded.settings, &loaded.origins, None, Purpose::Check);
         problems.0.extend(tls.map_or_else(|problems| problems.0, |(_, warnings)| warnings));
     }
     let mut told = problems.report(Style::Plain, "refused");

@@ -259,7 +259,7 @@ impl Dialer {
     }
 
     /// Connects to a TLS port and tells the certificate that it showed.
-    pub async fn look(&self, address: &str) -> std::io::Result<Vec<u8>> {
+    pub async fn fetch_certificate(&self, address: &str) -> std::io::Result<Vec<u8>> {
         let config = self.config().expect("a dialer with TLS");
         let stream = connect(&config, address, "").await?;
         let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);

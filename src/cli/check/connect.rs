@@ -14,14 +14,14 @@ use serde_json::{Value as Json, json};
 use crate::cli::ask::AskError;
 use crate::cli::status;
 use crate::cli::table::{Table, printable};
+use crate::cluster::eligibility::{EvaluatedMember, EvaluatedMembers, EvaluatedUrl, evaluate};
 use crate::cluster::member::hex_id;
 use crate::cluster::survey::Survey;
 use crate::cluster::tracker::Setup;
-use crate::cluster::usable::{Listed, ListedMember, ListedUrl, judge};
 use crate::config::{ListenUrl, Mode, Settings};
 use crate::daemon::generations::timeouts;
 use crate::telemetry::snapshot::{ServingMode, Snapshot, SourceStatus};
-use crate::tls::Material;
+use crate::tls::TlsConfigs;
 use crate::upstream::endpoint::{Endpoint, ProbeResult};
 use crate::upstream::health::{self, ProbeConfig};
 
@@ -31,7 +31,7 @@ const DAEMON_LIMIT: Duration = Duration::from_secs(5);
 /// What was found.
 pub(super) struct Found {
     survey: Survey,
-    members: Vec<Looked>,
+    members: Vec<Probed>,
     /// Which members, cluster and mode would change in the daemon that runs; empty when none does.
     changes: Vec<String>,
     /// Why the daemon that runs cannot be compared.
@@ -41,7 +41,7 @@ pub(super) struct Found {
 }
 
 /// A member's client URL, or a member without one, and what came of looking at it.
-struct Looked {
+struct Probed {
     id: u64,
     name: String,
     url: String,
@@ -63,17 +63,21 @@ enum State {
 ///
 /// # Errors
 /// When there can be no runtime.
-pub(super) fn look(settings: &Settings, material: &Material, daemon: &Path) -> io::Result<Found> {
+pub(super) fn run(
+    settings: &Settings,
+    tls_configs: &TlsConfigs,
+    daemon: &Path,
+) -> io::Result<Found> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())?;
     let (survey, members) = runtime.block_on(async {
-        let survey = Survey::take(&Setup::new(settings, material)).await;
+        let survey = Survey::take(&Setup::new(settings, tls_configs)).await;
         let (listed, cluster) = match survey.list() {
-            Some(list) => (judge(list, &own_addresses(settings)).await, list.cluster_id),
-            None => (Listed::default(), 0),
+            Some(list) => (evaluate(list, &own_addresses(settings)).await, list.cluster_id),
+            None => (EvaluatedMembers::default(), 0),
         };
-        (survey, look_at_all(listed, cluster, &probe_config(settings, material)).await)
+        (survey, probe_members(listed, cluster, &probe_config(settings, tls_configs)).await)
     });
     // A name lookup that hangs must not keep us from ending.
     runtime.shutdown_background();
@@ -96,23 +100,27 @@ fn own_addresses(settings: &Settings) -> Vec<SocketAddr> {
     settings.listen_client_urls.iter().filter_map(ListenUrl::tcp_address).collect()
 }
 
-fn probe_config(settings: &Settings, material: &Material) -> ProbeConfig {
+fn probe_config(settings: &Settings, tls_configs: &TlsConfigs) -> ProbeConfig {
     ProbeConfig {
         interval: None,
         deadline: settings.health_timeout,
         timeouts: timeouts(settings),
-        connector: Some(material.upstream.clone()),
+        connector: Some(tls_configs.upstream.clone()),
     }
 }
 
 /// Probes all URLs that would get traffic, at once.
-async fn look_at_all(listed: Listed, cluster: u64, probe_config: &ProbeConfig) -> Vec<Looked> {
+async fn probe_members(
+    listed: EvaluatedMembers,
+    cluster: u64,
+    probe_config: &ProbeConfig,
+) -> Vec<Probed> {
     let mut looking = Vec::new();
     for member in listed.members {
         if member.urls.is_empty() {
             let reason = member.left_out.as_deref().unwrap_or("no client URL");
             let state = State::LeftOut(reason.to_owned());
-            looking.push((Looked::at(&member, "", state), None));
+            looking.push((Probed::at(&member, "", state), None));
         }
         for url in &member.urls {
             let kept_out = match (&member.left_out, &url.left_out) {
@@ -129,21 +137,21 @@ async fn look_at_all(listed: Listed, cluster: u64, probe_config: &ProbeConfig) -
                 ))
             });
             let state = kept_out.unwrap_or(State::Healthy);
-            looking.push((Looked::at(&member, &url.url, state), probe));
+            looking.push((Probed::at(&member, &url.url, state), probe));
         }
     }
     let mut all = Vec::new();
-    for (mut looked, probe) in looking {
+    for (mut probed, probe) in looking {
         if let Some(probe) = probe {
             let lost = |error: tokio::task::JoinError| State::Unhealthy(error.to_string());
-            looked.state = probe.await.unwrap_or_else(lost);
+            probed.state = probe.await.unwrap_or_else(lost);
         }
-        all.push(looked);
+        all.push(probed);
     }
     all
 }
 
-async fn probe(cluster: u64, id: u64, url: ListedUrl, probe_config: ProbeConfig) -> State {
+async fn probe(cluster: u64, id: u64, url: EvaluatedUrl, probe_config: ProbeConfig) -> State {
     let scheme = if url.tls { Scheme::HTTPS } else { Scheme::HTTP };
     let endpoint = match Endpoint::new(&url.url, cluster, "", id, scheme, &url.host, url.port, 0) {
         Ok(endpoint) => Arc::new(endpoint),
@@ -163,8 +171,8 @@ async fn probe(cluster: u64, id: u64, url: ListedUrl, probe_config: ProbeConfig)
     }
 }
 
-impl Looked {
-    fn at(member: &ListedMember, url: &str, state: State) -> Self {
+impl Probed {
+    fn at(member: &EvaluatedMember, url: &str, state: State) -> Self {
         Self { id: member.id, name: member.name.clone(), url: url.to_owned(), state }
     }
 
@@ -198,7 +206,7 @@ impl Looked {
 impl Found {
     /// Whether a member is healthy, so that all requests would be answered.
     fn serves(&self) -> bool {
-        self.members.iter().any(Looked::is_healthy)
+        self.members.iter().any(Probed::is_healthy)
     }
 
     /// Whether a start would lead to something, as far as can be told.
@@ -210,10 +218,10 @@ impl Found {
     pub(super) fn is_perfect(&self) -> bool {
         let has_a_way =
             |id| self.members.iter().any(|other| other.id == id && other.gets_traffic());
-        let well = |looked: &Looked| match looked.state {
+        let well = |probed: &Probed| match probed.state {
             State::Healthy | State::LeftOut(_) => true,
             State::Unhealthy(_) => false,
-            State::Unusable(_) => has_a_way(looked.id),
+            State::Unusable(_) => has_a_way(probed.id),
         };
         self.serves()
             && self.members.iter().all(well)
@@ -239,7 +247,7 @@ impl Found {
         let new: Vec<&str> = self
             .members
             .iter()
-            .filter(|looked| looked.gets_traffic())
+            .filter(|probed| probed.gets_traffic())
             .map(|it| it.url.as_str())
             .collect();
         let added = new.iter().filter(|url| !old.contains(url));
@@ -309,15 +317,15 @@ impl Found {
 
     fn member_table(&self) -> Table {
         let mut table = Table::new(&["ID", "NAME", "CLIENT ADDR", "HEALTH"]);
-        for looked in &self.members {
-            table.row([hex_id(looked.id), looked.name.clone(), looked.url.clone(), looked.state()]);
+        for probed in &self.members {
+            table.row([hex_id(probed.id), probed.name.clone(), probed.url.clone(), probed.state()]);
         }
         table
     }
 
     fn verdict(&self) -> String {
-        let traffic = self.members.iter().filter(|looked| looked.gets_traffic()).count();
-        let healthy = self.members.iter().filter(|looked| looked.is_healthy()).count();
+        let traffic = self.members.iter().filter(|probed| probed.gets_traffic()).count();
+        let healthy = self.members.iter().filter(|probed| probed.is_healthy()).count();
         match (self.survey.list(), healthy) {
             (None, _) if self.survey.answers().next().is_none() => {
                 "would wait: no peer is known".to_owned()
@@ -341,14 +349,14 @@ impl Found {
                 "from_cluster_file": at >= configured,
             })
         });
-        let members = self.members.iter().map(|looked| {
+        let members = self.members.iter().map(|probed| {
             json!({
-                "id": hex_id(looked.id),
-                "name": looked.name,
-                "url": looked.url,
-                "usable": looked.gets_traffic(),
-                "healthy": looked.is_healthy(),
-                "reason": looked.reason(),
+                "id": hex_id(probed.id),
+                "name": probed.name,
+                "url": probed.url,
+                "usable": probed.gets_traffic(),
+                "healthy": probed.is_healthy(),
+                "reason": probed.reason(),
             })
         });
         json!({

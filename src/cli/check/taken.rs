@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::cli::ask::AskError;
 use crate::cli::status;
 use crate::config::{Loaded, Problem, Problems};
-use crate::daemon::obstacles;
+use crate::daemon::apply_errors;
 use crate::net::listen::{BindError, taken};
 use crate::net::occupant::Occupant;
 use crate::telemetry::snapshot::Snapshot;
@@ -40,7 +40,7 @@ pub(super) fn addresses(
             Err(reason) => !may_be_its(error, reason),
         });
     }
-    obstacles::of_listeners(&errors, loaded)
+    apply_errors::of_listeners(&errors, loaded)
 }
 
 fn is_its(error: &BindError, daemon: &Snapshot) -> bool {
@@ -101,7 +101,7 @@ mod tests {
                 format!("cannot listen on unix://{path}: in use by this process itself"),
             ]
         );
-        assert_eq!(found[0].place.to_string(), "command line: --listen-client-urls");
+        assert_eq!(found[0].location.to_string(), "command line: --listen-client-urls");
         drop((listener, unix));
         assert!(problems(&flags).is_empty(), "a file of a socket that nobody answers is replaced");
     }

@@ -100,12 +100,12 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::schema::{self, Standing};
+    use crate::config::schema::{self, Support};
 
     #[test]
     fn only_a_setting_without_effect_never_applies() {
         for setting in schema::all() {
-            let is_idle = setting.standing == Standing::Idle;
+            let is_idle = setting.support == Support::Idle;
             assert_eq!(applies(setting) == Applies::Never, is_idle, "{}", setting.name);
         }
     }

@@ -21,8 +21,8 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// most.
 const CHANGE_LIMIT: Duration = Duration::from_secs(15);
 
-/// The way to the members' client ports.
-pub(super) struct Way {
+/// Access to the members' client ports.
+pub(super) struct MemberAccess {
     dial_timeout: Duration,
     user: Option<(String, String)>,
     tls: Connector,
@@ -30,7 +30,7 @@ pub(super) struct Way {
 
 /// A member that answers, and by which API.
 pub(super) struct Cluster<'a> {
-    way: &'a Way,
+    member_access: &'a MemberAccess,
     /// The client URL that is asked.
     pub(super) url: String,
     to: PeerUrl,
@@ -47,7 +47,7 @@ pub(super) struct Added {
     pub(super) list: MemberList,
 }
 
-impl Way {
+impl MemberAccess {
     /// By these settings, as this user.
     pub(super) fn new(
         settings: &Settings,
@@ -100,7 +100,7 @@ impl Way {
 
     async fn try_one(&self, url: &str, fresh: bool) -> Result<(Cluster<'_>, MemberList), String> {
         let to = parse_listed(url).map_err(|error| error.to_string())?;
-        let mut cluster = Cluster { way: self, url: url.to_owned(), to, channel: None };
+        let mut cluster = Cluster { member_access: self, url: url.to_owned(), to, channel: None };
         let v3 = self.list_by_v3(&mut cluster, fresh).await;
         let list = match v3 {
             Ok(list) => list,
@@ -152,8 +152,8 @@ impl Cluster<'_> {
     }
 
     async fn v2_members(&self) -> Result<MemberList, String> {
-        let line = self.way.line(&self.to, Alpn::Http1).await?;
-        v2::members(line, &authority(&self.to), self.way.user.as_ref(), LIMIT).await
+        let line = self.member_access.line(&self.to, Alpn::Http1).await?;
+        v2::members(line, &authority(&self.to), self.member_access.user.as_ref(), LIMIT).await
     }
 
     /// Adds a member.
@@ -177,8 +177,8 @@ impl Cluster<'_> {
 
     async fn v2_add(&self, peer_urls: &[String]) -> Result<Added, (String, bool)> {
         let sure = |reason: String| (reason, true);
-        let line = self.way.line(&self.to, Alpn::Http1).await.map_err(sure)?;
-        let user = self.way.user.as_ref();
+        let line = self.member_access.line(&self.to, Alpn::Http1).await.map_err(sure)?;
+        let user = self.member_access.user.as_ref();
         let added = v2::add(line, &authority(&self.to), user, peer_urls, CHANGE_LIMIT).await;
         let Member { id, .. } = added?;
         let list = self.v2_members().await.map_err(|reason| (reason, false))?;
@@ -200,10 +200,14 @@ impl Cluster<'_> {
     async fn health_at(&self, url: &str) -> Result<(), String> {
         let to = parse_listed(url).map_err(|error| error.to_string())?;
         if self.channel.is_none() {
-            return v2::health(self.way.line(&to, Alpn::Http1).await?, &authority(&to), LIMIT)
-                .await;
+            return v2::health(
+                self.member_access.line(&to, Alpn::Http1).await?,
+                &authority(&to),
+                LIMIT,
+            )
+            .await;
         }
-        let channel = self.way.channel(&to).await.map_err(|error| error.to_string())?;
+        let channel = self.member_access.channel(&to).await.map_err(|error| error.to_string())?;
         let status: Result<api::StatusResponse, CallError> =
             channel.call(api::STATUS, &api::StatusRequest {}, LIMIT).await;
         match status {

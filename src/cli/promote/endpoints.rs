@@ -3,24 +3,24 @@
 
 use std::time::Duration;
 
-use super::record::Record;
-use crate::cluster::ask::ask as ask_peers;
+use super::record::PromotionRecord;
+use crate::cluster::discovery_service;
 use crate::cluster::fetch::{Access, FETCH_LIMIT};
 use crate::cluster::file::ClusterFile;
 use crate::cluster::member::MemberList;
+use crate::cluster::peer_query::ask as ask_peers;
 use crate::cluster::pin::Pin;
-use crate::cluster::registry;
 use crate::cluster::source;
 use crate::cluster::srv::Records;
 use crate::config::{PeerSource, PeerUrl, Settings};
 use crate::telemetry::snapshot::Snapshot;
-use crate::tls::Material;
+use crate::tls::TlsConfigs;
 
 /// How long the running daemon may take to say which members it knows.
 const DAEMON_LIMIT: Duration = Duration::from_secs(5);
 
 /// The client URLs that an earlier run or the running daemon knows.
-pub(super) fn known(settings: &Settings, earlier: Option<&Record>) -> Vec<String> {
+pub(super) fn known(settings: &Settings, earlier: Option<&PromotionRecord>) -> Vec<String> {
     if let Some(earlier) = earlier {
         return earlier.endpoints.clone();
     }
@@ -35,14 +35,14 @@ pub(super) fn known(settings: &Settings, earlier: Option<&Record>) -> Vec<String
 /// The client URLs that the configured peers tell of.
 pub(super) async fn by_peers(
     settings: &Settings,
-    material: &Material,
+    tls_configs: &TlsConfigs,
 ) -> Result<Vec<String>, String> {
-    let peers = peers(&settings.peers, material).await?;
+    let peers = peers(&settings.peers, tls_configs).await?;
     // A cluster that was rebuilt behind one of the addresses is not the one that was served.
     let kept = ClusterFile::below(&settings.data_dir).read(&source::fingerprint(&settings.peers));
     let pinned = kept.ok().flatten().and_then(|kept| kept.cluster_id());
     let pin = Pin { pinned, accepted: settings.accept_cluster_id };
-    let access = Access::new(settings, material);
+    let access = Access::new(settings, tls_configs);
     let asked = ask_peers(&peers, pin, &access, FETCH_LIMIT).await;
     match asked.answer {
         Some((_, list)) => Ok(client_urls(&list)),
@@ -54,11 +54,11 @@ pub(super) async fn by_peers(
 }
 
 /// The peers, found as the daemon would find them, but without waiting for any.
-async fn peers(source: &PeerSource, material: &Material) -> Result<Vec<PeerUrl>, String> {
+async fn peers(source: &PeerSource, tls_configs: &TlsConfigs) -> Result<Vec<PeerUrl>, String> {
     match source {
         PeerSource::Static(peers) => Ok(peers.clone()),
         PeerSource::Discovery(discovery) => {
-            let registered = registry::look(discovery, &material.registry).await;
+            let registered = discovery_service::fetch(discovery, &tls_configs.registry).await;
             let registered = registered.map_err(|error| error.to_string())?;
             if !registered.is_complete() {
                 return Err(format!("the cluster is not complete: {registered}"));

@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::durable::{self, Standing, beside};
+use super::atomic_file::{self, Ownership, beside};
 use crate::cli::environment_files::Content;
 use crate::config::environment_file::{Assignment, EnvironmentFile};
 
@@ -94,15 +94,15 @@ pub(super) fn assignment((name, value): &(String, String)) -> String {
 
 /// Keeps a copy of the file, with its owner and mode.
 pub(super) fn keep(file: &Path, backup: &Path) -> io::Result<()> {
-    let standing = Standing::like(&fs::metadata(file)?);
-    durable::replace(backup, &fs::read(file)?, standing)
+    let ownership = Ownership::like(&fs::metadata(file)?);
+    atomic_file::replace(backup, &fs::read(file)?, ownership)
 }
 
 /// Replaces the file's text; a link stays a link.
 pub(super) fn replace(file: &Path, text: &[u8]) -> io::Result<()> {
-    let standing = fs::metadata(file).map_or(Standing::ours(0o644), |old| Standing::like(&old));
+    let ownership = fs::metadata(file).map_or(Ownership::ours(0o644), |old| Ownership::like(&old));
     let real = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
-    durable::replace(&real, text, standing)
+    atomic_file::replace(&real, text, ownership)
 }
 
 /// Where a copy of the file can be kept: a name that nobody has.

@@ -1,21 +1,21 @@
 //! `etcd-proxy promote`: turns this proxy's host into a member of the cluster.
 //!
 //! [`options`] reads the command; [`host`], [`services`], [`command_line`] and [`readable`] look at
-//! this machine, [`endpoints`] finds the members and [`cluster`] asks them; [`judge`] says what
+//! this machine, [`endpoints`] finds the members and [`cluster`] asks them; [`preflight`] says what
 //! speaks against it, [`plan`] shows what will be done, [`steps`] does it, and [`record`] remembers
 //! how far it came. Everything is looked at before anything is changed. What etcdctl prints goes to
 //! standard output, all else to standard error.
 
 mod api;
+mod atomic_file;
 mod cluster;
 mod command_line;
-mod durable;
 mod endpoints;
 mod environment;
 mod host;
-mod judge;
 mod options;
 mod plan;
+mod preflight;
 mod readable;
 mod record;
 mod services;
@@ -28,17 +28,17 @@ use std::process::ExitCode;
 
 use nix::unistd::{AccessFlags, access};
 
-use super::fallback;
 use super::load::{Variables, inputs};
+use super::member_or_proxy;
 use super::output::{complain, style, usage};
 use crate::cluster::member::{Member, MemberList};
 use crate::config::{self, Inputs, Loaded};
-use crate::tls::material::{self, Material, Purpose};
-use cluster::{Cluster, Way};
+use crate::tls::configs::{self, Purpose, TlsConfigs};
+use cluster::{Cluster, MemberAccess};
 use host::Host;
 use options::Options;
 use plan::Plan;
-use record::Record;
+use record::PromotionRecord;
 use services::{Services, Unit};
 use steps::Run;
 
@@ -57,15 +57,15 @@ pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
             return ExitCode::from(problems.exit_status());
         }
     };
-    let (material, _) =
-        match material::load(&loaded.settings, &loaded.origins, None, Purpose::Check) {
+    let (tls_configs, _) =
+        match configs::load(&loaded.settings, &loaded.origins, None, Purpose::Check) {
             Ok(read) => read,
             Err(problems) => {
                 complain(&problems.report(style(&inputs.env), "nothing was done"));
                 return ExitCode::from(problems.exit_status());
             }
         };
-    match promote(&options, &inputs, &loaded, &material) {
+    match promote(&options, &inputs, &loaded, &tls_configs) {
         Ok(()) => ExitCode::SUCCESS,
         Err(text) => {
             complain(&text);
@@ -78,7 +78,7 @@ fn promote(
     options: &Options,
     inputs: &Inputs,
     loaded: &Loaded,
-    material: &Material,
+    tls_configs: &TlsConfigs,
 ) -> Result<(), String> {
     let services = Services::new(&options.systemctl);
     let unit = services.unit(&options.etcd_unit).map_err(error)?;
@@ -95,21 +95,22 @@ fn promote(
         .build()
         .map_err(|fault| error(fault.to_string()))?;
     runtime.block_on(async {
-        let way = Way::new(settings, &material.upstream, options.user.clone());
-        let desk = Desk {
+        let member_access =
+            MemberAccess::new(settings, &tls_configs.upstream, options.user.clone());
+        let context = Context {
             options,
             inputs,
             loaded,
-            material,
+            tls_configs,
             services: &services,
             unit,
             host: &host,
             path: &path,
-            way: &way,
+            member_access: &member_access,
         };
         match earlier {
-            Some(record) => desk.go_on(record).await,
-            None => desk.begin(known).await,
+            Some(record) => context.go_on(record).await,
+            None => context.begin(known).await,
         }
     })
 }
@@ -128,45 +129,45 @@ fn refuse_for(reasons: &[String]) -> Result<(), String> {
 }
 
 /// What all ways of a promotion need.
-struct Desk<'a> {
+struct Context<'a> {
     options: &'a Options,
     inputs: &'a Inputs,
     loaded: &'a Loaded,
-    material: &'a Material,
+    tls_configs: &'a TlsConfigs,
     services: &'a Services,
     unit: Unit,
     host: &'a Host,
     path: &'a Path,
-    way: &'a Way,
+    member_access: &'a MemberAccess,
 }
 
-impl Desk<'_> {
+impl Context<'_> {
     /// The first run: everything may speak against it.
     async fn begin(&self, known: Vec<String>) -> Result<(), String> {
         let mut reasons = self.against_host();
         let endpoints = match known.is_empty() {
             true => {
-                endpoints::by_peers(&self.loaded.settings, self.material).await.map_err(error)?
+                endpoints::by_peers(&self.loaded.settings, self.tls_configs).await.map_err(error)?
             }
             false => known,
         };
-        let (cluster, list) = self.way.find(&endpoints, true).await.map_err(error)?;
+        let (cluster, list) = self.member_access.find(&endpoints, true).await.map_err(error)?;
         reasons.extend(self.against_cluster(&cluster, &list).await);
         refuse_for(&reasons)?;
         let Options { name, peer_urls, learner, .. } = self.options;
-        let record = Record {
+        let record = PromotionRecord {
             name: name.clone(),
             peer_urls: peer_urls.clone(),
             learner: *learner,
             endpoints: endpoints::client_urls(&list),
             triggers: self.services.triggers(&self.options.proxy_unit).map_err(error)?,
-            ..Record::default()
+            ..PromotionRecord::default()
         };
         self.show_and_run(record, Some((cluster, list))).await
     }
 
     /// A second run: the first one's record says what is ours.
-    async fn go_on(&self, record: Record) -> Result<(), String> {
+    async fn go_on(&self, record: PromotionRecord) -> Result<(), String> {
         let Options { name, peer_urls, learner, .. } = self.options;
         if (&record.name, &record.peer_urls, &record.learner) != (name, peer_urls, learner) {
             let flag = if record.learner { " --learner" } else { "" };
@@ -180,12 +181,12 @@ impl Desk<'_> {
         // Whether the member was added is asked of a quorum if there is one: one member alone may
         // lag behind.
         let fresh = match record.added {
-            None => self.way.find(&record.endpoints, true).await.ok(),
+            None => self.member_access.find(&record.endpoints, true).await.ok(),
             Some(_) => None,
         };
         let found = match fresh {
             Some(found) => Ok(found),
-            None => self.way.find(&record.endpoints, false).await,
+            None => self.member_access.find(&record.endpoints, false).await,
         };
         let found = match found {
             Ok(found) => Some(found),
@@ -215,7 +216,7 @@ impl Desk<'_> {
     async fn against_cluster(&self, cluster: &Cluster<'_>, list: &MemberList) -> Vec<String> {
         let Options { name, peer_urls, learner, .. } = self.options;
         let health = health(cluster, &list.members).await;
-        let mut reasons = judge::against(name, peer_urls, *learner, list, &health);
+        let mut reasons = preflight::against(name, peer_urls, *learner, list, &health);
         if *learner && !cluster.has_v3() {
             reasons.push(
                 "a cluster that only speaks v2 has no learners; leave --learner out".to_owned(),
@@ -225,7 +226,7 @@ impl Desk<'_> {
     }
 
     /// What was enabled since the first run starts the proxy too.
-    fn with_triggers(&self, mut record: Record) -> Result<Record, String> {
+    fn with_triggers(&self, mut record: PromotionRecord) -> Result<PromotionRecord, String> {
         for trigger in self.services.triggers(&self.options.proxy_unit).map_err(error)? {
             if !record.triggers.contains(&trigger) {
                 record.triggers.push(trigger);
@@ -236,7 +237,7 @@ impl Desk<'_> {
 
     async fn show_and_run(
         &self,
-        record: Record,
+        record: PromotionRecord,
         found: Option<(Cluster<'_>, MemberList)>,
     ) -> Result<(), String> {
         let Options { name, yes, dry_run, .. } = self.options;
@@ -266,7 +267,7 @@ impl Desk<'_> {
         let run = Run {
             plan: &plan,
             services: self.services,
-            way: self.way,
+            member_access: self.member_access,
             record: record.clone(),
             record_path: self.path,
         };
@@ -292,7 +293,7 @@ impl Desk<'_> {
         if etcds != own && etcds.join("member").exists() {
             directories.push(etcds.as_path());
         }
-        if fallback::has_joined(self.inputs, self.loaded) {
+        if member_or_proxy::has_joined(self.inputs, self.loaded) {
             directories.push(own);
         }
         directories
@@ -340,7 +341,7 @@ fn voters(list: &MemberList) -> usize {
 }
 
 /// Asks all members, one after the other: a handful, and each limited.
-async fn health(cluster: &Cluster<'_>, members: &[Member]) -> Vec<judge::Health> {
+async fn health(cluster: &Cluster<'_>, members: &[Member]) -> Vec<preflight::Health> {
     let mut health = Vec::new();
     for member in members {
         health.push(cluster.health(member).await.err());

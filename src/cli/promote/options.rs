@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use crate::cli::args;
 use crate::cli::load::Variables;
 use crate::cluster::url::parse_url;
-use crate::config::{Place, Problem};
+use crate::config::{Location, Problem};
 
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Options {
 }
 
 fn wrong(flag: &str, message: impl Into<String>, hint: &str) -> Problem {
-    Problem::error(message, Place::Flag(format!("--{flag}"))).hint(hint)
+    Problem::error(message, Location::Flag(format!("--{flag}"))).hint(hint)
 }
 
 /// The name stands in `ETCD_INITIAL_CLUSTER` and in a file that systemd reads.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::environment::{UNSET, Variables, assignment};
 use super::host::Host;
 use super::options::Options;
-use super::record::Record;
+use super::record::PromotionRecord;
 
 /// How many steps there are.
 pub(super) const STEPS: usize = 5;
@@ -20,7 +20,7 @@ pub(super) struct Plan<'a> {
     /// Variables besides those that name the member and its cluster.
     pub(super) variables: Variables,
     /// What an earlier run has done.
-    pub(super) record: &'a Record,
+    pub(super) record: &'a PromotionRecord,
     /// The proxy's listeners that the member will not have.
     pub(super) socket_files: Vec<String>,
     /// How many voters the cluster has now; `None` when it does not answer.

@@ -158,12 +158,12 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
 
-    struct Desk {
+    struct Fixture {
         directory: tempfile::TempDir,
         key: PathBuf,
     }
 
-    impl Desk {
+    impl Fixture {
         /// A key below a directory, with these modes.
         fn new(directory_mode: u32, mode: u32) -> Self {
             let directory = tempfile::tempdir().unwrap();
@@ -195,8 +195,8 @@ mod tests {
 
     #[test]
     fn a_key_that_only_its_owner_can_read_is_named_with_its_remedy() {
-        let desk = Desk::new(0o755, 0o640);
-        let denied = desk.denied(&desk.stranger(false));
+        let fixture = Fixture::new(0o755, 0o640);
+        let denied = fixture.denied(&fixture.stranger(false));
         assert_eq!(denied.len(), 1, "{denied:?}");
         assert!(
             denied[0].starts_with(
@@ -205,18 +205,19 @@ mod tests {
             "{denied:?}"
         );
         assert!(denied[0].contains("mode 0640; `setfacl -m u:etcd:r keys/key.pem`"), "{denied:?}");
-        assert_eq!(desk.denied(&desk.stranger(true)), Vec::<String>::new());
-        let owner = Reader { uid: fs::metadata(&desk.key).unwrap().uid(), ..desk.stranger(false) };
-        assert_eq!(desk.denied(&owner), Vec::<String>::new());
+        assert_eq!(fixture.denied(&fixture.stranger(true)), Vec::<String>::new());
+        let owner =
+            Reader { uid: fs::metadata(&fixture.key).unwrap().uid(), ..fixture.stranger(false) };
+        assert_eq!(fixture.denied(&owner), Vec::<String>::new());
     }
 
     #[test]
     fn a_directory_may_be_in_the_way() {
-        let desk = Desk::new(0o700, 0o644);
-        let denied = desk.denied(&desk.stranger(true));
+        let fixture = Fixture::new(0o700, 0o644);
+        let denied = fixture.denied(&fixture.stranger(true));
         assert!(denied[0].contains("FILE: keys is "), "{denied:?}");
         assert!(denied[0].contains("`setfacl -m u:etcd:x keys`"), "{denied:?}");
-        assert!(desk.denied(&Desk::new(0o755, 0o644).stranger(false)).len() == 1);
+        assert!(fixture.denied(&Fixture::new(0o755, 0o644).stranger(false)).len() == 1);
     }
 
     #[test]
@@ -226,8 +227,8 @@ mod tests {
         assert_eq!(Reader::of(&unit("root")), None);
         assert_eq!(Reader::of(&unit("0")), None);
         let nobody = Reader::of(&unit("no-such-user")).unwrap();
-        let desk = Desk::new(0o755, 0o644);
-        assert_eq!(desk.denied(&nobody), Vec::<String>::new());
-        assert_eq!(Desk::new(0o755, 0o640).denied(&nobody).len(), 1);
+        let fixture = Fixture::new(0o755, 0o644);
+        assert_eq!(fixture.denied(&nobody), Vec::<String>::new());
+        assert_eq!(Fixture::new(0o755, 0o640).denied(&nobody).len(), 1);
     }
 }

@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::durable::{self, Standing};
+use super::atomic_file::{self, Ownership};
 use crate::cluster::member::MemberList;
 
 /// The state of one promotion.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Record {
+pub(super) struct PromotionRecord {
     /// The member's name.
     pub(super) name: String,
     /// Its peer URLs.
@@ -68,7 +68,7 @@ pub(super) fn path(data_dir: &Path) -> PathBuf {
 ///
 /// # Errors
 /// When there is one that cannot be read.
-pub(super) fn read(path: &Path) -> Result<Option<Record>, String> {
+pub(super) fn read(path: &Path) -> Result<Option<PromotionRecord>, String> {
     let broken = |error: &dyn std::fmt::Display| {
         format!("cannot read {}, the record of an earlier run: {error}", path.display())
     };
@@ -80,11 +80,11 @@ pub(super) fn read(path: &Path) -> Result<Option<Record>, String> {
 }
 
 /// Writes the record, so that it is there after a power cut too.
-pub(super) fn write(path: &Path, record: &Record) -> io::Result<()> {
+pub(super) fn write(path: &Path, record: &PromotionRecord) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(directory)?;
     // The directory is not root's, who runs this.
-    durable::replace(path, &serde_json::to_vec_pretty(record)?, Standing::ours(0o600))
+    atomic_file::replace(path, &serde_json::to_vec_pretty(record)?, Ownership::ours(0o600))
 }
 
 #[cfg(test)]
@@ -98,8 +98,12 @@ mod tests {
         let path = path(&directory.path().join("not/there/yet"));
         assert_eq!(read(&path), Ok(None));
         let added = Membership { id: u64::MAX, ..Membership::default() };
-        let record =
-            Record { name: "m".to_owned(), added: Some(added), done: 2, ..Record::default() };
+        let record = PromotionRecord {
+            name: "m".to_owned(),
+            added: Some(added),
+            done: 2,
+            ..PromotionRecord::default()
+        };
         write(&path, &record).unwrap();
         assert_eq!(read(&path), Ok(Some(record)));
         fs::write(&path, "{").unwrap();

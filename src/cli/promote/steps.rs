@@ -7,10 +7,10 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::cluster::{Cluster, Way};
+use super::cluster::{Cluster, MemberAccess};
 use super::environment::{self, UNSET};
 use super::plan::{Plan, STEPS, named};
-use super::record::{self, Membership, Record};
+use super::record::{self, Membership, PromotionRecord};
 use super::services::Services;
 use crate::cli::environment_files;
 use crate::cli::output::complain;
@@ -30,8 +30,8 @@ pub(super) fn is_same(one: &[String], other: &[String]) -> bool {
 pub(super) struct Run<'a> {
     pub(super) plan: &'a Plan<'a>,
     pub(super) services: &'a Services,
-    pub(super) way: &'a Way,
-    pub(super) record: Record,
+    pub(super) member_access: &'a MemberAccess,
+    pub(super) record: PromotionRecord,
     pub(super) record_path: &'a Path,
 }
 
@@ -192,7 +192,7 @@ impl Run<'_> {
 
     /// Whether the others know the new member's name, and it sees a leader itself.
     async fn has_joined(&self) -> Result<(), String> {
-        let (cluster, list) = self.way.find(&self.record.endpoints, false).await?;
+        let (cluster, list) = self.member_access.find(&self.record.endpoints, false).await?;
         let id = self.record.added.as_ref().map(|added| added.id).unwrap_or_default();
         let member = list.members.iter().find(|member| member.id == id);
         match member {

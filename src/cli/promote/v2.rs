@@ -121,10 +121,10 @@ fn base64(bytes: &[u8]) -> String {
         let mut group = [0; 4];
         group[1..=chunk.len()].copy_from_slice(chunk);
         let group = u32::from_be_bytes(group);
-        for place in 0..4 {
-            let sextet = group >> (18 - 6 * place) & 63;
+        for location in 0..4 {
+            let sextet = group >> (18 - 6 * location) & 63;
             let letter = LETTERS.get(sextet as usize).copied().unwrap_or(b'=');
-            text.push(if place > chunk.len() { '=' } else { char::from(letter) });
+            text.push(if location > chunk.len() { '=' } else { char::from(letter) });
         }
     }
     text

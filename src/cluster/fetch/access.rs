@@ -10,7 +10,7 @@ use crate::config::{PeerSource, PeerUrl, Settings};
 use crate::net::dial::{NamedBy, dial, resolve};
 use crate::net::gather::Gather;
 use crate::net::line::Line;
-use crate::tls::{Alpn, Connector, Material};
+use crate::tls::{Alpn, Connector, TlsConfigs};
 
 /// Limit of a TLS handshake when `proxy-dial-timeout` is off; etcd's own.
 const HANDSHAKE_MOST: Duration = Duration::from_secs(10);
@@ -29,13 +29,13 @@ pub struct Access {
 }
 
 impl Access {
-    /// As settings and TLS material of one generation have it.
-    pub fn new(settings: &Settings, material: &Material) -> Self {
+    /// As settings and TLS configs of one generation have it.
+    pub fn new(settings: &Settings, tls_configs: &TlsConfigs) -> Self {
         let written = match &settings.peers {
             PeerSource::Static(peers) => peers.as_slice().into(),
             PeerSource::Discovery(_) | PeerSource::Srv(_) => Arc::default(),
         };
-        let tls = Some(material.peer.clone());
+        let tls = Some(tls_configs.peer.clone());
         Self { dial_timeout: settings.dial_timeout, tls, written }
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::super::finder::Finder;
+use super::super::peer_discovery::PeerDiscovery;
 use super::super::source;
 use super::{Outcome, Setup, Tracker};
 
@@ -18,16 +18,16 @@ impl Tracker {
         let accepts_another = setup.accept_cluster_id.is_some_and(|id| self.pin.pinned != Some(id));
         let ask = source_changed
             || accepts_another && setup.accept_cluster_id != self.setup.accept_cluster_id;
-        let found_before = if source_changed { Vec::new() } else { self.finder.found().peers };
+        let found_before = if source_changed { Vec::new() } else { self.discovery.found().peers };
         let search_changed =
             setup.source != self.setup.source || setup.registry != self.setup.registry;
         let mut tracker = Self { setup, ..self.clone() };
         if search_changed {
-            tracker.finder =
-                Finder::start(&tracker.setup.source, &tracker.setup.registry, found_before);
+            tracker.discovery =
+                PeerDiscovery::start(&tracker.setup.source, &tracker.setup.registry, found_before);
         }
         tracker.pin.accepted = tracker.setup.accept_cluster_id;
-        tracker.peers.configured = tracker.finder.found().peers;
+        tracker.peers.configured = tracker.discovery.found().peers;
         if source_changed {
             tracker.start_over();
         }
@@ -60,7 +60,7 @@ impl Candidate {
         }
         let inquiry = self.tracker.inquire(limit).await;
         let disputed = inquiry.asked.is_disputed();
-        let Outcome::Kept { reason } = self.tracker.learn(inquiry) else { return Ok(None) };
+        let Outcome::CachedPeers { reason } = self.tracker.learn(inquiry) else { return Ok(None) };
         if disputed {
             return Err(format!("the peers belong to different clusters: {reason}"));
         }

@@ -45,7 +45,7 @@ fn names(tracker: &Tracker) -> Vec<&str> {
 
 fn kept_because(outcome: Outcome) -> String {
     match outcome {
-        Outcome::Kept { reason } => reason,
+        Outcome::CachedPeers { reason } => reason,
         Outcome::Fresh { .. } => panic!("a fresh list"),
     }
 }
@@ -116,12 +116,12 @@ async fn trouble_is_a_problem_while_it_lasts_and_news_when_it_changes() {
     tracker.learn_within(LIMIT).await;
     tracker.learn_within(LIMIT).await;
     let reason = format!("{}: its member list is empty", peer.url);
-    assert_eq!(tracker.news, [News::Failing { reason: reason.clone(), have_list: true }]);
+    assert_eq!(tracker.events, [ClusterEvent::Failing { reason: reason.clone(), have_list: true }]);
     assert_eq!(tracker.problems()[0].text, format!("the member list is not fresh: {reason}"));
-    tracker.news.clear();
+    tracker.events.clear();
     peer.say(members("a1", &one("infra0", &peer.url)));
     tracker.learn_within(LIMIT).await;
-    assert_eq!(tracker.news, [News::Recovered]);
+    assert_eq!(tracker.events, [ClusterEvent::Recovered]);
     assert!(tracker.problems().is_empty());
 }
 
@@ -132,22 +132,22 @@ async fn a_foreign_peer_is_refused_loudly_once_and_the_next_peer_is_asked() {
     let foreign = ScriptedPeer::with_list("b2", r#"[{"id":9}]"#).await;
     let mut tracker = Tracker::new(setup(dir.path(), &[&peer.url]));
     let both = PeerSource::Static(vec![foreign.url.clone(), peer.url.clone()]);
-    tracker.finder = Finder::start(&both, &tracker.setup.registry, Vec::new());
+    tracker.discovery = PeerDiscovery::start(&both, &tracker.setup.registry, Vec::new());
     tracker.learn_within(LIMIT).await;
     assert_eq!(names(&tracker), ["infra0"]);
     assert!(
-        matches!(&tracker.news[0], News::Foreign(url, _) if *url == foreign.url),
+        matches!(&tracker.events[0], ClusterEvent::Foreign(url, _) if *url == foreign.url),
         "{:?}",
-        tracker.news
+        tracker.events
     );
     assert!(
         tracker.problems()[0]
             .text
             .starts_with(&format!("peer {}: it belongs to cluster b2", foreign.url))
     );
-    tracker.news.clear();
+    tracker.events.clear();
     tracker.learn_within(LIMIT).await;
-    assert_eq!(tracker.news, []);
+    assert_eq!(tracker.events, []);
 }
 
 #[tokio::test]
@@ -217,7 +217,7 @@ async fn the_cluster_file_is_void_when_other_peers_are_configured_or_it_is_damag
     let (peer, tracker) = tracked(dir.path()).await;
     let path = tracker.file.path().to_owned();
     let changed = Tracker::new(setup(dir.path(), &[&peer.url, &refusing().await]));
-    assert!(matches!(&changed.news[..], [News::FileIgnored(..)]));
+    assert!(matches!(&changed.events[..], [ClusterEvent::FileIgnored(..)]));
     assert_eq!((changed.cluster_id(), changed.peers.cached.len()), (None, 0));
 
     let whole = std::fs::read_to_string(&path).unwrap();
@@ -265,8 +265,8 @@ async fn a_reload_with_new_peers_has_their_list_before_anything_is_swapped() {
         before,
         "a dropped candidate leaves no trace"
     );
-    let news = &candidate.tracker().news;
-    assert!(news.contains(&News::Cluster { from: 0xa1, to: 0xb2 }), "{news:?}");
+    let events = &candidate.tracker().events;
+    assert!(events.contains(&ClusterEvent::Cluster { from: 0xa1, to: 0xb2 }), "{events:?}");
 
     let tracker = candidate.commit().await;
     assert_eq!(tracker.cluster_id(), Some(0xb2));

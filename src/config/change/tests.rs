@@ -1,12 +1,12 @@
 use super::*;
-use crate::config::tests::Desk;
+use crate::config::tests::Fixture;
 
 /// Loads `before` and then `after`, with these flags.
 fn reload(before: &str, after: &str, flags: &str) -> (Loaded, Loaded) {
-    let desk = Desk::new().file(before).flags(flags);
-    let old = desk.load();
-    desk.write(after.as_bytes());
-    (old, desk.load())
+    let fixture = Fixture::new().file(before).flags(flags);
+    let old = fixture.load();
+    fixture.write(after.as_bytes());
+    (old, fixture.load())
 }
 
 fn texts(changes: &[Change]) -> Vec<String> {
@@ -112,15 +112,15 @@ fn an_unchanged_key_that_a_flag_overrides_is_not_noticed() {
 
 #[test]
 fn a_file_that_becomes_empty_or_goes_away_is_refused() {
-    let desk = Desk::new().file("proxy = \"readonly\"\n");
-    let old = desk.load();
-    desk.write(b" \n");
+    let fixture = Fixture::new().file("proxy = \"readonly\"\n");
+    let old = fixture.load();
+    fixture.write(b" \n");
     let sentence = |loaded: &Loaded| vanished(&old, loaded).map(|problem| problem.sentence());
     let empty = Some("the settings file is empty; the settings in force stay".to_owned());
-    assert_eq!(sentence(&desk.load()), empty);
-    std::fs::remove_file(desk.path()).unwrap();
+    assert_eq!(sentence(&fixture.load()), empty);
+    std::fs::remove_file(fixture.path()).unwrap();
     let gone = Some("the settings file is gone; the settings in force stay".to_owned());
-    assert_eq!(sentence(&desk.load()), gone);
+    assert_eq!(sentence(&fixture.load()), gone);
 }
 
 #[test]

@@ -2,11 +2,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::*;
-use crate::config::place::SourceFile;
+use crate::config::location::SourceFile;
 
-fn span(text: &str, range: Range<usize>) -> Place {
+fn span(text: &str, range: Range<usize>) -> Location {
     let source = SourceFile::new("/etc/etcd-proxy.toml", text);
-    Place::Span(Arc::new(source), range)
+    Location::Span(Arc::new(source), range)
 }
 
 #[test]
@@ -32,8 +32,8 @@ error: unknown key `initial-clutser`
 
 #[test]
 fn a_problem_elsewhere_has_its_hint_in_the_sentence() {
-    let place = Place::Variable("ETCD_PROXY".to_owned());
-    let problem = Problem::warning("`proxy` is \"x\"", place).hint("want \"on\"");
+    let location = Location::Variable("ETCD_PROXY".to_owned());
+    let problem = Problem::warning("`proxy` is \"x\"", location).hint("want \"on\"");
     assert_eq!(
         problem.long(Style::Plain),
         "warning: `proxy` is \"x\"; want \"on\"\n  --> environment variable ETCD_PROXY\n"
@@ -74,7 +74,7 @@ fn a_long_line_is_cut_around_the_marker() {
 
 #[test]
 fn a_terminal_is_coloured_and_a_log_is_not() {
-    let problem = Problem::error("m", Place::Default);
+    let problem = Problem::error("m", Location::Default);
     assert_eq!(problem.long(Style::Coloured), "\x1b[1;31merror\x1b[0m: m\n  --> default\n");
     assert_eq!(problem.long(Style::Plain), "error: m\n  --> default\n");
 }
@@ -88,9 +88,9 @@ fn what_a_person_wrote_cannot_steer_the_terminal() {
 
 #[test]
 fn the_exit_status_says_whose_fault_it_is() {
-    let file = Problem::error("m", Place::File("/f".into()));
-    let flag = Problem::error("m", Place::Flag("--x".to_owned()));
-    let warning = Problem::warning("m", Place::Flag("--x".to_owned()));
+    let file = Problem::error("m", Location::File("/f".into()));
+    let flag = Problem::error("m", Location::Flag("--x".to_owned()));
+    let warning = Problem::warning("m", Location::Flag("--x".to_owned()));
     let status = |problems: &[&Problem]| {
         Problems(problems.iter().map(|problem| (*problem).clone()).collect()).exit_status()
     };
@@ -106,7 +106,7 @@ fn errors_come_first_and_then_the_reading_order() {
     let text = "a = 1\nb = 2\n";
     let mut problems = Problems(vec![
         Problem::warning("first warning", span(text, 0..1)),
-        Problem::error("flag", Place::Flag("--x".to_owned())),
+        Problem::error("flag", Location::Flag("--x".to_owned())),
         Problem::error("second line", span(text, 6..7)),
         Problem::error("first line", span(text, 0..1)),
     ]);

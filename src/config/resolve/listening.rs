@@ -31,21 +31,21 @@ pub(super) fn check(values: &Values<'_>, problems: &mut Problems) {
             }
         });
         let Some((other_name, other)) = clash.next() else { continue };
-        let place = values.0.place(name);
+        let location = values.0.location(name);
         if *name == METRICS && *other_name != METRICS {
             let at = if url.at == other.at { String::new() } else { format!(" ({other})") };
             let message = format!("`{name}` has {url}, where clients are served{at}");
             let hint = "leave it out, clients' URLs serve /metrics too, or choose another port";
-            refuse(problems, &message, hint, place);
+            refuse(problems, &message, hint, location);
         } else if url.at == other.at {
             let message = format!("`{name}` has both {other} and {url}");
-            refuse(problems, &message, "name a port, which can serve both", place);
+            refuse(problems, &message, "name a port, which can serve both", location);
         } else {
             let (wide, narrow) =
                 if covers(&url.at, &other.at) { (url, other) } else { (other, url) };
             let message = format!("`{name}` has {url} beside {other}");
             let hint = format!("leave one of them out: {wide} is {narrow} too");
-            refuse(problems, &message, &hint, place);
+            refuse(problems, &message, &hint, location);
         }
     }
 }
@@ -79,13 +79,13 @@ fn covers(wide: &ListenAddress, narrow: &ListenAddress) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::tests::Desk;
+    use crate::config::tests::Fixture;
 
     /// What is said of these two lists, without the place.
     fn said(clients: &str, metrics: &str) -> Vec<String> {
-        let desk = Desk::new().flags("--auto-tls --upstream-trusted-ca-file /ca");
-        let desk = desk.flags(&format!("--listen-client-urls={clients}"));
-        let complaints = desk.flags(&format!("--listen-metrics-urls={metrics}")).complaints();
+        let fixture = Fixture::new().flags("--auto-tls --upstream-trusted-ca-file /ca");
+        let fixture = fixture.flags(&format!("--listen-client-urls={clients}"));
+        let complaints = fixture.flags(&format!("--listen-metrics-urls={metrics}")).complaints();
         let sentences = complaints.iter().filter_map(|line| Some(line.split_once("urls: ")?.1));
         sentences.map(str::to_owned).collect()
     }
@@ -142,7 +142,7 @@ mod tests {
         ] {
             assert_eq!(said(clients, metrics), Vec::<String>::new(), "{clients} {metrics}");
         }
-        let twice = Desk::new().flags("--listen-client-http-urls http://127.0.0.1:2379");
+        let twice = Fixture::new().flags("--listen-client-http-urls http://127.0.0.1:2379");
         assert!(twice.complaints().is_empty());
     }
 }

@@ -56,15 +56,15 @@ fn warn_of_ignored(values: &Values<'_>, problems: &mut Problems) {
             "`{name}` is ignored, because `{}` is set and comes first",
             first.map_or("", |first| first)
         );
-        problems.push(Problem::warning(message, origins.place(name).clone()));
+        problems.push(Problem::warning(message, origins.location(name).clone()));
     }
     if values.text("discovery-token").is_empty()
         && !values.list("discovery-endpoints").is_empty()
         && origins.are_sound(&["discovery-token"])
     {
         let message = "`discovery-endpoints` is ignored, because `discovery-token` is not set";
-        let place = origins.place("discovery-endpoints").clone();
-        problems.push(Problem::warning(message, place));
+        let location = origins.location("discovery-endpoints").clone();
+        problems.push(Problem::warning(message, location));
     }
 }
 
@@ -73,7 +73,7 @@ fn registry_url(values: &Values<'_>, problems: &mut Problems) -> Option<Registry
     if url.path.is_empty() {
         let message = format!("`discovery` is {}", value::quoted(&url.to_string()));
         let hint = "want the token as the URL's path, as in \"https://discovery.etcd.io/TOKEN\"";
-        refuse(problems, &message, hint, values.0.place("discovery"));
+        refuse(problems, &message, hint, values.0.location("discovery"));
         return None;
     }
     let proxy = match values.text("discovery-proxy") {
@@ -93,7 +93,7 @@ fn registry_token(values: &Values<'_>, problems: &mut Problems) -> Option<Regist
         }
         let message = "`discovery-token` is set, and `discovery-endpoints` is not";
         let hint = "name the client URLs of the etcd that has the registry";
-        refuse(problems, message, hint, values.0.place("discovery-token"));
+        refuse(problems, message, hint, values.0.location("discovery-token"));
         return None;
     }
     let secure = !values.bool("discovery-insecure-transport")
@@ -126,7 +126,7 @@ fn endpoint(
         return Some(url);
     }
     let message = format!("`discovery-endpoints` has {}", value::quoted(text));
-    refuse(problems, &message, "leave out the path", values.0.place("discovery-endpoints"));
+    refuse(problems, &message, "leave out the path", values.0.location("discovery-endpoints"));
     None
 }
 
@@ -152,7 +152,7 @@ fn srv_domain(values: &Values<'_>, problems: &mut Problems) -> Option<SrvDomain>
         if text.len() > 200 || !text.chars().all(fits) {
             let message = format!("`{name}` is {}", value::quoted(&text));
             let hint = if dots { "want a domain such as \"example.com\"" } else { "want a word" };
-            refuse(problems, &message, hint, values.0.place(name));
+            refuse(problems, &message, hint, values.0.location(name));
             return None;
         }
         Some(text)
@@ -164,7 +164,7 @@ fn srv_domain(values: &Values<'_>, problems: &mut Problems) -> Option<SrvDomain>
 fn web_url(values: &Values<'_>, name: &str, text: &str, problems: &mut Problems) -> Option<WebUrl> {
     let refused = |hint: &'static str| {
         let message = format!("`{name}` is {}", value::quoted(text));
-        refuse(problems, &message, hint, values.0.place(name));
+        refuse(problems, &message, hint, values.0.location(name));
     };
     WebUrl::parse(text).map_err(refused).ok()
 }

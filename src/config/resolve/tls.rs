@@ -7,7 +7,7 @@ use crate::config::origins::Origins;
 use crate::config::problem::{Problem, Problems};
 use crate::config::settings::zone::without_zone;
 use crate::config::settings::{
-    CipherSuite, ConnectTls, KeyPair, ListenAddress, ListenTls, SelfMade, TlsFile, TlsSettings,
+    AutoTls, CipherSuite, ConnectTls, KeyPair, ListenAddress, ListenTls, TlsFile, TlsSettings,
     TlsVersion,
 };
 use crate::config::value::Value;
@@ -38,7 +38,7 @@ fn listener(values: &Values<'_>, data_dir: &Path) -> ListenTls {
         .iter()
         .any(|name| values.listen(name).iter().any(|url| url.tls));
     let makes_one = pair.is_none() && speaks_tls && values.bool("auto-tls");
-    let self_made = makes_one.then(|| SelfMade {
+    let auto_tls = makes_one.then(|| AutoTls {
         directory: data_dir.join("proxy/clientCerts"),
         years: values.number("self-signed-cert-validity"),
         names: own_names(values),
@@ -46,7 +46,7 @@ fn listener(values: &Values<'_>, data_dir: &Path) -> ListenTls {
     let client_ca = values.file("trusted-ca-file");
     ListenTls {
         pair,
-        self_made,
+        auto_tls,
         // As with etcd, clients are asked for no certificate without it.
         client_crl: values.file("client-crl-file").filter(|_| client_ca.is_some()),
         client_ca,
@@ -141,7 +141,7 @@ pub(super) fn check(values: &Values<'_>, problems: &mut Problems) {
         for (there, missing) in [(cert, key), (key, cert)] {
             if values.path(there).is_some() && values.path(missing).is_none() {
                 let message = format!("`{there}` is set and `{missing}` is not");
-                refuse(problems, &message, "set both, or neither", origins.place(there));
+                refuse(problems, &message, "set both, or neither", origins.location(there));
             }
         }
     }
@@ -155,7 +155,7 @@ pub(super) fn check(values: &Values<'_>, problems: &mut Problems) {
     {
         let message = format!("`tls-min-version` is {min} and `tls-max-version` is {max}");
         let hint = "want a lowest version that is not above the highest";
-        refuse(problems, &message, hint, origins.place("tls-min-version"));
+        refuse(problems, &message, hint, origins.location("tls-min-version"));
     }
     check_suites(values, max, problems);
     check_cn(values, problems);
@@ -168,10 +168,10 @@ fn check_listeners(values: &Values<'_>, problems: &mut Problems) {
     let has_certificate = values.path("cert-file").is_some() || values.bool("auto-tls");
     for name in ["listen-client-urls", "listen-client-http-urls", "listen-metrics-urls"] {
         let urls = values.listen(name);
-        let place = values.0.place(name);
+        let location = values.0.location(name);
         if let Some(url) = urls.iter().find(|url| url.tls && !has_certificate) {
             let message = format!("`{name}` has {url}, and there is no certificate to show there");
-            refuse(problems, &message, "set cert-file and key-file, or auto-tls = true", place);
+            refuse(problems, &message, "set cert-file and key-file, or auto-tls = true", location);
         }
     }
 }
@@ -186,7 +186,7 @@ fn check_clients(values: &Values<'_>, problems: &mut Problems) {
         // etcd would let in whoever has a certificate of any authority that the machine trusts.
         let message =
             "`client-cert-auth` is set, and no authority that clients' certificates must come from";
-        refuse(problems, message, "set trusted-ca-file", origins.place("client-cert-auth"));
+        refuse(problems, message, "set trusted-ca-file", origins.location("client-cert-auth"));
     }
     let needy = [
         ("client-crl-file", values.path("client-crl-file").is_some(), "trusted-ca-file"),
@@ -200,7 +200,7 @@ fn check_clients(values: &Values<'_>, problems: &mut Problems) {
     for (name, is_set, ca) in needy {
         if is_set && origins.are_sound(&[ca]) && values.path(ca).is_none() {
             let message = format!("`{name}` has no effect without `{ca}`");
-            let problem = Problem::warning(message, origins.place(name).clone());
+            let problem = Problem::warning(message, origins.location(name).clone());
             problems.push(problem.hint(format!("set {ca}, or leave it out")));
         }
     }
@@ -210,7 +210,7 @@ fn check_clients(values: &Values<'_>, problems: &mut Problems) {
 fn check_skipped(values: &Values<'_>, problems: &mut Problems) {
     let origins = values.0;
     let mut warn = |name: &str, message: String, hint: &str| {
-        problems.push(Problem::warning(message, origins.place(name).clone()).hint(hint));
+        problems.push(Problem::warning(message, origins.location(name).clone()).hint(hint));
     };
     let ignored = |name: &str, cert: &str| values.bool(name) && values.path(cert).is_some();
     for (name, cert) in [("auto-tls", "cert-file"), ("peer-auto-tls", "peer-cert-file")] {
@@ -242,7 +242,7 @@ fn is_outdated(name: &str) -> bool {
 
 fn check_suites(values: &Values<'_>, max: Option<TlsVersion>, problems: &mut Problems) {
     let names = values.list("cipher-suites");
-    let place = values.0.place("cipher-suites");
+    let location = values.0.location("cipher-suites");
     let known = CipherSuite::ALL.map(|(name, _)| name).join(", ");
     for name in &names {
         if CipherSuite::named(name).is_some() {
@@ -250,21 +250,21 @@ fn check_suites(values: &Values<'_>, max: Option<TlsVersion>, problems: &mut Pro
         }
         if is_outdated(name) {
             let message = format!("`cipher-suites` has {name}, which is too weak to be offered");
-            problems.push(Problem::warning(message, place.clone()).hint("leave it out"));
+            problems.push(Problem::warning(message, location.clone()).hint("leave it out"));
         } else {
             let message = format!("`cipher-suites` has {}", super::value::quoted(name));
-            refuse(problems, &message, &format!("known are {known}"), place);
+            refuse(problems, &message, &format!("known are {known}"), location);
         }
     }
     let suites: Vec<_> = names.iter().filter_map(|name| CipherSuite::named(name)).collect();
     if !names.is_empty() && suites.is_empty() && names.iter().all(|name| is_outdated(name)) {
         let message = "`cipher-suites` has none that can be offered";
-        refuse(problems, message, &format!("known are {known}"), place);
+        refuse(problems, message, &format!("known are {known}"), location);
     }
     let only_new = !suites.is_empty() && suites.iter().all(|suite| suite.is_tls13());
     if only_new && max == Some(TlsVersion::Tls12) {
         let message = "`cipher-suites` has only suites of TLS 1.3, and `tls-max-version` is TLS1.2";
-        refuse(problems, message, "add a suite of TLS 1.2, or leave one of them out", place);
+        refuse(problems, message, "add a suite of TLS 1.2, or leave one of them out", location);
     }
 }
 
@@ -274,7 +274,12 @@ fn check_cn(values: &Values<'_>, problems: &mut Problems) {
         && !values.list("peer-cert-allowed-hostname").is_empty();
     if both {
         let message = "`peer-cert-allowed-cn` and `peer-cert-allowed-hostname` are both set";
-        refuse(problems, message, "etcd allows one of them", origins.place("peer-cert-allowed-cn"));
+        refuse(
+            problems,
+            message,
+            "etcd allows one of them",
+            origins.location("peer-cert-allowed-cn"),
+        );
     }
 }
 

@@ -1,11 +1,11 @@
 //! Settings of etcd that stand in old proxy command lines and have nothing to do here: limits that
 //! the members hold, names that only a member announces, and the forms of etcd's own logs.
 
-use super::{Group, Kind, Setting, Standing};
+use super::{Group, Kind, Setting, Support};
 
 const fn idle(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Setting {
-    let (group, standing) = (Group::Accepted, Standing::Idle);
-    Setting { name, kind, default, group, standing, ours: false, doc }
+    let (group, support) = (Group::Accepted, Support::Idle);
+    Setting { name, kind, default, group, support, ours: false, doc }
 }
 
 /// Flags that etcd 3.4 itself takes without a value and ignores, for the sake of still older

@@ -1,7 +1,7 @@
 //! etcd's discovery settings: the first of `discovery`, `discovery-token` and `discovery-srv` that
 //! is set is where the peers come from; the rest are details of these.
 
-use super::{Group, Kind, Setting, Standing};
+use super::{Group, Kind, Setting, Support};
 
 const fn works(
     name: &'static str,
@@ -9,8 +9,8 @@ const fn works(
     default: &'static str,
     doc: &'static str,
 ) -> Setting {
-    let (group, standing) = (Group::Discovery, Standing::Works);
-    Setting { name, kind, default, group, standing, ours: false, doc }
+    let (group, support) = (Group::Discovery, Support::Works);
+    Setting { name, kind, default, group, support, ours: false, doc }
 }
 
 /// The settings of this group.

@@ -4,7 +4,7 @@
 //! One default differs from etcd's: `proxy` is "on" where etcd says "off". This program does
 //! nothing else, and with it the shipped file works as it is.
 
-use super::{Group, Kind, Setting, Standing};
+use super::{Group, Kind, Setting, Support};
 
 const LEVELS: &[&str] = &["debug", "info", "warn", "error", "dpanic", "panic", "fatal"];
 
@@ -15,7 +15,7 @@ const fn etcd(
     default: &'static str,
     doc: &'static str,
 ) -> Setting {
-    Setting { name, kind, default, group, standing: Standing::Works, ours: false, doc }
+    Setting { name, kind, default, group, support: Support::Works, ours: false, doc }
 }
 
 const fn ours(
@@ -25,7 +25,7 @@ const fn ours(
     default: &'static str,
     doc: &'static str,
 ) -> Setting {
-    Setting { name, kind, default, group, standing: Standing::Works, ours: true, doc }
+    Setting { name, kind, default, group, support: Support::Works, ours: true, doc }
 }
 
 /// The settings of these groups.

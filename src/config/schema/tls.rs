@@ -1,11 +1,11 @@
 //! The settings about TLS: what listeners show, what members and peers are shown, and what is
 //! demanded of each.
 
-use super::{Group, Kind, Setting, Standing};
+use super::{Group, Kind, Setting, Support};
 
 const fn tls(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Setting {
-    let (group, standing) = (Group::Tls, Standing::Works);
-    Setting { name, kind, default, group, standing, ours: false, doc }
+    let (group, support) = (Group::Tls, Support::Works);
+    Setting { name, kind, default, group, support, ours: false, doc }
 }
 
 const fn ours(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Setting {
@@ -14,7 +14,7 @@ const fn ours(name: &'static str, kind: Kind, default: &'static str, doc: &'stat
 
 /// For settings that only concern who serves peers, which a proxy does not.
 const fn idle(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Setting {
-    Setting { standing: Standing::Idle, ..tls(name, kind, default, doc) }
+    Setting { support: Support::Idle, ..tls(name, kind, default, doc) }
 }
 
 const VERSIONS: Kind = Kind::Word(&["", "TLS1.2", "TLS1.3"]);

@@ -38,7 +38,7 @@ pub struct ListenTls {
     pub pair: Option<KeyPair>,
     /// What to make a certificate from when there is none; `None` unless `auto-tls` says so and a
     /// listener speaks TLS.
-    pub self_made: Option<SelfMade>,
+    pub auto_tls: Option<AutoTls>,
     /// `trusted-ca-file`; as with etcd, clients must show a certificate of it whenever it is set.
     pub client_ca: Option<TlsFile>,
     /// `client-crl-file`.
@@ -105,7 +105,7 @@ pub struct TlsFile {
 
 /// What a self-made certificate is made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SelfMade {
+pub struct AutoTls {
     /// Where it is kept: `<data-dir>/proxy/clientCerts`, as with etcd's proxy.
     pub directory: PathBuf,
     /// `self-signed-cert-validity`, in years of 365 days; at least 1.

@@ -5,8 +5,8 @@
 
 use std::ffi::{OsStr, OsString};
 
-use super::{Given, MemberGiven};
-use crate::config::place::{Place, short};
+use super::{RawMemberSetting, RawSetting};
+use crate::config::location::{Location, short};
 use crate::config::problem::{Problem, Problems};
 use crate::config::schema::{self, Known};
 use crate::config::settings::MemberSetting;
@@ -17,9 +17,9 @@ const PREFIX: &str = "ETCD_";
 /// Returns the settings among `variables`.
 pub(in crate::config) fn read(
     variables: &[(OsString, OsString)],
-    members: &mut Vec<MemberGiven>,
+    members: &mut Vec<RawMemberSetting>,
     problems: &mut Problems,
-) -> Vec<Given> {
+) -> Vec<RawSetting> {
     let ours = variables
         .iter()
         .map(|(name, value)| (name.to_string_lossy(), value))
@@ -30,13 +30,13 @@ pub(in crate::config) fn read(
 fn variable(
     name: &str,
     value: &OsStr,
-    members: &mut Vec<MemberGiven>,
+    members: &mut Vec<RawMemberSetting>,
     problems: &mut Problems,
-) -> Option<Given> {
-    let place = Place::Variable(name.to_owned());
+) -> Option<RawSetting> {
+    let location = Location::Variable(name.to_owned());
     if let Some(new) = schema::renamed(&setting_name(name)) {
         let new = format!("{PREFIX}{}", new.to_ascii_uppercase().replace('-', "_"));
-        problems.push(Problem::old_name(name, &new, place.clone()));
+        problems.push(Problem::old_name(name, &new, location.clone()));
     }
     let setting = match known(name) {
         Some(Known::Setting(setting)) => setting,
@@ -44,23 +44,23 @@ fn variable(
             let message = format!("`{name}` is ignored; only a member of the cluster needs it");
             let value = value.to_string_lossy().into_owned();
             let setting = MemberSetting { name: setting_name(name), value, is_flag: false };
-            let refused = Problem::warning(message, place);
+            let refused = Problem::warning(message, location);
             problems.push(refused.clone());
-            members.push(MemberGiven { setting, refused });
+            members.push(RawMemberSetting { setting, refused });
             return None;
         }
         None => {
-            problems.push(unknown(name, place));
+            problems.push(unknown(name, location));
             return None;
         }
     };
     let Some(text) = value.to_str() else {
         let message = format!("`{}` is not valid UTF-8", setting.name);
-        problems.push(Problem::error(message, place));
+        problems.push(Problem::error(message, location));
         return None;
     };
-    let raw = Raw { shape: Shape::Text(text.to_owned()), place: place.clone() };
-    Some(Given { setting, raw, place })
+    let raw = Raw { shape: Shape::Text(text.to_owned()), location: location.clone() };
+    Some(RawSetting { setting, raw, location })
 }
 
 /// Returns what the variable sets; its name must be written exactly.
@@ -75,8 +75,9 @@ fn setting_name(variable: &str) -> String {
     variable.strip_prefix(PREFIX).unwrap_or(variable).to_ascii_lowercase().replace('_', "-")
 }
 
-fn unknown(name: &str, place: Place) -> Problem {
-    let problem = Problem::warning(format!("unknown variable `{}` is ignored", short(name)), place);
+fn unknown(name: &str, location: Location) -> Problem {
+    let problem =
+        Problem::warning(format!("unknown variable `{}` is ignored", short(name)), location);
     match schema::nearest(name) {
         Some(nearest) => {
             let nearest = nearest.to_ascii_uppercase().replace('-', "_");

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Given, MemberGiven};
+use super::{RawMemberSetting, RawSetting};
+use crate::config::location::{Location, SourceFile, short};
 use crate::config::mask::{is_base64_line, pem_label};
-use crate::config::place::{Place, SourceFile, short};
 use crate::config::problem::{Problem, Problems};
 use crate::config::regular_file;
 use crate::config::schema::{self, Kind, Known};
@@ -31,7 +31,7 @@ const HINTED: usize = Problems::SHOWN;
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::config) struct Choice {
     pub(in crate::config) path: PathBuf,
-    pub(in crate::config) named: Option<Place>,
+    pub(in crate::config) named: Option<Location>,
 }
 
 /// Returns the file's content; `None` without a problem when it is the default file and does not
@@ -55,9 +55,9 @@ pub(in crate::config) fn content(
             _ => format!("the settings file cannot be read: {error}"),
         },
     };
-    let problem = Problem::error(message, Place::File(choice.path.clone()));
+    let problem = Problem::error(message, Location::File(choice.path.clone()));
     problems.push(match &choice.named {
-        Some(Place::Flag(name) | Place::Variable(name)) => {
+        Some(Location::Flag(name) | Location::Variable(name)) => {
             problem.hint(format!("`{name}` names it"))
         }
         _ => problem,
@@ -69,12 +69,12 @@ pub(in crate::config) fn content(
 pub(in crate::config) fn read(
     path: &Path,
     bytes: &[u8],
-    members: &mut Vec<MemberGiven>,
+    members: &mut Vec<RawMemberSetting>,
     problems: &mut Problems,
-) -> Vec<Given> {
+) -> Vec<RawSetting> {
     if bytes.contains(&0) {
         let message = "the settings file is no text, but binary (DER?)";
-        problems.push(Problem::error(message, Place::File(path.to_owned())).hint("want TOML"));
+        problems.push(Problem::error(message, Location::File(path.to_owned())).hint("want TOML"));
         return Vec::new();
     }
     let text = match std::str::from_utf8(bytes) {
@@ -93,7 +93,7 @@ pub(in crate::config) fn read(
     if !errors.is_empty() && is_yaml(path) {
         let message = "the settings file is YAML by its name, and etcd-proxy reads TOML";
         let hint = "write `key = \"value\"` in place of `key: value`";
-        problems.push(Problem::error(message, Place::File(path.to_owned())).hint(hint));
+        problems.push(Problem::error(message, Location::File(path.to_owned())).hint(hint));
         return Vec::new();
     }
     let broken = syntax(&source, &errors, problems);
@@ -115,8 +115,9 @@ fn syntax(
     for error in errors {
         let span = error.span().unwrap_or(0..0);
         if broken.insert(source.line_of(span.start)) {
-            let place = Place::Span(source.clone(), span);
-            problems.push(Problem::error(format!("not TOML: {}", short(error.message())), place));
+            let location = Location::Span(source.clone(), span);
+            problems
+                .push(Problem::error(format!("not TOML: {}", short(error.message())), location));
         }
     }
     broken
@@ -146,9 +147,9 @@ fn not_settings(source: &Arc<SourceFile>) -> Option<Problem> {
         };
         if let Some(what) = what {
             let message = format!("the settings file has {what} in it");
-            let place = Place::Span(source.clone(), start..start + line.len());
+            let location = Location::Span(source.clone(), start..start + line.len());
             let hint = "want TOML that names the files of keys and certificates";
-            return Some(Problem::error(message, place).hint(hint));
+            return Some(Problem::error(message, location).hint(hint));
         }
         start += line.len();
     }
@@ -162,51 +163,51 @@ fn is_yaml(path: &Path) -> bool {
 fn not_utf8(path: &Path, bytes: &[u8], valid: usize) -> Problem {
     let text = String::from_utf8_lossy(bytes).into_owned();
     let source = Arc::new(SourceFile::new(path, text));
-    let place = Place::Span(source, valid..valid + '\u{fffd}'.len_utf8());
-    Problem::error("the settings file is not valid UTF-8", place)
+    let location = Location::Span(source, valid..valid + '\u{fffd}'.len_utf8());
+    Problem::error("the settings file is not valid UTF-8", location)
 }
 
 fn entry(
     source: &Arc<SourceFile>,
     key: &Spanned<std::borrow::Cow<'_, str>>,
     value: Spanned<DeValue<'_>>,
-    members: &mut Vec<MemberGiven>,
+    members: &mut Vec<RawMemberSetting>,
     problems: &mut Problems,
-) -> Option<Given> {
+) -> Option<RawSetting> {
     let name = key.get_ref().as_ref();
-    let place = Place::Span(source.clone(), key.span());
+    let location = Location::Span(source.clone(), key.span());
     let old = name;
     let name = schema::renamed(old).unwrap_or(old);
     if name != old {
-        problems.push(Problem::old_name(old, name, place.clone()));
+        problems.push(Problem::old_name(old, name, location.clone()));
     }
     let refused = match schema::find(name) {
         Some(Known::Setting(setting)) if setting.name != "config-file" => {
             let mut raw = raw(source, value);
             if matches!(raw.shape, Shape::Table(_)) && setting.kind != Kind::Peers {
-                raw.place = place.clone();
+                raw.location = location.clone();
             }
-            return Some(Given { setting, raw, place });
+            return Some(RawSetting { setting, raw, location });
         }
-        Some(Known::Setting(_)) => Problem::error("the file cannot name another file", place)
+        Some(Known::Setting(_)) => Problem::error("the file cannot name another file", location)
             .hint("use `--config-file` or ETCD_CONFIG_FILE"),
         Some(Known::MemberOnly) => {
             let message =
                 format!("`{}` is for members of the cluster, not for a proxy", short(name));
-            let refused = Problem::error(message, place).hint("leave it out");
+            let refused = Problem::error(message, location).hint("leave it out");
             let value = raw(source, value).shape.to_text();
             let setting = MemberSetting { name: name.to_owned(), value, is_flag: false };
-            members.push(MemberGiven { setting, refused: refused.clone() });
+            members.push(RawMemberSetting { setting, refused: refused.clone() });
             refused
         }
-        None => unknown(name, place, problems.0.len() < HINTED),
+        None => unknown(name, location, problems.0.len() < HINTED),
     };
     problems.push(refused);
     None
 }
 
-fn unknown(name: &str, place: Place, hinted: bool) -> Problem {
-    let problem = Problem::error(format!("unknown key `{}`", short(name)), place);
+fn unknown(name: &str, location: Location, hinted: bool) -> Problem {
+    let problem = Problem::error(format!("unknown key `{}`", short(name)), location);
     match hinted.then(|| schema::nearest(name)).flatten() {
         Some(nearest) => problem.hint(format!("did you mean `{nearest}`?")),
         None => problem,
@@ -215,8 +216,8 @@ fn unknown(name: &str, place: Place, hinted: bool) -> Problem {
 
 fn raw(source: &Arc<SourceFile>, value: Spanned<DeValue<'_>>) -> Raw {
     let span = value.span();
-    let place = Place::Span(source.clone(), span.clone());
-    Raw { shape: shape(source, value.into_inner(), span), place }
+    let location = Location::Span(source.clone(), span.clone());
+    Raw { shape: shape(source, value.into_inner(), span), location }
 }
 
 fn shape(source: &Arc<SourceFile>, value: DeValue<'_>, span: Range<usize>) -> Shape {
@@ -234,8 +235,8 @@ fn shape(source: &Arc<SourceFile>, value: DeValue<'_>, span: Range<usize>) -> Sh
             let mut entries: Vec<_> = table.into_iter().collect();
             entries.sort_by_key(|(key, _)| key.span().start);
             let named = |(key, value): (Spanned<std::borrow::Cow<'_, str>>, _)| {
-                let place = Place::Span(source.clone(), key.span());
-                (key.into_inner().into_owned(), place, raw(source, value))
+                let location = Location::Span(source.clone(), key.span());
+                (key.into_inner().into_owned(), location, raw(source, value))
             };
             Shape::Table(entries.into_iter().map(named).collect())
         }

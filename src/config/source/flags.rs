@@ -7,8 +7,8 @@ use std::ffi::OsString;
 use std::iter::Peekable;
 use std::slice::Iter;
 
-use super::{Given, MemberGiven};
-use crate::config::place::{Place, short};
+use super::{RawMemberSetting, RawSetting};
+use crate::config::location::{Location, short};
 use crate::config::problem::{Problem, Problems};
 use crate::config::schema::{self, Kind, Known, Setting};
 use crate::config::settings::MemberSetting;
@@ -19,9 +19,9 @@ type Args<'a> = Peekable<Iter<'a, OsString>>;
 /// Returns the settings among `args`, which hold nothing but flags and their values.
 pub(in crate::config) fn read(
     args: &[OsString],
-    members: &mut Vec<MemberGiven>,
+    members: &mut Vec<RawMemberSetting>,
     problems: &mut Problems,
-) -> Vec<Given> {
+) -> Vec<RawSetting> {
     let mut args = args.iter().peekable();
     let mut given = Vec::new();
     while let Some(arg) = args.next() {
@@ -50,8 +50,8 @@ fn dashed(arg: &str) -> Option<&str> {
 
 /// What a flag sets.
 enum Flag {
-    Setting(Given),
-    MemberOnly(MemberGiven),
+    Setting(RawSetting),
+    MemberOnly(RawMemberSetting),
     /// Nothing, as in etcd.
     Ignored,
 }
@@ -61,33 +61,33 @@ fn read_flag(flag: &str, args: &mut Args<'_>, problems: &mut Problems) -> Result
         Some((name, value)) => (name, Some(value.to_owned())),
         None => (flag, None),
     };
-    let place = Place::Flag(format!("--{name}"));
+    let location = Location::Flag(format!("--{name}"));
     if schema::is_ignored_flag(name) {
         let message = format!("`--{name}` is ignored, as etcd ignores it");
-        problems.push(Problem::warning(message, place).hint("leave it out"));
+        problems.push(Problem::warning(message, location).hint("leave it out"));
         return Ok(Flag::Ignored);
     }
     let old = name;
     let name = schema::renamed(old).unwrap_or(old);
     if name != old {
-        problems.push(Problem::old_name(old, name, place.clone()));
+        problems.push(Problem::old_name(old, name, location.clone()));
     }
     match schema::find(name) {
         Some(Known::Setting(setting)) => {
-            let text = value(setting, inline, args, &place)?;
-            let raw = Raw { shape: Shape::Text(text), place: place.clone() };
-            Ok(Flag::Setting(Given { setting, raw, place }))
+            let text = value(setting, inline, args, &location)?;
+            let raw = Raw { shape: Shape::Text(text), location: location.clone() };
+            Ok(Flag::Setting(RawSetting { setting, raw, location }))
         }
         known => {
             let value = inline.or_else(|| probable_value(args));
-            let refused = refusal(name, known.is_some(), place);
+            let refused = refusal(name, known.is_some(), location);
             if known.is_none() {
                 return Err(refused);
             }
             // A flag without a value is a switch.
             let value = value.unwrap_or_else(|| "true".to_owned());
             let setting = MemberSetting { name: name.to_owned(), value, is_flag: true };
-            Ok(Flag::MemberOnly(MemberGiven { setting, refused }))
+            Ok(Flag::MemberOnly(RawMemberSetting { setting, refused }))
         }
     }
 }
@@ -96,19 +96,19 @@ fn value(
     setting: &Setting,
     inline: Option<String>,
     args: &mut Args<'_>,
-    place: &Place,
+    location: &Location,
 ) -> Result<String, Problem> {
     match inline {
         Some(text) => Ok(text),
         None if setting.kind == Kind::Bool => Ok("true".to_owned()),
         None => match args.next_if(|next| !is_known_flag(next)) {
             Some(next) => next.to_str().map(str::to_owned).ok_or_else(|| {
-                Problem::error(format!("`{}` is not valid UTF-8", setting.name), place.clone())
+                Problem::error(format!("`{}` is not valid UTF-8", setting.name), location.clone())
             }),
             None => {
                 let message = format!("`--{}` has no value", setting.name);
                 let hint = format!("write `--{}=VALUE`", setting.name);
-                Err(Problem::error(message, place.clone()).hint(hint))
+                Err(Problem::error(message, location.clone()).hint(hint))
             }
         },
     }
@@ -131,32 +131,33 @@ fn probable_value(args: &mut Args<'_>) -> Option<String> {
     Some(next.to_string_lossy().into_owned())
 }
 
-fn refusal(name: &str, is_member_only: bool, place: Place) -> Problem {
+fn refusal(name: &str, is_member_only: bool, location: Location) -> Problem {
     let name = short(name);
     if is_member_only {
         let message = format!("`--{name}` is for members of the cluster, not for a proxy");
-        return Problem::error(message, place).hint("leave it out");
+        return Problem::error(message, location).hint("leave it out");
     }
-    let problem = Problem::error(format!("unknown flag `--{name}`"), place);
+    let problem = Problem::error(format!("unknown flag `--{name}`"), location);
     match schema::nearest(&name) {
         Some(nearest) => problem.hint(format!("did you mean `--{nearest}`?")),
         None => problem,
     }
 }
 
-fn unexpected(arg: &str, before: Option<&Given>) -> Problem {
+fn unexpected(arg: &str, before: Option<&RawSetting>) -> Problem {
     let arg = short(arg);
-    let problem = Problem::error(format!("unexpected argument `{arg}`"), Place::Flag(arg.clone()));
+    let problem =
+        Problem::error(format!("unexpected argument `{arg}`"), Location::Flag(arg.clone()));
     match before {
-        Some(Given { setting, place, .. })
+        Some(RawSetting { setting, location, .. })
             if matches!(setting.kind, Kind::Secret | Kind::Login) =>
         {
             // It may be the secret.
             let message = format!("unexpected argument after `--{}`", setting.name);
-            Problem::error(message, place.clone())
+            Problem::error(message, location.clone())
                 .hint(format!("write `--{}=VALUE` without blanks, or quote it", setting.name))
         }
-        Some(Given { setting, .. }) if setting.kind == Kind::Bool => {
+        Some(RawSetting { setting, .. }) if setting.kind == Kind::Bool => {
             problem.hint(format!("a value for `--{0}` is written `--{0}={arg}`", setting.name))
         }
         _ => problem.hint("flags start with --, and a command comes before them"),
@@ -164,5 +165,5 @@ fn unexpected(arg: &str, before: Option<&Given>) -> Problem {
 }
 
 fn not_utf8(arg: &str) -> Problem {
-    Problem::error("an argument is not valid UTF-8", Place::Flag(arg.to_owned()))
+    Problem::error("an argument is not valid UTF-8", Location::Flag(arg.to_owned()))
 }

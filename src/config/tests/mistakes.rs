@@ -4,12 +4,12 @@ use super::*;
 
 #[test]
 fn a_file_that_is_too_long_is_refused_whoever_has_read_it() {
-    let desk = Desk::new();
+    let fixture = Fixture::new();
     let long = "# a line\n".repeat(200_000).into_bytes();
-    desk.write(&long);
+    fixture.write(&long);
     let sentence = ["etcd-proxy.toml: the settings file is larger than 1 MiB"];
-    assert_eq!(desk.complaints(), sentence);
-    let problems = load_seen(&desk.inputs(), Some(long)).unwrap_err();
+    assert_eq!(fixture.complaints(), sentence);
+    let problems = load_seen(&fixture.inputs(), Some(long)).unwrap_err();
     assert_eq!(problems.0[0].message, "the settings file is larger than 1 MiB");
 }
 
@@ -25,8 +25,8 @@ fn a_file_of_nothing_but_mistakes_is_refused_soon_and_in_few_words() {
                 size < 1 << 20
             }
         });
-        let desk = Desk::new().file(&lines.collect::<String>());
-        let problems = load(&desk.inputs()).unwrap_err();
+        let fixture = Fixture::new().file(&lines.collect::<String>());
+        let problems = load(&fixture.inputs()).unwrap_err();
         let lines = one_lines(&problems.0);
         let more = format!("and {} more", problems.0.len() - Problems::SHOWN);
         assert_eq!((lines.len(), lines.last()), (Problems::SHOWN + 1, Some(&more)), "{line}");
@@ -45,7 +45,7 @@ fn a_name_as_long_as_the_file_is_cut_in_messages() {
         format!("{name}\n"),
         format!("{name} = 1\n{name} = 2\n"),
     ] {
-        let problems = load(&Desk::new().file(&file).inputs()).unwrap_err();
+        let problems = load(&Fixture::new().file(&file).inputs()).unwrap_err();
         assert!(one_lines(&problems.0).join("\n").len() < 2000, "{}", &file[..40]);
         assert!(problems.report(Style::Plain, "refused").len() < 4000, "{}", &file[..40]);
     }
@@ -54,7 +54,7 @@ fn a_name_as_long_as_the_file_is_cut_in_messages() {
 #[test]
 fn of_many_problems_the_first_of_the_file_are_shown() {
     let lines = (0..30).rev().map(|n| format!("key{n} = 1\n"));
-    let problems = load(&Desk::new().file(&lines.collect::<String>()).inputs()).unwrap_err();
+    let problems = load(&Fixture::new().file(&lines.collect::<String>()).inputs()).unwrap_err();
     let shown = one_lines(&problems.0);
     assert!(shown[0].ends_with(":1:1: unknown key `key29`"), "{shown:?}");
     assert!(shown[19].ends_with(":20:1: unknown key `key10`"), "{shown:?}");
@@ -66,11 +66,11 @@ fn of_many_problems_the_first_of_the_file_are_shown() {
 
 #[test]
 fn a_setting_below_the_table_of_peers_is_no_peer() {
-    let desk = Desk::new().file(
+    let fixture = Fixture::new().file(
         "[initial-cluster]\na = \"http://h1:2380\"\nadvertise-client-urls = \"http://h2:2380\"\nproxy = \"readonly\"\n",
     );
     assert_eq!(
-        desk.complaints(),
+        fixture.complaints(),
         [
             "etcd-proxy.toml:3:1: `advertise-client-urls` stands below [initial-cluster]; move it above",
             "etcd-proxy.toml:4:1: `proxy` stands below [initial-cluster]; move it above",
@@ -80,8 +80,8 @@ fn a_setting_below_the_table_of_peers_is_no_peer() {
 
 #[test]
 fn what_is_no_text_in_a_list_hides_no_other_mistake() {
-    let desk = Desk::new().file("initial-cluster = [1, \"x\", true]\ncors = [2, \"y\"]\n");
-    let places: Vec<String> = desk
+    let fixture = Fixture::new().file("initial-cluster = [1, \"x\", true]\ncors = [2, \"y\"]\n");
+    let places: Vec<String> = fixture
         .complaints()
         .iter()
         .map(|line| line.split(": ").next().unwrap_or_default().replace("etcd-proxy.toml:", ""))
@@ -91,7 +91,7 @@ fn what_is_no_text_in_a_list_hides_no_other_mistake() {
 
 #[test]
 fn a_variable_with_the_prefix_twice_is_another_one() {
-    let loaded = Desk::new().variable("ETCD_ETCD_NAME", "x").load();
+    let loaded = Fixture::new().variable("ETCD_ETCD_NAME", "x").load();
     assert_eq!((loaded.settings.name.as_str(), loaded.warnings.len()), ("default", 1));
 }
 
@@ -103,12 +103,12 @@ fn a_line_with_a_password_is_not_shown() {
         "discovery-password = 12345 67",
         "discovery-user = \"root:12345",
     ] {
-        let problems = load(&Desk::new().file(line).inputs()).unwrap_err();
+        let problems = load(&Fixture::new().file(line).inputs()).unwrap_err();
         let report = problems.report(Style::Plain, "refused");
         assert!(report.contains("etcd-proxy.toml:1:") && !report.contains("12345"), "{report}");
     }
     let file = "discovery = \"http://h/t\"\ndiscovery-proxy = \"http://bob:s3cret@h:1\"\n";
-    let problems = load(&Desk::new().file(file).inputs()).unwrap_err();
+    let problems = load(&Fixture::new().file(file).inputs()).unwrap_err();
     let report = problems.report(Style::Plain, "refused") + &one_lines(&problems.0).join("\n");
     assert!(report.contains("discovery-proxy = \"http://**********@h:1\""), "{report}");
     assert!(!report.contains("s3cret"), "{report}");
@@ -116,19 +116,20 @@ fn a_line_with_a_password_is_not_shown() {
 
 #[test]
 fn the_lines_of_an_unclosed_array_are_not_taken_for_its_elements() {
-    let desk = Desk::new().file("listen-client-urls = [\"http://127.0.0.1:1\"\nproxy = \"on\"\n");
+    let fixture =
+        Fixture::new().file("listen-client-urls = [\"http://127.0.0.1:1\"\nproxy = \"on\"\n");
     assert_eq!(
-        desk.complaints(),
+        fixture.complaints(),
         ["etcd-proxy.toml:2:1: not TOML: missing comma between array elements, expected `,`"]
     );
 }
 
 #[test]
 fn etcds_yaml_is_recognised() {
-    let desk = Desk::new();
-    let path = desk.path().with_extension("yml");
+    let fixture = Fixture::new();
+    let path = fixture.path().with_extension("yml");
     std::fs::write(&path, "proxy: on\nname: x\n").unwrap();
-    let problems = desk.flags(&format!("--config-file {}", path.display())).complaints();
+    let problems = fixture.flags(&format!("--config-file {}", path.display())).complaints();
     assert_eq!(
         problems,
         [
@@ -140,17 +141,17 @@ fn etcds_yaml_is_recognised() {
 
 #[test]
 fn a_path_through_a_file_is_no_missing_default() {
-    let desk = Desk::new().file("");
-    let inputs = Inputs { default_file: desk.path().join("x"), ..desk.inputs() };
+    let fixture = Fixture::new().file("");
+    let inputs = Inputs { default_file: fixture.path().join("x"), ..fixture.inputs() };
     let problems = load(&inputs).unwrap_err();
     assert!(problems.0[0].message.starts_with("the settings file cannot be read: "));
 }
 
 #[test]
 fn a_named_file_must_exist_and_is_said_to_be_named() {
-    let desk = Desk::new().variable("ETCD_CONFIG_FILE", "/nowhere/proxy.toml");
+    let fixture = Fixture::new().variable("ETCD_CONFIG_FILE", "/nowhere/proxy.toml");
     assert_eq!(
-        desk.complaints(),
+        fixture.complaints(),
         ["/nowhere/proxy.toml: the settings file does not exist; `ETCD_CONFIG_FILE` names it"]
     );
 }
@@ -168,16 +169,16 @@ fn what_has_a_mistake_of_its_own_causes_no_further_ones() {
         ("proxy = \"off\"\n", 1),
         ("cert-file = \"c\"\nclient-cert-auth = true\n", 2),
     ] {
-        let complaints = Desk::new().file(file).complaints();
+        let complaints = Fixture::new().file(file).complaints();
         assert_eq!(complaints.len(), mistakes, "{file}{complaints:?}");
     }
 }
 
 #[test]
 fn a_mark_of_the_encoding_moves_no_place() {
-    let desk = Desk::new().file("\u{feff}proxxy = 1\n");
+    let fixture = Fixture::new().file("\u{feff}proxxy = 1\n");
     assert_eq!(
-        desk.complaints(),
+        fixture.complaints(),
         ["etcd-proxy.toml:1:1: unknown key `proxxy`; did you mean `proxy`?"]
     );
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 fn source(file: &str) -> PeerSource {
-    Desk::new().file(file).load().settings.peers
+    Fixture::new().file(file).load().settings.peers
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn a_password_behind_the_user_is_not_shown() {
     let file = |user: &str| {
         let file =
             "discovery-token = \"t\"\ndiscovery-endpoints = \"http://b:1\"\ndiscovery-user = ";
-        Desk::new().file(&format!("{file}\"{user}\"\n")).load()
+        Fixture::new().file(&format!("{file}\"{user}\"\n")).load()
     };
     let loaded = file("root:hunter2");
     let shown = |loaded: &Loaded| {
@@ -56,8 +56,8 @@ fn a_password_behind_the_user_is_not_shown() {
 
 #[test]
 fn a_password_in_a_discovery_url_is_not_shown() {
-    let desk = Desk::new().file("discovery = \"http://root:hunter2@b:1/t\"\n");
-    let problems = load(&desk.inputs()).unwrap_err();
+    let fixture = Fixture::new().file("discovery = \"http://root:hunter2@b:1/t\"\n");
+    let problems = load(&fixture.inputs()).unwrap_err();
     let all = format!("{}{}", problems.report(Style::Plain, "not started"), problems.to_json());
     assert!(!all.contains("hunter2") && all.contains("http://************@b:1/t"), "{all}");
 }
@@ -71,7 +71,7 @@ fn a_domain_may_have_a_suffix() {
 
 #[test]
 fn mistakes_in_a_source_say_what_would_be_right() {
-    let complaints = |file: &str| Desk::new().file(file).complaints();
+    let complaints = |file: &str| Fixture::new().file(file).complaints();
     assert_eq!(
         complaints("discovery = \"https://discovery.etcd.io\"\n"),
         [
@@ -112,12 +112,12 @@ fn mistakes_in_a_source_say_what_would_be_right() {
 
 #[test]
 fn the_first_source_that_is_set_counts() {
-    let desk = Desk::new().file(
+    let fixture = Fixture::new().file(
         "initial-cluster = \"http://a:2380\"\ndiscovery-srv = \"example.com\"\ndiscovery = \"http://r/t\"\n",
     );
-    assert!(matches!(desk.load().settings.peers, PeerSource::Discovery(Discovery::V2(_))));
+    assert!(matches!(fixture.load().settings.peers, PeerSource::Discovery(Discovery::V2(_))));
     assert_eq!(
-        desk.complaints(),
+        fixture.complaints(),
         [
             "etcd-proxy.toml:1:1: `initial-cluster` is ignored, because `discovery` is set and comes first",
             "etcd-proxy.toml:2:1: `discovery-srv` is ignored, because `discovery` is set and comes first",

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::list::Piece;
 use super::url::{Scheme, split_scheme};
 use super::{Raw, Reader, Shape};
-use crate::config::place::{Place, short};
+use crate::config::location::{Location, short};
 use crate::config::problem::Problem;
 use crate::config::schema;
 use crate::config::settings::PeerUrl;
@@ -20,9 +20,9 @@ impl Reader<'_> {
     pub(super) fn peers(&mut self, raw: &Raw) -> Option<Vec<PeerUrl>> {
         let pieces = match &raw.shape {
             Shape::Table(members) => {
-                let urls = members.iter().filter_map(|(name, place, urls)| {
+                let urls = members.iter().filter_map(|(name, location, urls)| {
                     if schema::find(name).is_some() {
-                        self.complain_of_setting(name, place);
+                        self.complain_of_setting(name, location);
                         return None;
                     }
                     self.pieces(urls)
@@ -37,12 +37,12 @@ impl Reader<'_> {
     }
 
     /// In TOML everything below a table's head belongs to the table, which people forget.
-    fn complain_of_setting(&mut self, name: &str, place: &Place) {
+    fn complain_of_setting(&mut self, name: &str, location: &Location) {
         let message = format!("`{}` stands below [{}]", short(name), self.name);
-        self.problems.push(Problem::error(message, place.clone()).hint("move it above"));
+        self.problems.push(Problem::error(message, location.clone()).hint("move it above"));
     }
 
-    fn peer(&mut self, (text, place): &Piece) -> Option<PeerUrl> {
+    fn peer(&mut self, (text, location): &Piece) -> Option<PeerUrl> {
         let url = match text.split_once('=') {
             Some((name, url)) if !name.contains("://") => url.trim(),
             _ => text,
@@ -61,18 +61,18 @@ impl Reader<'_> {
             (_, 0) => Err("want the port of the peer, usually 2380".to_owned()),
             _ => Ok(PeerUrl { tls, host: to.host, port: to.port }),
         });
-        let peer = peer.map_err(|fault| self.wrong_piece(text, place, fault)).ok()?;
+        let peer = peer.map_err(|fault| self.wrong_piece(text, location, fault)).ok()?;
         if CLIENT_PORTS.contains(&peer.port) {
-            self.warn_of_client_port(&peer, place);
+            self.warn_of_client_port(&peer, location);
         }
         Some(peer)
     }
 
     /// A peer may really live there, so this is no error.
-    fn warn_of_client_port(&mut self, peer: &PeerUrl, place: &Place) {
+    fn warn_of_client_port(&mut self, peer: &PeerUrl, location: &Location) {
         let message =
             format!("`{}` has {peer}, and {} is the usual port for clients", self.name, peer.port);
         let hint = "peers are asked on their peer port, usually 2380";
-        self.problems.push(Problem::warning(message, place.clone()).hint(hint));
+        self.problems.push(Problem::warning(message, location.clone()).hint(hint));
     }
 }

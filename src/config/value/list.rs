@@ -1,11 +1,11 @@
 //! Lists: etcd's comma strings or TOML arrays, of texts, browser origins and `module=level` pairs.
 
 use super::{Raw, Reader, Shape};
-use crate::config::place::Place;
+use crate::config::location::Location;
 use crate::config::settings::LogLevel;
 
 /// One piece of a list, and where it is.
-pub(super) type Piece = (String, Place);
+pub(super) type Piece = (String, Location);
 
 impl Reader<'_> {
     /// Splits a comma string, an array, or an array of comma strings; blanks around a piece and
@@ -24,7 +24,7 @@ impl Reader<'_> {
     fn text_pieces(&mut self, raw: &Raw) -> Option<Vec<Piece>> {
         let text = self.text(raw, "text in quotes, or an array of texts")?;
         let pieces = text.split(',').map(str::trim).filter(|piece| !piece.is_empty());
-        Some(pieces.map(|piece| (piece.to_owned(), raw.place.clone())).collect())
+        Some(pieces.map(|piece| (piece.to_owned(), raw.location.clone())).collect())
     }
 
     /// Reads a list of texts.
@@ -36,14 +36,14 @@ impl Reader<'_> {
     /// Reads origins: a scheme, a host and perhaps a port, or `*`.
     pub(super) fn origins(&mut self, raw: &Raw) -> Option<Vec<String>> {
         let pieces = self.pieces(raw)?;
-        for (text, place) in &pieces {
+        for (text, location) in &pieces {
             let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
             let good = host
                 .is_some_and(|host| !host.is_empty() && !host.contains(['/', '@', '?', '#', ' ']));
             if !good && text != "*" {
                 self.wrong_piece(
                     text,
-                    place,
+                    location,
                     "want an origin such as \"https://example.com\", or \"*\"",
                 );
             }
@@ -55,13 +55,15 @@ impl Reader<'_> {
     pub(super) fn levels(&mut self, raw: &Raw) -> Option<Vec<(String, LogLevel)>> {
         let pieces = self.pieces(raw)?;
         let mut levels = Vec::new();
-        for (text, place) in &pieces {
+        for (text, location) in &pieces {
             let pair = text.split_once('=').filter(|(module, _)| !module.is_empty());
             match pair.and_then(|(module, level)| Some((module, super::level(level)?))) {
                 Some((module, level)) => levels.push((module.to_owned(), level)),
-                None => {
-                    self.wrong_piece(text, place, "want MODULE=LEVEL, such as \"upstream=debug\"")
-                }
+                None => self.wrong_piece(
+                    text,
+                    location,
+                    "want MODULE=LEVEL, such as \"upstream=debug\"",
+                ),
             }
         }
         Some(levels)

@@ -52,7 +52,7 @@ impl Reader<'_> {
                 } else {
                     "keys and certificates belong into files that settings name"
                 };
-                self.problems.push(Problem::error(message, raw.place.clone()).hint(hint));
+                self.problems.push(Problem::error(message, raw.location.clone()).hint(hint));
                 None
             }
             Shape::Text(text) if !text.chars().any(char::is_control) => Some(text.clone()),
@@ -72,7 +72,8 @@ impl Reader<'_> {
         if let Shape::Text(text) = &raw.shape {
             return Some(text.clone());
         }
-        let hidden = Raw { shape: Shape::Other("not text".to_owned()), place: raw.place.clone() };
+        let hidden =
+            Raw { shape: Shape::Other("not text".to_owned()), location: raw.location.clone() };
         self.wrong(&hidden, "want text in quotes");
         None
     }

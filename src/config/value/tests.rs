@@ -4,7 +4,7 @@ use crate::config::schema;
 /// Reads `text` as the setting's value, as a variable would give it.
 fn read(name: &str, text: &str) -> Result<String, String> {
     let Some(schema::Known::Setting(setting)) = schema::find(name) else { panic!("no {name}") };
-    let raw = Raw { shape: Shape::Text(text.to_owned()), place: Place::Default };
+    let raw = Raw { shape: Shape::Text(text.to_owned()), location: Location::Default };
     let mut problems = Vec::new();
     let value = parse(setting, &raw, Path::new("/cwd"), &mut problems);
     let sentences: Vec<String> = problems.iter().map(Problem::sentence).collect();
@@ -145,7 +145,7 @@ fn all_words_that_may_be_written_are_named() {
 fn a_bare_number_that_was_meant_as_seconds_is_warned_of() {
     let warnings = |name: &str, text: &str| {
         let Some(schema::Known::Setting(setting)) = schema::find(name) else { panic!("no {name}") };
-        let raw = Raw { shape: Shape::Text(text.to_owned()), place: Place::Default };
+        let raw = Raw { shape: Shape::Text(text.to_owned()), location: Location::Default };
         let mut problems = Vec::new();
         parse(setting, &raw, Path::new("/cwd"), &mut problems).unwrap();
         problems.iter().map(Problem::sentence).collect::<Vec<_>>()

@@ -42,7 +42,7 @@ impl Reader<'_> {
             let number = time.as_millis();
             let message = format!("`{}` is {number} milliseconds", self.name);
             let hint = format!("write \"{number}s\" if seconds are meant, or \"{number}ms\"");
-            self.problems.push(Problem::warning(message, raw.place.clone()).hint(hint));
+            self.problems.push(Problem::warning(message, raw.location.clone()).hint(hint));
         }
     }
 }

@@ -30,7 +30,7 @@ impl Reader<'_> {
         Some(urls)
     }
 
-    fn listen_url(&mut self, (text, place): &Piece) -> Option<ListenUrl> {
+    fn listen_url(&mut self, (text, location): &Piece) -> Option<ListenUrl> {
         let url = match split_scheme(text) {
             Some((scheme @ (Scheme::Http | Scheme::Https), rest)) => {
                 authority(rest, 2379).and_then(|to| bindable(&to, scheme)).map(|address| {
@@ -47,7 +47,7 @@ impl Reader<'_> {
             Some(_) => Err("want http://, https://, unix:// or unixs:// before it".to_owned()),
             None => Err(format!("write \"http://{text}\"")),
         };
-        url.map_err(|fault| self.wrong_piece(text, place, fault)).ok()
+        url.map_err(|fault| self.wrong_piece(text, location, fault)).ok()
     }
 
     /// Reads URLs that are told to others, with scheme and host in lower case; sorted, each once.
@@ -55,7 +55,7 @@ impl Reader<'_> {
         let pieces = self.pieces(raw)?;
         let port = if self.name.contains("peer") { 2380 } else { 2379 };
         let mut urls = Vec::new();
-        for (text, place) in &pieces {
+        for (text, location) in &pieces {
             let url = match split_scheme(text) {
                 Some((scheme @ (Scheme::Http | Scheme::Https), rest)) => {
                     authority(rest, port).map(|to| {
@@ -69,7 +69,7 @@ impl Reader<'_> {
             };
             match url {
                 Ok(url) => urls.push(url),
-                Err(fault) => self.wrong_piece(text, place, fault),
+                Err(fault) => self.wrong_piece(text, location, fault),
             }
         }
         urls.sort();

@@ -24,10 +24,10 @@ impl Scene {
     }
 
     /// Starts with a file `p.toml` of content `old`, and watches it.
-    async fn watched() -> (Self, Watch) {
+    async fn watched() -> (Self, FileWatcher) {
         let scene = Self::new();
         fs::write(scene.path("p.toml"), "old").unwrap();
-        let watch = Watch::start(scene.path("p.toml")).await;
+        let watch = FileWatcher::start(scene.path("p.toml")).await;
         assert_eq!(*watch.last(), content("old"));
         (scene, watch)
     }
@@ -37,12 +37,12 @@ fn content(text: &str) -> FileState {
     FileState::Content(text.as_bytes().to_vec())
 }
 
-async fn change(watch: &mut Watch) -> FileState {
-    assert!(watch.0.course.hints.is_some(), "these tests need inotify");
+async fn change(watch: &mut FileWatcher) -> FileState {
+    assert!(watch.0.course.watches.is_some(), "these tests need inotify");
     timeout(DEADLINE, watch.changed()).await.expect("a change is handed out")
 }
 
-async fn assert_nothing(watch: &mut Watch) {
+async fn assert_nothing(watch: &mut FileWatcher) {
     if let Ok(state) = timeout(NOTHING, watch.changed()).await {
         panic!("handed out {state:?}");
     }
@@ -76,7 +76,7 @@ async fn a_symlink_swap_as_kubernetes_does_it_is_noticed() {
     };
     publish(1);
     symlink("..data/p.toml", scene.path("p.toml")).unwrap();
-    let mut watch = Watch::start(scene.path("p.toml")).await;
+    let mut watch = FileWatcher::start(scene.path("p.toml")).await;
     for n in 2..5 {
         publish(n);
         fs::remove_dir_all(scene.path(&format!("..{}", n - 1))).unwrap();
@@ -89,7 +89,7 @@ async fn an_edit_behind_a_symlink_to_elsewhere_is_noticed() {
     let (scene, elsewhere) = (Scene::new(), Scene::new());
     fs::write(elsewhere.path("real"), "old").unwrap();
     symlink(elsewhere.path("real"), scene.path("p.toml")).unwrap();
-    let mut watch = Watch::start(scene.path("p.toml")).await;
+    let mut watch = FileWatcher::start(scene.path("p.toml")).await;
     fs::write(elsewhere.path("real"), "new").unwrap();
     assert_eq!(change(&mut watch).await, content("new"));
 }
@@ -106,7 +106,7 @@ async fn deletion_and_return_are_noticed() {
 #[tokio::test]
 async fn a_file_that_was_never_there_is_noticed_when_it_comes() {
     let scene = Scene::new();
-    let mut watch = Watch::start(scene.path("a/b/p.toml")).await;
+    let mut watch = FileWatcher::start(scene.path("a/b/p.toml")).await;
     assert_eq!(*watch.last(), FileState::Missing);
     fs::create_dir(scene.path("a")).unwrap();
     assert_nothing(&mut watch).await;
@@ -120,7 +120,7 @@ async fn a_directory_that_is_replaced_is_followed() {
     let scene = Scene::new();
     fs::create_dir(scene.path("etc")).unwrap();
     fs::write(scene.path("etc/p.toml"), "old").unwrap();
-    let mut watch = Watch::start(scene.path("etc/p.toml")).await;
+    let mut watch = FileWatcher::start(scene.path("etc/p.toml")).await;
     fs::rename(scene.path("etc"), scene.path("etc.old")).unwrap();
     fs::create_dir(scene.path("etc")).unwrap();
     fs::write(scene.path("etc/p.toml"), "new").unwrap();
@@ -135,7 +135,7 @@ async fn a_directory_that_is_deleted_may_come_back() {
     let scene = Scene::new();
     fs::create_dir(scene.path("etc")).unwrap();
     fs::write(scene.path("etc/p.toml"), "old").unwrap();
-    let mut watch = Watch::start(scene.path("etc/p.toml")).await;
+    let mut watch = FileWatcher::start(scene.path("etc/p.toml")).await;
     fs::remove_dir_all(scene.path("etc")).unwrap();
     assert_eq!(change(&mut watch).await, FileState::Missing);
     fs::create_dir(scene.path("etc")).unwrap();
@@ -150,7 +150,7 @@ async fn a_directory_that_is_away_for_a_moment_is_watched_again() {
     let [etc, away] = ["etc", "away"].map(|name| scene.path(name));
     fs::create_dir(&etc).unwrap();
     fs::write(scene.path("etc/p.toml"), "old").unwrap();
-    let mut watch = Watch::start(scene.path("etc/p.toml")).await;
+    let mut watch = FileWatcher::start(scene.path("etc/p.toml")).await;
     for n in 0..3 {
         // Moved away and back it is the same inode; a new one often gets the number of the old one.
         if n % 2 == 0 {
@@ -248,12 +248,12 @@ async fn what_a_reload_by_other_means_has_read_is_not_handed_out() {
 #[tokio::test]
 async fn without_inotify_the_file_is_polled() {
     let (scene, mut watch) = Scene::watched().await;
-    watch.0.course.hints = None;
-    watch.0.next_look = Instant::now();
+    watch.0.course.watches = None;
+    watch.0.next_scan = Instant::now();
     fs::write(scene.path("p.toml"), "new").unwrap();
     let state = timeout(DEADLINE, watch.changed()).await.expect("the next look finds it");
     assert_eq!(state, content("new"));
-    assert!(watch.0.course.hints.is_some(), "inotify is taken up again when it can be had");
+    assert!(watch.0.course.watches.is_some(), "inotify is taken up again when it can be had");
 }
 
 #[tokio::test]
@@ -280,7 +280,7 @@ async fn several_files_that_change_at_once_are_one_change() {
         symlink(format!("..data/{name}"), scene.path(name)).unwrap();
     }
     let paths = vec![scene.path("tls.crt"), scene.path("tls.key")];
-    let mut watches = Watches::start("these files", paths);
+    let mut watches = FilesWatcher::start("these files", paths);
     timeout(DEADLINE, watches.changed()).await.expect("what is there counts as a change at first");
     assert_eq!(watches.last, [content("..1"), content("..1")]);
 
@@ -293,6 +293,6 @@ async fn several_files_that_change_at_once_are_one_change() {
 
 #[tokio::test]
 async fn no_files_never_change() {
-    let mut watches = Watches::start("these files", Vec::new());
+    let mut watches = FilesWatcher::start("these files", Vec::new());
     assert!(timeout(NOTHING, watches.changed()).await.is_err());
 }

@@ -2,8 +2,8 @@
 //!
 //! An allowlist with default deny. Rules match raw bytes; whatever would first have to be decoded
 //! or cleaned is refused, because a member does both before it routes. Two calls are reads or
-//! writes by their message: Txn and Alarm. Their whole message is read first, judged by [`InspectedRpc`],
-//! and only what was judged is sent on.
+//! writes by their message: Txn and Alarm. Their whole message is read first, judged by
+//! [`InspectedRpc`], and only what was judged is sent on.
 //!
 //! What keeps it tight, and lies outside this module: `Connection` and `Upgrade` go to a member
 //! only for a route with `websocket`; only gRPC routes travel over HTTP/2; after a reply of our own
@@ -33,8 +33,8 @@ pub enum Verdict {
     Pass,
     /// A write, or not known to be a read: answer it ourselves.
     Refuse,
-    /// Collect the one gRPC message and ask [`InspectedRpc::grpc_is_readonly`]; forward exactly that
-    /// message.
+    /// Collect the one gRPC message and ask [`InspectedRpc::grpc_is_readonly`]; forward exactly
+    /// that message.
     InspectGrpc(InspectedRpc),
     /// Collect the JSON body and ask [`InspectedRpc::json`]; forward the body it gives back.
     InspectJson(InspectedRpc),

@@ -146,7 +146,7 @@ impl Driver<'_, '_> {
     /// Ends a connection whose memory is needed.
     #[cold]
     fn shed(&mut self) -> Step {
-        self.client.worker.tally.connection_shed();
+        self.client.worker.counters.connection_shed();
         if self.closes_by_header {
             return Step::Close;
         }

@@ -18,7 +18,7 @@ use crate::proxy::worker::Worker;
 use crate::server::gate::LINGER;
 use crate::server::limits::Patience;
 use crate::server::local::Wish;
-use crate::telemetry::tally::Tally;
+use crate::telemetry::counters::WorkerCounters;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::worker_endpoint::Timeouts;
 
@@ -83,8 +83,8 @@ fn with_patience<F: Future<Output = ()>>(
     let runtime = Builder::new_current_thread().enable_all().build_local(Default::default());
     runtime.unwrap().block_on(async {
         let newest = Arc::new(ArcSwap::from_pointee(Generation { endpoints, ..generation() }));
-        let tally = Arc::new(Tally::new(Rpc::COUNT));
-        let worker = Rc::new(Worker::new(0, newest, tally, HeaderValue::from_static("hop")));
+        let counters = Arc::new(WorkerCounters::new(Rpc::COUNT));
+        let worker = Rc::new(Worker::new(0, newest, counters, HeaderValue::from_static("hop")));
         let (near, far) = UnixStream::pair().unwrap();
         let client = Rc::new(Client::new(worker.clone(), "test".into(), None));
         let gate = Rc::new(Gate::with_patience(patience));
@@ -447,8 +447,8 @@ fn a_bystander_is_served_while_those_who_owe_are_let_go() {
 #[test]
 fn the_future_of_a_connection_stays_small() {
     let newest = Arc::new(ArcSwap::from_pointee(generation()));
-    let tally = Arc::new(Tally::new(Rpc::COUNT));
-    let worker = Worker::new(0, newest, tally, HeaderValue::from_static("hop"));
+    let counters = Arc::new(WorkerCounters::new(Rpc::COUNT));
+    let worker = Worker::new(0, newest, counters, HeaderValue::from_static("hop"));
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let _inside = runtime.enter();
     let (near, far) = UnixStream::pair().unwrap();

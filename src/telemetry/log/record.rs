@@ -16,7 +16,7 @@ use tracing::metadata::Kind;
 use tracing::{Event, Level, Metadata};
 
 use crate::config::masked;
-use crate::telemetry::limit::Key;
+use crate::telemetry::repeat_filter::Key;
 use crate::telemetry::time::Utc;
 
 /// Text of one record, message and values together; what is beyond is cut off.

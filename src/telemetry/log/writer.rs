@@ -14,7 +14,7 @@ use tracing::Level;
 use super::output::Output;
 use super::queue::{Order, Orders};
 use super::record::Record;
-use crate::telemetry::limit::{Limit, Rule};
+use crate::telemetry::repeat_filter::{RepeatFilter, Rule};
 
 /// The name of the log thread.
 pub(super) const THREAD: &str = "log";
@@ -33,7 +33,7 @@ const STATE: Rule = Rule { burst: 6, settles: Some(Duration::from_secs(5)) };
 pub struct Writer {
     orders: Orders,
     outputs: Vec<Output>,
-    limit: Limit<Record>,
+    limit: RepeatFilter<Record>,
     hashes: RandomState,
     line: Vec<u8>,
 }
@@ -41,7 +41,7 @@ pub struct Writer {
 impl Writer {
     /// Makes a writer to `outputs` that has not begun.
     pub fn new(orders: Orders, outputs: Vec<Output>) -> Self {
-        let limit = Limit::new(WINDOW);
+        let limit = RepeatFilter::new(WINDOW);
         Self { orders, outputs, limit, hashes: RandomState::new(), line: Vec::new() }
     }
 

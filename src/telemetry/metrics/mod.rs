@@ -1,10 +1,10 @@
-//! The metrics page, made at each scrape from the snapshot and the workers' tallies.
+//! The metrics page, made at each scrape from the snapshot and the workers' counters.
 //!
-//! Nothing is registered and nothing is kept: a scrape reads the tallies without stopping a worker,
-//! and the state comes from the snapshot that status and systemd's STATUS show too. The names begin
-//! with `etcd_proxy_`: four of them are those of etcd's own proxy, with its labels and buckets, and
-//! none is one that etcd's dashboards and alerts would mistake for a member's. Label values are
-//! bounded: methods, statuses, calls by name, members; never a key, a client or a path.
+//! Nothing is registered and nothing is kept: a scrape reads the counters without stopping a
+//! worker, and the state comes from the snapshot that status and systemd's STATUS show too. The
+//! names begin with `etcd_proxy_`: four of them are those of etcd's own proxy, with its labels and
+//! buckets, and none is one that etcd's dashboards and alerts would mistake for a member's. Label
+//! values are bounded: methods, statuses, calls by name, members; never a key, a client or a path.
 
 mod family;
 mod format;
@@ -17,8 +17,8 @@ use std::sync::Arc;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
+use super::counters::WorkerCounters;
 use super::snapshot::Snapshot;
-use super::tally::Tally;
 use family::Page;
 pub use family::{Family, Group, Samples};
 pub use format::Format;
@@ -26,21 +26,25 @@ use traffic::Counted;
 
 /// Returns every family in the order of the page, under the headings of docs/metrics.md. The
 /// parameters are those of [`render`].
-pub fn groups(snapshot: &Snapshot, tallies: &[Arc<Tally>], rpcs: &[&'static str]) -> Vec<Group> {
+pub fn groups(
+    snapshot: &Snapshot,
+    counters: &[Arc<WorkerCounters>],
+    rpcs: &[&'static str],
+) -> Vec<Group> {
     let process = ("The process", process::families(snapshot.started_ms));
-    let traffic = Counted { tallies, rpcs }.groups();
+    let traffic = Counted { counters, rpcs }.groups();
     traffic.into_iter().chain(state::groups(snapshot)).chain([process]).collect()
 }
 
-/// Returns the page in the given format. `rpcs` names the gRPC calls by their index in the tallies,
-/// such as `KV/Range`; numbers in flight are those of `snapshot.traffic`.
+/// Returns the page in the given format. `rpcs` names the gRPC calls by their index in the
+/// counters, such as `KV/Range`; numbers in flight are those of `snapshot.traffic`.
 pub fn render(
     snapshot: &Snapshot,
-    tallies: &[Arc<Tally>],
+    counters: &[Arc<WorkerCounters>],
     rpcs: &[&'static str],
     format: Format,
 ) -> String {
-    let families = groups(snapshot, tallies, rpcs).into_iter().flat_map(|(_, families)| families);
+    let families = groups(snapshot, counters, rpcs).into_iter().flat_map(|(_, families)| families);
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Page { format, families: families.collect() }));
     let mut page = String::with_capacity(16 * 1024);

@@ -2,28 +2,29 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::*;
+use crate::telemetry::counters::{Dropped, HttpMethod, RetryReason, traffic};
 use crate::telemetry::snapshot::{
     CertificateKind, CertificateStatus, EndpointStatus, MemberStatus, ReloadRecord, ReloadResult,
     ServingMode,
 };
-use crate::telemetry::tally::{Dropped, HttpMethod, RetryReason, traffic};
 
 const RPCS: &[&str] = &["KV/Range", "Watch/Watch"];
 
-fn tallies() -> Vec<Arc<Tally>> {
-    let tallies = vec![Arc::new(Tally::new(RPCS.len())), Arc::new(Tally::new(RPCS.len()))];
-    for tally in &tallies {
-        tally.connection_opened();
-        tally.http_started(HttpMethod::Get);
-        tally.http_finished(HttpMethod::Get, 200, Duration::from_micros(600));
-        tally.http_started(HttpMethod::Put);
-        tally.http_dropped(HttpMethod::Put, Dropped::FailedSendingRequest);
-        tally.rpc_started(0);
-        tally.rpc_finished(0, 14, Duration::from_millis(3));
-        tally.rpc_started(1);
+fn counters() -> Vec<Arc<WorkerCounters>> {
+    let counters =
+        vec![Arc::new(WorkerCounters::new(RPCS.len())), Arc::new(WorkerCounters::new(RPCS.len()))];
+    for counters in &counters {
+        counters.connection_opened();
+        counters.http_started(HttpMethod::Get);
+        counters.http_finished(HttpMethod::Get, 200, Duration::from_micros(600));
+        counters.http_started(HttpMethod::Put);
+        counters.http_dropped(HttpMethod::Put, Dropped::FailedSendingRequest);
+        counters.rpc_started(0);
+        counters.rpc_finished(0, 14, Duration::from_millis(3));
+        counters.rpc_started(1);
     }
-    tallies[0].retried(RetryReason::ConnectFailed);
-    tallies
+    counters[0].retried(RetryReason::ConnectFailed);
+    counters
 }
 
 fn endpoint(url: &str, healthy: bool) -> EndpointStatus {
@@ -50,9 +51,9 @@ fn snapshot() -> Snapshot {
 }
 
 fn page(format: Format) -> String {
-    let tallies = tallies();
-    let snapshot = Snapshot { traffic: traffic(&tallies), ..snapshot() };
-    render(&snapshot, &tallies, RPCS, format)
+    let counters = counters();
+    let snapshot = Snapshot { traffic: traffic(&counters), ..snapshot() };
+    render(&snapshot, &counters, RPCS, format)
 }
 
 #[track_caller]

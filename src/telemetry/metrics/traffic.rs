@@ -1,25 +1,25 @@
-//! Families of what passes through, added up over the workers' tallies.
+//! Families of what passes through, added up over the workers' counters.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::family::{Family, Group, Histogram, Labels, Number, Samples};
-use crate::telemetry::tally::{
-    CODE_NAMES, ClientTlsError, Dropped, HTTP_BOUNDS, HttpMethod, MethodTally, RPC_BOUNDS,
-    RetryReason, RpcTally, Tally, UnansweredWrite,
+use crate::telemetry::counters::{
+    CODE_NAMES, ClientTlsError, Dropped, HTTP_BOUNDS, HttpMethod, MethodCounters, RPC_BOUNDS,
+    RetryReason, RpcCounters, UnansweredWrite, WorkerCounters,
 };
 
-/// The tallies of all workers, with the names of the gRPC calls that they tell apart.
+/// The counters of all workers, with the names of the gRPC calls that they tell apart.
 #[derive(Clone, Copy)]
 pub struct Counted<'a> {
     /// One a worker.
-    pub tallies: &'a [Arc<Tally>],
+    pub counters: &'a [Arc<WorkerCounters>],
     /// Names of calls by index, such as `KV/Range`.
     pub rpcs: &'a [&'static str],
 }
 
 impl<'a> Counted<'a> {
-    /// Returns every family that the tallies feed.
+    /// Returns every family that the counters feed.
     pub fn groups(self) -> [Group; 3] {
         let requests =
             vec![self.requests(), self.handled(), self.dropped(), self.handling_duration()];
@@ -41,14 +41,17 @@ impl<'a> Counted<'a> {
     }
 
     /// Adds a number up over the workers.
-    fn sum(self, pick: impl Fn(&Tally) -> u64) -> u64 {
-        self.tallies.iter().map(|tally| pick(tally)).sum()
+    fn sum(self, pick: impl Fn(&WorkerCounters) -> u64) -> u64 {
+        self.counters.iter().map(|worker| pick(worker)).sum()
     }
 
     /// Adds arrays of numbers up over the workers, element by element.
-    fn sum_each<I: Iterator<Item = u64>>(self, pick: impl Fn(&'a Tally) -> Option<I>) -> Vec<u64> {
+    fn sum_each<I: Iterator<Item = u64>>(
+        self,
+        pick: impl Fn(&'a WorkerCounters) -> Option<I>,
+    ) -> Vec<u64> {
         let mut sums: Vec<u64> = Vec::new();
-        for counts in self.tallies.iter().filter_map(|tally| pick(tally)) {
+        for counts in self.counters.iter().filter_map(|worker| pick(worker)) {
             for (index, count) in counts.enumerate() {
                 match sums.get_mut(index) {
                     Some(sum) => *sum += count,
@@ -61,7 +64,7 @@ impl<'a> Counted<'a> {
 
     fn requests(self) -> Family {
         let by_method = |method: HttpMethod| {
-            let started = self.sum(|tally| tally.method(method).started());
+            let started = self.sum(|worker| worker.method(method).started());
             (started > 0).then(|| (method_label(method), started.into()))
         };
         Family {
@@ -73,8 +76,8 @@ impl<'a> Counted<'a> {
 
     fn handled(self) -> Family {
         let by_method = |method: HttpMethod| {
-            let counts = self.sum_each(|tally| Some(tally.method(method).status_counts()));
-            let statuses = MethodTally::statuses().zip(counts).filter(|(_, count)| *count > 0);
+            let counts = self.sum_each(|worker| Some(worker.method(method).status_counts()));
+            let statuses = MethodCounters::statuses().zip(counts).filter(|(_, count)| *count > 0);
             statuses.map(move |(status, count)| {
                 let code = status.map_or("other".into(), |status| status.to_string().into());
                 ([method_label(method), vec![("code", code)]].concat(), count.into())
@@ -91,7 +94,7 @@ impl<'a> Counted<'a> {
         let pairs =
             HttpMethod::ALL.into_iter().flat_map(|m| Dropped::ALL.map(|reason| (m, reason)));
         let sample = |(method, reason): (HttpMethod, Dropped)| {
-            let count = self.sum(|tally| tally.method(method).dropped(reason));
+            let count = self.sum(|worker| worker.method(method).dropped(reason));
             let labels = [method_label(method), vec![("proxying_error", reason.label().into())]];
             (count > 0).then(|| (labels.concat(), count.into()))
         };
@@ -105,9 +108,9 @@ impl<'a> Counted<'a> {
 
     fn handling_duration(self) -> Family {
         let by_method = |method: HttpMethod| {
-            let duration = |tally: &Tally| tally.method(method).duration().sum_seconds();
-            let sum = self.tallies.iter().map(|tally| duration(tally)).sum();
-            let counts = self.sum_each(|tally| Some(tally.method(method).duration().counts()));
+            let duration = |worker: &WorkerCounters| worker.method(method).duration().sum_seconds();
+            let sum = self.counters.iter().map(|worker| duration(worker)).sum();
+            let counts = self.sum_each(|worker| Some(worker.method(method).duration().counts()));
             histogram(&HTTP_BOUNDS, &counts, sum).map(|value| (method_label(method), value))
         };
         Family {
@@ -127,7 +130,7 @@ impl<'a> Counted<'a> {
 
     fn rpcs_started(self) -> Family {
         let sample = |rpc, labels| {
-            let count = self.sum(|tally| tally.rpc(rpc).map_or(0, RpcTally::started));
+            let count = self.sum(|worker| worker.rpc(rpc).map_or(0, RpcCounters::started));
             (count > 0).then(|| (labels, count.into()))
         };
         Family {
@@ -139,7 +142,7 @@ impl<'a> Counted<'a> {
 
     fn rpcs_handled(self) -> Family {
         let samples = |rpc, labels: Labels| {
-            let counts = self.sum_each(|tally| tally.rpc(rpc).map(RpcTally::codes));
+            let counts = self.sum_each(|worker| worker.rpc(rpc).map(RpcCounters::codes));
             let counts = CODE_NAMES.into_iter().zip(counts).filter(|(_, count)| *count > 0);
             Some(counts.map(move |(code, count)| {
                 ([labels.clone(), vec![("code", code.into())]].concat(), Number::from(count))
@@ -154,9 +157,10 @@ impl<'a> Counted<'a> {
 
     fn rpc_duration(self) -> Family {
         let sample = |rpc, labels| {
-            let duration = |tally: &Tally| Some(tally.rpc(rpc)?.duration().sum_seconds());
-            let sum = self.tallies.iter().filter_map(|tally| duration(tally)).sum();
-            let counts = self.sum_each(|tally| Some(tally.rpc(rpc)?.duration().counts()));
+            let duration =
+                |worker: &WorkerCounters| Some(worker.rpc(rpc)?.duration().sum_seconds());
+            let sum = self.counters.iter().filter_map(|worker| duration(worker)).sum();
+            let counts = self.sum_each(|worker| Some(worker.rpc(rpc)?.duration().counts()));
             histogram(&RPC_BOUNDS, &counts, sum).map(|value| (labels, value))
         };
         Family {
@@ -168,7 +172,7 @@ impl<'a> Counted<'a> {
 
     fn retries(self) -> Family {
         let sample = |reason: RetryReason| {
-            let count = self.sum(|tally| tally.retries(reason));
+            let count = self.sum(|worker| worker.retries(reason));
             (vec![("reason", reason.label().into())], count.into())
         };
         Family {
@@ -180,12 +184,12 @@ impl<'a> Counted<'a> {
 
     fn writes_refused(self) -> Family {
         let help = "Writes that were refused because the proxy is readonly.";
-        Family::counter("etcd_proxy_refused_writes", help, self.sum(Tally::writes_refused))
+        Family::counter("etcd_proxy_refused_writes", help, self.sum(WorkerCounters::writes_refused))
     }
 
     fn writes_unanswered(self) -> Family {
         let sample = |reason: UnansweredWrite| {
-            let count = self.sum(|tally| tally.writes_unanswered(reason));
+            let count = self.sum(|worker| worker.writes_unanswered(reason));
             (vec![("reason", reason.label().into())], count.into())
         };
         Family {
@@ -197,23 +201,23 @@ impl<'a> Counted<'a> {
 
     fn loops_refused(self) -> Family {
         let help = "Requests that were refused because they had come through this proxy before.";
-        Family::counter("etcd_proxy_loop_refused", help, self.sum(Tally::loops_refused))
+        Family::counter("etcd_proxy_loop_refused", help, self.sum(WorkerCounters::loops_refused))
     }
 
     fn shed(self) -> Family {
         let help = "Idle client connections that were closed because memory was short.";
-        Family::counter("etcd_proxy_connections_shed", help, self.sum(Tally::shed))
+        Family::counter("etcd_proxy_connections_shed", help, self.sum(WorkerCounters::shed))
     }
 
     fn malformed(self) -> Family {
         let help =
             "Requests that were refused because their form can be read in two ways or not at all.";
-        Family::counter("etcd_proxy_malformed_requests", help, self.sum(Tally::malformed))
+        Family::counter("etcd_proxy_malformed_requests", help, self.sum(WorkerCounters::malformed))
     }
 
     fn client_tls_errors(self) -> Family {
         let sample = |reason: ClientTlsError| {
-            let count = self.sum(|tally| tally.client_tls_errors(reason));
+            let count = self.sum(|worker| worker.client_tls_errors(reason));
             (vec![("reason", reason.label().into())], count.into())
         };
         Family {

@@ -119,15 +119,15 @@ const LISTENER: &str = "cert-file = \"DIR/server.pem\"\nkey-file = \"DIR/server.
                         trusted-ca-file = \"DIR/ca.pem\"\nallow-upstream-cn = true\n";
 const LISTS: &str = "client-crl-file = \"DIR/crl.pem\"\n";
 
-impl Desk {
+impl Fixture {
     /// A desk with what the listener shows, these authorities and these lists.
     fn listening(authorities: &[&Signer], lists: &[String]) -> Self {
-        let desk = Self::new();
-        SERVERS.with(|servers| desk.issue_by("server", &servers.issuer, |_| ()));
+        let fixture = Self::new();
+        SERVERS.with(|servers| fixture.issue_by("server", &servers.issuer, |_| ()));
         let pems: Vec<_> = authorities.iter().map(|it| it.pem.as_str()).collect();
-        desk.put("ca.pem", &pems.concat());
-        desk.put("crl.pem", &lists.concat());
-        desk
+        fixture.put("ca.pem", &pems.concat());
+        fixture.put("crl.pem", &lists.concat());
+        fixture
     }
 
     pub(super) fn issue_by(
@@ -144,7 +144,7 @@ impl Desk {
     }
 
     fn listener(&self) -> Acceptor {
-        self.material(&format!("{LISTENER}{LISTS}")).unwrap().acceptor.unwrap()
+        self.tls_configs(&format!("{LISTENER}{LISTS}")).unwrap().acceptor.unwrap()
     }
 
     fn warnings(&self, more: &str) -> String {
@@ -182,7 +182,7 @@ async fn two_keys_of_one_authority_are_good_side_by_side_each_with_its_list() {
     let (old, new) = (Signer::new("ca"), Signer::new("ca"));
     for lists in [[old.list(1, &[1]), new.list(1, &[2])], [new.list(1, &[2]), old.list(1, &[1])]] {
         for authorities in [[&old, &new], [&new, &old]] {
-            let acceptor = Desk::listening(&authorities, &lists).listener();
+            let acceptor = Fixture::listening(&authorities, &lists).listener();
             for (signer, serial, is_good) in
                 [(&old, 1, false), (&old, 2, true), (&new, 1, true), (&new, 2, false)]
             {
@@ -196,7 +196,7 @@ async fn two_keys_of_one_authority_are_good_side_by_side_each_with_its_list() {
 #[tokio::test]
 async fn a_key_that_is_trusted_no_more_is_told_from_an_unknown_authority() {
     let (old, new) = (Signer::new("ca"), Signer::new("ca"));
-    let acceptor = Desk::listening(&[&new], &[new.list(1, &[])]).listener();
+    let acceptor = Fixture::listening(&[&new], &[new.list(1, &[])]).listener();
     let told = enter(&acceptor, &old.client(1, &[])).await.unwrap_err();
     assert!(
         told.contains(
@@ -213,7 +213,7 @@ async fn the_list_of_an_intermediate_that_is_in_no_file_counts() {
     let root = Signer::new("root");
     let (first, second) = (root.below("between", |_| ()), root.below("between", |_| ()));
     let lists = [root.list(1, &[]), first.list(1, &[7]), second.list(1, &[8])];
-    let acceptor = Desk::listening(&[&root], &lists).listener();
+    let acceptor = Fixture::listening(&[&root], &lists).listener();
     for (between, serial, is_good) in
         [(&first, 7, false), (&first, 8, true), (&second, 7, true), (&second, 8, false)]
     {
@@ -221,13 +221,13 @@ async fn the_list_of_an_intermediate_that_is_in_no_file_counts() {
         assert_eq!(told.is_ok(), is_good, "{serial}: {told:?}");
     }
     // Its own list is enough: it is all that some authorities publish.
-    let desk = Desk::listening(&[&root], &[first.list(1, &[7])]);
-    let warnings = desk.warnings(LISTS);
+    let fixture = Fixture::listening(&[&root], &[first.list(1, &[7])]);
+    let warnings = fixture.warnings(LISTS);
     assert!(
         warnings.contains("is from CN=between, which is not among the authorities"),
         "{warnings}"
     );
-    let told = enter(&desk.listener(), &first.client(7, &[&first])).await.unwrap_err();
+    let told = enter(&fixture.listener(), &first.client(7, &[&first])).await.unwrap_err();
     assert!(told.ends_with("is revoked"), "{told}");
 }
 
@@ -235,9 +235,9 @@ async fn the_list_of_an_intermediate_that_is_in_no_file_counts() {
 async fn what_a_revoked_intermediate_has_signed_is_refused() {
     let root = Signer::new("root");
     let between = root.below("between", |params| params.serial_number = Some(5.into()));
-    let good = Desk::listening(&[&root], &[root.list(1, &[4])]).listener();
+    let good = Fixture::listening(&[&root], &[root.list(1, &[4])]).listener();
     enter(&good, &between.client(1, &[&between])).await.unwrap();
-    let acceptor = Desk::listening(&[&root], &[root.list(1, &[5])]).listener();
+    let acceptor = Fixture::listening(&[&root], &[root.list(1, &[5])]).listener();
     let told = enter(&acceptor, &between.client(1, &[&between])).await.unwrap_err();
     assert!(told.ends_with("comes through CN=between, which is revoked"), "{told}");
 }
@@ -247,7 +247,7 @@ async fn of_two_lists_of_one_authority_the_one_of_the_higher_number_counts() {
     let ca = Signer::new("ca");
     let (older, newer) = (ca.list(9, &[1]), ca.list(300, &[2]));
     for lists in [[older.clone(), newer.clone()], [newer, older]] {
-        let acceptor = Desk::listening(&[&ca], &lists).listener();
+        let acceptor = Fixture::listening(&[&ca], &lists).listener();
         enter(&acceptor, &ca.client(1, &[])).await.unwrap();
         enter(&acceptor, &ca.client(2, &[])).await.unwrap_err();
     }
@@ -258,17 +258,17 @@ async fn of_two_lists_of_one_authority_the_one_of_the_higher_number_counts() {
 async fn nobody_is_let_in_by_the_key_of_an_ordinary_certificate_in_the_ca_file() {
     let ca = Signer::new("ca");
     let server = ca.below("server", |params| params.is_ca = IsCa::NoCa);
-    let desk = Desk::listening(&[&ca, &server], &[ca.list(1, &[])]);
+    let fixture = Fixture::listening(&[&ca, &server], &[ca.list(1, &[])]);
     let line = ca.pem.lines().count() + 1;
-    let warnings = desk.warnings("");
+    let warnings = fixture.warnings("");
     assert!(
         warnings.contains(&format!(
             "ca.pem:{line}: CN=server is no authority, and nothing that it signs counts"
         )),
         "{warnings}"
     );
-    enter(&desk.listener(), &ca.client(1, &[])).await.unwrap();
-    let told = enter(&desk.listener(), &server.client(1, &[])).await.unwrap_err();
+    enter(&fixture.listener(), &ca.client(1, &[])).await.unwrap();
+    let told = enter(&fixture.listener(), &server.client(1, &[])).await.unwrap_err();
     assert!(told.contains("is from an unknown authority, CN=server"), "{told}");
 }
 
@@ -278,7 +278,7 @@ async fn a_client_whose_own_certificate_is_in_the_ca_file_is_let_in_and_can_sign
     for is_ca in [IsCa::NoCa, IsCa::ExplicitNoCa, IsCa::Ca(BasicConstraints::Unconstrained)] {
         let signs = matches!(is_ca, IsCa::Ca(_));
         let own = Signer::with("me", |params| params.is_ca = is_ca);
-        let acceptor = Desk::listening(&[&own], &[own.list(1, &[])]).listener();
+        let acceptor = Fixture::listening(&[&own], &[own.list(1, &[])]).listener();
         let key = PrivateKeyDer::try_from(own.issuer.key().serialize_der()).unwrap();
         enter(&acceptor, &Client { chain: vec![der(&own.pem)], key }).await.unwrap();
         let told = enter(&acceptor, &own.client(1, &[])).await;
@@ -293,13 +293,13 @@ async fn an_authority_vouches_for_somebody_only_while_it_is_valid_itself() {
     let soon = Signer::with("soon", |params| params.not_after = end.into());
     let long = Signer::new("long");
     let next = Signer::with("next", |params| params.not_before = end.into());
-    let desk = Desk::listening(&[&old, &soon, &long, &next], &[long.list(1, &[])]);
-    let warnings = desk.warnings("");
+    let fixture = Fixture::listening(&[&old, &soon, &long, &next], &[long.list(1, &[])]);
+    let warnings = fixture.warnings("");
     assert!(
         warnings.contains("ca.pem:1: the authority CN=old expired on 2001-02-03"),
         "{warnings}"
     );
-    let acceptor = desk.listener();
+    let acceptor = fixture.listener();
     let told = enter(&acceptor, &old.client(1, &[])).await.unwrap_err();
     assert!(told.contains("is from CN=old, an authority in "), "{told}");
     assert!(told.ends_with("that expired on 2001-02-03"), "{told}");
@@ -319,17 +319,17 @@ async fn an_authority_vouches_for_somebody_only_while_it_is_valid_itself() {
 async fn a_ticket_is_taken_in_both_versions_and_not_after_the_list_has_changed() {
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let ca = Signer::new("ca");
-        let desk = Desk::listening(&[&ca], &[ca.list(1, &[])]);
+        let fixture = Fixture::listening(&[&ca], &[ca.list(1, &[])]);
         let client = ca.client(1, &[]).connector(version);
-        let acceptor = desk.listener();
+        let acceptor = fixture.listener();
         assert_eq!(knock(&acceptor, &client).await, Ok(HandshakeKind::Full), "{version:?}");
         assert_eq!(knock(&acceptor, &client).await, Ok(HandshakeKind::Resumed), "{version:?}");
-        desk.put("crl.pem", &ca.list(2, &[2]));
-        let acceptor = desk.listener();
+        fixture.put("crl.pem", &ca.list(2, &[2]));
+        let acceptor = fixture.listener();
         assert_eq!(knock(&acceptor, &client).await, Ok(HandshakeKind::Full), "{version:?}");
         assert_eq!(knock(&acceptor, &client).await, Ok(HandshakeKind::Resumed), "{version:?}");
-        desk.put("crl.pem", &ca.list(3, &[1]));
-        knock(&desk.listener(), &client).await.unwrap_err();
+        fixture.put("crl.pem", &ca.list(3, &[1]));
+        knock(&fixture.listener(), &client).await.unwrap_err();
     }
 }
 
@@ -338,7 +338,7 @@ async fn a_ticket_is_taken_in_both_versions_and_not_after_the_list_has_changed()
 async fn a_ticket_does_not_outlive_the_certificate_that_it_was_given_for() {
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let ca = Signer::new("ca");
-        let acceptor = Desk::listening(&[&ca], &[ca.list(1, &[])]).listener();
+        let acceptor = Fixture::listening(&[&ca], &[ca.list(1, &[])]).listener();
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["me.example".to_owned()]).unwrap();
         params.not_after = (SystemTime::now() + Duration::from_secs(2)).into();
@@ -358,16 +358,16 @@ async fn a_ticket_does_not_outlive_the_certificate_that_it_was_given_for() {
 async fn a_revocation_comes_into_force_beside_a_certificate_or_authority_that_has_expired_in_use() {
     let now = SystemTime::now();
     let ca = Signer::with("ca", |params| params.not_after = (now + 10 * DAY).into());
-    let desk = Desk::listening(&[&ca], &[ca.list(1, &[])]);
+    let fixture = Fixture::listening(&[&ca], &[ca.list(1, &[])]);
     let expires = |params: &mut CertificateParams| params.not_after = (now + 10 * DAY).into();
-    SERVERS.with(|servers| desk.issue_by("server", &servers.issuer, expires));
+    SERVERS.with(|servers| fixture.issue_by("server", &servers.issuer, expires));
     let settings = format!("{LISTENER}{LISTS}");
-    let (before, _) = desk.load(&settings, None, now).unwrap();
-    desk.put("crl.pem", &ca.list(2, &[1]));
+    let (before, _) = fixture.load(&settings, None, now).unwrap();
+    fixture.put("crl.pem", &ca.list(2, &[1]));
     let late = now + 11 * DAY;
-    let told = desk.load(&settings, None, late).unwrap_err();
+    let told = fixture.load(&settings, None, late).unwrap_err();
     assert!(told.contains("expired on"), "a start is refused: {told}");
-    let (after, warnings) = desk.load(&settings, Some(&before), late).unwrap();
+    let (after, warnings) = fixture.load(&settings, Some(&before), late).unwrap();
     assert!(
         warnings
             .iter()
@@ -379,20 +379,20 @@ async fn a_revocation_comes_into_force_beside_a_certificate_or_authority_that_ha
         "{warnings:?}"
     );
     assert_ne!(before.acceptor, after.acceptor);
-    assert!(after.news(&before).contains(&"client-crl-file: new content".to_owned()));
+    assert!(after.changed_files(&before).contains(&"client-crl-file: new content".to_owned()));
     // Another certificate that has expired is no better than before.
-    SERVERS.with(|servers| desk.issue_by("server", &servers.issuer, expires));
-    assert!(desk.load(&settings, Some(&before), late).is_err());
+    SERVERS.with(|servers| fixture.issue_by("server", &servers.issuer, expires));
+    assert!(fixture.load(&settings, Some(&before), late).is_err());
 }
 
 #[test]
 fn an_expired_certificate_behind_the_one_that_is_shown_is_a_warning() {
     let ca = Signer::new("ca");
     let old = ca.below("old", |params| params.not_after = date_time_ymd(2001, 2, 3));
-    let desk = Desk::listening(&[&ca], &[ca.list(1, &[])]);
-    let own = std::fs::read_to_string(desk.0.path().join("server.pem")).unwrap();
-    desk.put("server.pem", &format!("{own}{}", old.pem));
-    let warnings = desk.warnings("");
+    let fixture = Fixture::listening(&[&ca], &[ca.list(1, &[])]);
+    let own = std::fs::read_to_string(fixture.0.path().join("server.pem")).unwrap();
+    fixture.put("server.pem", &format!("{own}{}", old.pem));
+    let warnings = fixture.warnings("");
     let line = own.lines().count() + 1;
     assert!(
         warnings
@@ -432,7 +432,7 @@ fn the_last_common_name_is_the_one_that_members_see_in_every_kind_of_string() {
 #[tokio::test]
 async fn unknown_extensions_change_nothing_about_revocation() {
     let ca = Signer::new("ca");
-    let acceptor = Desk::listening(&[&ca], &[ca.list(1, &[3])]).listener();
+    let acceptor = Fixture::listening(&[&ca], &[ca.list(1, &[3])]).listener();
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec!["me.example".to_owned()]).unwrap();
     params.serial_number = Some(3.into());

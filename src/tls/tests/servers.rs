@@ -3,7 +3,7 @@
 use super::clients::{DAY, Signer, der};
 use super::*;
 
-impl Desk {
+impl Fixture {
     /// A peer that shows a certificate of this authority and serial number, for `member.example`.
     fn peer_of(&self, ca: &Signer, serial: u64) -> Acceptor {
         self.issue_by("server", &ca.issuer, |params| params.serial_number = Some(serial.into()));
@@ -12,7 +12,7 @@ impl Desk {
 
     /// What peers are reached with.
     fn peer(&self, more: &str) -> Connector {
-        self.material(&format!("peer-trusted-ca-file = \"DIR/ca.pem\"\n{more}")).unwrap().peer
+        self.tls_configs(&format!("peer-trusted-ca-file = \"DIR/ca.pem\"\n{more}")).unwrap().peer
     }
 }
 
@@ -22,22 +22,27 @@ async fn meets(connector: &Connector, acceptor: &Acceptor) -> String {
 
 #[tokio::test]
 async fn a_peer_that_is_revoked_is_refused() {
-    let (desk, ca) = (Desk::new(), Signer::new("ca"));
-    desk.put("ca.pem", &ca.pem);
-    desk.put("crl.pem", &ca.list(1, &[5]));
-    let connector = desk.peer("peer-crl-file = \"DIR/crl.pem\"\n");
-    assert_eq!(meets(&connector, &desk.peer_of(&ca, 4)).await, "fine");
-    let told = meets(&connector, &desk.peer_of(&ca, 5)).await;
+    let (fixture, ca) = (Fixture::new(), Signer::new("ca"));
+    fixture.put("ca.pem", &ca.pem);
+    fixture.put("crl.pem", &ca.list(1, &[5]));
+    let connector = fixture.peer("peer-crl-file = \"DIR/crl.pem\"\n");
+    assert_eq!(meets(&connector, &fixture.peer_of(&ca, 4)).await, "fine");
+    let told = meets(&connector, &fixture.peer_of(&ca, 5)).await;
     assert!(told.ends_with("is revoked"), "{told}");
-    assert_eq!(meets(&desk.peer(""), &desk.peer_of(&ca, 5)).await, "fine", "without the list");
+    assert_eq!(
+        meets(&fixture.peer(""), &fixture.peer_of(&ca, 5)).await,
+        "fine",
+        "without the list"
+    );
 }
 
 #[tokio::test]
 async fn a_peer_must_have_a_name_that_is_allowed() {
-    let (desk, ca) = (Desk::new(), Signer::new("ca"));
-    desk.put("ca.pem", &ca.pem);
-    let acceptor = desk.peer_of(&ca, 4);
-    let allowed = |names: &str| desk.peer(&format!("peer-cert-allowed-hostname = \"{names}\"\n"));
+    let (fixture, ca) = (Fixture::new(), Signer::new("ca"));
+    fixture.put("ca.pem", &ca.pem);
+    let acceptor = fixture.peer_of(&ca, 4);
+    let allowed =
+        |names: &str| fixture.peer(&format!("peer-cert-allowed-hostname = \"{names}\"\n"));
     assert_eq!(meets(&allowed("other.example,member.example"), &acceptor).await, "fine");
     let told = meets(&allowed("other.example"), &acceptor).await;
     assert!(told.ends_with("is for member.example, and allowed is only other.example"), "{told}");
@@ -45,13 +50,13 @@ async fn a_peer_must_have_a_name_that_is_allowed() {
 
 #[tokio::test]
 async fn peer_auto_tls_trusts_every_peer_and_no_member_more() {
-    let (desk, other) = (Desk::new(), Signer::new("other"));
-    desk.put("ca.pem", &Signer::new("ca").pem);
-    let acceptor = desk.peer_of(&other, 4);
-    let auto = desk.material("data-dir = \"DIR/data\"\npeer-auto-tls = true\n").unwrap();
+    let (fixture, other) = (Fixture::new(), Signer::new("other"));
+    fixture.put("ca.pem", &Signer::new("ca").pem);
+    let acceptor = fixture.peer_of(&other, 4);
+    let auto = fixture.tls_configs("data-dir = \"DIR/data\"\npeer-auto-tls = true\n").unwrap();
     assert_eq!(meets(&auto.peer, &acceptor).await, "fine");
     assert_ne!(meets(&auto.upstream, &acceptor).await, "fine");
-    let named = desk.peer("data-dir = \"DIR/data\"\npeer-auto-tls = true\n");
+    let named = fixture.peer("data-dir = \"DIR/data\"\npeer-auto-tls = true\n");
     assert_ne!(meets(&named, &acceptor).await, "fine", "an authority is named");
 }
 
@@ -59,8 +64,8 @@ async fn peer_auto_tls_trusts_every_peer_and_no_member_more() {
 /// authority is named.
 #[tokio::test]
 async fn the_domain_of_srv_records_stands_in_for_the_host_that_was_dialled() {
-    let (desk, ca) = (Desk::new(), Signer::new("ca"));
-    let acceptor = desk.peer_of(&ca, 4);
+    let (fixture, ca) = (Fixture::new(), Signer::new("ca"));
+    let acceptor = fixture.peer_of(&ca, 4);
     let reached = |domain: &str| {
         let mut anchors = anchors::Anchors::new("here".to_owned(), SystemTime::now());
         let der = der(&ca.pem);
@@ -69,13 +74,13 @@ async fn the_domain_of_srv_records_stands_in_for_the_host_that_was_dialled() {
         let parts = connector::Parts {
             identity: None,
             authorities: authorities::Authorities { anchors, ders: Vec::new() },
-            lists: Vec::new(),
+            crls: Vec::new(),
             verify: true,
             server_name: Some(connector::server_name(domain).unwrap()),
             allowed_cns: Vec::new(),
             allowed_hostnames: Vec::new(),
             advice: String::new(),
-            made_from: connector::MadeFrom { words: String::new(), files: Vec::new() },
+            sources: connector::Sources { words: String::new(), files: Vec::new() },
         };
         let protocol = protocol::Protocol::allowed(&config::TlsSettings::default());
         Connector::new(parts, &protocol).unwrap()
@@ -89,27 +94,27 @@ async fn the_domain_of_srv_records_stands_in_for_the_host_that_was_dialled() {
 /// As in Go: what is in the CA file is trusted as it is, and can sign nothing.
 #[tokio::test]
 async fn an_ordinary_certificate_beside_an_authority_is_trusted_itself() {
-    let (desk, ca, other) = (Desk::new(), Signer::new("ca"), Signer::new("other"));
-    let acceptor = desk.peer_of(&other, 4);
-    let own = std::fs::read_to_string(desk.0.path().join("server.pem")).unwrap();
-    desk.put("ca.pem", &ca.pem);
-    assert_ne!(meets(&desk.peer(""), &acceptor).await, "fine");
-    desk.put("ca.pem", &format!("{}{own}", ca.pem));
-    assert_eq!(meets(&desk.peer(""), &acceptor).await, "fine");
+    let (fixture, ca, other) = (Fixture::new(), Signer::new("ca"), Signer::new("other"));
+    let acceptor = fixture.peer_of(&other, 4);
+    let own = std::fs::read_to_string(fixture.0.path().join("server.pem")).unwrap();
+    fixture.put("ca.pem", &ca.pem);
+    assert_ne!(meets(&fixture.peer(""), &acceptor).await, "fine");
+    fixture.put("ca.pem", &format!("{}{own}", ca.pem));
+    assert_eq!(meets(&fixture.peer(""), &acceptor).await, "fine");
 }
 
 #[test]
 fn the_first_authority_to_expire_and_lists_that_are_overdue_are_warned_about() {
     let now = SystemTime::now();
-    let desk = Desk::new();
+    let fixture = Fixture::new();
     let [soon, later] = [20, 2000]
         .map(|days| Signer::with("ca", |params| params.not_after = (now + DAY * days).into()));
-    desk.put("ca.pem", &format!("{}{}", later.pem, soon.pem));
-    desk.put("crl.pem", &later.list(1, &[]));
+    fixture.put("ca.pem", &format!("{}{}", later.pem, soon.pem));
+    fixture.put("crl.pem", &later.list(1, &[]));
     let settings = "peer-trusted-ca-file = \"DIR/ca.pem\"\npeer-crl-file = \"DIR/crl.pem\"\n";
-    let material = desk.material(settings).unwrap();
+    let tls_configs = fixture.tls_configs(settings).unwrap();
     let said = |at: SystemTime| {
-        let shown = material.certificates.iter().filter_map(|shown| shown.warning(at));
+        let shown = tls_configs.certificates.iter().filter_map(|shown| shown.warning(at));
         shown.collect::<Vec<_>>().join("\n")
     };
     assert!(said(now).contains("ca.pem: the authority CN=ca expires on"), "{}", said(now));

@@ -77,8 +77,8 @@ pub async fn ask(
     Ok((status, answer.into()))
 }
 
-/// Finds out whether `upstream`'s URL speaks HTTP, by asking for the version, and remembers it. Nothing
-/// that a client sent is needed for that. The connection is kept for the next request.
+/// Finds out whether `upstream`'s URL speaks HTTP, by asking for the version, and remembers it.
+/// Nothing that a client sent is needed for that. The connection is kept for the next request.
 ///
 /// # Errors
 /// [`Unanswered`] when no HTTP came back; the URL counts as one without HTTP then if the member

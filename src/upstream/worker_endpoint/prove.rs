@@ -72,8 +72,8 @@ impl WorkerEndpoint {
     }
 
     /// Has an endpoint that is new prove its cluster, over a new connection, which stays open for
-    /// unary calls. One attempt of the worker endpoint serves all who wait, and goes on when they give up:
-    /// else a member that takes longer than they wait would never be proved.
+    /// unary calls. One attempt of the worker endpoint serves all who wait, and goes on when they
+    /// give up: else a member that takes longer than they wait would never be proved.
     ///
     /// # Errors
     /// When it has no proof; never returns `Ok` for an endpoint that is still new.

@@ -206,7 +206,7 @@ fn a_reload_is_refused_with_a_sentence_for_each_fault_and_the_daemon_serves_on()
         let _floor = beside_others();
         let desk = Desk::new(generation);
         let proxy = desk.plan().start();
-        let shown = run(desk.dialer().look(&proxy.address)).expect("a certificate");
+        let shown = run(desk.dialer().fetch_certificate(&proxy.address)).expect("a certificate");
         for fault in desk.faults() {
             let words = &fault.words;
             desk.spoil(&fault);
@@ -217,7 +217,8 @@ fn a_reload_is_refused_with_a_sentence_for_each_fault_and_the_daemon_serves_on()
             assert_says(&fault, &proxy.process.lines().join("\n"));
             let served = is_served(&proxy.address, &desk.dialer());
             served.unwrap_or_else(|error| panic!("{words:?}: {error}"));
-            let shows = run(desk.dialer().look(&proxy.address)).expect("a certificate");
+            let shows =
+                run(desk.dialer().fetch_certificate(&proxy.address)).expect("a certificate");
             assert_eq!(shows, shown, "{words:?}");
             desk.mend(fault.file);
             let (told, fine) = proxy.command(&["reload"]);
@@ -243,7 +244,7 @@ fn a_key_that_does_not_come_is_waited_for_and_then_reported() {
         std::fs::write(desk.path("server.key"), &next.key).expect("a key");
         let mended = proxy.process.wait_for_line("settings reloaded", PATIENCE);
         assert!(mended.is_some(), "{}", proxy.story());
-        let shown = run(desk.dialer().look(&proxy.address));
+        let shown = run(desk.dialer().fetch_certificate(&proxy.address));
         assert_eq!(shown.expect("a certificate"), next.der());
     });
 }

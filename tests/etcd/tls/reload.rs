@@ -88,7 +88,10 @@ impl Scene {
         });
         for (proxy, dialer) in [&self.with, &self.without].into_iter().zip(&self.dialers) {
             run(eventually("the new certificate is shown", PATIENCE, async || {
-                dialer.look(&proxy.address).await.is_ok_and(|shown| shown == identity.der())
+                dialer
+                    .fetch_certificate(&proxy.address)
+                    .await
+                    .is_ok_and(|shown| shown == identity.der())
             }));
         }
     }

@@ -4,7 +4,7 @@ use crate::cluster::member::MemberList;
 use crate::config::PeerUrl;
 use crate::telemetry::snapshot::{EndpointStatus, MemberStatus, ServingMode};
 
-fn found(cluster: Option<u64>, members: Vec<Looked>) -> Found {
+fn found(cluster: Option<u64>, members: Vec<Probed>) -> Found {
     let peer = PeerUrl { tls: false, host: "peer".to_owned(), port: 2380 };
     let answer = match cluster {
         Some(id) => Ok(MemberList::parse(id, br#"[{"id":1}]"#).unwrap()),
@@ -15,8 +15,8 @@ fn found(cluster: Option<u64>, members: Vec<Looked>) -> Found {
     Found { survey, members, changes: Vec::new(), daemon_trouble: None, may_become_member: false }
 }
 
-fn looked(id: u64, url: &str, state: State) -> Looked {
-    Looked { id, name: format!("m{id}"), url: url.to_owned(), state }
+fn probed(id: u64, url: &str, state: State) -> Probed {
+    Probed { id, name: format!("m{id}"), url: url.to_owned(), state }
 }
 
 fn running(cluster: &str, urls: &[&str]) -> Snapshot {
@@ -38,7 +38,7 @@ fn bad(reason: &str) -> State {
 
 #[test]
 fn what_would_change_is_mode_cluster_and_urls() {
-    let new = found(Some(0xb), vec![looked(1, "http://b", State::Healthy)]);
+    let new = found(Some(0xb), vec![probed(1, "http://b", State::Healthy)]);
     let changes = new.compare(Mode::Readonly, &running("a", &["http://a"]));
     assert_eq!(
         changes,
@@ -49,13 +49,13 @@ fn what_would_change_is_mode_cluster_and_urls() {
             "http://a would get no requests any more",
         ]
     );
-    let same = found(Some(0xa), vec![looked(1, "http://a", State::Unhealthy("slow".to_owned()))]);
+    let same = found(Some(0xa), vec![probed(1, "http://a", State::Unhealthy("slow".to_owned()))]);
     assert!(same.compare(Mode::Readwrite, &running("a", &["http://a"])).is_empty());
 }
 
 #[test]
 fn nobody_is_dropped_for_nobody_of_the_same_cluster() {
-    for new in [found(None, Vec::new()), found(Some(0xa), vec![looked(1, "unix://a", bad("?"))])] {
+    for new in [found(None, Vec::new()), found(Some(0xa), vec![probed(1, "unix://a", bad("?"))])] {
         assert!(new.compare(Mode::Readwrite, &running("a", &["http://a"])).is_empty());
     }
     let other = found(Some(0xb), Vec::new()).compare(Mode::Readwrite, &running("a", &["http://a"]));
@@ -64,11 +64,11 @@ fn nobody_is_dropped_for_nobody_of_the_same_cluster() {
 
 #[test]
 fn a_learner_is_no_blemish_and_a_member_without_a_way_to_it_is_one() {
-    let learner = || looked(2, "http://b", State::LeftOut("learner".to_owned()));
-    let well = || looked(1, "http://a", State::Healthy);
+    let learner = || probed(2, "http://b", State::LeftOut("learner".to_owned()));
+    let well = || probed(1, "http://a", State::Healthy);
     assert!(found(Some(1), vec![well(), learner()]).is_perfect());
-    assert!(found(Some(1), vec![well(), looked(1, "unix://a", bad("?"))]).is_perfect());
-    assert!(!found(Some(1), vec![well(), looked(2, "unix://b", bad("?"))]).is_perfect());
+    assert!(found(Some(1), vec![well(), probed(1, "unix://a", bad("?"))]).is_perfect());
+    assert!(!found(Some(1), vec![well(), probed(2, "unix://b", bad("?"))]).is_perfect());
     assert!(!found(Some(1), vec![learner()]).is_usable());
     let mut host = found(None, Vec::new());
     assert!(!host.is_usable());

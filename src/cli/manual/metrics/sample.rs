@@ -4,29 +4,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::message::rpc::Rpc;
+use crate::telemetry::counters::{Dropped, HttpMethod, WorkerCounters};
 use crate::telemetry::metrics::{self, Group};
 use crate::telemetry::snapshot::{
     CertificateKind, CertificateStatus, EndpointStatus, MemberStatus, MemoryStatus, RefreshStatus,
     Snapshot,
 };
-use crate::telemetry::tally::{Dropped, HttpMethod, Tally};
 
 /// Returns the families of the page.
 pub(super) fn groups() -> Vec<Group> {
-    metrics::groups(&snapshot(), &[Arc::new(tally())], &[Rpc::Range.name()])
+    metrics::groups(&snapshot(), &[Arc::new(counters())], &[Rpc::Range.name()])
 }
 
 /// Counts one of each that the page leaves out while it is zero.
-fn tally() -> Tally {
-    let tally = Tally::new(1);
+fn counters() -> WorkerCounters {
+    let counters = WorkerCounters::new(1);
     for method in HttpMethod::ALL {
-        tally.http_started(method);
-        tally.http_finished(method, 200, Duration::ZERO);
-        Dropped::ALL.into_iter().for_each(|reason| tally.http_dropped(method, reason));
+        counters.http_started(method);
+        counters.http_finished(method, 200, Duration::ZERO);
+        Dropped::ALL.into_iter().for_each(|reason| counters.http_dropped(method, reason));
     }
-    tally.rpc_started(0);
-    tally.rpc_finished(0, 0, Duration::ZERO);
-    tally
+    counters.rpc_started(0);
+    counters.rpc_finished(0, 0, Duration::ZERO);
+    counters
 }
 
 /// A daemon with TLS, a limit of memory and one member.

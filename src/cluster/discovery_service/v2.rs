@@ -1,0 +1,147 @@
+//! etcd's first discovery protocol: a directory of the v2 API, read over HTTP, usually by way of a
+//! discovery service.
+//!
+//! `TOKEN/_config/size` has the size; every other child of `TOKEN` is a member, in the order of
+//! `createdIndex`. Changes are waited for with a long poll, and whatever ends it leads to another
+//! fetch: so an event that is lost (etcd keeps the last thousand), a poll cut short by a load
+//! balancer and a restarted service all end well.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::error::{Fault, RegistryError, printable};
+use super::http::{Page, get};
+use super::registered::{Registered, Registration, size};
+use crate::config::RegistryUrl;
+use crate::tls::Connector;
+
+/// Limit for one request, as etcd's.
+const REQUEST_LIMIT: Duration = Duration::from_secs(5);
+
+/// etcd's number for a key that is not there.
+const KEY_NOT_FOUND: u64 = 100;
+
+/// etcd's number for events that are too old to be told.
+const EVENT_INDEX_CLEARED: u64 = 401;
+
+/// The key of the size, below the token.
+const SIZE_KEY: &str = "/_config/size";
+
+/// What etcd's client asks for when it reads.
+const QUERY: &str = "?quorum=false&recursive=false&sorted=false";
+
+/// Asks for the size and the members.
+pub(super) async fn fetch(
+    registry: &RegistryUrl,
+    tls: &Connector,
+) -> Result<Registered, RegistryError> {
+    read(registry, tls).await.map_err(|fault| error(registry, fault))
+}
+
+/// Waits for an event below the token.
+pub(super) async fn changed(
+    registry: &RegistryUrl,
+    tls: &Connector,
+    position: u64,
+    limit: Duration,
+) -> Result<(), RegistryError> {
+    let next = position.saturating_add(1);
+    let query = format!("?recursive=true&wait=true&waitIndex={next}");
+    match get(registry, tls, &query, limit).await {
+        // Nobody came; or events were lost, so that nothing helps but to fetch.
+        Err(Fault::NoAnswer(_)) => Ok(()),
+        Err(fault) => Err(error(registry, fault)),
+        Ok(page) if page.status == 200 => Ok(()),
+        Ok(page) => match complaint(&page) {
+            Fault::Etcd { code: EVENT_INDEX_CLEARED, .. } => Ok(()),
+            fault => Err(error(registry, fault)),
+        },
+    }
+}
+
+fn error(registry: &RegistryUrl, fault: Fault) -> RegistryError {
+    RegistryError { place: registry.url.to_string(), fault }
+}
+
+async fn read(registry: &RegistryUrl, tls: &Connector) -> Result<Registered, Fault> {
+    let page = get(registry, tls, &format!("{SIZE_KEY}{QUERY}"), REQUEST_LIMIT).await?;
+    let size_node = node(&page).map_err(|fault| match fault {
+        Fault::Etcd { code: KEY_NOT_FOUND, .. } => {
+            Fault::NoSize(format!("{}{SIZE_KEY}", registry.url.path))
+        }
+        fault => fault,
+    })?;
+    let size = size(size_node.value.as_deref().unwrap_or_default())?;
+    let page = get(registry, tls, QUERY, REQUEST_LIMIT).await?;
+    let mut nodes = node(&page)?.nodes.unwrap_or_default();
+    nodes.retain(|node| !node.key.ends_with("/_config"));
+    nodes.sort_by_key(|node| node.created_index);
+    let entry =
+        |node: &Node| Registration::new(&node.key, node.value.as_deref().unwrap_or_default());
+    Ok(Registered {
+        size,
+        members: nodes.iter().map(entry).collect(),
+        position: index(&page).unwrap_or_else(|| newest(&nodes)),
+        names_are_unique: true,
+        place: registry.url.to_string(),
+    })
+}
+
+/// A node of the v2 API; what Go leaves out is empty.
+#[derive(Deserialize)]
+struct Node {
+    #[serde(default)]
+    key: String,
+    value: Option<String>,
+    nodes: Option<Vec<Node>>,
+    #[serde(default, rename = "createdIndex")]
+    created_index: u64,
+    #[serde(default, rename = "modifiedIndex")]
+    modified_index: u64,
+}
+
+#[derive(Deserialize)]
+struct Got {
+    node: Node,
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    #[serde(rename = "errorCode")]
+    code: u64,
+    #[serde(default)]
+    message: String,
+}
+
+fn node(page: &Page) -> Result<Node, Fault> {
+    if !matches!(page.status, 200 | 201) {
+        return Err(complaint(page));
+    }
+    let got: Result<Got, _> = serde_json::from_slice(&page.body);
+    got.map(|got| got.node).map_err(|_| Fault::NotARegistry(page.status))
+}
+
+/// Finds out what a page that is no answer means: a service in trouble, an etcd that refuses, or
+/// something else.
+fn complaint(page: &Page) -> Fault {
+    if page.status / 100 == 5 {
+        return Fault::Status(page.status);
+    }
+    match serde_json::from_slice::<Refusal>(&page.body) {
+        Ok(refusal) => Fault::Etcd { code: refusal.code, message: printable(&refusal.message) },
+        Err(_) => Fault::NotARegistry(page.status),
+    }
+}
+
+/// The index that the whole store was at.
+fn index(page: &Page) -> Option<u64> {
+    page.headers.get("x-etcd-index")?.to_str().ok()?.parse().ok()
+}
+
+fn newest(nodes: &[Node]) -> u64 {
+    nodes.iter().map(|node| node.modified_index).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

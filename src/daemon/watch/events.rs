@@ -1,0 +1,116 @@
+//! inotify along a trail: tells that something may have changed, never what.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use notify::event::{AccessKind, AccessMode, DataChange, ModifyKind};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::Notify;
+
+use super::trail::Trail;
+
+/// The watches along one trail; dropping this removes them.
+#[derive(Debug)]
+pub(super) struct DirWatches {
+    shared: Arc<SharedWatch>,
+    _watcher: RecommendedWatcher,
+}
+
+#[derive(Debug, Default)]
+struct SharedWatch {
+    /// Holds one wake-up at most, however many events come.
+    wake: Notify,
+    /// Whether something was written last and its writer has not closed it yet.
+    being_written: AtomicBool,
+    /// Whether a watch may be gone: the kernel and notify drop it with its directory, also when
+    /// that comes back as the very same one.
+    stale: AtomicBool,
+}
+
+impl DirWatches {
+    /// Lays a watch on each directory of a trail.
+    ///
+    /// # Errors
+    /// `PathNotFound` when a directory is gone already; anything else means that inotify cannot be
+    /// had.
+    pub(super) fn along(trail: &Trail) -> notify::Result<Self> {
+        let shared = Arc::new(SharedWatch::default());
+        let tell = Arc::clone(&shared);
+        let paths = WatchedPaths {
+            steps: trail.steps.clone(),
+            directories: trail.directories.keys().cloned().collect(),
+        };
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            tell.handle(event, &paths);
+        })?;
+        for directory in trail.directories.keys() {
+            watcher.watch(directory, RecursiveMode::NonRecursive)?;
+        }
+        Ok(Self { shared, _watcher: watcher })
+    }
+
+    /// Waits for the next hint; one that came before the call counts. Dropping the future loses
+    /// nothing.
+    pub(super) async fn wait(&self) {
+        self.shared.wake.notified().await;
+    }
+
+    /// Whether the watches must be laid anew, even if the path leads the same way.
+    pub(super) fn are_stale(&self) -> bool {
+        self.shared.stale.load(Ordering::Relaxed)
+    }
+
+    /// Whether a writer seems to be in the middle of it.
+    pub(super) fn is_being_written(&self) -> bool {
+        self.shared.being_written.load(Ordering::Relaxed)
+    }
+}
+
+/// What the watches stand along.
+struct WatchedPaths {
+    steps: BTreeSet<PathBuf>,
+    directories: BTreeSet<PathBuf>,
+}
+
+impl SharedWatch {
+    /// Takes an event in, on notify's thread. Errors and lost events are hints too.
+    fn handle(&self, event: notify::Result<Event>, paths: &WatchedPaths) {
+        let Ok(event) = event else {
+            self.stale.store(true, Ordering::Relaxed);
+            return self.wake.notify_one();
+        };
+        if event.need_rescan() || is_going(event.kind) && paths.has_directory(&event) {
+            self.stale.store(true, Ordering::Relaxed);
+        }
+        if is_change(event.kind) && paths.has_step(&event) {
+            let written = event.kind == EventKind::Modify(ModifyKind::Data(DataChange::Any));
+            self.being_written.store(written, Ordering::Relaxed);
+            self.wake.notify_one();
+        }
+    }
+}
+
+impl WatchedPaths {
+    fn has_step(&self, event: &Event) -> bool {
+        event.paths.is_empty() || event.paths.iter().any(|path| self.steps.contains(path))
+    }
+
+    fn has_directory(&self, event: &Event) -> bool {
+        event.paths.iter().any(|path| self.directories.contains(path))
+    }
+}
+
+/// Whether something is taken away from where it was.
+fn is_going(kind: EventKind) -> bool {
+    matches!(kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)))
+}
+
+/// Opening and reading change nothing, and we do both ourselves.
+fn is_change(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
+        _ => true,
+    }
+}
