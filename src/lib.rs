@@ -13,7 +13,7 @@
 //! The way of a request, without jumping back:
 //!
 //! 1. [`server::listener`] accepts its connection, [`server::connection`] drives that, and
-//!    [`server::gatehouse`] answers the request.
+//!    [`server::service`] answers the request.
 //! 2. [`proxy::forward`] classifies it, decides whether it may pass, and tries members as
 //!    [`proxy::retry`] allows.
 //! 3. [`upstream::balance`] chooses one, [`upstream::worker_endpoint`] has a connection to it, and

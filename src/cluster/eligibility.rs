@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::member::{Member, MemberList, label};
 use super::url::parse_listed;
-use crate::net::own::is_own;
+use crate::net::self_address::is_own;
 
 /// The name of what changes, for the log.
 const LEFT_OUT: &str = "left out";

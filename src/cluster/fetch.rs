@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use super::member::{ListError, MemberList};
 use crate::config::PeerUrl;
 use crate::net::dial::Authority;
-use crate::net::line::Line;
+use crate::net::maybe_tls::MaybeTlsStream;
 
 pub use access::Access;
 pub use error::FetchError;
@@ -63,7 +63,7 @@ async fn fetch_within(
 /// Sends the request and reads the answer, driving the connection meanwhile instead of in a task of
 /// its own.
 async fn exchange(
-    stream: Line,
+    stream: MaybeTlsStream,
     peer: &PeerUrl,
 ) -> Result<MemberList, (Option<hyper::Error>, FetchError)> {
     let (sender, mut connection) = http1::Builder::new()

@@ -114,7 +114,7 @@ impl Listeners {
                 source: io::Error::other(format!(
                     "it serves {from}; it can go over to {to} by a restart, or by two reloads, the first without it"
                 )),
-                occupant: None,
+                owner: None,
             }));
         }
         moved

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::history::now_ms;
 use super::status_source::StatusSource;
 use super::workers::WorkerNotifier;
-use crate::net::crowd::Crowd;
+use crate::net::conn_limit::ConnLimit;
 use crate::telemetry::counters::{self, WorkerCounters};
 use crate::telemetry::heap;
 use crate::telemetry::memory::{Memory, Usage};
@@ -50,7 +50,7 @@ const WORTH_A_TRIM: u64 = 200;
 /// What looks after the memory.
 pub struct Keeper {
     memory: Memory,
-    crowd: Crowd,
+    conn_limit: ConnLimit,
     workers: WorkerNotifier,
     counters: Vec<Arc<WorkerCounters>>,
     status_source: Arc<StatusSource>,
@@ -103,10 +103,14 @@ impl Shortage {
 
 impl Keeper {
     /// Makes one for these workers and their clients.
-    pub fn new(crowd: Crowd, workers: WorkerNotifier, status_source: Arc<StatusSource>) -> Self {
+    pub fn new(
+        conn_limit: ConnLimit,
+        workers: WorkerNotifier,
+        status_source: Arc<StatusSource>,
+    ) -> Self {
         Self {
             memory: Memory::of_this_process(),
-            crowd,
+            conn_limit,
             workers,
             counters: status_source.counters().to_vec(),
             status_source,
@@ -125,7 +129,7 @@ impl Keeper {
                 let left = usage.as_ref().map(Usage::left);
                 self.watch(usage);
                 let clients = left.map(|left| clients(left, self.short.is_some()));
-                self.crowd.admit(clients);
+                self.conn_limit.admit(clients);
                 let is_near = clients.is_some_and(|clients| clients < PLENTY);
                 pause = if self.short.is_some() || is_near { NEAR } else { CALM };
             }

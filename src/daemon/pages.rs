@@ -28,10 +28,10 @@ use crate::config::ListenScheme;
 use crate::message::reply;
 use crate::message::rpc::Rpc;
 use crate::net::listen::ListenSocket;
-use crate::server::handshake::{Speaks, shake, warn_of_tls};
+use crate::server::handshake::{OfferedProtocols, accept_tls, warn_of_tls};
 use crate::server::limits;
 use crate::server::listener::{tcp_label, unix_label};
-use crate::server::local::{self, Page, Wish};
+use crate::server::local::{self, Page, RenderRequest};
 use crate::server::preface::{Peek, Protocol, detect, scheme_of};
 use crate::telemetry::metrics::{self, Format};
 use crate::telemetry::profile;
@@ -73,9 +73,9 @@ impl Renderer {
         self.acceptor.store(acceptor.map(Arc::new));
     }
 
-    /// Answers the workers' wishes for ever.
-    pub async fn serve(self, mut wishes: mpsc::Receiver<Wish>) {
-        while let Some(Wish { page, answer }) = wishes.recv().await {
+    /// Answers the workers' requests until no worker is left.
+    pub async fn serve(self, mut requests: mpsc::Receiver<RenderRequest>) {
+        while let Some(RenderRequest { page, answer }) = requests.recv().await {
             let rendered = match page {
                 Page::Metrics(accept) => {
                     self.metrics(&accept.into_iter().map(|value| (ACCEPT, value)).collect())
@@ -249,8 +249,8 @@ async fn receive<S>(
     if scheme == ListenScheme::Tls {
         // Settings with a URL for TLS and no certificate are refused.
         let Some(acceptor) = renderer.acceptor.load_full() else { return };
-        let shaking = shake(stream, &acceptor, Speaks::Http1, (label, from));
-        if let Ok(Ok(stream)) = timeout(limits::HANDSHAKE, shaking).await {
+        let accepting = accept_tls(stream, &acceptor, OfferedProtocols::Http1, (label, from));
+        if let Ok(Ok(stream)) = timeout(limits::HANDSHAKE, accepting).await {
             visit(stream, renderer).await;
         }
         return;

@@ -30,13 +30,13 @@ use crate::config::{Inputs, Loaded, Problems, Severity, Style, one_lines};
 use crate::net::inherited::Inherited;
 use crate::proxy::generation::Generation;
 use crate::server::admin::{AdminSocket, Answers, MOST_RELOADS, ReloadRequest};
-use crate::server::local::Pages;
+use crate::server::local::RenderHandle;
 use crate::telemetry::log::{self, LogError, LogHandle};
 use crate::telemetry::{heap, memory};
 use crate::tls::TlsConfigs;
 
 /// Pages that may be asked for while one is rendered.
-const WISHES: usize = 64;
+const RENDER_QUEUE: usize = 64;
 
 /// Clients that have waited through a restart are answered after this time, also without a member
 /// list.
@@ -117,11 +117,11 @@ fn build(
         .map_err(|errors| one_lines(&apply_errors::of_listeners(&errors, &loaded)))?;
     let newest =
         Arc::new(ArcSwap::from_pointee(Generation::build(1, settings, &tls_configs, Vec::new())));
-    let (wishes, asked) = mpsc::channel(WISHES);
+    let (requests, asked) = mpsc::channel(RENDER_QUEUE);
     let mut workers =
-        Workers::start(settings.workers.get(), &newest, &Pages(wishes)).map_err(why)?;
+        Workers::start(settings.workers.get(), &newest, &RenderHandle(requests)).map_err(why)?;
     let status_source =
-        Arc::new(StatusSource::new(workers.counters.clone(), workers.crowd.clone()));
+        Arc::new(StatusSource::new(workers.counters.clone(), workers.conn_limit.clone()));
     let renderer = Renderer::new(status_source.clone());
     tokio::task::spawn_local(renderer.clone().serve(asked));
     let mut listeners = Listeners::default();
@@ -132,7 +132,7 @@ fn build(
     }
     listeners.commit(plan, settings, &mut workers, &renderer, &mut notifier);
     let_go(inherited, &mut notifier);
-    let keeper = Keeper::new(workers.crowd.clone(), workers.notifier(), status_source.clone());
+    let keeper = Keeper::new(workers.conn_limit.clone(), workers.notifier(), status_source.clone());
     tokio::task::spawn_local(keeper.run());
     let commands = serve_admin(&loaded, status_source.clone());
     let (probes, health) = Probes::new(workers.notifier());

@@ -15,7 +15,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use crate::cluster::eligibility::{EvaluatedMember, EvaluatedMembers, EvaluatedUrl};
 use crate::cluster::member::hex_id;
 use crate::config::masked;
-use crate::net::crowd::Crowd;
+use crate::net::conn_limit::ConnLimit;
 use crate::net::lookup::{self, Failing};
 use crate::telemetry::counters::{self, WorkerCounters};
 use crate::telemetry::snapshot::{
@@ -49,13 +49,13 @@ pub struct StatusSource {
     published: ArcSwap<ControlState>,
     memory: ArcSwapOption<MemoryStatus>,
     counters: Vec<Arc<WorkerCounters>>,
-    crowd: Crowd,
+    conn_limit: ConnLimit,
 }
 
 impl StatusSource {
     /// Makes an empty status source over the workers' counters and the clients of all of them.
-    pub fn new(counters: Vec<Arc<WorkerCounters>>, crowd: Crowd) -> Self {
-        Self { published: ArcSwap::default(), memory: ArcSwapOption::empty(), counters, crowd }
+    pub fn new(counters: Vec<Arc<WorkerCounters>>, conn_limit: ConnLimit) -> Self {
+        Self { published: ArcSwap::default(), memory: ArcSwapOption::empty(), counters, conn_limit }
     }
 
     /// Replaces the published state.
@@ -91,12 +91,12 @@ impl StatusSource {
             .map(|member| member_status(member, &endpoints))
             .collect();
         snapshot.traffic = counters::traffic(&self.counters);
-        snapshot.traffic.connections_limit = self.crowd.limit().try_into().unwrap_or(u64::MAX);
+        snapshot.traffic.connections_limit = self.conn_limit.limit().try_into().unwrap_or(u64::MAX);
         snapshot.not_serving = not_serving(&published);
         snapshot.certificates = published.certificates.iter().map(certificate_status).collect();
         snapshot.memory = self.memory.load().as_deref().cloned();
         snapshot.problems = problems(&published, &snapshot);
-        if self.crowd.waits() {
+        if self.conn_limit.waits() {
             snapshot.problems.insert(0, clients_wait(&snapshot.traffic));
         }
         mask(&mut snapshot);
@@ -337,7 +337,7 @@ mod tests {
             }],
         };
         let listed = EvaluatedMembers { members: endpoints.iter().map(member).collect() };
-        let status_source = StatusSource::new(Vec::new(), Crowd::default());
+        let status_source = StatusSource::new(Vec::new(), ConnLimit::default());
         status_source.publish(ControlState {
             listed: Arc::new(listed),
             endpoints: endpoints.into(),

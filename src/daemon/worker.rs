@@ -16,12 +16,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::config::ListenScheme;
-use crate::net::crowd::Crowd;
+use crate::net::conn_limit::ConnLimit;
 use crate::net::listen::ListenSocket;
 use crate::proxy::worker::Worker;
-use crate::server::gate::{Gate, LINGER};
-use crate::server::listener::{Host, Listener};
-use crate::server::local::Pages;
+use crate::server::drain::{DrainSignal, LINGER};
+use crate::server::listener::{ConnContext, Listener};
+use crate::server::local::RenderHandle;
 
 /// How often idle connections to members are looked over.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -68,7 +68,7 @@ impl Drop for ExitGuard {
 pub fn start(
     number: usize,
     make: impl FnOnce() -> Worker + Send + 'static,
-    (pages, crowd): (Pages, Crowd),
+    (pages, conn_limit): (RenderHandle, ConnLimit),
     commands: mpsc::UnboundedReceiver<Command>,
     ended: mpsc::UnboundedSender<usize>,
 ) -> std::io::Result<JoinHandle<()>> {
@@ -77,8 +77,8 @@ pub fn start(
         let _exit_guard = exit_guard;
         match Builder::new_current_thread().enable_all().build_local(Default::default()) {
             Ok(runtime) => {
-                let host = Host { worker: Rc::new(make()), pages, crowd };
-                runtime.block_on(work(host, commands));
+                let context = ConnContext { worker: Rc::new(make()), pages, conn_limit };
+                runtime.block_on(work(context, commands));
                 // A name lookup that hangs must not keep the thread.
                 runtime.shutdown_background();
             }
@@ -91,7 +91,7 @@ pub fn start(
 
 /// An open socket of a listener on this worker.
 struct OpenListener {
-    gate: Rc<Gate>,
+    drain: Rc<DrainSignal>,
     /// What new connections may speak.
     scheme: Rc<Cell<ListenScheme>>,
     accepting: tokio::task::JoinHandle<()>,
@@ -103,22 +103,22 @@ impl OpenListener {
     async fn close(&mut self) {
         self.accepting.abort();
         let _ = (&mut self.accepting).await;
-        self.gate.close();
+        self.drain.start();
     }
 }
 
-async fn work(host: Host, mut commands: mpsc::UnboundedReceiver<Command>) {
-    let worker = &host.worker;
+async fn work(context: ConnContext, mut commands: mpsc::UnboundedReceiver<Command>) {
+    let worker = &context.worker;
     let mut listeners = HashMap::new();
-    // Gates of listeners that were closed while their connections finish.
-    let mut leaving: Vec<Rc<Gate>> = Vec::new();
+    // Drain signals of listeners that were closed while their connections finish.
+    let mut leaving: Vec<Rc<DrainSignal>> = Vec::new();
     let mut sweep = interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             command = commands.recv() => match command {
                 Some(Command::Open(number, socket, scheme)) => {
-                    if let Some(listener) = open(socket, scheme, &host) {
+                    if let Some(listener) = open(socket, scheme, &context) {
                         listeners.entry(number).or_insert_with(Vec::new).push(listener);
                     }
                 }
@@ -130,8 +130,8 @@ async fn work(host: Host, mut commands: mpsc::UnboundedReceiver<Command>) {
                 Some(Command::Close(number)) => {
                     for mut listener in listeners.remove(&number).unwrap_or_default() {
                         listener.close().await;
-                        leaving.retain(|gate| !gate.is_empty());
-                        leaving.push(listener.gate);
+                        leaving.retain(|drain| !drain.is_empty());
+                        leaving.push(listener.drain);
                     }
                 }
                 Some(Command::Recheck(called)) => {
@@ -141,8 +141,8 @@ async fn work(host: Host, mut commands: mpsc::UnboundedReceiver<Command>) {
                 }
                 Some(Command::Shed(idle)) => {
                     let open = listeners.values().flatten();
-                    open.for_each(|listener: &OpenListener| listener.gate.shed(idle));
-                    leaving.iter().for_each(|gate| gate.shed(idle));
+                    open.for_each(|listener: &OpenListener| listener.drain.shed(idle));
+                    leaving.iter().for_each(|drain| drain.shed(idle));
                     worker.close_idle();
                 }
                 Some(Command::Ping(answer)) => {
@@ -156,14 +156,14 @@ async fn work(host: Host, mut commands: mpsc::UnboundedReceiver<Command>) {
     }
 }
 
-fn open(socket: ListenSocket, scheme: ListenScheme, host: &Host) -> Option<OpenListener> {
+fn open(socket: ListenSocket, scheme: ListenScheme, context: &ConnContext) -> Option<OpenListener> {
     let listener = Listener::new(socket)
         .inspect_err(|error| tracing::error!(%error, "cannot accept on a socket that was bound"))
         .ok()?;
-    let gate = Rc::<Gate>::default();
+    let drain = Rc::<DrainSignal>::default();
     let scheme = Rc::new(Cell::new(scheme));
-    let run = listener.run(host.clone(), gate.clone(), scheme.clone());
-    Some(OpenListener { gate, scheme, accepting: tokio::task::spawn_local(run) })
+    let run = listener.run(context.clone(), drain.clone(), scheme.clone());
+    Some(OpenListener { drain, scheme, accepting: tokio::task::spawn_local(run) })
 }
 
 /// Long streams never end by themselves, so they are ended as soon as nothing else is left to wait
@@ -171,15 +171,15 @@ fn open(socket: ListenSocket, scheme: ListenScheme, host: &Host) -> Option<OpenL
 async fn drain(
     worker: &Worker,
     mut listeners: HashMap<u64, Vec<OpenListener>>,
-    mut leaving: Vec<Rc<Gate>>,
+    mut leaving: Vec<Rc<DrainSignal>>,
     limit: Duration,
 ) {
     for listener in listeners.values_mut().flatten() {
         listener.close().await;
     }
-    leaving.extend(listeners.into_values().flatten().map(|listener| listener.gate));
+    leaving.extend(listeners.into_values().flatten().map(|listener| listener.drain));
     let exchanges = async {
-        if leaving.iter().any(|gate| !gate.is_empty()) {
+        if leaving.iter().any(|drain| !drain.is_empty()) {
             // Idle connections may bring one more request each.
             sleep(LINGER).await;
         }
@@ -188,8 +188,8 @@ async fn drain(
     let _ = timeout(limit, exchanges).await;
     worker.end_exchanges();
     let flushed = async {
-        for gate in leaving {
-            gate.emptied().await;
+        for drain in leaving {
+            drain.until_empty().await;
         }
     };
     let _ = timeout(FLUSH_GRACE, flushed).await;

@@ -11,11 +11,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::worker::{self, Command};
 use crate::config::ListenScheme;
 use crate::message::rpc::Rpc;
-use crate::net::crowd::Crowd;
+use crate::net::conn_limit::ConnLimit;
 use crate::net::listen::{Bound, ListenSocket};
 use crate::proxy::generation::Generation;
 use crate::proxy::worker::Worker;
-use crate::server::local::Pages;
+use crate::server::local::RenderHandle;
 use crate::telemetry::counters::WorkerCounters;
 
 /// The workers of the data plane.
@@ -25,7 +25,7 @@ pub struct Workers {
     /// Counters, one for each worker.
     pub counters: Vec<Arc<WorkerCounters>>,
     /// The clients of all workers.
-    pub crowd: Crowd,
+    pub conn_limit: ConnLimit,
     /// Listeners that are to open later.
     held: Option<Vec<(u64, Vec<ListenSocket>, ListenScheme)>>,
     ended: mpsc::UnboundedReceiver<usize>,
@@ -90,13 +90,14 @@ impl Workers {
     pub fn start(
         count: usize,
         newest: &Arc<ArcSwap<Generation>>,
-        pages: &Pages,
+        pages: &RenderHandle,
     ) -> std::io::Result<Self> {
         let (ended_sender, ended) = mpsc::unbounded_channel();
-        let (hop, crowd) = (hop_mark(), Crowd::default());
+        let (hop, conn_limit) = (hop_mark(), ConnLimit::default());
         let (commands, counters, held) = (Vec::new(), Vec::new(), None);
         let notifier = WorkerNotifier(Vec::new());
-        let mut workers = Self { commands, notifier, counters, held, ended, crowd: crowd.clone() };
+        let mut workers =
+            Self { commands, notifier, counters, held, ended, conn_limit: conn_limit.clone() };
         for number in 0..count {
             let counters = Arc::new(WorkerCounters::new(Rpc::COUNT));
             let (commands, received) = mpsc::unbounded_channel();
@@ -104,7 +105,7 @@ impl Workers {
                 let (newest, counters, hop) = (newest.clone(), counters.clone(), hop.clone());
                 move || Worker::new(number, newest, counters, hop)
             };
-            let common = (pages.clone(), crowd.clone());
+            let common = (pages.clone(), conn_limit.clone());
             worker::start(number, make, common, received, ended_sender.clone())?;
             workers.notifier.0.push((commands.clone(), Arc::default()));
             workers.commands.push(commands);

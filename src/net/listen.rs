@@ -29,7 +29,7 @@ use std::path::Path;
 use socket2::{Domain, Socket, Type};
 
 use super::inherited::{Inherited, Taken};
-use super::occupant::{self, Occupant};
+use super::port_owner::{self, PortOwner};
 use super::socket_file::{self, BACKLOG, SocketFile};
 use crate::config::{ListenAddress, ListenUrl};
 
@@ -94,7 +94,7 @@ pub struct BindError {
     /// What the kernel said.
     pub source: io::Error,
     /// Who holds it, when it is a TCP port in use.
-    pub occupant: Option<Occupant>,
+    pub owner: Option<PortOwner>,
 }
 
 impl std::error::Error for BindError {
@@ -106,8 +106,8 @@ impl std::error::Error for BindError {
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot listen on {}: ", self.url)?;
-        match (&self.occupant, self.source.kind()) {
-            (Some(occupant), _) => write!(f, "in use by {occupant}"),
+        match (&self.owner, self.source.kind()) {
+            (Some(owner), _) => write!(f, "in use by {owner}"),
             (None, io::ErrorKind::AddrNotAvailable) => {
                 f.write_str("no interface of this machine has that address")
             }
@@ -166,7 +166,7 @@ pub fn bind(
     let named = |bound: Bound| Bound { url: ListenUrl { tls: url.tls, ..bound.url }, ..bound };
     result.map(named).map_err(|source| BindError {
         url: url.clone(),
-        occupant: occupant_of(url, &source),
+        owner: owner_of(url, &source),
         source,
     })
 }
@@ -174,21 +174,21 @@ pub fn bind(
 /// Says who listens on an address already, so that [`bind`] would fail for that. Nothing can
 /// connect to what is tried for that, and a socket file that nobody answers is left as it is.
 pub fn taken(url: &ListenUrl) -> Option<BindError> {
-    let (occupant, source) = match &url.at {
+    let (owner, source) = match &url.at {
         ListenAddress::Tcp(addr) => {
             // Only with somebody in the way is there something to try: whether he really is,
             // options decide.
-            let occupant = occupant::of_tcp(*addr);
-            let is_free = occupant == Occupant::Unknown;
+            let owner = port_owner::of_tcp(*addr);
+            let is_free = owner == PortOwner::Unknown;
             let error = if is_free { None } else { try_bind(*addr).err() };
-            (Some(occupant), error.filter(|error| error.kind() == io::ErrorKind::AddrInUse)?)
+            (Some(owner), error.filter(|error| error.kind() == io::ErrorKind::AddrInUse)?)
         }
         ListenAddress::Unix(path) => {
             let live = std::os::unix::net::UnixStream::connect(path).ok()?;
-            (Some(occupant::of_unix_peer(&live)), io::ErrorKind::AddrInUse.into())
+            (Some(port_owner::of_unix_peer(&live)), io::ErrorKind::AddrInUse.into())
         }
     };
-    Some(BindError { url: url.clone(), source, occupant })
+    Some(BindError { url: url.clone(), source, owner })
 }
 
 /// Binds without listening: that fails beside a listener, and no client sees it.
@@ -196,10 +196,10 @@ fn try_bind(addr: SocketAddr) -> io::Result<()> {
     tcp_socket(addr)?.bind(&addr.into())
 }
 
-fn occupant_of(url: &ListenUrl, error: &io::Error) -> Option<Occupant> {
+fn owner_of(url: &ListenUrl, error: &io::Error) -> Option<PortOwner> {
     match &url.at {
         ListenAddress::Tcp(addr) if error.kind() == io::ErrorKind::AddrInUse => {
-            Some(occupant::of_tcp(*addr))
+            Some(port_owner::of_tcp(*addr))
         }
         _ => None,
     }

@@ -1,13 +1,13 @@
 //! Sockets: listening, connecting, and knowing which addresses are our own.
 
-pub mod crowd;
+pub mod coalesce;
+pub mod conn_limit;
 pub mod dial;
-pub mod gather;
 pub mod inherited;
-pub mod line;
 pub mod listen;
 pub mod lookup;
+pub mod maybe_tls;
 pub mod member_address;
-pub mod occupant;
-pub mod own;
+pub mod port_owner;
+pub mod self_address;
 pub mod socket_file;

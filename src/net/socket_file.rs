@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::occupant;
+use super::port_owner;
 use crate::config::regular_file::within;
 
 /// Connections that may wait to be accepted, for each socket; the kernel lowers it to
@@ -102,7 +102,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     // owner takes nobody.
     caller.set_nonblocking(true)?;
     match caller.connect(&SockAddr::unix(path)?) {
-        Ok(()) => Err(in_use(&format!("in use by {}", occupant::of_unix_peer(&caller)))),
+        Ok(()) => Err(in_use(&format!("in use by {}", port_owner::of_unix_peer(&caller)))),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             Err(in_use("in use by a process that takes no connections at present"))

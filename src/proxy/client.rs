@@ -13,7 +13,7 @@ use super::slots::Slots;
 use super::worker::Worker;
 use crate::message::headers::ForwardingHeaders;
 use crate::message::owed::Owed;
-use crate::net::crowd::Place;
+use crate::net::conn_limit::ConnPermit;
 use crate::upstream::connect_error::ConnectError;
 use crate::upstream::http1::ChunkBudget;
 use crate::upstream::http2::{Connection, PoolKind};
@@ -46,7 +46,7 @@ pub struct Client {
     /// Its exchanges with members over HTTP/1.1.
     slots: Slots,
     /// Held until nothing is left of it, a WebSocket that has outlived its HTTP included.
-    place: Option<Place>,
+    permit: Option<ConnPermit>,
 }
 
 /// The connections to one endpoint that one client has for itself.
@@ -76,14 +76,14 @@ impl Client {
             chunks: ChunkBudget::default(),
             own_pools: RefCell::default(),
             slots: Slots::default(),
-            place: None,
+            permit: None,
         }
     }
 
-    /// Gives it its place among all clients.
+    /// Gives it its permit, which is released when the client is dropped.
     #[must_use]
-    pub fn in_place(self, place: Place) -> Self {
-        Self { place: Some(place), ..self }
+    pub fn with_permit(self, permit: ConnPermit) -> Self {
+        Self { permit: Some(permit), ..self }
     }
 
     /// What we add to each of its requests.
@@ -120,17 +120,17 @@ impl Client {
 
     /// Takes a slot for an exchange over HTTP/1.1 with a member, if there is one.
     pub fn try_take_slot(&self, long: bool) -> bool {
-        self.slots.try_take(long, self.place.as_ref())
+        self.slots.try_take(long, self.permit.as_ref())
     }
 
     /// Waits for a slot of an exchange that is not long, and takes it.
     pub async fn wait_for_slot(&self) {
-        self.slots.wait(self.place.as_ref()).await;
+        self.slots.wait(self.permit.as_ref()).await;
     }
 
     /// Gives a slot back.
     pub fn release_slot(&self, long: bool) {
-        self.slots.release(long, self.place.as_ref());
+        self.slots.release(long, self.permit.as_ref());
     }
 
     /// Counts a request that begins.

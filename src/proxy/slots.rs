@@ -3,7 +3,7 @@
 //! Each of them needs a connection of its own to a member, whereas a client asks for it with one
 //! stream of HTTP/2. So the first is always granted, and with it everything that an HTTP/1.1 client
 //! can ask for; more are granted up to a bound for the client, and while the client has fewer than
-//! are free for all ([`crate::net::crowd`]): whoever holds many, by not reading answers for
+//! are free for all ([`crate::net::conn_limit`]): whoever holds many, by not reading answers for
 //! example, leaves as many for others. What is not granted waits in its order for one of the
 //! client's own exchanges to end, or for others to need less, and holds up nobody else. A long
 //! stream does not wait, since nothing says when another one ends.
@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 
-use crate::net::crowd::Place;
+use crate::net::conn_limit::ConnPermit;
 
 /// Exchanges that end by themselves; so many keep a member busy.
 const SHORT_MOST: u32 = 64;
@@ -44,28 +44,28 @@ struct Queue {
 
 impl Slots {
     /// Takes a slot if there is one, and nobody waits for it. Each needs a [`Slots::release`].
-    pub fn try_take(&self, long: bool, place: Option<&Place>) -> bool {
-        (long || self.waiting.get() == 0) && self.take(long, place)
+    pub fn try_take(&self, long: bool, permit: Option<&ConnPermit>) -> bool {
+        (long || self.waiting.get() == 0) && self.take(long, permit)
     }
 
     /// Waits for a slot of a short exchange, and takes it.
-    pub async fn wait(&self, place: Option<&Place>) {
+    pub async fn wait(&self, permit: Option<&ConnPermit>) {
         let _waiter = Waiter::new(self);
         let queue = self.queue.get_or_init(Box::default);
         let _first = queue.first.lock().await;
-        while !self.take(false, place) {
+        while !self.take(false, permit) {
             let _ = timeout(LOOK, queue.freed.notified()).await;
         }
     }
 
     /// Gives a slot back.
-    pub fn release(&self, long: bool, place: Option<&Place>) {
+    pub fn release(&self, long: bool, permit: Option<&ConnPermit>) {
         let of_kind = if long { &self.long } else { &self.short };
         of_kind.set(of_kind.get().saturating_sub(1));
         if self.all() > 0
-            && let Some(place) = place
+            && let Some(permit) = permit
         {
-            place.release_extra();
+            permit.release_extra();
         }
         if self.waiting.get() > 0
             && let Some(queue) = self.queue.get()
@@ -74,13 +74,14 @@ impl Slots {
         }
     }
 
-    fn take(&self, long: bool, place: Option<&Place>) -> bool {
+    fn take(&self, long: bool, permit: Option<&ConnPermit>) -> bool {
         let (of_kind, most) =
             if long { (&self.long, LONG_MOST) } else { (&self.short, SHORT_MOST) };
         let granted = match self.all() {
             0 => true,
             all => {
-                of_kind.get() < most && place.is_none_or(|place| place.take_extra(all as usize - 1))
+                of_kind.get() < most
+                    && permit.is_none_or(|permit| permit.take_extra(all as usize - 1))
             }
         };
         of_kind.set(of_kind.get() + u32::from(granted));
@@ -117,14 +118,14 @@ mod tests {
     use tokio::runtime::{Builder, Runtime};
 
     use super::*;
-    use crate::net::crowd::Crowd;
+    use crate::net::conn_limit::ConnLimit;
 
     fn runtime() -> Runtime {
         Builder::new_current_thread().enable_time().build().unwrap()
     }
 
-    fn take_all(slots: &Slots, long: bool, place: Option<&Place>) -> u32 {
-        (0..).take_while(|_| slots.try_take(long, place)).count() as u32
+    fn take_all(slots: &Slots, long: bool, permit: Option<&ConnPermit>) -> u32 {
+        (0..).take_while(|_| slots.try_take(long, permit)).count() as u32
     }
 
     type Waiting<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
@@ -167,9 +168,9 @@ mod tests {
     fn all_of_them_come_back_once_there_is_room() {
         let runtime = runtime();
         let _inside = runtime.enter();
-        let (slots, crowd) = (Slots::default(), Crowd::with_descriptors(264));
-        let (mine, others) = (crowd.enter(), Slots::default());
-        let other = crowd.enter();
+        let (slots, conn_limit) = (Slots::default(), ConnLimit::with_descriptors(264));
+        let (mine, others) = (conn_limit.acquire(), Slots::default());
+        let other = conn_limit.acquire();
         // An eighth of the descriptors for one, half of what is left for the next.
         assert_eq!(take_all(&others, true, Some(&other)), 34);
         assert_eq!(take_all(&slots, false, Some(&mine)), 18);
@@ -185,9 +186,9 @@ mod tests {
 
     #[test]
     fn who_waits_beside_a_long_stream_notices_that_other_clients_have_left() {
-        let (slots, crowd) = (Slots::default(), Crowd::with_descriptors(264));
-        let mine = crowd.enter();
-        let others: Vec<_> = (0..100).map(|_| crowd.enter()).collect();
+        let (slots, conn_limit) = (Slots::default(), ConnLimit::with_descriptors(264));
+        let mine = conn_limit.acquire();
+        let others: Vec<_> = (0..100).map(|_| conn_limit.acquire()).collect();
         assert!(slots.try_take(true, Some(&mine)));
         assert!(!slots.try_take(false, Some(&mine)), "all descriptors are spoken for");
         runtime().block_on(async {
@@ -204,12 +205,12 @@ mod tests {
 
     #[test]
     fn the_first_is_granted_whatever_others_hold() {
-        let crowd = Crowd::with_descriptors(64);
+        let conn_limit = ConnLimit::with_descriptors(64);
         for _ in 0..100 {
-            let (slots, place) = (Slots::default(), crowd.enter());
-            assert!(slots.try_take(false, Some(&place)));
-            assert!(!slots.try_take(false, Some(&place)));
-            std::mem::forget((slots, place));
+            let (slots, permit) = (Slots::default(), conn_limit.acquire());
+            assert!(slots.try_take(false, Some(&permit)));
+            assert!(!slots.try_take(false, Some(&permit)));
+            std::mem::forget((slots, permit));
         }
     }
 }

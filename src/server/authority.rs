@@ -23,7 +23,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use self::frames::{Frames, Next};
-use super::io::{Signs, pass_writes_on};
+use super::io::{ClientIoState, pass_writes_on};
 
 mod block;
 mod frames;
@@ -36,7 +36,7 @@ const READ: usize = 8 * 1024;
 /// The server's side of an HTTP/2 connection, read from its preface on. Writes pass through.
 pub struct LenientAuthority<S> {
     stream: S,
-    signs: Arc<Signs>,
+    io_state: Arc<ClientIoState>,
     frames: Frames,
     /// What was read and not given on: the begin of a frame, or what was rewritten.
     held: BytesMut,
@@ -46,8 +46,8 @@ pub struct LenientAuthority<S> {
 
 impl<S> LenientAuthority<S> {
     /// Wraps a connection of which nothing has been read yet.
-    pub fn new(stream: S, signs: Arc<Signs>) -> Self {
-        Self { stream, signs, frames: Frames::default(), held: BytesMut::new(), cleared: 0 }
+    pub fn new(stream: S, io_state: Arc<ClientIoState>) -> Self {
+        Self { stream, io_state, frames: Frames::default(), held: BytesMut::new(), cleared: 0 }
     }
 
     /// Notes whether the client owes the rest of something, after a read before which `whole`
@@ -56,7 +56,7 @@ impl<S> LenientAuthority<S> {
         let is_owing = self.frames.is_unfinished() || self.cleared < self.held.len();
         // DATA may come as slowly as it likes, as long as it comes.
         let is_new = self.frames.whole() != whole || self.frames.is_in_data();
-        self.signs.note_owing(is_owing, is_new);
+        self.io_state.note_owing(is_owing, is_new);
     }
 
     /// Looks at what is held, as far as it is whole.

@@ -22,35 +22,39 @@ use self::builder::{http1_builder, http2_builder};
 use self::drive::{drive, is_expired_http1, is_expired_http2};
 use self::shutdown::set_connection_close;
 use super::authority::LenientAuthority;
-use super::gate::Gate;
-use super::gatehouse;
-use super::handshake::{self, Speaks};
-use super::io::{ClientIo, HungUp, Signs};
-use super::local::Pages;
+use super::drain::DrainSignal;
+use super::handshake::{self, OfferedProtocols};
+use super::io::{ClientIo, ClientIoState, HungUp};
+use super::local::RenderHandle;
 use super::preface::{Peek, Protocol, detect};
+use super::service;
 use super::strict_http1::StrictHttp1;
 use crate::proxy::client::Client;
 use crate::proxy::reply_body::ReplyBody;
 use crate::telemetry::counters::ClientTlsError;
 
-/// Serves a connection until it ends, by itself or because the gate closes.
-pub async fn serve<S>(stream: S, client: Rc<Client>, gate: Rc<Gate>, pages: Pages)
+/// Serves a connection until it ends, by itself or because its listener drains.
+pub async fn serve<S>(stream: S, client: Rc<Client>, drain: Rc<DrainSignal>, pages: RenderHandle)
 where
     S: AsyncRead + AsyncWrite + Peek + HungUp + Unpin + Send + 'static,
 {
-    match timeout(gate.patience().first_head, detect(&stream)).await {
+    match timeout(drain.timeouts().first_head, detect(&stream)).await {
         Ok(Ok(Protocol::Tls)) => {
             client.worker.counters.client_tls_failed(ClientTlsError::TlsToPlain);
             handshake::warn_of_tls(&client.listener, client.address_text());
         }
-        Ok(Ok(protocol)) => speak(protocol, stream, client, gate, pages).await,
+        Ok(Ok(protocol)) => speak(protocol, stream, client, drain, pages).await,
         Ok(Err(_)) | Err(_) => {}
     }
 }
 
 /// Serves a connection whose client must speak TLS, until it ends.
-pub async fn serve_tls<S>(stream: S, client: Rc<Client>, gate: Rc<Gate>, pages: Pages)
-where
+pub async fn serve_tls<S>(
+    stream: S,
+    client: Rc<Client>,
+    drain: Rc<DrainSignal>,
+    pages: RenderHandle,
+) where
     S: AsyncRead + AsyncWrite + Peek + HungUp + Unpin + Send + 'static,
 {
     let Some(acceptor) = client.worker.current().generation.acceptor.clone() else {
@@ -58,29 +62,36 @@ where
         // close.
         return;
     };
-    let patience = gate.patience();
+    let timeouts = drain.timeouts();
     let ends = (&*client.listener, client.address_text());
-    let handshake = handshake::shake(stream, &acceptor, Speaks::Both, ends);
-    let mut stream = match timeout(patience.handshake, handshake).await {
+    let handshake = handshake::accept_tls(stream, &acceptor, OfferedProtocols::Both, ends);
+    let mut stream = match timeout(timeouts.handshake, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(None)) => return,
         Ok(Err(Some(error))) => return client.worker.counters.client_tls_failed(error),
         Err(_) => return client.worker.counters.client_tls_failed(ClientTlsError::Handshake),
     };
     drop(acceptor);
-    if let Ok(Ok(protocol)) = timeout(patience.first_head, handshake::spoken(&mut stream)).await {
-        speak(protocol, stream, client, gate, pages).await;
+    if let Ok(Ok(protocol)) =
+        timeout(timeouts.first_head, handshake::negotiated_protocol(&mut stream)).await
+    {
+        speak(protocol, stream, client, drain, pages).await;
     }
 }
 
-async fn speak<S>(protocol: Protocol, stream: S, client: Rc<Client>, gate: Rc<Gate>, pages: Pages)
-where
+async fn speak<S>(
+    protocol: Protocol,
+    stream: S,
+    client: Rc<Client>,
+    drain: Rc<DrainSignal>,
+    pages: RenderHandle,
+) where
     S: AsyncRead + AsyncWrite + HungUp + Unpin + Send + 'static,
 {
     let io = ClientIo::new(stream);
-    let signs = io.signs();
+    let io_state = io.state();
     let is_http1 = protocol == Protocol::Http1;
-    let context = Rc::new(Context { client, gate, pages, signs, is_http1 });
+    let context = Rc::new(Context { client, drain, pages, io_state, is_http1 });
     let service = {
         let context = context.clone();
         service_fn(move |request: Request<Incoming>| {
@@ -90,19 +101,19 @@ where
             std::future::poll_fn(move |cx| answer.as_mut().poll(cx).map(Ok::<_, Infallible>))
         })
     };
-    let Context { client, gate, signs, .. } = &*context;
+    let Context { client, drain, io_state, .. } = &*context;
     match protocol {
         Protocol::Gone | Protocol::Tls => {}
         Protocol::Http1 => {
-            let io = TokioIo::new(StrictHttp1::new(io, signs.clone()));
+            let io = TokioIo::new(StrictHttp1::new(io, io_state.clone()));
             let connection = http1_builder().serve_connection(io, service).with_upgrades();
-            drive(pin!(connection), signs, client, gate, is_expired_http1).await;
+            drive(pin!(connection), io_state, client, drain, is_expired_http1).await;
         }
         Protocol::Http2 => {
-            let io = TokioIo::new(LenientAuthority::new(io, signs.clone()));
+            let io = TokioIo::new(LenientAuthority::new(io, io_state.clone()));
             // Boxed, since an HTTP/1 connection would carry room for it too.
             let mut connection = Box::pin(http2_builder().serve_connection(io, service));
-            drive(connection.as_mut(), signs, client, gate, is_expired_http2).await;
+            drive(connection.as_mut(), io_state, client, drain, is_expired_http2).await;
         }
     }
 }
@@ -110,18 +121,18 @@ where
 /// What the requests of a connection are answered with.
 struct Context {
     client: Rc<Client>,
-    gate: Rc<Gate>,
-    pages: Pages,
-    signs: Arc<Signs>,
+    drain: Rc<DrainSignal>,
+    pages: RenderHandle,
+    io_state: Arc<ClientIoState>,
     is_http1: bool,
 }
 
 async fn answer(context: Rc<Context>, request: Box<Request<Incoming>>) -> Response<ReplyBody> {
-    let mut response = gatehouse::answer(&context.client, &context.pages, request).await;
+    let mut response = service::call(&context.client, &context.pages, request).await;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        context.signs.switch();
+        context.io_state.switch();
     }
-    if context.is_http1 && context.gate.is_closing() {
+    if context.is_http1 && context.drain.is_draining() {
         set_connection_close(&mut response);
     }
     response

@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWrite
 use tokio_rustls::server::TlsStream;
 
 use super::preface::{Peek, Protocol, TLS_HANDSHAKE};
-use crate::net::gather::Gather;
+use crate::net::coalesce::CoalescingWriter;
 use crate::telemetry::counters::ClientTlsError;
 use crate::tls::Acceptor;
 use crate::tls::acceptor::{agreed, explain};
@@ -31,9 +31,9 @@ const PLAIN_HTTP2: &[u8] = b"\0\0\0\x04\0\0\0\0\0\
 /// What is read of such a client, so that closing does not throw our answer away.
 const PLAIN_REQUEST: u64 = 16 * 1024;
 
-/// What a listener speaks under TLS.
+/// What a listener offers by ALPN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Speaks {
+pub enum OfferedProtocols {
     /// HTTP/2 and HTTP/1.1.
     Both,
     /// HTTP/1.1 only.
@@ -46,12 +46,12 @@ pub enum Speaks {
 /// # Errors
 /// Why there is nothing to serve; `None` for a client that left without a word, as a probe does
 /// that only looks whether the port is open.
-pub async fn shake<S>(
+pub async fn accept_tls<S>(
     mut stream: S,
     acceptor: &Acceptor,
-    speaks: Speaks,
+    offered: OfferedProtocols,
     (listener, from): (&str, &str),
-) -> Result<Box<TlsStream<Gather<S>>>, Option<ClientTlsError>>
+) -> Result<Box<TlsStream<CoalescingWriter<S>>>, Option<ClientTlsError>>
 where
     S: AsyncRead + AsyncWrite + Peek + Unpin,
 {
@@ -68,10 +68,10 @@ where
         let _ = turn_away(&mut stream).await;
         return Err(Some(ClientTlsError::PlainToTls));
     }
-    let stream = Gather(stream);
-    let accepting = match speaks {
-        Speaks::Both => acceptor.accept(stream),
-        Speaks::Http1 => acceptor.accept_http1(stream),
+    let stream = CoalescingWriter(stream);
+    let accepting = match offered {
+        OfferedProtocols::Both => acceptor.accept(stream),
+        OfferedProtocols::Http1 => acceptor.accept_http1(stream),
     };
     let accepted = accepting.await.map_err(|error| explain(&error));
     match accepted.and_then(|stream| acceptor.judge_again(&stream).map(|()| stream)) {
@@ -105,7 +105,7 @@ pub fn warn_of_tls(listener: &str, from: &str) {
 ///
 /// # Errors
 /// The stream's.
-pub async fn spoken<S>(stream: &mut TlsStream<S>) -> io::Result<Protocol>
+pub async fn negotiated_protocol<S>(stream: &mut TlsStream<S>) -> io::Result<Protocol>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -181,16 +181,19 @@ mod tests {
     #[tokio::test]
     async fn http2_is_spoken_when_its_preface_comes_and_not_when_it_is_agreed_on() {
         let (mut client, mut ours) = pair(&["h2"]).await;
-        let silent = timeout(Duration::from_millis(200), spoken(&mut ours)).await;
+        let silent = timeout(Duration::from_millis(200), negotiated_protocol(&mut ours)).await;
         assert!(silent.is_err(), "{silent:?}");
         client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
-        assert_eq!(spoken(&mut ours).await.unwrap(), Protocol::Http2);
+        assert_eq!(negotiated_protocol(&mut ours).await.unwrap(), Protocol::Http2);
 
         let (client, mut ours) = pair(&["h2"]).await;
         drop(client);
-        assert_eq!(spoken(&mut ours).await.ok().unwrap_or(Protocol::Gone), Protocol::Gone);
+        assert_eq!(
+            negotiated_protocol(&mut ours).await.ok().unwrap_or(Protocol::Gone),
+            Protocol::Gone
+        );
         let (_client, mut ours) = pair(&["http/1.1"]).await;
-        assert_eq!(spoken(&mut ours).await.unwrap(), Protocol::Http1);
+        assert_eq!(negotiated_protocol(&mut ours).await.unwrap(), Protocol::Http1);
     }
 
     #[test]

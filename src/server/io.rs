@@ -4,7 +4,7 @@
 //!
 //! hyper reads nothing while an HTTP/1 request is open and something of the next one is there
 //! already. So it does not see such a client leave, and a watch would be kept for nobody. Whoever
-//! looks after the connection asks from time to time, by [`Signs::look`].
+//! looks after the connection asks from time to time, by [`ClientIoState::check_hangup`].
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
-use crate::net::gather::{self, Gather};
+use crate::net::coalesce::{self, CoalescingWriter};
 
 /// Passes writes on to the field `stream`, all but the shutdown.
 macro_rules! pass_writes_on {
@@ -53,14 +53,14 @@ pub(super) use pass_writes_on;
 /// A stream to a client. Small pieces are written together.
 pub struct ClientIo<S> {
     stream: S,
-    signs: Arc<Signs>,
+    io_state: Arc<ClientIoState>,
 }
 
 /// What is seen of a connection besides its bytes, for whoever looks after it.
 #[derive(Debug)]
-pub struct Signs {
+pub struct ClientIoState {
     unwritten: AtomicBool,
-    look: AtomicBool,
+    check_hangup: AtomicBool,
     switched: AtomicBool,
     malformed: OnceLock<&'static str>,
     /// The last read found nothing.
@@ -71,11 +71,11 @@ pub struct Signs {
     born: Instant,
 }
 
-impl Default for Signs {
+impl Default for ClientIoState {
     fn default() -> Self {
         Self {
             unwritten: AtomicBool::new(false),
-            look: AtomicBool::new(false),
+            check_hangup: AtomicBool::new(false),
             switched: AtomicBool::new(false),
             malformed: OnceLock::new(),
             starved: AtomicBool::new(false),
@@ -85,15 +85,15 @@ impl Default for Signs {
     }
 }
 
-impl Signs {
+impl ClientIoState {
     /// Whether something is waiting for the client to read.
     pub fn has_unwritten(&self) -> bool {
         self.unwritten.load(Relaxed)
     }
 
     /// Has the connection fail, when it is polled next, if the client has left.
-    pub fn look(&self) {
-        self.look.store(true, Relaxed);
+    pub fn check_hangup(&self) {
+        self.check_hangup.store(true, Relaxed);
     }
 
     /// Says that the connection leaves HTTP, by a 101 that is about to be written.
@@ -138,17 +138,17 @@ impl Signs {
 impl<S: HungUp> ClientIo<S> {
     /// Wraps a stream.
     pub fn new(stream: S) -> Self {
-        Self { stream, signs: Arc::default() }
+        Self { stream, io_state: Arc::default() }
     }
 
     /// What is seen of it, also once it is given away.
-    pub fn signs(&self) -> Arc<Signs> {
-        self.signs.clone()
+    pub fn state(&self) -> Arc<ClientIoState> {
+        self.io_state.clone()
     }
 
     /// A write, or a flush, that is pending leaves something unwritten.
     fn note<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        self.signs.unwritten.store(polled.is_pending(), Relaxed);
+        self.io_state.unwritten.store(polled.is_pending(), Relaxed);
         polled
     }
 }
@@ -171,7 +171,7 @@ impl HungUp for UnixStream {
     }
 }
 
-impl<S: HungUp> HungUp for Gather<S> {
+impl<S: HungUp> HungUp for CoalescingWriter<S> {
     fn has_hung_up(&self) -> bool {
         self.0.has_hung_up()
     }
@@ -205,7 +205,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_read(cx, into);
-        self.signs.starved.store(polled.is_pending(), Relaxed);
+        self.io_state.starved.store(polled.is_pending(), Relaxed);
         polled
     }
 }
@@ -225,7 +225,7 @@ impl<S: AsyncWrite + HungUp + Unpin> AsyncWrite for ClientIo<S> {
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = gather::poll_write(Pin::new(&mut self.stream), cx, pieces);
+        let polled = coalesce::poll_write(Pin::new(&mut self.stream), cx, pieces);
         self.note(polled)
     }
 
@@ -234,8 +234,8 @@ impl<S: AsyncWrite + HungUp + Unpin> AsyncWrite for ClientIo<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.signs.look.load(Relaxed) {
-            self.signs.look.store(false, Relaxed);
+        if self.io_state.check_hangup.load(Relaxed) {
+            self.io_state.check_hangup.store(false, Relaxed);
             if self.stream.has_hung_up() {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
             }
@@ -259,16 +259,16 @@ mod tests {
     async fn a_client_that_left_is_seen_behind_bytes_that_nobody_reads() {
         let (mut client, server) = UnixStream::pair().unwrap();
         let mut io = ClientIo::new(server);
-        let signs = io.signs();
+        let io_state = io.state();
         client.write_all(b"unread").await.unwrap();
-        signs.look();
+        io_state.check_hangup();
         io.flush().await.expect("it is still there");
         drop(client);
         while !io.stream.has_hung_up() {
             tokio::task::yield_now().await;
         }
         io.flush().await.expect("nobody has asked");
-        signs.look();
+        io_state.check_hangup();
         assert_eq!(io.flush().await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
 
@@ -276,19 +276,19 @@ mod tests {
     async fn what_the_client_does_not_take_is_unwritten_until_it_does() {
         let (mut client, server) = UnixStream::pair().unwrap();
         let mut io = ClientIo::new(server);
-        let signs = io.signs();
+        let io_state = io.state();
         let block = [7; 4096];
         let mut sent = 0;
         let write = async |io: &mut ClientIo<UnixStream>| {
             std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *io).poll_write(cx, &block))).await
         };
         while let Poll::Ready(Ok(count)) = write(&mut io).await {
-            assert!(!signs.has_unwritten());
+            assert!(!io_state.has_unwritten());
             sent += count;
         }
-        assert!(signs.has_unwritten());
+        assert!(io_state.has_unwritten());
         client.read_exact(&mut vec![0; sent]).await.unwrap();
         io.write_all(b"the rest").await.unwrap();
-        assert!(!signs.has_unwritten());
+        assert!(!io_state.has_unwritten());
     }
 }

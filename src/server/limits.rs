@@ -21,7 +21,7 @@ pub const IDLE: Duration = Duration::from_secs(3600);
 
 /// The limits in time that a connection is held to; tests shorten them.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct ClientTimeouts {
     /// [`HANDSHAKE`].
     pub handshake: Duration,
     /// [`FIRST_HEAD`].
@@ -30,18 +30,18 @@ pub struct Patience {
     pub owed: Duration,
     /// [`IDLE`].
     pub idle: Duration,
-    /// [`PATROL`].
-    pub patrol: Duration,
+    /// [`IDLE_CHECK_INTERVAL`].
+    pub idle_check_interval: Duration,
 }
 
-impl Default for Patience {
+impl Default for ClientTimeouts {
     fn default() -> Self {
         Self {
             handshake: HANDSHAKE,
             first_head: FIRST_HEAD,
             owed: OWED,
             idle: IDLE,
-            patrol: PATROL,
+            idle_check_interval: IDLE_CHECK_INTERVAL,
         }
     }
 }
@@ -96,4 +96,4 @@ pub const UNREAD_BYTES: usize = 16 << 20;
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How often a connection looks whether it has outlived its use.
-pub const PATROL: Duration = Duration::from_secs(15);
+pub const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(15);

@@ -15,13 +15,13 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::time::timeout;
 
 use super::connection::{serve, serve_tls};
-use super::gate::Gate;
+use super::drain::DrainSignal;
 use super::io::HungUp;
 use super::limits;
-use super::local::Pages;
+use super::local::RenderHandle;
 use super::preface::{Peek, scheme_of};
 use crate::config::ListenScheme;
-use crate::net::crowd::{Crowd, Full};
+use crate::net::conn_limit::{ConnLimit, Full};
 use crate::net::listen::ListenSocket;
 use crate::proxy::client::Client;
 use crate::proxy::worker::Worker;
@@ -36,13 +36,13 @@ pub enum Listener {
 
 /// What every connection of a worker is served with.
 #[derive(Clone)]
-pub struct Host {
+pub struct ConnContext {
     /// The worker.
     pub worker: Rc<Worker>,
     /// What the process answers itself.
-    pub pages: Pages,
+    pub pages: RenderHandle,
     /// The clients of all workers.
-    pub crowd: Crowd,
+    pub conn_limit: ConnLimit,
 }
 
 enum Accepted {
@@ -64,17 +64,22 @@ impl Listener {
 
     /// Accepts for ever; each connection is a task of its own, and may speak what `scheme` says at
     /// that moment. Cancel by dropping: connections live on.
-    pub async fn run(self, host: Host, gate: Rc<Gate>, scheme: Rc<Cell<ListenScheme>>) {
+    pub async fn run(
+        self,
+        context: ConnContext,
+        drain: Rc<DrainSignal>,
+        scheme: Rc<Cell<ListenScheme>>,
+    ) {
         let mut starved = None;
         let label = self.label();
         loop {
-            let problem = match host.crowd.has_room() {
+            let problem = match context.conn_limit.has_room() {
                 Ok(()) => match self.accept().await {
                     Ok(accepted) => {
                         if starved.take().is_some() {
                             tracing::info!(state = "accepting", "accepting connections again");
                         }
-                        admit(accepted, &label, &host, &gate, scheme.get());
+                        admit(accepted, &label, &context, &drain, scheme.get());
                         continue;
                     }
                     Err(error) if is_of_one_connection(&error) => continue,
@@ -90,7 +95,7 @@ impl Listener {
                     continue;
                 }
             };
-            if starved.replace(host.crowd.keep_waiting()).is_none() {
+            if starved.replace(context.conn_limit.keep_waiting()).is_none() {
                 tracing::error!(
                     state = "accepting",
                     error = problem,
@@ -141,17 +146,25 @@ pub fn unix_label(listener: &UnixListener) -> Rc<str> {
     path.map_or("unix socket".into(), |path| path.to_string_lossy().into())
 }
 
-fn admit(accepted: Accepted, label: &Rc<str>, host: &Host, gate: &Rc<Gate>, scheme: ListenScheme) {
-    let client =
-        |from| Client::new(host.worker.clone(), label.clone(), from).in_place(host.crowd.enter());
-    let present = Present::new(host.worker.clone(), gate.clone());
+fn admit(
+    accepted: Accepted,
+    label: &Rc<str>,
+    context: &ConnContext,
+    drain: &Rc<DrainSignal>,
+    scheme: ListenScheme,
+) {
+    let client = |from| {
+        Client::new(context.worker.clone(), label.clone(), from)
+            .with_permit(context.conn_limit.acquire())
+    };
+    let guard = ConnGuard::new(context.worker.clone(), drain.clone());
     match accepted {
         Accepted::Tcp(stream, from) => {
             prepare(&stream);
-            start(stream, client(Some(from)), present, host.pages.clone(), scheme);
+            start(stream, client(Some(from)), guard, context.pages.clone(), scheme);
         }
         Accepted::Unix(stream) => {
-            start(stream, client(None), present, host.pages.clone(), scheme);
+            start(stream, client(None), guard, context.pages.clone(), scheme);
         }
     }
 }
@@ -166,7 +179,7 @@ fn prepare(stream: &TcpStream) {
 
 /// Serves a connection in a task of its own: one for each scheme, so that one in cleartext does not
 /// carry room for TLS.
-fn start<S>(stream: S, client: Client, present: Present, pages: Pages, scheme: ListenScheme)
+fn start<S>(stream: S, client: Client, guard: ConnGuard, pages: RenderHandle, scheme: ListenScheme)
 where
     S: AsyncRead + AsyncWrite + Peek + HungUp + Unpin + Send + 'static,
 {
@@ -174,22 +187,22 @@ where
         ListenScheme::Plain => {
             let client = Rc::new(client);
             tokio::task::spawn_local(async move {
-                serve(stream, client, present.gate.clone(), pages).await;
-                drop(present);
+                serve(stream, client, guard.drain.clone(), pages).await;
+                drop(guard);
             });
         }
         ListenScheme::Tls => {
             let client = Rc::new(client.with_tls());
             tokio::task::spawn_local(async move {
-                serve_tls(stream, client, present.gate.clone(), pages).await;
-                drop(present);
+                serve_tls(stream, client, guard.drain.clone(), pages).await;
+                drop(guard);
             });
         }
         ListenScheme::Both => {
             tokio::task::spawn_local(async move {
-                let limit = present.gate.patience().first_head;
+                let limit = guard.drain.timeouts().first_head;
                 if let Ok(Ok(Some(scheme))) = timeout(limit, scheme_of(&stream)).await {
-                    start(stream, client, present, pages, scheme);
+                    start(stream, client, guard, pages, scheme);
                 }
             });
         }
@@ -197,22 +210,22 @@ where
 }
 
 /// Counts a connection for as long as its task lives, also when that panics.
-struct Present {
+struct ConnGuard {
     worker: Rc<Worker>,
-    gate: Rc<Gate>,
+    drain: Rc<DrainSignal>,
 }
 
-impl Present {
-    fn new(worker: Rc<Worker>, gate: Rc<Gate>) -> Self {
+impl ConnGuard {
+    fn new(worker: Rc<Worker>, drain: Rc<DrainSignal>) -> Self {
         worker.counters.connection_opened();
-        gate.enter();
-        Self { worker, gate }
+        drain.add_connection();
+        Self { worker, drain }
     }
 }
 
-impl Drop for Present {
+impl Drop for ConnGuard {
     fn drop(&mut self) {
         self.worker.counters.connection_closed();
-        self.gate.leave();
+        self.drain.remove_connection();
     }
 }

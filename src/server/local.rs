@@ -26,20 +26,20 @@ pub enum Page {
     Status,
 }
 
-/// A wish for a page, with the place for the answer.
+/// A request for a page, with the channel for the answer.
 #[derive(Debug)]
-pub struct Wish {
+pub struct RenderRequest {
     /// Which page.
     pub page: Page,
     /// Where the answer goes.
     pub answer: oneshot::Sender<Response<Bytes>>,
 }
 
-/// The way to the control plane, for each worker.
+/// Sends render requests to the control plane; each worker has one.
 #[derive(Debug, Clone)]
-pub struct Pages(pub mpsc::Sender<Wish>);
+pub struct RenderHandle(pub mpsc::Sender<RenderRequest>);
 
-impl Pages {
+impl RenderHandle {
     /// Has a page rendered.
     pub async fn render(&self, page: Page) -> Response<Bytes> {
         let (answer, rendered) = oneshot::channel();
@@ -49,7 +49,7 @@ impl Pages {
             Reason::Stopping.set(stopping.headers_mut());
             stopping
         };
-        if self.0.send(Wish { page, answer }).await.is_err() {
+        if self.0.send(RenderRequest { page, answer }).await.is_err() {
             return unavailable();
         }
         rendered.await.unwrap_or_else(|_| unavailable())
@@ -86,7 +86,7 @@ impl Local {
         self,
         request: &Request<B>,
         current: &WorkerGeneration,
-        pages: &Pages,
+        pages: &RenderHandle,
     ) -> Response<Bytes> {
         let endpoints = &current.generation.endpoints;
         match self {

@@ -1,15 +1,14 @@
 //! The client side: listeners, connections, their limits, and what we answer ourselves.
 //!
 //! A worker runs one [`listener`] for each client URL; each accepted [`connection`] is a task.
-//! [`gatehouse`] sees a request first: it refuses what is not well formed, answers what is
+//! [`service`] sees a request first: it refuses what is not well formed, answers what is
 //! [`local`], and hands the rest to [`crate::proxy::forward`].
 
 pub mod admin;
 pub mod authority;
 pub mod connection;
 pub mod cors;
-pub mod gate;
-pub mod gatehouse;
+pub mod drain;
 pub mod handshake;
 pub mod http1_framing;
 pub mod io;
@@ -20,5 +19,6 @@ pub mod page_hosts;
 #[cfg(test)]
 mod pieces;
 pub mod preface;
+pub mod service;
 pub mod strict_http1;
 pub mod well_formed;

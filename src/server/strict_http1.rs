@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::http1_framing::{Framing, Refused};
-use super::io::{Signs, pass_writes_on};
+use super::io::{ClientIoState, pass_writes_on};
 use super::limits;
 
 /// Ends a refused head: a byte that no head may have, and an end, for which hyper may wait before
@@ -40,7 +40,7 @@ pub struct StrictHttp1<S> {
 }
 
 struct Reader {
-    signs: Arc<Signs>,
+    io_state: Arc<ClientIoState>,
     framing: Framing,
     refusal: Refusal,
     /// Once the connection ends in the middle of a request: until when it is read on, and what was
@@ -58,9 +58,9 @@ enum Refusal {
 
 impl<S> StrictHttp1<S> {
     /// Wraps a connection of which nothing has been read yet.
-    pub fn new(stream: S, signs: Arc<Signs>) -> Self {
+    pub fn new(stream: S, io_state: Arc<ClientIoState>) -> Self {
         let reader =
-            Reader { signs, framing: Framing::default(), refusal: Refusal::None, ending: None };
+            Reader { io_state, framing: Framing::default(), refusal: Refusal::None, ending: None };
         Self { stream, reader: Box::new(reader) }
     }
 }
@@ -70,7 +70,7 @@ impl Reader {
     fn follow(&mut self, into: &mut ReadBuf<'_>, begin: usize) -> io::Result<()> {
         let heads = self.framing.heads();
         let Err(Refused(offset)) = self.framing.follow(&into.filled()[begin..]) else {
-            self.signs.note_owing(self.framing.is_in_head(), self.framing.heads() != heads);
+            self.io_state.note_owing(self.framing.is_in_head(), self.framing.heads() != heads);
             return Ok(());
         };
         into.set_filled(begin + offset);
@@ -84,7 +84,7 @@ impl Reader {
             }
         };
         self.refusal = Refusal::Cut(why);
-        self.signs.note_malformed(why);
+        self.io_state.note_malformed(why);
         if offset == 0 { Err(malformed(why)) } else { Ok(()) }
     }
 
@@ -144,7 +144,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for StrictHttp1<S> {
         }
         let begin = into.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, into))?;
-        if reader.signs.has_switched() {
+        if reader.io_state.has_switched() {
             return Poll::Ready(Ok(()));
         }
         Poll::Ready(reader.follow(into, begin))
@@ -157,7 +157,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for StrictHttp1<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-        if !this.reader.signs.has_switched() && this.reader.is_amid() {
+        if !this.reader.io_state.has_switched() && this.reader.is_amid() {
             ready!(this.reader.poll_read_on(&mut this.stream, cx));
         }
         Poll::Ready(Ok(()))

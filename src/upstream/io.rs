@@ -17,13 +17,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::proof::Witness;
-use crate::net::line::Line;
+use crate::net::maybe_tls::MaybeTlsStream;
 use crate::tls::{Connector, HandshakeError};
 
 /// A stream to a member whose single reads and writes are limited in time.
 #[derive(Debug)]
 pub struct MemberIo {
-    stream: Line,
+    stream: MaybeTlsStream,
     /// What made the TLS within, if there is any: it can explain its errors.
     tls: Option<Connector>,
     epoch: u64,
@@ -103,7 +103,7 @@ impl MemberIo {
     /// # Errors
     /// The kernel's, when the connection is closed already.
     pub fn new(
-        stream: Line,
+        stream: MaybeTlsStream,
         tls: Option<Connector>,
         read: Option<Duration>,
         write: Option<Duration>,

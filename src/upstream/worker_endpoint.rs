@@ -24,9 +24,9 @@ use super::http2::{Connection, PoolKind};
 use super::http2_pool::{Connect, Pool};
 use super::io::MemberIo;
 use super::on_demand::demand::OnDemand;
+use crate::net::coalesce::CoalescingWriter;
 use crate::net::dial::{self, Authority, NamedBy};
-use crate::net::gather::Gather;
-use crate::net::line::Line;
+use crate::net::maybe_tls::MaybeTlsStream;
 use crate::tls::{Alpn, Connector};
 
 /// Connections that have been idle for longer are closed by the sweep.
@@ -277,22 +277,22 @@ impl WorkerEndpoint {
                 self.endpoint.proofs().forget();
             }
         })?;
-        let limited = |line, tls| {
-            MemberIo::new(line, tls, timeouts.read, timeouts.write)
+        let limited = |stream, tls| {
+            MemberIo::new(stream, tls, timeouts.read, timeouts.write)
                 .map(|io| io.of_epoch(epoch))
                 .map_err(|error| {
                     self.connect_error(&format_args!("it closed the connection: {error}"))
                 })
         };
         if !self.endpoint.is_tls() {
-            return limited(Line::Tcp(stream), None);
+            return limited(MaybeTlsStream::Tcp(stream), None);
         }
         let connector = self.connector.borrow().clone();
         let connector = connector.ok_or_else(|| self.connect_error(&"TLS is not set up"))?;
         let left =
             timeouts.dial.map_or(HANDSHAKE_MOST, |most| most.saturating_sub(begin.elapsed()));
-        let line = self.secure(stream, &connector, alpn, left).await?;
-        limited(line, Some(connector))
+        let stream = self.secure(stream, &connector, alpn, left).await?;
+        limited(stream, Some(connector))
     }
 
     /// Connects by TCP, to `address` or to any of its name's. Endpoints are named by a member list,
@@ -327,10 +327,10 @@ impl WorkerEndpoint {
         connector: &Connector,
         alpn: Alpn,
         left: Duration,
-    ) -> Result<Line, ConnectError> {
-        let handshake = connector.connect(Gather(stream), &self.endpoint.host, alpn);
+    ) -> Result<MaybeTlsStream, ConnectError> {
+        let handshake = connector.connect(CoalescingWriter(stream), &self.endpoint.host, alpn);
         match timeout(left, handshake).await {
-            Ok(Ok(stream)) => Ok(Line::Tls(Box::new(stream))),
+            Ok(Ok(stream)) => Ok(MaybeTlsStream::Tls(Box::new(stream))),
             Ok(Err(why)) => {
                 let spares = why.comes_of_tls();
                 let kind = if spares { Kind::SparesOpen } else { Kind::Unreachable };
@@ -347,7 +347,7 @@ impl WorkerEndpoint {
         let connector = self.connector.borrow().clone();
         let dialled = self.connect(None, self.timeouts.get().dial).await;
         let (Some(connector), Ok(stream)) = (connector, dialled) else { return false };
-        match connector.connect(Gather(stream), &self.endpoint.host, Alpn::H2).await {
+        match connector.connect(CoalescingWriter(stream), &self.endpoint.host, Alpn::H2).await {
             Ok(_) => true,
             Err(why) => why.comes_of_tls(),
         }

@@ -2,17 +2,17 @@
 
 use prost::Message;
 
-use crate::stage::{Stage, on_each_generation};
+use crate::fixture::{Fixture, on_each_generation};
 use crate::support::generation::Generation;
 use crate::support::grpc::Channel;
 use crate::support::rpc::{self, Done, Fields, PutRequest};
-use crate::support::{beside_others, run};
+use crate::support::{run, shared};
 
 on_each_generation!(users_see_what_their_roles_allow, a_token_stays_valid_on_one_client_connection);
 
-fn with_auth(generation: Generation) -> Stage {
-    let stage = Stage::new(generation, 3);
-    let etcdctl = stage.etcdctl();
+fn with_auth(generation: Generation) -> Fixture {
+    let fixture = Fixture::new(generation, 3);
+    let etcdctl = fixture.etcdctl();
     etcdctl.run(&["user", "add", "root:secret"]);
     etcdctl.run(&["user", "grant-role", "root", "root"]);
     etcdctl.run(&["role", "add", "reader"]);
@@ -20,15 +20,15 @@ fn with_auth(generation: Generation) -> Stage {
     etcdctl.run(&["user", "add", "ann:pw"]);
     etcdctl.run(&["user", "grant-role", "ann", "reader"]);
     etcdctl.run(&["auth", "enable"]);
-    stage
+    fixture
 }
 
 fn users_see_what_their_roles_allow(generation: Generation) {
-    let _floor = beside_others();
-    let stage = with_auth(generation);
-    let nobody = stage.etcdctl();
-    let root = stage.etcdctl().with("--user=root:secret");
-    let ann = stage.etcdctl().with("--user=ann:pw");
+    let _machine = shared();
+    let fixture = with_auth(generation);
+    let nobody = fixture.etcdctl();
+    let root = fixture.etcdctl().with("--user=root:secret");
+    let ann = fixture.etcdctl().with("--user=ann:pw");
     root.run(&["put", "public/a", "seen"]);
     root.run(&["put", "private/a", "hidden"]);
     assert_eq!(ann.run(&["get", "--print-value-only", "public/a"]), "seen\n");
@@ -38,7 +38,7 @@ fn users_see_what_their_roles_allow(generation: Generation) {
     }
     let denied = nobody.try_run(&["get", "public/a"]).expect_err("nobody may read");
     assert!(denied.contains("user name is empty"), "{denied}");
-    let wrong = stage.etcdctl().with("--user=ann:other").try_run(&["get", "public/a"]);
+    let wrong = fixture.etcdctl().with("--user=ann:other").try_run(&["get", "public/a"]);
     assert!(wrong.expect_err("a wrong password").contains("authentication failed"));
     root.run(&["auth", "disable"]);
     assert_eq!(nobody.run(&["get", "--print-value-only", "private/a"]), "hidden\n");
@@ -46,10 +46,10 @@ fn users_see_what_their_roles_allow(generation: Generation) {
 
 /// Simple tokens belong to the member that gave them until the others have heard of them.
 fn a_token_stays_valid_on_one_client_connection(generation: Generation) {
-    let _floor = beside_others();
-    let stage = with_auth(generation);
+    let _machine = shared();
+    let fixture = with_auth(generation);
     run(async {
-        let channel = Channel::open(&stage.proxy.address).await.expect("a connection");
+        let channel = Channel::open(&fixture.proxy.address).await.expect("a connection");
         let login = Fields::new().text(1, "root").text(2, "secret");
         let answer = channel.unary_bytes("/etcdserverpb.Auth/Authenticate", login.bytes()).await;
         let answer = Token::decode(answer.expect("a token")).expect("a token");

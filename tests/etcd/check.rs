@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::stage::on_each_generation;
+use crate::fixture::on_each_generation;
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
 use crate::support::port;
@@ -10,7 +10,7 @@ use crate::support::process;
 use crate::support::proxy::Proxy;
 use crate::support::scratch::Scratch;
 use crate::support::tls::Authority;
-use crate::support::{beside_others, wait_until};
+use crate::support::{shared, wait_until};
 
 on_each_generation!(
     a_check_that_connects_tells_what_a_start_would_find,
@@ -42,7 +42,7 @@ fn check(arguments: &[&str]) -> (String, Value, i32) {
 }
 
 fn a_check_that_connects_tells_what_a_start_would_find(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let cluster = Cluster::start(generation, 3);
     let client_port = cluster.client(0);
     let listen = format!("http://127.0.0.1:{}", port::free());
@@ -82,7 +82,7 @@ fn a_check_that_connects_tells_what_a_start_would_find(generation: Generation) {
 }
 
 fn a_check_that_connects_tells_what_would_change_in_the_running_daemon(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let (cluster, other) = (Cluster::start(generation, 1), Cluster::start(generation, 1));
     let proxy = Proxy::before(&cluster).start();
     let listen = format!("http://{}", proxy.address);
@@ -114,7 +114,7 @@ fn a_check_that_connects_tells_what_would_change_in_the_running_daemon(generatio
 }
 
 fn a_check_that_connects_names_what_tls_lacks(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let cluster = Cluster::planned(generation, 1).secured(&Authority::new("cluster"));
     cluster.start_all();
     let peers = cluster.initial_cluster();
@@ -142,7 +142,7 @@ fn a_check_that_connects_names_what_tls_lacks(generation: Generation) {
 }
 
 fn a_check_that_connects_knows_the_peers_of_the_cluster_file(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let cluster = Cluster::start(generation, 3);
     let peers = cluster.initial_cluster_of(&[0]);
     let scratch = Scratch::new("kept");

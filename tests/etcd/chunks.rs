@@ -1,13 +1,13 @@
 //! Clients that parse a stream chunk by chunk, as etcd3gw does: each message of a member is one
 //! chunk.
 
-use crate::stage::{Stage, on_each_generation, on_generations_with_v2};
+use crate::fixture::{Fixture, on_each_generation, on_generations_with_v2};
 use crate::support::generation::Generation;
 use crate::support::http1::Connection;
 use crate::support::load::base64;
 use crate::support::tls::Dialer;
-use crate::support::{beside_others, run};
-use crate::tls::TlsStage;
+use crate::support::{run, shared};
+use crate::tls::TlsFixture;
 
 on_each_generation!(each_event_of_a_json_watch_is_one_chunk);
 
@@ -20,8 +20,8 @@ fn sizes() -> impl Iterator<Item = usize> {
 
 /// The daemons before members that speak http, and https.
 fn ways(generation: Generation) -> Vec<(&'static str, &'static str, Dialer)> {
-    let mut ways = vec![("http", &*Stage::shared(generation).proxy.address, Dialer::plain())];
-    for way in TlsStage::shared(generation).ways() {
+    let mut ways = vec![("http", &*Fixture::shared(generation).proxy.address, Dialer::plain())];
+    for way in TlsFixture::shared(generation).ways() {
         ways.push((way.name, &way.proxy.address, way.dialer));
     }
     ways
@@ -48,7 +48,7 @@ async fn read_each(
 }
 
 fn each_event_of_a_json_watch_is_one_chunk(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     for (way, address, dialer) in ways(generation) {
         run(async {
             let key = base64(format!("chunks/{way}").as_bytes());
@@ -75,7 +75,7 @@ fn each_event_of_a_json_watch_is_one_chunk(generation: Generation) {
 }
 
 fn each_event_of_a_v2_stream_is_one_chunk(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     for (way, address, dialer) in ways(generation) {
         run(async {
             let directory = format!("/v2/keys/chunks-{}", way.replace(' ', "-"));

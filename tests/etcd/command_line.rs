@@ -1,15 +1,15 @@
 //! An old command line of `etcd --proxy` works when its first word is replaced.
 
-use crate::stage::on_each_generation;
+use crate::fixture::on_each_generation;
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
 use crate::support::proxy::Proxy;
-use crate::support::{PATIENCE, beside_others, eventually, http1, run};
+use crate::support::{PATIENCE, eventually, http1, run, shared};
 
 on_each_generation!(the_old_flags_variables_and_file_start_a_working_proxy);
 
 fn the_old_flags_variables_and_file_start_a_working_proxy(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let cluster = Cluster::start(generation, 3);
     let peers = cluster.initial_cluster().replace("m0=", "infra1=").replace("m1=", "infra2=");
     for proxy in [by_flags(&peers), by_go_flags(&peers), by_variables(&peers), by_file(&peers)] {

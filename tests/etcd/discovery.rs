@@ -10,7 +10,7 @@ use crate::support::proxy::{Plan, Proxy};
 use crate::support::registry::{self, Service};
 use crate::support::settings_file::Way;
 use crate::support::tls::Authority;
-use crate::support::{PATIENCE, beside_others, http1, run, scratch::Scratch, wait_until};
+use crate::support::{PATIENCE, http1, run, scratch::Scratch, shared, wait_until};
 
 /// A cluster of three that is about to find itself by these flags.
 fn planned(generation: Generation, flags: &[String]) -> Cluster {
@@ -81,7 +81,7 @@ fn three_members_and_two_proxies(
 
 #[test]
 fn proxies_serve_once_the_third_member_is_at_the_discovery_service() {
-    let _floor = beside_others();
+    let _machine = shared();
     if !Generation::V3_4.is_here() {
         return;
     }
@@ -94,7 +94,7 @@ fn proxies_serve_once_the_third_member_is_at_the_discovery_service() {
 
 #[test]
 fn proxies_serve_once_the_third_member_is_in_a_plain_etcd() {
-    let _floor = beside_others();
+    let _machine = shared();
     if !Generation::V3_4.is_here() || !Generation::V3_5.is_here() {
         return;
     }
@@ -104,7 +104,7 @@ fn proxies_serve_once_the_third_member_is_in_a_plain_etcd() {
 
 #[test]
 fn proxies_may_be_first_and_last() {
-    let _floor = beside_others();
+    let _machine = shared();
     if !Generation::V3_4.is_here() || !Generation::V3_5.is_here() {
         return;
     }
@@ -139,7 +139,7 @@ fn v3(registry: &Cluster, token: &str) -> (Vec<String>, String) {
 
 #[test]
 fn proxies_serve_once_the_third_member_is_in_a_registry_of_v3() {
-    let _floor = beside_others();
+    let _machine = shared();
     if !Generation::V3_7.is_here() {
         return;
     }
@@ -150,7 +150,7 @@ fn proxies_serve_once_the_third_member_is_in_a_registry_of_v3() {
 
 #[test]
 fn a_registry_of_v3_may_want_tls_and_a_password() {
-    let _floor = beside_others();
+    let _machine = shared();
     if !Generation::V3_7.is_here() || !Generation::V3_5.is_here() {
         return;
     }
@@ -196,7 +196,7 @@ fn a_registry_of_v3_may_want_tls_and_a_password() {
 
 #[test]
 fn what_is_wrong_with_a_token_is_said_and_can_be_mended_in_the_file() {
-    let _floor = beside_others();
+    let _machine = shared();
     if !Generation::V3_4.is_here() || !Generation::V3_5.is_here() {
         return;
     }
@@ -242,7 +242,7 @@ fn what_is_wrong_with_a_token_is_said_and_can_be_mended_in_the_file() {
 
 #[test]
 fn the_cluster_file_stands_in_for_a_registry_that_is_gone() {
-    let _floor = beside_others();
+    let _machine = shared();
     if !Generation::V3_4.is_here() || !Generation::V3_5.is_here() {
         return;
     }

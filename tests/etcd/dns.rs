@@ -8,7 +8,7 @@ use crate::support::generation::Generation;
 use crate::support::proxy::{Plan, Proxy};
 use crate::support::settings_file::Way;
 use crate::support::tls::Authority;
-use crate::support::{PATIENCE, beside_others, port, wait_until};
+use crate::support::{PATIENCE, port, shared, wait_until};
 
 const GENERATION: Generation = Generation::V3_5;
 
@@ -54,7 +54,7 @@ fn wait_for_status(proxy: &Proxy, words: &str) {
 
 #[test]
 fn a_domain_that_has_http_records_only_is_enough() {
-    let _floor = beside_others();
+    let _machine = shared();
     if !GENERATION.is_here() {
         return;
     }
@@ -97,7 +97,7 @@ fn a_domain_that_has_http_records_only_is_enough() {
 
 #[test]
 fn a_domain_without_records_is_asked_again_until_it_has_some() {
-    let _floor = beside_others();
+    let _machine = shared();
     if !GENERATION.is_here() {
         return;
     }
@@ -117,7 +117,7 @@ fn a_domain_without_records_is_asked_again_until_it_has_some() {
 
 #[test]
 fn a_suffix_chooses_other_records_and_a_change_of_it_is_followed() {
-    let _floor = beside_others();
+    let _machine = shared();
     if !GENERATION.is_here() {
         return;
     }
@@ -140,7 +140,7 @@ fn a_suffix_chooses_other_records_and_a_change_of_it_is_followed() {
 
 #[test]
 fn https_records_come_before_http_ones_and_bring_tls() {
-    let _floor = beside_others();
+    let _machine = shared();
     if !GENERATION.is_here() {
         return;
     }
@@ -182,7 +182,7 @@ const PLAIN: &str = "_etcd-server._tcp.example.test";
 
 #[test]
 fn records_are_good_for_their_time_unless_no_peer_answers() {
-    let _floor = beside_others();
+    let _machine = shared();
     if !GENERATION.is_here() {
         return;
     }
@@ -207,7 +207,7 @@ fn records_are_good_for_their_time_unless_no_peer_answers() {
 
 #[test]
 fn lookups_that_help_nobody_come_at_longer_and_longer_pauses() {
-    let _floor = beside_others();
+    let _machine = shared();
     if !GENERATION.is_here() {
         return;
     }
@@ -228,7 +228,7 @@ fn lookups_that_help_nobody_come_at_longer_and_longer_pauses() {
 
 #[test]
 fn a_service_that_cannot_be_looked_up_keeps_its_peers() {
-    let _floor = beside_others();
+    let _machine = shared();
     if !GENERATION.is_here() {
         return;
     }

@@ -7,14 +7,14 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::stage::on_each_generation;
+use crate::fixture::on_each_generation;
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
 use crate::support::grpc::Channel;
 use crate::support::load::{Load, Plan, Report};
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{self, RangeRequest, RangeResponse};
-use crate::support::{PATIENCE, alone, run};
+use crate::support::{PATIENCE, exclusive, run};
 
 on_each_generation!(
     members_killed_one_after_another_fail_no_read_and_lose_no_write,
@@ -27,7 +27,7 @@ on_each_generation!(
 /// election that a slow disk has drawn out is not the daemon's.
 const SLOWEST: Duration = Duration::from_secs(3);
 
-fn stage(generation: Generation) -> (Cluster, Proxy) {
+fn fixture(generation: Generation) -> (Cluster, Proxy) {
     // Elections of half a second, so that what is measured is the daemon and not etcd's waiting.
     let cluster = Cluster::planned(generation, 3)
         .with_flag("--heartbeat-interval=50")
@@ -127,8 +127,8 @@ fn stored_versions(member: &str) -> Vec<(String, i64)> {
 }
 
 fn members_killed_one_after_another_fail_no_read_and_lose_no_write(generation: Generation) {
-    let _floor = alone();
-    let (cluster, sticky) = stage(generation);
+    let _machine = exclusive();
+    let (cluster, sticky) = fixture(generation);
     let p2c = proxy(&cluster, "p2c");
     for (proxy, serializable) in [(sticky, false), (p2c, true)] {
         // The second round watches from here on, so the first one's keys are none of its own.
@@ -146,8 +146,8 @@ fn members_killed_one_after_another_fail_no_read_and_lose_no_write(generation: G
 }
 
 fn members_stopped_one_after_another_fail_no_read_and_lose_no_write(generation: Generation) {
-    let _floor = alone();
-    let (cluster, proxy) = stage(generation);
+    let _machine = exclusive();
+    let (cluster, proxy) = fixture(generation);
     let load = load(&proxy, &cluster, false);
     for member in 0..3 {
         cluster.pause(member);
@@ -164,8 +164,8 @@ fn members_stopped_one_after_another_fail_no_read_and_lose_no_write(generation: 
 /// The cluster's last original member is gone at the end, and the daemon was told of none of the
 /// new ones.
 fn every_member_is_replaced_without_a_failed_read(generation: Generation) {
-    let _floor = alone();
-    let (cluster, proxy) = stage(generation);
+    let _machine = exclusive();
+    let (cluster, proxy) = fixture(generation);
     let load = load(&proxy, &cluster, false);
     for old in 0..3 {
         let new = cluster.add();
@@ -182,8 +182,8 @@ fn every_member_is_replaced_without_a_failed_read(generation: Generation) {
 }
 
 fn all_members_gone_and_back_is_survived(generation: Generation) {
-    let _floor = alone();
-    let (cluster, proxy) = stage(generation);
+    let _machine = exclusive();
+    let (cluster, proxy) = fixture(generation);
     let plan =
         Plan { watchers: 1, json_readers: 1, grpc_readers: 1, ..Plan::new(&proxy.address, "load") };
     let load = Load::start(plan);

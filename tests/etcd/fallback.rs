@@ -9,7 +9,7 @@ use crate::support::notify::Notify;
 use crate::support::process::{self, Process};
 use crate::support::registry::{self, Service};
 use crate::support::scratch::Scratch;
-use crate::support::{PATIENCE, beside_others, cluster::Cluster, port, wait_until};
+use crate::support::{PATIENCE, cluster::Cluster, port, shared, wait_until};
 
 /// How the daemon ends when the cluster is full and it may not be a proxy.
 const FULL: i32 = 69;
@@ -168,7 +168,7 @@ fn assert_three_and_two(hosts: &[Host]) {
 
 #[test]
 fn three_of_five_become_members_and_two_proxies() {
-    let _floor = beside_others();
+    let _machine = shared();
     if !Generation::V3_4.is_here() {
         return;
     }
@@ -198,7 +198,7 @@ fn three_of_five_become_members_and_two_proxies() {
 
 #[test]
 fn without_fallback_the_two_end_with_their_own_status() {
-    let _floor = beside_others();
+    let _machine = shared();
     if !Generation::V3_5.is_here() || !Generation::V3_4.is_here() {
         return;
     }
@@ -222,7 +222,7 @@ fn without_fallback_the_two_end_with_their_own_status() {
 
 #[test]
 fn the_same_by_v3_discovery() {
-    let _floor = beside_others();
+    let _machine = shared();
     if !Generation::V3_7.is_here() {
         return;
     }
@@ -252,7 +252,7 @@ fn the_same_by_v3_discovery() {
 
 #[test]
 fn a_registry_that_does_not_answer_is_waited_for_and_one_that_says_no_is_not() {
-    let _floor = beside_others();
+    let _machine = shared();
     if !Generation::V3_4.is_here() {
         return;
     }
@@ -279,7 +279,7 @@ fn a_registry_that_does_not_answer_is_waited_for_and_one_that_says_no_is_not() {
 
 #[test]
 fn an_etcd_that_cannot_be_run_is_named() {
-    let _floor = beside_others();
+    let _machine = shared();
     if !Generation::V3_4.is_here() {
         return;
     }

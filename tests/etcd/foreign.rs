@@ -1,6 +1,6 @@
 //! Another cluster where a member should be: it gets no request, and people are told.
 
-use crate::stage::on_each_generation;
+use crate::fixture::on_each_generation;
 use crate::support::cluster::Cluster;
 use crate::support::etcdctl::Etcdctl;
 use crate::support::generation::Generation;
@@ -9,7 +9,7 @@ use crate::support::proxy::{Plan, Proxy, settings};
 use crate::support::rpc::{self, Done, PutRequest};
 use crate::support::settings_file::Way;
 use crate::support::tls::Authority;
-use crate::support::{PATIENCE, beside_others, eventually, http1, run};
+use crate::support::{PATIENCE, eventually, http1, run, shared};
 use crate::tls::towards;
 
 on_each_generation!(
@@ -76,7 +76,7 @@ fn balanced(plan: Plan) -> Plan {
 fn an_advertised_address_of_another_cluster_gets_no_request_with_auth_or_without(
     generation: Generation,
 ) {
-    let _floor = beside_others();
+    let _machine = shared();
     let (ours, foreign) = astray(generation, |cluster| cluster);
     let proxy = balanced(Proxy::before(&ours)).start();
     assert_eq!(write(&proxy, 20), 40);
@@ -99,7 +99,7 @@ fn an_advertised_address_of_another_cluster_gets_no_request_with_auth_or_without
 }
 
 fn an_advertised_address_of_another_cluster_gets_no_request_under_tls(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let authority = Authority::new("both");
     let (ours, foreign) = astray(generation, |cluster| cluster.secured(&authority));
     let proxy = balanced(towards(&ours, Proxy::before(&ours))).start();
@@ -109,7 +109,7 @@ fn an_advertised_address_of_another_cluster_gets_no_request_under_tls(generation
 }
 
 fn a_stranger_on_the_port_of_a_dead_member_gets_no_request(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let ours = Cluster::start(generation, 3);
     for probes in ["0", "200ms"] {
         let arguments = ["--health-interval", probes, "--proxy-failure-wait", "0"];
@@ -134,7 +134,7 @@ fn a_stranger_on_the_port_of_a_dead_member_gets_no_request(generation: Generatio
 }
 
 fn peers_of_two_clusters_are_refused_unless_the_settings_decide(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let token = "--initial-cluster-token=foreign";
     let foreign = Cluster::planned(generation, 1).with_flag(token);
     foreign.start_all();
@@ -174,7 +174,7 @@ fn peers_of_two_clusters_are_refused_unless_the_settings_decide(generation: Gene
 }
 
 fn a_cluster_rebuilt_in_place_serves_once_it_is_accepted_and_not_before(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let ours = Cluster::start(generation, 2);
     let text = settings("on", &ours.initial_cluster());
     let refresh = ["--proxy-refresh-interval", "200"];

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use crate::stage::on_each_generation;
+use crate::fixture::on_each_generation;
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
 use crate::support::grpc::{Channel, Failure};
 use crate::support::load::base64;
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{self, Done, PutRequest, RangeRequest, WatchRequest, WatchResponse};
-use crate::support::{PATIENCE, beside_others, eventually, http1, run};
+use crate::support::{PATIENCE, eventually, http1, run, shared};
 
 on_each_generation!(
     writes_in_flight_to_a_stopped_member_are_answered_and_not_repeated,
@@ -23,7 +23,7 @@ fn json_put(key: &str) -> String {
 }
 
 fn writes_in_flight_to_a_stopped_member_are_answered_and_not_repeated(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let cluster = Cluster::start(generation, 1);
     let often = Proxy::before(&cluster).start();
     let never = Proxy::before(&cluster).arguments(&["--health-interval", "0"]).start();
@@ -72,7 +72,7 @@ fn writes_in_flight_to_a_stopped_member_are_answered_and_not_repeated(generation
 }
 
 fn a_write_waits_for_a_member_that_has_lost_its_quorum(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let cluster = Cluster::start(generation, 3);
     let proxy = Proxy::before(&cluster).start();
     cluster.pause(0);
@@ -116,7 +116,7 @@ async fn watch(channel: &Channel, until_created: bool) -> Option<Failure> {
 }
 
 fn a_watch_that_leaves_a_stopped_leader_lands_where_a_leader_is_known(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let cluster = Cluster::start(generation, 3);
     let proxy = Proxy::before(&cluster).start();
     run(async {

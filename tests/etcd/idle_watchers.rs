@@ -2,19 +2,19 @@
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::stage::on_each_generation;
+use crate::fixture::on_each_generation;
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
 use crate::support::http1::{self, Connection};
 use crate::support::proxy::Proxy;
-use crate::support::{PATIENCE, alone, eventually, meter, run};
+use crate::support::{PATIENCE, eventually, exclusive, meter, run};
 
 on_each_generation!(three_thousand_idle_watchers_leave_nothing_behind);
 
 const WATCHERS: usize = 3_000;
 
 fn three_thousand_idle_watchers_leave_nothing_behind(generation: Generation) {
-    let _floor = alone();
+    let _machine = exclusive();
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("the limit of descriptors");
     setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("to raise the limit of descriptors");
     let cluster = Cluster::start(generation, 3);

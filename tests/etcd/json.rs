@@ -1,10 +1,10 @@
 //! The JSON gateway through the daemon.
 
-use crate::stage::{Stage, on_each_generation};
+use crate::fixture::{Fixture, on_each_generation};
 use crate::support::generation::Generation;
 use crate::support::http1::{self, Connection};
 use crate::support::load::base64;
-use crate::support::{beside_others, run};
+use crate::support::{run, shared};
 
 on_each_generation!(
     a_value_is_put_and_ranged_over,
@@ -17,8 +17,8 @@ on_each_generation!(
 );
 
 fn a_value_is_put_and_ranged_over(generation: Generation) {
-    let _floor = beside_others();
-    let address = &Stage::shared(generation).proxy.address;
+    let _machine = shared();
+    let address = &Fixture::shared(generation).proxy.address;
     run(async {
         let (key, value) = (base64(b"json/a"), base64(b"one"));
         let put = format!("{{\"key\":\"{key}\",\"value\":\"{value}\"}}");
@@ -33,8 +33,8 @@ fn a_value_is_put_and_ranged_over(generation: Generation) {
 }
 
 fn a_transaction_and_a_lease_pass(generation: Generation) {
-    let _floor = beside_others();
-    let address = &Stage::shared(generation).proxy.address;
+    let _machine = shared();
+    let address = &Fixture::shared(generation).proxy.address;
     run(async {
         let key = base64(b"json/txn");
         let txn = format!(
@@ -51,8 +51,8 @@ fn a_transaction_and_a_lease_pass(generation: Generation) {
 }
 
 fn a_watch_comes_in_chunks_as_events_come(generation: Generation) {
-    let _floor = beside_others();
-    let address = &Stage::shared(generation).proxy.address;
+    let _machine = shared();
+    let address = &Fixture::shared(generation).proxy.address;
     run(async {
         let key = base64(b"json/watched");
         let create = format!("{{\"create_request\":{{\"key\":\"{key}\"}}}}");
@@ -77,8 +77,8 @@ fn a_watch_comes_in_chunks_as_events_come(generation: Generation) {
 }
 
 fn a_watch_works_over_a_websocket(generation: Generation) {
-    let _floor = beside_others();
-    let address = &Stage::shared(generation).proxy.address;
+    let _machine = shared();
+    let address = &Fixture::shared(generation).proxy.address;
     run(async {
         let key = base64(b"json/websocket");
         let mut socket = Connection::open(address).await.expect("a connection");
@@ -123,8 +123,8 @@ async fn next_frame(socket: &mut Connection) -> String {
 }
 
 fn errors_keep_etcds_own_form(generation: Generation) {
-    let _floor = beside_others();
-    let stage = Stage::shared(generation);
+    let _machine = shared();
+    let fixture = Fixture::shared(generation);
     run(async {
         for (path, body) in [
             ("/v3/kv/range", "{\"key\":\"\"}"),
@@ -132,8 +132,8 @@ fn errors_keep_etcds_own_form(generation: Generation) {
             ("/v3/lease/revoke", "{\"ID\":7}"),
             ("/v3/nothing", "{}"),
         ] {
-            let through = http1::post(&stage.proxy.address, path, body).await;
-            let direct = http1::post(&stage.cluster.client(0), path, body).await;
+            let through = http1::post(&fixture.proxy.address, path, body).await;
+            let direct = http1::post(&fixture.cluster.client(0), path, body).await;
             assert_eq!((through.status, through.text()), (direct.status, direct.text()), "{path}");
             assert!(through.status >= 400, "{through:?}");
         }
@@ -141,19 +141,19 @@ fn errors_keep_etcds_own_form(generation: Generation) {
 }
 
 fn version_and_health_are_the_members(generation: Generation) {
-    let _floor = beside_others();
-    let stage = Stage::shared(generation);
+    let _machine = shared();
+    let fixture = Fixture::shared(generation);
     run(async {
-        let through = http1::get(&stage.proxy.address, "/version").await;
-        assert_eq!(through.text(), http1::get(&stage.cluster.client(0), "/version").await.text());
-        let health = http1::get(&stage.proxy.address, "/health").await;
+        let through = http1::get(&fixture.proxy.address, "/version").await;
+        assert_eq!(through.text(), http1::get(&fixture.cluster.client(0), "/version").await.text());
+        let health = http1::get(&fixture.proxy.address, "/health").await;
         assert_eq!((health.status, &health.json()["health"]), (200, &"true".into()));
     });
 }
 
 fn one_connection_carries_many_requests(generation: Generation) {
-    let _floor = beside_others();
-    let address = &Stage::shared(generation).proxy.address;
+    let _machine = shared();
+    let address = &Fixture::shared(generation).proxy.address;
     run(async {
         let mut connection = Connection::open(address).await.expect("a connection");
         for number in 0..200 {

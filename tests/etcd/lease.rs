@@ -1,10 +1,10 @@
 //! etcdctl's leases through the daemon.
 
-use crate::stage::{Stage, on_each_generation};
+use crate::fixture::{Fixture, on_each_generation};
 use crate::support::etcdctl::Etcdctl;
 use crate::support::generation::Generation;
 use crate::support::process::Process;
-use crate::support::{PATIENCE, beside_others, eventually, run};
+use crate::support::{PATIENCE, eventually, run, shared};
 
 on_each_generation!(
     a_lease_carries_its_keys_until_it_is_revoked,
@@ -12,8 +12,8 @@ on_each_generation!(
 );
 
 fn a_lease_carries_its_keys_until_it_is_revoked(generation: Generation) {
-    let _floor = beside_others();
-    let etcdctl = Stage::shared(generation).etcdctl();
+    let _machine = shared();
+    let etcdctl = Fixture::shared(generation).etcdctl();
     let lease = grant(&etcdctl, 100);
     etcdctl.run(&["put", "lease/revoked", "x", &format!("--lease={lease}")]);
     let left = etcdctl.run(&["lease", "timetolive", &lease, "--keys"]);
@@ -26,8 +26,8 @@ fn a_lease_carries_its_keys_until_it_is_revoked(generation: Generation) {
 }
 
 fn a_lease_lives_as_long_as_it_is_kept_alive(generation: Generation) {
-    let _floor = beside_others();
-    let etcdctl = Stage::shared(generation).etcdctl();
+    let _machine = shared();
+    let etcdctl = Fixture::shared(generation).etcdctl();
     let lease = grant(&etcdctl, 2);
     etcdctl.run(&["put", "lease/kept", "x", &format!("--lease={lease}")]);
     let keeper = etcdctl.start(&["lease", "keep-alive", &lease]);

@@ -2,9 +2,9 @@
 
 use nix::sys::signal::Signal;
 
-use crate::stage::{Stage, on_each_generation};
+use crate::fixture::{Fixture, on_each_generation};
 use crate::support::generation::Generation;
-use crate::support::{PATIENCE, beside_others};
+use crate::support::{PATIENCE, shared};
 
 on_each_generation!(
     a_lock_is_held_by_one_and_then_by_the_next,
@@ -12,8 +12,8 @@ on_each_generation!(
 );
 
 fn a_lock_is_held_by_one_and_then_by_the_next(generation: Generation) {
-    let _floor = beside_others();
-    let etcdctl = Stage::shared(generation).etcdctl();
+    let _machine = shared();
+    let etcdctl = Fixture::shared(generation).etcdctl();
     let first = etcdctl.start(&["lock", "lock/one"]);
     assert!(first.wait_for_line("lock/one/", PATIENCE).is_some());
     let second = etcdctl.start(&["lock", "lock/one", "echo", "the second has it"]);
@@ -31,8 +31,8 @@ fn a_lock_is_held_by_one_and_then_by_the_next(generation: Generation) {
 }
 
 fn an_election_is_won_watched_and_passed_on(generation: Generation) {
-    let _floor = beside_others();
-    let etcdctl = Stage::shared(generation).etcdctl();
+    let _machine = shared();
+    let etcdctl = Fixture::shared(generation).etcdctl();
     let first = etcdctl.start(&["elect", "elect/one", "first"]);
     assert!(first.wait_for_line("first", PATIENCE).is_some());
     let observer = etcdctl.start(&["elect", "--listen", "elect/one"]);

@@ -9,7 +9,7 @@ use crate::support::http1;
 use crate::support::meter::processor_ms;
 use crate::support::peer::{Peer, Reply};
 use crate::support::proxy::{Plan, Proxy};
-use crate::support::{beside_others, run, wait_until};
+use crate::support::{run, shared, wait_until};
 
 const GENERATION: Generation = Generation::V3_5;
 
@@ -45,7 +45,7 @@ fn status_takes(proxy: &Proxy) -> Duration {
 
 #[test]
 fn a_list_of_two_thousand_members_is_refused_and_requests_go_on() {
-    let _floor = beside_others();
+    let _machine = shared();
     if !GENERATION.is_here() {
         return;
     }
@@ -80,7 +80,7 @@ fn a_list_of_two_thousand_members_is_refused_and_requests_go_on() {
 
 #[test]
 fn the_largest_list_that_is_taken_keeps_nobody_waiting() {
-    let _floor = beside_others();
+    let _machine = shared();
     if !GENERATION.is_here() {
         return;
     }
@@ -117,7 +117,7 @@ fn the_largest_list_that_is_taken_keeps_nobody_waiting() {
 
 #[test]
 fn what_no_member_can_have_is_not_dialled_in_any_spelling() {
-    let _floor = beside_others();
+    let _machine = shared();
     if !GENERATION.is_here() {
         return;
     }

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use crate::stage::on_each_generation;
+use crate::fixture::on_each_generation;
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
 use crate::support::grpc::Channel;
 use crate::support::peer::{Peer, Reply};
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{self, RangeRequest, RangeResponse};
-use crate::support::{PATIENCE, alone, http1, meter, run};
+use crate::support::{PATIENCE, exclusive, http1, meter, run};
 
 on_each_generation!(
     members_that_advertise_the_proxy_are_not_called,
@@ -17,7 +17,7 @@ on_each_generation!(
 );
 
 fn members_that_advertise_the_proxy_are_not_called(generation: Generation) {
-    let _floor = alone();
+    let _machine = exclusive();
     for host in ["127.0.0.1", "localhost"] {
         let cluster = Cluster::planned(generation, 1);
         let plan = Proxy::before(&cluster);
@@ -35,7 +35,7 @@ fn members_that_advertise_the_proxy_are_not_called(generation: Generation) {
 }
 
 fn a_member_that_advertises_the_proxy_beside_itself_is_called_itself(generation: Generation) {
-    let _floor = alone();
+    let _machine = exclusive();
     let cluster = Cluster::planned(generation, 1);
     let plan = Proxy::before(&cluster);
     let both = format!("http://{},http://{}", plan.address(), cluster.client(0));
@@ -48,7 +48,7 @@ fn a_member_that_advertises_the_proxy_beside_itself_is_called_itself(generation:
 /// Each takes the other for the only member of its cluster.
 #[test]
 fn two_proxies_in_a_circle_refuse_at_the_first_return() {
-    let _floor = alone();
+    let _machine = exclusive();
     let (first_peer, second_peer) = (Peer::start(Reply::Never), Peer::start(Reply::Never));
     // A request waits for so long while neither can prove its cluster.
     let wait = ["--health-timeout", "200ms"];

@@ -3,7 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod stage;
+mod fixture;
 
 mod auth;
 mod check;

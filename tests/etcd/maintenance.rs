@@ -1,9 +1,9 @@
 //! etcdctl's look at members, and snapshots, through the daemon.
 
-use crate::stage::{Stage, on_each_generation};
-use crate::support::beside_others;
+use crate::fixture::{Fixture, on_each_generation};
 use crate::support::generation::Generation;
 use crate::support::scratch::Scratch;
+use crate::support::shared;
 
 on_each_generation!(
     the_member_list_is_the_members_own,
@@ -13,16 +13,16 @@ on_each_generation!(
 );
 
 fn the_member_list_is_the_members_own(generation: Generation) {
-    let _floor = beside_others();
-    let stage = Stage::shared(generation);
-    let through = stage.etcdctl().run(&["member", "list"]);
-    assert_eq!(through, stage.cluster.etcdctl().run(&["member", "list"]));
+    let _machine = shared();
+    let fixture = Fixture::shared(generation);
+    let through = fixture.etcdctl().run(&["member", "list"]);
+    assert_eq!(through, fixture.cluster.etcdctl().run(&["member", "list"]));
     assert_eq!(through.lines().count(), 3);
 }
 
 fn an_endpoint_has_a_status_and_is_healthy(generation: Generation) {
-    let _floor = beside_others();
-    let etcdctl = Stage::shared(generation).etcdctl();
+    let _machine = shared();
+    let etcdctl = Fixture::shared(generation).etcdctl();
     let status = etcdctl.run(&["endpoint", "status", "-w", "json"]);
     let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
     let version = status[0]["Status"]["version"].as_str().expect("a version");
@@ -32,10 +32,10 @@ fn an_endpoint_has_a_status_and_is_healthy(generation: Generation) {
 }
 
 fn a_snapshot_is_saved_whole(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let scratch = Scratch::new("snapshot");
     let file = scratch.join("db");
-    let etcdctl = Stage::shared(generation).etcdctl();
+    let etcdctl = Fixture::shared(generation).etcdctl();
     etcdctl.run(&["snapshot", "save", file.to_str().expect("a path")]);
     // The database comes in pages, and then its SHA-256.
     let size = std::fs::metadata(&file).expect("a snapshot").len();
@@ -43,8 +43,8 @@ fn a_snapshot_is_saved_whole(generation: Generation) {
 }
 
 fn a_compaction_is_passed_on(generation: Generation) {
-    let _floor = beside_others();
-    let etcdctl = Stage::shared(generation).etcdctl();
+    let _machine = shared();
+    let etcdctl = Fixture::shared(generation).etcdctl();
     let put = etcdctl.run(&["put", "compaction", "x", "-w", "json"]);
     let put: serde_json::Value = serde_json::from_str(&put).expect("JSON");
     let revision = put["header"]["revision"].as_i64().expect("a revision");

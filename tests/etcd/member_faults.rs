@@ -1,12 +1,12 @@
 //! `/members` answers that must not harm a running service, and members that must get no traffic.
 
-use crate::stage::on_each_generation;
+use crate::fixture::on_each_generation;
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
 use crate::support::http1;
 use crate::support::peer::{Peer, Reply};
 use crate::support::proxy::Proxy;
-use crate::support::{PATIENCE, beside_others, eventually, run};
+use crate::support::{PATIENCE, eventually, run, shared};
 
 on_each_generation!(
     a_bad_answer_from_the_only_peer_harms_no_request,
@@ -27,7 +27,7 @@ fn list(client: &str, peer: &str) -> String {
 }
 
 fn a_bad_answer_from_the_only_peer_harms_no_request(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let cluster = Cluster::start(generation, 1);
     let other = Cluster::start(generation, 1);
     let peer = Peer::start(Reply::Never);
@@ -83,7 +83,7 @@ fn a_bad_answer_from_the_only_peer_harms_no_request(generation: Generation) {
 }
 
 fn a_peer_of_another_cluster_is_refused_from_the_start(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let (ours, foreign) = (Cluster::start(generation, 1), Cluster::start(generation, 1));
     let peers = format!("a={},b={}", ours.peer_url(0), foreign.peer_url(0));
     let accept = ["--accept-cluster-id", &ours.id(), "--proxy-refresh-interval", "200"];
@@ -105,7 +105,7 @@ fn a_peer_of_another_cluster_is_refused_from_the_start(generation: Generation) {
 }
 
 fn a_bad_peer_before_a_good_one_is_passed_over(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let cluster = Cluster::start(generation, 1);
     for reply in [Reply::Hangup, Reply::members(ID, "junk"), Reply::members(ID, "[]")] {
         let bad = Peer::start(reply);
@@ -117,7 +117,7 @@ fn a_bad_peer_before_a_good_one_is_passed_over(generation: Generation) {
 }
 
 fn a_learner_gets_no_traffic(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let cluster = Cluster::start(generation, 1);
     let learner = cluster.add_learner();
     let plan = Proxy::with_peers(&cluster.initial_cluster_of(&[0]));

@@ -6,7 +6,7 @@ use crate::support::cluster::Cluster;
 use crate::support::dns::Dns;
 use crate::support::generation::Generation;
 use crate::support::proxy::Proxy;
-use crate::support::{beside_others, wait_until};
+use crate::support::{shared, wait_until};
 
 const GENERATION: Generation = Generation::V3_5;
 
@@ -27,7 +27,7 @@ fn port_of(address: &str) -> u16 {
 
 #[test]
 fn the_last_good_addresses_serve_while_the_dns_is_away() {
-    let _floor = beside_others();
+    let _machine = shared();
     if !GENERATION.is_here() {
         return;
     }
@@ -64,7 +64,7 @@ fn the_last_good_addresses_serve_while_the_dns_is_away() {
 
 #[test]
 fn a_dead_first_nameserver_costs_time_and_no_request() {
-    let _floor = beside_others();
+    let _machine = shared();
     if !GENERATION.is_here() {
         return;
     }
@@ -88,7 +88,7 @@ fn a_dead_first_nameserver_costs_time_and_no_request() {
 
 #[test]
 fn a_name_that_was_never_known_is_told_at_once() {
-    let _floor = beside_others();
+    let _machine = shared();
     if !GENERATION.is_here() {
         return;
     }
@@ -104,7 +104,7 @@ fn a_name_that_was_never_known_is_told_at_once() {
 
 #[test]
 fn peers_are_written_in_any_case_and_with_a_zone() {
-    let _floor = beside_others();
+    let _machine = shared();
     if !GENERATION.is_here() {
         return;
     }

@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use crate::stage::on_each_generation;
+use crate::fixture::on_each_generation;
 use crate::support::PATIENCE;
-use crate::support::beside_others;
 use crate::support::cluster::Cluster;
 use crate::support::etcdctl::Etcdctl;
 use crate::support::generation::Generation;
 use crate::support::process;
 use crate::support::proxy::Proxy;
 use crate::support::scratch::Scratch;
+use crate::support::shared;
 use crate::support::systemd::{Hook, Host, variables};
 use crate::support::tls::Authority;
 use crate::support::{http1, port, run};
@@ -28,7 +28,7 @@ on_each_generation!(
 );
 
 /// A cluster, and a host beside it on which the proxy runs.
-struct Scene {
+struct Fixture {
     cluster: Cluster,
     host: Host,
     address: String,
@@ -39,7 +39,7 @@ struct Scene {
     _scratch: Scratch,
 }
 
-impl Scene {
+impl Fixture {
     fn new(generation: Generation, members: usize) -> Self {
         Self::of(Cluster::start(generation, members))
     }
@@ -123,22 +123,22 @@ impl From<Output> for Said {
 }
 
 fn a_proxy_becomes_a_member(generation: Generation) {
-    let _floor = beside_others();
-    let scene = Scene::new(generation, 1);
-    scene.new_member().run(&["put", "before", "through the proxy"]);
+    let _machine = shared();
+    let fixture = Fixture::new(generation, 1);
+    fixture.new_member().run(&["put", "before", "through the proxy"]);
 
-    let shown = scene.promote(&["--dry-run"]);
+    let shown = fixture.promote(&["--dry-run"]);
     assert!(shown.ok && shown.err.contains("1. add member two"), "{shown:?}");
     assert!(shown.err.contains("cluster of one cannot write"), "{shown:?}");
-    let held = scene.promote(&[]);
+    let held = fixture.promote(&[]);
     assert!(!held.ok && held.err.contains("--yes runs this plan"), "{held:?}");
-    assert_eq!(scene.member_list().lines().count(), 1);
-    assert!(scene.host.asked().is_empty() && scene.host.runs_proxy());
+    assert_eq!(fixture.member_list().lines().count(), 1);
+    assert!(fixture.host.asked().is_empty() && fixture.host.runs_proxy());
 
-    let said = scene.promote(&["--yes"]);
-    scene.assert_promoted(&said);
+    let said = fixture.promote(&["--yes"]);
+    fixture.assert_promoted(&said);
     // Word for word what `etcdctl member add` prints.
-    let list = scene.member_list();
+    let list = fixture.member_list();
     let id =
         list.lines().find(|line| line.contains(", two, ")).and_then(|line| line.split(',').next());
     let lines: Vec<_> = said.out.lines().collect();
@@ -149,36 +149,36 @@ fn a_proxy_becomes_a_member(generation: Generation) {
     );
     assert_eq!((lines[1], lines[2]), ("", "ETCD_NAME=\"two\""));
     assert!(lines[3].starts_with("ETCD_INITIAL_CLUSTER=\""), "{}", said.out);
-    assert!(lines[3].contains(&format!("two={}", scene.peer_url)), "{}", said.out);
-    assert_eq!(lines[4], format!("ETCD_INITIAL_ADVERTISE_PEER_URLS=\"{}\"", scene.peer_url));
+    assert!(lines[3].contains(&format!("two={}", fixture.peer_url)), "{}", said.out);
+    assert_eq!(lines[4], format!("ETCD_INITIAL_ADVERTISE_PEER_URLS=\"{}\"", fixture.peer_url));
     assert_eq!(lines[5..], ["ETCD_INITIAL_CLUSTER_STATE=\"existing\""]);
     assert_eq!(
-        scene.host.asked(),
+        fixture.host.asked(),
         ["disable --now etcd-proxy.service", "enable --now etcd.service"]
     );
 
-    let member = scene.new_member();
+    let member = fixture.new_member();
     assert_eq!(member.run(&["get", "--print-value-only", "before"]), "through the proxy\n");
     member.run(&["put", "after", "through the member"]);
-    let first = Etcdctl::v3(generation, &scene.cluster.client(0));
+    let first = Etcdctl::v3(generation, &fixture.cluster.client(0));
     assert_eq!(first.run(&["get", "--print-value-only", "after"]), "through the member\n");
-    let backup = format!("{}.before-promotion", scene.host.environment_file.display());
+    let backup = format!("{}.before-promotion", fixture.host.environment_file.display());
     assert!(std::fs::read_to_string(backup).expect("a backup").starts_with("# etcd\n"));
 
-    let again = scene.promote(&["--yes"]);
+    let again = fixture.promote(&["--yes"]);
     assert!(!again.ok && again.err.contains("is already a member: two"), "{again:?}");
     assert!(again.err.contains("etcd.service is active already"), "{again:?}");
     assert!(again.err.contains("member exists, so this host is or was a member"), "{again:?}");
 }
 
 fn a_run_that_was_killed_or_failed_anywhere_is_finished_by_the_next(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let cases: &[Case] = &[
         ("disable", |_| Hook::Kill, ""),
         ("disable", |_| Hook::Fail, "step 2 of 5"),
         ("disable", |_| Hook::DoAndKill, ""),
-        ("disable", |scene| Hook::Spoil(scene.proxy_data.join("proxy")), "step 3 of 5"),
-        ("disable", |scene| Hook::Spoil(scene.host.path("default")), "step 4 of 5"),
+        ("disable", |fixture| Hook::Spoil(fixture.proxy_data.join("proxy")), "step 3 of 5"),
+        ("disable", |fixture| Hook::Spoil(fixture.host.path("default")), "step 4 of 5"),
         ("enable", |_| Hook::Fail, "step 5 of 5"),
         ("enable", |_| Hook::Kill, ""),
         ("enable", |_| Hook::DoAndKill, ""),
@@ -191,14 +191,19 @@ fn a_run_that_was_killed_or_failed_anywhere_is_finished_by_the_next(generation: 
 }
 
 /// At which verb of systemctl, what happens there, and what the failure says.
-type Case = (&'static str, fn(&Scene) -> Hook, &'static str);
+type Case = (&'static str, fn(&Fixture) -> Hook, &'static str);
 
-fn interrupted(generation: Generation, verb: &'static str, hook: fn(&Scene) -> Hook, words: &str) {
-    let scene = Scene::new(generation, 1);
-    scene.new_member().run(&["put", "before", "kept"]);
-    let hook = hook(&scene);
-    scene.host.hook(verb, hook.clone());
-    let first = scene.promote(&["--yes"]);
+fn interrupted(
+    generation: Generation,
+    verb: &'static str,
+    hook: fn(&Fixture) -> Hook,
+    words: &str,
+) {
+    let fixture = Fixture::new(generation, 1);
+    fixture.new_member().run(&["put", "before", "kept"]);
+    let hook = hook(&fixture);
+    fixture.host.hook(verb, hook.clone());
+    let first = fixture.promote(&["--yes"]);
     assert!(!first.ok, "{hook:?}: {first:?}");
     assert!(first.err.contains(words), "{hook:?}: {first:?}");
     if !words.is_empty() {
@@ -210,13 +215,13 @@ fn interrupted(generation: Generation, verb: &'static str, hook: fn(&Scene) -> H
         std::fs::remove_file(path).expect("the obstacle");
         std::fs::create_dir(path).expect("a directory");
     }
-    let other = scene.promote_as("three", &scene.peer_url, &["--yes"]);
+    let other = fixture.promote_as("three", &fixture.peer_url, &["--yes"]);
     assert!(!other.ok && other.err.contains("a promotion with `--name two"), "{other:?}");
-    let second = scene.promote(&["--yes"]);
-    scene.assert_promoted(&second);
-    assert_eq!(scene.new_member().run(&["get", "--print-value-only", "before"]), "kept\n");
+    let second = fixture.promote(&["--yes"]);
+    fixture.assert_promoted(&second);
+    assert_eq!(fixture.new_member().run(&["get", "--print-value-only", "before"]), "kept\n");
     // Both runs name the member that is there, and there is no other.
-    let list = scene.member_list();
+    let list = fixture.member_list();
     let line = list.lines().find(|line| line.contains(", two, ")).expect("the member");
     let id = line.split(',').next().expect("its ID");
     for out in [&first.out, &second.out] {
@@ -226,21 +231,21 @@ fn interrupted(generation: Generation, verb: &'static str, hook: fn(&Scene) -> H
 }
 
 fn a_learner_joins_with_credentials(generation: Generation) {
-    let _floor = beside_others();
-    let scene = Scene::new(generation, 1);
-    let etcdctl = scene.cluster.etcdctl();
+    let _machine = shared();
+    let fixture = Fixture::new(generation, 1);
+    let etcdctl = fixture.cluster.etcdctl();
     for line in ["user add root:secret", "user grant-role root root", "role list", "auth enable"] {
         let words: Vec<_> = line.split(' ').collect();
         let _ = etcdctl.try_run(&words).unwrap_or_else(|error| panic!("{line}: {error}"));
     }
-    let refused = scene.promote(&["--yes", "--learner"]);
+    let refused = fixture.promote(&["--yes", "--learner"]);
     assert!(!refused.ok && refused.out.is_empty(), "{refused:?}");
-    let wrong = scene.promote(&["--yes", "--learner", "--user", "root:guess"]);
+    let wrong = fixture.promote(&["--yes", "--learner", "--user", "root:guess"]);
     assert!(!wrong.ok && wrong.err.contains("authentication failed"), "{wrong:?}");
-    let said = scene.promote(&["--yes", "--learner", "--user", "root:secret"]);
-    assert!(said.ok, "{said:?}\n{}", scene.host.etcd_said());
+    let said = fixture.promote(&["--yes", "--learner", "--user", "root:secret"]);
+    assert!(said.ok, "{said:?}\n{}", fixture.host.etcd_said());
     assert!(said.out.contains("added as learner to cluster"), "{}", said.out);
-    let list = scene.cluster.etcdctl().with("--user=root:secret").run(&["member", "list"]);
+    let list = fixture.cluster.etcdctl().with("--user=root:secret").run(&["member", "list"]);
     let line = list.lines().find(|line| line.contains(", two, ")).expect("the learner");
     assert!(line.ends_with(", true"), "{list}");
 }
@@ -251,75 +256,75 @@ fn a_cluster_with_tls_takes_a_member_with_the_proxys_certificates() {
     if !generation.is_here() {
         return;
     }
-    let _floor = beside_others();
+    let _machine = shared();
     let cluster = Cluster::planned(generation, 1).secured(&Authority::new("cluster"));
     cluster.start_all();
     let flags = towards_flags(&cluster);
-    let mut scene = Scene::with_flags(cluster, flags);
-    scene.new_member().run(&["put", "before", "by TLS"]);
-    scene.peer_url = scene.peer_url.replace("http:", "https:");
-    let said = scene.promote(&["--yes"]);
-    scene.assert_promoted(&said);
-    assert_eq!(scene.new_member().run(&["get", "--print-value-only", "before"]), "by TLS\n");
+    let mut fixture = Fixture::with_flags(cluster, flags);
+    fixture.new_member().run(&["put", "before", "by TLS"]);
+    fixture.peer_url = fixture.peer_url.replace("http:", "https:");
+    let said = fixture.promote(&["--yes"]);
+    fixture.assert_promoted(&said);
+    assert_eq!(fixture.new_member().run(&["get", "--print-value-only", "before"]), "by TLS\n");
 }
 
 fn what_would_harm_the_cluster_or_the_host_is_refused(generation: Generation) {
-    let _floor = beside_others();
-    let scene = Scene::new(generation, 3);
+    let _machine = shared();
+    let fixture = Fixture::new(generation, 3);
     let refused = |said: Said, words: &str| {
         assert!(!said.ok && said.err.contains(words), "{words}: {said:?}");
         assert!(said.err.ends_with("refused, and nothing was done\n"), "{said:?}");
-        assert!(said.out.is_empty() && scene.host.runs_proxy(), "{said:?}");
+        assert!(said.out.is_empty() && fixture.host.runs_proxy(), "{said:?}");
     };
-    let taken = scene.cluster.peer_url(1);
-    refused(scene.promote_as("two", &taken, &["--yes"]), "is already a member: m1");
-    refused(scene.promote_as("m2", &scene.peer_url, &["--yes"]), "is already called m2");
-    refused(scene.promote(&["--yes", "--etcd-unit", "no.service"]), "there is no no.service");
-    for directory in [&scene.host.data_dir, &scene.proxy_data] {
+    let taken = fixture.cluster.peer_url(1);
+    refused(fixture.promote_as("two", &taken, &["--yes"]), "is already a member: m1");
+    refused(fixture.promote_as("m2", &fixture.peer_url, &["--yes"]), "is already called m2");
+    refused(fixture.promote(&["--yes", "--etcd-unit", "no.service"]), "there is no no.service");
+    for directory in [&fixture.host.data_dir, &fixture.proxy_data] {
         std::fs::create_dir_all(directory.join("member/wal")).expect("a directory");
         std::fs::write(directory.join("member/wal/0.wal"), "").expect("a log");
-        refused(scene.promote(&["--yes"]), "this host is or was a member");
+        refused(fixture.promote(&["--yes"]), "this host is or was a member");
         std::fs::remove_dir_all(directory.join("member")).expect("a directory");
     }
     // Somebody added it by hand, and it is not known whether that was meant for here.
-    let added = scene.added_by_hand();
+    let added = fixture.added_by_hand();
     let id = added.split_whitespace().nth(1).expect("an ID").to_owned();
-    refused(scene.promote(&["--yes"]), "was not added by a promotion here");
+    refused(fixture.promote(&["--yes"]), "was not added by a promotion here");
     refused(
-        scene.promote_as("two", "http://127.0.0.1:1", &["--yes"]),
+        fixture.promote_as("two", "http://127.0.0.1:1", &["--yes"]),
         &format!("`etcdctl member remove {id}`"),
     );
     // What was added by a run that was killed before it heard the answer, however, is ours.
     std::fs::write(
-        scene.proxy_data.join("promotion.json"),
+        fixture.proxy_data.join("promotion.json"),
         format!(
             "{{\"name\":\"two\",\"peer_urls\":[\"{}\"],\"endpoints\":[\"http://{}\"]}}",
-            scene.peer_url,
-            scene.cluster.client(0)
+            fixture.peer_url,
+            fixture.cluster.client(0)
         ),
     )
     .expect("a record");
-    let taken_up = scene.promote(&["--yes"]);
-    scene.assert_promoted(&taken_up);
+    let taken_up = fixture.promote(&["--yes"]);
+    fixture.assert_promoted(&taken_up);
     assert!(taken_up.out.contains(&id), "{taken_up:?}");
 }
 
 fn a_cluster_with_a_dead_member_does_not_grow(generation: Generation) {
-    let _floor = beside_others();
-    let scene = Scene::new(generation, 3);
-    scene.cluster.kill(2);
-    let said = scene.promote(&["--yes"]);
+    let _machine = shared();
+    let fixture = Fixture::new(generation, 3);
+    fixture.cluster.kill(2);
+    let said = fixture.promote(&["--yes"]);
     assert!(
         !said.ok && said.err.contains("quorum would be at risk: of 3 voters 2 are well"),
         "{said:?}"
     );
-    assert!(scene.host.runs_proxy() && scene.member_list_of_the_living().lines().count() == 3);
+    assert!(fixture.host.runs_proxy() && fixture.member_list_of_the_living().lines().count() == 3);
     // The proxy serves on.
-    let version = run(http1::get(&scene.address, "/version"));
+    let version = run(http1::get(&fixture.address, "/version"));
     assert_eq!(version.status, 200);
 }
 
-impl Scene {
+impl Fixture {
     /// Members take nobody in before they have been connected for five seconds.
     fn added_by_hand(&self) -> String {
         let peer_url = format!("--peer-urls={}", self.peer_url);

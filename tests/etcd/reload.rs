@@ -2,13 +2,13 @@
 
 use nix::sys::signal::Signal;
 
-use crate::stage::on_each_generation;
+use crate::fixture::on_each_generation;
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
 use crate::support::load::{Load, Plan};
 use crate::support::proxy::{Proxy, settings};
 use crate::support::settings_file::Way;
-use crate::support::{PATIENCE, alone, beside_others};
+use crate::support::{PATIENCE, exclusive, shared};
 
 on_each_generation!(
     two_hundred_edits_under_load_fail_no_read,
@@ -29,7 +29,7 @@ fn with_file(generation: Generation) -> (Cluster, Proxy) {
 }
 
 fn two_hundred_edits_under_load_fail_no_read(generation: Generation) {
-    let _floor = alone();
+    let _machine = exclusive();
     let (cluster, proxy) = with_file(generation);
     let load = Load::start(Plan::new(&proxy.address, "load"));
     load.wait_for_reads(20);
@@ -53,7 +53,7 @@ fn two_hundred_edits_under_load_fail_no_read(generation: Generation) {
 }
 
 fn a_file_that_cannot_be_used_leaves_the_old_settings(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let (cluster, proxy) = with_file(generation);
     let etcdctl = proxy.etcdctl(generation);
     let good = settings("on", &cluster.initial_cluster());
@@ -91,7 +91,7 @@ fn a_file_that_cannot_be_used_leaves_the_old_settings(generation: Generation) {
 }
 
 fn the_mode_follows_the_file(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let (cluster, proxy) = with_file(generation);
     let etcdctl = proxy.etcdctl(generation);
     for way in WAYS {
@@ -105,7 +105,7 @@ fn the_mode_follows_the_file(generation: Generation) {
 }
 
 fn sighup_and_the_reload_command_read_the_file_too(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let (_cluster, proxy) = with_file(generation);
     let before = proxy.reloads();
     proxy.process.signal(Signal::SIGHUP);
@@ -123,7 +123,7 @@ fn sighup_and_the_reload_command_read_the_file_too(generation: Generation) {
 }
 
 fn a_listener_that_is_added_and_removed_disturbs_no_other(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let cluster = Cluster::start(generation, 1);
     cluster.etcdctl().run(&["put", "load/r", "v"]);
     let plan = Proxy::before(&cluster).bare();

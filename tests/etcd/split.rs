@@ -2,7 +2,7 @@
 //! etcds here 3.6 and 3.7 have the flag; 3.4 and 3.5 got it with 3.4.25 and 3.5.8, which are not
 //! here.
 
-use crate::stage::on_generations;
+use crate::fixture::on_generations;
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
 use crate::support::grpc::Channel;
@@ -11,7 +11,7 @@ use crate::support::load::base64;
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{self, Done, PutRequest, RangeRequest, RangeResponse};
 use crate::support::tls::Authority;
-use crate::support::{PATIENCE, beside_others, eventually, run};
+use crate::support::{PATIENCE, eventually, run, shared};
 use crate::tls::towards;
 
 on_generations!(
@@ -54,7 +54,7 @@ async fn is_well(proxy: &Proxy, urls: usize) {
 }
 
 fn with_both_urls_advertised_everything_works_and_nobody_is_unhealthy(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     each_way(generation, true, |_, proxy, probed| {
         let address = &proxy.address;
         run(async {
@@ -93,7 +93,7 @@ fn with_both_urls_advertised_everything_works_and_nobody_is_unhealthy(generation
 }
 
 fn with_grpc_urls_alone_http_is_refused_clearly_and_grpc_notices_nothing(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     each_way(generation, false, |_, proxy, _| {
         let address = &proxy.address;
         run(async {

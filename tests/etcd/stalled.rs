@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use crate::stage::on_each_generation;
+use crate::fixture::on_each_generation;
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
 use crate::support::grpc::{Call, Channel};
 use crate::support::load::{Load, Plan};
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{self, Done, PutRequest, WatchRequest, WatchResponse};
-use crate::support::{alone, meter, run_within};
+use crate::support::{exclusive, meter, run_within};
 
 on_each_generation!(stalled_watchers_disturb_no_reader);
 
@@ -52,7 +52,7 @@ impl Watcher {
 }
 
 fn stalled_watchers_disturb_no_reader(generation: Generation) {
-    let _floor = alone();
+    let _machine = exclusive();
     let cluster = Cluster::start(generation, 3);
     cluster.etcdctl().run(&["put", "load/r", "v"]);
     let proxy = Proxy::before(&cluster).start();

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use crate::stage::on_each_generation;
+use crate::fixture::on_each_generation;
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
 use crate::support::grpc::{Channel, Failure};
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{self, PutRequest, RangeResponse};
-use crate::support::{PATIENCE, beside_others, http1, run};
+use crate::support::{PATIENCE, http1, run, shared};
 
 on_each_generation!(
     before_the_cluster_is_there_it_answers_503_and_is_not_ready,
@@ -16,7 +16,7 @@ on_each_generation!(
 );
 
 fn before_the_cluster_is_there_it_answers_503_and_is_not_ready(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let cluster = Cluster::planned(generation, 3);
     let proxy = Proxy::before(&cluster).spawn();
     run(async {
@@ -55,7 +55,7 @@ fn before_the_cluster_is_there_it_answers_503_and_is_not_ready(generation: Gener
 }
 
 fn it_is_ready_within_two_seconds_of_the_first_member(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let cluster = Cluster::planned(generation, 1);
     let proxy = Proxy::before(&cluster).spawn();
     run(proxy.wait_until_open());

@@ -1,7 +1,7 @@
 //! gRPC's streams and sizes: many on one connection, half closed, cancelled together, large beside
 //! small.
 
-use crate::stage::{Stage, on_each_generation};
+use crate::fixture::{Fixture, on_each_generation};
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
 use crate::support::grpc::{Call, Channel};
@@ -10,7 +10,7 @@ use crate::support::rpc::{
     self, Done, Fields, LeaseGrantRequest, LeaseRequest, LeaseResponse, PutRequest, RangeRequest,
     RangeResponse, WatchRequest, WatchResponse,
 };
-use crate::support::{PATIENCE, alone, beside_others, eventually, http1, meter, run};
+use crate::support::{PATIENCE, eventually, exclusive, http1, meter, run, shared};
 
 on_each_generation!(
     a_thousand_watches_live_on_one_connection_and_half_may_go_at_once,
@@ -45,8 +45,8 @@ async fn put(address: &str, key: &str, value: &str) {
 }
 
 fn a_thousand_watches_live_on_one_connection_and_half_may_go_at_once(generation: Generation) {
-    let _floor = alone();
-    let address = &Stage::shared(generation).proxy.address;
+    let _machine = exclusive();
+    let address = &Fixture::shared(generation).proxy.address;
     run(async {
         let channel = Channel::open(address).await.expect("a connection");
         let mut watches = Vec::new();
@@ -75,8 +75,8 @@ fn a_thousand_watches_live_on_one_connection_and_half_may_go_at_once(generation:
 }
 
 fn a_half_closed_watch_goes_on(generation: Generation) {
-    let _floor = beside_others();
-    let address = &Stage::shared(generation).proxy.address;
+    let _machine = shared();
+    let address = &Fixture::shared(generation).proxy.address;
     run(async {
         let channel = Channel::open(address).await.expect("a connection");
         let mut call = watch(&channel, "streams/half").await;
@@ -90,8 +90,8 @@ fn a_half_closed_watch_goes_on(generation: Generation) {
 }
 
 fn a_half_closed_keep_alive_is_answered_and_ends_well(generation: Generation) {
-    let _floor = beside_others();
-    let address = &Stage::shared(generation).proxy.address;
+    let _machine = shared();
+    let address = &Fixture::shared(generation).proxy.address;
     run(async {
         let channel = Channel::open(address).await.expect("a connection");
         let grant = LeaseGrantRequest { ttl: 60, id: 0 };
@@ -106,11 +106,11 @@ fn a_half_closed_keep_alive_is_answered_and_ends_well(generation: Generation) {
 }
 
 fn errors_are_the_members_own(generation: Generation) {
-    let _floor = beside_others();
-    let stage = Stage::shared(generation);
+    let _machine = shared();
+    let fixture = Fixture::shared(generation);
     run(async {
-        let through = Channel::open(&stage.proxy.address).await.expect("a connection");
-        let direct = Channel::open(&stage.cluster.client(0)).await.expect("a connection");
+        let through = Channel::open(&fixture.proxy.address).await.expect("a connection");
+        let direct = Channel::open(&fixture.cluster.client(0)).await.expect("a connection");
         for (path, request) in [
             (rpc::RANGE, Fields::new()),
             (rpc::RANGE, Fields::new().text(1, "a").number(4, 1 << 40)),
@@ -127,7 +127,7 @@ fn errors_are_the_members_own(generation: Generation) {
 }
 
 fn a_large_value_and_a_large_range_pass_beside_a_watch(generation: Generation) {
-    let _floor = alone();
+    let _machine = exclusive();
     let cluster = Cluster::planned(generation, 1).with_flag("--max-request-bytes=16777216");
     cluster.start_all();
     let proxy = Proxy::before(&cluster).start();
@@ -156,12 +156,12 @@ fn a_large_value_and_a_large_range_pass_beside_a_watch(generation: Generation) {
 
 /// An alarm makes `/health` of all members false; a proxy that believed it would have nobody left.
 fn a_full_cluster_still_reads_and_deletes(generation: Generation) {
-    let _floor = beside_others();
-    let stage = Stage::new(generation, 1);
-    let etcdctl = stage.etcdctl();
+    let _machine = shared();
+    let fixture = Fixture::new(generation, 1);
+    let etcdctl = fixture.etcdctl();
     etcdctl.run(&["put", "full", "x"]);
     run(async {
-        let member = Channel::open(&stage.cluster.client(0)).await.expect("a connection");
+        let member = Channel::open(&fixture.cluster.client(0)).await.expect("a connection");
         let raise = Fields::new().number(1, 1).number(3, 1);
         member
             .unary_bytes("/etcdserverpb.Maintenance/Alarm", raise.bytes())
@@ -181,8 +181,8 @@ fn a_full_cluster_still_reads_and_deletes(generation: Generation) {
 
 /// etcd itself would send GOAWAY for them; nobody expects that of a proxy on the same machine.
 fn pings_without_a_call_end_no_connection(generation: Generation) {
-    let _floor = beside_others();
-    let address = &Stage::shared(generation).proxy.address;
+    let _machine = shared();
+    let address = &Fixture::shared(generation).proxy.address;
     run(async {
         let channel = Channel::open(address).await.expect("a connection");
         let mut pings = channel.pings().expect("PING");
@@ -196,9 +196,9 @@ fn pings_without_a_call_end_no_connection(generation: Generation) {
 }
 
 fn a_storm_of_short_watches_leaves_nothing_behind(generation: Generation) {
-    let _floor = alone();
-    let stage = Stage::new(generation, 1);
-    let (address, pid) = (&stage.proxy.address, stage.proxy.process.pid());
+    let _machine = exclusive();
+    let fixture = Fixture::new(generation, 1);
+    let (address, pid) = (&fixture.proxy.address, fixture.proxy.process.pid());
     run(async {
         storm(address, 2).await;
         let (memory, descriptors) = (meter::resident_bytes(pid), meter::descriptors(pid));

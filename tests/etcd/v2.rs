@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::stage::{Stage, on_generations_with_v2};
+use crate::fixture::{Fixture, on_generations_with_v2};
 use crate::support::generation::Generation;
 use crate::support::http1::{self, Connection};
-use crate::support::{PATIENCE, beside_others, run};
+use crate::support::{PATIENCE, run, shared};
 
 on_generations_with_v2!(
     etcdctl_sets_gets_lists_and_removes,
@@ -18,8 +18,8 @@ on_generations_with_v2!(
 );
 
 fn etcdctl_sets_gets_lists_and_removes(generation: Generation) {
-    let _floor = beside_others();
-    let etcdctl = Stage::shared(generation).proxy.etcdctl_v2(generation);
+    let _machine = shared();
+    let etcdctl = Fixture::shared(generation).proxy.etcdctl_v2(generation);
     assert_eq!(etcdctl.run(&["set", "/v2/a", "one"]), "one\n");
     assert_eq!(etcdctl.run(&["get", "/v2/a"]), "one\n");
     assert_eq!(etcdctl.run(&["update", "/v2/a", "two"]), "two\n");
@@ -32,11 +32,11 @@ fn etcdctl_sets_gets_lists_and_removes(generation: Generation) {
 }
 
 fn etcdctl_watches_a_key(generation: Generation) {
-    let _floor = beside_others();
-    let stage = Stage::shared(generation);
-    let etcdctl = stage.proxy.etcdctl_v2(generation);
+    let _machine = shared();
+    let fixture = Fixture::shared(generation);
+    let etcdctl = fixture.proxy.etcdctl_v2(generation);
     etcdctl.run(&["set", "/v2/watched", "before"]);
-    let index = run(async { http1::get(&stage.proxy.address, "/v2/keys/v2/watched").await });
+    let index = run(async { http1::get(&fixture.proxy.address, "/v2/keys/v2/watched").await });
     let after = index.json()["node"]["modifiedIndex"].as_u64().expect("an index") + 1;
     let watch = etcdctl.start(&["watch", "--after-index", &(after - 1).to_string(), "/v2/watched"]);
     etcdctl.run(&["set", "/v2/watched", "after"]);
@@ -44,8 +44,8 @@ fn etcdctl_watches_a_key(generation: Generation) {
 }
 
 fn keys_made_in_order_are_made_once_each(generation: Generation) {
-    let _floor = beside_others();
-    let address = &Stage::shared(generation).proxy.address;
+    let _machine = shared();
+    let address = &Fixture::shared(generation).proxy.address;
     run(async {
         for number in 0..10 {
             let made =
@@ -61,8 +61,8 @@ fn keys_made_in_order_are_made_once_each(generation: Generation) {
 }
 
 fn a_wait_has_its_head_at_once_and_its_event_when_it_comes(generation: Generation) {
-    let _floor = beside_others();
-    let address = &Stage::shared(generation).proxy.address;
+    let _machine = shared();
+    let address = &Fixture::shared(generation).proxy.address;
     run(async {
         let mut waiting = Connection::open(address).await.expect("a connection");
         let begin = Instant::now();
@@ -77,8 +77,8 @@ fn a_wait_has_its_head_at_once_and_its_event_when_it_comes(generation: Generatio
 }
 
 fn a_stream_brings_each_event_as_it_comes(generation: Generation) {
-    let _floor = beside_others();
-    let address = &Stage::shared(generation).proxy.address;
+    let _machine = shared();
+    let address = &Fixture::shared(generation).proxy.address;
     run(async {
         let mut stream = Connection::open(address).await.expect("a connection");
         let path = "/v2/keys/stream?wait=true&stream=true&recursive=true";
@@ -94,8 +94,8 @@ fn a_stream_brings_each_event_as_it_comes(generation: Generation) {
 }
 
 fn a_compare_and_swap_fails_with_etcds_own_words(generation: Generation) {
-    let _floor = beside_others();
-    let address = &Stage::shared(generation).proxy.address;
+    let _machine = shared();
+    let address = &Fixture::shared(generation).proxy.address;
     run(async {
         http1::form(address, "PUT", "/v2/keys/cas", "value=is").await;
         let failed = http1::form(address, "PUT", "/v2/keys/cas?prevValue=was", "value=new").await;
@@ -111,12 +111,12 @@ fn a_compare_and_swap_fails_with_etcds_own_words(generation: Generation) {
 }
 
 fn a_member_answers_what_is_not_a_key(generation: Generation) {
-    let _floor = beside_others();
-    let stage = Stage::shared(generation);
+    let _machine = shared();
+    let fixture = Fixture::shared(generation);
     run(async {
-        let address = &stage.proxy.address;
+        let address = &fixture.proxy.address;
         let machines = http1::get(address, "/v2/machines").await.text();
-        assert!(machines.contains(&stage.cluster.client(0)), "{machines}");
+        assert!(machines.contains(&fixture.cluster.client(0)), "{machines}");
         let members = http1::get(address, "/v2/members").await.json();
         assert_eq!(members["members"].as_array().expect("members").len(), 3);
         assert_eq!(http1::get(address, "/v2/stats/self").await.status, 200);

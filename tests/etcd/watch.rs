@@ -1,9 +1,9 @@
 //! etcdctl's watches through the daemon.
 
-use crate::stage::{Stage, on_each_generation};
+use crate::fixture::{Fixture, on_each_generation};
 use crate::support::etcdctl::Etcdctl;
 use crate::support::generation::Generation;
-use crate::support::{PATIENCE, beside_others};
+use crate::support::{PATIENCE, shared};
 
 on_each_generation!(
     a_watch_shows_what_is_put_and_deleted_after_it_began,
@@ -12,8 +12,8 @@ on_each_generation!(
 );
 
 fn a_watch_shows_what_is_put_and_deleted_after_it_began(generation: Generation) {
-    let _floor = beside_others();
-    let etcdctl = Stage::shared(generation).etcdctl();
+    let _machine = shared();
+    let etcdctl = Fixture::shared(generation).etcdctl();
     // From the next revision on, so that it does not matter how soon the watch is there.
     let next = revision_after_put(&etcdctl, "watch/marker") + 1;
     let watch = etcdctl.start(&["watch", "--prefix", &format!("--rev={next}"), "watch/live/"]);
@@ -26,8 +26,8 @@ fn a_watch_shows_what_is_put_and_deleted_after_it_began(generation: Generation) 
 }
 
 fn a_watch_from_an_old_revision_shows_the_history_first(generation: Generation) {
-    let _floor = beside_others();
-    let etcdctl = Stage::shared(generation).etcdctl();
+    let _machine = shared();
+    let etcdctl = Fixture::shared(generation).etcdctl();
     let first = revision_after_put(&etcdctl, "watch/history");
     for number in 1..=20 {
         etcdctl.run(&["put", "watch/history", &number.to_string()]);
@@ -44,8 +44,8 @@ fn a_watch_from_an_old_revision_shows_the_history_first(generation: Generation) 
 }
 
 fn a_watch_with_previous_values_shows_them(generation: Generation) {
-    let _floor = beside_others();
-    let etcdctl = Stage::shared(generation).etcdctl();
+    let _machine = shared();
+    let etcdctl = Fixture::shared(generation).etcdctl();
     let first = revision_after_put(&etcdctl, "watch/previous");
     etcdctl.run(&["put", "watch/previous", "new"]);
     let from = format!("--rev={}", first + 1);

@@ -3,7 +3,7 @@
 use crate::support::members::Members;
 use crate::support::raw_http2::{RST_STREAM, RawHttp2, text};
 use crate::support::rpc::RANGE;
-use crate::support::{beside_others, run};
+use crate::support::{run, shared};
 
 /// The value as a literal that is kept in the dynamic table.
 fn kept(value: &[u8]) -> Vec<u8> {
@@ -12,7 +12,7 @@ fn kept(value: &[u8]) -> Vec<u8> {
 
 #[test]
 fn calls_pass_whatever_their_authority_is() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -49,7 +49,7 @@ fn calls_pass_whatever_their_authority_is() {
 
 #[test]
 fn an_authority_that_no_member_takes_costs_its_stream_alone() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;

@@ -10,7 +10,7 @@ use nix::unistd::{geteuid, mkfifo};
 use crate::support::members::{Members, start};
 use crate::support::proxy::Proxy;
 use crate::support::scratch::Scratch;
-use crate::support::{PATIENCE, beside_others, eventually, http1, port, process, run};
+use crate::support::{PATIENCE, eventually, http1, port, process, run, shared};
 
 /// A settings file that can become a link to something else.
 struct Settings {
@@ -68,7 +68,7 @@ fn command(proxy: &Proxy, arguments: &[&str]) -> (i32, String) {
 
 #[test]
 fn settings_that_are_no_file_are_refused_and_the_old_ones_serve_on() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let members = Members::start(1).await;
         let listen = format!("127.0.0.1:{}", port::free());
@@ -100,7 +100,7 @@ fn settings_that_are_no_file_are_refused_and_the_old_ones_serve_on() {
 
 #[test]
 fn a_mount_that_hangs_is_named_and_a_stop_does_not_wait_for_it() {
-    let _beside = beside_others();
+    let _machine = shared();
     if !geteuid().is_root() || !Path::new("/dev/fuse").exists() {
         eprintln!("skipped: no root, or no FUSE");
         return;

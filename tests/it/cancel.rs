@@ -6,13 +6,13 @@ use crate::support::grpc::Channel;
 use crate::support::http2::{Connection, next};
 use crate::support::members::{Arrival, Members};
 use crate::support::rpc::{PUT, RANGE, WATCH};
-use crate::support::{PATIENCE, beside_others, eventually, http1, run};
+use crate::support::{PATIENCE, eventually, http1, run, shared};
 
 const GRPC: [(&str, &str); 2] = [("content-type", "application/grpc"), ("te", "trailers")];
 
 #[test]
 fn an_http1_client_that_leaves_before_the_head_ends_its_request() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -32,7 +32,7 @@ fn an_http1_client_that_leaves_before_the_head_ends_its_request() {
 
 #[test]
 fn an_http1_client_that_leaves_within_the_answer_ends_it() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -50,7 +50,7 @@ fn an_http1_client_that_leaves_within_the_answer_ends_it() {
 
 #[test]
 fn an_http2_client_that_resets_a_stream_ends_the_http1_request_behind_it() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -75,7 +75,7 @@ fn an_http2_client_that_resets_a_stream_ends_the_http1_request_behind_it() {
 
 #[test]
 fn a_grpc_client_that_resets_a_stream_cancels_it_at_the_member() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -106,7 +106,7 @@ fn a_grpc_client_that_resets_a_stream_cancels_it_at_the_member() {
 
 #[test]
 fn an_http2_client_whose_connection_is_cut_ends_all_it_had_open() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -131,7 +131,7 @@ fn an_http2_client_whose_connection_is_cut_ends_all_it_had_open() {
 
 #[test]
 fn five_hundred_streams_cancelled_at_once_harm_no_other_stream() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -184,7 +184,7 @@ fn five_hundred_streams_cancelled_at_once_harm_no_other_stream() {
 
 #[test]
 fn a_thousand_watches_live_on_one_client_connection() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let members = Members::start(1).await;
         let proxy = members.proxy().await;

@@ -9,7 +9,7 @@ use h2::Reason;
 use crate::support::grpc::{Channel, Failure};
 use crate::support::members::{Arrival, Members, start};
 use crate::support::rpc::{PUT, RANGE, WATCH};
-use crate::support::{PATIENCE, beside_others, http1, run};
+use crate::support::{PATIENCE, http1, run, shared};
 
 /// The member that never misbehaves.
 const GOOD: usize = 0;
@@ -117,7 +117,7 @@ async fn live(client: usize, address: String) -> Vec<String> {
 
 #[test]
 fn among_failing_members_no_read_fails_and_no_write_is_seen_twice() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         for balance in ["sticky", "p2c"] {
             let members = Members::start(3).await;

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use crate::support::scratch::Scratch;
-use crate::support::{beside_others, port, process};
+use crate::support::{port, process, shared};
 
 /// A copy of what the demonstration needs, on a free port, with no more programs than these and
 /// maybe an etcd.
@@ -58,7 +58,7 @@ fn an_etcd_that_is_too_old_is_named_with_its_version() {
 
 #[test]
 fn a_member_that_ends_ends_it_with_the_members_last_words() {
-    let _beside = beside_others();
+    let _machine = shared();
     let (status, said) = demo(Some(
         "[ \"$1\" = --version ] && echo 'etcd Version: 3.5.16' && exit\necho 'no disk' >&2; exit 1",
     ));

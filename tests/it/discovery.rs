@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::scripted_registry::{Registry, entries, page, size};
 use crate::support::peer::{Peer, Reply};
 use crate::support::proxy::{Plan, Proxy};
-use crate::support::{beside_others, http1, port, run, wait_until};
+use crate::support::{http1, port, run, shared, wait_until};
 
 fn proxy(url: &str) -> Plan {
     Proxy::with_peers("").file(&format!("discovery = \"{url}\"\n"))
@@ -21,7 +21,7 @@ fn wait_for_status(proxy: &Proxy, words: &str) {
 
 #[test]
 fn a_registry_in_trouble_is_asked_at_growing_pauses() {
-    let _floor = beside_others();
+    let _machine = shared();
     let registry = Registry::start(|_| page("503 Service Unavailable", ""));
     let proxy = proxy(&registry.url).spawn();
     wait_for_status(&proxy, "waiting for members: ");
@@ -34,7 +34,7 @@ fn a_registry_in_trouble_is_asked_at_growing_pauses() {
 
 #[test]
 fn a_registry_that_hangs_holds_up_nothing_else() {
-    let _floor = beside_others();
+    let _machine = shared();
     let registry = Registry::start(|_| None);
     let proxy = proxy(&registry.url).spawn();
     run(proxy.wait_until_open());
@@ -54,7 +54,7 @@ fn a_registry_that_hangs_holds_up_nothing_else() {
 
 #[test]
 fn what_etcd_would_end_at_is_asked_once_and_told() {
-    let _floor = beside_others();
+    let _machine = shared();
     let junk =
         |target: &str| if target.contains("_config") { size("1") } else { entries(&["junk"]) };
     let twice = |target: &str| {
@@ -95,7 +95,7 @@ fn what_etcd_would_end_at_is_asked_once_and_told() {
 
 #[test]
 fn a_registry_that_ends_every_wait_at_once_is_not_asked_in_a_loop() {
-    let _floor = beside_others();
+    let _machine = shared();
     let registry = Registry::start(|target| match target {
         target if target.contains("_config") => size("2"),
         target if target.contains("wait=true") => page("200 OK", ""),
@@ -111,7 +111,7 @@ fn a_registry_that_ends_every_wait_at_once_is_not_asked_in_a_loop() {
 
 #[test]
 fn lost_history_and_a_cut_wait_are_survived() {
-    let _floor = beside_others();
+    let _machine = shared();
     let peer = Peer::start(Reply::Never);
     let list = format!(
         r#"[{{"id":1,"name":"a","peerURLs":["{}"],"clientURLs":["http://127.0.0.1:9"]}}]"#,
@@ -148,7 +148,7 @@ fn lost_history_and_a_cut_wait_are_survived() {
 
 #[test]
 fn a_complete_registry_whose_peers_are_silent_is_asked_at_growing_pauses_and_told_once() {
-    let _floor = beside_others();
+    let _machine = shared();
     let (one, two) = (format!("a=http://127.0.0.1:{}", port::free()), Peer::start(Reply::Never));
     let list = format!(
         r#"[{{"id":1,"name":"a","peerURLs":["{}"],"clientURLs":["http://127.0.0.1:9"]}}]"#,

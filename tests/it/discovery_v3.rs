@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::scripted_registry_v3::{Asked, Ending, Registry, Said, values};
 use crate::support::peer::{Peer, Reply};
 use crate::support::proxy::Proxy;
-use crate::support::{PATIENCE, beside_others, http1, port, run, wait_until};
+use crate::support::{PATIENCE, http1, port, run, shared, wait_until};
 
 /// A daemon whose registry has these endpoints.
 fn proxy(endpoints: &[&str]) -> Proxy {
@@ -37,7 +37,7 @@ fn registry(size: &'static str, members: &[&str]) -> Registry {
 
 #[test]
 fn endpoints_that_are_dead_or_hang_are_passed_by() {
-    let _floor = beside_others();
+    let _machine = shared();
     let peer = Peer::start(Reply::Never);
     let list = format!(
         r#"[{{"id":1,"name":"a","peerURLs":["{}"],"clientURLs":["http://127.0.0.1:9"]}}]"#,
@@ -57,7 +57,7 @@ fn endpoints_that_are_dead_or_hang_are_passed_by() {
 
 #[test]
 fn endpoints_that_are_all_of_no_use_are_each_told() {
-    let _floor = beside_others();
+    let _machine = shared();
     let dead = format!("127.0.0.1:{}", port::free());
     let hung = Registry::start(|_| Said::Nothing);
     let proxy = proxy(&[&dead, &hung.endpoint]);
@@ -70,7 +70,7 @@ fn endpoints_that_are_all_of_no_use_are_each_told() {
 
 #[test]
 fn what_etcd_would_end_at_is_asked_once_and_told() {
-    let _floor = beside_others();
+    let _machine = shared();
     let with_size = |size: Said| {
         Registry::start(move |asked| match asked {
             Asked::Size => size.clone(),
@@ -97,7 +97,7 @@ fn what_etcd_would_end_at_is_asked_once_and_told() {
 
 #[test]
 fn what_is_no_answer_is_asked_again_at_growing_pauses() {
-    let _floor = beside_others();
+    let _machine = shared();
     let registries = [
         (Registry::start(|_| Said::Junk), "not an etcd v3 API: "),
         (Registry::start(|_| Said::Status("14", "etcdserver: no leader")), "etcdserver: no leader"),
@@ -113,7 +113,7 @@ fn what_is_no_answer_is_asked_again_at_growing_pauses() {
 
 #[test]
 fn entries_that_are_none_do_not_count_and_who_comes_late_is_no_member() {
-    let _floor = beside_others();
+    let _machine = shared();
     let [a, b, c] = ["a", "b", "c"].map(|name| format!("{name}=http://127.0.0.1:{}", port::free()));
     let waiting = registry("2", &["junk", &a, "more junk"]);
     let full = registry("2", &[&a, "junk", &b, &c]);
@@ -128,7 +128,7 @@ fn entries_that_are_none_do_not_count_and_who_comes_late_is_no_member() {
 
 #[test]
 fn watches_that_do_not_last_are_not_asked_for_in_a_loop() {
-    let _floor = beside_others();
+    let _machine = shared();
     // A watch that fails is a failure like others, and the pause after it doubles.
     let watches = [
         (Said::Watched(Ending::Cancelled), 2..=4),

@@ -8,13 +8,13 @@ use crate::support::grpc::Channel;
 use crate::support::http2::{Connection, whole};
 use crate::support::members::Members;
 use crate::support::rpc::{PUT, RANGE, WATCH};
-use crate::support::{PATIENCE, beside_others, eventually, http1, run};
+use crate::support::{PATIENCE, eventually, http1, run, shared};
 
 const GRPC: [(&str, &str); 2] = [("content-type", "application/grpc"), ("te", "trailers")];
 
 #[test]
 fn requests_in_flight_finish_and_connections_end_in_order() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -64,7 +64,7 @@ fn requests_in_flight_finish_and_connections_end_in_order() {
 
 #[test]
 fn a_request_that_comes_on_a_kept_connection_while_it_stops_is_answered_as_the_last_one() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -88,7 +88,7 @@ fn a_request_that_comes_on_a_kept_connection_while_it_stops_is_answered_as_the_l
 
 #[test]
 fn what_does_not_finish_in_time_is_told_so() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy =
@@ -121,7 +121,7 @@ fn what_does_not_finish_in_time_is_told_so() {
 
 #[test]
 fn a_second_signal_ends_it_at_once() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy =
@@ -140,7 +140,7 @@ fn a_second_signal_ends_it_at_once() {
 
 #[test]
 fn without_anything_in_flight_it_ends_soon_whoever_is_connected() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy =

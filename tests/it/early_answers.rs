@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::support::http2::{Connection, whole};
 use crate::support::members::{Members, start};
 use crate::support::rpc::PUT;
-use crate::support::{beside_others, http1, run};
+use crate::support::{http1, run, shared};
 
 /// What curl reports of each of several requests: its own status, and that of the answer.
 async fn curl(address: &str, arguments: &[&str], body: usize) -> Vec<(Option<i32>, String)> {
@@ -31,7 +31,7 @@ async fn curl(address: &str, arguments: &[&str], body: usize) -> Vec<(Option<i32
 
 #[test]
 fn curl_gets_the_refusal_of_a_write_whatever_the_protocol_and_size() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let members = Members::start(1).await;
         let proxy = start(members.plan().mode("readonly")).await;
@@ -48,7 +48,7 @@ fn curl_gets_the_refusal_of_a_write_whatever_the_protocol_and_size() {
 
 #[test]
 fn a_refused_request_that_is_too_large_to_be_read_is_answered_before_its_connection_ends() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let members = Members::start(1).await;
         let proxy = start(members.plan().mode("readonly")).await;
@@ -59,7 +59,7 @@ fn a_refused_request_that_is_too_large_to_be_read_is_answered_before_its_connect
 
 #[test]
 fn a_stream_that_is_refused_is_not_reset_after_a_body_of_a_megabyte() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let members = Members::start(1).await;
         let proxy = start(members.plan().mode("readonly")).await;

@@ -6,7 +6,7 @@ use crate::support::peer::{Peer, Reply};
 use crate::support::process;
 use crate::support::proxy::Proxy;
 use crate::support::scratch::Scratch;
-use crate::support::{PATIENCE, beside_others, port};
+use crate::support::{PATIENCE, port, shared};
 
 /// A peer of a cluster of one.
 fn peer() -> Peer {
@@ -36,7 +36,7 @@ fn host(scratch: &Scratch, peer: &Peer, before: &str, url: &str, more: &str) -> 
 
 #[test]
 fn a_host_that_was_a_proxy_serves_when_the_registry_is_gone() {
-    let _floor = beside_others();
+    let _machine = shared();
     let (scratch, peer) = (Scratch::new("data"), peer());
     let url = format!("http://127.0.0.1:{}/token", port::free());
     let proxy = host(&scratch, &peer, &url, &url, "");
@@ -50,7 +50,7 @@ fn a_host_that_was_a_proxy_serves_when_the_registry_is_gone() {
 
 #[test]
 fn a_host_that_was_a_proxy_serves_when_the_registry_has_forgotten_its_token() {
-    let _floor = beside_others();
+    let _machine = shared();
     let (scratch, peer) = (Scratch::new("data"), peer());
     let registry = Registry::start(|_| {
         page("404 Not Found", r#"{"errorCode":100,"message":"Key not found"}"#)
@@ -63,7 +63,7 @@ fn a_host_that_was_a_proxy_serves_when_the_registry_has_forgotten_its_token() {
 
 #[test]
 fn a_host_that_was_a_proxy_of_another_cluster_or_may_not_be_one_waits_for_the_registry() {
-    let _floor = beside_others();
+    let _machine = shared();
     let url = format!("http://127.0.0.1:{}/token", port::free());
     for (before, more) in
         [("http://127.0.0.1:1/other", ""), (url.as_str(), "discovery-fallback = \"exit\"\n")]
@@ -77,7 +77,7 @@ fn a_host_that_was_a_proxy_of_another_cluster_or_may_not_be_one_waits_for_the_re
 
 #[test]
 fn what_is_wrong_with_the_settings_of_a_member_is_said_before_etcd_takes_over() {
-    let _floor = beside_others();
+    let _machine = shared();
     let scratch = Scratch::new("data");
     std::fs::create_dir_all(scratch.join("member/wal")).expect("a directory");
     std::fs::write(scratch.join("member/wal/0.wal"), "").expect("a log");

@@ -10,7 +10,7 @@ use crate::support::grpc::Channel;
 use crate::support::members::{Arrival, Members, Serving};
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{RANGE, WATCH};
-use crate::support::{PATIENCE, alone, beside_others, eventually, http1, meter, run};
+use crate::support::{PATIENCE, eventually, exclusive, http1, meter, run, shared};
 
 /// Members that answer everything.
 async fn willing() -> Serving {
@@ -37,7 +37,7 @@ async fn others_are_served(proxy: &Proxy) {
 
 #[test]
 fn a_head_that_is_too_large_is_refused_and_ordinary_ones_pass() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let serving = willing().await;
         let proxy = serving.members.proxy().await;
@@ -124,7 +124,7 @@ async fn pour(
 
 #[test]
 fn a_flood_of_frames_on_one_connection_harms_no_other() {
-    let _alone = alone();
+    let _machine = exclusive();
     run(async {
         let serving = willing().await;
         let proxy = serving.members.proxy().await;
@@ -167,7 +167,7 @@ fn a_flood_of_frames_on_one_connection_harms_no_other() {
 
 #[test]
 fn headers_without_an_end_end_their_connection() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let serving = willing().await;
         let proxy = serving.members.proxy().await;
@@ -186,7 +186,7 @@ fn headers_without_an_end_end_their_connection() {
 
 #[test]
 fn without_descriptors_the_proxy_waits_and_serves_again() {
-    let _alone = alone();
+    let _machine = exclusive();
     run(async {
         let serving = willing().await;
         let proxy = serving.members.proxy().await;
@@ -219,7 +219,7 @@ fn without_descriptors_the_proxy_waits_and_serves_again() {
 
 #[test]
 fn a_crowd_of_silent_clients_leaves_descriptors_for_those_who_ask() {
-    let _alone = alone();
+    let _machine = exclusive();
     run(async {
         let serving = willing().await;
         let proxy = serving.members.proxy().await;
@@ -262,7 +262,7 @@ fn a_crowd_of_silent_clients_leaves_descriptors_for_those_who_ask() {
 
 #[test]
 fn a_client_that_makes_a_thousand_calls_and_reads_nothing_holds_a_bounded_part() {
-    let _alone = alone();
+    let _machine = exclusive();
     run(async {
         static ARRIVED: AtomicUsize = AtomicUsize::new(0);
         let serving = Members::start(1).await.serve(async |arrival| {
@@ -305,7 +305,7 @@ async fn others_call(proxy: &Proxy) {
 
 #[test]
 fn slow_readers_of_large_answers_hold_little() {
-    let _alone = alone();
+    let _machine = exclusive();
     run(async {
         let serving = Members::start(1).await.serve(async |arrival| {
             let block = bytes::Bytes::from_static(&[7; 65_536]);
@@ -367,7 +367,7 @@ fn slow_readers_of_large_answers_hold_little() {
 
 #[test]
 fn connections_that_come_and_go_leave_nothing_behind() {
-    let _alone = alone();
+    let _machine = exclusive();
     run(async {
         let serving = willing().await;
         let proxy = serving.members.proxy().await;

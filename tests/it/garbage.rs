@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use crate::support::grpc::Channel;
 use crate::support::members::{Arrival, Members};
 use crate::support::rpc::RANGE;
-use crate::support::{beside_others, http1, run};
+use crate::support::{http1, run, shared};
 
 const CONNECTIONS: usize = 2000;
 
@@ -110,7 +110,7 @@ fn http2_garbage() -> Vec<u8> {
 
 #[test]
 fn garbage_of_any_kind_is_survived() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let seed = fastrand::u64(..);
         fastrand::seed(seed);

@@ -10,7 +10,7 @@ use crate::support::http2::{Connection, next};
 use crate::support::members::Members;
 use crate::support::members::http2::Reply;
 use crate::support::rpc::{NOTHING_SENT, PUT, RANGE};
-use crate::support::{beside_others, run};
+use crate::support::{run, shared};
 
 /// More than is held.
 const LONG: usize = 20_000;
@@ -74,7 +74,7 @@ fn frames(lengths: &[usize]) -> Vec<Bytes> {
 
 #[test]
 fn a_member_lost_within_a_short_answer_fails_no_read_and_repeats_no_write() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         // The last is how members behind TLS send it.
         for lengths in [&[][..], &[100], &[16_384], &[4_096, 4_096, 4_096, 4_000]] {
@@ -98,7 +98,7 @@ fn a_member_lost_within_a_short_answer_fails_no_read_and_repeats_no_write() {
 
 #[test]
 fn a_long_answer_is_passed_on_as_it_comes_and_its_read_is_not_repeated() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let proxy = members.proxy().await;
@@ -117,7 +117,7 @@ fn a_long_answer_is_passed_on_as_it_comes_and_its_read_is_not_repeated() {
 
 #[test]
 fn a_stream_that_is_reset_within_a_short_answer_sends_a_read_elsewhere() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let proxy = members.proxy().await;
@@ -129,7 +129,7 @@ fn a_stream_that_is_reset_within_a_short_answer_sends_a_read_elsewhere() {
 
 #[test]
 fn a_member_that_hangs_within_a_short_answer_sends_a_read_elsewhere() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let proxy = members.start_proved(members.probing_plan()).await;
@@ -142,7 +142,7 @@ fn a_member_that_hangs_within_a_short_answer_sends_a_read_elsewhere() {
 
 #[test]
 fn a_client_that_leaves_while_its_answer_is_held_cancels_it() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -158,7 +158,7 @@ fn a_client_that_leaves_while_its_answer_is_held_cancels_it() {
 
 #[test]
 fn what_was_held_is_passed_on_in_order_and_whole() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;

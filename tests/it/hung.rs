@@ -8,7 +8,7 @@ use crate::support::peer::{Peer, Reply};
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{PUT, RANGE, WATCH};
 use crate::support::settings_file::Way;
-use crate::support::{PATIENCE, beside_others, eventually, http1, run, wait_until};
+use crate::support::{PATIENCE, eventually, http1, run, shared, wait_until};
 
 async fn until_usable(proxy: &Proxy, count: usize) {
     eventually("the members' health is known", PATIENCE, async || {
@@ -20,7 +20,7 @@ async fn until_usable(proxy: &Proxy, count: usize) {
 
 #[test]
 fn a_read_that_waits_on_a_hung_member_moves_to_the_next() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let proxy = members.start_proved(members.probing_plan()).await;
@@ -58,7 +58,7 @@ fn a_read_that_waits_on_a_hung_member_moves_to_the_next() {
 
 #[test]
 fn while_the_first_peers_hang_systemd_is_told_whom_it_waits_for_and_gives_more_time() {
-    let _beside = beside_others();
+    let _machine = shared();
     let peer = Peer::start(Reply::Never);
     let proxy = Proxy::with_peers(&format!("a={}", peer.url)).spawn();
     let asking = format!("waiting for members: asking {}", peer.url.trim_start_matches("http://"));
@@ -115,7 +115,7 @@ async fn writes_to_a_frozen_member(arguments: &'static [&'static str]) {
 
 #[test]
 fn a_write_in_flight_to_a_hung_member_is_answered_as_lost_and_never_sent_again() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         tokio::join!(
             writes_to_a_frozen_member(&["--health-interval", "100ms", "--health-timeout", "400ms"]),
@@ -130,7 +130,7 @@ const LONG: Duration = Duration::from_secs(8);
 
 #[test]
 fn a_write_waits_on_while_its_member_is_alive_without_a_quorum() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = start(members.probing_plan()).await;
@@ -150,7 +150,7 @@ fn a_write_waits_on_while_its_member_is_alive_without_a_quorum() {
 
 #[test]
 fn a_write_waits_on_while_its_own_connection_answers_pings_whatever_probes_say() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = start(members.probing_plan()).await;
@@ -169,7 +169,7 @@ fn a_write_waits_on_while_its_own_connection_answers_pings_whatever_probes_say()
 
 #[test]
 fn streams_leave_a_hung_member_only_when_there_is_one_with_a_quorum() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let proxy = members.start_proved(members.probing_plan()).await;
@@ -199,7 +199,7 @@ fn streams_leave_a_hung_member_only_when_there_is_one_with_a_quorum() {
 
 #[test]
 fn a_stream_on_a_hung_member_ends_with_unavailable() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let proxy = members.start_proved(members.probing_plan()).await;
@@ -239,7 +239,7 @@ fn a_stream_on_a_hung_member_ends_with_unavailable() {
 
 #[test]
 fn when_all_members_hang_all_are_tried_and_the_first_that_recovers_gets_what_waits() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let proxy = members.start_proved(members.probing_plan()).await;
@@ -268,7 +268,7 @@ fn when_all_members_hang_all_are_tried_and_the_first_that_recovers_gets_what_wai
 
 #[test]
 fn a_member_that_leaves_the_list_ends_its_streams_and_hands_over_its_reads() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let plan = members.plan().arguments(&["--proxy-refresh-interval", "100"]);
@@ -294,7 +294,7 @@ fn a_member_that_leaves_the_list_ends_its_streams_and_hands_over_its_reads() {
 
 #[test]
 fn a_read_moves_on_from_a_hung_member_also_while_a_reload_takes_its_time() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let settings = |peers: &str| format!("initial-cluster = \"{peers}\"\n");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::support::grpc::{Call, Channel};
 use crate::support::members::{Arrival, Members, Serving};
 use crate::support::rpc::{RANGE, WATCH};
-use crate::support::{alone, meter, run};
+use crate::support::{exclusive, meter, run};
 
 const EVENTS: usize = 20_000;
 
@@ -45,7 +45,7 @@ async fn read_all(mut watch: Call) {
 
 #[test]
 fn a_client_that_stops_reading_holds_up_nobody_else() {
-    let _alone = alone();
+    let _machine = exclusive();
     run(async {
         let serving = eventful().await;
         let proxy = serving.members.proxy().await;
@@ -84,7 +84,7 @@ fn a_client_that_stops_reading_holds_up_nobody_else() {
 
 #[test]
 fn a_stream_that_is_not_read_holds_up_no_other_of_its_client() {
-    let _alone = alone();
+    let _machine = exclusive();
     run(async {
         let serving = eventful().await;
         let proxy = serving.members.proxy().await;
@@ -111,7 +111,7 @@ fn a_stream_that_is_not_read_holds_up_no_other_of_its_client() {
 
 #[test]
 fn an_upload_that_its_member_does_not_take_holds_up_no_other() {
-    let _alone = alone();
+    let _machine = exclusive();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;

@@ -8,7 +8,7 @@ use crate::support::members::{Members, start};
 use crate::support::peer::{Peer, Reply};
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{PUT, RANGE, WATCH};
-use crate::support::{PATIENCE, beside_others, eventually, run};
+use crate::support::{PATIENCE, eventually, run, shared};
 
 /// A peer whose only member has this client URL.
 fn peer_of(url: &str) -> Peer {
@@ -18,7 +18,7 @@ fn peer_of(url: &str) -> Peer {
 
 #[test]
 fn a_member_that_advertises_the_proxy_itself_gets_no_traffic() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         for host in ["127.0.0.1", "localhost"] {
             let peer = peer_of("http://127.0.0.1:1");
@@ -54,7 +54,7 @@ fn a_member_that_advertises_the_proxy_itself_gets_no_traffic() {
 
 #[test]
 fn two_proxies_in_a_circle_refuse_a_request_at_its_first_return() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         // Each finds the other to lead to the cluster while both have a member of it.
         let members = Members::start(1).await;
@@ -106,7 +106,7 @@ fn two_proxies_in_a_circle_refuse_a_request_at_its_first_return() {
 
 #[test]
 fn two_proxies_that_know_only_each_other_send_nothing_round() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let (to_one, to_other) = (peer_of("http://127.0.0.1:1"), peer_of("http://127.0.0.1:1"));
         let one = Proxy::with_peers(&format!("me={}", to_other.url));

@@ -4,7 +4,7 @@
 use crate::support::http2::Connection;
 use crate::support::members::Members;
 use crate::support::rpc::{PUT, RANGE};
-use crate::support::{PATIENCE, beside_others, eventually, http1, run};
+use crate::support::{PATIENCE, eventually, http1, run, shared};
 
 /// The status of the answer to these bytes, and whether the connection is closed after it.
 async fn status_of(address: &str, bytes: &str) -> (u16, bool) {
@@ -17,7 +17,7 @@ async fn status_of(address: &str, bytes: &str) -> (u16, bool) {
 
 #[test]
 fn ambiguous_requests_are_refused_and_their_connection_is_closed() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -63,7 +63,7 @@ fn ambiguous_requests_are_refused_and_their_connection_is_closed() {
 
 #[test]
 fn a_length_beside_chunks_does_not_count_and_ends_the_connection() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -85,7 +85,7 @@ fn a_length_beside_chunks_does_not_count_and_ends_the_connection() {
 
 #[test]
 fn a_length_said_twice_alike_reaches_the_member_once() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -105,7 +105,7 @@ fn a_length_said_twice_alike_reaches_the_member_once() {
 
 #[test]
 fn an_absolute_target_goes_to_the_member_in_origin_form() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -121,7 +121,7 @@ fn an_absolute_target_goes_to_the_member_in_origin_form() {
 
 #[test]
 fn http2_requests_that_http1_could_not_carry_reach_no_member() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -150,7 +150,7 @@ fn http2_requests_that_http1_could_not_carry_reach_no_member() {
 
 #[test]
 fn a_reply_of_our_own_leaves_no_byte_of_the_body_to_be_read_as_a_request() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.start_proved(members.plan().mode("readonly")).await;
@@ -192,7 +192,7 @@ fn a_reply_of_our_own_leaves_no_byte_of_the_body_to_be_read_as_a_request() {
 
 #[test]
 fn a_client_that_expects_100_and_is_refused_is_not_asked_for_its_body() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.start_proved(members.plan().mode("readonly")).await;
@@ -209,7 +209,7 @@ fn a_client_that_expects_100_and_is_refused_is_not_asked_for_its_body() {
 
 #[test]
 fn a_txn_that_stops_half_way_is_given_up_by_a_readonly_proxy() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.start_proved(members.plan().mode("readonly")).await;
@@ -225,7 +225,7 @@ fn a_txn_that_stops_half_way_is_given_up_by_a_readonly_proxy() {
 /// none; what the client sent is not repeated.
 #[test]
 fn malformed_requests_are_counted_and_leave_a_line_that_says_where() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -274,7 +274,7 @@ const BROKEN_BODIES: [&str; 16] = [
 
 #[test]
 fn a_request_behind_a_broken_chunked_body_is_neither_swallowed_nor_answered() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -303,7 +303,7 @@ fn a_request_behind_a_broken_chunked_body_is_neither_swallowed_nor_answered() {
 
 #[test]
 fn a_line_of_a_head_that_ends_in_a_bare_line_feed_is_refused() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -326,7 +326,7 @@ fn a_line_of_a_head_that_ends_in_a_bare_line_feed_is_refused() {
 
 #[test]
 fn chunk_extensions_and_trailers_in_their_right_form_pass() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;

@@ -4,7 +4,7 @@ use crate::support::grpc::Channel;
 use crate::support::http1::Answer;
 use crate::support::members::Members;
 use crate::support::proxy::Proxy;
-use crate::support::{beside_others, http1, run};
+use crate::support::{http1, run, shared};
 
 const LIST: &str = "/etcdserverpb.Cluster/MemberList";
 const OURS: &str = "http://10.9.9.9:2379";
@@ -35,7 +35,7 @@ async fn answered(members: &mut Members, proxy: &Proxy, path: &str, said: &[u8])
 
 #[test]
 fn a_list_in_chunks_gets_a_length() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = rewriting(&members).await;
@@ -54,7 +54,7 @@ fn a_list_in_chunks_gets_a_length() {
 
 #[test]
 fn an_error_of_the_member_passes_as_it_is() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = rewriting(&members).await;
@@ -66,7 +66,7 @@ fn an_error_of_the_member_passes_as_it_is() {
 
 #[test]
 fn a_list_that_cannot_be_rewritten_is_an_error_and_never_cut() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = rewriting(&members).await;
@@ -91,7 +91,7 @@ fn a_list_that_cannot_be_rewritten_is_an_error_and_never_cut() {
 
 #[test]
 fn other_paths_are_not_looked_at() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = rewriting(&members).await;
@@ -109,7 +109,7 @@ fn other_paths_are_not_looked_at() {
 
 #[test]
 fn grpc_lists_keep_unknown_fields_and_trailers() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = rewriting(&members).await;

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use crate::support::members::{self, Arrival, Members, Serving};
 use crate::support::proxy::Proxy;
-use crate::support::{PATIENCE, alone, eventually, http1, meter, run};
+use crate::support::{PATIENCE, eventually, exclusive, http1, meter, run};
 
 /// Members whose watches send one event and stay open.
 async fn watched() -> Serving {
@@ -40,7 +40,7 @@ async fn crowd(proxy: &Proxy, count: usize) -> Vec<http1::Connection> {
 
 #[test]
 fn memory_is_given_back_when_clients_leave() {
-    let _alone = alone();
+    let _machine = exclusive();
     run(async {
         let serving = watched().await;
         let proxy = serving.members.proxy().await;
@@ -71,7 +71,7 @@ fn limit_address_space(pid: u32, more: u64) {
 
 #[test]
 fn near_its_limit_the_proxy_closes_idle_connections_and_lets_no_more_in() {
-    let _alone = alone();
+    let _machine = exclusive();
     run(async {
         let serving = watched().await;
         // As when it is started under such a limit.

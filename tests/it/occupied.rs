@@ -2,11 +2,11 @@
 
 use crate::support::members::{Members, start};
 use crate::support::proxy::Proxy;
-use crate::support::{PATIENCE, beside_others, eventually, http1, run};
+use crate::support::{PATIENCE, eventually, http1, run, shared};
 
 #[test]
 fn a_second_proxy_on_the_same_address_does_not_start_and_names_the_first() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let members = Members::start(1).await;
         let first = members.proxy().await;
@@ -31,7 +31,7 @@ fn a_second_proxy_on_the_same_address_does_not_start_and_names_the_first() {
 
 #[test]
 fn check_tells_a_taken_address_from_the_running_daemons_own() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -68,7 +68,7 @@ fn check_tells_a_taken_address_from_the_running_daemons_own() {
 
 #[test]
 fn a_daemon_without_a_healthy_member_says_that_it_does_not_serve() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let members = Members::start(3).await;
         let proxy = start(members.probing_plan()).await;

@@ -5,7 +5,7 @@ use crate::support::grpc::Channel;
 use crate::support::http1::{self, Answer, Connection};
 use crate::support::members::{Arrival, Members, Serving, start};
 use crate::support::rpc::RANGE;
-use crate::support::{alone, beside_others, port, run};
+use crate::support::{exclusive, port, run, shared};
 
 /// Members that answer everything, and say the CORS headers that etcd says.
 async fn willing() -> Serving {
@@ -27,7 +27,7 @@ async fn ask(address: &str, method: &str, path: &str, headers: &[&str]) -> Answe
 
 #[test]
 fn client_listeners_answer_the_proxys_own_paths_and_no_others() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let serving = willing().await;
         let proxy = serving.members.proxy().await;
@@ -63,7 +63,7 @@ fn client_listeners_answer_the_proxys_own_paths_and_no_others() {
 
 #[test]
 fn requests_are_counted_once_each_by_method_and_code() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let proxy = members.proxy().await;
@@ -95,7 +95,7 @@ fn requests_are_counted_once_each_by_method_and_code() {
 
 #[test]
 fn metrics_listeners_answer_for_the_process() {
-    let _alone = alone();
+    let _machine = exclusive();
     run(async {
         let serving = willing().await;
         let address = format!("127.0.0.1:{}", port::free());
@@ -125,7 +125,7 @@ fn metrics_listeners_answer_for_the_process() {
 
 #[test]
 fn readyz_fails_while_no_member_can_be_asked() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let members = Members::start(1).await;
         let address = format!("127.0.0.1:{}", port::free());
@@ -149,7 +149,7 @@ fn readyz_fails_while_no_member_can_be_asked() {
 
 #[test]
 fn cors_with_a_list_is_answered_here_and_by_default_by_the_member() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let serving = willing().await;
         let proxy = serving.members.proxy().await;
@@ -188,7 +188,7 @@ fn cors_with_a_list_is_answered_here_and_by_default_by_the_member() {
 
 #[test]
 fn the_host_whitelist_holds_for_http1_and_grpc_does_not_care() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let serving = willing().await;
         let plan = serving.members.plan().arguments(&["--host-whitelist", "etcd.test,localhost"]);
@@ -218,7 +218,7 @@ fn the_host_whitelist_holds_for_http1_and_grpc_does_not_care() {
 /// A stranger's web page whose name was made to resolve to this host still names itself.
 #[test]
 fn a_foreign_host_name_gets_none_of_the_proxys_own_pages() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let serving = willing().await;
         let plan = serving.members.plan();
@@ -248,7 +248,7 @@ fn a_foreign_host_name_gets_none_of_the_proxys_own_pages() {
 /// the body).
 #[test]
 fn the_duration_of_a_request_ends_with_the_head_of_its_answer() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;

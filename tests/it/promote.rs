@@ -7,13 +7,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use crate::scripted_registry::{Registry, entries, size};
-use crate::support::beside_others;
 use crate::support::members::Members;
 use crate::support::port;
 use crate::support::process;
 use crate::support::proxy::Proxy;
 use crate::support::run;
 use crate::support::scratch::Scratch;
+use crate::support::shared;
 use crate::support::systemd::{Hook, Host, variables};
 use crate::support::tls::{Authority, Leaf};
 
@@ -106,7 +106,7 @@ fn command_with(mut command: std::process::Command, more: &[&str]) -> std::proce
 
 #[test]
 fn a_cluster_that_speaks_only_v2_takes_a_member() {
-    let _beside = beside_others();
+    let _machine = shared();
     let old = Old::start();
     let host = Host::new(None, Proxy::with_peers(&old.url).spawn());
     let scratch = Scratch::new("data");
@@ -133,7 +133,7 @@ fn a_cluster_that_speaks_only_v2_takes_a_member() {
 
 #[test]
 fn a_cluster_that_cannot_be_asked_is_left_alone() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -162,7 +162,7 @@ fn a_cluster_that_cannot_be_asked_is_left_alone() {
 
 #[test]
 fn a_socket_that_would_keep_the_port_is_stopped_before_the_proxy() {
-    let _beside = beside_others();
+    let _machine = shared();
     let old = Old::start();
     let host = Host::new(None, Proxy::with_peers(&old.url).spawn());
     host.enable_socket();
@@ -180,7 +180,7 @@ fn a_socket_that_would_keep_the_port_is_stopped_before_the_proxy() {
 
 #[test]
 fn what_etcds_unit_cannot_do_is_refused_before_anything_is_done() {
-    let _beside = beside_others();
+    let _machine = shared();
     let old = Old::start();
     let host = Host::new(None, Proxy::with_peers(&old.url).spawn());
     let scratch = Scratch::new("data");
@@ -220,7 +220,7 @@ fn half_added(old: &Old) -> (Host, Scratch) {
 
 #[test]
 fn a_member_that_lags_behind_does_not_cost_the_record_of_the_first_run() {
-    let _beside = beside_others();
+    let _machine = shared();
     // It lists the member only after it has refused to add it once more.
     let old = Old::answering((409, 200));
     let (host, scratch) = half_added(&old);
@@ -235,7 +235,7 @@ fn a_member_that_lags_behind_does_not_cost_the_record_of_the_first_run() {
 
 #[test]
 fn a_second_run_that_has_yet_to_add_the_member_judges_the_cluster_again() {
-    let _beside = beside_others();
+    let _machine = shared();
     let old = Old::answering((201, 503));
     let (host, scratch) = half_added(&old);
     let (ok, _, err) = promote(&host, &scratch.join("data"), &old.url, &[]);
@@ -245,7 +245,7 @@ fn a_second_run_that_has_yet_to_add_the_member_judges_the_cluster_again() {
 
 #[test]
 fn what_a_v2_member_refuses_has_certainly_not_been_done() {
-    let _beside = beside_others();
+    let _machine = shared();
     let scratch = Scratch::new("data");
     let data = scratch.join("data");
     for (status, words) in [
@@ -262,7 +262,7 @@ fn what_a_v2_member_refuses_has_certainly_not_been_done() {
 
 #[test]
 fn a_registry_that_is_not_complete_says_so() {
-    let _beside = beside_others();
+    let _machine = shared();
     let old = Old::start();
     let registry = Registry::start(|target| match target {
         target if target.contains("_config") => size("2"),
@@ -278,7 +278,7 @@ fn a_registry_that_is_not_complete_says_so() {
 
 #[test]
 fn a_cluster_that_was_not_served_before_is_not_joined() {
-    let _beside = beside_others();
+    let _machine = shared();
     let old = Old::start();
     let host = Host::new(None, Proxy::with_peers(&old.url).spawn());
     let scratch = Scratch::new("data");

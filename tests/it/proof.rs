@@ -10,7 +10,7 @@ use crate::support::members::{Arrival, CLUSTER, Members, start};
 use crate::support::peer::{Peer, Reply};
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{PUT, RANGE, WATCH};
-use crate::support::{PATIENCE, beside_others, eventually, http1, run};
+use crate::support::{PATIENCE, eventually, http1, run, shared};
 
 const FOREIGN: u64 = 0xbad;
 
@@ -35,7 +35,7 @@ async fn proof_of(proxy: &Proxy, name: &str) -> String {
 
 #[test]
 fn what_a_list_adds_gets_no_request_before_its_proof_and_none_without() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         for balance in ["sticky", "p2c"] {
             let members = Members::start(3).await;
@@ -77,7 +77,7 @@ fn what_a_list_adds_gets_no_request_before_its_proof_and_none_without() {
 
 #[test]
 fn while_all_members_are_new_requests_wait_for_the_first_proof_and_not_for_long() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let members = Members::start(3).await;
         (0..3).for_each(|member| members.hang(member, true));
@@ -104,7 +104,7 @@ fn while_all_members_are_new_requests_wait_for_the_first_proof_and_not_for_long(
 
 #[test]
 fn many_requests_at_once_have_one_proof() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let members = Members::start(1).await;
         let proxy = start(members.plan().arguments(&["--workers", "4"])).await;
@@ -130,7 +130,7 @@ fn many_requests_at_once_have_one_proof() {
 
 #[test]
 fn the_proof_is_needed_again_once_all_connections_have_closed_and_not_before() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -153,7 +153,7 @@ fn the_proof_is_needed_again_once_all_connections_have_closed_and_not_before() {
 
 #[test]
 fn a_member_whose_connections_have_closed_must_prove_itself_again() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -178,7 +178,7 @@ fn a_member_whose_connections_have_closed_must_prove_itself_again() {
 
 #[test]
 fn a_setting_decides_about_members_that_name_no_cluster() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let members = Members::start(1).await;
         members.claim(0, 0);
@@ -207,7 +207,7 @@ fn a_setting_decides_about_members_that_name_no_cluster() {
 
 #[test]
 fn check_connect_asks_for_the_proof_too() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let members = Members::start(1).await;
         members.claim(0, FOREIGN);
@@ -254,7 +254,7 @@ async fn http_only(path: &'static str, answer: &'static str) -> u16 {
 
 #[test]
 fn a_port_that_speaks_http_alone_proves_itself_by_http() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         // 0xcafe in the decimal of the gateway's JSON.
         let gateway =

@@ -14,18 +14,18 @@ use crate::support::peer::{Peer, Reply};
 use crate::support::proxy::{Plan, Proxy};
 use crate::support::rpc::{PUT, WATCH};
 use crate::support::scratch::Scratch;
-use crate::support::{PATIENCE, beside_others, eventually, http1, port, process, run};
+use crate::support::{PATIENCE, eventually, http1, port, process, run, shared};
 
 /// A daemon whose every setting comes from a file.
-struct Desk {
+struct Fixture {
     scratch: Scratch,
 }
 
-impl Desk {
+impl Fixture {
     fn new(settings: &str) -> Self {
-        let desk = Self { scratch: Scratch::new("reload") };
-        desk.write(settings);
-        desk
+        let fixture = Self { scratch: Scratch::new("reload") };
+        fixture.write(settings);
+        fixture
     }
 
     fn path(&self) -> PathBuf {
@@ -71,17 +71,17 @@ fn address() -> String {
 
 #[test]
 fn the_reload_command_tells_by_its_exit_status_what_became_of_it() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let members = Members::start(1).await;
         let listen = address();
-        let desk = Desk::new(&settings(&members, "on", &[&listen], ""));
-        let proxy = start(desk.plan()).await;
+        let fixture = Fixture::new(&settings(&members, "on", &[&listen], ""));
+        let proxy = start(fixture.plan()).await;
         let (code, out, err) = command(&proxy, &["reload"]);
         assert_eq!((code, out.trim(), err.as_str()), (0, "unchanged", ""));
         assert_eq!(command(&proxy, &["status"]).0, 0);
 
-        desk.write(&settings(&members, "readonly", &[&listen], ""));
+        fixture.write(&settings(&members, "readonly", &[&listen], ""));
         let (code, out, _) = command(&proxy, &["reload"]);
         assert_eq!(code, 0, "{out}");
         // The watch on the file may have been quicker.
@@ -89,7 +89,7 @@ fn the_reload_command_tells_by_its_exit_status_what_became_of_it() {
         let mut client = http1::Connection::open(&listen).await.unwrap();
         assert_eq!(client.exchange("PUT", "/v2/keys/a", &[], "x").await.unwrap().status, 501);
 
-        desk.write(&settings(&members, "reedonly", &[&listen], ""));
+        fixture.write(&settings(&members, "reedonly", &[&listen], ""));
         let (code, out, err) = command(&proxy, &["reload"]);
         assert_eq!((code, out.as_str()), (78, ""));
         assert!(err.contains("reedonly"), "{err}");
@@ -99,7 +99,7 @@ fn the_reload_command_tells_by_its_exit_status_what_became_of_it() {
         assert!(out.contains("settings refused"), "{out}");
         assert_eq!(client.exchange("PUT", "/v2/keys/a", &[], "x").await.unwrap().status, 501);
 
-        desk.write(&settings(&members, "readonly", &[&listen], "workers = 3\n").replacen(
+        fixture.write(&settings(&members, "readonly", &[&listen], "workers = 3\n").replacen(
             "workers = 2\n",
             "",
             1,
@@ -116,11 +116,11 @@ fn the_reload_command_tells_by_its_exit_status_what_became_of_it() {
 
 #[test]
 fn many_reload_commands_leave_status_its_room_and_one_reload_answers_many() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let members = Members::start(1).await;
-        let desk = Desk::new(&settings(&members, "on", &[&address()], ""));
-        let proxy = start(desk.plan()).await;
+        let fixture = Fixture::new(&settings(&members, "on", &[&address()], ""));
+        let proxy = start(fixture.plan()).await;
         let admin = proxy.directory().join("admin.sock");
         let ask = async |what: &str| {
             let mut client = UnixStream::connect(&admin).await.unwrap();
@@ -154,12 +154,12 @@ fn many_reload_commands_leave_status_its_room_and_one_reload_answers_many() {
 
 #[test]
 fn a_hangup_reloads() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let members = Members::start(1).await;
         let listen = address();
-        let desk = Desk::new(&settings(&members, "on", &[&listen], ""));
-        let proxy = start(desk.plan()).await;
+        let fixture = Fixture::new(&settings(&members, "on", &[&listen], ""));
+        let proxy = start(fixture.plan()).await;
         proxy.process.signal(Signal::SIGHUP);
         assert!(proxy.process.wait_for_line("settings are unchanged", PATIENCE).is_some());
         assert!(proxy.notify.wait_for("RELOADING=1", PATIENCE).is_some());
@@ -168,7 +168,7 @@ fn a_hangup_reloads() {
 
 #[test]
 fn a_reload_leaves_listeners_on_any_port_alone() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let members = Members::start(1).await;
         let any =
@@ -183,15 +183,15 @@ fn a_reload_leaves_listeners_on_any_port_alone() {
 
 #[test]
 fn a_hangup_opens_log_files_anew_while_the_settings_are_refused() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let members = Members::start(1).await;
         let listen = address();
         let log = Scratch::new("log");
         let outputs = format!("log-outputs = [\"stderr\", \"{}\"]\n", log.join("log").display());
-        let desk = Desk::new(&settings(&members, "on", &[&listen], &outputs));
-        let proxy = start(desk.plan()).await;
-        desk.write(&settings(&members, "onn", &[&listen], &outputs));
+        let fixture = Fixture::new(&settings(&members, "on", &[&listen], &outputs));
+        let proxy = start(fixture.plan()).await;
+        fixture.write(&settings(&members, "onn", &[&listen], &outputs));
         assert_eq!(command(&proxy, &["reload"]).0, 78);
         std::fs::rename(log.join("log"), log.join("log.1")).unwrap();
         proxy.process.signal(Signal::SIGHUP);
@@ -205,17 +205,17 @@ fn a_hangup_opens_log_files_anew_while_the_settings_are_refused() {
 
 #[test]
 fn everything_that_keeps_settings_from_being_in_force_is_told_with_its_place() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let members = Members::start(1).await;
         let occupant = std::net::TcpListener::bind(("127.0.0.1", port::free())).unwrap();
         let listen = address();
-        let desk = Desk::new(&settings(&members, "on", &[&listen], ""));
-        let proxy = start(desk.plan()).await;
+        let fixture = Fixture::new(&settings(&members, "on", &[&listen], ""));
+        let proxy = start(fixture.plan()).await;
         let occupied = occupant.local_addr().unwrap().to_string();
         let more = "log-outputs = \"/nowhere/x.log\"\ntrusted-ca-file = \"/nowhere/ca.pem\"\n";
         let text = settings(&members, "on", &[&listen, &occupied], more);
-        desk.write(&text.replace("workers = 2", "workers = 3"));
+        fixture.write(&text.replace("workers = 2", "workers = 3"));
         let (code, _, err) = command(&proxy, &["reload"]);
         assert_eq!(code, 78, "{err}");
         for (line, sentence) in [
@@ -224,7 +224,7 @@ fn everything_that_keeps_settings_from_being_in_force_is_told_with_its_place() {
             (6, "cannot open the log file /nowhere/x.log".to_owned()),
             (3, format!("cannot listen on http://{occupied}")),
         ] {
-            let wanted = format!("{}:{line}:1: {sentence}", desk.path().display());
+            let wanted = format!("{}:{line}:1: {sentence}", fixture.path().display());
             assert!(err.contains(&wanted), "{wanted} in\n{err}");
         }
     });
@@ -232,15 +232,15 @@ fn everything_that_keeps_settings_from_being_in_force_is_told_with_its_place() {
 
 #[test]
 fn a_wrong_file_in_place_of_the_settings_is_refused_soon_and_in_few_words() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let members = Members::start(1).await;
         let listen = address();
         let good = settings(&members, "on", &[&listen], "");
-        let desk = Desk::new(&good);
-        let proxy = start(desk.plan()).await;
+        let fixture = Fixture::new(&good);
+        let proxy = start(fixture.plan()).await;
         for wrong in ["no settings\n".repeat(80_000), "x".repeat(3 << 20)] {
-            desk.write(&wrong);
+            fixture.write(&wrong);
             let begun = std::time::Instant::now();
             assert_eq!(command(&proxy, &["reload"]).0, 78);
             assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
@@ -248,22 +248,22 @@ fn a_wrong_file_in_place_of_the_settings_is_refused_soon_and_in_few_words() {
         let status = http1::get(&listen, "/proxy/status").await;
         assert!(status.body.len() < 100_000, "{} bytes", status.body.len());
         assert!(proxy.process.lines().len() < 200);
-        desk.write(&good);
+        fixture.write(&good);
         assert_eq!(command(&proxy, &["reload"]).0, 0);
     });
 }
 
 #[test]
 fn an_occupied_address_is_refused_and_leaves_the_old_listeners_open() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let (old, new) = (address(), address());
         let occupant = std::net::TcpListener::bind(("127.0.0.1", port::free())).unwrap();
         let occupied = occupant.local_addr().unwrap().to_string();
-        let desk = Desk::new(&settings(&members, "on", &[&old], ""));
-        let proxy = start(desk.plan()).await;
-        desk.write(&settings(&members, "readonly", &[&new, &occupied], ""));
+        let fixture = Fixture::new(&settings(&members, "on", &[&old], ""));
+        let proxy = start(fixture.plan()).await;
+        fixture.write(&settings(&members, "readonly", &[&new, &occupied], ""));
         let (code, _, err) = command(&proxy, &["reload"]);
         assert_eq!(code, 78, "{err}");
         assert!(err.contains(&occupied), "{err}");
@@ -294,14 +294,14 @@ fn an_occupied_address_is_refused_and_leaves_the_old_listeners_open() {
 
 #[test]
 fn an_address_that_would_go_over_to_metrics_is_refused_with_the_way_to_do_it() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let members = Members::start(1).await;
         let (stays, moves) = (address(), address());
         let metrics = format!("listen-metrics-urls = \"http://{moves}\"\n");
-        let desk = Desk::new(&settings(&members, "on", &[&stays, &moves], ""));
-        let proxy = start(desk.plan()).await;
-        desk.write(&settings(&members, "on", &[&stays], &metrics));
+        let fixture = Fixture::new(&settings(&members, "on", &[&stays, &moves], ""));
+        let proxy = start(fixture.plan()).await;
+        fixture.write(&settings(&members, "on", &[&stays], &metrics));
         let (code, _, err) = command(&proxy, &["reload"]);
         assert_eq!(code, 78, "{err}");
         assert!(
@@ -312,9 +312,9 @@ fn an_address_that_would_go_over_to_metrics_is_refused_with_the_way_to_do_it() {
         );
         http1::get(&moves, "/v2/config/local/proxy").await;
 
-        desk.write(&settings(&members, "on", &[&stays], ""));
+        fixture.write(&settings(&members, "on", &[&stays], ""));
         assert_eq!(command(&proxy, &["reload"]).0, 0);
-        desk.write(&settings(&members, "on", &[&stays], &metrics));
+        fixture.write(&settings(&members, "on", &[&stays], &metrics));
         eventually("it has gone over", PATIENCE, async || {
             command(&proxy, &["reload"]);
             let Ok(answer) = http1::request(&moves, "GET", "/livez", "").await else {
@@ -323,7 +323,7 @@ fn an_address_that_would_go_over_to_metrics_is_refused_with_the_way_to_do_it() {
             answer.status == 200
         })
         .await;
-        desk.write(&settings(&members, "on", &[&stays, &moves], ""));
+        fixture.write(&settings(&members, "on", &[&stays, &moves], ""));
         let (code, _, err) = command(&proxy, &["reload"]);
         assert!(
             code == 78 && err.contains("it serves metrics; it can go over to clients"),
@@ -334,12 +334,12 @@ fn an_address_that_would_go_over_to_metrics_is_refused_with_the_way_to_do_it() {
 
 #[test]
 fn what_is_in_flight_is_served_by_the_settings_it_began_with() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let (old, new) = (address(), address());
-        let desk = Desk::new(&settings(&members, "on", &[&old], ""));
-        let proxy = start(desk.plan()).await;
+        let fixture = Fixture::new(&settings(&members, "on", &[&old], ""));
+        let proxy = start(fixture.plan()).await;
         let mut client = http1::Connection::open(&old).await.unwrap();
         client.send_request("PUT", "/v2/keys/a", &[], "x").await.unwrap();
         let mut put = members.exchange().await;
@@ -348,7 +348,7 @@ fn what_is_in_flight_is_served_by_the_settings_it_began_with() {
         let mut reply = members.call().await.begin();
         watch.head().await.unwrap();
 
-        desk.write(&settings(&members, "readonly", &[&new], ""));
+        fixture.write(&settings(&members, "readonly", &[&new], ""));
         assert_eq!(command(&proxy, &["reload"]).0, 0);
         put.body().await.unwrap();
         put.answer(200, "fine").await;
@@ -364,18 +364,18 @@ fn what_is_in_flight_is_served_by_the_settings_it_began_with() {
 
 #[test]
 fn new_peers_bring_new_members_at_once() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut before = Members::start(1).await;
         let mut after = Members::start(1).await;
         let listen = address();
-        let desk = Desk::new(&settings(&before, "on", &[&listen], ""));
-        let proxy = start(desk.plan()).await;
+        let fixture = Fixture::new(&settings(&before, "on", &[&listen], ""));
+        let proxy = start(fixture.plan()).await;
         let mut client = http1::Connection::open(&listen).await.unwrap();
         client.send_request("GET", "/version", &[], "").await.unwrap();
         before.exchange().await.answer(200, "").await;
         assert_eq!(client.head().await.unwrap().status, 200);
-        desk.write(&settings(&after, "on", &[&listen], ""));
+        fixture.write(&settings(&after, "on", &[&listen], ""));
         assert_eq!(command(&proxy, &["reload"]).0, 0);
         client.send_request("GET", "/version", &[], "").await.unwrap();
         after.exchange().await.answer(200, "").await;
@@ -386,7 +386,7 @@ fn new_peers_bring_new_members_at_once() {
 
 #[test]
 fn before_the_first_list_clients_are_told_there_is_no_endpoint() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let peer = Peer::start(Reply::Answer {
             status: 500,

@@ -10,7 +10,7 @@ use crate::support::grpc::{Channel, Failure};
 use crate::support::members::{Conduct, Members};
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{NOTHING_SENT, PUT, RANGE, WATCH};
-use crate::support::{PATIENCE, beside_others, http1, run};
+use crate::support::{PATIENCE, http1, run, shared};
 
 /// The member that a new client is sent to. No connection to it is left.
 async fn preferred(members: &mut Members, proxy: &Proxy) -> usize {
@@ -41,7 +41,7 @@ async fn call(address: String, path: &'static str) -> Result<Bytes, Failure> {
 
 #[test]
 fn a_member_that_refuses_connections_is_passed_over_by_every_kind_of_request() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let proxy = crate::support::members::start(
@@ -75,7 +75,7 @@ fn a_member_that_refuses_connections_is_passed_over_by_every_kind_of_request() {
 
 #[test]
 fn a_kept_connection_that_its_member_has_closed_costs_no_request() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -96,7 +96,7 @@ fn a_kept_connection_that_its_member_has_closed_costs_no_request() {
 
 #[test]
 fn a_get_whose_connection_is_reset_goes_to_the_next_member() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let proxy = members.proxy().await;
@@ -113,7 +113,7 @@ fn a_get_whose_connection_is_reset_goes_to_the_next_member() {
 
 #[test]
 fn a_json_read_is_sent_again_with_its_body_intact() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let proxy = members.proxy().await;
@@ -136,7 +136,7 @@ fn a_json_read_is_sent_again_with_its_body_intact() {
 
 #[test]
 fn a_grpc_read_is_sent_again_with_its_body_intact() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let proxy = members.proxy().await;
@@ -160,7 +160,7 @@ fn a_grpc_read_is_sent_again_with_its_body_intact() {
 
 #[test]
 fn a_write_whose_connection_is_lost_is_seen_once_and_answered_502() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let proxy = members.proxy().await;
@@ -198,7 +198,7 @@ fn a_write_whose_connection_is_lost_is_seen_once_and_answered_502() {
 
 #[test]
 fn a_write_on_a_kept_connection_that_is_lost_is_seen_once() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let proxy = members.proxy().await;
@@ -220,7 +220,7 @@ fn a_write_on_a_kept_connection_that_is_lost_is_seen_once() {
 
 #[test]
 fn a_grpc_write_or_stream_whose_connection_is_lost_is_seen_once_and_unavailable() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let proxy = members.proxy().await;
@@ -239,7 +239,7 @@ fn a_grpc_write_or_stream_whose_connection_is_lost_is_seen_once_and_unavailable(
 
 #[test]
 fn a_refused_stream_goes_to_the_next_member_whatever_it_is() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let proxy = members.proxy().await;
@@ -259,7 +259,7 @@ fn a_refused_stream_goes_to_the_next_member_whatever_it_is() {
 
 #[test]
 fn a_stream_that_every_member_refuses_may_be_sent_again_by_the_client() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let proxy = members.proxy().await;
@@ -309,7 +309,7 @@ async fn go_away(stream: &mut TcpStream, last: u32) {
 
 #[test]
 fn a_stream_above_goaways_last_id_goes_to_the_next_member() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let proxy = members.proxy().await;
@@ -333,7 +333,7 @@ fn a_stream_above_goaways_last_id_goes_to_the_next_member() {
 
 #[test]
 fn a_write_that_goaway_promised_to_finish_is_not_sent_again_when_it_is_not_finished() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let proxy = members.proxy().await;
@@ -353,7 +353,7 @@ fn a_write_that_goaway_promised_to_finish_is_not_sent_again_when_it_is_not_finis
 
 #[test]
 fn a_call_in_flight_at_a_graceful_goaway_is_finished_and_the_next_one_moves() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -381,7 +381,7 @@ fn a_call_in_flight_at_a_graceful_goaway_is_finished_and_the_next_one_moves() {
 
 #[test]
 fn a_reset_with_another_code_before_the_head_is_never_answered_with_a_second_write() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let proxy = members.proxy().await;
@@ -411,7 +411,7 @@ fn a_reset_with_another_code_before_the_head_is_never_answered_with_a_second_wri
 
 #[test]
 fn a_read_that_every_member_resets_ends_with_the_reset_of_the_last() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let proxy = members.proxy().await;
@@ -427,7 +427,7 @@ fn a_read_that_every_member_resets_ends_with_the_reset_of_the_last() {
 
 #[test]
 fn a_read_whose_leader_changed_goes_to_the_next_member_once_and_a_write_stays() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         const CHANGED: &str = "etcdserver: leader changed";
         let mut members = Members::start(3).await;
@@ -464,7 +464,7 @@ fn a_read_whose_leader_changed_goes_to_the_next_member_once_and_a_write_stays() 
 
 #[test]
 fn a_reset_after_the_head_reaches_the_client_with_its_code() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -486,7 +486,7 @@ fn a_reset_after_the_head_reaches_the_client_with_its_code() {
 
 #[test]
 fn a_body_too_large_to_be_kept_passes_whole_and_is_not_sent_again() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let proxy = members.proxy().await;
@@ -514,7 +514,7 @@ fn a_body_too_large_to_be_kept_passes_whole_and_is_not_sent_again() {
 
 #[test]
 fn a_chunked_answer_that_is_cut_never_ends_cleanly() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -538,7 +538,7 @@ fn a_chunked_answer_that_is_cut_never_ends_cleanly() {
 
 #[test]
 fn an_answer_shorter_than_its_content_length_is_cut_for_the_client_too() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -556,7 +556,7 @@ fn an_answer_shorter_than_its_content_length_is_cut_for_the_client_too() {
 
 #[test]
 fn an_http1_answer_that_is_cut_resets_the_stream_of_an_http2_client() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -575,7 +575,7 @@ fn an_http1_answer_that_is_cut_resets_the_stream_of_an_http2_client() {
 
 #[test]
 fn a_grpc_stream_that_is_cut_ends_with_unavailable() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -594,7 +594,7 @@ fn a_grpc_stream_that_is_cut_ends_with_unavailable() {
 
 #[test]
 fn a_client_that_breaks_off_its_upload_is_not_held_against_the_member() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let proxy = members.proxy().await;

@@ -191,7 +191,7 @@ fn a_key_that_stands_in_the_settings_file_is_not_told() {
 }
 
 /// A daemon whose files can be broken one by one, and everything that it tells.
-struct Desk {
+struct Fixture {
     scratch: Scratch,
     process: Process,
     notify: Notify,
@@ -211,7 +211,7 @@ const FILES: [(&str, &str); 10] = [
     ("peer-trusted-ca-file", "peer-ca.pem"),
 ];
 
-impl Desk {
+impl Fixture {
     fn start(authority: &Authority, key: &Key, certificate: &str) -> Self {
         let scratch = Scratch::new("secrets");
         let address = format!("127.0.0.1:{}", port::free());
@@ -275,45 +275,45 @@ fn a_key_in_any_file_is_told_by_no_command_page_or_log() {
     let authority = Authority::new("ca");
     let identity = authority.issue(&Leaf::loopback());
     let key = Key::new(identity.key.clone());
-    let desk = Desk::start(&authority, &key, &identity.certificate);
-    let settings = desk.scratch.join("p.toml");
+    let fixture = Fixture::start(&authority, &key, &identity.certificate);
+    let settings = fixture.scratch.join("p.toml");
     for (at, (what, form)) in key.forms(&identity.certificate).into_iter().enumerate() {
         // Each form in one file of each kind, in turn.
         for (setting, file) in FILES.into_iter().skip(at % 5).step_by(5) {
-            let path = desk.scratch.join(file);
+            let path = fixture.scratch.join(file);
             let whole = std::fs::read(&path).unwrap();
             std::fs::write(&path, &form).unwrap();
             let of = format!("{what} in {setting}");
-            key.assert_untold(&desk.reload(), &of);
+            key.assert_untold(&fixture.reload(), &of);
             if setting == "key-file" {
-                key.assert_untold(&desk.command(&["check"], &settings), &of);
-                key.assert_untold(&desk.command(&["check", "--format", "json"], &settings), &of);
-                key.assert_untold(&desk.command(&[], &settings), &of);
+                key.assert_untold(&fixture.command(&["check"], &settings), &of);
+                key.assert_untold(&fixture.command(&["check", "--format", "json"], &settings), &of);
+                key.assert_untold(&fixture.command(&[], &settings), &of);
             }
             std::fs::write(&path, &whole).unwrap();
         }
         // The settings file is a key, or names one as its path.
-        let wrong = desk.scratch.join("wrong");
+        let wrong = fixture.scratch.join("wrong");
         std::fs::write(&wrong, &form).unwrap();
-        key.assert_untold(&desk.command(&["check"], &wrong), what);
-        key.assert_untold(&desk.command(&["print-config"], &wrong), what);
+        key.assert_untold(&fixture.command(&["check"], &wrong), what);
+        key.assert_untold(&fixture.command(&["print-config"], &wrong), what);
         let Ok(text) = String::from_utf8(form.clone()) else { continue };
         if text.contains('\0') {
             continue;
         }
         for args in [&["print-config", "-w", "json"][..], &["print-config"], &["check"]] {
             let args = [args, &["--name", &text, "--key-file", &text]].concat();
-            key.assert_untold(&desk.command(&args, &settings), what);
+            key.assert_untold(&fixture.command(&args, &settings), what);
         }
         let whole = std::fs::read(&settings).unwrap();
         std::fs::write(&settings, &form).unwrap();
-        key.assert_untold(&desk.reload(), what);
+        key.assert_untold(&fixture.reload(), what);
         std::fs::write(&settings, &whole).unwrap();
     }
-    desk.process.signal(Signal::SIGTERM);
-    assert!(desk.process.wait(PATIENCE).is_some());
-    key.assert_untold(&desk.process.lines().join("\n"), "the log");
-    key.assert_untold(&desk.notify.heard().join("\n"), "STATUS");
+    fixture.process.signal(Signal::SIGTERM);
+    assert!(fixture.process.wait(PATIENCE).is_some());
+    key.assert_untold(&fixture.process.lines().join("\n"), "the log");
+    key.assert_untold(&fixture.notify.heard().join("\n"), "STATUS");
 }
 
 #[test]
@@ -321,9 +321,9 @@ fn a_key_on_one_line_is_said_to_have_lost_its_newlines() {
     let authority = Authority::new("ca");
     let identity = authority.issue(&Leaf::loopback());
     let key = Key::new(identity.key.clone());
-    let desk = Desk::start(&authority, &key, &identity.certificate);
-    std::fs::write(desk.scratch.join("server.key"), key.pem.replace('\n', " ")).unwrap();
-    let said = desk.reload();
+    let fixture = Fixture::start(&authority, &key, &identity.certificate);
+    std::fs::write(fixture.scratch.join("server.key"), key.pem.replace('\n', " ")).unwrap();
+    let said = fixture.reload();
     let sentence = "the whole PRIVATE KEY is on one line: its newlines were lost";
     assert!(said.contains(sentence), "{said}");
 }

@@ -4,17 +4,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// A directory with a settings file, and the binary with nothing in its environment.
-struct Desk {
+struct Fixture {
     directory: tempfile::TempDir,
     env: Vec<(String, String)>,
 }
 
-impl Desk {
+impl Fixture {
     fn new(file: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let desk = Self { directory, env: Vec::new() };
-        std::fs::write(desk.file(), file).unwrap();
-        desk
+        let fixture = Self { directory, env: Vec::new() };
+        std::fs::write(fixture.file(), file).unwrap();
+        fixture
     }
 
     fn variable(mut self, name: &str, value: &str) -> Self {
@@ -66,12 +66,12 @@ listen-client-urls = ["http://127.0.0.1:2379", "http://example.com:2379"]
 proxy-dial-timeout = 1.5
 snapshot-count = 4
 "#;
-    let desk = Desk::new(file)
+    let fixture = Fixture::new(file)
         .variable("ETCD_PROXY_REFRESH_INTERVAL", "soon")
         .variable("ETCD_HEARTBEAT_INTERVAL", "100")
         .variable("ETCD_PROXXY", "on")
         .variable("ETCD_NAME", "");
-    let said = desk.run("check --config-file FILE");
+    let said = fixture.run("check --config-file FILE");
     assert_text(
         &said.err,
         r#"error: unknown key `proxxy`
@@ -113,7 +113,7 @@ warning: unknown variable `ETCD_PROXXY` is ignored; did you mean `ETCD_PROXY`?
 
 #[test]
 fn a_start_says_the_same_and_does_not_start() {
-    let said = Desk::new("proxxy = 1\n").run("--config-file FILE");
+    let said = Fixture::new("proxxy = 1\n").run("--config-file FILE");
     assert_text(
         &said.err,
         "\
@@ -130,7 +130,7 @@ error: unknown key `proxxy`
 
 #[test]
 fn a_file_that_is_not_toml_is_reported_with_its_other_mistakes() {
-    let said = Desk::new("proxy = \"on\nbalance = \"best\"\n[x\nname = 1\n")
+    let said = Fixture::new("proxy = \"on\nbalance = \"best\"\n[x\nname = 1\n")
         .run("check --config-file FILE");
     assert_text(
         &said.err,
@@ -159,7 +159,7 @@ error: not TOML: unclosed table, expected `]`
 fn an_unusable_command_line_ends_with_64() {
     let line =
         "check --config-file FILE -proxxy=1 --snapshot-count 5 --debug false --workers many --name";
-    let said = Desk::new("").run(line);
+    let said = Fixture::new("").run(line);
     assert_text(
         &said.err,
         "\
@@ -181,7 +181,7 @@ error: `workers` is \"many\"; want a whole number from 0 to 1024
 
 #[test]
 fn an_unknown_command_ends_with_64() {
-    let said = Desk::new("").run("chekc");
+    let said = Fixture::new("").run("chekc");
     assert_text(
         &said.err,
         "\
@@ -195,8 +195,8 @@ error: unknown command `chekc`; did you mean `check`?
 
 #[test]
 fn a_named_file_that_is_missing_or_a_directory_has_its_own_sentence() {
-    let desk = Desk::new("");
-    let said = desk.run("check --config-file FILE.missing");
+    let fixture = Fixture::new("");
+    let said = fixture.run("check --config-file FILE.missing");
     assert_text(
         &said.err,
         "\
@@ -206,7 +206,7 @@ error: the settings file does not exist; `--config-file` names it
 ",
     );
     assert_eq!(said.status, 78);
-    let said = desk.run("check --config-file /");
+    let said = fixture.run("check --config-file /");
     assert_text(
         &said.err,
         "\
@@ -219,10 +219,10 @@ error: the settings file is a directory; `--config-file` names it
 
 #[test]
 fn a_file_that_is_not_utf8_is_marked_at_the_first_bad_byte() {
-    let desk = Desk::new("");
-    std::fs::write(desk.file(), b"# \xc3\xa4\nname = \"\xff\"\n").unwrap();
+    let fixture = Fixture::new("");
+    std::fs::write(fixture.file(), b"# \xc3\xa4\nname = \"\xff\"\n").unwrap();
     assert_text(
-        &desk.run("check --config-file FILE").err,
+        &fixture.run("check --config-file FILE").err,
         "\
 error: the settings file is not valid UTF-8
   --> FILE:2:9
@@ -236,14 +236,14 @@ error: the settings file is not valid UTF-8
 
 #[test]
 fn check_is_content_with_usable_settings_and_names_the_file() {
-    let said = Desk::new("proxy = \"readonly\"\n").run("check --config-file FILE");
+    let said = Fixture::new("proxy = \"readonly\"\n").run("check --config-file FILE");
     assert_eq!((said.status, said.err.as_str()), (0, "0 errors, 0 warnings; FILE can be used\n"));
 }
 
 #[test]
 fn warnings_fail_a_strict_check_only() {
-    let desk = Desk::new("").variable("ETCD_SNAPSHOT_COUNT", "1");
-    let said = desk.run("check --config-file FILE");
+    let fixture = Fixture::new("").variable("ETCD_SNAPSHOT_COUNT", "1");
+    let said = fixture.run("check --config-file FILE");
     assert_text(
         &said.err,
         "\
@@ -253,15 +253,15 @@ warning: `ETCD_SNAPSHOT_COUNT` is ignored; only a member of the cluster needs it
 ",
     );
     assert_eq!(said.status, 0);
-    assert_eq!(desk.run("check --strict --config-file FILE").status, 78);
+    assert_eq!(fixture.run("check --strict --config-file FILE").status, 78);
 }
 
 #[test]
 fn check_looks_at_certificates_and_logs_beside_other_mistakes() {
     let file = "proxxy = 1\nlisten-client-urls = \"https://127.0.0.1:0\"\ncert-file = \"/nowhere/s.pem\"\n\
                 key-file = \"/nowhere/s.key\"\nlog-outputs = [\"stderr\", \"/nowhere/x.log\", \"made.log\"]\n";
-    let desk = Desk::new(file);
-    let said = desk.run("check --config-file FILE");
+    let fixture = Fixture::new(file);
+    let said = fixture.run("check --config-file FILE");
     for (sentence, place) in [
         ("unknown key `proxxy`", "FILE:1:1"),
         ("`cert-file`: /nowhere/s.pem does not exist", "FILE:3:1"),
@@ -273,17 +273,17 @@ fn check_looks_at_certificates_and_logs_beside_other_mistakes() {
     }
     assert!(said.err.ends_with("4 errors, 0 warnings; nothing was changed\n"), "{}", said.err);
     assert_eq!(said.status, 78);
-    assert!(!desk.directory.path().join("made.log").exists());
+    assert!(!fixture.directory.path().join("made.log").exists());
 }
 
 #[test]
 fn a_start_reports_a_log_and_an_address_that_cannot_be_had_together() {
     let occupant = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = occupant.local_addr().unwrap();
-    let desk = Desk::new(&format!(
+    let fixture = Fixture::new(&format!(
         "listen-client-urls = \"http://{address}\"\nlog-outputs = \"/nowhere/x.log\"\n"
     ));
-    let said = desk.run("--config-file FILE");
+    let said = fixture.run("--config-file FILE");
     assert!(said.err.contains(&format!("error: cannot listen on http://{address}: in use by")));
     assert!(said.err.contains("--> FILE:1:1"), "{}", said.err);
     assert!(said.err.contains("error: cannot open the log file /nowhere/x.log: "), "{}", said.err);
@@ -294,12 +294,12 @@ fn a_start_reports_a_log_and_an_address_that_cannot_be_had_together() {
 
 #[test]
 fn status_and_reload_refuse_a_command_line_that_they_do_not_understand() {
-    let desk = Desk::new("proxxy = 1\n").variable("ETCD_WORKERS", "many");
+    let fixture = Fixture::new("proxxy = 1\n").variable("ETCD_WORKERS", "many");
     for line in ["status --admin-soket FILE", "reload --strict junk", "reload junk"] {
-        let said = desk.run(&format!("{line} --config-file FILE"));
+        let said = fixture.run(&format!("{line} --config-file FILE"));
         assert_eq!((said.status, said.out.as_str()), (64, ""), "{line}: {}", said.err);
     }
-    let said = desk.run("reload --strict junk");
+    let said = fixture.run("reload --strict junk");
     assert_text(
         &said.err,
         "\
@@ -310,7 +310,7 @@ error: unknown flag `--strict`
     );
     // Mistakes elsewhere are not in the way of asking.
     for line in ["status -wjson", "status -w json", "reload"] {
-        let said = desk.run(&format!("{line} --config-file FILE --admin-socket nobody.sock"));
+        let said = fixture.run(&format!("{line} --config-file FILE --admin-socket nobody.sock"));
         assert_eq!(said.status, 3, "{line}: {}", said.err);
         assert!(said.err.contains("nobody.sock"), "{}", said.err);
     }
@@ -318,7 +318,7 @@ error: unknown flag `--strict`
 
 #[test]
 fn check_speaks_json() {
-    let said = Desk::new("proxxy = 1\n").run("check --format json --config-file FILE");
+    let said = Fixture::new("proxxy = 1\n").run("check --format json --config-file FILE");
     let json: serde_json::Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!(
         json,
@@ -342,8 +342,8 @@ fn check_speaks_json() {
 
 #[test]
 fn print_config_says_where_every_value_was_written() {
-    let desk = Desk::new("\nproxy = \"readonly\"\n").variable("ETCD_LOG_LEVEL", "debug");
-    let said = desk.run("print-config --config-file FILE -balance p2c -max-request-bytes 5");
+    let fixture = Fixture::new("\nproxy = \"readonly\"\n").variable("ETCD_LOG_LEVEL", "debug");
+    let said = fixture.run("print-config --config-file FILE -balance p2c -max-request-bytes 5");
     let row = |name: &str| {
         let line = said.out.lines().find(|line| line.split_whitespace().next() == Some(name));
         line.unwrap_or_default().split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
@@ -358,7 +358,8 @@ fn print_config_says_where_every_value_was_written() {
 
 #[test]
 fn print_config_speaks_json() {
-    let said = Desk::new("\nproxy = \"readonly\"\n").run("print-config -w json --config-file FILE");
+    let said =
+        Fixture::new("\nproxy = \"readonly\"\n").run("print-config -w json --config-file FILE");
     let json: serde_json::Value = serde_json::from_str(&said.out).unwrap();
     let rows = json["settings"].as_array().unwrap();
     let proxy = rows.iter().find(|row| row["name"] == "proxy").unwrap();
@@ -376,26 +377,26 @@ fn the_old_command_line_works_after_replacing_the_word() {
     let line = "--name infra-proxy1 --proxy=on --listen-client-urls http://127.0.0.1:2379 --initial-cluster \
                 infra1=http://127.0.0.1:12380,infra2=http://127.0.0.1:22380,infra3=http://127.0.0.1:32380 \
                 --enable-pprof";
-    let said = Desk::new("").run(&format!("check --strict --config-file FILE {line}"));
+    let said = Fixture::new("").run(&format!("check --strict --config-file FILE {line}"));
     assert_eq!((said.status, said.err.as_str()), (0, "0 errors, 0 warnings; FILE can be used\n"));
 }
 
 #[test]
 fn help_and_version_are_asked_for_in_any_way() {
-    let desk = Desk::new("");
+    let fixture = Fixture::new("");
     for line in ["help", "--help", "-h", "check -help"] {
-        let said = desk.run(line);
+        let said = fixture.run(line);
         assert!(said.out.contains("--proxy-failure-wait 5000") && said.status == 0, "{line}");
     }
     for line in ["version", "--version", "-version"] {
-        assert_eq!(desk.run(line).out, format!("etcd-proxy {}\n", env!("CARGO_PKG_VERSION")));
+        assert_eq!(fixture.run(line).out, format!("etcd-proxy {}\n", env!("CARGO_PKG_VERSION")));
     }
 }
 
 #[test]
 fn the_shipped_file_works_as_it_is() {
     let file = shipped("etc/etcd-proxy.toml");
-    let said = Desk::new("").run(&format!("check --strict --config-file {}", file.display()));
+    let said = Fixture::new("").run(&format!("check --strict --config-file {}", file.display()));
     let expected = format!("0 errors, 0 warnings; {} can be used\n", file.display());
     assert_eq!((said.status, said.err), (0, expected));
 }
@@ -411,7 +412,7 @@ fn uncommented(path: &str) -> String {
 fn every_example_in_the_shipped_file_can_be_used() {
     let text = uncommented("etc/etcd-proxy.toml");
     assert!(text.contains("\nproxy = \"on\"\n"), "{text}");
-    let said = Desk::new(&text).run("check --strict --config-file FILE");
+    let said = Fixture::new(&text).run("check --strict --config-file FILE");
     assert_text(&said.err, "0 errors, 0 warnings; FILE can be used\n");
 }
 
@@ -431,13 +432,13 @@ fn no_key_stands_twice_in_the_shipped_file() {
 
 #[test]
 fn every_example_in_the_shipped_environment_can_be_used() {
-    let mut desk = Desk::new("");
+    let mut fixture = Fixture::new("");
     for line in uncommented("etc/default/etcd-proxy").lines() {
         if let Some((name, value)) = line.split_once('=') {
-            desk = desk.variable(name, value);
+            fixture = fixture.variable(name, value);
         }
     }
-    assert!(desk.env.len() >= 4, "{:?}", desk.env);
-    let said = desk.run("check --strict --config-file FILE");
+    assert!(fixture.env.len() >= 4, "{:?}", fixture.env);
+    let said = fixture.run("check --strict --config-file FILE");
     assert_text(&said.err, "0 errors, 0 warnings; FILE can be used\n");
 }

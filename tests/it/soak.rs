@@ -8,7 +8,7 @@ use crate::support::members::{Arrival, Members, Serving};
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{PUT, RANGE};
 use crate::support::scratch::Scratch;
-use crate::support::{PATIENCE, beside_others, http1, port, run};
+use crate::support::{PATIENCE, http1, port, run, shared};
 
 /// Members that answer everything.
 async fn willing() -> Serving {
@@ -44,7 +44,7 @@ async fn ask(address: String, stop: Arc<AtomicBool>, answered: Arc<AtomicUsize>)
 
 #[test]
 fn reloads_and_refreshes_fail_no_request() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let (one, other) = (willing().await, willing().await);
         let address = format!("127.0.0.1:{}", port::free());

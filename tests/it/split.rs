@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 use crate::support::grpc::Channel;
 use crate::support::members::{Conduct, Members};
 use crate::support::rpc::PUT;
-use crate::support::{beside_others, http1, run};
+use crate::support::{http1, run, shared};
 
 /// What grpc-go sends to whoever connects: SETTINGS with MAX_FRAME_SIZE.
 const SETTINGS: &[u8] = b"\0\0\x06\x04\0\0\0\0\0\0\x05\0\0\x40\0";
@@ -21,7 +21,7 @@ async fn head(stream: &mut TcpStream) -> String {
 
 #[test]
 fn a_write_over_http_goes_past_a_listener_for_grpc_with_nothing_lost_and_grpc_stays_there() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let proxy = members.proxy().await;
@@ -66,7 +66,7 @@ fn a_write_over_http_goes_past_a_listener_for_grpc_with_nothing_lost_and_grpc_st
 
 #[test]
 fn when_nobody_speaks_http_the_answer_says_so_and_grpc_stays_healthy() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;

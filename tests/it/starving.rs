@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use crate::floods::frame;
 use crate::support::members::{Arrival, Members, Serving};
 use crate::support::proxy::Proxy;
-use crate::support::{PATIENCE, alone, eventually, http1, http2, meter, run};
+use crate::support::{PATIENCE, eventually, exclusive, http1, http2, meter, run};
 
 /// Streams of one client; the proxy lets it have 10,000.
 const STREAMS: u32 = 9_000;
@@ -144,7 +144,7 @@ async fn suffer(proxy: &Proxy, serving: &Serving, way: fn(u32) -> Vec<u8>) -> (u
 
 #[test]
 fn one_clients_flood_takes_a_bounded_part_of_the_members_and_of_the_others_time() {
-    let _alone = alone();
+    let _machine = exclusive();
     run(async {
         let serving = patient().await;
         for (name, way) in WAYS {
@@ -162,7 +162,7 @@ fn one_clients_flood_takes_a_bounded_part_of_the_members_and_of_the_others_time(
 
 #[test]
 fn all_requests_of_one_client_are_answered_in_turn_on_few_connections() {
-    let _alone = alone();
+    let _machine = exclusive();
     run(async {
         let serving = patient().await;
         let proxy = serving.members.proxy().await;
@@ -188,7 +188,7 @@ fn all_requests_of_one_client_are_answered_in_turn_on_few_connections() {
 
 #[test]
 fn long_streams_beyond_the_bound_are_refused_and_come_back_when_others_end() {
-    let _alone = alone();
+    let _machine = exclusive();
     run(async {
         let serving = patient().await;
         let proxy = serving.members.proxy().await;
@@ -213,7 +213,7 @@ fn long_streams_beyond_the_bound_are_refused_and_come_back_when_others_end() {
 
 #[test]
 fn a_crowd_that_reads_no_answer_leaves_descriptors_for_the_others() {
-    let _alone = alone();
+    let _machine = exclusive();
     run(async {
         let serving = patient().await;
         let proxy = serving.members.proxy().await;

@@ -13,7 +13,7 @@ use crate::support::proxy::Proxy;
 use crate::support::scratch::Scratch;
 use crate::support::settings_file::Way;
 use crate::support::tls::{Authority, Leaf};
-use crate::support::{PATIENCE, beside_others, eventually, http1, port, run};
+use crate::support::{PATIENCE, eventually, http1, port, run, shared};
 
 const DOCUMENT: &str = include_str!("../../docs/status-json.md");
 
@@ -132,10 +132,10 @@ async fn waiting() -> Value {
 
 #[test]
 fn every_field_of_the_status_is_documented_and_every_documented_field_is_there() {
-    let _floor = beside_others();
-    let scenes = run(async { [serving().await, waiting().await] });
+    let _machine = shared();
+    let fixtures = run(async { [serving().await, waiting().await] });
     let mut fields = Fields::new();
-    scenes.iter().for_each(|scene| collect("", scene, &mut fields));
+    fixtures.iter().for_each(|fixture| collect("", fixture, &mut fields));
     let rows = rows();
     for (field, values) in &fields {
         let row = rows.get(field.as_str());

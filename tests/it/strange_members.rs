@@ -8,13 +8,13 @@ use crate::support::grpc::Channel;
 use crate::support::http2::{Connection, whole};
 use crate::support::members::{Conduct, Members};
 use crate::support::rpc::{PUT, RANGE};
-use crate::support::{beside_others, http1, run};
+use crate::support::{http1, run, shared};
 
 const GRPC: [(&str, &str); 2] = [("content-type", "application/grpc"), ("te", "trailers")];
 
 #[test]
 fn what_a_member_says_unasked_is_no_answer_to_the_next_request() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -52,7 +52,7 @@ fn what_a_member_says_unasked_is_no_answer_to_the_next_request() {
 
 #[test]
 fn an_answer_with_two_lengths_reaches_the_client_with_one_or_not_at_all() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -84,7 +84,7 @@ fn an_answer_with_two_lengths_reaches_the_client_with_one_or_not_at_all() {
 
 #[test]
 fn an_answer_that_ends_with_its_connection_passes_whole() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -102,7 +102,7 @@ fn an_answer_that_ends_with_its_connection_passes_whole() {
 
 #[test]
 fn provisional_answers_are_not_the_answer() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -122,7 +122,7 @@ fn provisional_answers_are_not_the_answer() {
 
 #[test]
 fn nonsense_is_a_lost_connection() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let plan = members.plan().arguments(&["--proxy-failure-wait", "0"]);
@@ -154,7 +154,7 @@ fn nonsense_is_a_lost_connection() {
 
 #[test]
 fn a_member_that_speaks_no_http2_makes_grpc_unavailable_and_no_more() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -175,7 +175,7 @@ fn a_member_that_speaks_no_http2_makes_grpc_unavailable_and_no_more() {
 
 #[test]
 fn an_answer_without_grpc_in_it_passes_as_it_is() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -193,7 +193,7 @@ fn an_answer_without_grpc_in_it_passes_as_it_is() {
 
 #[test]
 fn long_error_texts_pass_in_heads_and_trailers() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -213,7 +213,7 @@ fn long_error_texts_pass_in_heads_and_trailers() {
 
 #[test]
 fn an_early_answer_ends_an_upload_that_nobody_wants() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;

@@ -4,7 +4,7 @@ use crate::support::grpc::Channel;
 use crate::support::members::Members;
 use crate::support::proxy::Proxy;
 use crate::support::rpc::{PUT, RANGE};
-use crate::support::{beside_others, run};
+use crate::support::{run, shared};
 
 /// One call from start to end; returns which member it came to and over which of its connections.
 async fn call(members: &mut Members, proxy: &Proxy, path: &'static str) -> (usize, usize) {
@@ -23,7 +23,7 @@ async fn call(members: &mut Members, proxy: &Proxy, path: &'static str) -> (usiz
 
 #[test]
 fn a_shared_connection_whose_windows_are_closed_is_given_up_for_a_new_one() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -40,7 +40,7 @@ fn a_shared_connection_whose_windows_are_closed_is_given_up_for_a_new_one() {
 
 #[test]
 fn a_member_that_opens_no_window_at_all_loses_its_calls_to_the_next() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let proxy = members.proxy().await;

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use crate::support::grpc::Channel;
 use crate::support::members::{Conduct, Members};
 use crate::support::rpc::{PUT, RANGE};
-use crate::support::{beside_others, http1, run};
+use crate::support::{http1, run, shared};
 
 #[test]
 fn a_member_that_sends_nothing_within_the_read_timeout_is_a_lost_one() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(2).await;
         let proxy =
@@ -34,7 +34,7 @@ fn a_member_that_sends_nothing_within_the_read_timeout_is_a_lost_one() {
 
 #[test]
 fn a_kept_connection_may_be_idle_for_longer_than_the_read_timeout() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy =
@@ -58,7 +58,7 @@ fn a_kept_connection_may_be_idle_for_longer_than_the_read_timeout() {
 
 #[test]
 fn a_member_that_takes_nothing_within_the_write_timeout_is_a_lost_one() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let plan = members.plan().arguments(&["--proxy-write-timeout", "300"]);
@@ -87,7 +87,7 @@ fn a_member_that_takes_nothing_within_the_write_timeout_is_a_lost_one() {
 
 #[test]
 fn a_client_that_sends_slowly_is_not_held_against_the_member() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let timeouts = ["--proxy-write-timeout", "200", "--proxy-dial-timeout", "200"];

@@ -9,13 +9,13 @@ use crate::support::grpc::Channel;
 use crate::support::http2::{Connection, next};
 use crate::support::members::{Members, http2::framed};
 use crate::support::rpc::{RANGE, WATCH};
-use crate::support::{alone, beside_others, http1, meter, run};
+use crate::support::{exclusive, http1, meter, run, shared};
 
 const GRPC: [(&str, &str); 2] = [("content-type", "application/grpc"), ("te", "trailers")];
 
 #[test]
 fn an_http1_request_arrives_as_it_was_but_for_what_belongs_to_a_hop() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -64,7 +64,7 @@ fn an_http1_request_arrives_as_it_was_but_for_what_belongs_to_a_hop() {
 
 #[test]
 fn a_grpc_request_arrives_with_its_metadata_and_for_the_members_authority() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -99,7 +99,7 @@ fn a_grpc_request_arrives_with_its_metadata_and_for_the_members_authority() {
 
 #[test]
 fn http2_trailers_pass_both_ways() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -131,7 +131,7 @@ fn http2_trailers_pass_both_ways() {
 
 #[test]
 fn http1_trailers_pass_both_ways() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -157,7 +157,7 @@ fn http1_trailers_pass_both_ways() {
 
 #[test]
 fn a_half_closed_stream_goes_on_receiving() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -183,7 +183,7 @@ fn a_half_closed_stream_goes_on_receiving() {
 
 #[test]
 fn a_member_may_answer_before_the_client_has_sent_all() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -210,7 +210,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
 
 #[test]
 fn an_event_reaches_the_client_at_once_while_the_answer_goes_on() {
-    let _alone = alone();
+    let _machine = exclusive();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -246,7 +246,7 @@ fn an_event_reaches_the_client_at_once_while_the_answer_goes_on() {
 
 #[test]
 fn answers_without_a_body_stay_without_one() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -274,7 +274,7 @@ fn answers_without_a_body_stay_without_one() {
 
 #[test]
 fn a_head_request_over_http2_gets_no_body_from_anybody() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -294,7 +294,7 @@ fn a_head_request_over_http2_gets_no_body_from_anybody() {
 
 #[test]
 fn a_client_that_expects_100_gets_it_and_the_member_sees_no_expectation() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -314,7 +314,7 @@ fn a_client_that_expects_100_gets_it_and_the_member_sees_no_expectation() {
 
 #[test]
 fn json_over_http2_arrives_as_http1_with_its_cookies_joined() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -339,7 +339,7 @@ fn json_over_http2_arrives_as_http1_with_its_cookies_joined() {
 
 #[test]
 fn an_http10_client_is_served() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -360,7 +360,7 @@ const LARGE: usize = 64 * MEBIBYTE;
 
 #[test]
 fn sixty_four_mebibytes_stream_each_way_without_being_held() {
-    let _alone = alone();
+    let _machine = exclusive();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -422,7 +422,7 @@ fn sixty_four_mebibytes_stream_each_way_without_being_held() {
 #[test]
 fn a_unix_socket_serves_like_a_port() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let scratch = crate::support::scratch::Scratch::new("unix");
@@ -474,7 +474,7 @@ fn chunk_of(size: usize) -> Vec<u8> {
 
 #[test]
 fn a_members_chunk_arrives_as_one_chunk_however_its_bytes_come() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         const SIZES: [usize; 12] = [
             10_000,
@@ -519,7 +519,7 @@ fn a_members_chunk_arrives_as_one_chunk_however_its_bytes_come() {
 
 #[test]
 fn a_chunk_that_is_too_large_to_be_held_streams() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;

@@ -4,7 +4,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::members::{Conduct, Members};
-use crate::support::{beside_others, http1, run};
+use crate::support::{http1, run, shared};
 
 const HANDSHAKE: &str = "GET /v3/watch HTTP/1.1\r\nHost: etcd.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                          Sec-WebSocket-Key: abc\r\nSec-WebSocket-Version: 13\r\nAuthorization: me\r\n\r\n";
@@ -13,7 +13,7 @@ const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n
 
 #[test]
 fn after_the_101_bytes_go_both_ways_until_either_side_leaves() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -57,7 +57,7 @@ fn after_the_101_bytes_go_both_ways_until_either_side_leaves() {
 
 #[test]
 fn nothing_that_follows_the_handshake_reaches_the_member_before_its_101() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -85,7 +85,7 @@ fn nothing_that_follows_the_handshake_reaches_the_member_before_its_101() {
 
 #[test]
 fn what_a_client_says_before_the_101_arrives_as_it_is_or_ends_the_connection() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -114,7 +114,7 @@ fn what_a_client_says_before_the_101_arrives_as_it_is_or_ends_the_connection() {
 
 #[test]
 fn a_refusal_passes_with_its_status_and_body() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -133,7 +133,7 @@ fn a_refusal_passes_with_its_status_and_body() {
 
 #[test]
 fn a_member_that_switches_without_saying_to_what_is_a_failed_member() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -147,7 +147,7 @@ fn a_member_that_switches_without_saying_to_what_is_a_failed_member() {
 
 #[test]
 fn a_handshake_elsewhere_is_a_plain_request() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -164,7 +164,7 @@ fn a_handshake_elsewhere_is_a_plain_request() {
 /// what nobody here reads.
 #[test]
 fn only_websocket_is_offered_to_a_member_and_only_that_is_switched_to() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;
@@ -184,7 +184,7 @@ fn only_websocket_is_offered_to_a_member_and_only_that_is_switched_to() {
 
 #[test]
 fn http2_settings_do_not_pass_even_if_connection_does_not_name_them() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut members = Members::start(1).await;
         let proxy = members.proxy().await;

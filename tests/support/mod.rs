@@ -51,16 +51,16 @@ pub fn run_within<T>(limit: Duration, body: impl Future<Output = T>) -> T {
     })
 }
 
-static FLOOR: RwLock<()> = RwLock::new(());
+static MACHINE: RwLock<()> = RwLock::new(());
 
 /// Held by ordinary tests: they run beside each other, but not beside one that measures time.
-pub fn beside_others() -> RwLockReadGuard<'static, ()> {
-    FLOOR.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+pub fn shared() -> RwLockReadGuard<'static, ()> {
+    MACHINE.read().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// Held by tests that measure time or memory: nothing else runs meanwhile.
-pub fn alone() -> RwLockWriteGuard<'static, ()> {
-    FLOOR.write().unwrap_or_else(|poisoned| poisoned.into_inner())
+pub fn exclusive() -> RwLockWriteGuard<'static, ()> {
+    MACHINE.write().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// Waits until the condition holds, looking every few milliseconds; for states that no event

@@ -10,7 +10,7 @@ use crate::cli::status;
 use crate::config::{Loaded, Problem, Problems};
 use crate::daemon::apply_errors;
 use crate::net::listen::{BindError, taken};
-use crate::net::occupant::Occupant;
+use crate::net::port_owner::PortOwner;
 use crate::telemetry::snapshot::Snapshot;
 
 /// How long the running daemon may take to say what it listens on.
@@ -47,8 +47,8 @@ fn is_its(error: &BindError, daemon: &Snapshot) -> bool {
     // The scheme may change, and a wildcard may cover the address.
     let last = |url: &str| url.rsplit(['/', ':']).next().map(str::to_owned);
     let wanted = last(&error.url.to_string());
-    match error.occupant {
-        Some(Occupant::Process { pid, .. }) => {
+    match error.owner {
+        Some(PortOwner::Process { pid, .. }) => {
             pid == SYSTEMD || u32::try_from(pid) == Ok(daemon.pid)
         }
         // Whoever may not look into the process may ask the daemon.
@@ -61,9 +61,9 @@ fn is_its(error: &BindError, daemon: &Snapshot) -> bool {
 /// Whether an address is perhaps that of a daemon that could not be asked.
 fn may_be_its(error: &BindError, reason: &AskError) -> bool {
     let is_running = !matches!(reason, AskError::NotRunning { .. });
-    match error.occupant {
-        Some(Occupant::Process { pid: SYSTEMD, .. }) => true,
-        Some(Occupant::Process { ref name, .. }) => is_running && name == "etcd-proxy",
+    match error.owner {
+        Some(PortOwner::Process { pid: SYSTEMD, .. }) => true,
+        Some(PortOwner::Process { ref name, .. }) => is_running && name == "etcd-proxy",
         _ => is_running,
     }
 }
@@ -108,13 +108,13 @@ mod tests {
 
     #[test]
     fn the_running_daemons_own_addresses_are_none() {
-        let error = |occupant| BindError {
+        let error = |owner| BindError {
             url: config::ListenUrl::tcp("127.0.0.1:2379".parse().unwrap()),
             source: std::io::ErrorKind::AddrInUse.into(),
-            occupant: Some(occupant),
+            owner: Some(owner),
         };
-        let process = |pid, name: &str| error(Occupant::Process { pid, name: name.to_owned() });
-        let user = error(Occupant::User("etcd-proxy".to_owned()));
+        let process = |pid, name: &str| error(PortOwner::Process { pid, name: name.to_owned() });
+        let user = error(PortOwner::User("etcd-proxy".to_owned()));
         let listeners = vec!["http://127.0.0.1:2379".to_owned()];
         let daemon = Snapshot { pid: 7, listeners, ..Snapshot::default() };
         assert!(is_its(&process(7, "etcd-proxy"), &daemon));

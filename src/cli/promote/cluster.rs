@@ -10,9 +10,9 @@ use crate::cluster::grpc::{CallError, Channel, UNIMPLEMENTED};
 use crate::cluster::member::{Member, MemberList};
 use crate::cluster::url::parse_listed;
 use crate::config::{PeerUrl, Settings};
+use crate::net::coalesce::CoalescingWriter;
 use crate::net::dial::{Authority, NamedBy, dial};
-use crate::net::gather::Gather;
-use crate::net::line::Line;
+use crate::net::maybe_tls::MaybeTlsStream;
 use crate::tls::{Alpn, Connector};
 
 /// Limit for one call; etcd's own clients wait 5 s.
@@ -57,22 +57,22 @@ impl MemberAccess {
         Self { dial_timeout: settings.dial_timeout.unwrap_or(LIMIT), user, tls: tls.clone() }
     }
 
-    async fn line(&self, to: &PeerUrl, alpn: Alpn) -> Result<Line, String> {
+    async fn connect(&self, to: &PeerUrl, alpn: Alpn) -> Result<MaybeTlsStream, String> {
         let stream = dial(&to.host, to.port, NamedBy::Network, Some(self.dial_timeout)).await;
         let stream = stream.map_err(|error| error.reason.to_string())?;
         if !to.tls {
-            return Ok(Line::Tcp(stream));
+            return Ok(MaybeTlsStream::Tcp(stream));
         }
-        let secured = self.tls.connect(Gather(stream), &to.host, alpn);
+        let secured = self.tls.connect(CoalescingWriter(stream), &to.host, alpn);
         let secured = tokio::time::timeout(LIMIT, secured)
             .await
             .map_err(|_| format!("no TLS handshake within {LIMIT:?}"))?;
-        Ok(Line::Tls(Box::new(secured.map_err(|error| error.to_string())?)))
+        Ok(MaybeTlsStream::Tls(Box::new(secured.map_err(|error| error.to_string())?)))
     }
 
     async fn channel(&self, to: &PeerUrl) -> Result<Channel, CallError> {
-        let line = self.line(to, Alpn::H2).await.map_err(CallError::Lost)?;
-        Channel::over(line, &authority(to), to.tls).await
+        let stream = self.connect(to, Alpn::H2).await.map_err(CallError::Lost)?;
+        Channel::over(stream, &authority(to), to.tls).await
     }
 
     /// Finds the first of these client URLs that answers with the member list. `fresh` asks for a
@@ -152,8 +152,8 @@ impl Cluster<'_> {
     }
 
     async fn v2_members(&self) -> Result<MemberList, String> {
-        let line = self.member_access.line(&self.to, Alpn::Http1).await?;
-        v2::members(line, &authority(&self.to), self.member_access.user.as_ref(), LIMIT).await
+        let stream = self.member_access.connect(&self.to, Alpn::Http1).await?;
+        v2::members(stream, &authority(&self.to), self.member_access.user.as_ref(), LIMIT).await
     }
 
     /// Adds a member.
@@ -177,9 +177,9 @@ impl Cluster<'_> {
 
     async fn v2_add(&self, peer_urls: &[String]) -> Result<Added, (String, bool)> {
         let sure = |reason: String| (reason, true);
-        let line = self.member_access.line(&self.to, Alpn::Http1).await.map_err(sure)?;
+        let stream = self.member_access.connect(&self.to, Alpn::Http1).await.map_err(sure)?;
         let user = self.member_access.user.as_ref();
-        let added = v2::add(line, &authority(&self.to), user, peer_urls, CHANGE_LIMIT).await;
+        let added = v2::add(stream, &authority(&self.to), user, peer_urls, CHANGE_LIMIT).await;
         let Member { id, .. } = added?;
         let list = self.v2_members().await.map_err(|reason| (reason, false))?;
         Ok(Added { id, list })
@@ -201,7 +201,7 @@ impl Cluster<'_> {
         let to = parse_listed(url).map_err(|error| error.to_string())?;
         if self.channel.is_none() {
             return v2::health(
-                self.member_access.line(&to, Alpn::Http1).await?,
+                self.member_access.connect(&to, Alpn::Http1).await?,
                 &authority(&to),
                 LIMIT,
             )

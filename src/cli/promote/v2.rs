@@ -12,14 +12,14 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::cluster::member::{Member, MemberList};
-use crate::net::line::Line;
+use crate::net::maybe_tls::MaybeTlsStream;
 
 /// Largest answer that is read.
 const MOST: usize = 1 << 20;
 
 /// One request. Returns the status, the cluster's ID and the body.
 async fn exchange(
-    line: Line,
+    stream: MaybeTlsStream,
     authority: &str,
     user: Option<&(String, String)>,
     (method, path, body): (Method, &str, String),
@@ -34,7 +34,7 @@ async fn exchange(
     }
     let request = request.body(Full::new(Bytes::from(body))).map_err(|error| error.to_string())?;
     let (mut sender, connection) =
-        http1::handshake(TokioIo::new(line)).await.map_err(|error| error.to_string())?;
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     // Its error comes back through the sender.
     tokio::spawn(connection);
     let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
@@ -47,13 +47,13 @@ async fn exchange(
 
 /// Asks for the members.
 pub(super) async fn members(
-    line: Line,
+    stream: MaybeTlsStream,
     authority: &str,
     user: Option<&(String, String)>,
     limit: Duration,
 ) -> Result<MemberList, String> {
     let get = (Method::GET, "/v2/members", String::new());
-    let (status, cluster_id, body) = within(limit, exchange(line, authority, user, get)).await?;
+    let (status, cluster_id, body) = within(limit, exchange(stream, authority, user, get)).await?;
     if status != StatusCode::OK {
         return Err(words(status, &body));
     }
@@ -67,7 +67,7 @@ pub(super) async fn members(
 /// # Errors
 /// The reason, and whether it is certain that nothing was changed: what was refused was not done.
 pub(super) async fn add(
-    line: Line,
+    stream: MaybeTlsStream,
     authority: &str,
     user: Option<&(String, String)>,
     peer_urls: &[String],
@@ -75,7 +75,7 @@ pub(super) async fn add(
 ) -> Result<Member, (String, bool)> {
     let post = (Method::POST, "/v2/members", json!({ "peerURLs": peer_urls }).to_string());
     let unsure = |reason: String| (reason, false);
-    let asked = within(limit, exchange(line, authority, user, post)).await;
+    let asked = within(limit, exchange(stream, authority, user, post)).await;
     let (status, _, body) = asked.map_err(unsure)?;
     if status != StatusCode::CREATED {
         return Err((words(status, &body), status.is_client_error()));
@@ -86,9 +86,13 @@ pub(super) async fn add(
 }
 
 /// Asks one member whether it is healthy.
-pub(super) async fn health(line: Line, authority: &str, limit: Duration) -> Result<(), String> {
+pub(super) async fn health(
+    stream: MaybeTlsStream,
+    authority: &str,
+    limit: Duration,
+) -> Result<(), String> {
     let get = (Method::GET, "/health", String::new());
-    let (status, _, body) = within(limit, exchange(line, authority, None, get)).await?;
+    let (status, _, body) = within(limit, exchange(stream, authority, None, get)).await?;
     if status == StatusCode::OK { Ok(()) } else { Err(words(status, &body)) }
 }
 

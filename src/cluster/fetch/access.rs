@@ -7,9 +7,9 @@ use tokio::time::timeout;
 
 use super::error::FetchError;
 use crate::config::{PeerSource, PeerUrl, Settings};
+use crate::net::coalesce::CoalescingWriter;
 use crate::net::dial::{NamedBy, dial, resolve};
-use crate::net::gather::Gather;
-use crate::net::line::Line;
+use crate::net::maybe_tls::MaybeTlsStream;
 use crate::tls::{Alpn, Connector, TlsConfigs};
 
 /// Limit of a TLS handshake when `proxy-dial-timeout` is off; etcd's own.
@@ -48,20 +48,20 @@ impl Access {
     ///
     /// # Errors
     /// When there is no connection, or no TLS on it.
-    pub(super) async fn connect(&self, peer: &PeerUrl) -> Result<Line, FetchError> {
+    pub(super) async fn connect(&self, peer: &PeerUrl) -> Result<MaybeTlsStream, FetchError> {
         let (host, port, named_by) = (&peer.host, peer.port, self.named_by(peer));
         resolve(host, port, named_by).await.map_err(|error| error.reason)?;
         let begin = Instant::now();
         let stream = dial(host, port, named_by, self.dial_timeout).await;
         let stream = stream.map_err(|error| error.reason)?;
         if !peer.tls {
-            return Ok(Line::Tcp(stream));
+            return Ok(MaybeTlsStream::Tcp(stream));
         }
         let tls = self.tls.as_ref().ok_or(FetchError::NoTls)?;
         let most = self.dial_timeout.map(|most| most.saturating_sub(begin.elapsed()));
         let most = most.unwrap_or(HANDSHAKE_MOST);
-        match timeout(most, tls.connect(Gather(stream), &peer.host, Alpn::Http1)).await {
-            Ok(Ok(stream)) => Ok(Line::Tls(Box::new(stream))),
+        match timeout(most, tls.connect(CoalescingWriter(stream), &peer.host, Alpn::Http1)).await {
+            Ok(Ok(stream)) => Ok(MaybeTlsStream::Tls(Box::new(stream))),
             Ok(Err(why)) => Err(why.into()),
             Err(_) => Err(FetchError::NoHandshake(most)),
         }

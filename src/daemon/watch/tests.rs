@@ -10,11 +10,11 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// Long enough that a change would have been handed out.
 const NOTHING: Duration = Duration::from_millis(400);
 
-struct Scene {
+struct Fixture {
     dir: tempfile::TempDir,
 }
 
-impl Scene {
+impl Fixture {
     fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap() }
     }
@@ -25,11 +25,11 @@ impl Scene {
 
     /// Starts with a file `p.toml` of content `old`, and watches it.
     async fn watched() -> (Self, FileWatcher) {
-        let scene = Self::new();
-        fs::write(scene.path("p.toml"), "old").unwrap();
-        let watch = FileWatcher::start(scene.path("p.toml")).await;
+        let fixture = Self::new();
+        fs::write(fixture.path("p.toml"), "old").unwrap();
+        let watch = FileWatcher::start(fixture.path("p.toml")).await;
         assert_eq!(*watch.last(), content("old"));
-        (scene, watch)
+        (fixture, watch)
     }
 }
 
@@ -50,107 +50,107 @@ async fn assert_nothing(watch: &mut FileWatcher) {
 
 #[tokio::test]
 async fn a_write_in_place_is_noticed() {
-    let (scene, mut watch) = Scene::watched().await;
-    fs::write(scene.path("p.toml"), "new").unwrap();
+    let (fixture, mut watch) = Fixture::watched().await;
+    fs::write(fixture.path("p.toml"), "new").unwrap();
     assert_eq!(change(&mut watch).await, content("new"));
 }
 
 #[tokio::test]
 async fn a_rename_over_the_file_is_noticed() {
-    let (scene, mut watch) = Scene::watched().await;
+    let (fixture, mut watch) = Fixture::watched().await;
     for n in 0..3 {
-        fs::write(scene.path("p.toml.new"), format!("new{n}")).unwrap();
-        fs::rename(scene.path("p.toml.new"), scene.path("p.toml")).unwrap();
+        fs::write(fixture.path("p.toml.new"), format!("new{n}")).unwrap();
+        fs::rename(fixture.path("p.toml.new"), fixture.path("p.toml")).unwrap();
         assert_eq!(change(&mut watch).await, content(&format!("new{n}")));
     }
 }
 
 #[tokio::test]
 async fn a_symlink_swap_as_kubernetes_does_it_is_noticed() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let publish = |n: u32| {
-        fs::create_dir(scene.path(&format!("..{n}"))).unwrap();
-        fs::write(scene.path(&format!("..{n}/p.toml")), format!("v{n}")).unwrap();
-        symlink(format!("..{n}"), scene.path("..data_tmp")).unwrap();
-        fs::rename(scene.path("..data_tmp"), scene.path("..data")).unwrap();
+        fs::create_dir(fixture.path(&format!("..{n}"))).unwrap();
+        fs::write(fixture.path(&format!("..{n}/p.toml")), format!("v{n}")).unwrap();
+        symlink(format!("..{n}"), fixture.path("..data_tmp")).unwrap();
+        fs::rename(fixture.path("..data_tmp"), fixture.path("..data")).unwrap();
     };
     publish(1);
-    symlink("..data/p.toml", scene.path("p.toml")).unwrap();
-    let mut watch = FileWatcher::start(scene.path("p.toml")).await;
+    symlink("..data/p.toml", fixture.path("p.toml")).unwrap();
+    let mut watch = FileWatcher::start(fixture.path("p.toml")).await;
     for n in 2..5 {
         publish(n);
-        fs::remove_dir_all(scene.path(&format!("..{}", n - 1))).unwrap();
+        fs::remove_dir_all(fixture.path(&format!("..{}", n - 1))).unwrap();
         assert_eq!(change(&mut watch).await, content(&format!("v{n}")));
     }
 }
 
 #[tokio::test]
 async fn an_edit_behind_a_symlink_to_elsewhere_is_noticed() {
-    let (scene, elsewhere) = (Scene::new(), Scene::new());
+    let (fixture, elsewhere) = (Fixture::new(), Fixture::new());
     fs::write(elsewhere.path("real"), "old").unwrap();
-    symlink(elsewhere.path("real"), scene.path("p.toml")).unwrap();
-    let mut watch = FileWatcher::start(scene.path("p.toml")).await;
+    symlink(elsewhere.path("real"), fixture.path("p.toml")).unwrap();
+    let mut watch = FileWatcher::start(fixture.path("p.toml")).await;
     fs::write(elsewhere.path("real"), "new").unwrap();
     assert_eq!(change(&mut watch).await, content("new"));
 }
 
 #[tokio::test]
 async fn deletion_and_return_are_noticed() {
-    let (scene, mut watch) = Scene::watched().await;
-    fs::remove_file(scene.path("p.toml")).unwrap();
+    let (fixture, mut watch) = Fixture::watched().await;
+    fs::remove_file(fixture.path("p.toml")).unwrap();
     assert_eq!(change(&mut watch).await, FileState::Missing);
-    fs::write(scene.path("p.toml"), "back").unwrap();
+    fs::write(fixture.path("p.toml"), "back").unwrap();
     assert_eq!(change(&mut watch).await, content("back"));
 }
 
 #[tokio::test]
 async fn a_file_that_was_never_there_is_noticed_when_it_comes() {
-    let scene = Scene::new();
-    let mut watch = FileWatcher::start(scene.path("a/b/p.toml")).await;
+    let fixture = Fixture::new();
+    let mut watch = FileWatcher::start(fixture.path("a/b/p.toml")).await;
     assert_eq!(*watch.last(), FileState::Missing);
-    fs::create_dir(scene.path("a")).unwrap();
+    fs::create_dir(fixture.path("a")).unwrap();
     assert_nothing(&mut watch).await;
-    fs::create_dir(scene.path("a/b")).unwrap();
-    fs::write(scene.path("a/b/p.toml"), "new").unwrap();
+    fs::create_dir(fixture.path("a/b")).unwrap();
+    fs::write(fixture.path("a/b/p.toml"), "new").unwrap();
     assert_eq!(change(&mut watch).await, content("new"));
 }
 
 #[tokio::test]
 async fn a_directory_that_is_replaced_is_followed() {
-    let scene = Scene::new();
-    fs::create_dir(scene.path("etc")).unwrap();
-    fs::write(scene.path("etc/p.toml"), "old").unwrap();
-    let mut watch = FileWatcher::start(scene.path("etc/p.toml")).await;
-    fs::rename(scene.path("etc"), scene.path("etc.old")).unwrap();
-    fs::create_dir(scene.path("etc")).unwrap();
-    fs::write(scene.path("etc/p.toml"), "new").unwrap();
+    let fixture = Fixture::new();
+    fs::create_dir(fixture.path("etc")).unwrap();
+    fs::write(fixture.path("etc/p.toml"), "old").unwrap();
+    let mut watch = FileWatcher::start(fixture.path("etc/p.toml")).await;
+    fs::rename(fixture.path("etc"), fixture.path("etc.old")).unwrap();
+    fs::create_dir(fixture.path("etc")).unwrap();
+    fs::write(fixture.path("etc/p.toml"), "new").unwrap();
     assert_eq!(change(&mut watch).await, content("new"));
-    fs::write(scene.path("etc.old/p.toml"), "not ours").unwrap();
-    fs::write(scene.path("etc/p.toml"), "newer").unwrap();
+    fs::write(fixture.path("etc.old/p.toml"), "not ours").unwrap();
+    fs::write(fixture.path("etc/p.toml"), "newer").unwrap();
     assert_eq!(change(&mut watch).await, content("newer"));
 }
 
 #[tokio::test]
 async fn a_directory_that_is_deleted_may_come_back() {
-    let scene = Scene::new();
-    fs::create_dir(scene.path("etc")).unwrap();
-    fs::write(scene.path("etc/p.toml"), "old").unwrap();
-    let mut watch = FileWatcher::start(scene.path("etc/p.toml")).await;
-    fs::remove_dir_all(scene.path("etc")).unwrap();
+    let fixture = Fixture::new();
+    fs::create_dir(fixture.path("etc")).unwrap();
+    fs::write(fixture.path("etc/p.toml"), "old").unwrap();
+    let mut watch = FileWatcher::start(fixture.path("etc/p.toml")).await;
+    fs::remove_dir_all(fixture.path("etc")).unwrap();
     assert_eq!(change(&mut watch).await, FileState::Missing);
-    fs::create_dir(scene.path("etc")).unwrap();
-    fs::write(scene.path("etc/p.toml"), "back").unwrap();
+    fs::create_dir(fixture.path("etc")).unwrap();
+    fs::write(fixture.path("etc/p.toml"), "back").unwrap();
     assert_eq!(change(&mut watch).await, content("back"));
 }
 
 /// The watch must not trust that a directory which looks the same is still watched.
 #[tokio::test]
 async fn a_directory_that_is_away_for_a_moment_is_watched_again() {
-    let scene = Scene::new();
-    let [etc, away] = ["etc", "away"].map(|name| scene.path(name));
+    let fixture = Fixture::new();
+    let [etc, away] = ["etc", "away"].map(|name| fixture.path(name));
     fs::create_dir(&etc).unwrap();
-    fs::write(scene.path("etc/p.toml"), "old").unwrap();
-    let mut watch = FileWatcher::start(scene.path("etc/p.toml")).await;
+    fs::write(fixture.path("etc/p.toml"), "old").unwrap();
+    let mut watch = FileWatcher::start(fixture.path("etc/p.toml")).await;
     for n in 0..3 {
         // Moved away and back it is the same inode; a new one often gets the number of the old one.
         if n % 2 == 0 {
@@ -160,25 +160,25 @@ async fn a_directory_that_is_away_for_a_moment_is_watched_again() {
             fs::remove_dir_all(&etc).unwrap();
             fs::create_dir(&etc).unwrap();
         }
-        fs::write(scene.path("etc/p.toml"), format!("first {n}")).unwrap();
+        fs::write(fixture.path("etc/p.toml"), format!("first {n}")).unwrap();
         assert_eq!(change(&mut watch).await, content(&format!("first {n}")));
-        fs::write(scene.path("etc/p.toml"), format!("second {n}")).unwrap();
+        fs::write(fixture.path("etc/p.toml"), format!("second {n}")).unwrap();
         assert_eq!(change(&mut watch).await, content(&format!("second {n}")));
     }
 }
 
 #[tokio::test]
 async fn of_a_wrong_file_no_more_is_read_than_tells_that_it_is_too_long() {
-    let (scene, mut watch) = Scene::watched().await;
-    File::create(scene.path("p.toml")).unwrap().set_len(3 << 30).unwrap();
+    let (fixture, mut watch) = Fixture::watched().await;
+    File::create(fixture.path("p.toml")).unwrap().set_len(3 << 30).unwrap();
     let FileState::Content(read) = change(&mut watch).await else { panic!("no content") };
     assert_eq!(read.len() as u64, LARGEST_FILE + 1);
 }
 
 #[tokio::test]
 async fn two_hundred_rapid_edits_end_with_the_last() {
-    let (scene, mut watch) = Scene::watched().await;
-    let path = scene.path("p.toml");
+    let (fixture, mut watch) = Fixture::watched().await;
+    let path = fixture.path("p.toml");
     let writer = std::thread::spawn(move || {
         for n in 0..200 {
             fs::write(&path, format!("edit {n}")).unwrap();
@@ -196,18 +196,18 @@ async fn two_hundred_rapid_edits_end_with_the_last() {
 
 #[tokio::test]
 async fn a_rewrite_of_the_same_content_is_nothing() {
-    let (scene, mut watch) = Scene::watched().await;
-    fs::write(scene.path("p.toml"), "old").unwrap();
+    let (fixture, mut watch) = Fixture::watched().await;
+    fs::write(fixture.path("p.toml"), "old").unwrap();
     assert_nothing(&mut watch).await;
-    fs::write(scene.path("other"), "new").unwrap();
+    fs::write(fixture.path("other"), "new").unwrap();
     assert_nothing(&mut watch).await;
 }
 
 #[tokio::test]
 async fn a_slow_writer_is_not_read_half_way() {
     use std::io::Write;
-    let (scene, mut watch) = Scene::watched().await;
-    let mut file = File::create(scene.path("p.toml")).unwrap();
+    let (fixture, mut watch) = Fixture::watched().await;
+    let mut file = File::create(fixture.path("p.toml")).unwrap();
     let begun = Instant::now();
     let (in_time, state) = tokio::join!(
         async {
@@ -224,8 +224,8 @@ async fn a_slow_writer_is_not_read_half_way() {
 
 #[tokio::test]
 async fn a_dropped_wait_loses_nothing() {
-    let (scene, mut watch) = Scene::watched().await;
-    fs::write(scene.path("p.toml"), "new").unwrap();
+    let (fixture, mut watch) = Fixture::watched().await;
+    fs::write(fixture.path("p.toml"), "new").unwrap();
     let state = timeout(DEADLINE, async {
         loop {
             // Shorter than the quiet time, so that each wait is dropped in the middle.
@@ -239,18 +239,18 @@ async fn a_dropped_wait_loses_nothing() {
 
 #[tokio::test]
 async fn what_a_reload_by_other_means_has_read_is_not_handed_out() {
-    let (scene, mut watch) = Scene::watched().await;
-    fs::write(scene.path("p.toml"), "new").unwrap();
+    let (fixture, mut watch) = Fixture::watched().await;
+    fs::write(fixture.path("p.toml"), "new").unwrap();
     assert_eq!(*watch.catch_up().await, content("new"));
     assert_nothing(&mut watch).await;
 }
 
 #[tokio::test]
 async fn without_inotify_the_file_is_polled() {
-    let (scene, mut watch) = Scene::watched().await;
+    let (fixture, mut watch) = Fixture::watched().await;
     watch.0.course.watches = None;
     watch.0.next_scan = Instant::now();
-    fs::write(scene.path("p.toml"), "new").unwrap();
+    fs::write(fixture.path("p.toml"), "new").unwrap();
     let state = timeout(DEADLINE, watch.changed()).await.expect("the next look finds it");
     assert_eq!(state, content("new"));
     assert!(watch.0.course.watches.is_some(), "inotify is taken up again when it can be had");
@@ -258,9 +258,9 @@ async fn without_inotify_the_file_is_polled() {
 
 #[tokio::test]
 async fn a_pipe_in_place_of_the_file_does_not_hang() {
-    let (scene, mut watch) = Scene::watched().await;
-    fs::remove_file(scene.path("p.toml")).unwrap();
-    nix::unistd::mkfifo(&scene.path("p.toml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let (fixture, mut watch) = Fixture::watched().await;
+    fs::remove_file(fixture.path("p.toml")).unwrap();
+    nix::unistd::mkfifo(&fixture.path("p.toml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let state = change(&mut watch).await;
     assert_eq!(state, FileState::Unreadable("not a regular file".to_owned()));
 }
@@ -268,24 +268,24 @@ async fn a_pipe_in_place_of_the_file_does_not_hang() {
 /// Kubernetes puts a certificate and its key in place by swapping one link.
 #[tokio::test]
 async fn several_files_that_change_at_once_are_one_change() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     for version in ["..1", "..2"] {
-        fs::create_dir(scene.path(version)).unwrap();
+        fs::create_dir(fixture.path(version)).unwrap();
         for name in ["tls.crt", "tls.key"] {
-            fs::write(scene.path(version).join(name), version).unwrap();
+            fs::write(fixture.path(version).join(name), version).unwrap();
         }
     }
-    symlink("..1", scene.path("..data")).unwrap();
+    symlink("..1", fixture.path("..data")).unwrap();
     for name in ["tls.crt", "tls.key"] {
-        symlink(format!("..data/{name}"), scene.path(name)).unwrap();
+        symlink(format!("..data/{name}"), fixture.path(name)).unwrap();
     }
-    let paths = vec![scene.path("tls.crt"), scene.path("tls.key")];
+    let paths = vec![fixture.path("tls.crt"), fixture.path("tls.key")];
     let mut watches = FilesWatcher::start("these files", paths);
     timeout(DEADLINE, watches.changed()).await.expect("what is there counts as a change at first");
     assert_eq!(watches.last, [content("..1"), content("..1")]);
 
-    symlink("..2", scene.path("..new")).unwrap();
-    fs::rename(scene.path("..new"), scene.path("..data")).unwrap();
+    symlink("..2", fixture.path("..new")).unwrap();
+    fs::rename(fixture.path("..new"), fixture.path("..data")).unwrap();
     timeout(DEADLINE, watches.changed()).await.expect("the swap is noticed");
     assert_eq!(watches.last, [content("..2"), content("..2")]);
     assert!(timeout(NOTHING, watches.changed()).await.is_err());

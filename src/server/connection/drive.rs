@@ -22,32 +22,32 @@ use tokio::time::{Sleep, sleep};
 use super::shutdown::{GracefulConnection, Orders};
 use super::unflushed::UnflushedGuard;
 use crate::proxy::client::Client;
-use crate::server::gate::{Gate, LINGER};
-use crate::server::gatehouse;
-use crate::server::io::Signs;
-use crate::server::limits::Patience;
+use crate::server::drain::{DrainSignal, LINGER};
+use crate::server::io::ClientIoState;
+use crate::server::limits::ClientTimeouts;
+use crate::server::service;
 
 /// Whether a connection has been without requests for longer than its protocol allows.
-type IsExpired = fn(&Client, Patience, Instant) -> bool;
+type IsExpired = fn(&Client, ClientTimeouts, Instant) -> bool;
 
 /// Drives a connection until it ends by itself, or is closed by being dropped.
 pub(super) async fn drive<C: GracefulConnection>(
     mut connection: Pin<&mut C>,
-    signs: &Signs,
+    io_state: &ClientIoState,
     client: &Client,
-    gate: &Gate,
+    drain: &DrainSignal,
     is_expired: IsExpired,
 ) {
-    let notified = pin!(gate.closing().notified());
-    let timer = pin!(sleep(gate.patience().patrol));
+    let notified = pin!(drain.changed().notified());
+    let timer = pin!(sleep(drain.timeouts().idle_check_interval));
     let mut driver = Driver {
         state: State::Serving,
-        orders: Orders::new(gate, notified),
+        orders: Orders::new(drain, notified),
         timer,
         unflushed: UnflushedGuard::new(&client.worker),
         client,
-        signs,
-        gate,
+        io_state,
+        drain,
         is_expired,
         closes_by_header: C::CLOSES_BY_HEADER,
     };
@@ -59,7 +59,7 @@ pub(super) async fn drive<C: GracefulConnection>(
     poll_fn(|cx| {
         loop {
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                note_malformed(client, signs, ended);
+                note_malformed(client, io_state, ended);
                 return Poll::Ready(());
             }
             match driver.next_step(cx) {
@@ -106,8 +106,8 @@ struct Driver<'p, 'a> {
     timer: Pin<&'p mut Sleep>,
     unflushed: UnflushedGuard<'a>,
     client: &'a Client,
-    signs: &'a Signs,
-    gate: &'a Gate,
+    io_state: &'a ClientIoState,
+    drain: &'a DrainSignal,
     is_expired: IsExpired,
     /// [`GracefulConnection::CLOSES_BY_HEADER`].
     closes_by_header: bool,
@@ -122,7 +122,7 @@ impl Driver<'_, '_> {
 
     /// Runs after each poll of the connection; mostly nothing has happened but that.
     fn next_step(&mut self, cx: &mut Context<'_>) -> Step {
-        self.unflushed.set(self.signs.has_unwritten() && self.client.idle_since().is_some());
+        self.unflushed.set(self.io_state.has_unwritten() && self.client.idle_since().is_some());
         if let Some(idle_for) = self.orders.take_shed(cx)
             && self.is_to_shed(idle_for)
         {
@@ -160,29 +160,31 @@ impl Driver<'_, '_> {
         match self.state {
             State::Serving if self.can_linger() => self.linger(cx),
             State::Lingering if self.can_linger() => Step::Wait,
-            State::Serving | State::Lingering => self.finish(cx, self.gate.patience().patrol),
+            State::Serving | State::Lingering => {
+                self.finish(cx, self.drain.timeouts().idle_check_interval)
+            }
             State::Finishing => Step::Wait,
         }
     }
 
-    /// Checks the connection: about every [`Patience::patrol`], or when it has lingered.
+    /// Checks the connection: about every [`ClientTimeouts::patrol`], or when it has lingered.
     #[cold]
     fn on_timer(&mut self, cx: &mut Context<'_>) -> Step {
-        let (now, patience) = (Instant::now(), self.gate.patience());
-        let mut next_check = patience.patrol;
-        if let Some(since) = owes_since(self.client, self.signs, self.closes_by_header) {
+        let (now, timeouts) = (Instant::now(), self.drain.timeouts());
+        let mut next_check = timeouts.idle_check_interval;
+        if let Some(since) = owes_since(self.client, self.io_state, self.closes_by_header) {
             let owed_for = now.saturating_duration_since(since);
-            if owed_for >= patience.owed {
+            if owed_for >= timeouts.owed {
                 return Step::Close;
             }
-            next_check = next_check.min(patience.owed - owed_for);
+            next_check = next_check.min(timeouts.owed - owed_for);
         }
-        let is_expired = (self.is_expired)(self.client, patience, now);
+        let is_expired = (self.is_expired)(self.client, timeouts, now);
         if is_expired && !self.client.has_asked() {
             return Step::Close;
         }
         match self.state {
-            State::Finishing if self.has_nothing_to_finish(patience, now) => return Step::Close,
+            State::Finishing if self.has_nothing_to_finish(timeouts, now) => return Step::Close,
             State::Serving if !is_expired && self.orders.is_closing() && self.can_linger() => {
                 return self.linger(cx);
             }
@@ -196,15 +198,15 @@ impl Driver<'_, '_> {
         if self.client.idle_since().is_some() {
             return Step::Wait;
         }
-        self.signs.look();
+        self.io_state.check_hangup();
         Step::PollAgain
     }
 
     /// Whether a connection that was told to finish a check ago has no request open and is still
     /// there: its client does not read, or speaks HTTP/2 and answers no PING.
-    fn has_nothing_to_finish(&self, patience: Patience, now: Instant) -> bool {
+    fn has_nothing_to_finish(&self, timeouts: ClientTimeouts, now: Instant) -> bool {
         self.client.idle_since().is_some()
-            && (!self.unflushed.is_held() || is_expired_http1(self.client, patience, now))
+            && (!self.unflushed.is_held() || is_expired_http1(self.client, timeouts, now))
     }
 
     /// Whether the next request of the connection, if one comes soon, should still be answered.
@@ -235,38 +237,38 @@ impl Driver<'_, '_> {
 /// Returns since when the client owes what it has begun and waits for nothing itself: the body of
 /// every request that is open, a frame, or a head. The next head of an HTTP/1 client counts when
 /// the answer before it has ended. While something is unwritten we may not have read what has come.
-fn owes_since(client: &Client, signs: &Signs, is_http1: bool) -> Option<Instant> {
-    if signs.has_unwritten() {
+fn owes_since(client: &Client, io_state: &ClientIoState, is_http1: bool) -> Option<Instant> {
+    if io_state.has_unwritten() {
         return None;
     }
     let begun = match is_http1 {
-        true => client.idle_since().and_then(|idle| Some(signs.owes_since()?.max(idle))),
-        false => signs.owes_since(),
+        true => client.idle_since().and_then(|idle| Some(io_state.owes_since()?.max(idle))),
+        false => io_state.owes_since(),
     };
     client.owes_since().into_iter().chain(begun).min()
 }
 
-/// Holds an HTTP/1 client to its first head, and later to [`Patience::idle`].
-pub(super) fn is_expired_http1(client: &Client, patience: Patience, now: Instant) -> bool {
-    let limit = if client.has_asked() { patience.idle } else { patience.first_head };
+/// Holds an HTTP/1 client to its first head, and later to [`ClientTimeouts::idle`].
+pub(super) fn is_expired_http1(client: &Client, timeouts: ClientTimeouts, now: Instant) -> bool {
+    let limit = if client.has_asked() { timeouts.idle } else { timeouts.first_head };
     client.idle_since().is_some_and(|since| now.saturating_duration_since(since) >= limit)
 }
 
 /// Holds an HTTP/2 client to its first call only. gRPC clients keep connections without calls for
 /// as long as they live.
-pub(super) fn is_expired_http2(client: &Client, patience: Patience, now: Instant) -> bool {
+pub(super) fn is_expired_http2(client: &Client, timeouts: ClientTimeouts, now: Instant) -> bool {
     !client.has_asked()
         && client
             .idle_since()
-            .is_some_and(|since| now.saturating_duration_since(since) >= patience.idle)
+            .is_some_and(|since| now.saturating_duration_since(since) >= timeouts.idle)
 }
 
 /// Reports a client whose malformed bytes ended its connection.
-fn note_malformed(client: &Client, signs: &Signs, ended: Result<(), hyper::Error>) {
-    if let Some(why) = signs.malformed() {
-        gatehouse::note_malformed(client, &why);
+fn note_malformed(client: &Client, io_state: &ClientIoState, ended: Result<(), hyper::Error>) {
+    if let Some(why) = io_state.malformed() {
+        service::note_malformed(client, &why);
     } else if let Some(complaint) = ended.err().and_then(complaint) {
-        gatehouse::note_malformed(client, &complaint);
+        service::note_malformed(client, &complaint);
     }
 }
 

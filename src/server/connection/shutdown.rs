@@ -14,7 +14,7 @@ use tokio::sync::futures::Notified;
 
 use super::builder::OnThisThread;
 use crate::proxy::reply_body::ReplyBody;
-use crate::server::gate::Gate;
+use crate::server::drain::DrainSignal;
 
 /// A connection of hyper that can be told to finish.
 pub(super) trait GracefulConnection: Future<Output = Result<(), hyper::Error>> {
@@ -71,7 +71,7 @@ pub(super) fn set_connection_close(response: &mut Response<ReplyBody>) {
 
 /// The orders of a gate to one connection.
 pub(super) struct Orders<'p, 'a> {
-    gate: &'a Gate,
+    drain: &'a DrainSignal,
     notified: Pin<&'p mut Notified<'a>>,
     /// The order to shed that was seen last, by its number.
     shed_seen: u32,
@@ -79,9 +79,9 @@ pub(super) struct Orders<'p, 'a> {
 
 impl<'p, 'a> Orders<'p, 'a> {
     /// Listens to a gate from now on, through a `notified` that was made from its
-    /// [`closing`](Gate::closing).
-    pub fn new(gate: &'a Gate, notified: Pin<&'p mut Notified<'a>>) -> Self {
-        Self { gate, notified, shed_seen: gate.to_shed().0 }
+    /// [`closing`](DrainSignal::closing).
+    pub fn new(drain: &'a DrainSignal, notified: Pin<&'p mut Notified<'a>>) -> Self {
+        Self { drain, notified, shed_seen: drain.to_shed().0 }
     }
 
     /// Has the task of `cx` woken by the next order.
@@ -92,18 +92,18 @@ impl<'p, 'a> Orders<'p, 'a> {
 
     /// Returns how long a connection must have been idle to be shed, once for each such order.
     pub fn take_shed(&mut self, cx: &mut Context<'_>) -> Option<Duration> {
-        let (round, idle_for) = self.gate.to_shed();
+        let (round, idle_for) = self.drain.to_shed();
         if self.shed_seen == round {
             return None;
         }
         self.shed_seen = round;
-        self.notified.set(self.gate.closing().notified());
+        self.notified.set(self.drain.changed().notified());
         self.register(cx);
         Some(idle_for)
     }
 
     /// Whether every connection is to finish.
     pub fn is_closing(&self) -> bool {
-        self.gate.is_closing()
+        self.drain.is_draining()
     }
 }

@@ -15,30 +15,30 @@ use crate::config::{Balance, Mode};
 use crate::message::rpc::Rpc;
 use crate::proxy::generation::Generation;
 use crate::proxy::worker::Worker;
-use crate::server::gate::LINGER;
-use crate::server::limits::Patience;
-use crate::server::local::Wish;
+use crate::server::drain::LINGER;
+use crate::server::limits::ClientTimeouts;
+use crate::server::local::RenderRequest;
 use crate::telemetry::counters::WorkerCounters;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::worker_endpoint::Timeouts;
 
 /// So short that a test may wait for it, in proportion to the real ones.
-const SHORT: Patience = Patience {
+const SHORT: ClientTimeouts = ClientTimeouts {
     handshake: Duration::from_millis(200),
     first_head: Duration::from_millis(200),
     owed: Duration::from_millis(200),
     idle: Duration::from_millis(600),
-    patrol: Duration::from_millis(20),
+    idle_check_interval: Duration::from_millis(20),
 };
 /// How long anything may take on a busy machine.
 const LONG: Duration = Duration::from_secs(20);
 /// Nothing but what it owes ends a client's connection.
-const ONLY_OWED: Patience = Patience {
+const ONLY_OWED: ClientTimeouts = ClientTimeouts {
     handshake: LONG,
     first_head: LONG,
     owed: Duration::from_millis(200),
     idle: LONG,
-    patrol: Duration::from_millis(20),
+    idle_check_interval: Duration::from_millis(20),
 };
 
 fn generation() -> Generation {
@@ -60,11 +60,11 @@ fn generation() -> Generation {
     }
 }
 
-/// A connection that is served with short patience, as its server sees it.
+/// A connection that is served with short timeouts, as its server sees it.
 struct Served {
     worker: Rc<Worker>,
-    gate: Rc<Gate>,
-    wishes: mpsc::Receiver<Wish>,
+    drain: Rc<DrainSignal>,
+    render_requests: mpsc::Receiver<RenderRequest>,
 }
 
 /// Runs `body` with both sides of a connection to a proxy in front of these members.
@@ -72,11 +72,11 @@ fn with_both<F: Future<Output = ()>>(
     endpoints: Vec<Arc<Endpoint>>,
     body: impl FnOnce(UnixStream, Served) -> F,
 ) {
-    with_patience(SHORT, endpoints, body);
+    with_timeouts(SHORT, endpoints, body);
 }
 
-fn with_patience<F: Future<Output = ()>>(
-    patience: Patience,
+fn with_timeouts<F: Future<Output = ()>>(
+    timeouts: ClientTimeouts,
     endpoints: Vec<Arc<Endpoint>>,
     body: impl FnOnce(UnixStream, Served) -> F,
 ) {
@@ -87,10 +87,10 @@ fn with_patience<F: Future<Output = ()>>(
         let worker = Rc::new(Worker::new(0, newest, counters, HeaderValue::from_static("hop")));
         let (near, far) = UnixStream::pair().unwrap();
         let client = Rc::new(Client::new(worker.clone(), "test".into(), None));
-        let gate = Rc::new(Gate::with_patience(patience));
-        let (pages, wishes) = mpsc::channel(1);
-        tokio::task::spawn_local(serve(far, client, gate.clone(), Pages(pages)));
-        let served = Served { worker, gate, wishes };
+        let drain = Rc::new(DrainSignal::with_timeouts(timeouts));
+        let (pages, render_requests) = mpsc::channel(1);
+        tokio::task::spawn_local(serve(far, client, drain.clone(), RenderHandle(pages)));
+        let served = Served { worker, drain, render_requests };
         timeout(LONG, body(near, served)).await.expect("the connection is held for ever");
     });
 }
@@ -146,7 +146,7 @@ fn a_client_that_drips_its_head_is_let_go_however_busy_it_looks() {
 
 #[test]
 fn a_client_that_has_asked_may_be_idle_for_longer() {
-    with_patience(Patience { idle: LONG, ..SHORT }, Vec::new(), async |mut client, _| {
+    with_timeouts(ClientTimeouts { idle: LONG, ..SHORT }, Vec::new(), async |mut client, _| {
         // Answered by us: that counts like an answer of a member.
         for path in ["/proxy/health", "/version"] {
             let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -195,14 +195,15 @@ fn an_answer_that_is_read_slowly_is_waited_for_by_a_closing_listener_and_by_a_dr
     with_both(Vec::new(), async |mut client, mut served| {
         let whole = vec![b'm'; 1 << 20];
         client.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-        let wish = served.wishes.recv().await.unwrap();
-        wish.answer.send(http::Response::new(whole.clone().into())).unwrap();
+        let request = served.render_requests.recv().await.unwrap();
+        request.answer.send(http::Response::new(whole.clone().into())).unwrap();
         let mut first = [0; 1];
         client.read_exact(&mut first).await.unwrap();
-        served.gate.close();
-        let drained = timeout(SHORT.patrol * 10, served.worker.only_streams_left()).await;
+        served.drain.start();
+        let drained =
+            timeout(SHORT.idle_check_interval * 10, served.worker.only_streams_left()).await;
         assert!(drained.is_err(), "the rest is still to be written");
-        assert!(!served.gate.is_empty() || client.peer_addr().is_ok());
+        assert!(!served.drain.is_empty() || client.peer_addr().is_ok());
         let mut rest = Vec::new();
         client.read_to_end(&mut rest).await.unwrap();
         assert!(rest.ends_with(&whole), "{} bytes came", rest.len());
@@ -214,16 +215,16 @@ fn an_answer_that_is_read_slowly_is_waited_for_by_a_closing_listener_and_by_a_dr
 fn a_connection_that_waits_for_one_of_our_pages_is_not_idle() {
     with_both(Vec::new(), async |mut client, mut served| {
         client.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-        let wish = served.wishes.recv().await.unwrap();
-        served.gate.shed(Duration::ZERO);
-        let early = timeout(SHORT.patrol * 3, client.read_u8()).await;
+        let request = served.render_requests.recv().await.unwrap();
+        served.drain.shed(Duration::ZERO);
+        let early = timeout(SHORT.idle_check_interval * 3, client.read_u8()).await;
         assert!(early.is_err(), "it was closed without an answer");
-        wish.answer.send(http::Response::new("page".into())).unwrap();
+        request.answer.send(http::Response::new("page".into())).unwrap();
         let mut said = String::new();
         while !said.ends_with("page") {
             said.push(client.read_u8().await.unwrap().into());
         }
-        served.gate.shed(Duration::ZERO);
+        served.drain.shed(Duration::ZERO);
         assert_eq!(rest(&mut client).await.0, "", "now it is");
     });
 }
@@ -238,7 +239,7 @@ fn the_last_answer_on_a_closing_connection_says_that_it_is_the_last() {
             said.push(client.read_u8().await.unwrap().into());
         }
         assert!(!said.contains("connection: close"), "{said}");
-        served.gate.close();
+        served.drain.start();
         client.write_all(request).await.unwrap();
         let (said, _) = rest(&mut client).await;
         assert!(said.contains("connection: close"), "{said}");
@@ -246,7 +247,7 @@ fn the_last_answer_on_a_closing_connection_says_that_it_is_the_last() {
 }
 
 /// Nothing but a drain ends a client's connection.
-const ONLY_DRAINED: Patience = Patience { owed: LONG, ..ONLY_OWED };
+const ONLY_DRAINED: ClientTimeouts = ClientTimeouts { owed: LONG, ..ONLY_OWED };
 
 /// Has a request answered, so that the connection is known and idle.
 async fn ask(client: &mut UnixStream) {
@@ -259,9 +260,9 @@ async fn ask(client: &mut UnixStream) {
 
 #[test]
 fn an_idle_http1_connection_lingers_when_its_listener_drains() {
-    with_patience(ONLY_DRAINED, Vec::new(), async |mut client, served| {
+    with_timeouts(ONLY_DRAINED, Vec::new(), async |mut client, served| {
         ask(&mut client).await;
-        served.gate.close();
+        served.drain.start();
         let (said, after) = rest(&mut client).await;
         assert_eq!(said, "");
         assert!(after >= LINGER, "{after:?}");
@@ -271,10 +272,10 @@ fn an_idle_http1_connection_lingers_when_its_listener_drains() {
 
 #[test]
 fn half_a_head_does_not_keep_a_drained_connection_open() {
-    with_patience(ONLY_DRAINED, Vec::new(), async |mut client, served| {
+    with_timeouts(ONLY_DRAINED, Vec::new(), async |mut client, served| {
         ask(&mut client).await;
         client.write_all(b"GET /ver").await.unwrap();
-        served.gate.close();
+        served.drain.start();
         let (_, after) = rest(&mut client).await;
         assert!(after >= LINGER, "{after:?}");
         assert!(after < LONG / 2, "{after:?}");
@@ -283,7 +284,7 @@ fn half_a_head_does_not_keep_a_drained_connection_open() {
 
 #[test]
 fn an_idle_http2_connection_is_told_of_a_drain_and_closed_though_its_client_is_deaf() {
-    with_patience(ONLY_DRAINED, Vec::new(), async |mut client, served| {
+    with_timeouts(ONLY_DRAINED, Vec::new(), async |mut client, served| {
         client.write_all(&http2(b"\0\0\0\x04\x01\0\0\0\0")).await.unwrap();
         let mut frame = async || {
             let mut head = [0; 9];
@@ -293,7 +294,7 @@ fn an_idle_http2_connection_is_told_of_a_drain_and_closed_though_its_client_is_d
             head[3]
         };
         assert_eq!(frame().await, 4, "SETTINGS come first");
-        served.gate.close();
+        served.drain.start();
         while frame().await != 7 {}
         // The PING behind GOAWAY gets no answer.
         let (_, after) = rest(&mut client).await;
@@ -353,7 +354,7 @@ fn a_client_that_owes_bytes_is_let_go() {
         http2(&[&whole_head[..], b"\0\0\x05\0\x01\0\0\0\x01he"].concat()),
     ] {
         let (_member, endpoint) = silent_member();
-        with_patience(ONLY_OWED, vec![endpoint], async |mut client, _served| {
+        with_timeouts(ONLY_OWED, vec![endpoint], async |mut client, _served| {
             client.write_all(&bytes).await.unwrap();
             let told = String::from_utf8_lossy(&bytes);
             let (_, after) = timeout(LONG / 2, rest(&mut client)).await.expect(&told);
@@ -385,7 +386,7 @@ fn a_client_that_waits_for_an_answer_is_not_let_go() {
         http2(&post("/etcdserverpb.KV/New", 4)),
     ] {
         let (_member, endpoint) = silent_member();
-        with_patience(ONLY_OWED, vec![endpoint], async |mut client, _served| {
+        with_timeouts(ONLY_OWED, vec![endpoint], async |mut client, _served| {
             client.write_all(&bytes).await.unwrap();
             let ended = timeout(ONLY_OWED.owed * 3, rest(&mut client)).await;
             assert!(ended.is_err(), "{ended:?} {:?}", String::from_utf8_lossy(&bytes));
@@ -397,30 +398,30 @@ fn a_client_that_waits_for_an_answer_is_not_let_go() {
 fn a_client_that_sends_a_body_slowly_is_not_let_go() {
     let (_member, endpoint) = silent_member();
     // So long that a busy machine does not make more of a pause.
-    let patience = Patience { owed: Duration::from_secs(1), ..ONLY_OWED };
-    with_patience(patience, vec![endpoint], async |mut client, _served| {
+    let timeouts = ClientTimeouts { owed: Duration::from_secs(1), ..ONLY_OWED };
+    with_timeouts(timeouts, vec![endpoint], async |mut client, _served| {
         let head = b"PUT /v2/keys/a HTTP/1.1\r\nHost: a\r\nContent-Length: 90\r\n\r\n";
         client.write_all(head).await.unwrap();
         for _ in 0..6 {
-            sleep(patience.owed / 4).await;
+            sleep(timeouts.owed / 4).await;
             client.write_all(b"a").await.expect("it is still there");
         }
         let (_, after) = rest(&mut client).await;
-        assert!(after >= patience.owed / 2, "{after:?}");
+        assert!(after >= timeouts.owed / 2, "{after:?}");
     });
 }
 
 #[test]
 fn a_bystander_is_served_while_those_who_owe_are_let_go() {
-    with_patience(ONLY_OWED, Vec::new(), async |mut bystander, served| {
+    with_timeouts(ONLY_OWED, Vec::new(), async |mut bystander, served| {
         let ask = b"GET /proxy/health HTTP/1.1\r\nHost: localhost\r\n\r\n";
-        let (pages, _wishes) = mpsc::channel(1);
+        let (pages, _render_requests) = mpsc::channel(1);
         let mut owing = Vec::new();
         for at in 0..60 {
             let (mut near, far) = UnixStream::pair().unwrap();
             let client = Rc::new(Client::new(served.worker.clone(), "test".into(), None));
-            let gate = served.gate.clone();
-            tokio::task::spawn_local(serve(far, client, gate, Pages(pages.clone())));
+            let drain = served.drain.clone();
+            tokio::task::spawn_local(serve(far, client, drain, RenderHandle(pages.clone())));
             let half = if at % 2 == 0 { b"PRI * HT" } else { b"GET /ver" };
             if at % 2 == 1 {
                 near.write_all(ask).await.unwrap();
@@ -453,9 +454,9 @@ fn the_future_of_a_connection_stays_small() {
     let _inside = runtime.enter();
     let (near, far) = UnixStream::pair().unwrap();
     let client = Rc::new(Client::new(Rc::new(worker), "test".into(), None));
-    let (gate, pages) = (Rc::<Gate>::default(), Pages(mpsc::channel(1).0));
-    let plain = size_of_val(&serve(near, client.clone(), gate.clone(), pages.clone()));
-    let tls = size_of_val(&serve_tls(far, client, gate, pages));
+    let (drain, pages) = (Rc::<DrainSignal>::default(), RenderHandle(mpsc::channel(1).0));
+    let plain = size_of_val(&serve(near, client.clone(), drain.clone(), pages.clone()));
+    let tls = size_of_val(&serve_tls(far, client, drain, pages));
     assert!(plain <= 1400, "{plain} bytes");
     assert!(tls <= 1800, "{tls} bytes, and the session's state is boxed");
 }

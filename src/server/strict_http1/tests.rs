@@ -338,10 +338,10 @@ fn a_length_that_hyper_might_read_otherwise_is_refused() {
 
 #[test]
 fn a_connection_that_has_left_http_is_not_looked_at() {
-    let signs = Arc::<Signs>::default();
+    let io_state = Arc::<ClientIoState>::default();
     let bytes = b"\x81\x05\nhi\r\n".to_vec();
-    let mut stream = StrictHttp1::new(Wire::new(&bytes, &[100]), signs.clone());
-    signs.switch();
+    let mut stream = StrictHttp1::new(Wire::new(&bytes, &[100]), io_state.clone());
+    io_state.switch();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut seen = Vec::new();
     runtime.block_on(tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut seen)).unwrap();
@@ -357,13 +357,13 @@ fn nothing_is_put_in_place_of_what_follows_a_handshake() {
     for early in ["\u{1}\u{5}\nhi\r\n", "\n", "a\r\n\r\n\n", &format!("{GET}hello\n")] {
         for size in [1, 1000] {
             let bytes = format!("{handshake}{early}").into_bytes();
-            let signs = Arc::<Signs>::default();
-            let mut stream = StrictHttp1::new(Wire::new(&bytes, &[size]), signs.clone());
+            let io_state = Arc::<ClientIoState>::default();
+            let mut stream = StrictHttp1::new(Wire::new(&bytes, &[size]), io_state.clone());
             let mut seen = Vec::new();
             let read = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut seen);
             runtime.block_on(read).unwrap_err();
             assert!(bytes.starts_with(&seen), "{early:?} {:?}", String::from_utf8_lossy(&seen));
-            assert_eq!(signs.malformed(), Some(NO_REQUEST));
+            assert_eq!(io_state.malformed(), Some(NO_REQUEST));
         }
     }
     let broken = handshake.replace("Host: a\r", "Host: a");

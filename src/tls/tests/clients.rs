@@ -120,7 +120,7 @@ const LISTENER: &str = "cert-file = \"DIR/server.pem\"\nkey-file = \"DIR/server.
 const LISTS: &str = "client-crl-file = \"DIR/crl.pem\"\n";
 
 impl Fixture {
-    /// A desk with what the listener shows, these authorities and these lists.
+    /// A fixture with what the listener shows, these authorities and these lists.
     fn listening(authorities: &[&Signer], lists: &[String]) -> Self {
         let fixture = Self::new();
         SERVERS.with(|servers| fixture.issue_by("server", &servers.issuer, |_| ()));

@@ -7,8 +7,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 
-/// Bytes of a body up to which they are copied behind what precedes them, as [`crate::net::gather`]
-/// would do.
+/// Bytes of a body up to which they are copied behind what precedes them, as
+/// [`crate::net::coalesce`] would do.
 const SMALL: usize = 2048;
 
 /// Bytes that are to be written: some of ours, some of the client's, and some of ours again.

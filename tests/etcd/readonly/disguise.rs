@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use prost::Message;
 
-use super::Stage;
-use crate::stage::on_each_generation;
+use super::Fixture;
+use crate::fixture::on_each_generation;
 use crate::support::generation::Generation;
 use crate::support::grpc::Channel;
 use crate::support::http1::Connection;
 use crate::support::load::base64;
 use crate::support::rpc::PutRequest;
-use crate::support::{beside_others, run};
+use crate::support::{run, shared};
 
 on_each_generation!(
     a_path_that_means_put_after_cleaning_does_not_pass,
@@ -28,8 +28,8 @@ fn put_body() -> String {
 
 /// Sends bytes on a connection of their own and reads what comes within a moment: an answer, or the
 /// end.
-async fn raw(stage: &Stage, bytes: String) -> String {
-    let mut connection = Connection::open(&stage.proxy.address).await.expect("a connection");
+async fn raw(fixture: &Fixture, bytes: String) -> String {
+    let mut connection = Connection::open(&fixture.proxy.address).await.expect("a connection");
     connection.send(bytes).await.expect("sent");
     let mut text = Vec::new();
     let answers = async {
@@ -56,8 +56,8 @@ fn no_success(what: &str, answer: &str) {
 }
 
 fn a_path_that_means_put_after_cleaning_does_not_pass(generation: Generation) {
-    let _floor = beside_others();
-    let stage = Stage::shared(generation);
+    let _machine = shared();
+    let fixture = Fixture::shared(generation);
     run(async {
         for path in [
             "/v3/kv/%70ut",
@@ -81,19 +81,19 @@ fn a_path_that_means_put_after_cleaning_does_not_pass(generation: Generation) {
             "/v2/../v3/kv/put",
         ] {
             for method in ["POST", "GET", "PUT"] {
-                let answer = raw(stage, request(method, path, "", &put_body())).await;
+                let answer = raw(fixture, request(method, path, "", &put_body())).await;
                 no_success(&format!("{method} {path}"), &answer);
             }
         }
     });
-    stage.is_unchanged();
+    fixture.is_unchanged();
 }
 
 fn a_grpc_path_that_is_not_exact_does_not_pass(generation: Generation) {
-    let _floor = beside_others();
-    let stage = Stage::shared(generation);
+    let _machine = shared();
+    let fixture = Fixture::shared(generation);
     run(async {
-        let channel = Channel::open(&stage.proxy.address).await.expect("a connection");
+        let channel = Channel::open(&fixture.proxy.address).await.expect("a connection");
         let put = PutRequest::new("kept", "changed").encode_to_vec();
         for path in [
             "/etcdserverpb.KV/Put?x=1",
@@ -108,12 +108,12 @@ fn a_grpc_path_that_is_not_exact_does_not_pass(generation: Generation) {
             channel.unary_bytes(path, &put).await.expect_err(path);
         }
     });
-    stage.is_unchanged();
+    fixture.is_unchanged();
 }
 
 fn a_websocket_cannot_write(generation: Generation) {
-    let _floor = beside_others();
-    let stage = Stage::shared(generation);
+    let _machine = shared();
+    let fixture = Fixture::shared(generation);
     let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                    Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n";
     let body = put_body();
@@ -131,20 +131,20 @@ fn a_websocket_cannot_write(generation: Generation) {
         ] {
             // The frame comes behind the head, as if the upgrade had been granted.
             let head = format!("GET {path} HTTP/1.1\r\nHost: etcd.test\r\n{upgrade}\r\n");
-            let answer = raw(stage, format!("{head}{frame}")).await;
+            let answer = raw(fixture, format!("{head}{frame}")).await;
             no_success(path, &answer);
         }
         let h2c = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n";
         let answer =
-            raw(stage, format!("GET /version HTTP/1.1\r\nHost: etcd.test\r\n{h2c}\r\n")).await;
+            raw(fixture, format!("GET /version HTTP/1.1\r\nHost: etcd.test\r\n{h2c}\r\n")).await;
         assert!(!answer.contains(" 101 "), "{answer}");
     });
-    stage.is_unchanged();
+    fixture.is_unchanged();
 }
 
 fn a_request_within_a_request_is_not_run(generation: Generation) {
-    let _floor = beside_others();
-    let stage = Stage::shared(generation);
+    let _machine = shared();
+    let fixture = Fixture::shared(generation);
     let write = request("POST", "/v3/kv/put", "", &put_body());
     let v2_write = request("PUT", "/v2/keys/kept", "", "value=changed");
     let post = "POST /v3/kv/range HTTP/1.1\r\nHost: etcd.test\r\n";
@@ -175,16 +175,16 @@ fn a_request_within_a_request_is_not_run(generation: Generation) {
                          Content-Length: {length}\r\n\r\n{write}"
                 ),
             ] {
-                raw(stage, wrapped).await;
+                raw(fixture, wrapped).await;
             }
         }
     });
-    stage.is_unchanged();
+    fixture.is_unchanged();
 }
 
 fn headers_that_rename_the_method_change_nothing(generation: Generation) {
-    let _floor = beside_others();
-    let stage = Stage::shared(generation);
+    let _machine = shared();
+    let fixture = Fixture::shared(generation);
     run(async {
         for header in [
             "X-HTTP-Method-Override: POST\r\n",
@@ -193,20 +193,20 @@ fn headers_that_rename_the_method_change_nothing(generation: Generation) {
             "Grpc-Metadata-Path: /etcdserverpb.KV/Put\r\n",
         ] {
             for path in ["/v3/kv/put", "/v2/keys/kept"] {
-                raw(stage, request("GET", path, header, &put_body())).await;
+                raw(fixture, request("GET", path, header, &put_body())).await;
             }
         }
         for method in ["CONNECT", "TRACE", "MKCOL", "get", "post", "put"] {
-            let answer = raw(stage, request(method, "/v3/kv/put", "", &put_body())).await;
+            let answer = raw(fixture, request(method, "/v3/kv/put", "", &put_body())).await;
             no_success(method, &answer);
         }
     });
-    stage.is_unchanged();
+    fixture.is_unchanged();
 }
 
 fn grpc_over_http1_and_other_content_types_write_nothing(generation: Generation) {
-    let _floor = beside_others();
-    let stage = Stage::shared(generation);
+    let _machine = shared();
+    let fixture = Fixture::shared(generation);
     let put = PutRequest::new("kept", "changed").encode_to_vec();
     let length = u8::try_from(put.len()).expect("a short message");
     let frame = [&[0, 0, 0, 0, length][..], &put].concat();
@@ -214,19 +214,21 @@ fn grpc_over_http1_and_other_content_types_write_nothing(generation: Generation)
     run(async {
         for kind in ["application/grpc", "application/grpc-web", "application/json", "text/plain"] {
             let header = format!("Content-Type: {kind}\r\nTE: trailers\r\n");
-            let answer = raw(stage, request("POST", "/etcdserverpb.KV/Put", &header, &frame)).await;
+            let answer =
+                raw(fixture, request("POST", "/etcdserverpb.KV/Put", &header, &frame)).await;
             no_success(kind, &answer);
-            let answer = raw(stage, request("POST", "/v3/kv/put", &header, &put_body())).await;
+            let answer = raw(fixture, request("POST", "/v3/kv/put", &header, &put_body())).await;
             no_success(kind, &answer);
         }
-        h2_with_other_content_types(stage, &put).await;
+        h2_with_other_content_types(fixture, &put).await;
     });
-    stage.is_unchanged();
+    fixture.is_unchanged();
 }
 
 /// JSON, and gRPC under another name, over HTTP/2.
-async fn h2_with_other_content_types(stage: &Stage, put: &[u8]) {
-    let stream = tokio::net::TcpStream::connect(&stage.proxy.address).await.expect("a connection");
+async fn h2_with_other_content_types(fixture: &Fixture, put: &[u8]) {
+    let stream =
+        tokio::net::TcpStream::connect(&fixture.proxy.address).await.expect("a connection");
     let (send, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
     tokio::spawn(connection);
     let frame = [&[0, 0, 0, 0, u8::try_from(put.len()).expect("short")][..], put].concat();
@@ -237,7 +239,7 @@ async fn h2_with_other_content_types(stage: &Stage, put: &[u8]) {
         ("/etcdserverpb.KV/Put", "application/grpc+proto", frame.clone()),
         ("/etcdserverpb.KV/Put", "application/grpc;x", frame),
     ] {
-        let uri = format!("http://{}{path}", stage.proxy.address);
+        let uri = format!("http://{}{path}", fixture.proxy.address);
         let request =
             http::Request::post(uri).header("content-type", kind).body(()).expect("a request");
         let mut ready = send.clone().ready().await.expect("a connection that lives on");

@@ -1,12 +1,12 @@
 //! Every gRPC method that etcd has.
 
-use super::Stage;
+use super::Fixture;
 use super::state::LEASE;
-use crate::stage::on_each_generation;
+use crate::fixture::on_each_generation;
 use crate::support::generation::Generation;
 use crate::support::grpc::{Channel, Failure};
 use crate::support::rpc::{self, Fields, RangeRequest, RangeResponse, WatchRequest, WatchResponse};
-use crate::support::{beside_others, run};
+use crate::support::{run, shared};
 
 on_each_generation!(
     each_writing_method_is_unimplemented_and_writes_nothing,
@@ -67,10 +67,10 @@ fn writes() -> Vec<(&'static str, Fields)> {
 }
 
 fn each_writing_method_is_unimplemented_and_writes_nothing(generation: Generation) {
-    let _floor = beside_others();
-    let stage = Stage::shared(generation);
+    let _machine = shared();
+    let fixture = Fixture::shared(generation);
     run(async {
-        let channel = Channel::open(&stage.proxy.address).await.expect("a connection");
+        let channel = Channel::open(&fixture.proxy.address).await.expect("a connection");
         for (method, request) in writes() {
             let failure = channel.unary_bytes(&format!("/{method}"), request.bytes()).await;
             let failure = failure.expect_err(method);
@@ -78,7 +78,7 @@ fn each_writing_method_is_unimplemented_and_writes_nothing(generation: Generatio
         }
         assert_eq!(channel.ended(), None, "the connection lives on");
     });
-    stage.is_unchanged();
+    fixture.is_unchanged();
 }
 
 /// Method and request of calls that read and answer with a message, or refuse for a reason of their
@@ -112,10 +112,10 @@ fn reads(generation: Generation) -> Vec<(&'static str, Fields)> {
 }
 
 fn each_reading_method_passes(generation: Generation) {
-    let _floor = beside_others();
-    let stage = Stage::shared(generation);
+    let _machine = shared();
+    let fixture = Fixture::shared(generation);
     run(async {
-        let channel = Channel::open(&stage.proxy.address).await.expect("a connection");
+        let channel = Channel::open(&fixture.proxy.address).await.expect("a connection");
         for (method, request) in reads(generation) {
             let answer = channel.unary_bytes(&format!("/{method}"), request.bytes()).await;
             answer.unwrap_or_else(|failure| panic!("{method}: {failure}"));
@@ -130,7 +130,7 @@ fn each_reading_method_passes(generation: Generation) {
         }
         streams_pass(&channel, generation).await;
     });
-    stage.is_unchanged();
+    fixture.is_unchanged();
 }
 
 async fn streams_pass(channel: &Channel, generation: Generation) {
@@ -156,10 +156,10 @@ async fn streams_pass(channel: &Channel, generation: Generation) {
 }
 
 fn an_unknown_method_does_not_pass(generation: Generation) {
-    let _floor = beside_others();
-    let stage = Stage::shared(generation);
+    let _machine = shared();
+    let fixture = Fixture::shared(generation);
     run(async {
-        let channel = Channel::open(&stage.proxy.address).await.expect("a connection");
+        let channel = Channel::open(&fixture.proxy.address).await.expect("a connection");
         for method in ["/etcdserverpb.KV/Overwrite", "/etcdserverpb.Auth/RoleRename", "/x.Y/Z"] {
             let failure = channel.unary_bytes(method, &[]).await.expect_err(method);
             assert_eq!(failure.code(), Some(12), "{method}: {failure}");

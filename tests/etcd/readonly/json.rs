@@ -1,12 +1,12 @@
 //! Every JSON path that etcd has, under each prefix.
 
-use super::Stage;
+use super::Fixture;
 use super::state::LEASE;
-use crate::stage::on_each_generation;
+use crate::fixture::on_each_generation;
 use crate::support::generation::Generation;
 use crate::support::http1::{self, Connection};
 use crate::support::load::base64;
-use crate::support::{beside_others, run};
+use crate::support::{run, shared};
 
 on_each_generation!(
     each_writing_path_is_refused_and_writes_nothing,
@@ -57,10 +57,10 @@ fn writes() -> Vec<(&'static str, String)> {
 }
 
 fn each_writing_path_is_refused_and_writes_nothing(generation: Generation) {
-    let _floor = beside_others();
-    let stage = Stage::shared(generation);
+    let _machine = shared();
+    let fixture = Fixture::shared(generation);
     run(async {
-        let mut connection = Connection::open(&stage.proxy.address).await.expect("a connection");
+        let mut connection = Connection::open(&fixture.proxy.address).await.expect("a connection");
         for prefix in ["/v3", "/v3beta", "/v3alpha"] {
             for (path, body) in writes() {
                 let path = format!("{prefix}{path}");
@@ -69,17 +69,17 @@ fn each_writing_path_is_refused_and_writes_nothing(generation: Generation) {
                 assert_eq!(answer.status, 501, "{path}: {answer:?}");
                 if answer.header("connection") == Some("close") {
                     connection =
-                        Connection::open(&stage.proxy.address).await.expect("a connection");
+                        Connection::open(&fixture.proxy.address).await.expect("a connection");
                 }
             }
         }
     });
-    stage.is_unchanged();
+    fixture.is_unchanged();
 }
 
 fn each_reading_path_passes(generation: Generation) {
-    let _floor = beside_others();
-    let stage = Stage::shared(generation);
+    let _machine = shared();
+    let fixture = Fixture::shared(generation);
     let key = format!("{{\"key\":\"{}\"}}", base64(b"kept"));
     let lease = format!("{{\"ID\":{LEASE}}}");
     let reads = [
@@ -99,20 +99,20 @@ fn each_reading_path_passes(generation: Generation) {
         for prefix in ["/v3", "/v3beta"] {
             for (path, body) in reads {
                 let path = format!("{prefix}{path}");
-                let through = http1::post(&stage.proxy.address, &path, body).await;
-                let direct = http1::post(&stage.cluster.client(0), &path, body).await;
+                let through = http1::post(&fixture.proxy.address, &path, body).await;
+                let direct = http1::post(&fixture.cluster.client(0), &path, body).await;
                 assert_eq!(through.status, direct.status, "{path}: {through:?}");
             }
         }
-        let range = http1::post(&stage.proxy.address, "/v3/kv/range", &key).await;
+        let range = http1::post(&fixture.proxy.address, "/v3/kv/range", &key).await;
         assert_eq!(range.json()["count"], "1");
     });
-    stage.is_unchanged();
+    fixture.is_unchanged();
 }
 
 fn an_alarm_passes_only_when_it_asks(generation: Generation) {
-    let _floor = beside_others();
-    let stage = Stage::shared(generation);
+    let _machine = shared();
+    let fixture = Fixture::shared(generation);
     run(async {
         let path = "/v3/maintenance/alarm";
         for asks in [
@@ -121,7 +121,7 @@ fn an_alarm_passes_only_when_it_asks(generation: Generation) {
             "{\"action\":0}",
             "{\"action\":\"GET\",\"alarm\":\"NOSPACE\"}",
         ] {
-            assert_eq!(http1::post(&stage.proxy.address, path, asks).await.status, 200, "{asks}");
+            assert_eq!(http1::post(&fixture.proxy.address, path, asks).await.status, 200, "{asks}");
         }
         for sets in [
             "{\"action\":\"ACTIVATE\",\"alarm\":\"NOSPACE\"}",
@@ -132,9 +132,9 @@ fn an_alarm_passes_only_when_it_asks(generation: Generation) {
             "{\"action\":\"DEACTIVATE\",\"alarm\":1}",
             "{\"action\":\"GET\"}{\"action\":1,\"alarm\":1}",
         ] {
-            let answer = http1::post(&stage.proxy.address, path, sets).await;
+            let answer = http1::post(&fixture.proxy.address, path, sets).await;
             assert!(answer.status >= 400, "{sets}: {answer:?}");
         }
     });
-    stage.is_unchanged();
+    fixture.is_unchanged();
 }

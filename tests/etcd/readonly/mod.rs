@@ -16,13 +16,13 @@ use crate::support::proxy::Proxy;
 use state::{LEASE, State};
 
 /// A member with data that writes could harm, and a readonly daemon in front.
-pub struct Stage {
+pub struct Fixture {
     cluster: Cluster,
     proxy: Proxy,
     before: State,
 }
 
-impl Stage {
+impl Fixture {
     fn new(generation: Generation) -> Self {
         let cluster = Cluster::start(generation, 1);
         let etcdctl = cluster.etcdctl();
@@ -45,10 +45,10 @@ impl Stage {
 
     /// The one that the tests of a generation share: none of them changes anything.
     fn shared(generation: Generation) -> &'static Self {
-        static V3_4: LazyLock<Stage> = LazyLock::new(|| Stage::new(Generation::V3_4));
-        static V3_5: LazyLock<Stage> = LazyLock::new(|| Stage::new(Generation::V3_5));
-        static V3_6: LazyLock<Stage> = LazyLock::new(|| Stage::new(Generation::V3_6));
-        static V3_7: LazyLock<Stage> = LazyLock::new(|| Stage::new(Generation::V3_7));
+        static V3_4: LazyLock<Fixture> = LazyLock::new(|| Fixture::new(Generation::V3_4));
+        static V3_5: LazyLock<Fixture> = LazyLock::new(|| Fixture::new(Generation::V3_5));
+        static V3_6: LazyLock<Fixture> = LazyLock::new(|| Fixture::new(Generation::V3_6));
+        static V3_7: LazyLock<Fixture> = LazyLock::new(|| Fixture::new(Generation::V3_7));
         match generation {
             Generation::V3_4 => &V3_4,
             Generation::V3_5 => &V3_5,

@@ -1,12 +1,12 @@
 //! Transactions that hide a write in protobuf or JSON.
 
-use super::Stage;
-use crate::stage::on_each_generation;
+use super::Fixture;
+use crate::fixture::on_each_generation;
 use crate::support::generation::Generation;
 use crate::support::grpc::Channel;
 use crate::support::load::base64;
 use crate::support::rpc::{self, Fields};
-use crate::support::{beside_others, http1, run};
+use crate::support::{http1, run, shared};
 
 on_each_generation!(
     no_protobuf_transaction_writes,
@@ -64,16 +64,16 @@ fn protobuf_writes() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 fn no_protobuf_transaction_writes(generation: Generation) {
-    let _floor = beside_others();
-    let stage = Stage::shared(generation);
+    let _machine = shared();
+    let fixture = Fixture::shared(generation);
     run(async {
-        let channel = Channel::open(&stage.proxy.address).await.expect("a connection");
+        let channel = Channel::open(&fixture.proxy.address).await.expect("a connection");
         for (what, request) in protobuf_writes() {
             let failure = channel.unary_bytes(rpc::TXN, &request).await.expect_err(what);
             assert!(matches!(failure.code(), Some(12 | 3)), "{what}: {failure}");
         }
     });
-    stage.is_unchanged();
+    fixture.is_unchanged();
 }
 
 fn json_writes() -> Vec<String> {
@@ -115,45 +115,45 @@ fn json_writes() -> Vec<String> {
 }
 
 fn no_json_transaction_writes(generation: Generation) {
-    let _floor = beside_others();
-    let stage = Stage::shared(generation);
+    let _machine = shared();
+    let fixture = Fixture::shared(generation);
     run(async {
         for prefix in ["/v3", "/v3beta", "/v3alpha"] {
             for body in json_writes() {
                 let answer =
-                    http1::post(&stage.proxy.address, &format!("{prefix}/kv/txn"), &body).await;
+                    http1::post(&fixture.proxy.address, &format!("{prefix}/kv/txn"), &body).await;
                 assert!(answer.status >= 400, "{body}: {answer:?}");
             }
         }
     });
-    stage.is_unchanged();
+    fixture.is_unchanged();
     run(async {
         let key = base64(b"kept");
         let read = format!("{{\"success\":[{{\"requestRange\":{{\"key\":\"{key}\"}}}}]}}");
-        let answer = http1::post(&stage.proxy.address, "/v3/kv/txn", &read).await;
+        let answer = http1::post(&fixture.proxy.address, "/v3/kv/txn", &read).await;
         assert_eq!(answer.status, 200, "{answer:?}");
     });
 }
 
 fn a_transaction_after_another_in_one_stream_is_not_run(generation: Generation) {
-    let _floor = beside_others();
-    let stage = Stage::shared(generation);
+    let _machine = shared();
+    let fixture = Fixture::shared(generation);
     run(async {
-        let channel = Channel::open(&stage.proxy.address).await.expect("a connection");
+        let channel = Channel::open(&fixture.proxy.address).await.expect("a connection");
         let write = Fields::new().message(2, &Fields::new().message(2, &put()));
         let mut call = channel.call(rpc::TXN).await.expect("a call");
         call.send_bytes(Fields::new().message(2, &range()).bytes(), false).expect("sent");
         let _ = call.send_bytes(write.bytes(), true);
         while let Ok(Some(_)) = call.next_bytes().await {}
     });
-    stage.is_unchanged();
+    fixture.is_unchanged();
 }
 
 fn a_compressed_transaction_is_refused(generation: Generation) {
-    let _floor = beside_others();
-    let stage = Stage::shared(generation);
+    let _machine = shared();
+    let fixture = Fixture::shared(generation);
     run(async {
-        let channel = Channel::open(&stage.proxy.address).await.expect("a connection");
+        let channel = Channel::open(&fixture.proxy.address).await.expect("a connection");
         let channel = channel.with("grpc-encoding", "gzip");
         let mut call = channel.call(rpc::TXN).await.expect("a call");
         let write = Fields::new().message(2, &Fields::new().message(2, &put()));
@@ -162,14 +162,14 @@ fn a_compressed_transaction_is_refused(generation: Generation) {
         call.send_raw(&frame, true).expect("sent");
         call.next_bytes().await.expect_err("a compressed transaction");
     });
-    stage.is_unchanged();
+    fixture.is_unchanged();
 }
 
 fn a_transaction_in_pieces_is_judged_whole(generation: Generation) {
-    let _floor = beside_others();
-    let stage = Stage::shared(generation);
+    let _machine = shared();
+    let fixture = Fixture::shared(generation);
     run(async {
-        let channel = Channel::open(&stage.proxy.address).await.expect("a connection");
+        let channel = Channel::open(&fixture.proxy.address).await.expect("a connection");
         let write =
             Fields::new().message(2, &range()).message(2, &Fields::new().message(2, &put()));
         let length = u8::try_from(write.bytes().len()).expect("a short message");
@@ -182,5 +182,5 @@ fn a_transaction_in_pieces_is_judged_whole(generation: Generation) {
         let failure = call.next_bytes().await.expect_err("a write");
         assert_eq!(failure.code(), Some(12), "{failure}");
     });
-    stage.is_unchanged();
+    fixture.is_unchanged();
 }

@@ -1,17 +1,17 @@
 //! The v2 API: reads pass, everything else is 501.
 
-use super::Stage;
-use crate::stage::{on_each_generation, on_generations_with_v2};
+use super::Fixture;
+use crate::fixture::{on_each_generation, on_generations_with_v2};
 use crate::support::generation::Generation;
 use crate::support::http1;
-use crate::support::{beside_others, run};
+use crate::support::{run, shared};
 
 on_each_generation!(each_writing_v2_request_is_501_and_writes_nothing);
 on_generations_with_v2!(v2_reads_pass);
 
 fn each_writing_v2_request_is_501_and_writes_nothing(generation: Generation) {
-    let _floor = beside_others();
-    let stage = Stage::shared(generation);
+    let _machine = shared();
+    let fixture = Fixture::shared(generation);
     let writes = [
         ("PUT", "/v2/keys/kept", "value=changed"),
         ("POST", "/v2/keys/kept-in-order", "value=new"),
@@ -31,18 +31,18 @@ fn each_writing_v2_request_is_501_and_writes_nothing(generation: Generation) {
     ];
     run(async {
         for (method, path, body) in writes {
-            let answer = http1::form(&stage.proxy.address, method, path, body).await;
+            let answer = http1::form(&fixture.proxy.address, method, path, body).await;
             assert_eq!(answer.status, 501, "{method} {path}: {answer:?}");
         }
     });
-    stage.is_unchanged();
+    fixture.is_unchanged();
 }
 
 fn v2_reads_pass(generation: Generation) {
-    let _floor = beside_others();
-    let stage = Stage::shared(generation);
+    let _machine = shared();
+    let fixture = Fixture::shared(generation);
     run(async {
-        let address = &stage.proxy.address;
+        let address = &fixture.proxy.address;
         let kept = http1::get(address, "/v2/keys/kept?quorum=true").await;
         assert_eq!(kept.json()["node"]["value"], "v2");
         for path in ["/v2/members", "/v2/machines", "/v2/stats/self", "/version", "/health"] {

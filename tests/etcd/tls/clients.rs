@@ -3,14 +3,14 @@
 
 use std::io::Write;
 
-use super::{TlsStage, Way};
-use crate::stage::{on_each_generation, when_here};
+use super::{TlsFixture, Way};
+use crate::fixture::{on_each_generation, when_here};
 use crate::support::generation::Generation;
 use crate::support::http1::Connection;
 use crate::support::process;
 use crate::support::scratch::Scratch;
 use crate::support::tls::{ClientFiles, Files};
-use crate::support::{beside_others, run};
+use crate::support::{run, shared};
 
 on_each_generation!(
     curl_speaks_both_protocols_and_both_versions,
@@ -54,12 +54,12 @@ fn curl(way: &Way<'_>, arguments: &[&str], path: &str) -> String {
 }
 
 fn curl_speaks_both_protocols_and_both_versions(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     if !have("curl") {
         return;
     }
     let range = ["--data", "{\"key\":\"YQ==\"}"];
-    for way in TlsStage::shared(generation).ways() {
+    for way in TlsFixture::shared(generation).ways() {
         let plain = [(vec!["--http1.1"], "200 1.1"), (vec!["--http2-prior-knowledge"], "200 2")];
         let secure = [
             (vec!["--http1.1"], "200 1.1"),
@@ -82,12 +82,12 @@ fn curl_speaks_both_protocols_and_both_versions(generation: Generation) {
 }
 
 /// Runs `openssl s_client` with an input; everything it printed.
-fn s_client(stage: &TlsStage, arguments: &[&str], input: &str) -> String {
-    let (authority, certificate, key) = paths(&stage.pki.client_files);
+fn s_client(fixture: &TlsFixture, arguments: &[&str], input: &str) -> String {
+    let (authority, certificate, key) = paths(&fixture.pki.client_files);
     let scratch = Scratch::new("s_client");
     std::fs::write(scratch.join("input"), input).expect("a file for the input");
     let mut command = process::command("openssl");
-    command.args(["s_client", "-connect", &stage.https_to_https.address, "-verify_return_error"]);
+    command.args(["s_client", "-connect", &fixture.https_to_https.address, "-verify_return_error"]);
     command.args(["-CAfile", authority, "-cert", certificate, "-key", key]).args(arguments);
     command.stdin(std::fs::File::open(scratch.join("input")).expect("the input's file"));
     let output = process::output(command);
@@ -96,35 +96,35 @@ fn s_client(stage: &TlsStage, arguments: &[&str], input: &str) -> String {
 }
 
 fn openssl_speaks_tls_1_2_and_1_3_with_and_without_alpn(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     if !have("openssl") {
         return;
     }
-    let stage = TlsStage::shared(generation);
+    let fixture = TlsFixture::shared(generation);
     let request = "GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     for (flag, version) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")] {
         // -ign_eof waits for the answer after the input's end.
-        let answer = s_client(stage, &[flag, "-ign_eof"], request);
+        let answer = s_client(fixture, &[flag, "-ign_eof"], request);
         assert!(answer.contains("etcdserver"), "{flag}: {answer}");
         assert!(answer.contains("No ALPN negotiated"), "{flag}: {answer}");
         assert!(answer.contains(version), "{flag}: {answer}");
         for alpn in ["h2", "http/1.1"] {
-            let answer = s_client(stage, &[flag, "-alpn", alpn], "");
+            let answer = s_client(fixture, &[flag, "-alpn", alpn], "");
             let agreed = format!("ALPN protocol: {alpn}");
             assert!(answer.contains(&agreed), "{flag}: {answer}");
         }
     }
-    let refused = s_client(stage, &["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"], "");
+    let refused = s_client(fixture, &["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"], "");
     assert!(refused.contains("Cipher is (NONE)"), "{refused}");
 }
 
 #[test]
 fn plain_http_on_a_tls_port_is_told_what_is_wrong() {
     when_here(Generation::V3_5, |generation| {
-        let _floor = beside_others();
-        let stage = TlsStage::shared(generation);
+        let _machine = shared();
+        let fixture = TlsFixture::shared(generation);
         run(async {
-            let mut plain = Connection::open(&stage.https_to_https.address).await.expect("open");
+            let mut plain = Connection::open(&fixture.https_to_https.address).await.expect("open");
             let answer = plain.exchange("GET", "/version", &[], "").await.expect("an answer");
             assert_eq!(answer.status, 400);
             assert!(answer.text().to_lowercase().contains("https"), "{}", answer.text());

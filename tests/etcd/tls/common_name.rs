@@ -1,18 +1,18 @@
 //! An ordinary certificate, which has a CN, on the listeners: clients are served with it, and
 //! members never see it.
 
-use super::TlsStage;
-use crate::stage::{Stage, on_each_generation};
+use super::TlsFixture;
+use crate::fixture::{Fixture, on_each_generation};
 use crate::support::generation::Generation;
 use crate::support::proxy::Proxy;
 use crate::support::scratch::Scratch;
 use crate::support::tls::{Authority, Dialer, Leaf};
-use crate::support::{PATIENCE, beside_others, eventually, http1, run};
+use crate::support::{PATIENCE, eventually, http1, run, shared};
 
 on_each_generation!(a_certificate_with_a_cn_serves_clients_and_is_not_shown_to_members);
 
 fn a_certificate_with_a_cn_serves_clients_and_is_not_shown_to_members(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let (authority, directory) = (Authority::new("kubernetes"), Scratch::new("common-name"));
     let files = authority.issue(&Leaf::loopback().common_name("kube-etcd"));
     let files = files.write(directory.path(), "server");
@@ -27,7 +27,7 @@ fn a_certificate_with_a_cn_serves_clients_and_is_not_shown_to_members(generation
         connection.exchange("GET", "/version", &[], "").await
     };
 
-    let plain = &Stage::shared(generation).cluster;
+    let plain = &Fixture::shared(generation).cluster;
     let proxy = Proxy::before(plain).https(&dialer).arguments(&shown).start();
     let answer = run(ask(&proxy)).expect("an answer");
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -39,7 +39,7 @@ fn a_certificate_with_a_cn_serves_clients_and_is_not_shown_to_members(generation
 
     // Members that want to see one are not shown it either, and the settings that would help are
     // named.
-    let secured = &TlsStage::shared(generation).secured;
+    let secured = &TlsFixture::shared(generation).secured;
     let (trusted, peer) = (&secured.client_files().authority, secured.client_identity());
     let towards = [
         format!("--upstream-trusted-ca-file={}", trusted.display()),

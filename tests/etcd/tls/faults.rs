@@ -6,12 +6,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use super::refused::is_served;
-use crate::stage::when_here;
-use crate::support::beside_others;
+use crate::fixture::when_here;
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
 use crate::support::proxy::{Plan, Proxy};
 use crate::support::scratch::Scratch;
+use crate::support::shared;
 use crate::support::tls::{Authority, Dialer, Identity, Leaf};
 use crate::support::{PATIENCE, run};
 
@@ -31,7 +31,7 @@ const FILES: [(&str, &str); 11] = [
 ];
 
 /// A cluster, and a daemon's files, which can be spoilt in several ways and mended again.
-struct Desk {
+struct Fixture {
     scratch: Scratch,
     clients: Authority,
     members: Authority,
@@ -59,7 +59,7 @@ struct Fault {
     words: [String; 2],
 }
 
-impl Desk {
+impl Fixture {
     fn new(generation: Generation) -> Self {
         let [clients, members] = ["clients", "cluster"].map(Authority::new);
         let cluster = Cluster::planned(generation, 1).secured(&members);
@@ -80,9 +80,9 @@ impl Desk {
             ("peers.crl", members.revoke(&[])),
         ];
         let (scratch, client) = (Scratch::new("faults"), clients.issue(&Leaf::client()));
-        let desk = Self { scratch, clients, members, client, cluster, good };
-        FILES.iter().for_each(|(_, file)| desk.mend(file));
-        desk
+        let fixture = Self { scratch, clients, members, client, cluster, good };
+        FILES.iter().for_each(|(_, file)| fixture.mend(file));
+        fixture
     }
 
     fn path(&self, file: &str) -> PathBuf {
@@ -183,44 +183,44 @@ fn assert_says(fault: &Fault, said: &str) {
 #[test]
 fn a_start_is_refused_with_a_sentence_for_each_fault() {
     when_here(Generation::V3_5, |generation| {
-        let _floor = beside_others();
-        let desk = Desk::new(generation);
-        for fault in desk.faults() {
-            desk.spoil(&fault);
+        let _machine = shared();
+        let fixture = Fixture::new(generation);
+        for fault in fixture.faults() {
+            fixture.spoil(&fault);
             // A service would wait for better files.
-            let proxy = desk.plan().variable("NOTIFY_SOCKET", "").spawn();
+            let proxy = fixture.plan().variable("NOTIFY_SOCKET", "").spawn();
             let ended = proxy.process.wait(PATIENCE);
             let ended = ended.unwrap_or_else(|| panic!("{:?}: it runs", fault.words));
             assert_eq!(ended.code(), Some(64), "{:?}: {}", fault.words, proxy.story());
             let said = proxy.process.wait_for_line(&fault.words[1], PATIENCE);
             assert_says(&fault, &said.unwrap_or_else(|| proxy.story()));
-            desk.mend(fault.file);
+            fixture.mend(fault.file);
         }
-        desk.plan().start();
+        fixture.plan().start();
     });
 }
 
 #[test]
 fn a_reload_is_refused_with_a_sentence_for_each_fault_and_the_daemon_serves_on() {
     when_here(Generation::V3_5, |generation| {
-        let _floor = beside_others();
-        let desk = Desk::new(generation);
-        let proxy = desk.plan().start();
-        let shown = run(desk.dialer().fetch_certificate(&proxy.address)).expect("a certificate");
-        for fault in desk.faults() {
+        let _machine = shared();
+        let fixture = Fixture::new(generation);
+        let proxy = fixture.plan().start();
+        let shown = run(fixture.dialer().fetch_certificate(&proxy.address)).expect("a certificate");
+        for fault in fixture.faults() {
             let words = &fault.words;
-            desk.spoil(&fault);
+            fixture.spoil(&fault);
             let (told, fine) = proxy.command(&["reload"]);
             assert!(!fine, "{words:?}: {told}");
             assert_says(&fault, &told);
             assert_says(&fault, &proxy.command(&["status"]).0);
             assert_says(&fault, &proxy.process.lines().join("\n"));
-            let served = is_served(&proxy.address, &desk.dialer());
+            let served = is_served(&proxy.address, &fixture.dialer());
             served.unwrap_or_else(|error| panic!("{words:?}: {error}"));
             let shows =
-                run(desk.dialer().fetch_certificate(&proxy.address)).expect("a certificate");
+                run(fixture.dialer().fetch_certificate(&proxy.address)).expect("a certificate");
             assert_eq!(shows, shown, "{words:?}");
-            desk.mend(fault.file);
+            fixture.mend(fault.file);
             let (told, fine) = proxy.command(&["reload"]);
             assert!(fine, "{words:?}, mended: {told}");
         }
@@ -232,19 +232,19 @@ fn a_reload_is_refused_with_a_sentence_for_each_fault_and_the_daemon_serves_on()
 #[test]
 fn a_key_that_does_not_come_is_waited_for_and_then_reported() {
     when_here(Generation::V3_5, |generation| {
-        let _floor = beside_others();
-        let desk = Desk::new(generation);
-        let proxy = desk.plan().start();
-        let next = desk.clients.issue(&Leaf::loopback());
-        std::fs::write(desk.path("server.pem"), &next.certificate).expect("a certificate");
+        let _machine = shared();
+        let fixture = Fixture::new(generation);
+        let proxy = fixture.plan().start();
+        let next = fixture.clients.issue(&Leaf::loopback());
+        std::fs::write(fixture.path("server.pem"), &next.certificate).expect("a certificate");
         let said = proxy.process.wait_for_line("is not the key of", PATIENCE);
         assert!(said.is_some(), "{}", proxy.story());
         assert!(proxy.command(&["status"]).0.contains("is not the key of"));
-        is_served(&proxy.address, &desk.dialer()).expect("served");
-        std::fs::write(desk.path("server.key"), &next.key).expect("a key");
+        is_served(&proxy.address, &fixture.dialer()).expect("served");
+        std::fs::write(fixture.path("server.key"), &next.key).expect("a key");
         let mended = proxy.process.wait_for_line("settings reloaded", PATIENCE);
         assert!(mended.is_some(), "{}", proxy.story());
-        let shown = run(desk.dialer().fetch_certificate(&proxy.address));
+        let shown = run(fixture.dialer().fetch_certificate(&proxy.address));
         assert_eq!(shown.expect("a certificate"), next.der());
     });
 }

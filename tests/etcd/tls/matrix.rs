@@ -1,13 +1,13 @@
 //! etcdctl of both APIs and the JSON gateway, through every combination of TLS.
 
-use super::TlsStage;
-use crate::stage::{on_each_generation, on_generations_with_v2};
+use super::TlsFixture;
+use crate::fixture::{on_each_generation, on_generations_with_v2};
 use crate::support::generation::Generation;
 use crate::support::grpc::Channel;
 use crate::support::http1::Connection;
 use crate::support::load::base64;
 use crate::support::rpc::{self, RangeRequest, RangeResponse};
-use crate::support::{PATIENCE, beside_others, run};
+use crate::support::{PATIENCE, run, shared};
 
 on_each_generation!(
     etcdctl_reads_writes_watches_and_locks,
@@ -18,8 +18,8 @@ on_each_generation!(
 on_generations_with_v2!(etcdctl_v2_reads_writes_and_watches);
 
 fn etcdctl_reads_writes_watches_and_locks(generation: Generation) {
-    let _floor = beside_others();
-    for way in TlsStage::shared(generation).ways() {
+    let _machine = shared();
+    for way in TlsFixture::shared(generation).ways() {
         let etcdctl = way.etcdctl(generation);
         let key = format!("matrix/{}", way.name);
         let watch = etcdctl.start(&["watch", &key]);
@@ -41,8 +41,8 @@ fn etcdctl_reads_writes_watches_and_locks(generation: Generation) {
 }
 
 fn etcdctl_v2_reads_writes_and_watches(generation: Generation) {
-    let _floor = beside_others();
-    for way in TlsStage::shared(generation).ways() {
+    let _machine = shared();
+    for way in TlsFixture::shared(generation).ways() {
         let etcdctl = way.etcdctl_v2(generation);
         etcdctl.run(&["set", "/matrix/v2", way.name]);
         assert_eq!(etcdctl.run(&["get", "/matrix/v2"]).trim(), way.name);
@@ -52,8 +52,8 @@ fn etcdctl_v2_reads_writes_and_watches(generation: Generation) {
 }
 
 fn the_json_gateway_answers_and_its_watch_brings_events(generation: Generation) {
-    let _floor = beside_others();
-    for way in TlsStage::shared(generation).ways() {
+    let _machine = shared();
+    for way in TlsFixture::shared(generation).ways() {
         let key = base64(format!("json/{}", way.name).as_bytes());
         let put = format!("{{\"key\":\"{key}\",\"value\":\"{key}\"}}");
         run(async {
@@ -79,8 +79,8 @@ fn the_json_gateway_answers_and_its_watch_brings_events(generation: Generation) 
 }
 
 fn one_connection_carries_many_calls(generation: Generation) {
-    let _floor = beside_others();
-    for way in TlsStage::shared(generation).ways() {
+    let _machine = shared();
+    for way in TlsFixture::shared(generation).ways() {
         let large = "x".repeat(200_000);
         way.etcdctl(generation).run_with_input(&["put", "many/large"], &large);
         run(async {

@@ -13,7 +13,7 @@ mod upstream;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use crate::stage::Stage;
+use crate::fixture::Fixture;
 use crate::support::cluster::Cluster;
 use crate::support::etcdctl::Etcdctl;
 use crate::support::generation::Generation;
@@ -89,12 +89,12 @@ pub fn towards_flags(cluster: &Cluster) -> Vec<String> {
 
 /// A cluster with TLS, and daemons with TLS on one side or both; tests share it and keep to keys
 /// below their own names.
-pub struct TlsStage {
+pub struct TlsFixture {
     /// Members that ask for certificates on both ports.
     pub secured: Cluster,
     /// Of the listeners.
     pub pki: Pki,
-    /// Listens by http in front of [`TlsStage::secured`].
+    /// Listens by http in front of [`TlsFixture::secured`].
     pub http_to_https: Proxy,
     /// Listens by https in front of a cluster without TLS.
     pub https_to_http: Proxy,
@@ -102,7 +102,7 @@ pub struct TlsStage {
     pub https_to_https: Proxy,
 }
 
-/// One daemon of a stage, and how clients reach it.
+/// One daemon of a fixture, and how clients reach it.
 pub struct Way<'a> {
     /// `http to https` and so on.
     pub name: &'static str,
@@ -114,24 +114,24 @@ pub struct Way<'a> {
     pub files: Option<&'a ClientFiles>,
 }
 
-impl TlsStage {
+impl TlsFixture {
     fn new(generation: Generation) -> Self {
         let pki = Pki::new();
         let secured = Cluster::planned(generation, 3).secured(&Authority::new("cluster"));
         secured.start_all();
-        let plain = &Stage::shared(generation).cluster;
+        let plain = &Fixture::shared(generation).cluster;
         let http_to_https = towards(&secured, Proxy::before(&secured)).start();
         let https_to_http = pki.listening(Proxy::before(plain)).start();
         let https_to_https = pki.listening(towards(&secured, Proxy::before(&secured))).start();
         Self { secured, pki, http_to_https, https_to_http, https_to_https }
     }
 
-    /// The stage that tests of a generation share.
+    /// The fixture that tests of a generation share.
     pub fn shared(generation: Generation) -> &'static Self {
-        static V3_4: LazyLock<TlsStage> = LazyLock::new(|| TlsStage::new(Generation::V3_4));
-        static V3_5: LazyLock<TlsStage> = LazyLock::new(|| TlsStage::new(Generation::V3_5));
-        static V3_6: LazyLock<TlsStage> = LazyLock::new(|| TlsStage::new(Generation::V3_6));
-        static V3_7: LazyLock<TlsStage> = LazyLock::new(|| TlsStage::new(Generation::V3_7));
+        static V3_4: LazyLock<TlsFixture> = LazyLock::new(|| TlsFixture::new(Generation::V3_4));
+        static V3_5: LazyLock<TlsFixture> = LazyLock::new(|| TlsFixture::new(Generation::V3_5));
+        static V3_6: LazyLock<TlsFixture> = LazyLock::new(|| TlsFixture::new(Generation::V3_6));
+        static V3_7: LazyLock<TlsFixture> = LazyLock::new(|| TlsFixture::new(Generation::V3_7));
         match generation {
             Generation::V3_4 => &V3_4,
             Generation::V3_5 => &V3_5,

@@ -1,13 +1,13 @@
 //! Certificates that etcd's own clients take are taken here too.
 
-use super::TlsStage;
-use crate::stage::on_each_generation;
+use super::TlsFixture;
+use crate::fixture::on_each_generation;
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
 use crate::support::proxy::{Plan, Proxy};
 use crate::support::scratch::Scratch;
 use crate::support::tls::{Authority, Leaf};
-use crate::support::{PATIENCE, beside_others, eventually, http1, run};
+use crate::support::{PATIENCE, eventually, http1, run, shared};
 
 on_each_generation!(
     members_that_call_themselves_authorities_are_spoken_to,
@@ -30,7 +30,7 @@ fn reads_through(plan: Plan) -> Proxy {
 }
 
 fn members_that_call_themselves_authorities_are_spoken_to(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let (authority, files) = (Authority::new("cluster"), Scratch::new("parity"));
     let signs = authority.issue(&Leaf::loopback().authority()).write(files.path(), "signs");
     let cluster = Cluster::planned(generation, 1).secured(&authority);
@@ -49,12 +49,12 @@ fn members_that_call_themselves_authorities_are_spoken_to(generation: Generation
 
 /// Those of 3.6 and later make certificates that say that they are authorities'.
 fn members_with_auto_tls_are_spoken_to_behind_a_certificate_for_them(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let cluster = Cluster::planned(generation, 1).with_flag("--auto-tls");
     let url = format!("https://{}", cluster.client(0));
     let cluster = cluster.with_flag(&format!("--listen-client-urls={url}")).advertising(0, &url);
     cluster.start_all();
-    let shown = TlsStage::shared(generation).secured.client_identity();
+    let shown = TlsFixture::shared(generation).secured.client_identity();
     let shown = [
         format!("--upstream-cert-file={}", shown.certificate.display()),
         format!("--upstream-key-file={}", shown.key.display()),

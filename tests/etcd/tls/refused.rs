@@ -1,13 +1,13 @@
 //! Clients that are let in and clients that are not.
 
-use super::{Pki, TlsStage, towards};
-use crate::stage::{on_each_generation, when_here};
+use super::{Pki, TlsFixture, towards};
+use crate::fixture::{on_each_generation, when_here};
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
 use crate::support::http1::Connection;
 use crate::support::proxy::Proxy;
 use crate::support::tls::{Authority, ClientFiles, Dialer, Identity, Leaf};
-use crate::support::{PATIENCE, beside_others, run};
+use crate::support::{PATIENCE, run, shared};
 
 /// Whether a client that shows this is served, and what it is told when not.
 pub fn is_served(address: &str, dialer: &Dialer) -> Result<(), String> {
@@ -23,8 +23,8 @@ pub fn is_served(address: &str, dialer: &Dialer) -> Result<(), String> {
 on_each_generation!(revoked_and_nameless_clients_are_refused_and_the_others_served);
 
 fn revoked_and_nameless_clients_are_refused_and_the_others_served(generation: Generation) {
-    let _floor = beside_others();
-    let stage = TlsStage::shared(generation);
+    let _machine = shared();
+    let fixture = TlsFixture::shared(generation);
     let pki = Pki::new();
     let named = |name: &str| pki.authority.issue(&Leaf::of(&[name]));
     let (good, revoked) = (named("app.example"), named("app.example"));
@@ -32,7 +32,7 @@ fn revoked_and_nameless_clients_are_refused_and_the_others_served(generation: Ge
     let list = pki.directory().join("revoked.pem");
     std::fs::write(&list, pki.authority.revoke(&[&revoked])).expect("a list");
     let proxy = pki
-        .listening(towards(&stage.secured, Proxy::before(&stage.secured)))
+        .listening(towards(&fixture.secured, Proxy::before(&fixture.secured)))
         .arguments(&["--client-crl-file", list.to_str().expect("UTF-8")])
         .arguments(&["--client-cert-allowed-hostname", "else.example,app.example"]);
     let address = proxy.address();
@@ -68,7 +68,7 @@ fn etcdctl_is_refused(proxy: &Proxy, pki: &Pki, revoked: &Identity, generation: 
 #[test]
 fn members_that_refuse_our_certificate_are_named_with_the_reason() {
     when_here(Generation::V3_5, |generation| {
-        let _floor = beside_others();
+        let _machine = shared();
         let authority = Authority::new("cluster");
         let cluster = Cluster::planned(generation, 1).secured(&authority);
         let directory = crate::support::scratch::Scratch::new("revoked");

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::refused::is_served;
-use super::{TlsStage, towards};
-use crate::stage::when_here;
+use super::{TlsFixture, towards};
+use crate::fixture::when_here;
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
 use crate::support::http1::Connection;
@@ -16,13 +16,13 @@ use crate::support::load::{Load, Plan};
 use crate::support::proxy::Proxy;
 use crate::support::scratch::Scratch;
 use crate::support::tls::{Authority, Dialer, Files, Identity, Leaf, replace};
-use crate::support::{PATIENCE, alone, beside_others, eventually, run};
+use crate::support::{PATIENCE, eventually, exclusive, run, shared};
 
 const CHANGES: usize = 50;
 
 /// A cluster with TLS, a daemon that asks clients for certificates and one that does not, and load
 /// on both.
-struct Scene {
+struct Fixture {
     with: Proxy,
     without: Proxy,
     /// What clients of each connect by; the loads follow when it changes.
@@ -32,7 +32,7 @@ struct Scene {
     _cluster: Cluster,
 }
 
-impl Scene {
+impl Fixture {
     fn start(generation: Generation, authority: &Authority) -> Self {
         let cluster = Cluster::planned(generation, 3).secured(&Authority::new("cluster"));
         cluster.start_all();
@@ -53,10 +53,10 @@ impl Scene {
             let plan = towards(&cluster, Proxy::before(&cluster)).https(&dialers[which]);
             plan.arguments(&flags).start()
         });
-        let mut scene =
+        let mut fixture =
             Self { with, without, dialers, loads: Vec::new(), files, _cluster: cluster };
-        scene.load();
-        scene
+        fixture.load();
+        fixture
     }
 
     fn load(&mut self) {
@@ -137,8 +137,8 @@ pub fn finish(load: Load) {
 #[test]
 fn the_certificates_shown_to_members_and_peers_are_renewed_too() {
     when_here(Generation::V3_5, |generation| {
-        let _floor = beside_others();
-        let secured = &TlsStage::shared(generation).secured;
+        let _machine = shared();
+        let secured = &TlsFixture::shared(generation).secured;
         let files = Scratch::new("renewed");
         let stranger = Authority::new("stranger").issue(&Leaf::loopback());
         let mut flags = Vec::new();
@@ -174,13 +174,13 @@ fn the_certificates_shown_to_members_and_peers_are_renewed_too() {
 #[test]
 fn fifty_changes_of_the_certificate_fail_no_request() {
     when_here(Generation::V3_4, |generation| {
-        let _floor = alone();
+        let _machine = exclusive();
         let authority = Authority::new("clients");
-        let scene = Scene::start(generation, &authority);
+        let fixture = Fixture::start(generation, &authority);
         for _ in 0..CHANGES {
-            scene.show(&authority.issue(&Leaf::loopback()));
+            fixture.show(&authority.issue(&Leaf::loopback()));
         }
-        scene.finish();
+        fixture.finish();
     });
 }
 
@@ -190,38 +190,38 @@ fn fifty_changes_of_the_certificate_fail_no_request() {
 #[test]
 fn fifty_changes_of_the_authority_fail_no_request() {
     when_here(Generation::V3_5, |generation| {
-        let _floor = alone();
+        let _machine = exclusive();
         let mut old = Authority::new("clients 0");
-        let scene = Scene::start(generation, &old);
+        let fixture = Fixture::start(generation, &old);
         let mut left = old.issue(&Leaf::client());
         // Each round changes the file twice.
         for number in 1..=CHANGES / 2 {
             let new = Authority::new(&format!("clients {}", number / 2));
             let client = new.issue(&Leaf::client());
             let empty = [old.revoke(&[]), new.revoke(&[])].concat();
-            replace(&scene.file("revoked.pem"), &empty);
-            replace(&scene.file("trusted.pem"), &[old.pem(), new.pem()].concat());
-            scene.wait_until(true, &Dialer::tls(&[&old], Some(&client)));
-            for (dialer, identity) in scene.dialers.iter().zip([Some(&client), None]) {
+            replace(&fixture.file("revoked.pem"), &empty);
+            replace(&fixture.file("trusted.pem"), &[old.pem(), new.pem()].concat());
+            fixture.wait_until(true, &Dialer::tls(&[&old], Some(&client)));
+            for (dialer, identity) in fixture.dialers.iter().zip([Some(&client), None]) {
                 dialer.become_like(&Dialer::tls(&[&old, &new], identity));
             }
-            scene.show(&new.issue(&Leaf::loopback()));
-            replace(&scene.file("revoked.pem"), &new.revoke(&[]));
-            replace(&scene.file("trusted.pem"), new.pem());
-            scene.wait_until(false, &Dialer::tls(&[&new], Some(&left)));
+            fixture.show(&new.issue(&Leaf::loopback()));
+            replace(&fixture.file("revoked.pem"), &new.revoke(&[]));
+            replace(&fixture.file("trusted.pem"), new.pem());
+            fixture.wait_until(false, &Dialer::tls(&[&new], Some(&left)));
             left = client;
             old = new;
         }
-        scene.finish();
+        fixture.finish();
     });
 }
 
 #[test]
 fn fifty_changes_of_the_revocation_list_fail_no_request_but_those_of_the_revoked() {
     when_here(Generation::V3_7, |generation| {
-        let _floor = alone();
+        let _machine = exclusive();
         let authority = Authority::new("clients");
-        let scene = Scene::start(generation, &authority);
+        let fixture = Fixture::start(generation, &authority);
         let mut revoked: Vec<Identity> = Vec::new();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime");
@@ -229,21 +229,22 @@ fn fifty_changes_of_the_revocation_list_fail_no_request_but_those_of_the_revoked
             let client = authority.issue(&Leaf::client());
             // One and the same dialer, so that a session could be resumed.
             let dialer = Dialer::tls(&[&authority], Some(&client));
-            is_served(&scene.with.address, &dialer).expect("a client that is not revoked yet");
-            let open = Connection::open_by(&dialer, &scene.with.address);
+            is_served(&fixture.with.address, &dialer).expect("a client that is not revoked yet");
+            let open = Connection::open_by(&dialer, &fixture.with.address);
             let mut open = runtime.block_on(open).expect("a connection");
             revoked.push(client);
             let all: Vec<&Identity> = revoked.iter().collect();
-            let mark = scene.with.process.mark();
-            replace(&scene.file("revoked.pem"), &authority.revoke(&all));
-            let said = scene.with.process.wait_for_line_after(mark, "settings reloaded", PATIENCE);
-            assert!(said.is_some(), "{}", scene.with.story());
+            let mark = fixture.with.process.mark();
+            replace(&fixture.file("revoked.pem"), &authority.revoke(&all));
+            let said =
+                fixture.with.process.wait_for_line_after(mark, "settings reloaded", PATIENCE);
+            assert!(said.is_some(), "{}", fixture.with.story());
             // It holds a ticket, and is refused at the very next connection.
-            is_served(&scene.with.address, &dialer).expect_err("a client that is revoked");
+            is_served(&fixture.with.address, &dialer).expect_err("a client that is revoked");
             // What is open lives on.
             let answer = runtime.block_on(open.exchange("GET", "/version", &[], ""));
             assert_eq!(answer.expect("an answer").status, 200);
         }
-        scene.finish();
+        fixture.finish();
     });
 }

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use super::{Pki, TlsStage};
-use crate::stage::{Stage, on_each_generation};
+use super::{Pki, TlsFixture};
+use crate::fixture::{Fixture, on_each_generation};
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
 use crate::support::proxy::{Plan, Proxy};
 use crate::support::scratch::Scratch;
 use crate::support::tls::{Authority, Leaf};
-use crate::support::{PATIENCE, beside_others, eventually, run};
+use crate::support::{PATIENCE, eventually, run, shared};
 
 on_each_generation!(
     a_peer_that_refuses_us_or_is_refused_is_explained,
@@ -35,9 +35,9 @@ fn flag(name: &str, path: &Path) -> String {
 }
 
 fn a_peer_that_refuses_us_or_is_refused_is_explained(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let (secured, plain) =
-        (&TlsStage::shared(generation).secured, &Stage::shared(generation).cluster);
+        (&TlsFixture::shared(generation).secured, &Fixture::shared(generation).cluster);
     let (peers, plain_peers) = (secured.initial_cluster_of(&[0]), plain.initial_cluster_of(&[0]));
     let trusted = flag("peer-trusted-ca-file", &secured.client_files().authority);
     let to = |peers: &str| Proxy::with_peers(peers);
@@ -63,7 +63,7 @@ fn a_peer_that_refuses_us_or_is_refused_is_explained(generation: Generation) {
 }
 
 fn a_member_that_cannot_be_spoken_to_is_explained(generation: Generation) {
-    let _floor = beside_others();
+    let _machine = shared();
     let (authority, files) = (Authority::new("cluster"), Scratch::new("sentences"));
     let elsewhere = authority.issue(&Leaf::of(&["10.9.9.9", "etcd.example"]));
     let elsewhere = elsewhere.write(files.path(), "elsewhere");

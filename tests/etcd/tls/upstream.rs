@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::reload::finish;
-use crate::stage::when_here;
+use crate::fixture::when_here;
 use crate::support::cluster::Cluster;
 use crate::support::generation::Generation;
 use crate::support::load::{Load, Plan};
 use crate::support::proxy::Proxy;
 use crate::support::scratch::Scratch;
 use crate::support::tls::{Authority, Leaf, replace};
-use crate::support::{PATIENCE, alone};
+use crate::support::{PATIENCE, exclusive};
 
 const CHANGES: usize = 50;
 
@@ -18,7 +18,7 @@ const CHANGES: usize = 50;
 #[test]
 fn fifty_changes_of_what_members_and_peers_are_shown_and_held_to_fail_no_request() {
     when_here(Generation::V3_7, |generation| {
-        let _floor = alone();
+        let _machine = exclusive();
         let authority = Authority::new("cluster");
         let cluster = Cluster::planned(generation, 3).secured(&authority);
         cluster.start_all();

@@ -13,7 +13,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::desk::{Client, Desk, address, agreed, page};
+use super::fixture::{Client, Fixture, address, agreed, page};
 use crate::support::http1;
 use crate::support::proxy::Proxy;
 use crate::support::tls::{Authority, Leaf, replace};
@@ -29,9 +29,9 @@ async fn is_http2(stream: &mut TlsStream<TcpStream>) -> bool {
 #[test]
 fn protocols_are_agreed_on_by_alpn_and_found_out_without() {
     run(async {
-        let (mut desk, address) = (Desk::new(), address());
-        desk.serve(&format!("https://{address}"), "").await;
-        let client = desk.client();
+        let (mut fixture, address) = (Fixture::new(), address());
+        fixture.serve(&format!("https://{address}"), "").await;
+        let client = fixture.client();
 
         let mut both = client.connect(&address, &["h2", "http/1.1"]).await.unwrap();
         assert_eq!(agreed(&both), Some("h2"));
@@ -53,28 +53,29 @@ fn protocols_are_agreed_on_by_alpn_and_found_out_without() {
 #[test]
 fn both_versions_are_spoken_unless_one_is_ruled_out() {
     run(async {
-        let (mut desk, address) = (Desk::new(), address());
+        let (mut fixture, address) = (Fixture::new(), address());
         let url = format!("https://{address}");
-        desk.serve(&url, "").await;
+        fixture.serve(&url, "").await;
         let versions: [(&[_], _); 2] = [
             (&[&version::TLS12], ProtocolVersion::TLSv1_2),
             (&[&version::TLS13], ProtocolVersion::TLSv1_3),
         ];
         for (versions, spoken) in versions {
-            let stream = Client { versions, ..desk.client() }.connect(&address, &[]).await.unwrap();
+            let stream =
+                Client { versions, ..fixture.client() }.connect(&address, &[]).await.unwrap();
             assert_eq!(stream.get_ref().1.protocol_version(), Some(spoken));
         }
 
         // The same address with other settings: new connections are held to them at once.
-        desk.put_settings(&url, "tls-min-version = \"TLS1.3\"\n");
-        let old = Client { versions: &[&version::TLS12], ..desk.client() };
+        fixture.put_settings(&url, "tls-min-version = \"TLS1.3\"\n");
+        let old = Client { versions: &[&version::TLS12], ..fixture.client() };
         eventually("TLS 1.2 is refused", PATIENCE, async || old.ask(&address).await.is_err()).await;
-        assert!(desk.client().ask(&address).await.is_ok());
+        assert!(fixture.client().ask(&address).await.is_ok());
 
         let suites = "tls-max-version = \"TLS1.2\"\ncipher-suites = \"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384\"\n";
-        desk.put_settings(&url, suites);
+        fixture.put_settings(&url, suites);
         eventually("TLS 1.2 is spoken", PATIENCE, async || old.ask(&address).await.is_ok()).await;
-        let stream = desk.client().connect(&address, &[]).await.unwrap();
+        let stream = fixture.client().connect(&address, &[]).await.unwrap();
         let suite = stream.get_ref().1.negotiated_cipher_suite().unwrap().suite();
         assert_eq!(suite, rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384);
     });
@@ -83,8 +84,8 @@ fn both_versions_are_spoken_unless_one_is_ruled_out() {
 #[test]
 fn clients_of_the_wrong_scheme_are_told_the_right_one() {
     run(async {
-        let (mut desk, address) = (Desk::new(), address());
-        let proxy = desk.serve(&format!("https://{address}"), "").await;
+        let (mut fixture, address) = (Fixture::new(), address());
+        let proxy = fixture.serve(&format!("https://{address}"), "").await;
         let mut plain = TcpStream::connect(&address).await.unwrap();
         let answer = page(&mut plain).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
@@ -100,7 +101,7 @@ fn clients_of_the_wrong_scheme_are_told_the_right_one() {
         assert!(line.expect("a line").contains(&format!("listener={address}")));
         drop((plain, grpc));
         let metrics = async || {
-            let mut stream = desk.client().connect(&address, &["http/1.1"]).await.unwrap();
+            let mut stream = fixture.client().connect(&address, &["http/1.1"]).await.unwrap();
             let get = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
             stream.write_all(get).await.unwrap();
             let mut metrics = String::new();
@@ -114,17 +115,17 @@ fn clients_of_the_wrong_scheme_are_told_the_right_one() {
 #[test]
 fn both_schemes_are_served_on_one_port_and_clients_certificates_are_asked_for_under_tls() {
     run(async {
-        let (mut desk, address, metrics) = (Desk::new(), address(), address());
-        let known = desk.authority.issue(&Leaf::client().common_name("me"));
+        let (mut fixture, address, metrics) = (Fixture::new(), address(), address());
+        let known = fixture.authority.issue(&Leaf::client().common_name("me"));
         let more = "client-cert-auth = true\ntrusted-ca-file = \"DIR/ca.pem\"\n\
                     upstream-trusted-ca-file = \"DIR/ca.pem\"\n";
         let also = format!("{more}listen-metrics-urls = \"https://{metrics},http://{metrics}\"\n");
         let both = format!("http://{address},https://{address}");
-        desk.serve(&both, &also).await;
+        fixture.serve(&both, &also).await;
         let plain = async |address: &str| page(&mut TcpStream::connect(address).await?).await;
         let fine =
             |answer: std::io::Result<String>| answer.is_ok_and(|it| it.starts_with("HTTP/1.1 200"));
-        let shows = |identity| Client { shows: identity, ..desk.client() };
+        let shows = |identity| Client { shows: identity, ..fixture.client() };
         for address in [&address, &metrics] {
             assert!(fine(plain(address).await), "{address}");
             assert!(fine(shows(Some(&known)).ask(address).await), "{address}");
@@ -145,12 +146,12 @@ fn both_schemes_are_served_on_one_port_and_clients_certificates_are_asked_for_un
         );
 
         // A reload takes one of the two away, and gives it back.
-        desk.put_settings(&format!("https://{address}"), &also);
+        fixture.put_settings(&format!("https://{address}"), &also);
         eventually("http is gone", PATIENCE, async || !fine(plain(&address).await)).await;
         assert!(fine(shows(Some(&known)).ask(&address).await));
-        desk.put_settings(&both, &also);
+        fixture.put_settings(&both, &also);
         eventually("http is back", PATIENCE, async || fine(plain(&address).await)).await;
-        desk.put_settings(&format!("http://{address}"), more);
+        fixture.put_settings(&format!("http://{address}"), more);
         eventually("https is gone", PATIENCE, async || {
             !fine(shows(Some(&known)).ask(&address).await)
         })
@@ -166,10 +167,10 @@ async fn plain_status(address: &str) -> String {
 #[test]
 fn tls_to_a_plain_port_is_closed_and_said_in_the_log() {
     run(async {
-        let (mut desk, address) = (Desk::new(), address());
-        desk.serve(&format!("http://{address}"), "").await;
-        assert!(desk.client().ask(&address).await.is_err());
-        let proxy = desk.proxy.as_ref().unwrap();
+        let (mut fixture, address) = (Fixture::new(), address());
+        fixture.serve(&format!("http://{address}"), "").await;
+        assert!(fixture.client().ask(&address).await.is_err());
+        let proxy = fixture.proxy.as_ref().unwrap();
         let line =
             proxy.process.wait_for_line("a client speaks TLS to a port that does not", PATIENCE);
         let line = line.unwrap_or_else(|| panic!("{}", proxy.story()));
@@ -185,17 +186,17 @@ fn tls_to_a_plain_port_is_closed_and_said_in_the_log() {
 #[test]
 fn an_address_changes_its_scheme_without_being_closed() {
     run(async {
-        let (mut desk, address) = (Desk::new(), address());
-        desk.serve(&format!("http://{address}"), "").await;
+        let (mut fixture, address) = (Fixture::new(), address());
+        fixture.serve(&format!("http://{address}"), "").await;
         let mut open = TcpStream::connect(&address).await.unwrap();
         open.write_all(b"GET /proxy/health HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         // Something was answered, so it was accepted: the whole answer is small and comes in one
         // piece.
         assert!(open.read(&mut [0; 4096]).await.unwrap() > 0);
-        desk.put_settings(&format!("https://{address}"), "");
-        let client = desk.client();
+        fixture.put_settings(&format!("https://{address}"), "");
+        let client = fixture.client();
         eventually("TLS is spoken", PATIENCE, async || client.ask(&address).await.is_ok()).await;
-        let listeners = desk.proxy.as_ref().unwrap().command(&["status", "-w", "json"]).0;
+        let listeners = fixture.proxy.as_ref().unwrap().command(&["status", "-w", "json"]).0;
         assert!(listeners.contains(&format!("https://{address}")), "{listeners}");
         // Whoever was connected stays.
         assert!(page(&mut open).await.unwrap().starts_with("HTTP/1.1 200"));
@@ -205,20 +206,20 @@ fn an_address_changes_its_scheme_without_being_closed() {
 #[test]
 fn clients_show_certificates_that_are_good_and_not_revoked() {
     run(async {
-        let (mut desk, address) = (Desk::new(), address());
-        let leaf = |name: &str| desk.authority.issue(&Leaf::of(&[name]));
+        let (mut fixture, address) = (Fixture::new(), address());
+        let leaf = |name: &str| fixture.authority.issue(&Leaf::of(&[name]));
         let (alice, bob) = (leaf("alice.example"), leaf("bob.example"));
         let stranger = Authority::new("other").issue(&Leaf::of(&["alice.example"]));
-        replace(&desk.path("crl.pem"), &desk.authority.revoke(&[]));
+        replace(&fixture.path("crl.pem"), &fixture.authority.revoke(&[]));
         let more = "trusted-ca-file = \"DIR/ca.pem\"\nclient-crl-file = \"DIR/crl.pem\"\n";
         let url = format!("https://{address}");
-        desk.serve(&url, more).await;
-        let shows = |identity| Client { shows: Some(identity), ..desk.client() };
+        fixture.serve(&url, more).await;
+        let shows = |identity| Client { shows: Some(identity), ..fixture.client() };
 
-        assert!(desk.client().ask(&address).await.is_err(), "a certificate is demanded");
+        assert!(fixture.client().ask(&address).await.is_err(), "a certificate is demanded");
         assert!(shows(&stranger).ask(&address).await.is_err());
         assert!(shows(&alice).ask(&address).await.is_ok());
-        let process = &desk.proxy.as_ref().unwrap().process;
+        let process = &fixture.proxy.as_ref().unwrap().process;
         assert!(process.wait_for_line("the client showed no certificate", PATIENCE).is_some());
         assert!(
             process.wait_for_line("is from an unknown authority, CN=other", PATIENCE).is_some()
@@ -233,12 +234,12 @@ fn clients_show_certificates_that_are_good_and_not_revoked() {
         };
         assert!(bob_asks().await.is_ok());
         assert!(bob_asks().await.is_ok());
-        replace(&desk.path("crl.pem"), &desk.authority.revoke(&[&bob]));
+        replace(&fixture.path("crl.pem"), &fixture.authority.revoke(&[&bob]));
         eventually("bob is refused", PATIENCE, async || bob_asks().await.is_err()).await;
         assert!(process.wait_for_line("is revoked", PATIENCE).is_some());
         assert!(shows(&alice).ask(&address).await.is_ok());
 
-        desk.put_settings(
+        fixture.put_settings(
             &url,
             &format!("{more}client-cert-allowed-hostname = \"carol.example,dave.example\"\n"),
         );
@@ -255,14 +256,14 @@ fn clients_show_certificates_that_are_good_and_not_revoked() {
 #[test]
 fn a_client_that_has_expired_does_not_come_back_by_its_ticket() {
     run(async {
-        let mut desk = Desk::new();
+        let mut fixture = Fixture::new();
         let (address, metrics) = (address(), address());
         let more = format!(
             "trusted-ca-file = \"DIR/ca.pem\"\nlisten-metrics-urls = \"https://{metrics}\"\n"
         );
-        desk.serve(&format!("https://{address}"), &more).await;
-        let me = desk.authority.issue(&Leaf::client().for_only(Duration::from_secs(4)));
-        let client = Client { shows: Some(&me), ..desk.client() };
+        fixture.serve(&format!("https://{address}"), &more).await;
+        let me = fixture.authority.issue(&Leaf::client().for_only(Duration::from_secs(4)));
+        let client = Client { shows: Some(&me), ..fixture.client() };
         let mut ways = Vec::new();
         for port in [&address, &metrics] {
             for versions in [&[&version::TLS12][..], &[&version::TLS13]] {
@@ -278,7 +279,7 @@ fn a_client_that_has_expired_does_not_come_back_by_its_ticket() {
         for (port, connector) in &ways {
             resume(connector, port).await.expect_err("it has expired");
         }
-        let process = &desk.proxy.as_ref().unwrap().process;
+        let process = &fixture.proxy.as_ref().unwrap().process;
         assert!(process.wait_for_line("expired on", PATIENCE).is_some(), "{}", process.tail());
     });
 }
@@ -297,12 +298,12 @@ async fn resume(connector: &TlsConnector, address: &str) -> std::io::Result<Hand
 #[test]
 fn unix_sockets_speak_tls_too() {
     run(async {
-        let mut desk = Desk::new();
-        let socket = desk.path("client.sock");
-        desk.serve(&format!("unixs://{}", socket.display()), "").await;
+        let mut fixture = Fixture::new();
+        let socket = fixture.path("client.sock");
+        fixture.serve(&format!("unixs://{}", socket.display()), "").await;
         let stream = UnixStream::connect(&socket).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
-        let mut stream = desk.client().connector(&[]).connect(name, stream).await.unwrap();
+        let mut stream = fixture.client().connector(&[]).connect(name, stream).await.unwrap();
         assert!(page(&mut stream).await.unwrap().starts_with("HTTP/1.1 200"));
     });
 }
@@ -310,14 +311,14 @@ fn unix_sockets_speak_tls_too() {
 #[test]
 fn metrics_are_served_under_tls_with_the_days_of_expiry() {
     run(async {
-        let mut desk = Desk::new();
+        let mut fixture = Fixture::new();
         let (address, metrics) = (address(), address());
-        replace(&desk.path("crl.pem"), &desk.authority.revoke(&[]));
+        replace(&fixture.path("crl.pem"), &fixture.authority.revoke(&[]));
         let more = format!(
             "listen-metrics-urls = \"https://{metrics}\"\npeer-trusted-ca-file = \"DIR/ca.pem\"\npeer-crl-file = \"DIR/crl.pem\"\n"
         );
-        desk.serve(&format!("https://{address}"), &more).await;
-        let mut stream = desk.client().connect(&metrics, &["h2", "http/1.1"]).await.unwrap();
+        fixture.serve(&format!("https://{address}"), &more).await;
+        let mut stream = fixture.client().connect(&metrics, &["h2", "http/1.1"]).await.unwrap();
         assert_eq!(agreed(&stream), Some("http/1.1"));
         stream
             .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
@@ -330,7 +331,7 @@ fn metrics_are_served_under_tls_with_the_days_of_expiry() {
             ("certificate", "peer", "ca.pem"),
             ("revocation_list", "peer", "crl.pem"),
         ] {
-            let file = desk.path(file).display().to_string();
+            let file = fixture.path(file).display().to_string();
             let sample = format!(
                 "etcd_proxy_{what}_expiry_timestamp_seconds{{identity=\"{identity}\",file=\"{file}\"}} "
             );
@@ -342,15 +343,15 @@ fn metrics_are_served_under_tls_with_the_days_of_expiry() {
 #[test]
 fn a_metrics_port_tells_clients_of_the_wrong_scheme_too() {
     run(async {
-        let mut desk = Desk::new();
+        let mut fixture = Fixture::new();
         let (address, secure, plain) = (address(), address(), address());
         let more = format!("listen-metrics-urls = \"https://{secure},http://{plain}\"\n");
-        desk.serve(&format!("https://{address}"), &more).await;
+        fixture.serve(&format!("https://{address}"), &more).await;
         let mut client = TcpStream::connect(&secure).await.unwrap();
         let answer = page(&mut client).await.unwrap();
         assert!(answer.ends_with("this port speaks TLS; use https://\r\n"), "{answer}");
-        assert!(desk.client().ask(&plain).await.is_err());
-        let proxy = desk.proxy.as_ref().unwrap();
+        assert!(fixture.client().ask(&plain).await.is_err());
+        let proxy = fixture.proxy.as_ref().unwrap();
         let line =
             proxy.process.wait_for_line("a client speaks TLS to a port that does not", PATIENCE);
         assert!(line.is_some(), "{}", proxy.story());
@@ -368,8 +369,8 @@ fn a_metrics_port_tells_clients_of_the_wrong_scheme_too() {
 #[test]
 fn a_silent_client_does_not_hold_its_connection() {
     run(async {
-        let (mut desk, address) = (Desk::new(), address());
-        desk.serve(&format!("https://{address}"), "").await;
+        let (mut fixture, address) = (Fixture::new(), address());
+        fixture.serve(&format!("https://{address}"), "").await;
         let mut silent = TcpStream::connect(&address).await.unwrap();
         silent.write_all(b"\x16\x03\x01").await.unwrap();
         let mut rest = Vec::new();
@@ -381,14 +382,14 @@ fn a_silent_client_does_not_hold_its_connection() {
 #[test]
 fn a_self_made_certificate_is_kept_over_a_restart() {
     run(async {
-        let (mut desk, address) = (Desk::new(), address());
+        let (mut fixture, address) = (Fixture::new(), address());
         let url = format!("https://{address}");
         let settings = format!(
             "listen-client-urls = \"{url}\"\ninitial-cluster = \"http://127.0.0.1:1\"\nauto-tls = true\n"
         );
-        replace(&desk.path("auto.toml"), &settings);
-        let file = desk.path("auto.toml").display().to_string();
-        let data = desk.path("data").display().to_string();
+        replace(&fixture.path("auto.toml"), &settings);
+        let file = fixture.path("auto.toml").display().to_string();
+        let data = fixture.path("data").display().to_string();
         let made = Path::new(&data).join("proxy/clientCerts/cert.pem");
         let mut seen = Vec::new();
         for _ in 0..2 {
@@ -414,8 +415,8 @@ fn a_self_made_certificate_is_kept_over_a_restart() {
                 TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
             assert!(page(&mut stream).await.unwrap().starts_with("HTTP/1.1 200"));
             seen.push(certificate);
-            desk.proxy = Some(proxy);
-            desk.proxy.take().unwrap().terminate(PATIENCE);
+            fixture.proxy = Some(proxy);
+            fixture.proxy.take().unwrap().terminate(PATIENCE);
         }
         assert_eq!(seen[0], seen[1]);
         use std::os::unix::fs::PermissionsExt;
@@ -427,8 +428,8 @@ fn a_self_made_certificate_is_kept_over_a_restart() {
 #[test]
 fn garbage_in_place_of_a_handshake_harms_nobody_else() {
     run(async {
-        let (mut desk, address) = (Desk::new(), address());
-        desk.serve(&format!("https://{address}"), "").await;
+        let (mut fixture, address) = (Fixture::new(), address());
+        fixture.serve(&format!("https://{address}"), "").await;
         for round in 0..200_u64 {
             let mut garbage: Vec<u8> =
                 (0..64 + round * 7).map(|at| (at * round * 31) as u8).collect();
@@ -439,22 +440,22 @@ fn garbage_in_place_of_a_handshake_harms_nobody_else() {
             let mut stream = TcpStream::connect(&address).await.unwrap();
             let _ = stream.write_all(&garbage).await;
         }
-        assert!(desk.client().ask(&address).await.unwrap().starts_with("HTTP/1.1 200"));
+        assert!(fixture.client().ask(&address).await.unwrap().starts_with("HTTP/1.1 200"));
     });
 }
 
 #[test]
 fn a_certificate_that_expires_soon_is_a_problem_in_log_and_status() {
     run(async {
-        let (mut desk, address) = (Desk::new(), address());
+        let (mut fixture, address) = (Fixture::new(), address());
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
         let now = std::time::SystemTime::now();
         params.not_after = (now + std::time::Duration::from_secs(10 * 86_400 + 3600)).into();
-        replace(&desk.path("server.pem"), &params.self_signed(&key).unwrap().pem());
-        replace(&desk.path("server.key"), &key.serialize_pem());
-        let proxy = desk.serve(&format!("https://{address}"), "").await;
+        replace(&fixture.path("server.pem"), &params.self_signed(&key).unwrap().pem());
+        replace(&fixture.path("server.key"), &key.serialize_pem());
+        let proxy = fixture.serve(&format!("https://{address}"), "").await;
         let line = proxy.process.wait_for_line("in 10 days; renew it", PATIENCE);
         assert!(line.is_some_and(|line| line.contains("the certificate 127.0.0.1 expires on")));
         let (status, _) = proxy.command(&["status"]);

@@ -19,7 +19,7 @@ use crate::support::proxy::Proxy;
 use crate::support::rpc::PUT;
 use crate::support::scratch::Scratch;
 use crate::support::tls::{Authority, Leaf, replace};
-use crate::support::{beside_others, http1, run};
+use crate::support::{http1, run, shared};
 
 /// A record whose content nobody can decrypt: 32 bytes of application data that were damaged on
 /// their way.
@@ -102,7 +102,7 @@ async fn read_until(stream: &mut TlsStream<TcpStream>, last: &str) {
 
 #[test]
 fn a_write_is_seen_once_when_tls_breaks_before_its_answer() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut site = Site::start().await;
         for was_kept in [false, true] {
@@ -135,7 +135,7 @@ fn a_write_is_seen_once_when_tls_breaks_before_its_answer() {
 
 #[test]
 fn a_grpc_write_is_seen_once_when_tls_breaks_before_its_answer() {
-    let _beside = beside_others();
+    let _machine = shared();
     run(async {
         let mut site = Site::start().await;
         let channel = Channel::open(&site.proxy.address).await.unwrap();

@@ -1,7 +1,7 @@
 //! TLS: the files that settings name, listeners that use them, and what happens when they change.
 
-mod desk;
 mod files;
+mod fixture;
 mod listeners;
 mod members;
 mod reload;

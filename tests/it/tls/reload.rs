@@ -7,11 +7,11 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 
-use super::desk::{Desk, address, page};
+use super::fixture::{Fixture, address, page};
 use crate::support::tls::{Leaf, replace};
 use crate::support::{PATIENCE, eventually, run};
 
-impl Desk {
+impl Fixture {
     /// The certificate that a new connection is shown.
     async fn shown(&self, address: &str) -> Vec<u8> {
         let stream = self.client().connect(address, &[]).await.expect("a handshake");
@@ -29,28 +29,28 @@ impl Desk {
 #[test]
 fn a_new_certificate_is_shown_at_once_and_open_connections_live_on() {
     run(async {
-        let (mut desk, address) = (Desk::new(), address());
-        desk.serve(&format!("https://{address}"), "").await;
-        let before = desk.shown(&address).await;
-        let mut open = desk.client().connect(&address, &[]).await.unwrap();
+        let (mut fixture, address) = (Fixture::new(), address());
+        fixture.serve(&format!("https://{address}"), "").await;
+        let before = fixture.shown(&address).await;
+        let mut open = fixture.client().connect(&address, &[]).await.unwrap();
 
-        let next = desk.authority.issue(&Leaf::loopback());
-        replace(&desk.path("server.pem"), &next.certificate);
+        let next = fixture.authority.issue(&Leaf::loopback());
+        replace(&fixture.path("server.pem"), &next.certificate);
         // A watcher sees the certificate alone, as it does with every tool that renews one.
         tokio::time::sleep(Duration::from_millis(400)).await;
-        assert_eq!(desk.shown(&address).await, before);
-        replace(&desk.path("server.key"), &next.key);
+        assert_eq!(fixture.shown(&address).await, before);
+        replace(&fixture.path("server.key"), &next.key);
         eventually("the new certificate is shown", PATIENCE, async || {
-            desk.shown(&address).await != before
+            fixture.shown(&address).await != before
         })
         .await;
 
         assert!(page(&mut open).await.unwrap().starts_with("HTTP/1.1 200"));
-        let proxy = desk.proxy.as_ref().unwrap();
+        let proxy = fixture.proxy.as_ref().unwrap();
         let line = proxy.process.wait_for_line("settings reloaded", PATIENCE).unwrap();
         assert!(line.contains("cert-file: O=etcd-proxy tests, valid until 2096-02-03"), "{line}");
         assert!(line.contains("key-file: new content"), "{line}");
-        assert!(!desk.problems().contains("settings refused"));
+        assert!(!fixture.problems().contains("settings refused"));
     });
 }
 
@@ -58,16 +58,17 @@ fn a_new_certificate_is_shown_at_once_and_open_connections_live_on() {
 #[test]
 fn a_bad_file_is_refused_by_a_reload_and_the_old_one_serves_on() {
     run(async {
-        let (mut desk, address) = (Desk::new(), address());
-        desk.serve(
-            &format!("https://{address}"),
-            "trusted-ca-file = \"DIR/ca.pem\"\nupstream-trusted-ca-file = \"DIR/ca.pem\"\n",
-        )
-        .await;
-        let me = desk.authority.issue(&Leaf::client());
-        let client = super::desk::Client { shows: Some(&me), ..desk.client() };
-        let good = std::fs::read_to_string(desk.path("server.pem")).unwrap();
-        let old = desk.authority.issue(&Leaf::loopback().expired());
+        let (mut fixture, address) = (Fixture::new(), address());
+        fixture
+            .serve(
+                &format!("https://{address}"),
+                "trusted-ca-file = \"DIR/ca.pem\"\nupstream-trusted-ca-file = \"DIR/ca.pem\"\n",
+            )
+            .await;
+        let me = fixture.authority.issue(&Leaf::client());
+        let client = super::fixture::Client { shows: Some(&me), ..fixture.client() };
+        let good = std::fs::read_to_string(fixture.path("server.pem")).unwrap();
+        let old = fixture.authority.issue(&Leaf::loopback().expired());
         let cases = [
             ("server.pem", String::new(), "is empty"),
             ("server.pem", good[..good.len() / 2].to_owned(), "may be half written"),
@@ -76,20 +77,20 @@ fn a_bad_file_is_refused_by_a_reload_and_the_old_one_serves_on() {
             ("ca.pem", old.certificate.clone(), "has no CA in it"),
         ];
         for (name, content, sentence) in cases {
-            let path = desk.path(name);
+            let path = fixture.path(name);
             let whole = std::fs::read_to_string(&path).unwrap();
             replace(&path, &content);
-            let (said, fine) = desk.proxy.as_ref().unwrap().command(&["reload"]);
+            let (said, fine) = fixture.proxy.as_ref().unwrap().command(&["reload"]);
             assert!(!fine && said.contains(sentence), "{name}: {said}");
-            assert!(desk.problems().contains(sentence), "{}", desk.problems());
+            assert!(fixture.problems().contains(sentence), "{}", fixture.problems());
             assert!(client.ask(&address).await.is_ok(), "{name}: {sentence}");
             replace(&path, &whole);
-            let (said, fine) = desk.proxy.as_ref().unwrap().command(&["reload"]);
+            let (said, fine) = fixture.proxy.as_ref().unwrap().command(&["reload"]);
             assert!(fine, "{said}");
         }
-        std::fs::remove_file(desk.path("server.key")).unwrap();
-        std::fs::create_dir(desk.path("server.key")).unwrap();
-        let (said, fine) = desk.proxy.as_ref().unwrap().command(&["reload"]);
+        std::fs::remove_file(fixture.path("server.key")).unwrap();
+        std::fs::create_dir(fixture.path("server.key")).unwrap();
+        let (said, fine) = fixture.proxy.as_ref().unwrap().command(&["reload"]);
         assert!(!fine && said.contains("server.key is a directory"), "{said}");
         assert!(client.ask(&address).await.is_ok());
     });
@@ -98,20 +99,20 @@ fn a_bad_file_is_refused_by_a_reload_and_the_old_one_serves_on() {
 #[test]
 fn files_that_do_not_fit_are_waited_for_and_then_reported_until_they_do() {
     run(async {
-        let (mut desk, address) = (Desk::new(), address());
-        desk.serve(&format!("https://{address}"), "").await;
-        let good = std::fs::read_to_string(desk.path("server.key")).unwrap();
-        replace(&desk.path("server.key"), &desk.authority.issue(&Leaf::loopback()).key);
+        let (mut fixture, address) = (Fixture::new(), address());
+        fixture.serve(&format!("https://{address}"), "").await;
+        let good = std::fs::read_to_string(fixture.path("server.key")).unwrap();
+        replace(&fixture.path("server.key"), &fixture.authority.issue(&Leaf::loopback()).key);
         tokio::time::sleep(Duration::from_secs(2)).await;
-        assert!(!desk.problems().contains("is not the key"), "it is waited for");
-        let process = &desk.proxy.as_ref().unwrap().process;
+        assert!(!fixture.problems().contains("is not the key"), "it is waited for");
+        let process = &fixture.proxy.as_ref().unwrap().process;
         let line = process.wait_for_line("is not the key of the certificate", PATIENCE);
         assert!(line.is_some_and(|line| line.contains("certificates")), "{}", process.tail());
-        assert!(desk.problems().contains("is not the key"));
-        assert!(desk.client().ask(&address).await.is_ok());
-        replace(&desk.path("server.key"), &good);
+        assert!(fixture.problems().contains("is not the key"));
+        assert!(fixture.client().ask(&address).await.is_ok());
+        replace(&fixture.path("server.key"), &good);
         eventually("all is well again", PATIENCE, async || {
-            !desk.problems().contains("is not the key")
+            !fixture.problems().contains("is not the key")
         })
         .await;
     });
@@ -120,10 +121,10 @@ fn files_that_do_not_fit_are_waited_for_and_then_reported_until_they_do() {
 #[test]
 fn no_connection_fails_while_certificate_and_authority_change_again_and_again() {
     run(async {
-        let (mut desk, address) = (Desk::new(), address());
-        desk.serve(&format!("https://{address}"), "trusted-ca-file = \"DIR/ca.pem\"\n").await;
-        let me = desk.authority.issue(&Leaf::client());
-        let client = super::desk::Client { shows: Some(&me), ..desk.client() };
+        let (mut fixture, address) = (Fixture::new(), address());
+        fixture.serve(&format!("https://{address}"), "trusted-ca-file = \"DIR/ca.pem\"\n").await;
+        let me = fixture.authority.issue(&Leaf::client());
+        let client = super::fixture::Client { shows: Some(&me), ..fixture.client() };
         let (stop, asked) = (Cell::new(false), Cell::new(0));
         // One client that makes a new connection for each request, and one that resumes its
         // sessions.
@@ -141,17 +142,17 @@ fn no_connection_fails_while_certificate_and_authority_change_again_and_again() 
         let changing = async {
             let other = crate::support::tls::Authority::new("other");
             for change in 0..20 {
-                let next = desk.authority.issue(&Leaf::loopback());
-                replace(&desk.path("server.pem"), &next.certificate);
-                replace(&desk.path("server.key"), &next.key);
+                let next = fixture.authority.issue(&Leaf::loopback());
+                replace(&fixture.path("server.pem"), &next.certificate);
+                replace(&fixture.path("server.key"), &next.key);
                 let more = if change % 2 == 0 { other.pem() } else { "" };
-                replace(&desk.path("ca.pem"), &format!("{}{more}", desk.authority.pem()));
+                replace(&fixture.path("ca.pem"), &format!("{}{more}", fixture.authority.pem()));
                 tokio::time::sleep(Duration::from_millis(250)).await;
             }
             stop.set(true);
         };
         tokio::join!(asking, changing);
-        let status = desk.proxy.as_ref().unwrap().command(&["status", "-w", "json"]).0;
+        let status = fixture.proxy.as_ref().unwrap().command(&["status", "-w", "json"]).0;
         let status: serde_json::Value = serde_json::from_str(&status).unwrap();
         assert!(status["reloads_applied"].as_u64().unwrap() >= 10, "{status}");
         assert_eq!(status["reloads_refused"], 0, "{status}");
@@ -163,47 +164,47 @@ fn no_connection_fails_while_certificate_and_authority_change_again_and_again() 
 #[test]
 fn settings_that_were_refused_for_their_files_get_a_second_chance() {
     run(async {
-        let (mut desk, address) = (Desk::new(), address());
+        let (mut fixture, address) = (Fixture::new(), address());
         let url = format!("https://{address}");
-        desk.serve(&url, "").await;
-        let before = desk.shown(&address).await;
-        desk.put_settings(
+        fixture.serve(&url, "").await;
+        let before = fixture.shown(&address).await;
+        fixture.put_settings(
             &url,
             "tls-min-version = \"TLS1.3\"\ntrusted-ca-file = \"DIR/late.pem\"\n",
         );
-        let process = &desk.proxy.as_ref().unwrap().process;
+        let process = &fixture.proxy.as_ref().unwrap().process;
         assert!(process.wait_for_line("late.pem does not exist", PATIENCE).is_some());
-        assert!(desk.client().ask(&address).await.is_ok());
-        replace(&desk.path("late.pem"), desk.authority.pem());
+        assert!(fixture.client().ask(&address).await.is_ok());
+        replace(&fixture.path("late.pem"), fixture.authority.pem());
         eventually("clients must show a certificate", PATIENCE, async || {
-            desk.client().ask(&address).await.is_err()
+            fixture.client().ask(&address).await.is_err()
         })
         .await;
-        assert_eq!(desk.shown(&address).await, before);
-        assert!(!desk.problems().contains("settings refused"));
+        assert_eq!(fixture.shown(&address).await, before);
+        assert!(!fixture.problems().contains("settings refused"));
     });
 }
 
 #[test]
 fn a_renewed_certificate_leaves_a_refused_settings_file_refused() {
     run(async {
-        let (mut desk, address) = (Desk::new(), address());
+        let (mut fixture, address) = (Fixture::new(), address());
         let url = format!("https://{address}");
-        desk.serve(&url, "").await;
-        desk.put_settings(&url, "proxxy = 1\n");
-        let process = &desk.proxy.as_ref().unwrap().process;
+        fixture.serve(&url, "").await;
+        fixture.put_settings(&url, "proxxy = 1\n");
+        let process = &fixture.proxy.as_ref().unwrap().process;
         assert!(process.wait_for_line("unknown key `proxxy`", PATIENCE).is_some());
-        let next = desk.authority.issue(&Leaf::loopback());
-        replace(&desk.path("server.pem"), &next.certificate);
-        replace(&desk.path("server.key"), &next.key);
+        let next = fixture.authority.issue(&Leaf::loopback());
+        replace(&fixture.path("server.pem"), &next.certificate);
+        replace(&fixture.path("server.key"), &next.key);
         assert!(
             process.wait_for_line("settings reloaded trigger=certificates", PATIENCE).is_some()
         );
-        assert!(desk.problems().contains("unknown key `proxxy`"), "{}", desk.problems());
-        let (_, fine) = desk.proxy.as_ref().unwrap().command(&["status", "--quiet"]);
+        assert!(fixture.problems().contains("unknown key `proxxy`"), "{}", fixture.problems());
+        let (_, fine) = fixture.proxy.as_ref().unwrap().command(&["status", "--quiet"]);
         assert!(!fine);
-        desk.put_settings(&url, "");
-        eventually("all is well again", PATIENCE, async || !desk.problems().contains("proxxy"))
+        fixture.put_settings(&url, "");
+        eventually("all is well again", PATIENCE, async || !fixture.problems().contains("proxxy"))
             .await;
     });
 }

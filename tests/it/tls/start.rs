@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use super::desk::{Desk, address};
+use super::fixture::{Fixture, address};
 use crate::support::proxy::{Plan, Proxy};
 use crate::support::tls::{Leaf, replace};
 use crate::support::{PATIENCE, run};
 
-impl Desk {
+impl Fixture {
     /// A daemon with a certificate and a key that do not belong together.
     fn mismatched(&self, url: &str) -> Plan {
         self.put_settings(url, "");
@@ -21,8 +21,8 @@ impl Desk {
 #[test]
 fn a_service_waits_for_files_that_do_not_fit_yet() {
     run(async {
-        let (desk, address) = (Desk::new(), address());
-        let proxy = desk.mismatched(&format!("https://{address}")).spawn();
+        let (fixture, address) = (Fixture::new(), address());
+        let proxy = fixture.mismatched(&format!("https://{address}")).spawn();
         let waits = |status: &String| {
             status.starts_with("not started yet, waiting 10 s for files: ")
                 && status.contains("this is not the key of")
@@ -31,25 +31,25 @@ fn a_service_waits_for_files_that_do_not_fit_yet() {
             assert!(proxy.process.ended().is_none(), "{}", proxy.story());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        desk.authority.issue(&Leaf::loopback()).write(desk.directory(), "server");
+        fixture.authority.issue(&Leaf::loopback()).write(fixture.directory(), "server");
         assert!(
             proxy.process.wait_for_line("serving clients", PATIENCE).is_some(),
             "{}",
             proxy.story()
         );
-        assert!(desk.client().ask(&address).await.is_ok());
+        assert!(fixture.client().ask(&address).await.is_ok());
     });
 }
 
 #[test]
 fn a_service_waits_ten_seconds_and_a_person_not_at_all() {
-    let desk = Desk::new();
+    let fixture = Fixture::new();
     let url = format!("https://{}", address());
-    let person = desk.mismatched(&url).variable("NOTIFY_SOCKET", "").spawn();
+    let person = fixture.mismatched(&url).variable("NOTIFY_SOCKET", "").spawn();
     let ended = person.process.wait(PATIENCE).expect("an end");
     assert_eq!(ended.code(), Some(78), "{}", person.story());
     assert!(person.started.elapsed() < Duration::from_secs(8));
-    let service = desk.mismatched(&url).spawn();
+    let service = fixture.mismatched(&url).spawn();
     let ended = service.process.wait(PATIENCE).expect("an end");
     assert_eq!(ended.code(), Some(78), "{}", service.story());
     assert!(service.started.elapsed() >= Duration::from_secs(10));

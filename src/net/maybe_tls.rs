@@ -1,8 +1,8 @@
 //! A connection to another host: TCP as it is, or TLS on top of it.
 //!
 //! One concrete type, so that whoever speaks HTTP over it is compiled once and plain TCP pays
-//! nothing but a comparison. Small pieces are written together on both (see [`gather`]): TLS makes
-//! one record of each write.
+//! nothing but a comparison. Small pieces are written together on both (see [`coalesce`]): TLS
+//! makes one record of each write.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,21 +12,21 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use super::gather::{self, Gather};
+use super::coalesce::{self, CoalescingWriter};
 
 /// What TLS runs on: each record is one plain write.
-pub type Carrier = Gather<TcpStream>;
+pub type TlsTransport = CoalescingWriter<TcpStream>;
 
 /// A connection to another host.
 #[derive(Debug)]
-pub enum Line {
+pub enum MaybeTlsStream {
     /// In the clear.
     Tcp(TcpStream),
     /// By TLS, whose state is large.
-    Tls(Box<TlsStream<Carrier>>),
+    Tls(Box<TlsStream<TlsTransport>>),
 }
 
-impl Line {
+impl MaybeTlsStream {
     /// Whether it speaks TLS.
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
@@ -41,7 +41,7 @@ impl Line {
     }
 }
 
-impl AsyncRead for Line {
+impl AsyncRead for MaybeTlsStream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -54,7 +54,7 @@ impl AsyncRead for Line {
     }
 }
 
-impl AsyncWrite for Line {
+impl AsyncWrite for MaybeTlsStream {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -72,8 +72,8 @@ impl AsyncWrite for Line {
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tcp(stream) => gather::poll_write(Pin::new(stream), cx, pieces),
-            Self::Tls(stream) => gather::poll_write(Pin::new(stream), cx, pieces),
+            Self::Tcp(stream) => coalesce::poll_write(Pin::new(stream), cx, pieces),
+            Self::Tls(stream) => coalesce::poll_write(Pin::new(stream), cx, pieces),
         }
     }
 

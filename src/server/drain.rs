@@ -5,74 +5,74 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::limits::Patience;
+use super::limits::ClientTimeouts;
 
 /// Shared by a listener and its connections on one worker.
 #[derive(Default)]
-pub struct Gate {
-    patience: Patience,
-    closing: Cell<bool>,
+pub struct DrainSignal {
+    timeouts: ClientTimeouts,
+    draining: Cell<bool>,
     /// How often idle connections were told to close, and how long they must have been idle the
     /// last time.
     shed: Cell<(u32, Duration)>,
-    close: Notify,
+    changed: Notify,
     open: Cell<usize>,
-    emptied: Notify,
+    empty: Notify,
 }
 
 /// How long an idle HTTP/1 connection that is to finish waits for one more request, whose answer
 /// says that it was the last.
 pub const LINGER: Duration = Duration::from_millis(200);
 
-impl Gate {
-    /// Makes an open gate whose connections are held to `patience`.
+impl DrainSignal {
+    /// Makes a signal for connections with these timeouts.
     #[cfg(test)]
-    pub fn with_patience(patience: Patience) -> Self {
-        Self { patience, ..Self::default() }
+    pub fn with_timeouts(timeouts: ClientTimeouts) -> Self {
+        Self { timeouts, ..Self::default() }
     }
 
     /// How long connections may do nothing.
-    pub fn patience(&self) -> Patience {
-        self.patience
+    pub fn timeouts(&self) -> ClientTimeouts {
+        self.timeouts
     }
 
     /// Tells every connection to finish what it has and to take nothing new.
-    pub fn close(&self) {
-        self.closing.set(true);
-        self.close.notify_waiters();
+    pub fn start(&self) {
+        self.draining.set(true);
+        self.changed.notify_waiters();
     }
 
     /// Tells connections to close that have been idle for so long.
     pub fn shed(&self, idle: Duration) {
         self.shed.set((self.shed.get().0.wrapping_add(1), idle));
-        self.close.notify_waiters();
+        self.changed.notify_waiters();
     }
 
-    /// How often [`Gate::shed`] was called, and with what the last time.
+    /// How often [`DrainSignal::shed`] was called, and with what the last time.
     pub fn to_shed(&self) -> (u32, Duration) {
         self.shed.get()
     }
 
     /// Whether connections are to finish.
-    pub fn is_closing(&self) -> bool {
-        self.closing.get()
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
     }
 
-    /// Wakes who waits for the order to finish.
-    pub fn closing(&self) -> &Notify {
-        &self.close
+    /// Notified when the connections are to finish, or to shed.
+    pub fn changed(&self) -> &Notify {
+        &self.changed
     }
 
     /// Counts a connection in.
-    pub fn enter(&self) {
+    pub fn add_connection(&self) {
         self.open.set(self.open.get() + 1);
     }
 
     /// Counts a connection out.
-    pub fn leave(&self) {
+    pub fn remove_connection(&self) {
         self.open.set(self.open.get().saturating_sub(1));
         if self.open.get() == 0 {
-            self.emptied.notify_waiters();
+            self.empty.notify_waiters();
         }
     }
 
@@ -82,9 +82,9 @@ impl Gate {
     }
 
     /// Waits until no connection is open.
-    pub async fn emptied(&self) {
+    pub async fn until_empty(&self) {
         while self.open.get() > 0 {
-            self.emptied.notified().await;
+            self.empty.notified().await;
         }
     }
 }

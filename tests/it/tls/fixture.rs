@@ -21,19 +21,19 @@ const PAGE: &[u8] =
     b"GET /v2/config/local/proxy HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 /// A daemon whose listeners have a certificate, and no members.
-pub(super) struct Desk {
+pub(super) struct Fixture {
     pub(super) scratch: Scratch,
     pub(super) authority: Authority,
     pub(super) proxy: Option<Proxy>,
 }
 
-impl Desk {
+impl Fixture {
     pub(super) fn new() -> Self {
-        let desk =
+        let fixture =
             Self { scratch: Scratch::new("tls"), authority: Authority::new("ca"), proxy: None };
-        desk.authority.issue(&Leaf::loopback()).write(desk.directory(), "server");
-        replace(&desk.path("ca.pem"), desk.authority.pem());
-        desk
+        fixture.authority.issue(&Leaf::loopback()).write(fixture.directory(), "server");
+        replace(&fixture.path("ca.pem"), fixture.authority.pem());
+        fixture
     }
 
     pub(super) fn directory(&self) -> &Path {

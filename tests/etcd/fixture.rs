@@ -9,27 +9,27 @@ use crate::support::generation::Generation;
 use crate::support::proxy::Proxy;
 
 /// A running cluster and a daemon in front of it. Tests keep to keys below their own names.
-pub struct Stage {
+pub struct Fixture {
     /// The members.
     pub cluster: Cluster,
     /// The daemon.
     pub proxy: Proxy,
 }
 
-impl Stage {
-    /// A stage of one's own, with this many members.
+impl Fixture {
+    /// A fixture of one's own, with this many members.
     pub fn new(generation: Generation, members: usize) -> Self {
         let cluster = Cluster::start(generation, members);
         let proxy = Proxy::before(&cluster).start();
         Self { cluster, proxy }
     }
 
-    /// The stage that tests of a generation share.
+    /// The fixture that tests of a generation share.
     pub fn shared(generation: Generation) -> &'static Self {
-        static V3_4: LazyLock<Stage> = LazyLock::new(|| Stage::new(Generation::V3_4, 3));
-        static V3_5: LazyLock<Stage> = LazyLock::new(|| Stage::new(Generation::V3_5, 3));
-        static V3_6: LazyLock<Stage> = LazyLock::new(|| Stage::new(Generation::V3_6, 3));
-        static V3_7: LazyLock<Stage> = LazyLock::new(|| Stage::new(Generation::V3_7, 3));
+        static V3_4: LazyLock<Fixture> = LazyLock::new(|| Fixture::new(Generation::V3_4, 3));
+        static V3_5: LazyLock<Fixture> = LazyLock::new(|| Fixture::new(Generation::V3_5, 3));
+        static V3_6: LazyLock<Fixture> = LazyLock::new(|| Fixture::new(Generation::V3_6, 3));
+        static V3_7: LazyLock<Fixture> = LazyLock::new(|| Fixture::new(Generation::V3_7, 3));
         match generation {
             Generation::V3_4 => &V3_4,
             Generation::V3_5 => &V3_5,
@@ -49,7 +49,7 @@ impl Stage {
 macro_rules! on_generations {
     (one $name:ident [$($test:ident $generation:ident),*]) => {
         mod $name {
-            use $crate::stage::when_here;
+            use $crate::fixture::when_here;
             use $crate::support::generation::Generation;
 
             $(
@@ -61,7 +61,7 @@ macro_rules! on_generations {
         }
     };
     ($generations:tt $($name:ident),* $(,)?) => {
-        $( $crate::stage::on_generations!(one $name $generations); )*
+        $( $crate::fixture::on_generations!(one $name $generations); )*
     };
 }
 
@@ -69,7 +69,7 @@ macro_rules! on_generations {
 /// other_name)` gives `name::on_3_4`, `name::on_3_5`, `name::on_3_6`, `name::on_3_7`, and so on.
 macro_rules! on_each_generation {
     ($($names:tt)*) => {
-        $crate::stage::on_generations!(
+        $crate::fixture::on_generations!(
             [on_3_4 V3_4, on_3_5 V3_5, on_3_6 V3_6, on_3_7 V3_7] $($names)*
         );
     };
@@ -78,7 +78,7 @@ macro_rules! on_each_generation {
 /// Like `on_each_generation!`, for what 3.6 and later do not have.
 macro_rules! on_generations_with_v2 {
     ($($names:tt)*) => {
-        $crate::stage::on_generations!([on_3_4 V3_4, on_3_5 V3_5] $($names)*);
+        $crate::fixture::on_generations!([on_3_4 V3_4, on_3_5 V3_5] $($names)*);
     };
 }
 

@@ -1,5 +1,5 @@
-//! The first to see a request: refuses what is not well formed, answers what is local, and forwards
-//! the rest.
+//! Answers each request: refuses what is not well formed, serves local pages, and forwards the
+//! rest.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use http::header::{CONNECTION, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
-use super::local::{self, Pages};
+use super::local::{self, RenderHandle};
 use super::{cors, page_hosts, well_formed};
 use crate::message::discard::discard_rest;
 use crate::message::reason::Reason;
@@ -20,30 +20,30 @@ use crate::proxy::reply_body::ReplyBody;
 use crate::proxy::worker::WorkerGeneration;
 
 /// Answers one request.
-pub async fn answer(
+pub async fn call(
     client: &Rc<Client>,
-    pages: &Pages,
+    pages: &RenderHandle,
     request: Box<Request<Incoming>>,
 ) -> Response<ReplyBody> {
     let is_head = *request.method() == Method::HEAD;
-    let response = judge(client, pages, request).await;
+    let response = route(client, pages, request).await;
     if is_head { response.map(ReplyBody::for_head) } else { response }
 }
 
-async fn judge(
+async fn route(
     client: &Rc<Client>,
-    pages: &Pages,
+    pages: &RenderHandle,
     request: Box<Request<Incoming>>,
 ) -> Response<ReplyBody> {
     let current = client.worker.current();
     // What few requests need is boxed, and no answer is held here while something is waited for.
     if let Some(refusal) = refuse(client, &current, &request) {
-        return own(client, refusal, request).await;
+        return respond_locally(client, refusal, request).await;
     }
     let generation = &current.generation;
     let cors = cors::judge(generation.cors.as_deref(), request.headers());
     let mut response = if cors.answers(request.method()) {
-        own(client, reply::bare(StatusCode::OK), request).await
+        respond_locally(client, reply::bare(StatusCode::OK), request).await
     } else {
         match local::Local::of_path(request.uri().path()) {
             Some(local) => Box::pin(page(client, pages, &current, local, request)).await,
@@ -73,7 +73,7 @@ fn refuse(
 /// Answers a request for one of our own pages.
 async fn page(
     client: &Client,
-    pages: &Pages,
+    pages: &RenderHandle,
     current: &WorkerGeneration,
     local: local::Local,
     request: Box<Request<Incoming>>,
@@ -89,12 +89,12 @@ async fn page(
             local.answer(&request, current, pages).await
         }
     };
-    own(client, answer, request).await
+    respond_locally(client, answer, request).await
 }
 
 /// Takes an answer of our own, once the rest of the request was read; whoever gets one is a client
 /// like any other, and not one that never asked.
-fn own(
+fn respond_locally(
     client: &Client,
     response: Response<Bytes>,
     request: Box<Request<Incoming>>,
@@ -138,9 +138,10 @@ mod tests {
     /// Each request has it until the head of its answer is there.
     #[test]
     fn the_future_of_an_answer_stays_small() {
-        let size = size_of_future(|client: &'static Rc<Client>, pages: &'static Pages, request| {
-            answer(client, pages, request)
-        });
+        let size =
+            size_of_future(|client: &'static Rc<Client>, pages: &'static RenderHandle, request| {
+                call(client, pages, request)
+            });
         assert!(size <= 1744, "{size} bytes");
     }
 }

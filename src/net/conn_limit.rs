@@ -18,7 +18,7 @@ const RESERVE: u64 = 64;
 
 /// Counts the clients of all workers.
 #[derive(Debug, Clone, Default)]
-pub struct Crowd(Arc<Counts>);
+pub struct ConnLimit(Arc<Counts>);
 
 #[derive(Debug)]
 struct Counts {
@@ -53,7 +53,7 @@ impl Default for Counts {
     }
 }
 
-impl Crowd {
+impl ConnLimit {
     /// Makes one that thinks the process may open so many.
     #[cfg(test)]
     pub fn with_descriptors(descriptors: u64) -> Self {
@@ -61,12 +61,12 @@ impl Crowd {
     }
 
     /// Counts a client in until what this returns is dropped.
-    pub fn enter(&self) -> Place {
+    pub fn acquire(&self) -> ConnPermit {
         self.0.clients.fetch_add(1, Relaxed);
         if self.0.admitted.load(Relaxed) != i64::MAX {
             self.0.admitted.fetch_sub(1, Relaxed);
         }
-        Place(self.0.clone())
+        ConnPermit(self.0.clone())
     }
 
     /// Whether one more may come.
@@ -123,13 +123,13 @@ impl Counts {
     }
 }
 
-/// One client's place in the crowd.
+/// One client's permit to be connected.
 #[derive(Debug)]
-pub struct Place(Arc<Counts>);
+pub struct ConnPermit(Arc<Counts>);
 
-impl Place {
+impl ConnPermit {
     /// Counts one more for a client that has `mine` connections to members beyond one, if it may
-    /// have it. Each needs a [`Place::release_extra`].
+    /// have it. Each needs a [`ConnPermit::release_extra`].
     pub fn take_extra(&self, mine: usize) -> bool {
         let taken = self.0.extra.fetch_add(1, Relaxed);
         let granted = mine < self.0.extra_left(taken);
@@ -155,7 +155,7 @@ impl Drop for Waiting {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnPermit {
     fn drop(&mut self) {
         self.0.clients.fetch_sub(1, Relaxed);
     }
@@ -173,11 +173,11 @@ mod tests {
 
     #[test]
     fn listeners_that_cannot_accept_are_known_until_they_can() {
-        let crowd = Crowd::default();
-        let waiting = crowd.keep_waiting();
-        assert!(crowd.waits() && crowd.clone().waits());
+        let conn_limit = ConnLimit::default();
+        let waiting = conn_limit.keep_waiting();
+        assert!(conn_limit.waits() && conn_limit.clone().waits());
         drop(waiting);
-        assert!(!crowd.waits());
+        assert!(!conn_limit.waits());
     }
 
     #[test]
@@ -189,17 +189,17 @@ mod tests {
 
     #[test]
     fn each_may_have_as_many_more_as_it_leaves_free() {
-        let crowd = Crowd::with_descriptors(1024);
-        let takes = |place: &Place| (0..).take_while(|&mine| place.take_extra(mine)).count();
+        let conn_limit = ConnLimit::with_descriptors(1024);
+        let takes = |permit: &ConnPermit| (0..).take_while(|&mine| permit.take_extra(mine)).count();
         let has_extra =
-            |place: &Place| place.take_extra(0).then(|| place.release_extra()).is_some();
-        let (first, second) = (crowd.enter(), crowd.enter());
+            |permit: &ConnPermit| permit.take_extra(0).then(|| permit.release_extra()).is_some();
+        let (first, second) = (conn_limit.acquire(), conn_limit.acquire());
         assert_eq!((takes(&first), takes(&second)), (128, 64));
-        assert!(has_extra(&crowd.enter()));
-        let others: Vec<_> = (0..381).map(|_| crowd.enter()).collect();
-        assert!(crowd.has_room().is_ok(), "480 less half of what the two have");
-        let last = crowd.enter();
-        assert_eq!(crowd.has_room(), Err(Full::Descriptors));
+        assert!(has_extra(&conn_limit.acquire()));
+        let others: Vec<_> = (0..381).map(|_| conn_limit.acquire()).collect();
+        assert!(conn_limit.has_room().is_ok(), "480 less half of what the two have");
+        let last = conn_limit.acquire();
+        assert_eq!(conn_limit.has_room(), Err(Full::Descriptors));
         assert!(!has_extra(&last));
         drop(others);
         (0..128).for_each(|_| first.release_extra());
@@ -208,18 +208,18 @@ mod tests {
 
     #[test]
     fn as_many_come_as_there_is_memory_for() {
-        let crowd = Crowd::with_descriptors(1024);
-        crowd.admit(Some(2));
-        let clients = [crowd.enter(), crowd.enter()];
-        assert_eq!(crowd.has_room(), Err(Full::Memory));
+        let conn_limit = ConnLimit::with_descriptors(1024);
+        conn_limit.admit(Some(2));
+        let clients = [conn_limit.acquire(), conn_limit.acquire()];
+        assert_eq!(conn_limit.has_room(), Err(Full::Memory));
         drop(clients);
-        assert_eq!(crowd.has_room(), Err(Full::Memory), "memory is looked at first");
-        crowd.admit(Some(1));
-        assert_eq!(crowd.has_room(), Ok(()));
-        crowd.admit(None);
+        assert_eq!(conn_limit.has_room(), Err(Full::Memory), "memory is looked at first");
+        conn_limit.admit(Some(1));
+        assert_eq!(conn_limit.has_room(), Ok(()));
+        conn_limit.admit(None);
         assert!((0..10).all(|_| {
-            drop(crowd.enter());
-            crowd.has_room().is_ok()
+            drop(conn_limit.acquire());
+            conn_limit.has_room().is_ok()
         }));
     }
 }

@@ -38,11 +38,11 @@ pub fn poll_write<S: AsyncWrite>(
     stream.poll_write(cx, &together[..end])
 }
 
-/// A stream that writes small pieces together, and is else the stream within.
+/// Coalesces small vectored writes; otherwise forwards to the inner stream.
 #[derive(Debug)]
-pub struct Gather<S>(pub S);
+pub struct CoalescingWriter<S>(pub S);
 
-impl<S: AsyncRead + Unpin> AsyncRead for Gather<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for CoalescingWriter<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -52,7 +52,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gather<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Gather<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for CoalescingWriter<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -92,7 +92,7 @@ mod tests {
 
     async fn written(pieces: &[&[u8]]) -> Vec<u8> {
         let (stream, mut other) = tokio::io::duplex(1 << 20);
-        let mut stream = Gather(stream);
+        let mut stream = CoalescingWriter(stream);
         let slices: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
         let taken =
             poll_fn(|cx| Pin::new(&mut stream).poll_write_vectored(cx, &slices)).await.unwrap();

@@ -22,7 +22,7 @@ const LISTEN: &str = "0A";
 
 /// What is known of the process that holds an address; displays as words to put after "by ".
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Occupant {
+pub enum PortOwner {
     /// This very process.
     Ourselves,
     /// A process that could be seen.
@@ -40,7 +40,7 @@ pub enum Occupant {
     Unknown,
 }
 
-impl fmt::Display for Occupant {
+impl fmt::Display for PortOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ourselves => f.write_str("this process itself"),
@@ -53,9 +53,9 @@ impl fmt::Display for Occupant {
 }
 
 /// Finds who listens on an address, or on a wildcard or other address that stands in its way.
-pub fn of_tcp(wanted: SocketAddr) -> Occupant {
+pub fn of_tcp(wanted: SocketAddr) -> PortOwner {
     let Some(row) = listeners().find(|row| row.is_in_the_way_of(wanted)) else {
-        return Occupant::Unknown;
+        return PortOwner::Unknown;
     };
     match pid_of_inode(row.inode) {
         Some(pid) => process(pid),
@@ -64,9 +64,9 @@ pub fn of_tcp(wanted: SocketAddr) -> Occupant {
             &fs::read_to_string("/proc/self/uid_map").unwrap_or_default(),
         ) =>
         {
-            Occupant::User(user_name(row.uid))
+            PortOwner::User(user_name(row.uid))
         }
-        None => Occupant::Unseen,
+        None => PortOwner::Unseen,
     }
 }
 
@@ -82,21 +82,21 @@ fn is_known(uid: u32, uid_map: &str) -> bool {
 }
 
 /// Finds who answers at the other end of a connected unix socket.
-pub fn of_unix_peer(connected: &impl AsFd) -> Occupant {
+pub fn of_unix_peer(connected: &impl AsFd) -> PortOwner {
     match getsockopt(connected, PeerCredentials) {
         Ok(peer) if peer.pid() > 0 => process(peer.pid()),
-        Ok(peer) => Occupant::User(user_name(peer.uid())),
-        Err(_) => Occupant::Unknown,
+        Ok(peer) => PortOwner::User(user_name(peer.uid())),
+        Err(_) => PortOwner::Unknown,
     }
 }
 
-fn process(pid: i32) -> Occupant {
+fn process(pid: i32) -> PortOwner {
     if u32::try_from(pid) == Ok(std::process::id()) {
-        return Occupant::Ourselves;
+        return PortOwner::Ourselves;
     }
     match fs::read_to_string(format!("/proc/{pid}/comm")) {
-        Ok(name) => Occupant::Process { pid, name: name.trim_end().to_owned() },
-        Err(_) => Occupant::Process { pid, name: "unknown program".to_owned() },
+        Ok(name) => PortOwner::Process { pid, name: name.trim_end().to_owned() },
+        Err(_) => PortOwner::Process { pid, name: "unknown program".to_owned() },
     }
 }
 
@@ -196,18 +196,18 @@ mod tests {
     fn our_own_listener_is_recognised() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
-        assert_eq!(of_tcp(addr), Occupant::Ourselves);
+        assert_eq!(of_tcp(addr), PortOwner::Ourselves);
     }
 
     #[test]
     fn a_wildcard_is_in_the_way_of_each_address() {
         let listener = TcpListener::bind("0.0.0.0:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        assert_eq!(of_tcp(SocketAddr::from(([127, 0, 0, 1], port))), Occupant::Ourselves);
+        assert_eq!(of_tcp(SocketAddr::from(([127, 0, 0, 1], port))), PortOwner::Ourselves);
     }
 
     #[test]
-    fn a_free_port_has_no_known_occupant() {
+    fn a_free_port_has_no_known_owner() {
         let port = {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             listener.local_addr().unwrap().port()
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn the_peer_of_a_unix_socket_is_known() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        assert_eq!(of_unix_peer(&ours), Occupant::Ourselves);
+        assert_eq!(of_unix_peer(&ours), PortOwner::Ourselves);
     }
 
     #[test]
@@ -230,9 +230,9 @@ mod tests {
         );
         assert!(is_known(65534, whole) && is_known(998, private) && is_known(65534, ""));
         assert!(!is_known(65534, private));
-        assert_eq!(Occupant::Unseen.to_string(), "another process; `ss -ltnp` as root names it");
+        assert_eq!(PortOwner::Unseen.to_string(), "another process; `ss -ltnp` as root names it");
         assert_eq!(
-            Occupant::User("etcd".to_owned()).to_string(),
+            PortOwner::User("etcd".to_owned()).to_string(),
             "another process of user etcd; `ss -ltnp` as root names it"
         );
     }
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn pid_one_is_named() {
         match process(1) {
-            Occupant::Process { pid: 1, name } => assert!(!name.is_empty()),
+            PortOwner::Process { pid: 1, name } => assert!(!name.is_empty()),
             other => panic!("{other:?}"),
         }
     }
