@@ -114,7 +114,7 @@ struct Driver<'p, 'a> {
 }
 
 impl Driver<'_, '_> {
-    /// Has the task of `cx` woken by the gate and by the timer.
+    /// Has the task of `cx` woken by the drain signal and by the timer.
     fn register(&mut self, cx: &mut Context<'_>) {
         self.orders.register(cx);
         let _: Poll<()> = self.timer.as_mut().poll(cx);
@@ -131,7 +131,7 @@ impl Driver<'_, '_> {
         if self.timer.is_elapsed() {
             return self.on_timer(cx);
         }
-        if self.orders.is_closing() {
+        if self.orders.is_draining() {
             return self.on_drain(cx);
         }
         Step::Wait
@@ -167,7 +167,7 @@ impl Driver<'_, '_> {
         }
     }
 
-    /// Checks the connection: about every [`ClientTimeouts::patrol`], or when it has lingered.
+    /// Checks the connection: every [`ClientTimeouts::idle_check_interval`], or after lingering.
     #[cold]
     fn on_timer(&mut self, cx: &mut Context<'_>) -> Step {
         let (now, timeouts) = (Instant::now(), self.drain.timeouts());
@@ -185,13 +185,13 @@ impl Driver<'_, '_> {
         }
         match self.state {
             State::Finishing if self.has_nothing_to_finish(timeouts, now) => return Step::Close,
-            State::Serving if !is_expired && self.orders.is_closing() && self.can_linger() => {
+            State::Serving if !is_expired && self.orders.is_draining() && self.can_linger() => {
                 return self.linger(cx);
             }
             State::Serving | State::Lingering | State::Finishing => {}
         }
         self.client.sweep(now);
-        if self.state != State::Finishing && (is_expired || self.orders.is_closing()) {
+        if self.state != State::Finishing && (is_expired || self.orders.is_draining()) {
             return self.finish(cx, next_check);
         }
         self.rearm(cx, next_check);

@@ -1,4 +1,4 @@
-//! Ends a connection in good order: the orders that its gate gives, and how each protocol tells its
+//! Ends a connection in good order: the orders of its drain signal, and how each protocol tells its
 //! client.
 
 use std::future::Future;
@@ -69,7 +69,7 @@ pub(super) fn set_connection_close(response: &mut Response<ReplyBody>) {
     }
 }
 
-/// The orders of a gate to one connection.
+/// The orders of a drain signal to one connection.
 pub(super) struct Orders<'p, 'a> {
     drain: &'a DrainSignal,
     notified: Pin<&'p mut Notified<'a>>,
@@ -78,8 +78,8 @@ pub(super) struct Orders<'p, 'a> {
 }
 
 impl<'p, 'a> Orders<'p, 'a> {
-    /// Listens to a gate from now on, through a `notified` that was made from its
-    /// [`closing`](DrainSignal::closing).
+    /// Listens to a drain signal from now on, through a `notified` that was made from its
+    /// [`changed`](DrainSignal::changed).
     pub fn new(drain: &'a DrainSignal, notified: Pin<&'p mut Notified<'a>>) -> Self {
         Self { drain, notified, shed_seen: drain.to_shed().0 }
     }
@@ -103,7 +103,7 @@ impl<'p, 'a> Orders<'p, 'a> {
     }
 
     /// Whether every connection is to finish.
-    pub fn is_closing(&self) -> bool {
+    pub fn is_draining(&self) -> bool {
         self.drain.is_draining()
     }
 }
