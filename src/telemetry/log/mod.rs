@@ -7,10 +7,10 @@
 //! filter takes effect at once; changed outputs take their place in the queue, so that every line
 //! goes either to the old ones or to the new ones.
 //!
-//! Lines from info upwards are limited when they repeat (see [`super::limit`]). A line that answers
-//! something a person did, such as the result of a reload, carries `every = true` and is always
-//! written. Lines that tell of one thing's changes carry the same `state = "..."` and share a
-//! larger limit, so that the log never ends with "healthy again" while it is not. Spans are not
+//! Lines from info upwards are limited when they repeat (see [`super::repeat_filter`]). A line that
+//! answers something a person did, such as the result of a reload, carries `every = true` and is
+//! always written. Lines that tell of one thing's changes carry the same `state = "..."` and share
+//! a larger limit, so that the log never ends with "healthy again" while it is not. Spans are not
 //! kept: a line carries its own fields.
 
 mod error;
