@@ -153,6 +153,9 @@ async fn give_way(seats: &mut VecDeque<Seat>) {
     if seats[oldest].is_owing() {
         seats[oldest].task.abort();
         seats.remove(oldest);
+        // It ends in its next turn; until then the place would seem to be taken, and cost another
+        // client its own.
+        tokio::task::yield_now().await;
     }
 }
 

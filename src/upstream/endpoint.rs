@@ -239,9 +239,10 @@ impl Endpoint {
 
     /// Has it prove its cluster, if it did without until now.
     pub fn require_proof(&self) {
-        if self.trust.compare_exchange(ASSUMED, NEW, Relaxed, Relaxed).is_ok() {
-            self.proofs.forget();
-        }
+        // Also of an endpoint that has proved itself by now: another of its addresses may have done
+        // without.
+        self.proofs.forget();
+        let _ = self.trust.compare_exchange(ASSUMED, NEW, Relaxed, Relaxed);
     }
 
     fn trust(&self, trust: u8) -> u8 {

@@ -112,8 +112,8 @@ pub struct Prober {
     connecting: JoinSet<Result<Rc<Connection>, ConnectError>>,
     /// The last of them.
     last: Option<AbortHandle>,
-    /// What the last probe met that does not look like gRPC.
-    met_no_grpc: Option<Denial>,
+    /// Whether the last probe met something that does not look like gRPC.
+    met_no_grpc: bool,
 }
 
 impl Prober {
@@ -128,7 +128,7 @@ impl Prober {
             connection: None,
             connecting: JoinSet::new(),
             last: None,
-            met_no_grpc: None,
+            met_no_grpc: false,
         }
     }
 
@@ -146,15 +146,15 @@ impl Prober {
             // Another address of its name has proved itself, and is dialled first from now on.
             result = self.over_grpc().await;
         }
-        if self.met_no_grpc.is_some() {
+        if self.met_no_grpc {
             // Once more, since a connection may break for many reasons.
             result = self.over_grpc().await;
         }
-        if let Some(denial) = self.met_no_grpc {
+        if self.met_no_grpc {
             return match http_probe::probe(&self.upstream, self.deadline).await {
                 None | Some(ProbeResult::Unresponsive(_)) => result,
                 found => {
-                    self.note_http_only(denial);
+                    self.note_http_only();
                     found
                 }
             };
@@ -165,10 +165,11 @@ impl Prober {
         result
     }
 
-    fn note_http_only(&self, denial: Denial) {
+    /// Notes that gRPC was asked for twice, or again just now, and only HTTP answered.
+    fn note_http_only(&self) {
         let endpoint = &self.upstream.endpoint;
         endpoint.protocols.confirm(Api::Http);
-        if endpoint.protocols.deny(Api::Grpc, denial) {
+        if endpoint.protocols.deny(Api::Grpc, Denial::Answered) {
             tracing::debug!(
                 member = %endpoint.member, endpoint = %endpoint.url,
                 "speaks no gRPC here, probing it over HTTP"
@@ -177,7 +178,7 @@ impl Prober {
     }
 
     async fn over_grpc(&mut self) -> Option<ProbeResult> {
-        self.met_no_grpc = None;
+        self.met_no_grpc = false;
         // The lookup of a name has a limit of its own, and is no sign of the member's.
         let ready = match self.open_connection().await {
             Some(_) => Ok(()),
@@ -251,7 +252,7 @@ impl Prober {
             None => match self.connect().await {
                 Ok(made) => (made, true),
                 Err(why) => {
-                    self.met_no_grpc = why.is_broken().then_some(Denial::Closed);
+                    self.met_no_grpc = why.is_broken();
                     return Err(why.into());
                 }
             },
@@ -260,14 +261,14 @@ impl Prober {
         match call(&connection, &self.upstream.endpoint, path, RANGE, Until::End).await {
             Ok(answer) => {
                 let is_grpc = answer.end_text("grpc-status").is_some();
-                self.met_no_grpc = (!is_grpc).then_some(Denial::Answered);
+                self.met_no_grpc = !is_grpc;
                 judge(&answer, self.upstream.endpoint.proofs().cluster())
             }
             Err(_) if let Some(why) = connection.refusal() => {
                 Err(Unanswered::TurnedAway(self.upstream.connect_error(why).to_string()))
             }
             Err(error) => {
-                self.met_no_grpc = is_new.then_some(Denial::Closed);
+                self.met_no_grpc = is_new;
                 Err(Unanswered::Broken(self.describe(&connection, &error)))
             }
         }
@@ -326,7 +327,7 @@ impl Prober {
         loop {
             let is_kept = over_http.as_mut().is_some_and(IdleConn::is_alive);
             if is_kept {
-                self.note_http_only(Denial::Closed);
+                self.note_http_only();
             } else if self.open_connection().await.is_none() {
                 // What came of it is noted where it is had.
                 self.connection = None;

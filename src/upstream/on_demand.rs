@@ -49,8 +49,9 @@ impl Drop for WaitingWrite {
 
 async fn watch(upstream: Rc<WorkerEndpoint>) {
     let demand = upstream.on_demand();
-    let mut prober = None;
+    let mut prober: Option<(u64, Prober)> = None;
     let mut found_silent = false;
+    let mut began_here = false;
     let mut unwanted_since = None;
     loop {
         let answered = demand.answered.get();
@@ -65,24 +66,25 @@ async fn watch(upstream: Rc<WorkerEndpoint>) {
         if demand.answered.get() != answered || is_probed(&upstream) {
             continue;
         }
-        let prober = prober.get_or_insert_with(|| {
-            Prober::new(
-                upstream.endpoint.clone(),
-                &ProbeConfig::once(&upstream, demand.deadline.get()),
-            )
-        });
+        if prober.as_ref().is_none_or(|(epoch, _)| *epoch != upstream.epoch()) {
+            // Made under other settings, it would prove too little, or with another certificate.
+            let config = ProbeConfig::once(&upstream, demand.deadline.get());
+            let made = Prober::new(upstream.endpoint.clone(), &config);
+            prober = Some((upstream.epoch(), made));
+        }
+        let Some((_, prober)) = &mut prober else { continue };
         let (began, silence) = (Instant::now(), &upstream.endpoint.silence);
         match prober.probe().await {
             Some(ProbeResult::Unresponsive(_)) => {
-                silence.begin(began);
+                began_here |= silence.begin(began);
                 if !std::mem::replace(&mut found_silent, true) {
                     upstream.recheck().notify_waiters();
                 }
             }
             Some(ProbeResult::Healthy | ProbeResult::Unhealthy(_) | ProbeResult::Unproved(_)) => {
                 found_silent = false;
-                if !has_regular_probes(&upstream) {
-                    // They tell by a connection of their own, and end it themselves.
+                // Regular probes tell by a connection of their own, and end what they have begun.
+                if std::mem::take(&mut began_here) || !has_regular_probes(&upstream) {
                     silence.end();
                 }
             }
@@ -90,7 +92,7 @@ async fn watch(upstream: Rc<WorkerEndpoint>) {
         }
     }
     // Nobody looks on, so nobody would ever take it back.
-    if found_silent && !has_regular_probes(&upstream) {
+    if found_silent && (began_here || !has_regular_probes(&upstream)) {
         upstream.endpoint.silence.end();
     }
     demand.runs.set(false);
@@ -133,6 +135,33 @@ mod tests {
             tokio::time::sleep(LOOK_EVERY / 10).await;
         }
         upstream.endpoint.silence.is_on()
+    }
+
+    #[tokio::test]
+    async fn a_silence_that_was_found_on_demand_ends_on_demand_beside_rare_probes() {
+        tokio::task::LocalSet::new()
+            .run_until(async {
+                let member = Member::start().await;
+                let (http, port) = (http::uri::Scheme::HTTP, member.at.port());
+                let url = "http://127.0.0.1:1";
+                let endpoint =
+                    Endpoint::new(url, CLUSTER, "m", 1, http, "127.0.0.1", port, 1).unwrap();
+                let timeouts = Timeouts { proof: Duration::from_secs(10), ..Timeouts::default() };
+                let upstream =
+                    Rc::new(WorkerEndpoint::new(Arc::new(endpoint), 0, timeouts, Arc::default()));
+                upstream.on_demand().set(Some(100 * LOOK_EVERY), LOOK_EVERY / 2);
+                member.be_late(LOOK_EVERY);
+                let _write = WaitingWrite::begin(&upstream);
+                let silence = &upstream.endpoint.silence;
+                let becomes = async |on: bool| {
+                    while silence.is_on() != on {
+                        tokio::time::sleep(LOOK_EVERY / 20).await;
+                    }
+                };
+                tokio::time::timeout(20 * LOOK_EVERY, becomes(true)).await.unwrap();
+                tokio::time::timeout(20 * LOOK_EVERY, becomes(false)).await.unwrap();
+            })
+            .await;
     }
 
     #[tokio::test]

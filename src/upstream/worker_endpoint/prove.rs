@@ -63,7 +63,7 @@ impl WorkerEndpoint {
                 let claim = Box::pin(self.prove(attempt, Some(io), pool_kind)).await?;
                 claim.grpc.ok_or_else(|| {
                     self.endpoint.protocols.confirm(Api::Http);
-                    self.endpoint.protocols.deny(Api::Grpc, Denial::Closed);
+                    self.endpoint.protocols.deny(Api::Grpc, Denial::Answered);
                     let why = self.connect_error(&"it speaks no gRPC here");
                     why.of_kind(Kind::Broken)
                 })
