@@ -35,7 +35,7 @@ complete -c etcd-proxy -n 'not __fish_seen_subcommand_from status reload version
 complete -c etcd-proxy -n 'not __fish_seen_subcommand_from status reload version help' -l member-binary -x -d 'With proxy = "off", the etcd that is run in place of this program when this host is a member.'
 complete -c etcd-proxy -n 'not __fish_seen_subcommand_from status reload version help' -l proxy-failure-wait -x -d 'How long a failed endpoint is avoided; 0 means not at all.'
 complete -c etcd-proxy -n 'not __fish_seen_subcommand_from status reload version help' -l proxy-refresh-interval -x -d 'Time between two looks at the member list.'
-complete -c etcd-proxy -n 'not __fish_seen_subcommand_from status reload version help' -l proxy-dial-timeout -x -d 'Limit for connecting to a member or peer, the lookup of its name (8s at most) not included; 0 means none.'
+complete -c etcd-proxy -n 'not __fish_seen_subcommand_from status reload version help' -l proxy-dial-timeout -x -d 'Limit for connecting to a member or peer, the lookup of its name (8s at most) not included; 0 means none, 10s while a member has not proved its cluster.'
 complete -c etcd-proxy -n 'not __fish_seen_subcommand_from status reload version help' -l proxy-write-timeout -x -d 'Limit for one write to a member to make progress; 0 means none.'
 complete -c etcd-proxy -n 'not __fish_seen_subcommand_from status reload version help' -l proxy-read-timeout -x -d 'Limit for one read from a member to bring bytes; 0 means none, which watches need.'
 complete -c etcd-proxy -n 'not __fish_seen_subcommand_from status reload version help' -l listen-client-urls -x -d 'Where clients are served, http,//IP,PORT, http,//localhost,PORT or unix,//PATH (for every user of this machine); https,// and unixs,// with TLS.'

@@ -9,7 +9,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::upstream::connect_error::ConnectError;
 use crate::upstream::worker_endpoint::WorkerEndpoint;
 
-/// Pause before a member is asked again that had no proof and did not say that it has none.
+/// Pause before a member is asked again whose failure may pass: it broke the connection, or did not
+/// answer. One that refuses the connection, or answers without a proof, is not asked again.
 const AGAIN: Duration = Duration::from_millis(250);
 
 /// Has all of `upstreams` prove their cluster at once, and returns as soon as one has, or at

@@ -136,7 +136,10 @@ impl Prober {
     /// anything.
     pub async fn probe(&mut self) -> Option<ProbeResult> {
         let protocols = &self.upstream.clone().endpoint.protocols;
+        // Asked for gRPC again before that lapses: else gRPC calls would go there until the next
+        // probe.
         if protocols.speaks(Api::Grpc) == Some(false)
+            && !protocols.is_denial_ending(Api::Grpc)
             && let Some(result) = http_probe::probe(&self.upstream, self.deadline).await
         {
             return Some(result);

@@ -65,6 +65,17 @@ impl Protocols {
         is_doubt || self.speaks(api) != Some(false)
     }
 
+    /// Whether `api` counts as not spoken for less than another half of the time that this is
+    /// remembered: whoever asks now and renews it in time leaves no gap.
+    pub fn is_denial_ending(&self, api: Api) -> bool {
+        let known = self.known[api as usize].load(Relaxed);
+        if known <= SPOKEN {
+            return false;
+        }
+        let remembered = if known & 1 == 1 { DOUBTED_FOR } else { DENIED_FOR };
+        self.age() + remembered.as_millis() as u64 / 2 >= (known >> 1) - 1
+    }
+
     /// Notes that `api` is spoken.
     pub fn confirm(&self, api: Api) {
         let known = &self.known[api as usize];
@@ -124,5 +135,20 @@ mod tests {
         protocols.deny(Api::Http, Denial::Closed);
         assert_eq!(protocols.speaks(Api::Http), Some(false));
         assert!(protocols.may_speak(Api::Http), "a closed connection is no answer");
+    }
+
+    #[test]
+    fn a_denial_can_be_renewed_before_it_ends() {
+        let protocols = Protocols::new();
+        assert!(!protocols.is_denial_ending(Api::Grpc), "nothing is denied");
+        protocols.deny(Api::Grpc, Denial::Answered);
+        assert!(!protocols.is_denial_ending(Api::Grpc));
+        protocols.deny_for(Api::Grpc, DENIED_FOR / 2, 0);
+        assert!(protocols.is_denial_ending(Api::Grpc));
+        assert_eq!(protocols.speaks(Api::Grpc), Some(false), "and it is still in force");
+        protocols.deny_for(Api::Grpc, DOUBTED_FOR, 1);
+        assert!(!protocols.is_denial_ending(Api::Grpc));
+        protocols.confirm(Api::Grpc);
+        assert!(!protocols.is_denial_ending(Api::Grpc));
     }
 }

@@ -31,7 +31,8 @@ use crate::tls::{Alpn, Connector};
 
 /// Connections that have been idle for longer are closed by the sweep.
 pub const IDLE_LIMIT: Duration = Duration::from_secs(90);
-/// Limit of a TLS handshake when `proxy-dial-timeout` is off; etcd's own.
+/// Limit of a TLS handshake when `proxy-dial-timeout` is off; etcd's own. Then also the limit of
+/// connecting to an endpoint that has not proved its cluster, since others wait for the proof.
 const HANDSHAKE_MOST: Duration = Duration::from_secs(10);
 
 /// Within this time a second connection on which nothing can be sent speaks against the member.
@@ -271,7 +272,7 @@ impl WorkerEndpoint {
             self.resolve().await?;
         }
         let (begin, epoch) = (Instant::now(), self.epoch());
-        let stream = self.connect(address, timeouts.dial).await.inspect_err(|error| {
+        let stream = self.connect(address, self.dial_limit()).await.inspect_err(|error| {
             if error.kind() == Kind::Unreachable {
                 // Whoever takes the port next may be somebody else.
                 self.endpoint.proofs().forget();
@@ -293,6 +294,13 @@ impl WorkerEndpoint {
             timeouts.dial.map_or(HANDSHAKE_MOST, |most| most.saturating_sub(begin.elapsed()));
         let stream = self.secure(stream, &connector, alpn, left).await?;
         limited(stream, Some(connector))
+    }
+
+    /// Limit of connecting by TCP: `proxy-dial-timeout`, or if that is off [`HANDSHAKE_MOST`] until
+    /// the endpoint has proved its cluster.
+    fn dial_limit(&self) -> Option<Duration> {
+        let without = (!self.endpoint.is_trusted()).then_some(HANDSHAKE_MOST);
+        self.timeouts.get().dial.or(without)
     }
 
     /// Connects by TCP, to `address` or to any of its name's. Endpoints are named by a member list,

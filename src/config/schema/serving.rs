@@ -64,7 +64,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "proxy-dial-timeout",
         Kind::Time,
         "1000",
-        "Limit for connecting to a member or peer, the lookup of its name (8s at most) not included; 0 means none.",
+        "Limit for connecting to a member or peer, the lookup of its name (8s at most) not included; 0 means none, 10s while a member has not proved its cluster.",
     ),
     etcd(
         Group::Proxy,

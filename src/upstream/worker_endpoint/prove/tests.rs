@@ -160,3 +160,16 @@ async fn what_did_without_a_proof_gives_one_once_it_is_required() {
         })
         .await;
 }
+
+#[test]
+fn connecting_to_an_endpoint_without_a_proof_always_has_a_limit() {
+    let upstream = upstream(1);
+    assert_eq!(upstream.dial_limit(), Some(Duration::from_secs(10)), "others wait for its proof");
+    upstream.endpoint.mark_proved();
+    assert_eq!(upstream.dial_limit(), None, "proxy-dial-timeout is off");
+    let dial = Some(Duration::from_secs(30));
+    upstream.set_timeouts(Timeouts { dial, ..Timeouts::default() });
+    assert_eq!(upstream.dial_limit(), dial);
+    upstream.endpoint.mark_unproved(&ProofError::Nameless("it".into()));
+    assert_eq!(upstream.dial_limit(), dial, "it is what the operator asked for");
+}
