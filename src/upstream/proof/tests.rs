@@ -1,4 +1,4 @@
-//! The table of proofs, with real sockets whose other side closes.
+//! The table of proofs, with real sockets that the other side closes.
 
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 
 use super::*;
 
-/// Connections to one address, with the other side's ends.
+/// A listener, whose connections are handed out with both ends.
 struct Place {
     listener: TcpListener,
     address: SocketAddr,
@@ -38,7 +38,7 @@ fn admitted(proofs: &Proofs, address: SocketAddr, socket: &TcpStream) -> Witness
     }
 }
 
-/// Waits until the other side's end has come.
+/// Waits until the other side's close has arrived.
 fn until_closed(mut ours: &TcpStream) {
     assert_eq!(ours.read(&mut [0]).unwrap_or(0), 0);
 }
