@@ -313,7 +313,7 @@ impl Prober {
         loop {
             match self.connecting.join_next().await {
                 Some(Ok(outcome)) => return outcome.map(|made| self.keep(made)),
-                Some(Err(_)) => {} // The one that was just ended.
+                Some(Err(_)) => {} // The attempt that was just aborted.
                 None => return Err(ConnectError::after_another()),
             }
         }

@@ -86,7 +86,8 @@ pub struct WorkerEndpoint {
     recheck: Arc<Notify>,
     retired: Cell<bool>,
     on_demand: OnDemand,
-    /// When a connection was last given up because nothing could be sent on it.
+    /// When a connection was last given up because nothing could be sent on it, and whether that
+    /// was within [`STUCK_AGAIN`] of another.
     stuck: Cell<Option<Instant>>,
     is_stuck_again: Cell<bool>,
 }

@@ -4,7 +4,7 @@
 //! A member's SETTINGS may close a connection to all requests without ending it
 //! (MAX_CONCURRENT_STREAMS or INITIAL_WINDOW_SIZE of 0), and a window may never be opened again.
 //! PINGs are answered all the same. So a request that waits to be sent watches whether anything
-//! moves on its connection, and gives the connection up if nothing does.
+//! moves on its connection. If nothing does, it fails, and the connection takes no new requests.
 
 use std::cell::Cell;
 use std::pin::Pin;

@@ -85,7 +85,7 @@ async fn one_proof_is_had_at_a_time_and_all_others_wait_for_it() {
     let (second, _second_there) = place.connect();
     let attempt = attempt(&proofs, place.address, &first);
     let Admission::Wait(settled) = proofs.admit(place.address, second.as_raw_fd()) else {
-        panic!("a second proof is had at the same time")
+        panic!("a second proof is under way at the same time")
     };
     let _proved = attempt.succeed(first.as_raw_fd());
     settled.await;
@@ -98,7 +98,7 @@ async fn a_proof_that_is_given_up_is_anothers_to_have() {
     let (first, _there) = place.connect();
     let given_up = attempt(&proofs, place.address, &first);
     let Admission::Wait(settled) = proofs.admit(place.address, first.as_raw_fd()) else {
-        panic!("a second proof is had at the same time")
+        panic!("a second proof is under way at the same time")
     };
     drop(given_up);
     settled.await;
