@@ -1,8 +1,8 @@
-//! The choice of a member for a request.
+//! Chooses a member for a request.
 //!
-//! Sticky is the default because a client that hops between members can read backwards in time (v2
-//! reads and serializable v3 reads), and because simple auth tokens are kept alive only on the
-//! member that sees them.
+//! Sticky is the default for two reasons. A client that hops between members can read backwards in
+//! time (v2 reads and serializable v3 reads). And a simple auth token is kept alive only on the
+//! member that sees it.
 
 use std::rc::Rc;
 
@@ -10,15 +10,14 @@ use super::protocols::Api;
 use super::worker_endpoint::WorkerEndpoint;
 use crate::config::Balance;
 
-/// Links that a request considers: far above any etcd cluster, where seven members are already
+/// Most endpoints that a request considers, far above any etcd cluster: seven members are already
 /// many.
 pub const MOST_CONSIDERED: usize = 64;
 
-/// The endpoints of one worker, in the generation's order, and which of them this request has
-/// tried.
+/// One worker's endpoints in the generation's order, and which of them this request has tried.
 ///
-/// Only the first [`MOST_CONSIDERED`] are looked at, so the control plane puts those that can serve
-/// first.
+/// Only the first [`MOST_CONSIDERED`] are considered, so the control plane lists those that can
+/// serve first.
 pub struct Choice<'a> {
     upstreams: &'a [Rc<WorkerEndpoint>],
     api: Api,
@@ -33,11 +32,10 @@ impl<'a> Choice<'a> {
 
     /// Picks the next worker endpoint to try, or `None` when every one has been tried.
     ///
-    /// Healthy worker endpoints come first. When no untried one is healthy the rest are tried all
-    /// the same: a cluster whose every probe fails may still answer, and a refusal certainly would
-    /// not. Those that gave a sign of life come before those that gave none, and those that did not
-    /// prove their cluster come last. Of the healthy ones those that have proved it are preferred:
-    /// a new one makes a request wait.
+    /// Healthy worker endpoints come first, and among them those that have proved their cluster: a
+    /// new one makes the request wait for its proof. When no untried one is healthy the rest are
+    /// tried anyway, since a cluster whose every probe fails may still answer. Those that gave a
+    /// sign of life come before silent ones, and those that did not prove their cluster come last.
     pub fn next(
         &mut self,
         balance: Balance,
@@ -52,8 +50,8 @@ impl<'a> Choice<'a> {
         self.upstreams.get(index)
     }
 
-    /// Takes out the worker endpoints that were not tried yet and whose members have not proved
-    /// their cluster.
+    /// Takes out the untried worker endpoints that have not proved their cluster, and counts them
+    /// as tried.
     pub fn take_new(&mut self) -> impl Iterator<Item = &'a Rc<WorkerEndpoint>> + use<'a> {
         let is_new = |index: &usize| !self.upstreams[*index].endpoint.is_trusted();
         let new = self.untried().filter(is_new).fold(0, |new, index| new | 1 << index);
@@ -62,7 +60,7 @@ impl<'a> Choice<'a> {
         upstreams.filter(move |(index, _)| new & (1 << index) != 0).map(|(_, upstream)| upstream)
     }
 
-    /// Counts a worker endpoint that was taken out as not tried.
+    /// Puts a worker endpoint back: it counts as untried again.
     pub fn put_back(&mut self, upstream: &Rc<WorkerEndpoint>) {
         let at = self.upstreams.iter().position(|other| Rc::ptr_eq(other, upstream));
         self.tried &= at.map_or(u64::MAX, |index| !(1 << index));
@@ -77,19 +75,20 @@ impl<'a> Choice<'a> {
         last.or_else(|| self.untried().next())
     }
 
-    /// Whether a request that fails now could go to a worker endpoint not tried yet.
+    /// Returns whether a request that fails now could go to a worker endpoint not tried yet.
     pub fn has_more(&self) -> bool {
         self.untried().next().is_some()
     }
 
-    /// How many worker endpoints there are to try in all.
+    /// Returns how many worker endpoints there are in all, tried or not.
     pub fn count(&self) -> usize {
         self.upstreams.len()
     }
 
     fn untried(&self) -> impl Iterator<Item = usize> + '_ {
         let may_speak = |index: &usize| {
-            // That no gRPC is spoken is a probe's finding and no proof, so such a URL comes last.
+            // A probe's finding that a URL speaks no gRPC is no proof, so such a URL is only put
+            // last.
             self.api == Api::Grpc || self.upstreams[*index].endpoint.protocols.may_speak(Api::Http)
         };
         (0..self.upstreams.len()).filter(|index| self.tried & (1 << index) == 0).filter(may_speak)
@@ -103,8 +102,9 @@ impl<'a> Choice<'a> {
         self.usable().filter(|index| self.upstreams[*index].endpoint.is_trusted())
     }
 
-    /// The client's own worker endpoint while it is usable, else another one of the same member,
-    /// else the first that is usable and has proved its cluster, else the first usable one.
+    /// Returns the client's own worker endpoint while it is usable, else one of the same member
+    /// that is usable and has proved its cluster, else the first such one of any member, else the
+    /// first usable one.
     fn sticky(&self, sticky: Option<&Rc<WorkerEndpoint>>) -> Option<usize> {
         let own =
             |index: &usize| sticky.is_some_and(|own| Rc::ptr_eq(own, &self.upstreams[*index]));
@@ -117,8 +117,9 @@ impl<'a> Choice<'a> {
         of_own.or_else(|| self.trusted().next()).or_else(|| self.usable().next())
     }
 
-    /// The less loaded of two worker endpoints picked at random, which are usable and have proved
-    /// their cluster.
+    /// Returns the less loaded of two worker endpoints picked at random among those that are usable
+    /// and have proved their cluster. With fewer than two of those, returns the one, or the first
+    /// usable one.
     fn p2c(&self) -> Option<usize> {
         let count = self.trusted().count();
         if count < 2 {

@@ -1,4 +1,4 @@
-//! gRPC calls of our own to a member: the probe, and the proof of its cluster.
+//! The proxy's own gRPC calls to a member: the probe, and the proof of its cluster.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -14,47 +14,48 @@ use super::http2::{Connection, Part, ResponseBody};
 use crate::message::headers::{HOP, PROOF_HOP};
 use crate::message::replay_body::ReplayBody;
 
-/// Largest first message that is read; the answers asked for have some 50 bytes.
+/// Largest first message that is read, in bytes; the expected answers have some 50.
 const MAX_MESSAGE: usize = 64 * 1024;
-/// Bytes before a gRPC message: whether it is compressed, and its length.
+/// Length of the prefix of a gRPC message: one byte for compression, four for the message's length.
 const PREFIX: usize = 5;
 
-/// What a member answered.
+/// A member's answer.
 #[derive(Debug, Default)]
 pub struct Answer {
     /// The HTTP status.
     pub status: StatusCode,
-    /// The first message, without its prefix; `None` when there was none.
+    /// The first message, without its prefix; `None` when there was none, or it was compressed or
+    /// too large.
     pub message: Option<Bytes>,
-    /// The headers that carry `grpc-status`; empty when the call was left before they came, or
-    /// there were none.
+    /// The headers or trailers that carry `grpc-status`; empty when the call was left before they
+    /// came, or there were none.
     pub end: HeaderMap,
 }
 
-/// Which part of an answer is waited for.
+/// How much of an answer a call waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
-    /// The first message, or the end of an answer without one. The call is cancelled then. Only
-    /// proofs are asked for so, and are marked as such.
+    /// The first message, or the end of an answer without one; the call is cancelled then. Used
+    /// only for proofs, and the request is marked as one.
     Message,
     /// The end.
     End,
 }
 
 impl Answer {
-    /// The ID in the message's `ResponseHeader`, which is field 1 of every answer of etcd's; `None`
-    /// without one.
+    /// Returns the cluster ID in the message's `ResponseHeader`, which is field 1 of all of etcd's
+    /// answers; `None` without one.
     pub fn cluster_id(&self) -> Option<u64> {
         let answer = Headed::decode(self.message.clone()?).ok()?;
         answer.header.map(|header| header.cluster_id).filter(|id| *id != 0)
     }
 
-    /// A header that ends the call, as text.
+    /// Returns one of the headers that end the call, as text.
     pub fn end_text(&self, name: &str) -> Option<&str> {
         self.end.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// What the member said about itself in an answer that is of no use.
+    /// Returns the reason that an unusable answer gives: its error message, or else its status.
     pub fn complaint(&self) -> String {
         match (self.end_text("grpc-message"), self.end_text("grpc-status")) {
             (Some(message), _) if !message.is_empty() => message.to_owned(),
@@ -65,7 +66,7 @@ impl Answer {
     }
 }
 
-/// What all of etcd's answers begin with.
+/// The first field of all of etcd's answers.
 #[derive(prost::Message)]
 struct Headed {
     #[prost(message, optional, tag = "1")]
@@ -78,10 +79,10 @@ struct ResponseHeader {
     cluster_id: u64,
 }
 
-/// Makes one call with one message, which comes with its prefix.
+/// Makes one call with one message; `message` includes its gRPC prefix.
 ///
 /// # Errors
-/// When the stream or its connection ends before the answer.
+/// When the stream or its connection ends before the answer does.
 pub async fn call(
     connection: &Rc<Connection>,
     endpoint: &Endpoint,
@@ -132,7 +133,8 @@ async fn read(body: &mut ResponseBody, answer: &mut Answer, until: Until) -> Res
     }
 }
 
-/// The first message, once it is here whole. A compressed one was not asked for.
+/// Returns the first message once it is complete. `None` for a compressed one, which was not asked
+/// for.
 fn first_message(mut received: &[u8]) -> Option<Bytes> {
     if received.len() < PREFIX || received.get_u8() != 0 {
         return None;

@@ -1,4 +1,4 @@
-//! One client URL of a member, as all threads see it: where it is, and whether it is well.
+//! One client URL of a member, as all threads share it: its address and its health.
 //!
 //! An endpoint outlives refreshes and reloads for as long as its member lists the same URL, so its
 //! health, its counters and every worker's connections survive them. All state is atomic; nothing
@@ -15,16 +15,16 @@ use super::proof::{ProofError, Proofs};
 use super::protocols::{Api, Protocols};
 use super::silence::Silence;
 
-/// What speaks against an endpoint until the opposite is found: the last probe.
+/// Fault bit: the last probe failed. Cleared by the next one that succeeds.
 const PROBE: u8 = 1;
-/// What speaks against an endpoint until the opposite is found: the last proof of its cluster.
+/// Fault bit: the last proof of the endpoint's cluster failed. Cleared once it is trusted again.
 const PROOF: u8 = 2;
 
-/// No address of the endpoint has proved its cluster since one failed to, or ever.
+/// No address of the endpoint has proved its cluster yet, or none has since one failed to.
 const NEW: u8 = 0;
-/// The last address that was asked has proved its cluster.
+/// The last address asked has proved its cluster.
 const PROVED: u8 = 1;
-/// No proof can be had of the endpoint, and the settings let requests go there all the same.
+/// The endpoint cannot give a proof, and the settings allow requests to it anyway.
 const ASSUMED: u8 = 2;
 
 /// One client URL of a member.
@@ -32,67 +32,69 @@ const ASSUMED: u8 = 2;
 pub struct Endpoint {
     /// The URL as the member advertises it.
     pub url: String,
-    /// Name of the member, for people.
+    /// The member's name, for logs and the status.
     pub member: String,
-    /// ID of the member.
+    /// The member's ID in the cluster.
     pub member_id: u64,
-    /// `https` when it speaks TLS, else `http`: as `:scheme`.
+    /// `https` when it speaks TLS, else `http`; sent as `:scheme`.
     pub scheme: Scheme,
     /// Host name or address to connect to; with TLS, the name that its certificate must be for.
     pub host: String,
     /// Port to connect to.
     pub port: u16,
-    /// `host:port` as `:authority`.
+    /// `host:port`, sent as `:authority`.
     pub authority: Authority,
-    /// `host:port` as `Host`: members with a host whitelist want their own name, not ours.
+    /// `host:port`, sent as `Host`: members with a host whitelist expect their own name, not ours.
     pub host_header: HeaderValue,
     listed: AtomicBool,
-    /// [`PROBE`] and [`PROOF`].
+    /// [`PROBE`] and [`PROOF`], or'ed.
     faults: AtomicU8,
     /// [`NEW`], [`PROVED`] or [`ASSUMED`].
     trust: AtomicU8,
     proofs: Proofs,
-    /// Whether probes get a sign of life, and since when not.
+    /// Whether probes get a sign of life, and since when they do not.
     pub silence: Silence,
-    /// What it speaks.
+    /// The APIs it speaks, as far as known.
     pub protocols: Protocols,
-    /// Milliseconds since `born` until which a failure keeps gRPC and HTTP away; 0 when none does.
+    /// Until when a recent failure keeps requests away, by [`Api`], in milliseconds since `born`; 0
+    /// for none.
     avoided_until: [AtomicU64; 2],
     failures: AtomicU64,
-    /// Requests and streams on it, one slot for each worker, written by that worker only.
+    /// Open requests and streams, one slot for each worker, written by that worker only.
     load: Box<[AtomicU64]>,
     born: Instant,
-    /// Why it is as it is, for people; written on a change only.
+    /// The health state shown in the status; written on a change only.
     state: Mutex<State>,
-    /// What keeps this host from probing it, and since when.
+    /// What keeps this host from probing it, and since when; `None` when nothing does.
     hindrance: Mutex<Option<State>>,
 }
 
-/// What the status shows of an endpoint's health.
+/// An endpoint's health as the status shows it.
 #[derive(Debug, Clone)]
 pub struct State {
-    /// Why it is unhealthy.
+    /// What is wrong; `None` when nothing is.
     pub reason: Option<String>,
-    /// When it came into this state, in milliseconds since the Unix epoch.
+    /// When it entered this state, in milliseconds since the Unix epoch.
     pub since_ms: u64,
 }
 
-/// What a probe of an endpoint found.
+/// The result of one probe of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProbeResult {
     /// It answered, through a quorum.
     Healthy,
-    /// It is alive but cannot serve, and why: no leader, or no quorum. It is avoided; what waits
-    /// for it may wait on.
+    /// It is alive but cannot serve (no leader, or no quorum), with the reason. New requests avoid
+    /// it; requests that already wait for it may go on waiting.
     Unhealthy(String),
-    /// It gave no sign of life, and why. What waits for it is interrupted.
+    /// It gave no sign of life, with the reason. Requests that wait for it are interrupted.
     Unresponsive(String),
-    /// It has answered and not proved that it belongs to our cluster, and why. It gets no requests.
+    /// It answered without proving that it belongs to our cluster, with the reason. It gets no
+    /// requests.
     Unproved(String),
 }
 
 impl ProbeResult {
-    /// What speaks against the endpoint; `None` when nothing does.
+    /// Returns why the endpoint is not healthy; `None` when it is.
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Healthy => None,
@@ -103,13 +105,13 @@ impl ProbeResult {
     }
 }
 
-/// An endpoint's URL that cannot be used.
+/// An endpoint URL that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is not a host and port")]
 pub struct BadAuthority(String);
 
 impl Endpoint {
-    /// Makes a healthy, listed endpoint for `workers` threads, whose addresses have yet to prove
+    /// Creates a healthy, listed endpoint for `workers` threads. Its addresses have yet to prove
     /// that they belong to `cluster`.
     ///
     /// # Errors
@@ -153,108 +155,108 @@ impl Endpoint {
         })
     }
 
-    /// Whether its connections are TLS.
+    /// Returns whether its connections use TLS.
     pub fn is_tls(&self) -> bool {
         self.scheme == Scheme::HTTPS
     }
 
-    /// Whether it may get a request now: listed, and neither probe nor traffic found it unwell.
+    /// Returns whether it may get a request now: it is listed and [healthy](Self::is_healthy).
     pub fn is_usable(&self) -> bool {
         self.listed.load(Relaxed) && self.is_healthy()
     }
 
-    /// The same for a request by `api`.
+    /// Returns whether it may get a request by `api` now.
     pub fn is_usable_for(&self, api: Api) -> bool {
         self.listed.load(Relaxed) && self.faults.load(Relaxed) == 0 && self.takes(api)
     }
 
-    /// Whether neither the last probe, nor the last proof, nor a recent failure speaks against it;
-    /// one of its protocols is enough.
+    /// Returns whether the last probe and the last proof found no fault, and no recent failure
+    /// keeps requests away. One usable API is enough.
     pub fn is_healthy(&self) -> bool {
         self.faults.load(Relaxed) == 0 && (self.takes(Api::Grpc) || self.takes(Api::Http))
     }
 
-    /// Whether it may speak `api`, and no recent failure keeps that away.
+    /// Returns whether it may speak `api`, and no recent failure keeps requests by it away.
     fn takes(&self, api: Api) -> bool {
         let until = self.avoided_until[api as usize].load(Relaxed);
         (until == 0 || self.age_ms() >= until) && self.protocols.speaks(api) != Some(false)
     }
 
-    /// Whether the newest generation still lists it.
+    /// Returns whether the newest generation still lists it.
     pub fn is_listed(&self) -> bool {
         self.listed.load(Relaxed)
     }
 
-    /// Says whether the newest generation lists it.
+    /// Sets whether the newest generation lists it.
     pub fn set_listed(&self, listed: bool) {
         self.listed.store(listed, Relaxed);
     }
 
-    /// Which of its addresses have proved that they belong to our cluster.
+    /// Returns the table of addresses that have proved that they belong to our cluster.
     pub fn proofs(&self) -> &Proofs {
         &self.proofs
     }
 
-    /// Whether it has proved its cluster, or needs not to; a new one has not yet. A connection to
-    /// it may need another proof all the same.
+    /// Returns whether it has proved its cluster, or need not. False for a new endpoint. Even on a
+    /// trusted one a connection may need a proof of its own, as to another address.
     pub fn is_trusted(&self) -> bool {
         self.trust.load(Relaxed) != NEW
     }
 
-    /// Whether requests go there although no proof can be had.
+    /// Returns whether it gets requests although it cannot give a proof.
     pub fn is_assumed(&self) -> bool {
         self.trust.load(Relaxed) == ASSUMED
     }
 
-    /// Whether it answered when it was asked for a proof of its cluster, and had none.
+    /// Returns whether it answered the question for its cluster without giving a proof.
     pub fn is_unproved(&self) -> bool {
         self.faults.load(Relaxed) & PROOF != 0
     }
 
-    /// Does without a proof: what a test puts in a member's place cannot give one.
+    /// Exempts it from the proof: a test's stand-in for a member cannot give one.
     #[cfg(test)]
     pub fn exempt(&self) {
         self.proofs.exempt((self.host.parse::<std::net::IpAddr>().unwrap(), self.port).into());
         self.mark_proved();
     }
 
-    /// Notes that an address has proved its cluster.
+    /// Records that an address has proved its cluster.
     pub fn mark_proved(&self) {
         self.trust(PROVED);
     }
 
-    /// Notes that no proof can be had, and that none is required. Returns whether that is news.
+    /// Records that it cannot give a proof, and that none is required. Returns whether this is new.
     pub fn mark_assumed(&self) -> bool {
         self.trust(ASSUMED) != ASSUMED
     }
 
-    /// Notes that a connection was admitted to an address that had proved itself before, or was
-    /// assumed to belong to the cluster where no proof is required. If another address has cost the
-    /// endpoint its trust meanwhile, it has that again.
+    /// Records that a connection was admitted to an address that had proved itself before, or was
+    /// assumed to belong to the cluster where no proof is required. Restores the endpoint's trust
+    /// if another address has cost it that meanwhile.
     pub fn mark_admitted(&self, proof_required: bool) {
         if !self.is_trusted() {
             self.trust(if proof_required { PROVED } else { ASSUMED });
         }
     }
 
-    /// Has it prove its cluster, if it did without until now.
+    /// Requires a proof of its cluster, if it was exempt until now.
     pub fn require_proof(&self) {
-        // Also of an endpoint that has proved itself by now: another of its addresses may have done
-        // without.
+        // Also for an endpoint that has proved itself by now: another of its addresses may have
+        // been admitted without a proof.
         self.proofs.forget();
         let _ = self.trust.compare_exchange(ASSUMED, NEW, Relaxed, Relaxed);
     }
 
     fn trust(&self, trust: u8) -> u8 {
         if self.faults.fetch_and(!PROOF, Relaxed) & PROOF != 0 {
-            // What traffic held against it was about whoever answered there before.
+            // Earlier failures of traffic were those of whatever answered there before.
             self.avoided_until.iter().for_each(|until| until.store(0, Relaxed));
             self.enter(None);
         }
         self.trust.swap(trust, Relaxed)
     }
 
-    /// Notes that an address answered without a proof. Returns whether that is news.
+    /// Records that an address answered without a proof. Returns whether this is new.
     pub fn mark_unproved(&self, why: &ProofError) -> bool {
         self.trust.store(NEW, Relaxed);
         let is_news = self.faults.fetch_or(PROOF, Relaxed) & PROOF == 0;
@@ -265,16 +267,16 @@ impl Endpoint {
         is_news
     }
 
-    /// Notes a failure seen by traffic: it is avoided for `wait` (zero: not at all).
+    /// Records a failure seen by traffic: the endpoint is avoided for `wait` (zero: not at all).
     ///
-    /// Returns whether it was healthy before.
+    /// Returns whether it was usable before; always false with a `wait` of zero.
     pub fn mark_failed(&self, reason: &str, wait: Duration) -> bool {
         self.avoid(&[Api::Grpc, Api::Http], reason, wait)
     }
 
-    /// Notes a failure seen by traffic that concerns one API only.
+    /// Records a failure seen by traffic that concerns `api` only.
     ///
-    /// Returns whether it took requests by that before.
+    /// Returns whether it was usable for `api` before; always false with a `wait` of zero.
     pub fn mark_failed_for(&self, api: Api, reason: &str, wait: Duration) -> bool {
         self.avoid(&[api], reason, wait)
     }
@@ -294,17 +296,18 @@ impl Endpoint {
         was_usable
     }
 
-    /// Whether the last probe got no sign of life at all: what waits for it had better not.
+    /// Returns whether the last probe got no sign of life at all: callers should stop waiting for
+    /// it.
     pub fn is_silent(&self) -> bool {
         self.silence.is_on()
     }
 
-    /// Notes what a probe found that began just now. Returns whether that changed anything.
+    /// Records the result of a probe that began just now. Returns whether anything changed.
     pub fn mark_probed(&self, result: &ProbeResult) -> bool {
         self.mark_probed_at(result, Instant::now())
     }
 
-    /// Notes what a probe found that began at `began`. Returns whether that changed anything.
+    /// Records the result of a probe that began at `began`. Returns whether anything changed.
     pub fn mark_probed_at(&self, result: &ProbeResult, began: Instant) -> bool {
         let reason = result.reason();
         if matches!(result, ProbeResult::Unresponsive(_) | ProbeResult::Unproved(_)) {
@@ -327,14 +330,13 @@ impl Endpoint {
         match (was_failed, reason) {
             (false, Some(reason)) => {
                 self.failures.fetch_add(1, Relaxed);
-                // It may come back with other flags.
+                // The member may come back with other flags.
                 self.protocols.forget(Api::Grpc);
                 self.enter(Some(reason));
                 true
             }
             (true, None) => {
-                // What traffic held against it is out of date too: the probe has just been
-                // answered.
+                // Failures of traffic are out of date too: the probe has just been answered.
                 self.avoided_until.iter().for_each(|until| until.store(0, Relaxed));
                 self.protocols.forget(Api::Http);
                 self.enter(None);
@@ -348,7 +350,7 @@ impl Endpoint {
         }
     }
 
-    /// What the status shows of its health.
+    /// Returns its health as the status shows it.
     pub fn state(&self) -> State {
         let mut state = self.lock();
         if state.reason.is_some() && self.is_healthy() {
@@ -357,8 +359,8 @@ impl Endpoint {
         state.clone()
     }
 
-    /// Notes what keeps this host from probing it: trouble of its own, which says nothing of the
-    /// member's health.
+    /// Records what keeps this host from probing it; `None` when nothing does. It is this host's
+    /// own trouble and says nothing about the member's health.
     pub fn set_hindrance(&self, reason: Option<&str>) {
         let mut hindrance = self.hindrance.lock().unwrap_or_else(PoisonError::into_inner);
         let known = hindrance.as_ref().and_then(|state| state.reason.as_deref());
@@ -368,34 +370,35 @@ impl Endpoint {
         }
     }
 
-    /// What keeps this host from probing it, if anything does.
+    /// Returns what keeps this host from probing it, if anything does.
     pub fn hindrance(&self) -> Option<State> {
         self.hindrance.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Failures seen since it was first listed.
+    /// Returns how many failures were seen since it was first listed.
     pub fn failures(&self) -> u64 {
         self.failures.load(Relaxed)
     }
 
-    /// Requests and streams on it now, over all workers.
+    /// Returns how many requests and streams are open on it, over all workers.
     pub fn in_flight(&self) -> u64 {
         self.load.iter().map(|slot| slot.load(Relaxed)).sum()
     }
 
-    /// Requests and streams of one worker on it. Only that worker's thread may call this.
+    /// Returns how many requests and streams one worker has open on it. Only that worker's thread
+    /// may call this.
     pub fn load_of(&self, worker: usize) -> u64 {
         self.load.get(worker).map_or(0, |slot| slot.load(Relaxed))
     }
 
-    /// Counts one request of `worker` more. Only that worker's thread may call this.
+    /// Adds one to `worker`'s open requests. Only that worker's thread may call this.
     pub fn begin(&self, worker: usize) {
         if let Some(slot) = self.load.get(worker) {
             slot.store(slot.load(Relaxed) + 1, Relaxed);
         }
     }
 
-    /// Counts one request of `worker` less. Only that worker's thread may call this.
+    /// Takes one from `worker`'s open requests. Only that worker's thread may call this.
     pub fn end(&self, worker: usize) {
         if let Some(slot) = self.load.get(worker) {
             slot.store(slot.load(Relaxed).saturating_sub(1), Relaxed);

@@ -1,11 +1,12 @@
-//! Active probes: is a member able to answer, not merely able to accept connections?
+//! Active probes: can a member answer, rather than only accept connections?
 //!
 //! The probe is a linearizable Range of one key that nobody uses, with a deadline. It passes
-//! through the leader and a quorum, and etcd does so before it looks at permissions, so that an
-//! auth error proves as much as an answer (`server/etcdserver/v3_server.go`, Range) of a member
-//! that has proved its cluster before (see [`proof`](super::proof)); of anybody else it proves
-//! nothing. A member that stays silent is asked by gRPC's health check as well: if that is answered
-//! the member is alive and only the quorum is missing, so nothing that waits for it is disturbed.
+//! through the leader and a quorum. etcd checks permissions only after that
+//! (`server/etcdserver/v3_server.go`, Range), so an auth error proves as much as a result, provided
+//! that the member has proved its cluster before (see [`proof`](super::proof)); from anything else
+//! it proves nothing. A member that does not answer in time is asked by gRPC's health check as
+//! well: if it answers that, it is alive and only the quorum is missing, so requests that wait for
+//! it are left alone.
 //!
 //! Probes run on the control plane, on a connection of their own that is kept open.
 
@@ -32,26 +33,26 @@ use crate::tls::Connector;
 const RANGE: &[u8] = &[0, 0, 0, 0, 7, 0x0a, 1, 0, 0x18, 1, 0x48, 1];
 /// `HealthCheckRequest {}` as one gRPC message.
 const CHECK: &[u8] = &[0, 0, 0, 0, 0];
-/// Longest pause between two probes while a member's silence is short.
+/// Longest pause between two probes of a member that has been silent for less than [`HUNG_AFTER`].
 const RECHECK: Duration = Duration::from_secs(1);
-/// Pause between two tries to have a proof while nothing is probed.
+/// Pause between two checks of the proof when probes are off.
 const PROOF_EVERY: Duration = Duration::from_secs(1);
 
 /// How an endpoint is probed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeConfig {
-    /// `health-interval`: pause between two probes; `None` for no probes.
+    /// `health-interval`: pause between two probes; `None` when probes are off.
     pub interval: Option<Duration>,
-    /// `health-timeout`: deadline of one.
+    /// `health-timeout`: deadline of one probe.
     pub deadline: Duration,
     /// Limits of the probe's own connection.
     pub timeouts: Timeouts,
-    /// What speaks TLS on it; `None` reaches no `https` member.
+    /// The TLS connector for it; with `None` no `https` member can be reached.
     pub connector: Option<Connector>,
 }
 
 impl ProbeConfig {
-    /// Returns how `upstream`'s endpoint is probed by whoever does that once, within `deadline`.
+    /// Returns the configuration for a single probe of `upstream`'s endpoint, within `deadline`.
     pub fn once(upstream: &WorkerEndpoint, deadline: Duration) -> Self {
         Self {
             interval: None,
@@ -62,8 +63,9 @@ impl ProbeConfig {
     }
 }
 
-/// Probes `endpoint` for ever, calling `changed` whenever its health has changed. Without probes it
-/// only has the endpoint prove its cluster, and keeps that connection. Cancel by dropping.
+/// Probes `endpoint` for ever, and calls `changed` whenever its health has changed. Without an
+/// interval it only gets a proof of the endpoint's cluster, and keeps that connection open. Cancel
+/// by dropping.
 pub async fn watch(
     endpoint: Arc<Endpoint>,
     probe_config: ProbeConfig,
@@ -84,8 +86,8 @@ pub async fn watch(
     }
 }
 
-/// Pause before the next probe: `interval`, but at most [`RECHECK`] until it is known whether a
-/// member that has just gone silent hangs, since writes in flight to it wait for that.
+/// Returns the pause before the next probe: `interval`, but at most [`RECHECK`] while a member has
+/// been silent for less than [`HUNG_AFTER`]. Writes in flight to it wait to learn whether it hangs.
 fn pause(endpoint: &Endpoint, interval: Duration) -> Duration {
     match endpoint.silence.since() {
         Some(since) if since.elapsed() < HUNG_AFTER => interval.min(RECHECK),
@@ -93,8 +95,8 @@ fn pause(endpoint: &Endpoint, interval: Duration) -> Duration {
     }
 }
 
-/// Probes `endpoint` once, on a connection of its own. Returns `None` when trouble of this host
-/// kept it from finding anything.
+/// Probes `endpoint` once, on a connection of its own. Returns `None` when this host's own trouble
+/// prevented the probe.
 pub async fn probe_once(
     endpoint: Arc<Endpoint>,
     probe_config: &ProbeConfig,
@@ -102,22 +104,22 @@ pub async fn probe_once(
     Prober::new(endpoint, probe_config).probe().await
 }
 
-/// What probes an endpoint, with the connection that it keeps for that.
+/// Probes an endpoint, over a connection that it keeps open.
 pub struct Prober {
     upstream: Rc<WorkerEndpoint>,
     deadline: Duration,
     connection: Option<Rc<Connection>>,
-    /// Attempts to connect. The first outlasts the probes that wait for it, since a member may take
-    /// longer than one.
+    /// Attempts to connect. The first outlives the probes that wait for it, since connecting may
+    /// take longer than one probe.
     connecting: JoinSet<Result<Rc<Connection>, ConnectError>>,
-    /// The last of them.
+    /// The latest attempt.
     last: Option<AbortHandle>,
-    /// Whether the last probe met something that does not look like gRPC.
+    /// Whether the last probe met something other than gRPC.
     met_no_grpc: bool,
 }
 
 impl Prober {
-    /// Makes one without a connection.
+    /// Creates a prober without a connection.
     pub fn new(endpoint: Arc<Endpoint>, probe_config: &ProbeConfig) -> Self {
         let upstream =
             WorkerEndpoint::new(endpoint, usize::MAX, probe_config.timeouts, Arc::default());
@@ -132,8 +134,7 @@ impl Prober {
         }
     }
 
-    /// Returns what one probe found; `None` when trouble of this host kept it from finding
-    /// anything.
+    /// Probes once and returns the result; `None` when this host's own trouble prevented the probe.
     pub async fn probe(&mut self) -> Option<ProbeResult> {
         let protocols = &self.upstream.clone().endpoint.protocols;
         // Asked for gRPC again before that lapses: else gRPC calls would go there until the next
@@ -146,7 +147,8 @@ impl Prober {
         }
         let mut result = self.over_grpc().await;
         if matches!(result, Some(ProbeResult::Unproved(_))) && self.upstream.endpoint.is_trusted() {
-            // Another address of its name has proved itself, and is dialled first from now on.
+            // Another address of its name has proved itself, and the one that did not is dialled
+            // last now.
             result = self.over_grpc().await;
         }
         if self.met_no_grpc {
@@ -168,7 +170,8 @@ impl Prober {
         result
     }
 
-    /// Notes that gRPC was asked for twice, or again just now, and only HTTP answered.
+    /// Records that the URL speaks HTTP only: gRPC was tried at least twice, and only HTTP
+    /// answered.
     fn note_http_only(&self) {
         let endpoint = &self.upstream.endpoint;
         endpoint.protocols.confirm(Api::Http);
@@ -182,7 +185,8 @@ impl Prober {
 
     async fn over_grpc(&mut self) -> Option<ProbeResult> {
         self.met_no_grpc = false;
-        // The lookup of a name has a limit of its own, and is no sign of the member's.
+        // The name is looked up outside of the deadline: the lookup has its own limit, and says
+        // nothing about the member.
         let ready = match self.open_connection().await {
             Some(_) => Ok(()),
             None => self.upstream.resolve().await.map_err(Unanswered::from),
@@ -220,8 +224,8 @@ impl Prober {
         })
     }
 
-    /// Looks whether a connection broke because the member speaks TLS and its URL says that it does
-    /// not.
+    /// Finds out whether a connection broke because the member speaks TLS while its URL says
+    /// `http`.
     async fn diagnose(&self, reason: String) -> String {
         if self.upstream.endpoint.is_tls() {
             return reason;
@@ -234,7 +238,7 @@ impl Prober {
         }
     }
 
-    /// Tells a member without quorum from one that hangs.
+    /// Tells a member without a quorum from one that hangs, by gRPC's health check.
     async fn alive_without_answer(&mut self) -> ProbeResult {
         let reason = format!("no answer within {:?}", self.deadline);
         let Some(connection) = &self.connection else { return ProbeResult::Unresponsive(reason) };
@@ -299,8 +303,8 @@ impl Prober {
                 }
             }
         }
-        // Each probe begins one anew beside the first: what is lost of an attempt is sent again
-        // ever more rarely.
+        // Each probe starts a fresh attempt beside the first one: TCP resends lost packets of an
+        // old attempt ever more rarely.
         if self.connecting.len() > 1
             && let Some(last) = self.last.take()
         {
@@ -312,7 +316,7 @@ impl Prober {
         loop {
             match self.connecting.join_next().await {
                 Some(Ok(outcome)) => return outcome.map(|made| self.keep(made)),
-                Some(Err(_)) => {} // The one that was just ended.
+                Some(Err(_)) => {} // The attempt that was just aborted.
                 None => return Err(ConnectError::after_another()),
             }
         }
@@ -324,7 +328,7 @@ impl Prober {
         made
     }
 
-    /// Keeps a connection that has proved the endpoint's cluster.
+    /// Keeps a connection open that has proved the endpoint's cluster.
     async fn keep_proof(&mut self) {
         let mut over_http: Option<IdleConn> = None;
         loop {
@@ -332,7 +336,7 @@ impl Prober {
             if is_kept {
                 self.note_http_only();
             } else if self.open_connection().await.is_none() {
-                // What came of it is noted where it is had.
+                // `connect` records the outcome of the proof itself.
                 self.connection = None;
                 let speaks_no_grpc = self.connect().await.is_err_and(|why| why.is_broken());
                 if speaks_no_grpc && let Ok(kept) = self.upstream.new_http1().await {
@@ -344,19 +348,19 @@ impl Prober {
     }
 }
 
-/// Why a probe found no proof of health.
+/// Why a probe did not find the member healthy.
 enum Unanswered {
     /// The member answered that it cannot serve.
     Status(String),
-    /// It did not prove that it belongs to our cluster.
+    /// The member did not prove that it belongs to our cluster.
     Unproved(String),
-    /// There is no connection to it.
+    /// No connection could be made.
     Connection(String),
-    /// There was a connection, and it broke.
+    /// The connection broke.
     Broken(String),
-    /// New connections are refused in a way that says nothing against those that are open.
+    /// New connections are refused in a way that says nothing about those that are open.
     TurnedAway(String),
-    /// This host could not even try, and why.
+    /// This host's own trouble prevented the attempt.
     Ours(String),
 }
 
@@ -372,8 +376,9 @@ impl From<ConnectError> for Unanswered {
     }
 }
 
-/// OK proves a quorum; so do the three answers that etcd gives for want of permission, which it
-/// looks at afterwards.
+/// Judges the answer to a linearizable Range. OK proves a quorum. So do the three permission
+/// errors, InvalidArgument (3), PermissionDenied (7) and Unauthenticated (16): etcd checks
+/// permissions after the quorum.
 fn judge(answer: &Answer, ours: u64) -> Result<(), Unanswered> {
     match (answer.end_text("grpc-status"), answer.cluster_id()) {
         (Some("0"), Some(theirs)) if theirs != ours => {

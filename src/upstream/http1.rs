@@ -7,18 +7,18 @@
 //! watcher's memory; so the protocol (RFC 9112) is spoken here, on httparse, and only as much of it
 //! as a proxy needs:
 //!
-//! * [`request`] writes a head and says how its body is framed, [`outbox`] has what is not yet
+//! * [`request`] writes a head and says how its body is framed, [`outbox`] holds what is not yet
 //!   written;
 //! * [`head`] reads the head of a response, [`framing`] says how its body ends;
-//! * [`connection`] is the stream with both, [`body`] what a client reads of it;
+//! * [`connection`] is the stream with both, [`body`] is what the client reads from it;
 //! * [`whole_chunk`] holds a chunk until it is whole, so that a member's chunk arrives as one.
 //!
-//! The price: a request body goes up only while somebody waits for the answer's head or reads its
-//! body. HTTP/1.1 is made that way round, and only a client that streams into a JSON watch without
-//! ever reading could tell.
+//! The price: a request body goes up only while the caller waits for the answer's head or reads its
+//! body. HTTP/1.1 is made that way round; only a client that streams into a JSON watch without ever
+//! reading could tell.
 //!
-//! An idle connection is driven by nobody. Whether its member has closed it is seen when it is
-//! taken up again, and by the sweep of its [`IdlePool`].
+//! Nothing drives an idle connection. That its member has closed it is noticed when it is taken for
+//! the next request, or by the sweep of its [`IdlePool`].
 
 pub mod ask;
 pub mod body;
@@ -52,18 +52,18 @@ use crate::tls::HandshakeError;
 /// Why a request got no response head.
 #[derive(Debug)]
 pub struct SendError {
-    /// Whether nothing of the request was sent.
+    /// Whether nothing of the request was sent, so that it may be sent elsewhere.
     pub unsent: bool,
-    /// What happened.
+    /// The error.
     pub error: Error,
-    /// Why the member has turned us away, if that is what happened: see
+    /// Why the member has turned us away in TLS, if it has: see
     /// [`MemberIoState::refusal`](super::io::MemberIoState::refusal).
     pub refusal: Option<HandshakeError>,
 }
 
 impl IdleConn {
-    /// Sends a request and waits for the head of its response. When its body has ended as well,
-    /// `home` gets the connection.
+    /// Sends a request and waits for the head of its response. The connection goes back to `home`
+    /// once the response's body has ended.
     ///
     /// Cancelling closes the connection, which is how a member learns of it.
     ///
@@ -81,11 +81,11 @@ impl IdleConn {
     }
 }
 
-/// A request under way, until the head of its response is there.
+/// A request under way, until the head of its response has arrived.
 struct Sending {
-    /// `None` once that is so.
+    /// `None` once the head has arrived.
     connection: Option<Box<Connection>>,
-    /// Gets the connection back.
+    /// The pool that gets the connection back.
     home: Rc<IdlePool>,
     is_head: bool,
 }
@@ -103,7 +103,7 @@ impl Future for Sending {
         // A member may answer and close before it has read everything: its answer counts more than
         // our failed write.
         let error = match (connection.poll_head(cx, this.is_head), written) {
-            // What it said tells more than that it took nothing.
+            // The member's answer in HTTP/2 tells more than our failed write.
             (Poll::Ready(Err(error @ Error::Http2)), _) => error,
             (Poll::Ready(Ok((head, framing))), _) => {
                 let connection = this.connection.take();

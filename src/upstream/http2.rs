@@ -1,10 +1,10 @@
 //! HTTP/2 connections to a member, on the `h2` crate itself.
 //!
-//! hyper's client would spawn two tasks for each call and hides the limits that decide whether one
-//! client can harm another. Three of those limits are set here on purpose (h2 0.4.20,
+//! hyper's client would spawn two tasks for each call, and hides the limits that decide whether one
+//! client can harm another. Three of those limits are set deliberately here (h2 0.4.20,
 //! `proto/streams/counts.rs`):
 //!
-//! - The window of a *stream* bounds what is held for a client that does not read: that much, and
+//! - The window of a *stream* is the most that is held for a client that does not read, apart from
 //!   what [`ResponseBody::hold`] has taken out of it.
 //! - The window of the *connection* is so large that the streams which one client may have there
 //!   cannot fill it and starve the rest.
@@ -47,32 +47,33 @@ use crate::tls::HandshakeError;
 
 /// Pause between two PINGs on a connection with open streams.
 pub const PING_EVERY: Duration = Duration::from_secs(10);
-/// How long a PING may stay unanswered before the connection is given up.
+/// How long a PING may stay unanswered, with nothing else read, before the connection is given up.
 pub const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// etcd sends small heads; tokens and long error texts are far below this.
+/// Largest header list accepted of a member, in bytes. etcd's headers are small; even tokens and
+/// long error texts are far below this.
 const MAX_HEADER_LIST: u32 = 1024 * 1024;
-/// What is held of a request that the member does not read.
+/// Most bytes of a request that are held while the member does not read it.
 const MAX_SEND_BUFFER: usize = 256 * 1024;
-/// Streams reset by us that h2 remembers, so that late frames for them do no harm: 500 watches may
-/// end at once.
+/// How many streams that we reset h2 remembers, so that late frames for them do no harm: 500
+/// watches may end at once.
 const RESET_STREAMS: usize = 4096;
 
-/// What kind of calls a connection carries, which decides its stream window.
+/// The kind of calls that a connection carries, which decides its windows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PoolKind {
     /// Unary calls of all clients.
     Unary,
-    /// Unary calls of one client, beyond its share of the connections that are for all.
+    /// Unary calls of one client, beyond its share of the common connections.
     Surplus,
     /// Long streams of small messages of one client: Watch, LeaseKeepAlive, Observe.
     Streams,
-    /// Long streams of much data of one client: Snapshot, RangeStream.
+    /// Large transfers of one client: Snapshot, RangeStream.
     Bulk,
 }
 
 impl PoolKind {
-    /// Bytes that the member may send on one stream before the client has read any.
+    /// Returns how many bytes the member may send on one stream before the client has read any.
     fn stream_window(self) -> u32 {
         match self {
             Self::Unary => 1 << 20,
@@ -82,10 +83,10 @@ impl PoolKind {
         }
     }
 
-    /// Bytes that may be held of all streams of a connection. What all clients share must not be
-    /// filled by one of them: a client has at most
-    /// [`SHARED_CALLS`](super::http2_pool::SHARED_CALLS) calls there. What belongs to one client
-    /// bounds what that client can make us hold.
+    /// Returns how many bytes may be held for all streams of a connection. One client must not fill
+    /// the window that all clients share: it has at most
+    /// [`SHARED_CALLS`](super::http2_pool::SHARED_CALLS) calls there. The window of one client's
+    /// own connection bounds what that client can make us hold.
     fn connection_window(self) -> u32 {
         match self {
             Self::Unary => 1 << 30,
@@ -104,13 +105,13 @@ pub struct Connection {
     movement: Movement,
     epoch: u64,
     io_state: Arc<MemberIoState>,
-    /// `None` never: h2 gives its handle once.
+    /// Never `None` in practice: h2 gives out the handle on the first call.
     pings: Option<Rc<Pings>>,
     driver: AbortHandle,
 }
 
-/// Speaks HTTP/2 over a stream, and drives the connection in a task of its own until it is closed
-/// or dropped.
+/// Begins HTTP/2 on a stream, and drives the connection in a task of its own until it is closed or
+/// dropped.
 ///
 /// # Errors
 /// When the preface cannot be written.
@@ -155,7 +156,7 @@ pub async fn handshake(io: MemberIo, kind: PoolKind) -> Result<Rc<Connection>, h
     }))
 }
 
-/// Drives a connection until it ends, with PINGs while streams are open. Returns why it ended.
+/// Drives a connection until it ends, and sends PINGs while streams are open. Returns why it ended.
 async fn drive(
     mut connection: client::Connection<MemberIo, Bytes>,
     streams: &Cell<usize>,
@@ -179,11 +180,11 @@ async fn drive(
                 Some(_) if reads_now == reads_then => {
                     return Poll::Ready("no answer to a ping".into());
                 }
-                // The answer may stand behind much data on a slow line, which is a sign of life as
-                // well.
+                // The answer may be queued behind much data on a slow line; that data is a sign of
+                // life as well.
                 Some(_) => PING_TIMEOUT,
                 None if streams.get() > 0 && pings.send() => {
-                    // Registers for the answer, and lets the connection write the ping.
+                    // Registers the waker for the answer, then lets the connection write the PING.
                     let _ = pings.poll_answer(cx);
                     cx.waker().wake_by_ref();
                     PING_TIMEOUT
@@ -205,75 +206,76 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    /// Streams open on it now.
+    /// Returns how many streams are open on it.
     pub fn streams(&self) -> usize {
         self.streams.get()
     }
 
-    /// When a stream last ended on it.
+    /// Returns when a stream on it last ended.
     pub fn last_used(&self) -> Instant {
         self.last_used.get()
     }
 
-    /// Under which of its worker endpoint's connectors it was made.
+    /// Returns the epoch of its worker endpoint in which it was made.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// Why TLS has ended it, if it has: see [`MemberIoState::refusal`].
+    /// Returns why the member has refused us in TLS, if it has: see [`MemberIoState::refusal`].
     pub fn refusal(&self) -> Option<&HandshakeError> {
         self.io_state.refusal()
     }
 
-    /// How often something was read from it.
+    /// Returns how many reads brought data.
     pub fn reads(&self) -> u64 {
         self.io_state.reads()
     }
 
-    /// Sends a PING now, unless one is under way or members would take it for too many.
+    /// Sends a PING now, unless one is unanswered or the last was sent too recently for members to
+    /// accept another.
     pub fn ping(&self) {
         if let Some(pings) = &self.pings {
             pings.send();
         }
     }
 
-    /// How long a PING has been waiting for its answer; `None` when none does.
+    /// Returns how long a PING has been waiting for its answer; `None` when none is.
     pub fn unanswered_ping(&self) -> Option<Duration> {
         self.pings.as_ref().and_then(|pings| pings.unanswered())
     }
 
-    /// Whether the member has not said anything yet.
+    /// Returns whether the member has not sent anything yet.
     pub fn is_mute(&self) -> bool {
         self.io_state.reads() == 0
     }
 
-    /// Whether nobody has asked this before; for what is to be noted once of a stuck connection.
+    /// Returns true on the first call only, so that a stuck connection is reported once.
     pub fn report_stuck(&self) -> bool {
         self.movement.report()
     }
 
-    /// Says whether the next stream must wait for another one to end.
+    /// Sets whether the next stream must wait for another one to end.
     pub fn set_full(&self, is_full: bool) {
         self.movement.set_full(is_full);
     }
 
-    /// Streams that the member allows at a time.
+    /// Returns how many streams the member allows at a time.
     pub fn capacity(&self) -> usize {
         self.sender.current_max_send_streams()
     }
 
-    /// Whether a new stream may be opened on it: it is not closed, and the member has not said
-    /// GOAWAY.
+    /// Returns whether a new stream may be opened on it: it is neither closed nor stuck, and the
+    /// member has not sent GOAWAY.
     pub fn is_open(&self, cx: &mut Context<'_>) -> bool {
         // `poll_ready` fails at once after a GOAWAY; pending only means that this handle waits for
-        // a slot.
+        // a free stream.
         !self.closed.get()
             && !self.movement.is_stuck()
             && !matches!(self.sender.clone().poll_ready(cx), Poll::Ready(Err(_)))
     }
 
-    /// Whether a stream can still be opened: false once the connection is closed or the member has
-    /// said GOAWAY.
+    /// Waits until a stream can be opened, and returns true; false once the connection is closed or
+    /// the member has sent GOAWAY.
     pub async fn is_ready(&self) -> bool {
         self.sender.clone().ready().await.is_ok()
     }
@@ -283,7 +285,7 @@ impl Connection {
     /// Cancelling resets the stream with CANCEL.
     ///
     /// # Errors
-    /// h2's; [`was_refused`] tells whether the member is sure not to have acted on the request.
+    /// h2's; [`was_refused`] tells whether the member certainly has not acted on the request.
     pub async fn send(
         self: &Rc<Self>,
         head: Request<()>,
@@ -306,20 +308,20 @@ impl Connection {
     }
 }
 
-/// Whether the member is sure not to have processed the request: the stream was refused, or lies
-/// above the last one that a GOAWAY promised to finish (RFC 9113 sections 6.8 and 8.7).
+/// Returns whether the member certainly has not processed the request: the stream was refused, or
+/// is above the last one that a GOAWAY promised to finish (RFC 9113 sections 6.8 and 8.7).
 pub fn was_refused(error: &h2::Error) -> bool {
     (error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM))
         || (error.is_go_away() && error.is_remote())
 }
 
-/// Whether we ended the stream ourselves, which happens before the answer is passed on only when
-/// the client broke off its request.
+/// Returns whether we reset the stream ourselves. Before the answer is passed on, that happens only
+/// when the client broke off its request.
 pub fn was_reset_by_us(error: &h2::Error) -> bool {
     error.is_reset() && !error.is_remote() && !error.is_library()
 }
 
-/// Counts a stream for as long as it is open.
+/// Counts a stream as open until it is dropped.
 struct StreamGuard(Rc<Connection>);
 
 impl StreamGuard {
@@ -337,15 +339,15 @@ impl Drop for StreamGuard {
     }
 }
 
-/// A request on its way, until the head of its response is there.
+/// A request under way, until the head of its response has arrived.
 struct PendingResponse {
     response: ResponseFuture,
     upload: Upload,
-    /// What tells whether the stream was opened, when it had to wait for that; rare, so in a box.
+    /// The handle that tells when the stream is opened, if it had to wait for that; rare, so boxed.
     queued: Option<Box<SendRequest<Bytes>>>,
-    /// While it cannot be sent; rare too.
+    /// Set while the request cannot be sent; rare too.
     stall: Option<Box<Stall>>,
-    /// Whether it could not be sent before.
+    /// Whether an earlier poll found that the request could not be sent.
     waits: bool,
 }
 
@@ -356,11 +358,11 @@ impl PendingResponse {
         movement: &Movement,
     ) -> Poll<Result<Response<RecvStream>, h2::Error>> {
         let pieces_before = self.upload.pieces;
-        // An upload that fails is told by the response too, with the better reason.
+        // A failed upload also fails the response, which has the better reason.
         let _ = self.upload.poll(cx);
         if self.stall.is_some() && self.upload.pieces != pieces_before {
-            // It waits again already if the client is faster than the member, which goes on all the
-            // same.
+            // The upload may already wait again, if the client is faster than the member; it has
+            // moved all the same.
             movement.step();
         }
         if let Poll::Ready(response) = Pin::new(&mut self.response).poll(cx) {
@@ -386,7 +388,7 @@ impl PendingResponse {
             return Poll::Pending;
         }
         if !std::mem::replace(&mut self.waits, true) {
-            // A new stream has no window before the connection's task has opened it, which it does
+            // A new stream has no window until the connection's task has opened it, which it does
             // next.
             cx.waker().wake_by_ref();
             return Poll::Pending;
@@ -397,14 +399,14 @@ impl PendingResponse {
     }
 }
 
-/// Passes a client's body on to the member, as fast as the member takes it.
+/// Forwards a client's body to the member, as fast as the member takes it.
 struct Upload {
     body: ReplayBody,
-    /// `None` once the end was sent or the stream is gone.
+    /// `None` once the end was sent, or the stream is gone.
     stream: Option<SendStream<Bytes>>,
     /// Whether the member's window keeps it from going on.
     waits_for_window: bool,
-    /// Pieces that were handed to h2 and are not empty.
+    /// How many non-empty pieces were handed to h2.
     pieces: u64,
 }
 
@@ -415,8 +417,8 @@ impl Upload {
         Self { body, stream, waits_for_window: false, pieces: 0 }
     }
 
-    /// Moves an unfinished upload to a task of its own: the client may go on sending for as long as
-    /// it reads, and its two directions must not wait for each other.
+    /// Moves an unfinished upload to a task of its own: the client may go on sending while it
+    /// reads, and the two directions must not wait for each other.
     fn go_on(mut self) -> Option<AbortOnDrop> {
         self.stream.as_ref()?;
         let task = tokio::task::spawn_local(async move { poll_fn(|cx| self.poll(cx)).await });
@@ -451,7 +453,7 @@ impl Upload {
                     return self.finish();
                 }
                 Some(Err(_)) => {
-                    // The client reset its stream: so do we.
+                    // The client reset its stream, so reset ours.
                     stream.send_reset(Reason::CANCEL);
                     return self.finish();
                 }
@@ -471,7 +473,7 @@ impl Upload {
     }
 }
 
-/// Ends a task when its owner goes.
+/// Aborts a task when its owner is dropped.
 struct AbortOnDrop(AbortHandle);
 
 impl Drop for AbortOnDrop {

@@ -1,8 +1,8 @@
-//! A few HTTP/2 connections to one endpoint for one use.
+//! A few HTTP/2 connections to one endpoint for one kind of call.
 //!
 //! A worker endpoint has one pool for the unary calls of all clients. Each client connection that
-//! opens long streams has pools of its own for those, so that a client which stops reading can only
-//! hold up itself; they close with it.
+//! opens long streams has its own pools for those, which close with it. So a client that stops
+//! reading can only hold up itself.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -13,43 +13,46 @@ use std::time::Instant;
 use super::connect_error::ConnectError;
 use super::http2::{Connection, PoolKind};
 
-/// Streams on one connection of unary calls from which on another connection is opened. h2 guards
-/// all streams of a connection by one lock and one window, so very many on one connection slow each
-/// other.
+/// Once every connection has this many unary streams, another one is opened. h2 guards all streams
+/// of a connection by one lock and one window, so very many streams on one connection slow each
+/// other down.
 const UNARY_STREAMS: usize = 100;
-/// Unary calls of one client at a time on connections that it shares with others; more get
-/// connections of its own. What a client does not read is held, up to a stream's window for each:
-/// this bounds its part of what all share.
+/// Unary calls that one client may have open at a time on connections shared with others; further
+/// ones get connections of the client's own. Up to a stream's window is held for each call that the
+/// client does not read, so this bounds its part of the shared connection window.
 pub const SHARED_CALLS: u32 = 32;
-/// Connections for unary calls.
+/// Most connections for the unary calls of all clients.
 const UNARY_MOST: usize = 4;
-/// Connections for the unary calls of one client that are beyond its share.
+/// Most connections for the unary calls of one client beyond its share.
 const SURPLUS_MOST: usize = 2;
-/// Connections for the long streams of one client; more than one only if the member allows few
-/// streams on each.
+/// Most connections for the long streams of one client; more than one is made only if the member
+/// allows few streams on each.
 const STREAMS_MOST: usize = 64;
 
 /// Makes the connections of a pool.
 pub trait Connect {
-    /// Counts how often new requests had to go over new connections.
+    /// Returns the connection epoch: see
+    /// [`WorkerEndpoint::epoch`](super::worker_endpoint::WorkerEndpoint::epoch).
     fn epoch(&self) -> u64;
 
-    /// Makes a connection for this use.
+    /// Makes a connection for calls of this kind.
     fn http2(&self, kind: PoolKind) -> impl Future<Output = Result<Rc<Connection>, ConnectError>>;
 }
 
-/// Connections to one endpoint for one use.
+/// Connections to one endpoint for one kind of call.
 pub struct Pool {
     kind: PoolKind,
     connections: RefCell<Vec<Rc<Connection>>>,
-    /// Held while a connection is being made, so that a burst of calls makes one and not hundreds.
+    /// Held while a connection is being made, so that a burst of calls makes one connection and not
+    /// hundreds.
     making: tokio::sync::Mutex<()>,
-    /// How many attempts have failed: who waited for one that failed does not try again itself.
+    /// How many attempts have failed: a call that waited for one that failed does not try again
+    /// itself.
     failed: Cell<u64>,
 }
 
 impl Pool {
-    /// Makes a pool without connections.
+    /// Creates a pool without connections.
     pub fn new(kind: PoolKind) -> Self {
         Self {
             kind,
@@ -59,7 +62,7 @@ impl Pool {
         }
     }
 
-    /// Returns a connection with room for one stream more, making one if needed.
+    /// Returns a connection with room for one more stream, making one if needed.
     ///
     /// # Errors
     /// When the member cannot be reached; nothing was sent then.
@@ -78,7 +81,7 @@ impl Pool {
         self.make(upstream).await
     }
 
-    /// Makes a connection more, whatever there is.
+    /// Adds a connection, however many there are.
     ///
     /// # Errors
     /// When the member cannot be reached.
@@ -88,7 +91,7 @@ impl Pool {
     }
 
     async fn make(&self, upstream: &impl Connect) -> Result<Rc<Connection>, ConnectError> {
-        // Boxed, so that no call carries room for what is rare.
+        // Boxed to keep every call's future small: connecting is rare.
         let made = Box::pin(upstream.http2(self.kind)).await;
         match &made {
             Ok(connection) => self.connections.borrow_mut().push(connection.clone()),
@@ -97,9 +100,9 @@ impl Pool {
         made
     }
 
-    /// The open connection with the fewest streams, unless another one should be made first. Those
-    /// that were made before this epoch of the worker endpoint are let go of; each closes when its
-    /// last stream ends.
+    /// Returns the open connection with the fewest streams, unless another one should be made
+    /// first. Drops connections of earlier epochs of the worker endpoint; each closes when its last
+    /// stream ends.
     fn find(&self, cx: &mut Context<'_>, epoch: u64) -> Option<Rc<Connection>> {
         let mut connections = self.connections.borrow_mut();
         connections.retain(|connection| connection.epoch() == epoch && connection.is_open(cx));
@@ -115,24 +118,25 @@ impl Pool {
         (room || connections.len() >= most).then(|| best.clone())
     }
 
-    /// Whether no stream is open on any of its connections.
+    /// Returns whether no stream is open on any of its connections.
     pub fn is_idle(&self) -> bool {
         self.connections.borrow().iter().all(|connection| connection.streams() == 0)
     }
 
-    /// Whether it has no connection.
+    /// Returns whether it has no connections.
     pub fn is_empty(&self) -> bool {
         self.connections.borrow().is_empty()
     }
 
-    /// Closes connections that are closed on the other side, or unused since before `limit`.
+    /// Drops connections that the other side has closed, or that have carried no stream since
+    /// `limit`.
     pub fn sweep(&self, cx: &mut Context<'_>, limit: Instant) {
         self.connections.borrow_mut().retain(|connection| {
             connection.is_open(cx) && (connection.streams() > 0 || connection.last_used() >= limit)
         });
     }
 
-    /// Lets go of all connections; each closes when its last stream ends.
+    /// Drops all connections; each closes when its last stream ends.
     pub fn clear(&self) {
         self.connections.borrow_mut().clear();
     }

@@ -1,4 +1,4 @@
-//! Probes a URL that speaks HTTP and no gRPC: the same linearizable read, over the JSON gateway.
+//! Probes a URL that speaks HTTP but no gRPC, by the same linearizable read over the JSON gateway.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use super::proof::ProofError;
 use super::proof::http::cluster_id;
 use super::worker_endpoint::WorkerEndpoint;
 
-/// The key `"\0"`, counted and not read.
+/// A count of the key `"\0"`, as in the gRPC probe.
 const RANGE: &str = "{\"key\":\"AA==\",\"limit\":\"1\",\"count_only\":true}";
 
-/// Probes `upstream`'s URL over HTTP. Returns `None` when it speaks no HTTP, or cannot be reached.
+/// Probes `upstream`'s URL over HTTP. Returns `None` when it speaks no HTTP or cannot be reached.
 pub async fn probe(upstream: &Rc<WorkerEndpoint>, deadline: Duration) -> Option<ProbeResult> {
     let range = async {
         let connection = upstream.http1().await.ok()?;
@@ -43,8 +43,8 @@ pub async fn probe(upstream: &Rc<WorkerEndpoint>, deadline: Duration) -> Option<
     }
 }
 
-/// OK proves a quorum; so do the answers for want of permission: InvalidArgument, PermissionDenied,
-/// Unauthenticated.
+/// Judges the answer to a linearizable range. OK proves a quorum. So do the permission errors
+/// InvalidArgument (3), PermissionDenied (7) and Unauthenticated (16).
 fn judge(status: StatusCode, answer: &Bytes, ours: u64) -> ProbeResult {
     let answer: serde_json::Value = serde_json::from_slice(answer).unwrap_or_default();
     match (status, answer["code"].as_u64()) {

@@ -1,8 +1,8 @@
 //! A connection to a member, with the limits of `proxy-read-timeout` and `proxy-write-timeout`.
 //!
-//! As in etcd's old proxy each limit is for one read or write, not for a request: a write must be
-//! taken by the kernel, and a read must bring a byte, within its time. A timer is armed only when
-//! the kernel makes us wait.
+//! As in etcd's old proxy, each limit applies to a single read or write and not to a whole request:
+//! within it the kernel must accept a write, and a read must bring a byte. A timer is armed only
+//! when the kernel makes us wait.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,11 +20,11 @@ use super::proof::Witness;
 use crate::net::maybe_tls::MaybeTlsStream;
 use crate::tls::{Connector, HandshakeError};
 
-/// A stream to a member whose single reads and writes are limited in time.
+/// A stream to a member, with a time limit for each read and each write.
 #[derive(Debug)]
 pub struct MemberIo {
     stream: MaybeTlsStream,
-    /// What made the TLS within, if there is any: it can explain its errors.
+    /// The connector that made the TLS stream, which can explain its errors; `None` for plaintext.
     tls: Option<Connector>,
     epoch: u64,
     io_state: Arc<MemberIoState>,
@@ -32,7 +32,7 @@ pub struct MemberIo {
     write: Limit,
 }
 
-/// What is seen of a connection besides its bytes, for whoever waits for an answer on it.
+/// What is known of a connection besides its bytes; shared with the requests that wait on it.
 #[derive(Debug)]
 pub struct MemberIoState {
     reads: AtomicU64,
@@ -42,25 +42,26 @@ pub struct MemberIoState {
     proof: Mutex<Proof>,
 }
 
-/// What a connection does for the proof of its address.
+/// A connection's part in the proof of its address.
 #[derive(Debug)]
 enum Proof {
-    /// Nothing yet.
+    /// None yet.
     None,
-    /// It keeps it.
+    /// It keeps the proof.
     Kept { _by: Witness },
-    /// Nothing any more: it is closed.
+    /// None any more: the connection is closed.
     Closed,
 }
 
 impl MemberIoState {
-    /// The address that was connected to.
+    /// Returns the address that was connected to.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Has the connection keep the proof of its address until it is closed. `witness` makes what
-    /// does that of the socket; it is not called when the connection is closed already.
+    /// Makes the connection keep the proof of its address until it is closed. `witness` makes the
+    /// [`Witness`] for its socket; it is not called if there is one already, or the connection is
+    /// closed. Returns whether the connection is open.
     pub fn keep_proof(&self, witness: impl FnOnce(RawFd) -> Option<Witness>) -> bool {
         let mut proof = self.lock_proof();
         if let Proof::None = *proof
@@ -75,21 +76,20 @@ impl MemberIoState {
         self.proof.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How often something was read.
+    /// Returns how many reads brought data.
     pub fn reads(&self) -> u64 {
         self.reads.load(Relaxed)
     }
 
-    /// Why the member has turned us away, if it has. In TLS 1.3 it refuses our certificate only in
-    /// answer to the first bytes, and has then acted on none of them. No other trouble with TLS
-    /// proves that: a record that is damaged on its way may be the answer to a request that was
-    /// carried out.
+    /// Returns why the member has turned us away, if it has. In TLS 1.3 a member refuses our
+    /// certificate only in answer to our first bytes, and has then acted on none of them. No other
+    /// TLS error proves that: a damaged record may be the answer to a request that was carried out.
     pub fn refusal(&self) -> Option<&HandshakeError> {
         self.refusal.get()
     }
 }
 
-/// A limit on how long one operation may make us wait; without a duration it never strikes.
+/// A limit on how long one operation may be pending; `None` allows it for ever.
 #[derive(Debug)]
 struct Limit {
     allowed: Option<Duration>,
@@ -98,10 +98,11 @@ struct Limit {
 }
 
 impl MemberIo {
-    /// Puts limits on `stream`, which is TLS made by `tls` if that is given; `None` means no limit.
+    /// Puts limits on `stream`; `None` means no limit. If `tls` is given, `stream` is TLS and was
+    /// made by it.
     ///
     /// # Errors
-    /// The kernel's, when the connection is closed already.
+    /// The kernel's, when the connection is already closed.
     pub fn new(
         stream: MaybeTlsStream,
         tls: Option<Connector>,
@@ -119,7 +120,7 @@ impl MemberIo {
         Ok(Self { stream, tls, epoch: 0, io_state: Arc::new(io_state), read, write })
     }
 
-    /// Says under which of its worker endpoint's connectors it was made: see
+    /// Sets the epoch of its worker endpoint in which it was made: see
     /// [`WorkerEndpoint::epoch`](super::worker_endpoint::WorkerEndpoint::epoch).
     #[must_use]
     pub fn of_epoch(mut self, epoch: u64) -> Self {
@@ -127,23 +128,23 @@ impl MemberIo {
         self
     }
 
-    /// Under which of its worker endpoint's connectors it was made.
+    /// Returns the epoch of its worker endpoint in which it was made.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// What is seen of it, also once it is given away.
+    /// Returns its state, which stays readable after the stream is given away.
     pub fn state(&self) -> Arc<MemberIoState> {
         self.io_state.clone()
     }
 
-    /// Whether it speaks TLS.
+    /// Returns whether it uses TLS.
     pub fn is_tls(&self) -> bool {
         self.tls.is_some()
     }
 
     fn note(&self, error: &io::Error) {
-        // Whoever has answered in TLS has let us in.
+        // A member that has answered in TLS has accepted us.
         if self.io_state.reads() > 0 {
             return;
         }
@@ -155,8 +156,8 @@ impl MemberIo {
 }
 
 impl Drop for MemberIo {
-    /// Ends what it did for the proof of its address while its socket is still its own: a closed
-    /// one's number may belong to another connection at once.
+    /// Drops its witness before the socket is closed: the number of a closed socket may belong to
+    /// another connection at once.
     fn drop(&mut self) {
         *self.io_state.lock_proof() = Proof::Closed;
     }
@@ -167,15 +168,14 @@ impl Limit {
         Self { allowed, timer: None, waiting: false }
     }
 
-    /// Counts the waiting from now on if `written` went out: before that there was nothing to wait
-    /// for.
+    /// Restarts the limit if `written` went out: before that there was no answer to wait for.
     fn restart_after<T>(&mut self, written: &Poll<io::Result<T>>) {
         if matches!(written, Poll::Ready(Ok(_))) {
             self.waiting = false;
         }
     }
 
-    /// Passes on `polled`, or the timeout when it has been pending for too long.
+    /// Returns `polled`, or a timeout error once it has been pending for too long.
     fn watch<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -242,7 +242,7 @@ impl AsyncWrite for MemberIo {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.stream).poll_flush(cx) {
-            // TLS may hold what it has taken; TCP never does.
+            // TLS may buffer what it has accepted; TCP never does.
             Poll::Pending => {
                 self.write.watch(cx, "nothing written within proxy-write-timeout", Poll::Pending)
             }

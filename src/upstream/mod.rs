@@ -1,9 +1,9 @@
 //! How members are reached: endpoints, the choice among them, connections, health.
 //!
-//! [`endpoint::Endpoint`] is what all threads share of one client URL: its address and its health,
-//! in atomics. [`worker_endpoint::WorkerEndpoint`] is what one worker has of it: its own
-//! connections, to addresses that have proved their cluster ([`proof`]). Nothing here knows where
-//! members come from.
+//! [`endpoint::Endpoint`] is one client URL as all threads share it: its address and its health, in
+//! atomics. [`worker_endpoint::WorkerEndpoint`] is one worker's view of it, with that worker's own
+//! connections, all to addresses that have proved their cluster ([`proof`]). Nothing here knows
+//! where members come from.
 
 pub mod balance;
 pub mod call;

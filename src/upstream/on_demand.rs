@@ -1,10 +1,12 @@
-//! Probes a member while a write waits for it and regular probes do not tell soon whether it lives.
+//! Probes a member while a write waits for it and regular probes would not tell soon enough whether
+//! it is alive.
 //!
-//! A write never goes to another member, so somebody must find out that its member hangs. Regular
-//! probes do, unless they are off, rare, or have ended because the member is no longer listed. Then
-//! a task of this worker looks once a second whether any write was answered, and probes if none
-//! was. It ends when no write waits, and after a silence a little later: other workers' writes to
-//! the same member are given up by it too.
+//! A write that was sent is never retried on another member, so a hung member must be detected
+//! while the write waits. Regular probes do that, unless they are off, rarer than once a second, or
+//! have ended because the member is no longer listed. In those cases a task of this worker checks
+//! once a second whether any write was answered, and probes if none was. It ends when no write
+//! waits, or 5 s after that if it found the member silent: other workers' writes to the member are
+//! given up by that silence too.
 
 pub mod demand;
 
@@ -16,14 +18,15 @@ use super::health::{ProbeConfig, Prober};
 use super::silence::HUNG_AFTER;
 use super::worker_endpoint::WorkerEndpoint;
 
-/// Pause between two looks; also the longest `health-interval` that makes them unnecessary.
+/// Pause between two checks; also the longest `health-interval` that makes them unnecessary.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A write that waits for its answer, until this is dropped.
 pub struct WaitingWrite(Rc<WorkerEndpoint>);
 
 impl WaitingWrite {
-    /// Counts a write that begins to wait for `upstream`'s member.
+    /// Counts a write that begins to wait for `upstream`'s member, and starts the task if it does
+    /// not run.
     pub fn begin(upstream: &Rc<WorkerEndpoint>) -> Self {
         let demand = upstream.on_demand();
         demand.waiting.set(demand.waiting.get() + 1);
@@ -33,7 +36,7 @@ impl WaitingWrite {
         Self(upstream.clone())
     }
 
-    /// Notes that it was answered, which proves that the member lives.
+    /// Records that the write was answered, which proves that the member is alive.
     pub fn answered(&self) {
         let demand = self.0.on_demand();
         demand.answered.set(demand.answered.get().wrapping_add(1));
@@ -67,7 +70,7 @@ async fn watch(upstream: Rc<WorkerEndpoint>) {
             continue;
         }
         if prober.as_ref().is_none_or(|(epoch, _)| *epoch != upstream.epoch()) {
-            // Made under other settings, it would prove too little, or with another certificate.
+            // A prober made under older settings may check too little, or use an old certificate.
             let config = ProbeConfig::once(&upstream, demand.deadline.get());
             let made = Prober::new(upstream.endpoint.clone(), &config);
             prober = Some((upstream.epoch(), made));
@@ -83,7 +86,8 @@ async fn watch(upstream: Rc<WorkerEndpoint>) {
             }
             Some(ProbeResult::Healthy | ProbeResult::Unhealthy(_) | ProbeResult::Unproved(_)) => {
                 found_silent = false;
-                // Regular probes tell by a connection of their own, and end what they have begun.
+                // Regular probes use a connection of their own, and end the silences that they
+                // began.
                 if std::mem::take(&mut began_here) || !has_regular_probes(&upstream) {
                     silence.end();
                 }
@@ -91,19 +95,19 @@ async fn watch(upstream: Rc<WorkerEndpoint>) {
             None => {}
         }
     }
-    // Nobody looks on, so nobody would ever take it back.
+    // Nothing probes the member any more, so nothing else would end the silence.
     if found_silent && (began_here || !has_regular_probes(&upstream)) {
         upstream.endpoint.silence.end();
     }
     demand.runs.set(false);
 }
 
-/// Whether anybody else looks at the member from time to time.
+/// Returns whether the control plane probes the member from time to time.
 fn has_regular_probes(upstream: &WorkerEndpoint) -> bool {
     upstream.on_demand().interval.get().is_some() && upstream.endpoint.is_listed()
 }
 
-/// Whether regular probes tell soon enough.
+/// Returns whether regular probes run at least once a second.
 fn is_probed(upstream: &WorkerEndpoint) -> bool {
     let often = upstream.on_demand().interval.get().is_some_and(|interval| interval <= LOOK_EVERY);
     often && upstream.endpoint.is_listed()

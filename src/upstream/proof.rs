@@ -1,15 +1,15 @@
-//! Which addresses of an endpoint have proved that they belong to the pinned cluster.
+//! Records which addresses of an endpoint have proved that they belong to the pinned cluster.
 //!
-//! A list says where members should be, not who answers there: an address may be another cluster's
-//! by mistake, or become so when a member dies and something else takes its port. So a request goes
-//! only to an address that has proved its cluster. The proof is `cluster_id` in the header of an
-//! answer ([`grpc`], or [`http`] where a port speaks no gRPC). It belongs to the address for as
-//! long as a connection that was made under it stays open; after that the address proves itself
-//! again before it gets a request.
+//! A member list says where members should be, not what answers there: an address may be another
+//! cluster's by mistake, or become so when a member dies and something else takes its port. So a
+//! request goes only to an address that has proved its cluster. The proof is `cluster_id` in the
+//! header of an answer ([`grpc`], or [`http`] where a port speaks no gRPC). It holds for the
+//! address as long as any connection made under it stays open; after that the address must prove
+//! itself again before it gets a request.
 //!
-//! The gate is in [`WorkerEndpoint`](super::worker_endpoint::WorkerEndpoint), where connections are
-//! made: a request on an open connection pays nothing. One table serves all workers and the prober.
-//! It is locked when a connection is made or closed, and never while anything is awaited.
+//! [`WorkerEndpoint`](super::worker_endpoint::WorkerEndpoint) checks this when it makes a
+//! connection, so a request on an open connection pays nothing. One table serves all workers and
+//! the prober. It is locked when a connection is made or closed, and never across an await.
 
 pub mod grpc;
 pub mod http;
@@ -24,17 +24,17 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-/// How long a failed proof answers for the address: requests that try every member must not become
-/// a storm of proofs.
+/// How long a failed proof counts for its address without another attempt: requests that try every
+/// member must not cause a storm of proofs.
 const FAILURE_STANDS: Duration = Duration::from_secs(1);
 
-/// How long an address that failed is dialled after the others of its name.
+/// How long an address that failed is dialled after the other addresses of its name.
 const FAILURE_REMEMBERED: Duration = Duration::from_secs(60);
 
 /// Why an address has no proof.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProofError {
-    /// Another cluster answers there.
+    /// Another cluster answers at the address.
     #[error(
         "cluster {theirs:x} answers there, but this proxy serves cluster {ours:x}: it gets no requests; if the cluster \
          was rebuilt, set accept-cluster-id = \"{theirs:x}\""
@@ -45,19 +45,19 @@ pub enum ProofError {
         /// The pinned ID.
         ours: u64,
     },
-    /// It answers, but nothing that it says names a cluster.
+    /// It answers, but its answers name no cluster.
     #[error(
-        "it cannot be told which cluster it belongs to, so it gets no requests ({0}); require-cluster-proof = false \
-         would let them go there all the same"
+        "its answers do not name its cluster, so it gets no requests ({0}); \
+         require-cluster-proof = false would send them there anyway"
     )]
     Nameless(String),
     /// It says that it cannot answer now.
-    #[error("it cannot say yet which cluster it belongs to: {0}")]
+    #[error("it cannot name its cluster yet: {0}")]
     NotNow(String),
     /// No answer in time.
-    #[error("no answer within {0:?} to the question which cluster it belongs to")]
+    #[error("no answer within {0:?} when asked to name its cluster")]
     NoAnswer(Duration),
-    /// It turned us away in TLS.
+    /// It refused our certificate, or the lack of one, in TLS.
     #[error("{0}")]
     TurnedAway(String),
     /// The connection broke, or there was none.
@@ -66,7 +66,7 @@ pub enum ProofError {
 }
 
 impl ProofError {
-    /// What was wrong, without what to do about it.
+    /// Returns what was wrong, without the remedy.
     pub fn detail(&self) -> String {
         match self {
             Self::Nameless(detail) => detail.clone(),
@@ -74,19 +74,19 @@ impl ProofError {
         }
     }
 
-    /// Whether it was an answer, which another try will most likely repeat.
+    /// Returns whether it was a definite answer, which another attempt would most likely get again.
     pub fn is_answer(&self) -> bool {
         matches!(self, Self::Foreign { .. } | Self::Nameless(_))
     }
 }
 
-/// Whether this HTTP status is a proxy's that lets nobody through just now, and so says nothing of
-/// who is behind it.
+/// Returns whether this HTTP status comes from a proxy that passes nothing on just now, and so says
+/// nothing about what is behind it.
 fn is_passing(status: u16) -> bool {
     matches!(status, 429 | 502..=504)
 }
 
-/// The addresses of one endpoint and how far each has come.
+/// The addresses of one endpoint, each with the state of its proof.
 #[derive(Debug)]
 pub struct Proofs {
     cluster: u64,
@@ -96,20 +96,20 @@ pub struct Proofs {
 #[derive(Debug, Default)]
 struct Table {
     addresses: Mutex<HashMap<SocketAddr, Standing>>,
-    /// Wakes those who wait for another's proof.
+    /// Wakes callers that wait for another connection's proof.
     settled: Notify,
 }
 
 #[derive(Debug)]
 enum Standing {
-    /// Somebody is asking it.
+    /// It is being asked.
     Proving,
-    /// It has proved itself; the connections that were made under the proof and are not closed by
-    /// us.
+    /// It has proved itself. Holds the sockets of connections made under the proof that we have not
+    /// closed.
     Proved(HashSet<RawFd>),
-    /// It has not, and why.
+    /// It did not prove itself: when, and why.
     Failed(Instant, ProofError),
-    /// Needs no proof: what tests put in a member's place cannot give one.
+    /// It needs no proof: a test's stand-in for a member cannot give one.
     #[cfg(test)]
     Exempt,
 }
@@ -118,26 +118,26 @@ enum Standing {
 pub enum Admission<'a> {
     /// Carry requests.
     Admitted(Option<Witness>),
-    /// Nothing: the address failed to prove itself a moment ago.
+    /// Nothing: the address failed to prove itself less than a second ago.
     Refused(ProofError),
-    /// Wait for the proof that another connection is having.
+    /// Wait for the proof that another connection is getting.
     Wait(Notified<'a>),
-    /// Have the proof.
+    /// Get the proof itself.
     Prove(Attempt),
 }
 
 impl Proofs {
-    /// Makes an empty table for addresses that should belong to `cluster`.
+    /// Creates an empty table for addresses that should belong to `cluster`.
     pub fn new(cluster: u64) -> Self {
         Self { cluster, table: Arc::default() }
     }
 
-    /// The pinned cluster.
+    /// Returns the ID of the pinned cluster.
     pub fn cluster(&self) -> u64 {
         self.cluster
     }
 
-    /// Says what a connection to `address` may do whose socket is `socket`.
+    /// Decides what a connection to `address` whose socket is `socket` may do.
     pub fn admit(&self, address: SocketAddr, socket: RawFd) -> Admission<'_> {
         let settled = self.table.settled.notified();
         let mut addresses = self.table.lock();
@@ -157,7 +157,7 @@ impl Proofs {
             Some(Standing::Exempt) => return Admission::Admitted(None),
             Some(Standing::Failed(..)) | None => {}
         }
-        // A name may have ever new addresses: those of the past are forgotten here.
+        // A name may resolve to ever new addresses, so old ones are dropped here.
         addresses.retain(|_, standing| match standing {
             Standing::Proved(witnesses) => !witnesses.is_empty(),
             Standing::Failed(at, _) => at.elapsed() < FAILURE_REMEMBERED,
@@ -168,7 +168,7 @@ impl Proofs {
         Admission::Prove(Attempt { table: self.table.clone(), address, is_over: false })
     }
 
-    /// Whether an address other than `address` is proved, by a connection that is open.
+    /// Returns whether an address other than `address` is proved, by a connection that is open.
     pub fn other_is_proved(&self, address: SocketAddr) -> bool {
         self.table.lock().iter_mut().any(|(other, standing)| match standing {
             Standing::Proved(witnesses) => *other != address && any_is_open(witnesses),
@@ -176,7 +176,7 @@ impl Proofs {
         })
     }
 
-    /// The addresses that failed to prove themselves in the last minute.
+    /// Returns the addresses that failed to prove themselves in the last minute.
     pub fn failed(&self) -> Vec<SocketAddr> {
         let addresses = self.table.lock();
         let has_failed = |standing: &Standing| match standing {
@@ -187,7 +187,8 @@ impl Proofs {
         failed.map(|(address, _)| *address).collect()
     }
 
-    /// Why the last proof failed, if that was a moment ago and no address is proved.
+    /// Returns why a proof failed within the last second, unless another address is proved or being
+    /// asked.
     pub fn recent_failure(&self) -> Option<ProofError> {
         let addresses = self.table.lock();
         let mut failure = None;
@@ -203,13 +204,13 @@ impl Proofs {
         failure
     }
 
-    /// Takes all proofs back: whoever answered here may be gone without a word. Connections that
-    /// are open go on.
+    /// Revokes all proofs: the member may have gone without closing its connections. Connections
+    /// that are open go on.
     pub fn forget(&self) {
         self.table.lock().retain(|_, standing| !matches!(standing, Standing::Proved(_)));
     }
 
-    /// Lets a test's address do without a proof.
+    /// Exempts a test's address from the proof.
     #[cfg(test)]
     pub fn exempt(&self, address: SocketAddr) {
         self.table.lock().insert(address, Standing::Exempt);
@@ -236,8 +237,8 @@ impl Table {
     }
 }
 
-/// The one proof that an address is having. Dropped before its end it leaves the address as if
-/// nobody had asked.
+/// The one attempt to get an address's proof that is under way. When dropped before its end, it
+/// leaves the address as if it had not been asked.
 #[derive(Debug)]
 pub struct Attempt {
     table: Arc<Table>,
@@ -246,19 +247,19 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// The address that is to prove itself.
+    /// Returns the address that is to prove itself.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Ends with a proof, had over the connection whose socket is `socket`.
+    /// Ends the attempt with a proof, which came over the connection whose socket is `socket`.
     pub fn succeed(mut self, socket: RawFd) -> Witness {
         self.is_over = true;
         self.table.settle(self.address, Some(Standing::Proved(HashSet::from([socket]))));
         Witness { table: self.table.clone(), address: self.address, socket }
     }
 
-    /// Ends without one.
+    /// Ends the attempt without a proof.
     pub fn fail(mut self, why: ProofError) {
         self.is_over = true;
         self.table.settle(self.address, Some(Standing::Failed(Instant::now(), why)));
@@ -273,7 +274,7 @@ impl Drop for Attempt {
     }
 }
 
-/// Keeps its address proved while it lives and its socket is open. Must be dropped before the
+/// Keeps its address proved while it exists and its socket is open. Must be dropped before the
 /// socket is closed.
 #[derive(Debug)]
 pub struct Witness {
@@ -290,11 +291,11 @@ impl Drop for Witness {
     }
 }
 
-/// Whether the other side keeps one of these open; those that it has closed are left out from then
-/// on.
+/// Returns whether the other side keeps one of these sockets open, and removes those that it has
+/// closed.
 ///
-/// Idle connections are read by nobody, and those of other workers cannot be: only the kernel knows
-/// of all of them.
+/// Nothing reads idle connections, and this thread cannot read those of other workers, so only the
+/// kernel can tell.
 fn any_is_open(sockets: &mut HashSet<RawFd>) -> bool {
     while let Some(&socket) = sockets.iter().next() {
         if is_open(socket) {
@@ -307,13 +308,13 @@ fn any_is_open(sockets: &mut HashSet<RawFd>) -> bool {
 
 #[expect(
     unsafe_code,
-    reason = "the socket is another thread's, who closes it only after its witness is gone"
+    reason = "the socket is another thread's, which closes it only after dropping its witness"
 )]
 fn is_open(socket: RawFd) -> bool {
     // SAFETY: sockets of witnesses are open: a witness takes its socket out of the set, under the
     // lock that our caller holds, before the socket is closed.
     let socket = unsafe { BorrowedFd::borrow_raw(socket) };
-    // HUP and ERR are told unasked; nix has no name for this one.
+    // HUP and ERR are always reported; nix has no name for RDHUP.
     let closed = PollFlags::from_bits_retain(nix::libc::POLLRDHUP);
     poll(&mut [PollFd::new(socket, closed)], PollTimeout::ZERO) == Ok(0)
 }

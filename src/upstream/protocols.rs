@@ -1,21 +1,22 @@
-//! What a client URL speaks: gRPC, HTTP, or both, as is usual.
+//! Records what a client URL speaks: gRPC, HTTP, or both, as is usual.
 //!
-//! A member with `listen-client-http-urls` (etcd 3.6, late 3.4 and 3.5) speaks gRPC alone at
-//! `listen-client-urls`, and HTTP alone at the others. Which is which is found out and remembered:
-//! by probes, and by requests that meet the wrong one.
+//! A member with `listen-client-http-urls` (etcd 3.6, late 3.4 and 3.5) speaks only gRPC at
+//! `listen-client-urls`, and only HTTP at the others. Probes find out which URL speaks what, and so
+//! do requests that meet the wrong one; the finding is remembered here.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// How long it is remembered that something is not spoken: members restart with other flags.
+/// How long a URL counts as not speaking an API after an answer said so. Bounded because members
+/// restart with other flags.
 const DENIED_FOR: Duration = Duration::from_secs(60);
-/// The same, when nothing but a closed connection says so.
+/// The same, when only closed connections suggest it.
 const DOUBTED_FOR: Duration = Duration::from_secs(10);
 
 const UNKNOWN: u64 = 0;
 const SPOKEN: u64 = 1;
 
-/// One of the two ways in which members are asked.
+/// One of the two APIs of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Api {
     /// gRPC over HTTP/2.
@@ -24,7 +25,7 @@ pub enum Api {
     Http,
 }
 
-/// What says that an API is not spoken.
+/// The evidence that an API is not spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denial {
     /// An answer in another protocol.
@@ -33,22 +34,23 @@ pub enum Denial {
     Closed,
 }
 
-/// What one URL speaks, as far as that is known.
+/// What one URL speaks, as far as known.
 #[derive(Debug)]
 pub struct Protocols {
     born: Instant,
-    /// [`UNKNOWN`], [`SPOKEN`], or until when it counts as not spoken, in milliseconds since `born`
-    /// plus 1, and in the lowest bit whether nothing but a closed connection says so.
+    /// By [`Api`]: [`UNKNOWN`], [`SPOKEN`], or until when it counts as not spoken. The last is in
+    /// milliseconds since `born` plus 1, shifted left by one; the lowest bit is set if only closed
+    /// connections suggest it.
     known: [AtomicU64; 2],
 }
 
 impl Protocols {
-    /// Makes those of a URL of which nothing is known.
+    /// Creates the record of a URL about which nothing is known.
     pub fn new() -> Self {
         Self { born: Instant::now(), known: Default::default() }
     }
 
-    /// Whether `api` is spoken; `None` while that is not known.
+    /// Returns whether `api` is spoken; `None` while that is not known.
     pub fn speaks(&self, api: Api) -> Option<bool> {
         match self.known[api as usize].load(Relaxed) {
             UNKNOWN => None,
@@ -57,16 +59,16 @@ impl Protocols {
         }
     }
 
-    /// Whether a request by `api` may be sent there when there is no better URL: nothing that was
-    /// answered says that it is not spoken.
+    /// Returns whether a request by `api` may be sent there when there is no better URL: no answer
+    /// has shown that the API is not spoken.
     pub fn may_speak(&self, api: Api) -> bool {
-        // Set in SPOKEN as well, which may be spoken to.
+        // The bit is set in SPOKEN as well, for which the answer is yes too.
         let is_doubt = self.known[api as usize].load(Relaxed) & 1 == 1;
         is_doubt || self.speaks(api) != Some(false)
     }
 
-    /// Whether `api` counts as not spoken for less than another half of the time that this is
-    /// remembered: whoever asks now and renews it in time leaves no gap.
+    /// Returns whether less than half of the time is left for which a denial of `api` is remembered.
+    /// Asking again now, and denying again, leaves no gap.
     pub fn is_denial_ending(&self, api: Api) -> bool {
         let known = self.known[api as usize].load(Relaxed);
         if known <= SPOKEN {
@@ -76,7 +78,7 @@ impl Protocols {
         self.age() + remembered.as_millis() as u64 / 2 >= (known >> 1) - 1
     }
 
-    /// Notes that `api` is spoken.
+    /// Records that `api` is spoken.
     pub fn confirm(&self, api: Api) {
         let known = &self.known[api as usize];
         if known.load(Relaxed) != SPOKEN {
@@ -84,8 +86,8 @@ impl Protocols {
         }
     }
 
-    /// Notes that `api` is not spoken, which is remembered for a minute, or 10 s if it is a guess.
-    /// Returns whether it is new.
+    /// Records that `api` is not spoken, for a minute, or for 10 s if that is a guess
+    /// ([`Denial::Closed`]). Returns whether this is new.
     pub fn deny(&self, api: Api, denial: Denial) -> bool {
         match denial {
             Denial::Answered => self.deny_for(api, DENIED_FOR, 0),
@@ -100,7 +102,8 @@ impl Protocols {
         is_new
     }
 
-    /// Forgets whether `api` is spoken: the member has been away, and may be another one now.
+    /// Forgets whether `api` is spoken: the member was away, and may have come back with other
+    /// flags.
     pub fn forget(&self, api: Api) {
         self.known[api as usize].store(UNKNOWN, Relaxed);
     }

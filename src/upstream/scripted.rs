@@ -1,4 +1,4 @@
-//! A member for tests: it answers every gRPC call with a header that names [`CLUSTER`].
+//! A test member: it answers every gRPC call with a header that names [`CLUSTER`].
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -10,13 +10,13 @@ use http::{HeaderMap, Response};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, spawn_local};
 
-/// The cluster that it belongs to.
+/// The cluster that the member belongs to.
 pub const CLUSTER: u64 = 1;
 
 /// A message with a `ResponseHeader` that names [`CLUSTER`].
 const MESSAGE: &[u8] = &[0, 0, 0, 0, 4, 0x0a, 2, 0x08, 1];
 
-/// The member.
+/// A scripted member.
 pub struct Member {
     /// Where it listens.
     pub at: SocketAddr,
@@ -27,7 +27,7 @@ pub struct Member {
 }
 
 impl Member {
-    /// Starts one on a port of loopback. Needs a `LocalSet`.
+    /// Starts one on a loopback port. Needs a `LocalSet`.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
@@ -45,19 +45,20 @@ impl Member {
         Self { at, late, closes, answered, _accepting }
     }
 
-    /// Has its Watch answer so much later.
+    /// Delays its answers to Watch by `late`.
     pub fn be_late(&self, late: Duration) {
         self.late.set(late);
     }
 
-    /// Waits until it has answered so many calls.
+    /// Waits until it has answered `calls` calls.
     pub async fn answers(&self, calls: usize) {
         while self.answered.get() < calls {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// Has it close so many new connections at once; 0 has it serve them again.
+    /// Makes it close the next `connections` connections as soon as it accepts them; with 0 it
+    /// serves them again.
     pub fn close_at_once(&self, connections: usize) {
         self.closes.set(connections);
     }
@@ -71,7 +72,7 @@ async fn serve(stream: TcpStream, late: Rc<Cell<Duration>>, answered: Rc<Cell<us
         let answered = answered.clone();
         spawn_local(async move {
             tokio::time::sleep(late).await;
-            // Whoever asked may be gone.
+            // The caller may be gone.
             let Ok(mut stream) = respond.send_response(Response::new(()), false) else { return };
             let _ = stream.send_data(Bytes::from_static(MESSAGE), false);
             let _ = stream.send_trailers(HeaderMap::from_iter([(

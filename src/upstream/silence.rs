@@ -1,58 +1,60 @@
-//! Since when a member has given no sign of life, and when a quorum last answered through it.
+//! Records since when a member has given no sign of life, and when a quorum last answered through
+//! it.
 //!
-//! Probes write it, requests that wait for the member read it. One atomic load tells whether there
-//! is anything to read.
+//! Probes write it; requests that wait for the member read it. One atomic load tells whether the
+//! member is silent.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// How long a member must give no sign of life before a write in flight to it is given up.
-/// HAProxy's checks take up to 6 s by default; etcd's own elections 1 to 2 s.
+/// How long a member must be silent before writes in flight to it are given up. HAProxy's checks
+/// take up to 6 s by default; etcd's own elections 1 to 2 s.
 pub const HUNG_AFTER: Duration = Duration::from_secs(5);
 
-/// A member's silence, as its probes find it.
+/// A member's silence, as its probes see it.
 #[derive(Debug)]
 pub struct Silence {
     born: Instant,
-    /// When the first probe began that got no answer, in milliseconds since `born`, plus 1; 0 while
-    /// there is none.
+    /// When the first probe without an answer began, in milliseconds since `born`, plus 1; 0 while
+    /// the member answers.
     since: AtomicU64,
-    /// When the last probe began that a quorum answered, in the same way.
+    /// When the last probe that a quorum answered began, in the same form; 0 if none was.
     proven: AtomicU64,
 }
 
 impl Silence {
-    /// Makes that of a member about which nothing is known.
+    /// Creates the state of a member about which nothing is known.
     pub fn new() -> Self {
         Self { born: Instant::now(), since: AtomicU64::new(0), proven: AtomicU64::new(0) }
     }
 
-    /// Notes that a probe which began at `at` got no sign of life. Returns whether that is new.
+    /// Records that a probe which began at `at` got no sign of life. Returns whether the silence is
+    /// new.
     pub fn begin(&self, at: Instant) -> bool {
         self.since.compare_exchange(0, self.stamp(at), Relaxed, Relaxed).is_ok()
     }
 
-    /// Notes a sign of life. Returns whether that is new.
+    /// Records a sign of life. Returns whether that ended a silence.
     pub fn end(&self) -> bool {
         self.since.swap(0, Relaxed) != 0
     }
 
-    /// Notes that a quorum answered a probe which began at `at`.
+    /// Records that a quorum answered a probe which began at `at`.
     pub fn prove(&self, at: Instant) {
         self.proven.store(self.stamp(at), Relaxed);
     }
 
-    /// Whether the last probe got no sign of life.
+    /// Returns whether the last probe got no sign of life.
     pub fn is_on(&self) -> bool {
         self.since.load(Relaxed) != 0
     }
 
-    /// When it began, while it lasts.
+    /// Returns when the silence began, while it lasts.
     pub fn since(&self) -> Option<Instant> {
         self.moment(self.since.load(Relaxed))
     }
 
-    /// Whether a quorum has answered a probe that began after `moment`.
+    /// Returns whether a quorum has answered a probe that began after `moment`.
     pub fn is_proven_since(&self, moment: Instant) -> bool {
         self.moment(self.proven.load(Relaxed)).is_some_and(|proven| proven > moment)
     }

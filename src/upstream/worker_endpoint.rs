@@ -1,8 +1,8 @@
-//! What one worker has of an endpoint: its own connections, and the means to interrupt who waits on
-//! them.
+//! One worker's view of an endpoint: its own connections, and the signal that interrupts requests
+//! waiting on them.
 //!
 //! A worker endpoint belongs to one thread and is shared there by `Rc`; nothing in it locks. It
-//! lives as long as its endpoint is listed, and longer while exchanges are open on it.
+//! lives while its endpoint is listed, and after that while exchanges are open on it.
 
 mod prove;
 
@@ -29,16 +29,16 @@ use crate::net::dial::{self, Authority, NamedBy};
 use crate::net::maybe_tls::MaybeTlsStream;
 use crate::tls::{Alpn, Connector};
 
-/// Connections that have been idle for longer are closed by the sweep.
+/// How long a connection may be idle before the sweep closes it.
 pub const IDLE_LIMIT: Duration = Duration::from_secs(90);
-/// Limit of a TLS handshake when `proxy-dial-timeout` is off; etcd's own. Then also the limit of
-/// connecting to an endpoint that has not proved its cluster, since others wait for the proof.
+/// Limit of a TLS handshake when `proxy-dial-timeout` is off; etcd uses the same. Then also the limit
+/// of connecting to an endpoint that has not proved its cluster, since other requests wait for it.
 const HANDSHAKE_MOST: Duration = Duration::from_secs(10);
 
-/// Within this time a second connection on which nothing can be sent speaks against the member.
+/// A second connection on which nothing can be sent within this time counts against the member.
 const STUCK_AGAIN: Duration = Duration::from_secs(60);
 
-/// Limits of connections to members, each `None` for none, and what they must prove.
+/// Limits of connections to members, each `None` for no limit, and whether a proof is required.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     /// `proxy-dial-timeout`.
@@ -55,7 +55,7 @@ pub struct Timeouts {
 }
 
 impl Default for Timeouts {
-    /// No limits, but what is proved.
+    /// Returns no limits on connections, and a required proof within 1 s.
     fn default() -> Self {
         Self {
             dial: None,
@@ -67,33 +67,34 @@ impl Default for Timeouts {
     }
 }
 
-/// What has come of an attempt to prove an endpoint, once it is over.
+/// The outcome of an attempt to prove an endpoint; `None` while it is under way.
 type Proving = watch::Receiver<Option<Result<(), ConnectError>>>;
 
-/// One worker's side of an endpoint.
+/// One worker's view of an endpoint, with its own connections.
 pub struct WorkerEndpoint {
     /// The endpoint, shared by all workers.
     pub endpoint: Arc<Endpoint>,
     worker: usize,
     timeouts: Cell<Timeouts>,
-    /// What speaks TLS; connections that are open keep the one that made them.
+    /// Makes new TLS connections. Open connections keep the connector that made them.
     connector: RefCell<Option<Connector>>,
     idle: Rc<IdlePool>,
     unary: Pool,
     /// The last attempt to prove the endpoint.
     proving: RefCell<Option<Proving>>,
-    /// The worker's recheck signal: wakes everything that waits, to check whether it still should.
+    /// The worker's recheck signal: wakes all waiting requests, which then check whether they still
+    /// should wait.
     recheck: Arc<Notify>,
     retired: Cell<bool>,
     on_demand: OnDemand,
-    /// When a connection was last given up on which nothing could be sent, and whether that was
-    /// soon after another.
+    /// When a connection was last given up because nothing could be sent on it, and whether that
+    /// was within [`STUCK_AGAIN`] of another.
     stuck: Cell<Option<Instant>>,
     is_stuck_again: Cell<bool>,
 }
 
 impl WorkerEndpoint {
-    /// Makes a worker endpoint without connections for the worker of this number.
+    /// Creates a worker endpoint without connections, for the worker with this number.
     pub fn new(
         endpoint: Arc<Endpoint>,
         worker: usize,
@@ -116,9 +117,8 @@ impl WorkerEndpoint {
         }
     }
 
-    /// Sets the timeouts of connections that are made from now on. When a proof is required that
-    /// was not before, an endpoint that did without must give one, and connections from before take
-    /// no new request.
+    /// Sets the timeouts of connections made from now on. If this newly requires a proof, an
+    /// endpoint that was exempt must give one, and existing connections take no new requests.
     pub fn set_timeouts(&self, timeouts: Timeouts) {
         let before = self.timeouts.replace(timeouts);
         if timeouts.proof_required && !before.proof_required {
@@ -127,9 +127,10 @@ impl WorkerEndpoint {
         }
     }
 
-    /// Sets what speaks TLS; without it no `https` member can be reached. When it is another one,
-    /// connections that the old one made take no new request: what they show and whom they trusted
-    /// may be revoked by now. What is open on them ends in its own time.
+    /// Sets the TLS connector; without one no `https` member can be reached. When the connector
+    /// changes, connections made by the old one take no new requests: the certificate they present,
+    /// or one they trusted, may be revoked by now. Exchanges that are open on them end in their own
+    /// time.
     pub fn set_connector(&self, connector: Option<&Connector>) {
         if self.connector.borrow().as_ref() == connector {
             return;
@@ -140,19 +141,19 @@ impl WorkerEndpoint {
         }
     }
 
-    /// Has new requests go over new connections.
+    /// Makes new requests use new connections.
     fn renew(&self) {
         self.idle.renew();
         self.unary.clear();
     }
 
-    /// Counts how often new requests had to go over new connections; connections of an earlier
-    /// count are not for them.
+    /// Returns the connection epoch, which goes up whenever new requests must use new connections.
+    /// Connections of an earlier epoch take no new requests.
     pub fn epoch(&self) -> u64 {
         self.idle.epoch()
     }
 
-    /// Requests and streams of this worker on the endpoint.
+    /// Returns how many requests and streams this worker has open on the endpoint.
     pub fn load(&self) -> u64 {
         self.endpoint.load_of(self.worker)
     }
@@ -163,18 +164,19 @@ impl WorkerEndpoint {
         InFlight(self.clone())
     }
 
-    /// Whether waiting for this endpoint is pointless: it has gone silent, or is no longer listed.
+    /// Returns whether waiting for this endpoint is pointless: it has gone silent, or is no longer
+    /// listed.
     pub fn is_lost(&self) -> bool {
         self.is_gone() || self.endpoint.is_silent()
     }
 
-    /// Whether the endpoint is no longer listed.
+    /// Returns whether the endpoint is no longer listed.
     pub fn is_gone(&self) -> bool {
         self.retired.get() || !self.endpoint.is_listed()
     }
 
-    /// Notes that nothing could be sent on `connection`. Returns whether it is so with one
-    /// connection after the other.
+    /// Records that nothing could be sent on `connection`. Returns whether the last two such
+    /// connections came within 60 s of each other.
     pub fn note_stuck(&self, connection: &Connection) -> bool {
         if connection.report_stuck() {
             let before = self.stuck.replace(Some(Instant::now()));
@@ -183,29 +185,30 @@ impl WorkerEndpoint {
         self.is_stuck_again.get()
     }
 
-    /// How writes to the endpoint fare.
+    /// Returns the counters of this worker's writes to the endpoint, for probes on demand.
     pub fn on_demand(&self) -> &OnDemand {
         &self.on_demand
     }
 
-    /// The worker's recheck signal.
+    /// Returns the worker's recheck signal.
     pub fn recheck(&self) -> &Notify {
         &self.recheck
     }
 
-    /// The limits of connections that are made now.
+    /// Returns the limits of connections made now.
     pub fn timeouts(&self) -> Timeouts {
         self.timeouts.get()
     }
 
-    /// What speaks TLS on connections that are made now.
+    /// Returns the TLS connector of connections made now.
     pub fn connector(&self) -> Option<Connector> {
         self.connector.borrow().clone()
     }
 
-    /// Takes an idle HTTP/1.1 connection that is alive, the last used first, or makes one.
+    /// Takes an idle HTTP/1.1 connection that is alive, the last used first, or makes a new one.
     ///
-    /// Making one is rare and its future large, so it is boxed: no request carries room for it.
+    /// Connecting is rare and its future large, so it is boxed to keep every request's future
+    /// small.
     ///
     /// # Errors
     /// When the member cannot be reached; nothing was sent then.
@@ -216,8 +219,8 @@ impl WorkerEndpoint {
         }
     }
 
-    /// Lets everything else that is ready go first: a client's requests that it has reset or broken
-    /// meanwhile are gone then and cost no connection, and others have given theirs back.
+    /// Yields to all other ready tasks before connecting. By then, requests that their client has
+    /// reset or broken off are gone and cost no connection, and others have given theirs back.
     async fn waited_http1(&self) -> Result<IdleConn, ConnectError> {
         tokio::task::yield_now().await;
         match self.idle.take() {
@@ -234,18 +237,19 @@ impl WorkerEndpoint {
         self.dial_http1().await.map(IdleConn::new)
     }
 
-    /// The idle HTTP/1.1 connections of this worker.
+    /// Returns this worker's idle HTTP/1.1 connections.
     pub fn idle(&self) -> &Rc<IdlePool> {
         &self.idle
     }
 
-    /// The connections for unary gRPC calls of all this worker's clients.
+    /// Returns the connections for unary gRPC calls, shared by all of this worker's clients.
     pub fn unary(&self) -> &Pool {
         &self.unary
     }
 
-    /// Connects to the member's client port, or to `address`, by TLS if its URL says so; `alpn` is
-    /// what will be spoken. For [`prove`] only: whoever is there may be anybody.
+    /// Connects to the member's client port, or to `address`, with TLS if its URL says so. `alpn`
+    /// names the protocol that will be spoken. For [`prove`] only: the other side may be anything
+    /// until it has proved its cluster.
     async fn dial(
         &self,
         alpn: Alpn,
@@ -253,8 +257,8 @@ impl WorkerEndpoint {
     ) -> Result<MemberIo, ConnectError> {
         loop {
             let made = self.dial_once(alpn, address).await?;
-            // What speaks TLS may have been replaced meanwhile, and the old one is not to be used
-            // for anything new.
+            // The connector may have been replaced meanwhile, and the old one must not be used for
+            // anything new.
             if made.epoch() == self.epoch() {
                 return Ok(made);
             }
@@ -274,7 +278,7 @@ impl WorkerEndpoint {
         let (begin, epoch) = (Instant::now(), self.epoch());
         let stream = self.connect(address, self.dial_limit()).await.inspect_err(|error| {
             if error.kind() == Kind::Unreachable {
-                // Whoever takes the port next may be somebody else.
+                // The next to listen on the port may be something else.
                 self.endpoint.proofs().forget();
             }
         })?;
@@ -296,15 +300,15 @@ impl WorkerEndpoint {
         limited(stream, Some(connector))
     }
 
-    /// Limit of connecting by TCP: `proxy-dial-timeout`, or if that is off [`HANDSHAKE_MOST`] until
-    /// the endpoint has proved its cluster.
+    /// Returns the limit of connecting over TCP: `proxy-dial-timeout`, or if that is off
+    /// [`HANDSHAKE_MOST`] until the endpoint has proved its cluster.
     fn dial_limit(&self) -> Option<Duration> {
         let without = (!self.endpoint.is_trusted()).then_some(HANDSHAKE_MOST);
         self.timeouts.get().dial.or(without)
     }
 
-    /// Connects by TCP, to `address` or to any of its name's. Endpoints are named by a member list,
-    /// so not to every one.
+    /// Connects over TCP, to `address` or to any address of the endpoint's name. The name comes
+    /// from a member list, so some addresses are not dialled (see [`NamedBy::Network`]).
     async fn connect(
         &self,
         address: Option<SocketAddr>,
@@ -320,7 +324,7 @@ impl WorkerEndpoint {
         })
     }
 
-    /// Waits until the member can be dialled without waiting for the lookup of its name.
+    /// Looks up the member's name, so that a dial does not have to wait for that.
     ///
     /// # Errors
     /// When its name has no address that may be dialled.
@@ -350,7 +354,7 @@ impl WorkerEndpoint {
         }
     }
 
-    /// Whether the member's port answers in TLS, whatever its URL says.
+    /// Finds out whether the member's port answers in TLS, whatever its URL says.
     pub async fn speaks_tls(&self) -> bool {
         let connector = self.connector.borrow().clone();
         let dialled = self.connect(None, self.timeouts.get().dial).await;
@@ -361,21 +365,22 @@ impl WorkerEndpoint {
         }
     }
 
-    /// Says of a member what is wrong with it.
+    /// Makes an error that names the member's address and says `why`.
     pub fn connect_error(&self, why: &impl std::fmt::Display) -> ConnectError {
         let at = Authority(&self.endpoint.host, self.endpoint.port);
         ConnectError::new(&format_args!("{at}: {why}"))
     }
 
-    /// What it probably means that the member has closed a new connection before it said anything;
-    /// `None` in the clear.
+    /// Returns the likely cause when a TLS member closes a new connection without a reply; `None`
+    /// for plaintext.
     pub fn explain_silent_close(&self) -> Option<ConnectError> {
         let connector = self.connector.borrow();
         let connector = connector.as_ref().filter(|_| self.endpoint.is_tls())?;
         Some(self.connect_error(&connector.mute_rule()))
     }
 
-    /// Closes idle connections that their member has closed, or that nobody has used for long.
+    /// Closes connections that the member has closed, or that have been idle for longer than
+    /// [`IDLE_LIMIT`].
     pub fn sweep(&self, now: Instant) {
         let cx = &mut Context::from_waker(Waker::noop());
         let limit = now.checked_sub(IDLE_LIMIT).unwrap_or(now);
@@ -383,12 +388,13 @@ impl WorkerEndpoint {
         self.unary.sweep(cx, limit);
     }
 
-    /// Closes HTTP/1.1 connections that nobody uses now.
+    /// Closes all idle HTTP/1.1 connections.
     pub fn close_idle(&self) {
         self.idle.clear();
     }
 
-    /// Closes all connections without an exchange: the endpoint is not listed any more.
+    /// Closes all connections that carry no exchange, and wakes waiting requests: the endpoint is
+    /// no longer listed.
     pub fn retire(&self) {
         self.idle.clear();
         self.unary.clear();

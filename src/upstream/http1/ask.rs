@@ -1,5 +1,5 @@
-//! Requests of the proxy's own over HTTP/1.1: whether a URL speaks it, and whether its member is
-//! well.
+//! The proxy's own requests over HTTP/1.1, which find out whether a URL speaks it and whether its
+//! member is healthy.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -21,24 +21,25 @@ use crate::upstream::connect_error::ConnectError;
 use crate::upstream::protocols::{Api, Denial};
 use crate::upstream::worker_endpoint::WorkerEndpoint;
 
-/// Largest answer that is read; members send some hundred bytes.
+/// Most bytes of an answer that are read; members send a few hundred.
 const MAX_ANSWER: usize = 64 * 1024;
-/// How long a member may take to say its version.
+/// How long a member may take to answer with its version.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why there was no answer.
 #[derive(Debug)]
 pub enum Unanswered {
-    /// There was no connection.
+    /// No connection could be made.
     Connect(ConnectError),
-    /// There was one, and no HTTP/1.1 came back on it. Whether anything did tells the error.
+    /// There was a connection, and no HTTP/1.1 answer came back on it. The error tells whether
+    /// anything else did.
     Failed(Error),
-    /// Nothing came in time.
+    /// No answer came within 2 s.
     Late,
 }
 
-/// Sends one request over `connection`, with a body of JSON unless that is empty, and returns the
-/// answer. Then `upstream` keeps the connection.
+/// Sends one request over `connection`, with `json` as its body unless that is empty, and returns
+/// the answer. `upstream` keeps the connection for later requests.
 ///
 /// # Errors
 /// [`Unanswered::Failed`].
@@ -77,13 +78,13 @@ pub async fn ask(
     Ok((status, answer.into()))
 }
 
-/// Finds out whether `upstream`'s URL speaks HTTP, by asking for the version, and remembers it.
-/// Nothing that a client sent is needed for that. The connection is kept for the next request.
+/// Finds out whether `upstream`'s URL speaks HTTP, by asking for its version, and remembers the
+/// finding. Sends nothing of a client's request. The connection is kept for the next request.
 ///
 /// # Errors
-/// [`Unanswered`] when no HTTP came back; the URL counts as one without HTTP then if the member
-/// closed the connection without a word or said in HTTP/2 who it is, as etcd does where it speaks
-/// gRPC only: behind TLS the one, in the clear the other.
+/// [`Unanswered`] when no HTTP/1.1 answer came back. The URL then counts as one without HTTP if the
+/// member behaved as etcd does where it speaks only gRPC: with TLS it closes the connection without
+/// a reply, in plaintext it answers in HTTP/2.
 pub async fn find_out(upstream: &Rc<WorkerEndpoint>) -> Result<(), Unanswered> {
     let protocols = &upstream.endpoint.protocols;
     let asked = timeout(PATIENCE, async {
@@ -109,7 +110,7 @@ pub async fn find_out(upstream: &Rc<WorkerEndpoint>) -> Result<(), Unanswered> {
     Err(unanswered)
 }
 
-/// Remembers that `upstream`'s URL speaks no HTTP.
+/// Records that `upstream`'s URL speaks no HTTP.
 pub fn deny(upstream: &WorkerEndpoint, denial: Denial) {
     let endpoint = &upstream.endpoint;
     if endpoint.protocols.deny(Api::Http, denial) {

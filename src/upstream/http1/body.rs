@@ -1,4 +1,4 @@
-//! The body of a response, which reads the connection that it arrives on.
+//! The body of a response, which reads its own connection.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -16,13 +16,13 @@ use super::whole_chunk::{ChunkBudget, PartialChunk};
 
 /// The body of a member's response.
 ///
-/// When it is dropped the connection goes back to its pool if the exchange was complete, else it is
-/// closed, which is how a member learns that nobody wants the rest.
+/// When it is dropped the connection goes back to its pool if the exchange was complete. Otherwise
+/// it is closed, which tells the member that the rest is not wanted.
 pub struct ResponseBody {
-    /// `None` once it has failed.
+    /// `None` once the body has failed, or ended with the connection.
     connection: Option<Box<Connection>>,
     framing: ResponseFraming,
-    /// The chunk that is being read, while it is held until it is whole.
+    /// The chunk being read, if it is held until it is whole.
     partial: Option<Box<PartialChunk>>,
     home: Rc<IdlePool>,
 }
@@ -30,7 +30,7 @@ pub struct ResponseBody {
 type Polled = Poll<Option<Result<Frame<Bytes>, Error>>>;
 
 impl ResponseBody {
-    /// Makes the body that follows on `connection` as `framing` says.
+    /// Creates the body that follows on `connection`, framed by `framing`.
     pub(super) fn new(
         connection: Option<Box<Connection>>,
         framing: ResponseFraming,
@@ -39,18 +39,18 @@ impl ResponseBody {
         Self { connection, framing, partial: None, home }
     }
 
-    /// Returns the next part of the body. A chunk of the member's is one part if `budget` has room
-    /// for it; without a budget each part is what one read brought.
+    /// Returns the next part of the body. Each of the member's chunks is one part if `budget` has
+    /// room for it; without a budget each part is what one read brought.
     ///
     /// # Errors
-    /// When the connection fails, or what comes is not well framed.
+    /// When the connection fails, or the body is not well framed.
     pub fn poll_part(&mut self, cx: &mut Context<'_>, budget: Option<&ChunkBudget>) -> Polled {
         if self.is_complete() {
             return Poll::Ready(None);
         }
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
-        // The request may still be on its way up. If that fails, what the member says about it is
-        // still to be read.
+        // The request may still be on its way up. If that fails, the member's answer to it is read
+        // all the same.
         let _ = connection.poll_upload(cx);
         let polled = match &mut self.framing {
             ResponseFraming::Length(left) => poll_length(connection, left, cx),
@@ -122,7 +122,7 @@ fn poll_chunked(
             }
             (Found::Data(data), None) => return Poll::Ready(Some(Ok(Frame::data(data)))),
             (Found::Data(data), Some(held)) => {
-                // More than this piece is to come, else it would not be held.
+                // This piece is not the last one, else the chunk would not be held.
                 held.push(&data);
                 continue;
             }

@@ -1,4 +1,4 @@
-//! A body in chunks, and the trailers behind it (RFC 9112 section 7.1).
+//! Reads a body in chunks, and the trailers after it (RFC 9112 section 7.1).
 
 use bytes::{Buf, Bytes};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -6,49 +6,49 @@ use httparse::Status;
 
 use super::error::{Error, reason};
 
-/// Bytes that the line before a chunk may have, its extensions included.
+/// Most bytes of the line before a chunk, with its extensions.
 const MAX_LINE: usize = 4096;
-/// Bytes that trailers may have.
+/// Most bytes of all trailers.
 const MAX_TRAILERS: usize = 64 * 1024;
-/// Trailers that may be.
+/// Most trailers.
 const MAX_FIELDS: usize = 64;
 
-/// Where in a body of chunks we are.
+/// The position in a chunked body.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub enum Chunked {
-    /// Before the line that says how long a chunk is.
+    /// Before the line with the size of a chunk.
     #[default]
     Size,
-    /// Within a chunk, as many bytes before its end.
+    /// Within a chunk, this many bytes before its end.
     Data(u64),
-    /// Behind a chunk's data, before the line's end that closes it.
+    /// After a chunk's data, before the CRLF that closes it.
     DataEnd,
-    /// Behind the last chunk.
+    /// After the last chunk.
     Trailers,
-    /// At the end.
+    /// At the end of the body.
     Done,
 }
 
-/// What was found at the start of the bytes at hand.
+/// The element found at the start of the inbox.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found {
     /// A chunk begins; it has this many bytes.
     Begin(u64),
     /// Data of a chunk.
     Data(Bytes),
-    /// Trailers, and with them the end.
+    /// Trailers, which end the body.
     Trailers(HeaderMap),
-    /// The end.
+    /// The end of the body.
     End,
-    /// Nothing whole: more must be read first.
+    /// No complete element: more must be read first.
     More,
 }
 
 impl Chunked {
-    /// Takes the next thing out of `inbox`.
+    /// Takes the next element out of `inbox`.
     ///
     /// # Errors
-    /// When it is not well framed.
+    /// When the body is not well framed.
     pub fn take(&mut self, inbox: &mut Bytes) -> Result<Found, Error> {
         loop {
             let go_on = match self {
@@ -77,8 +77,8 @@ impl Chunked {
         }
     }
 
-    /// Counts `length` bytes of the chunk's data that were read past the inbox. They are not more
-    /// than are left of it.
+    /// Counts `length` bytes of the chunk's data that were read past the inbox; at most as many as
+    /// are left of it.
     pub fn advance(&mut self, length: usize) {
         if let Self::Data(left) = self {
             *left = left.saturating_sub(length as u64);
@@ -89,9 +89,9 @@ impl Chunked {
     }
 
     fn take_size(&mut self, inbox: &mut Bytes) -> Result<bool, Error> {
-        // httparse takes an empty line for the last chunk.
+        // Checked here because httparse takes an empty line for the last chunk.
         if inbox.first().is_some_and(|first| !first.is_ascii_hexdigit()) {
-            return Err(Error::Framing("a chunk without a size"));
+            return Err(Error::Framing("chunk without a size"));
         }
         match httparse::parse_chunk_size(inbox) {
             Ok(Status::Complete((length, size))) => {
@@ -100,8 +100,8 @@ impl Chunked {
                 Ok(true)
             }
             Ok(Status::Partial) if inbox.len() <= MAX_LINE => Ok(false),
-            Ok(Status::Partial) => Err(Error::Framing("a chunk's size without end")),
-            Err(_) => Err(Error::Framing("a chunk's size that is no number")),
+            Ok(Status::Partial) => Err(Error::Framing("chunk size line is too long")),
+            Err(_) => Err(Error::Framing("invalid chunk size")),
         }
     }
 
@@ -113,7 +113,7 @@ impl Chunked {
                 Ok(true)
             }
             [] | [b'\r'] => Ok(false),
-            _ => Err(Error::Framing("a chunk that is longer than it said")),
+            _ => Err(Error::Framing("chunk longer than its size")),
         }
     }
 
@@ -123,7 +123,7 @@ impl Chunked {
         let (length, trailers) = match httparse::parse_headers(inbox, &mut fields) {
             Ok(Status::Complete((length, read))) => (length, trailers(read)?),
             Ok(Status::Partial) if inbox.len() <= MAX_TRAILERS => return Ok(Found::More),
-            Ok(Status::Partial) => return Err(Error::Framing("trailers without end")),
+            Ok(Status::Partial) => return Err(Error::Framing("trailers too large")),
             Err(error) => return Err(framing(error)),
         };
         inbox.advance(length);
@@ -138,7 +138,7 @@ fn trailers(read: &[httparse::Header<'_>]) -> Result<HeaderMap, Error> {
         let name = HeaderName::from_bytes(field.name.as_bytes());
         let value = HeaderValue::from_bytes(field.value);
         let (Ok(name), Ok(value)) = (name, value) else {
-            return Err(Error::Framing("a trailer that is not one"));
+            return Err(Error::Framing("invalid trailer"));
         };
         trailers.append(name, value);
     }
@@ -151,8 +151,8 @@ mod tests {
 
     use super::*;
 
-    /// What comes of `bytes` when they arrive in pieces of these sizes, the last one as often as it
-    /// takes.
+    /// Reads `bytes` in pieces of these sizes, then the rest in one. Returns the data, and whether
+    /// the body has ended.
     fn taken(bytes: &[u8], sizes: &[usize]) -> Result<(Vec<u8>, bool), String> {
         let (mut chunked, mut inbox, mut data) = (Chunked::default(), Vec::new(), Vec::new());
         let mut rest = bytes;

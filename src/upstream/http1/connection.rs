@@ -1,4 +1,4 @@
-//! One HTTP/1.1 connection to a member: its stream, and what is read and not yet given out.
+//! One HTTP/1.1 connection to a member: its stream, and the bytes read but not yet taken.
 
 use std::cell::RefCell;
 use std::io;
@@ -21,43 +21,43 @@ use crate::message::replay_body::ReplayBody;
 use crate::tls::HandshakeError;
 use crate::upstream::io::MemberIo;
 
-/// Bytes read at once.
+/// Most bytes of one read.
 const READ: usize = 64 * 1024;
-/// Largest head of a response that is accepted; etcd's are far below, and the limit is a member's,
-/// not a client's.
+/// Largest head of a response that is accepted, in bytes; etcd's are far smaller. It limits
+/// members, not clients.
 const MAX_HEAD: usize = 1024 * 1024;
-/// Answers of the kind "go on" that may precede an answer; etcd sends none.
+/// Most informational (1xx) responses before an answer; etcd sends none.
 const MAX_INTERIM: usize = 16;
 
 thread_local! {
-    /// Where a worker's connections read into. What came is copied to a buffer of its size: an idle
-    /// watcher holds none.
+    /// The buffer that a worker's connections read into. Received bytes are copied to a buffer of
+    /// their size, so an idle watcher holds none.
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
 }
 
-/// A connection, with the exchange that is on it.
+/// A connection, with the exchange that it carries.
 pub struct Connection {
     io: MemberIo,
-    /// What was read and is not given out.
+    /// Bytes read but not yet taken.
     inbox: Bytes,
-    /// How much of the inbox has been searched for the end of a head.
+    /// How many bytes of the inbox were searched for the end of a head.
     searched: usize,
     /// Whether the last read filled the scratch buffer, so that a large body is probably coming.
     flowing: bool,
     outbox: Outbox,
     upload: Upload,
-    /// Whether anything of the present request was written.
+    /// Whether any of the current request was written.
     has_written: bool,
-    /// Whether the member keeps the connection open behind its answer.
+    /// Whether the member keeps the connection open after its answer.
     keeps: bool,
-    /// How often the member has said "go on" to the present request.
+    /// How many informational responses the current request got.
     interim: usize,
     /// Whether the member has sent a head before.
     has_spoken: bool,
 }
 
 impl Connection {
-    /// Makes one without a request on it.
+    /// Creates a connection without a request.
     pub fn new(io: MemberIo) -> Self {
         Self {
             io,
@@ -73,13 +73,13 @@ impl Connection {
         }
     }
 
-    /// Under which of its worker endpoint's connectors it was made.
+    /// Returns the epoch of its worker endpoint in which it was made.
     pub fn epoch(&self) -> u64 {
         self.io.epoch()
     }
 
-    /// Whether nothing has come in, and not the end either. It costs a system call only if
-    /// something has.
+    /// Returns whether nothing was received, neither bytes nor the end of the stream. Costs a
+    /// system call only if something was.
     pub fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
         let read = Pin::new(&mut self.io)
@@ -87,7 +87,7 @@ impl Connection {
         self.inbox.is_empty() && read.is_pending()
     }
 
-    /// Puts a request on it.
+    /// Begins a request; nothing is written yet.
     pub fn begin(&mut self, head: &RequestHead<'_>, body: ReplayBody) {
         let (own, framing) = head.write(&body);
         self.outbox.fill(own);
@@ -96,25 +96,27 @@ impl Connection {
         self.interim = 0;
     }
 
-    /// Whether anything of the present request was written.
+    /// Returns whether any of the current request was written.
     pub fn has_written(&self) -> bool {
         self.has_written
     }
 
-    /// Why the member has turned us away, if it has.
+    /// Returns why the member has turned us away in TLS, if it has.
     pub fn refusal(&self) -> Option<HandshakeError> {
         self.io.state().refusal().cloned()
     }
 
-    /// Whether another request may follow, once the answer to this one was read to its end.
+    /// Returns whether another request may follow, once the answer to this one was read to its end.
     pub fn is_reusable(&self) -> bool {
         self.keeps && self.upload.is_done() && self.outbox.is_empty() && self.inbox.is_empty()
     }
 
-    /// Writes what there is of the request. Ready once that was all of it, or nothing more can be.
+    /// Writes as much of the request as there is. Ready once all of it is written, or writing has
+    /// failed.
     ///
     /// # Errors
-    /// The stream's, or [`Error::ClientBody`]; only once, and the connection is not reusable then.
+    /// The stream's, or [`Error::ClientBody`]. Returned only once; the connection cannot be reused
+    /// after that.
     pub fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         if self.upload.is_done() && self.outbox.is_empty() {
             return Poll::Ready(Ok(()));
@@ -130,13 +132,13 @@ impl Connection {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let mut waits = false;
         loop {
-            // What the client has sent together with its head goes up together with it.
+            // Body bytes that the client sent together with the head are written together with it.
             if !self.upload.is_done() && self.outbox.takes_more() {
                 waits = self.upload.poll_next(cx, &mut self.outbox)?.is_pending();
             }
             let io = Pin::new(&mut self.io);
             let written = ready!(self.outbox.poll_write(io, cx, &mut self.has_written));
-            // TLS may have sent some records of a write that fails as a whole.
+            // TLS may have sent some records of a write that failed as a whole.
             self.has_written |= written.is_err() && self.io.is_tls();
             written?;
             if waits || self.upload.is_done() {
@@ -147,10 +149,10 @@ impl Connection {
         if self.upload.is_done() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    /// Waits for the head of the response.
+    /// Waits for the head of the response; `to_head` tells that the request was a HEAD.
     ///
     /// # Errors
-    /// When the connection ends before, or what comes is not a head.
+    /// When the connection ends before that, or the member sends something else.
     pub fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
@@ -164,7 +166,7 @@ impl Connection {
                 }
                 Some(Parsed::Interim) if self.interim < MAX_INTERIM => self.interim += 1,
                 Some(Parsed::Interim) => {
-                    return Poll::Ready(Err(Error::Head("it says \"go on\" without end")));
+                    return Poll::Ready(Err(Error::Head("too many informational responses")));
                 }
                 None if ready!(self.poll_fill(cx))? == 0 => {
                     return Poll::Ready(Err(Error::Closed));
@@ -174,7 +176,7 @@ impl Connection {
         }
     }
 
-    /// Takes the head out of the inbox; `None` while it is not complete.
+    /// Takes a head out of the inbox; `None` while it is not complete.
     fn parse_head(&mut self, to_head: bool) -> Result<Option<Parsed>, Error> {
         if self.inbox.is_empty() {
             return Ok(None);
@@ -194,25 +196,26 @@ impl Connection {
         if self.searched > MAX_HEAD { Err(Error::TooLarge(MAX_HEAD)) } else { Ok(None) }
     }
 
-    /// Looks whether what stands in the place of a head is the frame that begins HTTP/2 (RFC 9113
-    /// section 3.4): SETTINGS, not an answer to one, on stream 0.
+    /// Checks whether the inbox begins with the frame that begins HTTP/2 (RFC 9113 section 3.4) in
+    /// place of a head: SETTINGS without the ACK flag, on stream 0.
     fn parse_http2(&self) -> Result<Option<Parsed>, Error> {
         match self.inbox[..] {
             [_, high, low, 4, 0, 0, 0, 0, 0, ..] if u16::from_be_bytes([high, low]) % 6 == 0 => {
                 Err(Error::Http2)
             }
-            [_, _, _, _, _, _, _, _, _, ..] => Err(Error::Head("the first line is not one")),
+            [_, _, _, _, _, _, _, _, _, ..] => Err(Error::Head("invalid status line")),
             _ => Ok(None),
         }
     }
 
-    /// Whether a parse is worth its time: a head that comes byte by byte must not be read as often
-    /// as it has bytes.
+    /// Returns whether a parse is worthwhile: a head that arrives byte by byte must not be parsed
+    /// once for each byte.
     fn may_end_a_head(&self) -> bool {
         self.searched == 0 || self.inbox[self.searched..].contains(&b'\n')
     }
 
-    /// Reads once into the inbox, behind what is there. Zero is the end of the stream.
+    /// Reads once, and appends to the inbox. Returns the number of bytes; zero is the end of the
+    /// stream.
     ///
     /// # Errors
     /// The stream's.
@@ -230,8 +233,7 @@ impl Connection {
         })
     }
 
-    /// Reads into a buffer that is given out as it is, which saves the copy where a copy would cost
-    /// most.
+    /// Reads into a buffer that becomes the inbox itself, which saves the copy of large reads.
     fn poll_fill_directly(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut buffer = BytesMut::with_capacity(READ);
         let read = pin!(self.io.read_buf(&mut buffer)).as_mut().poll(cx);
@@ -245,8 +247,8 @@ impl Connection {
         Poll::Ready(Ok(count))
     }
 
-    /// Reads once into what is missing of a chunk, past the inbox, which is empty. Zero is the end
-    /// of the stream.
+    /// Reads once into the missing part of a chunk, past the inbox, which must be empty. Returns
+    /// the number of bytes; zero is the end of the stream.
     ///
     /// # Errors
     /// The stream's.
@@ -258,14 +260,14 @@ impl Connection {
         pin!(self.io.read_buf(&mut chunk.missing())).as_mut().poll(cx)
     }
 
-    /// What was read and is not given out, to take from it.
+    /// Returns the bytes read but not yet taken, to take from them.
     pub fn inbox(&mut self) -> &mut Bytes {
         &mut self.inbox
     }
 }
 
-/// Appends to `inbox`. It is seldom that anything is there, and then it is a piece of a head or of
-/// a chunk's line.
+/// Appends `more` to `inbox`, which is usually empty: it holds at most a piece of a head or of a
+/// chunk's line.
 fn put_behind(inbox: &mut Bytes, more: &[u8]) {
     if inbox.is_empty() {
         *inbox = Bytes::copy_from_slice(more);

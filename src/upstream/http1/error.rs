@@ -1,4 +1,4 @@
-//! What can go wrong on an HTTP/1.1 connection to a member.
+//! Errors of HTTP/1.1 connections to members.
 
 use std::io;
 
@@ -11,43 +11,44 @@ pub enum Error {
     /// The member closed the connection before it answered.
     #[error("connection closed before an answer")]
     Closed,
-    /// The member closed the connection within the body of its answer.
+    /// The member closed the connection before the end of its answer's body.
     #[error("connection closed within an answer")]
     Incomplete,
-    /// What the member sent is no head of a response.
+    /// The member sent something other than the head of a response.
     #[error("not an HTTP/1.1 answer: {0}")]
     Head(&'static str),
-    /// The first that the member has said is HTTP/2's SETTINGS: it speaks gRPC only, and has acted
-    /// on nothing.
+    /// The first bytes from the member are HTTP/2's SETTINGS: it speaks only gRPC, and has acted on
+    /// nothing.
     #[error("it speaks HTTP/2 only")]
     Http2,
-    /// The member's head has no end.
+    /// The head of the member's answer is too large; holds the limit in bytes.
     #[error("head of the answer exceeds {0} bytes")]
     TooLarge(usize),
     /// The member framed the body of its answer in a way that cannot be trusted.
     #[error("not a well-framed answer: {0}")]
     Framing(&'static str),
-    /// The client's request body ended too early; the member is not to blame.
+    /// The client's request body failed, or its length was not the declared one; the member is not
+    /// to blame.
     #[error("the client's request did not arrive whole")]
     ClientBody(#[source] Option<hyper::Error>),
 }
 
 impl Error {
-    /// Whether the client is to blame, and not the member.
+    /// Returns whether the client is to blame, and not the member.
     pub fn is_clients(&self) -> bool {
         matches!(self, Self::ClientBody(_))
     }
 }
 
-/// httparse's reasons, in words that name what is wrong with the answer.
+/// Returns what is wrong with the answer, for httparse's error.
 pub(super) fn reason(error: httparse::Error) -> &'static str {
     match error {
-        httparse::Error::HeaderName => "a header's name is not one",
-        httparse::Error::HeaderValue => "a header's value is not one",
-        httparse::Error::NewLine => "a line does not end as it must",
-        httparse::Error::Status => "no such status",
-        httparse::Error::Token => "the first line is not one",
+        httparse::Error::HeaderName => "invalid header name",
+        httparse::Error::HeaderValue => "invalid header value",
+        httparse::Error::NewLine => "invalid line ending",
+        httparse::Error::Status => "invalid status code",
+        httparse::Error::Token => "invalid status line",
         httparse::Error::TooManyHeaders => "more than 128 headers",
-        httparse::Error::Version => "no such version",
+        httparse::Error::Version => "unsupported HTTP version",
     }
 }

@@ -14,30 +14,30 @@ use super::error::{Error, reason};
 use super::framing::{BodyHeaders, ResponseFraming};
 use crate::message::headers::{is_hop_by_hop, names_in};
 
-/// Headers of a response; etcd sends a dozen.
+/// Most headers of a response; etcd sends a dozen.
 const MAX_HEADERS: usize = 128;
 
-/// A head that was read.
+/// A complete head.
 #[derive(Debug)]
 pub enum Parsed {
-    /// One of those that precede the answer, such as "100 Continue".
+    /// The head of an informational response before the answer, such as "100 Continue".
     Interim,
-    /// The answer's.
+    /// The head of the answer.
     Final {
-        /// Status and headers, without those that belong to one hop.
+        /// Status and headers, without hop-by-hop headers.
         head: Response<()>,
-        /// How the body follows.
+        /// How the body is framed.
         framing: ResponseFraming,
-        /// Whether the connection stays open behind it.
+        /// Whether the connection stays open after the body.
         keeps: bool,
     },
 }
 
-/// Reads the head at the start of `inbox`. Returns its length and what it says; `None` while it is
+/// Reads the head at the start of `inbox`. Returns its length and its content; `None` while it is
 /// not complete.
 ///
 /// # Errors
-/// When it is not a head of HTTP/1, or its body would be framed in a way that cannot be trusted.
+/// When it is not a head of HTTP/1, or frames its body in a way that cannot be trusted.
 pub fn parse(inbox: &Bytes, to_head: bool) -> Result<Option<(usize, Parsed)>, Error> {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut read = httparse::Response::new(&mut []);
@@ -48,7 +48,7 @@ pub fn parse(inbox: &Bytes, to_head: bool) -> Result<Option<(usize, Parsed)>, Er
     let status = read
         .code
         .and_then(|code| StatusCode::from_u16(code).ok())
-        .ok_or(Error::Head("no such status"))?;
+        .ok_or(Error::Head("invalid status code"))?;
     if status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Error::Head("it switches protocols unasked"));
     }
@@ -68,7 +68,7 @@ pub fn parse(inbox: &Bytes, to_head: bool) -> Result<Option<(usize, Parsed)>, Er
     Ok(Some((length, Parsed::Final { head, framing, keeps })))
 }
 
-/// What the headers say of the connection and the body.
+/// What the headers say about the connection and the body.
 #[derive(Default)]
 struct Fields {
     body: BodyHeaders,
@@ -76,7 +76,7 @@ struct Fields {
     keep_alive: bool,
 }
 
-/// Puts the headers that pass on into `headers`. Their values share the memory of `inbox`.
+/// Puts the end-to-end headers into `headers`. Their values share the memory of `inbox`.
 fn take_fields(
     inbox: &Bytes,
     read: &[Header<'_>],
@@ -87,7 +87,7 @@ fn take_fields(
     headers.reserve(read.len());
     for field in read {
         let name = HeaderName::from_bytes(field.name.as_bytes())
-            .map_err(|_| Error::Head("a header's name is not one"))?;
+            .map_err(|_| Error::Head("invalid header name"))?;
         if name == CONTENT_LENGTH {
             fields.body.length(field.value)?;
         } else if is_hop_by_hop(&name) {
@@ -101,18 +101,20 @@ fn take_fields(
             continue;
         }
         let value = HeaderValue::from_maybe_shared(inbox.slice_ref(field.value))
-            .map_err(|_| Error::Head("a header's value is not one"))?;
+            .map_err(|_| Error::Head("invalid header value"))?;
         headers.append(name, value);
     }
     named.iter().for_each(|name| drop(headers.remove(name)));
     if fields.body.is_chunked() {
-        // Beside chunks a length counts for nothing, and must not count again behind us.
+        // With chunks a Content-Length is ignored, and it must not reach the client, which might
+        // use it.
         headers.remove(CONTENT_LENGTH);
     }
     Ok(fields)
 }
 
-/// hyper writes the usual words for a status, unless the answer carries others.
+/// Keeps a reason phrase that differs from the canonical one; hyper writes the canonical one by
+/// itself.
 fn keep_reason(head: &mut Response<()>, reason: &str) {
     if head.status().canonical_reason() != Some(reason)
         && let Ok(reason) = ReasonPhrase::try_from(reason.as_bytes())

@@ -1,4 +1,4 @@
-//! Connections without a request: one, and those that one worker keeps for an endpoint.
+//! Idle HTTP/1.1 connections, and the pool of them that one worker keeps for an endpoint.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -8,40 +8,41 @@ use super::connection::Connection;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::io::MemberIo;
 
-/// Idle HTTP/1.1 connections kept for one endpoint and worker; etcd's old proxy kept 128 for each
+/// Most idle connections kept for one endpoint by one worker; etcd's old proxy kept 128 for each
 /// host.
 const IDLE_MOST: usize = 128;
 
 /// A connection without a request on it.
 pub struct IdleConn {
-    /// In a box for its whole life: what goes from hand to hand with each request is a pointer.
+    /// Boxed for its whole life, so that only a pointer moves with each request.
     pub(super) connection: Box<Connection>,
     since: Instant,
     kept: bool,
 }
 
 impl IdleConn {
-    /// Speaks HTTP/1.1 over a stream.
+    /// Begins HTTP/1.1 on a stream.
     pub fn new(io: MemberIo) -> Self {
         Self { connection: Box::new(Connection::new(io)), since: Instant::now(), kept: false }
     }
 
-    /// Whether the member has neither closed it nor said anything unasked.
+    /// Returns whether the member has neither closed it nor sent anything unasked.
     pub fn is_alive(&mut self) -> bool {
         self.connection.is_quiet()
     }
 
-    /// Under which of its worker endpoint's connectors it was made.
+    /// Returns the epoch of its worker endpoint in which it was made.
     pub fn epoch(&self) -> u64 {
         self.connection.epoch()
     }
 
-    /// Since when it has been idle.
+    /// Returns since when it has been idle.
     pub fn since(&self) -> Instant {
         self.since
     }
 
-    /// Whether it has carried a request before, so that its member may be about to close it.
+    /// Returns whether it has carried a request before, so that its member may be about to close
+    /// it.
     pub fn was_kept(&self) -> bool {
         self.kept
     }
@@ -50,27 +51,28 @@ impl IdleConn {
 /// The idle connections of one worker to one endpoint.
 pub struct IdlePool {
     endpoint: Arc<Endpoint>,
-    /// How often connections had to be made anew. What was made under an earlier count serves no
-    /// new request.
+    /// Goes up whenever new requests must use new connections. Connections of an earlier epoch take
+    /// no new requests.
     epoch: Cell<u64>,
     idle: RefCell<Vec<IdleConn>>,
-    /// The time of the last sweep: exact enough to tell what has been idle for long, and free.
+    /// The time of the last sweep, which stands for the present: exact enough to find long idle
+    /// connections, and it costs no system call.
     clock: Cell<Instant>,
 }
 
 impl IdlePool {
-    /// Makes a pool without connections.
+    /// Creates a pool without connections.
     pub fn new(endpoint: Arc<Endpoint>) -> Self {
         let (epoch, clock) = (Cell::new(0), Cell::new(Instant::now()));
         Self { endpoint, epoch, idle: RefCell::default(), clock }
     }
 
-    /// Counts how often new requests had to go over new connections.
+    /// Returns the connection epoch, which goes up whenever new requests must use new connections.
     pub fn epoch(&self) -> u64 {
         self.epoch.get()
     }
 
-    /// Has new requests go over new connections.
+    /// Makes new requests use new connections, and closes the idle ones.
     pub fn renew(&self) {
         self.epoch.set(self.epoch.get() + 1);
         self.clear();
@@ -86,7 +88,8 @@ impl IdlePool {
         }
     }
 
-    /// Takes back a connection whose exchange is complete.
+    /// Takes back a connection whose exchange is complete. Closes it if it is of an earlier epoch,
+    /// its endpoint is no longer listed, or the pool is full.
     pub(super) fn put(&self, connection: Box<Connection>) {
         let mut idle = self.idle.borrow_mut();
         let good = connection.epoch() == self.epoch.get() && self.endpoint.is_listed();
@@ -95,7 +98,8 @@ impl IdlePool {
         }
     }
 
-    /// Closes connections that their member has closed, or that were not used since `limit`.
+    /// Closes connections that their member has closed, or that have been idle since before
+    /// `limit`.
     pub fn sweep(&self, now: Instant, limit: Instant) {
         self.clock.set(now);
         self.idle.borrow_mut().retain_mut(|idle| idle.since() >= limit && idle.is_alive());

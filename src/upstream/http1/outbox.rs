@@ -1,4 +1,4 @@
-//! What of a request is on its way and not yet written.
+//! The bytes of a request that are not yet written.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -7,35 +7,34 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 
-/// Bytes of a body up to which they are copied behind what precedes them, as
+/// Largest piece of a body, in bytes, that is copied behind the bytes before it, as
 /// [`crate::net::coalesce`] would do.
 const SMALL: usize = 2048;
 
-/// Bytes that are to be written: some of ours, some of the client's, and some of ours again.
+/// Bytes to be written: our own, then the client's `data`, then our own `tail`.
 #[derive(Default)]
 pub struct Outbox {
     own: Vec<u8>,
-    /// How much of `own` is written.
+    /// How many bytes of `own` are written.
     written: usize,
     data: Bytes,
     tail: &'static [u8],
 }
 
 impl Outbox {
-    /// Puts in `own`, which goes first. What was in it before must have been written.
+    /// Fills the outbox with `own`. Its earlier content must have been written.
     pub fn fill(&mut self, own: Vec<u8>) {
         debug_assert!(self.is_empty(), "nothing unwritten may be lost");
         *self = Self { own, ..Self::default() };
     }
 
-    /// The buffer that goes first, to write something at its end; only while there is no data
-    /// behind it.
+    /// Returns the buffer that goes first, to append to it; only while no data follows it.
     pub fn own(&mut self) -> &mut Vec<u8> {
         debug_assert!(self.data.is_empty() && self.tail.is_empty(), "it would be out of order");
         &mut self.own
     }
 
-    /// Puts `data` behind what is there, and `tail` behind that.
+    /// Appends `data`, and `tail` after it.
     pub fn append(&mut self, data: Bytes, tail: &'static [u8]) {
         if data.len() <= SMALL {
             self.own().extend_from_slice(&data);
@@ -45,20 +44,21 @@ impl Outbox {
         }
     }
 
-    /// Whether [`Outbox::append`] may be called: nothing of it is written, and no data waits.
+    /// Returns whether [`Outbox::append`] may be called: nothing of it is written, and no data
+    /// waits.
     pub fn takes_more(&self) -> bool {
         self.written == 0 && self.data.is_empty() && self.tail.is_empty()
     }
 
-    /// Whether all is written.
+    /// Returns whether everything is written.
     pub fn is_empty(&self) -> bool {
         self.written == self.own.len() && self.data.is_empty() && self.tail.is_empty()
     }
 
-    /// Writes all of it. Returns whether anything was left to write.
+    /// Writes everything. Sets `wrote` when any byte was written.
     ///
     /// # Errors
-    /// The stream's; a stream that takes nothing is one of them.
+    /// The stream's, or `WriteZero` when the stream accepts nothing.
     pub fn poll_write<W: AsyncWrite>(
         &mut self,
         mut io: Pin<&mut W>,
@@ -79,7 +79,7 @@ impl Outbox {
             }
             *wrote = true;
         }
-        // An idle connection, and one that waits for an event, holds no buffer.
+        // An idle connection, or one that waits for a watch's event, holds no buffer.
         *self = Self::default();
         Poll::Ready(Ok(()))
     }

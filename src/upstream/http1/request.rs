@@ -1,4 +1,4 @@
-//! Writes the head of a request, and says how its body follows (RFC 9112 sections 3 and 6).
+//! Writes the head of a request, and decides how its body is framed (RFC 9112 sections 3 and 6).
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue};
 use http::uri::PathAndQuery;
@@ -8,21 +8,21 @@ use http_body::Body;
 use crate::message::headers::{ForwardingHeaders, HOP, X_FORWARDED_FOR};
 use crate::message::replay_body::ReplayBody;
 
-/// Room for a head before it must grow; etcd's clients stay below.
+/// Initial capacity for a head, in bytes; those of etcd's clients are smaller.
 const USUAL_HEAD: usize = 512;
 
-/// What the head of a request says, borrowed for as long as it takes to write it.
+/// The head of a request, borrowed while it is written.
 pub struct RequestHead<'a> {
     /// The method.
     pub method: &'a Method,
     /// Path and query.
     pub target: &'a PathAndQuery,
-    /// `Host`: the member's own.
+    /// `Host`: the member's own name, not the client's.
     pub host: &'a HeaderValue,
-    /// The client's headers, without those that belong to one hop. `Host` and `Expect` are left
-    /// out: the body has been asked for by the time it is passed on.
+    /// The client's headers, without hop-by-hop headers. `Host` and `Expect` among them are not
+    /// sent: the client was asked for the body by the time it is passed on.
     pub headers: &'a HeaderMap,
-    /// What we add to them.
+    /// The headers that we add to them.
     pub ours: ForwardingHeaders<'a>,
 }
 
@@ -31,14 +31,14 @@ pub struct RequestHead<'a> {
 pub enum RequestFraming {
     /// No body.
     Empty,
-    /// As many bytes as `Content-Length` said.
+    /// This many bytes, as `Content-Length` says.
     Length(u64),
-    /// In chunks, since nobody knows how much will come.
+    /// In chunks, since the length is not known.
     Chunked,
 }
 
 impl RequestHead<'_> {
-    /// Writes the head into a new buffer; the body is to follow as the framing says.
+    /// Writes the head into a new buffer. Returns that, and how the body must be framed.
     pub fn write(&self, body: &ReplayBody) -> (Vec<u8>, RequestFraming) {
         let mut out = Vec::with_capacity(USUAL_HEAD);
         for part in [self.method.as_str(), " ", self.target.as_str(), " HTTP/1.1\r\n"] {
@@ -66,7 +66,7 @@ impl RequestHead<'_> {
         (out, framing)
     }
 
-    /// Writes the addresses of the hops before, all in one line, and the client's behind them.
+    /// Writes the addresses of the earlier hops and then the client's, all in one line.
     fn write_forwarded_for(&self, address: &HeaderValue, out: &mut Vec<u8>) {
         out.extend_from_slice(b"x-forwarded-for: ");
         for earlier in self.headers.get_all(X_FORWARDED_FOR) {
@@ -77,11 +77,11 @@ impl RequestHead<'_> {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// Decides on the framing, and writes the field for it unless the client did.
+    /// Decides on the framing, and writes the header for it unless the client sent one.
     fn frame(&self, body: &ReplayBody, out: &mut Vec<u8>) -> RequestFraming {
         let declared = self.headers.get(CONTENT_LENGTH);
         if body.is_end_stream() {
-            // RFC 9110 section 8.6: methods that are made for a body say that there is none.
+            // RFC 9110 section 8.6: methods that usually have a body must say when there is none.
             if declared.is_none() && matches!(*self.method, Method::POST | Method::PUT) {
                 out.extend_from_slice(b"content-length: 0\r\n");
             }
@@ -99,7 +99,7 @@ impl RequestHead<'_> {
     }
 }
 
-/// Writes one header, or one trailer.
+/// Writes one header or trailer.
 pub(super) fn field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
     out.extend_from_slice(name.as_str().as_bytes());
     out.extend_from_slice(b": ");

@@ -1,4 +1,4 @@
-//! An HTTP/1.1 connection against members that say one thing each.
+//! HTTP/1.1 connections to members that send one scripted response each.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::message::headers::ForwardingHeaders;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::worker_endpoint::{Timeouts, WorkerEndpoint};
 
-/// A member that has taken our connection, and our side of it.
+/// Both ends of a connection to a member.
 struct Pair {
     upstream: Rc<WorkerEndpoint>,
     connection: IdleConn,
@@ -52,7 +52,7 @@ fn send(
     pair.send(&head, body, upstream.idle().clone())
 }
 
-/// What the proxy gets of a member that says `says` and closes.
+/// Returns what the proxy gets from a member that sends `says` and closes.
 async fn answer(says: &[u8]) -> Result<(Response<()>, Result<Bytes, Error>, HeaderMap), SendError> {
     let Pair { upstream, connection, mut member } = pair().await;
     member.write_all(says).await.unwrap();
@@ -89,7 +89,7 @@ async fn a_body_ends_where_its_framing_says() {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1;x=y\r\nc\r\n0\r\n\r\n",
             "abc",
         ),
-        // Beside chunks a length counts for nothing.
+        // With chunks a Content-Length is ignored.
         (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n2\r\nab\r\n0\r\n\r\n",
             "ab",
@@ -115,41 +115,38 @@ async fn an_answer_that_breaks_off_or_cannot_be_trusted_is_an_error() {
         ),
         (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n",
-            "not a well-framed answer: a chunk that is longer than it said",
+            "not a well-framed answer: chunk longer than its size",
         ),
         (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\r\n",
-            "not a well-framed answer: a chunk without a size",
+            "not a well-framed answer: chunk without a size",
         ),
         (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
-            "not a well-framed answer: a chunk without a size",
+            "not a well-framed answer: chunk without a size",
         ),
         (
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
-            "not a well-framed answer: a Transfer-Encoding other than one \"chunked\"",
+            "not a well-framed answer: Transfer-Encoding other than a single \"chunked\"",
         ),
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-            "not a well-framed answer: two different Content-Lengths",
+            "not a well-framed answer: conflicting Content-Lengths",
         ),
         (
             "HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\na",
-            "not a well-framed answer: a Content-Length that is no number",
+            "not a well-framed answer: invalid Content-Length",
         ),
         (
             "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\na",
-            "not a well-framed answer: a Content-Length that is no number",
+            "not a well-framed answer: invalid Content-Length",
         ),
         (
             "HTTP/1.1 101 Switching Protocols\r\n\r\n",
             "not an HTTP/1.1 answer: it switches protocols unasked",
         ),
-        ("SSH-2.0-OpenSSH_9.2\r\n", "not an HTTP/1.1 answer: no such version"),
-        (
-            "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
-            "not an HTTP/1.1 answer: a header's name is not one",
-        ),
+        ("SSH-2.0-OpenSSH_9.2\r\n", "not an HTTP/1.1 answer: unsupported HTTP version"),
+        ("HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "not an HTTP/1.1 answer: invalid header name"),
     ] {
         assert_eq!(body_of(says).await, Err(error.into()), "{says:?}");
     }
@@ -160,7 +157,7 @@ async fn a_member_that_says_go_on_without_end_is_given_up() {
     let says = "HTTP/1.1 100 Continue\r\n\r\n".repeat(1000);
     assert_eq!(
         body_of(&says).await.unwrap_err(),
-        "not an HTTP/1.1 answer: it says \"go on\" without end"
+        "not an HTTP/1.1 answer: too many informational responses"
     );
 }
 
@@ -211,7 +208,7 @@ async fn an_answer_that_comes_byte_by_byte_is_the_same() {
     assert_eq!(all.to_bytes(), "abcde");
 }
 
-/// What a member reads of a request with this body, until it has read `until`.
+/// Returns what one read of the member brings of a request with this body.
 async fn written(
     method: Method,
     headers: &[(&'static str, &'static str)],
@@ -249,7 +246,7 @@ async fn a_small_request_goes_up_in_one_piece() {
         written(Method::PUT, &[("content-length", "7")], "value=1").await,
         "PUT /v2/keys/a?wait=true HTTP/1.1\r\nhost: member:2379\r\ncontent-length: 7\r\netcd-proxy-hop: me\r\n\r\nvalue=1"
     );
-    // What we know of a body is said even if the client did not.
+    // A known length is sent even if the client did not send it.
     assert!(
         written(Method::PUT, &[], "value=1").await.ends_with("content-length: 7\r\n\r\nvalue=1")
     );

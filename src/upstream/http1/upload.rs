@@ -1,4 +1,4 @@
-//! The body of a request on its way to the member.
+//! The upload of a request's body to the member.
 
 use std::io::Write;
 use std::pin::Pin;
@@ -13,22 +13,22 @@ use super::outbox::Outbox;
 use super::request::{RequestFraming, field};
 use crate::message::replay_body::ReplayBody;
 
-/// What is still to come of a request's body.
+/// The part of a request's body that is not yet in the outbox.
 #[derive(Default)]
 pub enum Upload {
     /// Nothing.
     #[default]
     Done,
-    /// As many bytes more.
+    /// This many bytes more.
     Length(ReplayBody, u64),
-    /// Chunks, until the client ends.
+    /// Chunks, until the client's body ends.
     Chunked(ReplayBody),
-    /// It failed, so the connection cannot be used again.
+    /// The upload failed, so the connection cannot be used again.
     Failed,
 }
 
 impl Upload {
-    /// Begins with `body`, whose head has been put into the outbox.
+    /// Begins the upload of `body`, whose head is already in the outbox.
     pub fn new(body: ReplayBody, framing: RequestFraming) -> Self {
         match framing {
             RequestFraming::Empty | RequestFraming::Length(0) => Self::Done,
@@ -37,15 +37,17 @@ impl Upload {
         }
     }
 
-    /// Whether the whole body is in the outbox, or behind it.
+    /// Returns whether the whole body was put into the outbox.
     pub fn is_done(&self) -> bool {
         matches!(self, Self::Done)
     }
 
-    /// Puts the next part of the body into `outbox`, which is as good as empty.
+    /// Puts the next part of the body into `outbox`, of which nothing may be written yet and which
+    /// may hold no data: see [`Outbox::takes_more`].
     ///
     /// # Errors
-    /// [`Error::ClientBody`] when the client's body ends before its end, or does not end at it.
+    /// [`Error::ClientBody`] when the client's body fails, or is shorter or longer than its
+    /// declared length.
     pub fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
@@ -79,8 +81,8 @@ impl Upload {
     }
 }
 
-/// The next data of a body of known length; `None` at its end. Trailers have no place behind a
-/// length.
+/// Returns the next data of a body of known length; `None` at its end. Trailers are skipped:
+/// HTTP/1.1 has no place for them after a body with a length.
 fn data(body: &mut ReplayBody, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
     loop {
         let Some(frame) = ready!(Pin::new(&mut *body).poll_frame(cx)) else {
@@ -93,7 +95,8 @@ fn data(body: &mut ReplayBody, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes
     }
 }
 
-/// Puts a chunk, or the last one with trailers. Returns whether it was the last.
+/// Puts a chunk into `outbox`, or the last chunk with trailers. Returns whether it was the last
+/// one.
 fn put_chunk(frame: Frame<Bytes>, outbox: &mut Outbox) -> bool {
     match frame.into_data() {
         // An empty chunk would be the last one.
@@ -113,7 +116,8 @@ fn put_chunk(frame: Frame<Bytes>, outbox: &mut Outbox) -> bool {
     }
 }
 
-/// What frames a message, or says where it goes, must not come behind it (RFC 9110 section 6.5.1).
+/// Writes trailers, without the fields that frame or route a message, which must not follow it (RFC
+/// 9110 section 6.5.1).
 fn put_trailers(out: &mut Vec<u8>, trailers: &HeaderMap) {
     for (name, value) in trailers {
         if ![CONTENT_LENGTH, TRANSFER_ENCODING, HOST].contains(name) {

@@ -1,10 +1,9 @@
-//! Holds a chunk until it is whole, so that a chunk of the member's stays one chunk on its way to
-//! the client.
+//! Holds a chunk until it is whole, so that it reaches the client as one chunk.
 //!
 //! HTTP gives chunk boundaries no meaning, but etcd's JSON gateway sends each message of a stream
 //! as one chunk, and clients (etcd3gw among them) parse chunk by chunk. A chunk that one read
-//! brings whole is passed on as it is and never comes here. What is held counts until the client's
-//! connection has written it.
+//! brings whole is passed on as it is and never comes here. Held bytes are counted until the
+//! client's connection has written them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -12,26 +11,26 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use bytes::buf::Limit;
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// Bytes of the largest chunk that is held. etcd's largest request has 1.5 MiB
-/// (`--max-request-bytes`), which is 2 MiB in base64; the rest is for the JSON around it.
+/// Largest chunk that is held, in bytes. etcd's largest request has 1.5 MiB
+/// (`--max-request-bytes`), which is 2 MiB in base64; the other 16 KiB are for the JSON around it.
 pub const MAX_CHUNK: usize = (2 << 20) + (16 << 10);
-/// Bytes held for one client connection, all its streams together.
+/// Most bytes held for one client connection, over all its streams.
 const MAX_PER_CLIENT: usize = 16 << 20;
-/// Bytes held for all clients. Chunks beyond it stream: a crowd of slow readers must not cost what
-/// it asks for.
+/// Most bytes held for all clients. Chunks beyond that are passed on in parts: many slow readers
+/// together must not use unbounded memory.
 const MAX_IN_ALL: usize = 256 << 20;
 
 /// Bytes held for all clients of the process.
 static IN_ALL: AtomicUsize = AtomicUsize::new(0);
 
-/// Whether nothing new is held, since memory is short.
+/// Whether no new chunk is held, because memory is short.
 static STOPPED: AtomicBool = AtomicBool::new(false);
 
 /// Counts the bytes of chunks that are held for one client connection.
 #[derive(Debug, Clone, Default)]
 pub struct ChunkBudget(Arc<AtomicUsize>);
 
-/// A chunk of which something is still to come.
+/// A chunk that is not yet complete.
 #[derive(Debug)]
 pub struct PartialChunk {
     bytes: BytesMut,
@@ -52,12 +51,12 @@ struct Whole {
 }
 
 impl ChunkBudget {
-    /// Says whether all chunks stream from now on, because memory is short.
+    /// Sets whether chunks are passed on in parts from now on, because memory is short.
     pub fn stop(stop: bool) {
         STOPPED.store(stop, Relaxed);
     }
 
-    /// Reserves `size` bytes; `None` if that would be too many.
+    /// Reserves `size` bytes; `None` if that would be too many, or memory is short.
     fn reserve(&self, size: usize) -> Option<Reserved> {
         if STOPPED.load(Relaxed) {
             return None;
@@ -77,31 +76,31 @@ impl Drop for Reserved {
 }
 
 impl PartialChunk {
-    /// Begins to hold a chunk of `size` bytes; `None` if it is too large, or too much is held
-    /// already.
+    /// Begins to hold a chunk of `size` bytes; `None` if it is too large, too much is held already,
+    /// or memory is short.
     pub fn begin(size: u64, budget: &ChunkBudget) -> Option<Self> {
         let size = usize::try_from(size).ok().filter(|size| *size <= MAX_CHUNK)?;
         let reserved = budget.reserve(size)?;
         Some(Self { bytes: BytesMut::with_capacity(size), reserved })
     }
 
-    /// Puts `data`, which is a part of the chunk, behind what is there.
+    /// Appends `data`, the next part of the chunk.
     pub fn push(&mut self, data: &[u8]) {
         self.missing().put_slice(data);
     }
 
-    /// Returns where the rest of the chunk goes, and nothing behind it.
+    /// Returns the buffer for the rest of the chunk, with room for no more than that.
     pub fn missing(&mut self) -> Limit<&mut BytesMut> {
         let missing = self.reserved.size - self.bytes.len();
         (&mut self.bytes).limit(missing)
     }
 
-    /// Whether nothing is missing any more.
+    /// Returns whether the chunk is complete.
     pub fn is_whole(&self) -> bool {
         self.bytes.len() == self.reserved.size
     }
 
-    /// Gives out the chunk.
+    /// Returns the complete chunk, which stays counted until its last reference is dropped.
     pub fn finish(self) -> Bytes {
         Bytes::from_owner(Whole { bytes: self.bytes, _reserved: self.reserved })
     }

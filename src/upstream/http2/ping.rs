@@ -1,4 +1,4 @@
-//! PINGs on a connection to a member, at the pace that members allow.
+//! PINGs on a connection to a member, no more often than members allow.
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll};
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use h2::{Ping, PingPong};
 
-/// Members end a connection whose PINGs come sooner, after two warnings (etcd's
-/// `grpc-keepalive-min-time`).
+/// Shortest time between two PINGs. Members tolerate two that come sooner and end the connection at
+/// the third (etcd's `grpc-keepalive-min-time`).
 const APART: Duration = Duration::from_secs(5);
 
-/// The PINGs of one connection: its driver sends them regularly, and whoever doubts that the member
-/// lives at once.
+/// The PINGs of one connection. Its driver sends them regularly; a caller that needs a sign of life
+/// sends one at once.
 pub struct Pings {
     ping_pong: RefCell<PingPong>,
     last: Cell<Option<Instant>>,
@@ -19,7 +19,7 @@ pub struct Pings {
 }
 
 impl Pings {
-    /// Makes them from h2's handle.
+    /// Creates them from h2's handle.
     pub fn new(ping_pong: PingPong) -> Self {
         Self {
             ping_pong: RefCell::new(ping_pong),
@@ -28,7 +28,8 @@ impl Pings {
         }
     }
 
-    /// Sends one, unless the last is unanswered or was sent a moment ago. Returns whether it did.
+    /// Sends a PING, unless the last one is unanswered or was sent less than 5 s ago. Returns
+    /// whether it did.
     pub fn send(&self) -> bool {
         let too_soon = self.last.get().is_some_and(|last| last.elapsed() < APART);
         if too_soon || self.unanswered.get() {
@@ -42,7 +43,7 @@ impl Pings {
         sent
     }
 
-    /// Waits for the answer to the last one, if that is still to come.
+    /// Polls for the answer to the last PING; pending as well when none is unanswered.
     pub fn poll_answer(&self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.unanswered.get() || self.ping_pong.borrow_mut().poll_pong(cx).is_pending() {
             return Poll::Pending;
@@ -51,7 +52,7 @@ impl Pings {
         Poll::Ready(())
     }
 
-    /// How long the last one has been waiting for its answer; `None` when that has come.
+    /// Returns how long the last PING has been waiting for its answer; `None` when it was answered.
     pub fn unanswered(&self) -> Option<Duration> {
         self.last.get().filter(|_| self.unanswered.get()).map(|last| last.elapsed())
     }

@@ -1,4 +1,4 @@
-//! The body of a response as it comes from a member, and the part of it that may be held back.
+//! The body of a member's response, and the part of it that may be held back.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -11,15 +11,15 @@ use http::HeaderMap;
 
 use super::{AbortOnDrop, StreamGuard};
 
-/// Longest part of a response that is held back, in bytes. Members send it in one frame, or, behind
-/// TLS, where their gRPC runs over Go's own HTTP server, in frames of 4 KiB.
+/// Bytes of a response beyond which no more is held back. Members send that much in one frame, or
+/// with TLS, where their gRPC runs over Go's own HTTP server, in frames of 4 KiB.
 const HELD: usize = 16 * 1024;
-/// Most frames that are held.
+/// Most frames that are held back.
 const HELD_FRAMES: usize = 8;
 
 /// The body of a response. Dropping it before its end resets the stream with CANCEL.
 pub struct ResponseBody {
-    /// Received and not taken yet, when [`hold`](Self::hold) has waited for it.
+    /// Parts that [`hold`](Self::hold) has received and that are not taken yet.
     held: Held,
     receive: RecvStream,
     data_ended: bool,
@@ -31,22 +31,23 @@ pub struct ResponseBody {
 struct Held {
     data: VecDeque<Bytes>,
     bytes: usize,
-    /// What ends the body, once that is here.
+    /// The part that ends the body, once it is received.
     end: Option<Part>,
 }
 
-/// What comes next of a response's body.
+/// The next part of a response's body.
 pub enum Part {
     /// Bytes.
     Data(Bytes),
-    /// The trailers, which end it.
+    /// The trailers, which end the body.
     Trailers(HeaderMap),
     /// The end, without trailers.
     End,
 }
 
 impl ResponseBody {
-    /// In a box: it waits and moves together with the head, in each of the futures on its way.
+    /// Boxed: it moves together with the head through several futures, which would all grow by its
+    /// size.
     pub(super) fn new(
         receive: RecvStream,
         upload: Option<AbortOnDrop>,
@@ -56,21 +57,21 @@ impl ResponseBody {
         Box::new(Self { held, receive, data_ended: false, _upload: upload, _guard: guard })
     }
 
-    /// Waits until the response is here whole, or too much of it to be held: 16 KiB, or eight
-    /// frames.
+    /// Waits until the whole response is received, or too much of it to hold: more than 16 KiB, or
+    /// eight frames.
     ///
-    /// gRPC sends an answer in three pieces: a head, a message, a status. Until the last of them is
-    /// here nothing is gained by passing on the first, and if the member is lost meanwhile, nothing
-    /// has been said to the client yet. What is held comes on top of the stream's window.
+    /// gRPC sends an answer in three pieces: a head, a message and a status. Passing on the first
+    /// before the last is here gains nothing. And if the member is lost meanwhile, the client has
+    /// not been sent anything yet. The held bytes come on top of the stream's window.
     ///
     /// # Errors
-    /// When the stream or its connection ends before; the body is of no use then.
+    /// When the stream or its connection ends before that; the body cannot be used then.
     pub async fn hold(&mut self) -> Result<(), h2::Error> {
         poll_fn(|cx| self.poll_held(cx)).await
     }
 
-    /// The trailers of an answer that is here whole and has no message, so that it is an error;
-    /// empty when the head is all there is.
+    /// Returns the trailers of a complete answer without a message, which is an error; empty when
+    /// the answer is only a head. `None` for any other answer.
     pub fn error_held(&self) -> Option<&HeaderMap> {
         static NONE: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
         match &self.held.end {
@@ -90,8 +91,8 @@ impl ResponseBody {
         Poll::Ready(Ok(()))
     }
 
-    /// Waits for the next part. Credit is given back as parts are taken, so a client that does not
-    /// read holds up the member after one stream window.
+    /// Waits for the next part. Window credit is returned as parts are taken, so a client that does
+    /// not read stops the member after one stream window.
     pub fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, h2::Error>> {
         match self.held.take() {
             Some(part) => Poll::Ready(Ok(part)),
@@ -114,7 +115,7 @@ impl ResponseBody {
         Poll::Ready(Ok(trailers.map_or(Part::End, Part::Trailers)))
     }
 
-    /// Whether everything has been received and taken.
+    /// Returns whether everything was received and taken.
     pub fn is_end_stream(&self) -> bool {
         self.held.is_empty() && self.receive.is_end_stream()
     }

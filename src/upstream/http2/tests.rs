@@ -1,4 +1,4 @@
-//! Requests to a member that opens its windows as a test says.
+//! Requests to a member whose windows the test controls.
 
 use std::time::Duration;
 
@@ -13,8 +13,9 @@ use crate::upstream::worker_endpoint::{Timeouts, WorkerEndpoint};
 /// Bytes in a piece of a request's body.
 const PIECE: usize = 1000;
 
-/// Runs a test of a connection to a member whose streams begin with a closed window. What the test
-/// sends down the channel becomes the initial window, also of the streams that are open.
+/// Runs a test with a connection to a member whose streams begin with a closed window. Each value
+/// that the test sends to the channel becomes the initial window, which applies to open streams
+/// too.
 fn with_closed_windows<T: Future>(
     test: impl FnOnce(Rc<Connection>, mpsc::UnboundedSender<u32>) -> T,
 ) {
@@ -30,13 +31,13 @@ fn with_closed_windows<T: Future>(
         let upstream =
             WorkerEndpoint::new(Arc::new(endpoint), 0, Timeouts::default(), Arc::default());
         let connection = upstream.http2(PoolKind::Unary).await.unwrap();
-        // Once it is answered, the member's SETTINGS have come.
+        // Once a request is answered, the member's SETTINGS have arrived.
         connection.send(head(), ReplayBody::empty()).await.unwrap();
         test(connection, set_window).await;
     });
 }
 
-/// Answers a request when its body has come.
+/// Answers a request once its body has arrived.
 async fn serve(listener: TcpListener, mut windows: mpsc::UnboundedReceiver<u32>) {
     let stream = listener.accept().await.unwrap().0;
     let mut builder = h2::server::Builder::new();
@@ -49,7 +50,7 @@ async fn serve(listener: TcpListener, mut windows: mpsc::UnboundedReceiver<u32>)
                 spawn_local(async move {
                     let mut body = request.into_body();
                     while let Some(Ok(data)) = body.data().await {
-                        // The window of the connection only: the stream's is the test's matter.
+                        // Releases no capacity of the stream: the test controls its window.
                         drop(data);
                     }
                     let _ = respond.send_response(Response::default(), true);

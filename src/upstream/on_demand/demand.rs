@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-/// How one worker's writes to a member fare, and how regularly the member is probed.
+/// Counters of one worker's writes to a member, and the settings of the member's regular probes.
 #[derive(Debug)]
 pub struct OnDemand {
     pub(super) waiting: Cell<usize>,

@@ -1,10 +1,11 @@
 //! The proof over gRPC.
 //!
-//! A Watch is created and left at once. Its first answer has a header even where auth refuses it
-//! (it is cancelled with a reason), and on a member without a quorum, since nothing goes through
-//! raft (`server/etcdserver/api/v3rpc/watch.go`; seen on 3.4, 3.5, 3.6 and 3.7, with auth off and
-//! on). What stands before a member and lets no Watch through, or makes its headers itself (`etcd
-//! grpc-proxy` leaves the ID out), is asked for a serializable Range.
+//! A Watch is created and left after its first answer. That answer has a header even where auth
+//! refuses the Watch (it is cancelled with a reason), and on a member without a quorum, since
+//! nothing goes through raft (`server/etcdserver/api/v3rpc/watch.go`; seen on 3.4, 3.5, 3.6 and
+//! 3.7, with auth off and on). A proxy in front of a member may let no Watch through, or write the
+//! header itself (`etcd grpc-proxy` leaves the ID out). If the Watch names no cluster, a
+//! serializable Range is asked for.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -22,15 +23,16 @@ const WATCH: &[u8] = &[0, 0, 0, 0, 5, 0x0a, 3, 0x0a, 1, 0];
 /// message.
 const RANGE: &[u8] = &[0, 0, 0, 0, 9, 0x0a, 1, 0, 0x18, 1, 0x38, 1, 0x48, 1];
 
-/// What members that are starting answer, and proxies that have no member yet.
+/// The gRPC status of members that are starting, and of proxies that have no member yet.
 const UNAVAILABLE: &str = "14";
 
-/// Asks for the ID of the cluster at the other end of `connection`, and waits for each of two
-/// answers at most `limit`.
+/// Asks for the ID of the cluster at the other end of `connection`. Waits at most `limit` for each
+/// of up to two answers.
 ///
 /// # Errors
-/// [`ProofError::Nameless`] when it answers without one, [`ProofError::Broken`] when it does not
-/// answer in gRPC, and [`ProofError::NoAnswer`].
+/// [`ProofError::Nameless`] when the answers have no ID, [`ProofError::NotNow`] when they say that
+/// there may be one later, [`ProofError::Broken`] when the call fails, and [`ProofError::NoAnswer`]
+/// when `limit` passes.
 pub async fn cluster_id(
     connection: &Rc<Connection>,
     endpoint: &Endpoint,

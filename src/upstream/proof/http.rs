@@ -1,9 +1,11 @@
 //! The proof over HTTP/1.1, for ports that speak no gRPC (`--listen-client-http-urls`).
 //!
-//! What is asked, until an answer names a cluster: a serializable Range by way of the JSON gateway,
-//! v2's member list, which says it in `X-Etcd-Cluster-ID` (only 3.5 and earlier have it, but
-//! without the gateway there is nothing else), and the creation of a Watch by way of the gateway,
-//! which answers where auth refuses the Range.
+//! Three questions are asked in turn, until an answer names a cluster:
+//!
+//! - a serializable Range over the JSON gateway;
+//! - v2's member list, which names the cluster in `X-Etcd-Cluster-ID`: only 3.5 and earlier have
+//!   it, but without the gateway there is nothing else;
+//! - the creation of a Watch over the gateway, which is answered where auth refuses the Range.
 
 use std::sync::Arc;
 
@@ -21,10 +23,10 @@ use crate::message::headers::{HOP, PROOF_HOP};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::io::{MemberIo, MemberIoState};
 
-/// Most of an answer that is read; a first message has some 200 bytes.
+/// Most bytes of an answer that are read; a first message has some 200.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// What is asked, in this order, each on a connection of its own.
+/// The questions, asked in this order, each on a connection of its own.
 pub const QUESTIONS: [Question; 3] = [
     Question {
         method: Method::POST,
@@ -46,22 +48,22 @@ pub struct Question {
     body: &'static str,
 }
 
-/// A connection that has been asked.
+/// A connection on which a question was asked.
 pub struct Asked {
-    /// What is seen of the connection.
+    /// The connection's state.
     pub io_state: Arc<MemberIoState>,
-    /// The cluster that the answer named.
+    /// The cluster that the answer named; `None` if it named none.
     pub cluster: Option<u64>,
-    /// Its HTTP status.
+    /// The answer's HTTP status; 0 before there is one.
     pub status: u16,
     driver: AbortHandle,
     _sender: SendRequest<Full<Bytes>>,
-    /// Held, since hyper closes a connection whose answer nobody reads to its end.
+    /// Held because hyper closes a connection whose answer is dropped before its end.
     _answer: Option<Response<Incoming>>,
 }
 
 impl Asked {
-    /// What is wrong with an answer that names no cluster.
+    /// Returns what is wrong with an answer that names no cluster.
     pub fn complaint(&self) -> ProofError {
         let text = format!("its answer has HTTP status {} and no cluster ID", self.status);
         if is_passing(self.status) { ProofError::NotNow(text) } else { ProofError::Nameless(text) }
@@ -77,7 +79,7 @@ impl Drop for Asked {
 /// Asks one question over a new connection.
 ///
 /// # Errors
-/// hyper's, when the other side does not answer in HTTP/1.1.
+/// [`ProofError::Broken`] with hyper's error, when the other side does not answer in HTTP/1.1.
 pub async fn ask(
     io: MemberIo,
     question: &Question,
@@ -127,7 +129,8 @@ fn first_value(received: &[u8]) -> Option<serde_json::Value> {
     serde_json::Deserializer::from_slice(received).into_iter().next()?.ok()
 }
 
-/// The cluster that an answer of the gateway names. Numbers of 64 bits are strings in its JSON.
+/// Returns the cluster that an answer of the gateway names. The gateway writes 64-bit numbers as
+/// strings.
 pub fn cluster_id(answer: &serde_json::Value) -> Option<u64> {
     let header = answer.get("header").or_else(|| answer.get("result")?.get("header"))?;
     header.get("cluster_id")?.as_str()?.parse().ok().filter(|id| *id != 0)

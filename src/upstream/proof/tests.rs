@@ -1,4 +1,4 @@
-//! The table of proofs, with real sockets whose other side closes.
+//! The table of proofs, with real sockets that the other side closes.
 
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 
 use super::*;
 
-/// Connections to one address, with the other side's ends.
+/// A listener, whose connections are handed out with both ends.
 struct Place {
     listener: TcpListener,
     address: SocketAddr,
@@ -38,7 +38,7 @@ fn admitted(proofs: &Proofs, address: SocketAddr, socket: &TcpStream) -> Witness
     }
 }
 
-/// Waits until the other side's end has come.
+/// Waits until the other side's close has arrived.
 fn until_closed(mut ours: &TcpStream) {
     assert_eq!(ours.read(&mut [0]).unwrap_or(0), 0);
 }
@@ -85,7 +85,7 @@ async fn one_proof_is_had_at_a_time_and_all_others_wait_for_it() {
     let (second, _second_there) = place.connect();
     let attempt = attempt(&proofs, place.address, &first);
     let Admission::Wait(settled) = proofs.admit(place.address, second.as_raw_fd()) else {
-        panic!("a second proof is had at the same time")
+        panic!("a second proof is under way at the same time")
     };
     let _proved = attempt.succeed(first.as_raw_fd());
     settled.await;
@@ -98,7 +98,7 @@ async fn a_proof_that_is_given_up_is_anothers_to_have() {
     let (first, _there) = place.connect();
     let given_up = attempt(&proofs, place.address, &first);
     let Admission::Wait(settled) = proofs.admit(place.address, first.as_raw_fd()) else {
-        panic!("a second proof is had at the same time")
+        panic!("a second proof is under way at the same time")
     };
     drop(given_up);
     settled.await;

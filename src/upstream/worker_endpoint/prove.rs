@@ -1,5 +1,5 @@
-//! Connections to addresses that have proved that they belong to the pinned cluster: the only ones
-//! that requests get.
+//! Makes connections to addresses that have proved that they belong to the pinned cluster, which
+//! are the only ones that carry requests.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -16,13 +16,13 @@ use crate::upstream::io::{MemberIo, MemberIoState};
 use crate::upstream::proof::{Admission, Attempt, ProofError, grpc, http};
 use crate::upstream::protocols::{Api, Denial};
 
-/// Times that a name may lead to an address without a proof before its member is given up.
+/// How often in a row a name may lead to an address without a proof before its member is given up.
 const DIALS_MOST: usize = 4;
 
-/// What an address said about its cluster, and over which connection.
+/// An address's answer about its cluster, and the connection it came over.
 struct ClusterClaim {
     cluster: Result<u64, ProofError>,
-    /// What is seen of the connection that the answer came over; `None` when there was none.
+    /// The state of the connection that the answer came over; `None` when there was no connection.
     io_state: Option<Arc<MemberIoState>>,
     /// That connection, if it speaks gRPC.
     grpc: Option<Rc<Connection>>,
@@ -41,15 +41,16 @@ impl WorkerEndpoint {
         for _ in 0..DIALS_MOST {
             let io = self.dial(Alpn::Http1, None).await?;
             let Some(attempt) = self.admit(&io.state()).await? else { return Ok(io) };
-            // Connected before the proof, it may still lead to whoever was there before.
+            // It was connected before the proof, so it may still lead to an earlier listener.
             drop(io);
             _keeps_proof = Some(Box::pin(self.prove(attempt, None, PoolKind::Unary)).await?);
         }
-        Err(self.connect_error(&"its name leads to another address with each connection"))
+        Err(self.connect_error(&"its name leads to a different address on every connection"))
     }
 
     /// Connects to the member's client port and speaks HTTP/2, once the address has proved its
-    /// cluster: over this very connection, unless another one keeps a proof.
+    /// cluster. The proof comes over this very connection, unless another one already keeps a
+    /// proof.
     ///
     /// # Errors
     /// As [`WorkerEndpoint::dial_http1`].
@@ -71,12 +72,12 @@ impl WorkerEndpoint {
         }
     }
 
-    /// Has an endpoint that is new prove its cluster, over a new connection, which stays open for
-    /// unary calls. One attempt of the worker endpoint serves all who wait, and goes on when they
-    /// give up: else a member that takes longer than they wait would never be proved.
+    /// Gets the proof of a new endpoint over a new connection, which stays open for unary calls.
+    /// All callers share one attempt, and it goes on when they give up: otherwise a member that
+    /// takes longer than they wait would never be proved.
     ///
     /// # Errors
-    /// When it has no proof; never returns `Ok` for an endpoint that is still new.
+    /// When there is no proof. Never returns `Ok` for an endpoint that is still new.
     pub async fn prove_new(self: &Rc<Self>) -> Result<(), ConnectError> {
         if let Some(why) = self.endpoint.proofs().recent_failure() {
             return Err(self.without_proof(&why));
@@ -101,7 +102,7 @@ impl WorkerEndpoint {
     }
 
     async fn prove_over_new(&self) -> Result<(), ConnectError> {
-        // What is open may have been made before the doubt, and proves nothing.
+        // Connections that are open may date from before the trust was lost, and prove nothing.
         let connected = self.unary.add(self).await;
         match connected {
             _ if self.endpoint.is_trusted() => Ok(()),
@@ -110,8 +111,8 @@ impl WorkerEndpoint {
         }
     }
 
-    /// Asks for admission of a connection, and waits for a proof that is under way. Returns what
-    /// the caller must end, when it is for the caller to have the proof.
+    /// Asks for a connection's admission, and waits while another proof is under way. Returns an
+    /// attempt when the caller must get the proof itself, and then end that attempt.
     async fn admit(&self, io_state: &MemberIoState) -> Result<Option<Attempt>, ConnectError> {
         let limit = self.timeouts.get().proof;
         let deadline = Instant::now() + limit;
@@ -145,7 +146,7 @@ impl WorkerEndpoint {
         }
     }
 
-    /// Has the proof of an address, over `io` if that is given and speaks gRPC.
+    /// Gets the proof of an address, over `io` if that is given and speaks gRPC.
     async fn prove(
         &self,
         attempt: Attempt,
@@ -156,8 +157,8 @@ impl WorkerEndpoint {
         self.conclude(attempt, claim)
     }
 
-    /// Asks an address for its cluster, by gRPC and then, where that is not spoken, by HTTP/1.1.
-    /// Connecting has the limit that it always has, and each answer `health-timeout`.
+    /// Asks an address for its cluster, by gRPC, and by HTTP/1.1 where gRPC is not spoken.
+    /// Connecting has its usual limit; each answer has `health-timeout`.
     async fn ask(
         &self,
         address: SocketAddr,
@@ -170,12 +171,12 @@ impl WorkerEndpoint {
             None => self.ask_grpc_anew(address, pool_kind).await,
         };
         if matches!(claim.cluster, Err(ProofError::Broken(_))) {
-            // Once more, since a connection may break for many reasons.
+            // Ask once more: a connection may break for many reasons.
             claim = self.ask_grpc_anew(address, pool_kind).await;
         }
         let may_speak_http = match &claim.io_state {
-            // A port for HTTP/1.1 alone may close without a word; behind TLS it speaks HTTP/2,
-            // without gRPC.
+            // A plaintext port that speaks only HTTP/1.1 may close without a reply. With TLS it
+            // answers in HTTP/2, but not in gRPC.
             Some(io_state) => speaks_http || io_state.reads() > 0 || !self.endpoint.is_tls(),
             None => speaks_http,
         };
@@ -183,7 +184,7 @@ impl WorkerEndpoint {
             Err(ProofError::Broken(_)) if may_speak_http => {
                 self.ask_http(address).await.unwrap_or(claim)
             }
-            // What speaks gRPC is left for HTTP only if that tells more.
+            // A gRPC connection is given up for HTTP only if HTTP names the cluster.
             Err(ProofError::Nameless(_)) if may_speak_http => {
                 self.ask_http(address).await.filter(|http| http.cluster.is_ok()).unwrap_or(claim)
             }
@@ -194,7 +195,7 @@ impl WorkerEndpoint {
     async fn ask_grpc_anew(&self, address: SocketAddr, pool_kind: PoolKind) -> ClusterClaim {
         match self.dial(Alpn::H2, Some(address)).await {
             Ok(io) => self.ask_grpc(io, pool_kind).await,
-            // A port that speaks HTTP/1.1 alone says so in the TLS handshake.
+            // A port that speaks only HTTP/1.1 says so in the TLS handshake.
             Err(error) => ClusterClaim::nothing(ProofError::Broken(error.to_string())),
         }
     }
@@ -222,7 +223,8 @@ impl WorkerEndpoint {
         ClusterClaim { cluster, io_state: Some(io_state), grpc: Some(connection), _http: None }
     }
 
-    /// Returns `None` when the address speaks no HTTP/1.1 either.
+    /// Asks an address for its cluster over HTTP/1.1. Returns `None` when it does not speak that
+    /// either.
     async fn ask_http(&self, address: SocketAddr) -> Option<ClusterClaim> {
         let mut answered = None;
         for question in &http::QUESTIONS {
@@ -243,7 +245,7 @@ impl WorkerEndpoint {
         answered
     }
 
-    /// Notes what came of a proof, for all who wait for it and those who come after them.
+    /// Records the outcome of a proof, for all callers that wait for it and for later ones.
     fn conclude(
         &self,
         attempt: Attempt,
@@ -258,7 +260,7 @@ impl WorkerEndpoint {
             Err(why) => Some(why.clone()),
         };
         if let Some(why) = why {
-            // Another address of its name may have proved itself, and goes on to serve.
+            // Another address of its name may have proved itself, and goes on serving.
             let serves = endpoint.proofs().other_is_proved(attempt.address());
             if why.is_answer() && !serves && endpoint.mark_unproved(&why) {
                 let (member, url) = (&endpoint.member, &endpoint.url);
@@ -279,7 +281,7 @@ impl WorkerEndpoint {
                 let (member, url) = (&endpoint.member, &endpoint.url);
                 tracing::warn!(
                     state = "proof", %member, endpoint = %url, reason = %why.detail(),
-                    "member gets requests although it cannot be told which cluster it belongs to"
+                    "member gets requests although its answers do not name its cluster"
                 );
             }
             Err(_) => {}
@@ -296,7 +298,7 @@ impl WorkerEndpoint {
             _ => Kind::Unproved,
         };
         match why {
-            // These say already where it was.
+            // These texts already name the address.
             ProofError::TurnedAway(_) | ProofError::Broken(_) => {
                 ConnectError::new(why).of_kind(kind).passing(true)
             }

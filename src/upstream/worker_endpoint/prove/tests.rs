@@ -1,4 +1,4 @@
-//! Endpoints whose name leads to several addresses, one of which is not the cluster's.
+//! Endpoints whose name has several addresses, one of them outside of the cluster.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -19,7 +19,7 @@ fn upstream(port: u16) -> Rc<WorkerEndpoint> {
     Rc::new(WorkerEndpoint::new(Arc::new(endpoint), 0, Timeouts::default(), Arc::default()))
 }
 
-/// An address that accepts connections, says nothing, and counts them.
+/// An address that accepts and counts connections, and sends nothing.
 struct Address {
     at: SocketAddr,
     accepted: Rc<Cell<usize>>,
@@ -41,7 +41,7 @@ async fn address() -> Address {
     Address { at, accepted, _accepting }
 }
 
-/// A connection to `address`, which names `cluster` if it is asked at all.
+/// Connects to `address`, which names `cluster` if it is asked.
 async fn connect(upstream: &WorkerEndpoint, address: &Address, cluster: u64) -> (MemberIo, bool) {
     let io = upstream.dial(Alpn::H2, Some(address.at)).await.unwrap();
     let Some(attempt) = upstream.admit(&io.state()).await.unwrap() else { return (io, true) };
