@@ -192,7 +192,7 @@ impl Seen {
     /// What is wrong, when the field may not appear again.
     fn note(&mut self, index: usize, field: &Field) -> Result<(), &'static str> {
         if self.fields >> index & 1 == 1 {
-            return Err("is there twice");
+            return Err("appears twice");
         }
         if field.choice && self.choice {
             return Err("excludes a field before it");
@@ -346,7 +346,7 @@ impl<'de> Visitor<'de> for Value<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut input: A) -> Result<(), A::Error> {
         let Kind::Many(message) = self.field.kind else {
-            return Err(A::Error::custom(format_args!("`{}` is no list", self.field.name)));
+            return Err(A::Error::custom(format_args!("`{}` is not a list", self.field.name)));
         };
         self.begin();
         self.output.push('[');

@@ -152,7 +152,7 @@ fn a_key_there_twice_is_refused_at_every_depth() {
         op(r#""request_txn":{"failure":[],"failure":[]}"#),
         r#"{"compare":[{"key":"","key":""}]}"#.to_owned(),
     ] {
-        assert!(refused(&body).contains("is there twice"), "{body}");
+        assert!(refused(&body).contains("appears twice"), "{body}");
     }
 }
 
