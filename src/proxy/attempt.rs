@@ -29,11 +29,11 @@ use crate::upstream::{http1, http2::Connection};
 pub struct Failed {
     /// Decides on a retry and on the answer to the client.
     pub failure: Failure,
-    /// What the attempt says about the member.
+    /// The blame that it puts on the member.
     pub blame: Blame,
 }
 
-/// Whether and for what a member is blamed for a failed attempt.
+/// The blame that a failed attempt puts on its member.
 #[derive(PartialEq, Eq)]
 pub enum Blame {
     /// No blame: the cause is this host or the client, or the proxy is stopping.

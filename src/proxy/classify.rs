@@ -17,8 +17,8 @@ use crate::message::rpc::{Rpc, RpcKind};
 pub enum Protocol {
     /// gRPC over HTTP/2, and the RPC its path names.
     Grpc(Rpc),
-    /// The JSON gateway (any path below `/v3`, `/v3beta`, `/v3alpha`), and the RPC it stands for;
-    /// [`Rpc::Other`] when the path is unknown or the method is not the gateway's.
+    /// The JSON gateway (any path below `/v3`, `/v3beta`, `/v3alpha`), and the RPC that the path
+    /// maps to; [`Rpc::Other`] when the path is unknown or the method is not the gateway's.
     Json(Rpc),
     /// v2 and the plain pages of a member.
     Http,
@@ -131,7 +131,7 @@ fn gateway_rpc(call: &str) -> Rpc {
         "auth/authenticate" => Rpc::Authenticate,
         "maintenance/status" => Rpc::Status,
         "maintenance/alarm" => Rpc::Alarm,
-        // Up to 3.5.9 this path led to HashKV; both are reads.
+        // Up to 3.5.9 this path led to HashKV as well; both are reads.
         "maintenance/hash" => Rpc::Hash,
         "maintenance/hashkv" => Rpc::HashKv,
         "maintenance/snapshot" => Rpc::Snapshot,

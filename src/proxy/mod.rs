@@ -1,4 +1,4 @@
-//! What happens to one request between the listener and the member.
+//! Handles one request between the listener and the member.
 //!
 //! [`forward::forward`] runs the steps: [`classify`] identifies the request, [`readonly`] decides
 //! whether it may pass, [`outgoing`] prepares it, [`attempt`] sends it to one member, [`retry`]

@@ -39,7 +39,7 @@ enum State {
     Chunked(Chunked),
 }
 
-/// What the fields of a head have announced so far about what follows it.
+/// What the fields of a head have announced so far about what follows the head.
 #[derive(Default)]
 struct Announced {
     is_chunked: bool,
@@ -201,8 +201,8 @@ impl Framing {
     fn end_head(&mut self) {
         self.heads = self.heads.wrapping_add(1);
         self.asked_to_upgrade |= self.body.asks_to_upgrade;
-        // Section 6.3: a transfer coding overrides a length. [`super::well_formed`] refuses codings
-        // other than chunked.
+        // Section 6.3: a transfer coding overrides a length. `well_formed` refuses codings other
+        // than chunked.
         self.state = match std::mem::take(&mut self.body) {
             Announced { is_chunked: true, .. } => State::Chunked(Chunked::default()),
             Announced { length: Some(length @ 1..), .. } => State::Sized(length),

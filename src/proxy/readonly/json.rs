@@ -189,7 +189,7 @@ impl Seen {
     /// Records a field.
     ///
     /// # Errors
-    /// What is wrong, when the field may not appear again.
+    /// The reason, when the field may not appear here.
     fn note(&mut self, index: usize, field: &Field) -> Result<(), &'static str> {
         if self.fields >> index & 1 == 1 {
             return Err("appears twice");

@@ -82,7 +82,7 @@ enum State {
     /// Was idle when its listener began to drain, and announces its end by a header: takes one more
     /// request, whose answer has that header, or ends after [`LINGER`].
     Lingering,
-    /// hyper was told to take nothing new.
+    /// hyper was told to take no new requests.
     Finishing,
 }
 
@@ -121,7 +121,8 @@ impl Driver<'_, '_> {
         let _: Poll<()> = self.timer.as_mut().poll(cx);
     }
 
-    /// Returns what to do after a poll of the connection. Mostly that poll was all that happened.
+    /// Returns what to do after a poll of the connection. Usually nothing but that poll has
+    /// happened.
     fn next_step(&mut self, cx: &mut Context<'_>) -> Step {
         self.unflushed.set(self.io_state.has_unwritten() && self.client.idle_since().is_some());
         if let Some(idle_for) = self.orders.take_shed(cx)

@@ -330,7 +330,7 @@ fn any_op() -> impl Strategy<Value = Json> {
     })
 }
 
-/// Whether a key of a write is anywhere in a document.
+/// Returns whether a key of a write is anywhere in a document.
 fn mentions_write(document: &Json) -> bool {
     match document {
         Json::Array(items) => items.iter().any(mentions_write),
