@@ -1,4 +1,5 @@
-//! One attempt: one request to one member, up to where its response can be passed on.
+//! One attempt: sends one request to one member, up to the point where its response can be passed
+//! on.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -26,25 +27,25 @@ use crate::upstream::{http1, http2::Connection};
 
 /// Why an attempt failed.
 pub struct Failed {
-    /// For the retry rules and the answer.
+    /// Decides on a retry and on the answer to the client.
     pub failure: Failure,
-    /// What it holds against the member.
+    /// The blame that it puts on the member.
     pub blame: Blame,
 }
 
-/// What a failed attempt holds against its member.
+/// The blame that a failed attempt puts on its member.
 #[derive(PartialEq, Eq)]
 pub enum Blame {
-    /// Nothing: the trouble is this host's or the client's, or the proxy is stopping.
+    /// No blame: the cause is this host or the client, or the proxy is stopping.
     Nothing,
-    /// Its connection let nothing be sent.
+    /// No request could be sent on its HTTP/2 connection.
     Stuck,
-    /// This, for people.
+    /// The member failed, with the reason for the log.
     Because(String),
 }
 
 impl Blame {
-    /// What to tell people; `None` when the member is not to blame.
+    /// Returns the reason for the log; `None` when the member is not to blame.
     pub fn text(&self) -> Option<&str> {
         match self {
             Self::Nothing => None,
@@ -55,21 +56,21 @@ impl Blame {
 }
 
 impl Failed {
-    /// The member could not be reached; nothing was sent. It is not to blame for trouble of this
-    /// host.
+    /// Describes a member that could not be reached; nothing was sent. The member is not blamed
+    /// when it was never asked, or when the trouble is this host's own.
     pub fn unreachable(error: &ConnectError) -> Self {
         let failure = if error.is_unproved() { Failure::Unproved } else { Failure::Unreachable };
         if error.is_ours() { Self::blameless(failure) } else { Self::because(failure, error) }
     }
 
-    /// The member refused us in a way that TLS 1.3 tells only in answer to a request: it has not
-    /// looked at that.
+    /// Describes a member that rejected the TLS handshake. TLS 1.3 reports that only after the
+    /// request was sent; the member has not looked at the request.
     fn refused(upstream: &WorkerEndpoint, why: &HandshakeError) -> Self {
         Self::unreachable(&upstream.connect_error(why))
     }
 
-    /// A member whose silence ends a write has hung for so long that it is avoided, also when
-    /// nothing probes it.
+    /// Describes a request that was given up while it waited. A member that stays silent until a
+    /// write is given up has hung, so it is avoided even when nothing probes it.
     fn while_waiting(failure: Failure, kind: RpcKind) -> Self {
         match (failure, kind) {
             (Failure::Silent, RpcKind::Write) => {
@@ -79,29 +80,29 @@ impl Failed {
         }
     }
 
-    /// The member is not to blame.
+    /// Describes a failure that the member is not blamed for.
     pub fn blameless(failure: Failure) -> Self {
         Self { failure, blame: Blame::Nothing }
     }
 
-    /// The member is to blame, for this.
+    /// Describes a failure that the member is blamed for, with `text` as the reason.
     pub fn because(failure: Failure, text: impl std::fmt::Display) -> Self {
         Self { failure, blame: Blame::Because(text.to_string()) }
     }
 
-    /// Whether its connection let nothing be sent.
+    /// Returns whether nothing could be sent on the connection, so that a new one is worth a try.
     fn is_stuck(&self) -> bool {
         self.blame == Blame::Stuck && self.failure.nothing_was_done()
     }
 }
 
-/// Sends a request to `upstream`'s member and waits for the head of its response; by gRPC, if it is
-/// a read, for the rest of a short one too, since that may be asked of another member only as long
-/// as nothing of it was passed on. An HTTP/2 connection on which nothing could be sent is replaced,
-/// unless it was a replacement itself.
+/// Sends a request to `upstream`'s member and waits for the head of its response. For gRPC reads it
+/// also buffers short bodies: while nothing was forwarded, they can be retried on another member.
+/// An HTTP/2 connection on which nothing could be sent is replaced, unless it already replaced a
+/// stuck one.
 ///
 /// # Errors
-/// [`Failed`]; `outgoing` tells whether it can be sent again.
+/// [`Failed`]; [`Outgoing::is_ready`] tells whether the request can be sent again.
 pub async fn attempt(
     client: &Client,
     upstream: &Rc<WorkerEndpoint>,
@@ -123,7 +124,7 @@ pub async fn attempt(
                     return Err(failed);
                 }
                 drop(failed);
-                // Boxed, since every request has room for what few need.
+                // Boxed, so that the future of every request does not carry what few need.
                 Box::pin(over_http2(client, upstream, kind, outgoing, &carrier))
                     .await
                     .map(|response| response.map(MemberBody::Http2))
@@ -138,8 +139,8 @@ pub async fn attempt(
         .unwrap_or_else(|failure| Err(Failed::while_waiting(failure, kind)))
 }
 
-/// A kept connection may turn out to be closed by the member. Then, if the rules allow, a new one
-/// is tried before the member is given up.
+/// Sends a request over HTTP/1.1. A kept connection may turn out to be closed by the member; then,
+/// if the retry rules allow it, a new connection is tried before the member is given up.
 async fn over_http1(
     client: &Client,
     upstream: &Rc<WorkerEndpoint>,
@@ -148,7 +149,8 @@ async fn over_http1(
 ) -> Result<Response<http1::ResponseBody>, Failed> {
     let protocols = &upstream.endpoint.protocols;
     if kind != RpcKind::Read && protocols.speaks(Api::Http) != Some(true) {
-        // A write that meets a listener for gRPC only may be lost to it.
+        // A gRPC-only listener may swallow the request, and only a read could be retried then.
+        // Probe first.
         Box::pin(find_out(upstream)).await?;
     }
     let mut connection = upstream.http1().await.map_err(|error| Failed::unreachable(&error))?;
@@ -191,10 +193,11 @@ async fn over_http1(
     }
 }
 
-/// What a connection is said to do on which nothing can be sent.
-const STUCK: &str = "it lets no request be sent on a connection (HTTP/2 window or streams)";
+/// Reason in the log for [`Blame::Stuck`].
+const STUCK: &str = "no request could be sent on its connection (HTTP/2 window or stream limit)";
 
-/// A kept connection that was going away before anything was sent is replaced once.
+/// Sends a request over HTTP/2. A kept connection that is closing before anything was sent is
+/// replaced once.
 async fn over_http2(
     client: &Client,
     upstream: &Rc<WorkerEndpoint>,
@@ -242,7 +245,7 @@ async fn over_http2(
     }
 }
 
-/// Finds out whether the member's URL speaks HTTP, before anything of a request is sent there.
+/// Probes whether the member's URL speaks HTTP, before any part of a request is sent there.
 pub async fn find_out(upstream: &Rc<WorkerEndpoint>) -> Result<(), Failed> {
     ask::find_out(upstream).await.map_err(|unanswered| match unanswered {
         _ if upstream.endpoint.protocols.speaks(Api::Http) == Some(false) => {
@@ -278,7 +281,8 @@ async fn ready_http2(
     Err(Failed::because(Failure::NotSent, "connections close as soon as they are made"))
 }
 
-/// An error with its causes, in one line; or what stands behind it, when that is known better.
+/// Formats an error with its causes on one line, or `better` instead when a likelier cause is
+/// known.
 fn describe(error: &dyn std::error::Error, better: Option<ConnectError>) -> String {
     if let Some(better) = better {
         return better.to_string();

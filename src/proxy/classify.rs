@@ -1,10 +1,10 @@
-//! What a request is: its protocol, the call it makes, and what a failure may do with it.
+//! Classifies a request: its protocol, the RPC it calls, and how it may be retried.
 //!
-//! Everything follows from the method, the raw path and three headers, by exact comparison. A
-//! request that is not recognised is a write that is never resent. The route decides how the
-//! request is sent on: only [`Protocol::Grpc`] travels to a member over HTTP/2, and only a route
-//! with `websocket` may keep its `Connection` and `Upgrade` headers. Readonly ([`super::readonly`])
-//! relies on both.
+//! The result depends only on the version, the method, the raw path and three headers, by exact
+//! comparison. A request that is not recognised is a write that is never resent. The route decides
+//! how the request is sent on: only [`Protocol::Grpc`] travels to a member over HTTP/2, and only a
+//! route with `websocket` may keep its `Connection` and `Upgrade` headers. Readonly
+//! ([`super::readonly`]) relies on both.
 
 use http::header::{CONNECTION, HeaderMap, HeaderName, UPGRADE};
 use http::{Method, Version};
@@ -12,34 +12,35 @@ use http::{Method, Version};
 use crate::message::grpc::is_grpc;
 use crate::message::rpc::{Rpc, RpcKind};
 
-/// Which of a member's three faces the request wants.
+/// The one of a member's three APIs that the request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// gRPC over HTTP/2, and the RPC its path names.
     Grpc(Rpc),
-    /// The JSON gateway (any path below `/v3`, `/v3beta`, `/v3alpha`), and the RPC it stands for;
-    /// [`Rpc::Other`] when the path is unknown or the method is not the gateway's.
+    /// The JSON gateway (any path below `/v3`, `/v3beta`, `/v3alpha`), and the RPC that the path
+    /// maps to; [`Rpc::Other`] when the path is unknown or the method is not the gateway's.
     Json(Rpc),
     /// v2 and the plain pages of a member.
     Http,
 }
 
-/// What one request is. Small, copied freely, computed once.
+/// The result of [`classify`]: small, cheap to copy, computed once per request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// Protocol and call.
+    /// The API, and the RPC where there is one.
     pub protocol: Protocol,
     /// Read, write, stream or bulk: picks the pool, the stream window and what is retried.
     pub kind: RpcKind,
-    /// Whether the reply may flow for minutes or for ever: no deadline, and no connection shared
-    /// with other clients. A v2 watch is not marked: HTTP/1.1 shares nothing while a reply flows.
+    /// Whether the reply may flow for minutes or for ever: it gets no deadline, and no connection
+    /// shared with other clients. A v2 watch is not marked, since over HTTP/1.1 a flowing reply has
+    /// its connection to itself anyway.
     pub long: bool,
     /// Whether this is a WebSocket handshake that a member's gateway would accept.
     pub websocket: bool,
 }
 
 impl Route {
-    /// The RPC the request calls by either protocol, `None` for v2 and plain pages.
+    /// Returns the RPC that is called over gRPC or the gateway; `None` for v2 and plain pages.
     pub const fn rpc(&self) -> Option<Rpc> {
         match self.protocol {
             Protocol::Grpc(rpc) | Protocol::Json(rpc) => Some(rpc),
@@ -52,7 +53,7 @@ impl Route {
     }
 }
 
-/// Tells what a request is. `path` is the raw path without its query, as it arrived.
+/// Classifies a request. `path` is the raw path without its query, as it arrived.
 pub fn classify(version: Version, method: &Method, path: &str, headers: &HeaderMap) -> Route {
     if version == Version::HTTP_2
         && method == Method::POST
@@ -66,8 +67,8 @@ pub fn classify(version: Version, method: &Method, path: &str, headers: &HeaderM
     }
 }
 
-/// The RPC of an HTTP/2 POST that a member could take for gRPC: by its content type, or by its path
-/// alone, since a member's plaintext port looks at nothing else.
+/// Returns the RPC of an HTTP/2 POST that a member could take for gRPC: by its content type, or by
+/// its path alone, since a member's plaintext port looks at nothing else.
 fn grpc_rpc(path: &str, headers: &HeaderMap) -> Option<Rpc> {
     let rpc = Rpc::from_path(path);
     (rpc != Rpc::Other || is_grpc(headers)).then_some(rpc)
@@ -91,13 +92,13 @@ fn kind_of_method(method: &Method) -> RpcKind {
     if method == Method::GET || method == Method::HEAD { RpcKind::Read } else { RpcKind::Write }
 }
 
-/// Whether the headers ask to switch to WebSocket, by the test that members use: `upgrade` among
-/// the tokens of `Connection` and `websocket` among those of `Upgrade`.
+/// Returns whether the headers ask for a switch to WebSocket, by the test that members use:
+/// `upgrade` among the tokens of `Connection` and `websocket` among those of `Upgrade`.
 fn wants_websocket(headers: &HeaderMap) -> bool {
     has_token(headers, &CONNECTION, "upgrade") && has_token(headers, &UPGRADE, "websocket")
 }
 
-/// Whether a comma-separated header holds a token, in any of its lines and in either case.
+/// Returns whether a comma-separated header has a token, in any of its lines and ignoring case.
 pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     headers
         .get_all(name)
@@ -106,14 +107,14 @@ pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> 
         .any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// The path below one of the gateway's prefixes: /v3 (3.4 and later), /v3beta (3.3 to 3.7),
+/// Returns the path below one of the gateway's prefixes: /v3 (3.4 and later), /v3beta (3.3 to 3.7),
 /// /v3alpha (3.0 to 3.3).
 fn gateway_call(path: &str) -> Option<&str> {
     let rest = path.strip_prefix("/v3")?;
     ["/", "beta/", "alpha/"].iter().find_map(|prefix| rest.strip_prefix(prefix))
 }
 
-/// The RPC behind a path of the JSON gateway, over all releases that have one.
+/// Returns the RPC behind a path of the JSON gateway, in any etcd release that has one.
 fn gateway_rpc(call: &str) -> Rpc {
     match call {
         "kv/range" => Rpc::Range,

@@ -1,5 +1,5 @@
-//! What is remembered of a client for as long as its connection lasts: its member, and the
-//! connections to members that are its own.
+//! The state of one client connection: the member that serves it, and the connections to members
+//! that it does not share.
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
@@ -20,36 +20,37 @@ use crate::upstream::http2::{Connection, PoolKind};
 use crate::upstream::http2_pool::{Pool, SHARED_CALLS};
 use crate::upstream::worker_endpoint::{IDLE_LIMIT, WorkerEndpoint};
 
-/// One client connection.
+/// The state of one client connection, shared by its requests.
 pub struct Client {
     /// The worker that serves it.
     pub worker: Rc<Worker>,
-    /// Its address as `X-Forwarded-For` has it; `None` for a client on a unix socket.
+    /// The client's address as sent in `X-Forwarded-For`; `None` for a client on a unix socket.
     pub address: Option<HeaderValue>,
-    /// The address that it has connected to, for the log.
+    /// The listen address that it connected to, for the log.
     pub listener: Rc<str>,
     /// Whether its connection is under TLS.
     tls: bool,
     own: RefCell<Option<Rc<WorkerEndpoint>>>,
-    /// Requests that have begun and not ended.
+    /// Number of requests that have begun and not ended.
     in_flight: Cell<u32>,
     /// Whether a request has ever begun.
     has_asked: Cell<bool>,
     /// When the last request ended, or the connection was made.
     last_active: Cell<Instant>,
-    /// Bytes of its requests that are held to be inspected.
+    /// Bytes of its requests that readonly holds for inspection.
     inspected: Cell<usize>,
     owed: Rc<Owed>,
-    /// Bytes of members' chunks that are held for it.
+    /// Budget for members' chunks that are held for it until they are whole.
     chunks: ChunkBudget,
     own_pools: RefCell<Vec<Rc<OwnPools>>>,
-    /// Its exchanges with members over HTTP/1.1.
+    /// The slots for its HTTP/1.1 exchanges with members.
     slots: Slots,
-    /// Held until nothing is left of it, a WebSocket that has outlived its HTTP included.
+    /// Held until nothing of the client is left, including a WebSocket that has outlived its HTTP
+    /// connection.
     permit: Option<ConnPermit>,
 }
 
-/// The connections to one endpoint that one client has for itself.
+/// The connections to one endpoint that one client shares with no other.
 struct OwnPools {
     upstream: Rc<WorkerEndpoint>,
     surplus: Pool,
@@ -58,7 +59,7 @@ struct OwnPools {
 }
 
 impl Client {
-    /// Makes the state of a new client connection to `listener`.
+    /// Creates the state of a new client connection to `listener`.
     pub fn new(worker: Rc<Worker>, listener: Rc<str>, address: Option<IpAddr>) -> Self {
         let address =
             address.and_then(|ip| HeaderValue::try_from(ip.to_canonical().to_string()).ok());
@@ -80,50 +81,50 @@ impl Client {
         }
     }
 
-    /// Gives it its permit, which is released when the client is dropped.
+    /// Attaches the client's permit, which is released when the client is dropped.
     #[must_use]
     pub fn with_permit(self, permit: ConnPermit) -> Self {
         Self { permit: Some(permit), ..self }
     }
 
-    /// What we add to each of its requests.
+    /// Returns the headers that are added to each of its requests.
     pub fn forwarding_headers(&self) -> ForwardingHeaders<'_> {
         ForwardingHeaders { forwarded_for: self.address.as_ref(), hop: Some(&self.worker.hop) }
     }
 
-    /// Says that its connection is under TLS.
+    /// Marks the connection as TLS.
     #[must_use]
     pub fn with_tls(self) -> Self {
         Self { tls: true, ..self }
     }
 
-    /// Whether its connection is under TLS.
+    /// Returns whether its connection is under TLS.
     pub fn has_tls(&self) -> bool {
         self.tls
     }
 
-    /// Its address for the log.
+    /// Returns its address for the log, or `unix socket`.
     pub fn address_text(&self) -> &str {
         let text = self.address.as_ref().and_then(|address| address.to_str().ok());
         text.unwrap_or("unix socket")
     }
 
-    /// Bytes of this client's requests that are held to inspect them.
+    /// Returns the counter of the bytes of its requests that readonly holds for inspection.
     pub fn inspected(&self) -> &Cell<usize> {
         &self.inspected
     }
 
-    /// Returns what counts the chunks that are held for it.
+    /// Returns the budget for members' chunks that are held for it.
     pub fn chunk_budget(&self) -> &ChunkBudget {
         &self.chunks
     }
 
-    /// Takes a slot for an exchange over HTTP/1.1 with a member, if there is one.
+    /// Takes a slot for an HTTP/1.1 exchange with a member, if one is free.
     pub fn try_take_slot(&self, long: bool) -> bool {
         self.slots.try_take(long, self.permit.as_ref())
     }
 
-    /// Waits for a slot of an exchange that is not long, and takes it.
+    /// Waits for a slot for an exchange that is not long, and takes it.
     pub async fn wait_for_slot(&self) {
         self.slots.wait(self.permit.as_ref()).await;
     }
@@ -145,41 +146,42 @@ impl Client {
         self.last_active.set(now);
     }
 
-    /// Counts a request that is answered without a member, until what this returns is dropped.
+    /// Counts a request that is answered without a member, until the returned guard is dropped.
     pub fn asking(&self) -> Asking<'_> {
         self.begin();
         Asking(self)
     }
 
-    /// Since when the client has had no request open; `None` while it has.
+    /// Returns when its last request ended, or when it connected if there was none; `None` while a
+    /// request is open.
     pub fn idle_since(&self) -> Option<Instant> {
         (self.in_flight.get() == 0).then(|| self.last_active.get())
     }
 
-    /// What it owes of the bodies of its requests.
+    /// Returns the record of request bodies of which it still owes a part.
     pub fn owed(&self) -> &Rc<Owed> {
         &self.owed
     }
 
-    /// Since when all requests that are open wait for the next piece of their bodies, and none has
-    /// come.
+    /// Returns since when all its open requests have waited for the next piece of their bodies;
+    /// `None` unless all of them do.
     pub fn owes_since(&self) -> Option<Instant> {
         let bodies = self.owed.bodies();
         (bodies > 0 && bodies >= self.in_flight.get())
             .then(|| self.owed.since().max(self.last_active.get()))
     }
 
-    /// Whether the client has ever sent a whole request head.
+    /// Returns whether the client has ever sent a whole request head.
     pub fn has_asked(&self) -> bool {
         self.has_asked.get()
     }
 
-    /// The worker endpoint that this client was served by last.
+    /// Returns the endpoint that served this client last.
     pub fn own_upstream(&self) -> Option<Rc<WorkerEndpoint>> {
         self.own.borrow().clone()
     }
 
-    /// Notes the worker endpoint that serves this client.
+    /// Records the endpoint that serves this client.
     pub fn keep_upstream(&self, upstream: &Rc<WorkerEndpoint>) {
         let mut own = self.own.borrow_mut();
         if !own.as_ref().is_some_and(|own| Rc::ptr_eq(own, upstream)) {
@@ -189,8 +191,9 @@ impl Client {
 
     /// Returns a connection to `upstream`'s endpoint for a call of this client.
     ///
-    /// Unary calls share the worker's connections, as long as the client has no more than a fair
-    /// number of them; long streams get connections of this client alone.
+    /// Unary calls share the worker's connections while the client has at most [`SHARED_CALLS`]
+    /// requests open; further ones, long streams and bulk transfers get connections of this client
+    /// alone.
     ///
     /// # Errors
     /// When the member cannot be reached; nothing was sent then.
@@ -209,13 +212,13 @@ impl Client {
         }
     }
 
-    /// Closes connections of its own that it has not used for long.
+    /// Closes its own connections that have been idle for longer than [`IDLE_LIMIT`].
     pub fn sweep(&self, now: Instant) {
         let cx = &mut Context::from_waker(Waker::noop());
         let limit = now.checked_sub(IDLE_LIMIT).unwrap_or(now);
         self.own_pools.borrow_mut().retain(|own| {
             own.pools().into_iter().for_each(|pool| pool.sweep(cx, limit));
-            // Another owner is a call that waits for its connection.
+            // A second reference belongs to a call that waits for its connection.
             Rc::strong_count(own) > 1 || !own.pools().into_iter().all(Pool::is_empty)
         });
     }
@@ -238,7 +241,7 @@ impl Client {
     }
 }
 
-/// A request that is answered without a member.
+/// Guard that counts a request that is answered without a member.
 pub struct Asking<'a>(&'a Client);
 
 impl Drop for Asking<'_> {

@@ -1,4 +1,4 @@
-//! Everything that can keep a request from being answered by a member, and what the client is told.
+//! Every reason why no member answers a request, and what the client is told.
 
 use bytes::Bytes;
 use h2::Reason as ResetReason;
@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 use crate::message::reason::Reason;
 use crate::message::reply::{self, Code, Dialect};
 
-/// What became of an attempt, or of the whole request.
+/// Why an attempt, or the whole request, failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
     /// No member is known at all.
@@ -17,32 +17,33 @@ pub enum Failure {
     /// The member's address did not prove that it belongs to the cluster that is served; nothing
     /// was sent.
     Unproved,
-    /// No URL of a member that could be asked speaks HTTP; nothing was sent.
+    /// No URL of a usable member speaks HTTP; nothing was sent.
     NoHttp,
     /// The connection was gone before anything was sent on it.
     NotSent,
-    /// The member refused the stream or was going away: it is sure not to have acted.
+    /// The member refused the stream or was shutting down (GOAWAY); it is sure not to have acted.
     Refused,
     /// The connection ended after the request was sent and before its answer came.
     Lost,
-    /// The member reset the stream, and nothing else: gRPC's clients get the same.
+    /// The member reset the stream and sent nothing else; gRPC clients get the same reset.
     Reset(ResetReason),
-    /// The client broke off its request's body; no member is to blame, and none could do better.
+    /// The client broke off its request's body; no member is to blame, and no other could do
+    /// better.
     Incomplete,
     /// The member gave no sign of life while the request waited.
     Silent,
-    /// The client has as many long streams open over HTTP/1.1 as it may.
+    /// The client has reached its limit of long streams over HTTP/1.1.
     TooMany,
     /// The proxy is stopping and the time for draining is over.
     Stopping,
 }
 
-/// What a client is told that no member can answer over HTTP.
+/// Message for a client when no member can answer over HTTP.
 const NO_HTTP: &str = "etcd-proxy: no member speaks HTTP at a client URL that it advertises; with listen-client-http-urls \
                        members speak gRPC alone at the others";
 
 impl Failure {
-    /// Whether the member is sure not to have acted on the request.
+    /// Returns whether the member is sure not to have acted on the request.
     pub fn nothing_was_done(self) -> bool {
         match self {
             Self::NoEndpoints
@@ -72,10 +73,10 @@ impl Failure {
         }
     }
 
-    /// Makes the answer for a client that has tried `endpoints` of them.
+    /// Builds the answer to the client; `endpoints` is how many members there were to try.
     ///
-    /// Go's client sends a write again only for the exact text that says nothing was sent
-    /// (`client/v3/retry.go`, isSafeRetryMutableRPC), so it is used only then.
+    /// Go's client resends a write only on the exact text that says nothing was sent
+    /// (`client/v3/retry.go`, isSafeRetryMutableRPC), so that text is used only when that is true.
     pub fn reply(self, dialect: Dialect, endpoints: usize) -> Response<Bytes> {
         let status = match self {
             Self::NoEndpoints | Self::Unproved | Self::TooMany | Self::Stopping => {

@@ -1,4 +1,4 @@
-//! Waiting for the first of several new members that proves its cluster.
+//! Waits for the first of several new members to prove its cluster.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,15 +9,15 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::upstream::connect_error::ConnectError;
 use crate::upstream::worker_endpoint::WorkerEndpoint;
 
-/// Pause before a member is asked again whose failure may pass: it broke the connection, or did not
-/// answer. One that refuses the connection, or answers without a proof, is not asked again.
+/// Pause before a member that broke the connection or gave no answer is asked for its proof again.
+/// One that refuses the connection, or answers without a proof, is not asked again.
 const AGAIN: Duration = Duration::from_millis(250);
 
-/// Has all of `upstreams` prove their cluster at once, and returns as soon as one has, or at
+/// Asks all of `upstreams` for their proof at once, and returns as soon as one has it, or at
 /// `deadline`.
 ///
 /// # Errors
-/// Why each has not, at its last try; those that have not answered are not in it.
+/// The last error of each member; members that have not answered are left out.
 pub async fn first_proof(
     upstreams: &[Rc<WorkerEndpoint>],
     deadline: Instant,
@@ -42,7 +42,7 @@ pub async fn first_proof(
                 failed.retain(|(other, _)| !Rc::ptr_eq(other, &upstream));
                 failed.push((upstream, error));
             }
-            Err(_) => {} // It does not panic, and only dropping the set cancels one.
+            Err(_) => {} // Tasks do not panic, and only dropping the set cancels one.
         }
     }
     Err(failed)

@@ -1,5 +1,5 @@
-//! The way of a request: what it is, whether it may pass, which member it goes to, and what the
-//! client gets.
+//! Carries one request through the proxy: what it is, whether it may pass, which member gets it,
+//! and what the client gets.
 
 use std::rc::Rc;
 
@@ -38,20 +38,21 @@ use crate::upstream::balance::Choice;
 use crate::upstream::protocols::Api;
 use crate::upstream::worker_endpoint::WorkerEndpoint;
 
-/// A request on its way, with all that was found out about it.
+/// A request on its way, with everything known about it.
 struct Exchange<'a> {
     client: &'a Rc<Client>,
     current: &'a WorkerGeneration,
     route: Route,
     meter: Meter,
-    /// Whether another proxy asks which cluster it would reach by way of this one.
+    /// Whether the request is another proxy's probe for the cluster that it would reach through
+    /// this one.
     is_proof: bool,
 }
 
-/// Answers a client's request: from a member, or with the reason why not.
+/// Answers a client's request from a member, or with the reason why no member did.
 ///
-/// The request comes in a box, since each of the futures on its way would have room for it twice.
-/// The ways that few requests take are boxed too.
+/// The request is boxed, since each of the nested futures would otherwise reserve room for it
+/// twice. Paths that few requests take are boxed too.
 pub async fn forward(
     client: &Rc<Client>,
     current: &WorkerGeneration,
@@ -94,16 +95,16 @@ pub async fn forward(
 impl Exchange<'_> {
     fn prepare(&self, request: Box<Request<Incoming>>) -> Outgoing {
         let is_grpc = matches!(self.route.protocol, Protocol::Grpc(_));
-        // The client of a stream may wait between two messages, and what that of an unknown call
-        // does nobody knows. Who has said how much it sends sends it.
+        // A stream's client may pause between two messages, and an unknown RPC may be a stream. A
+        // client that has announced its body's length sends it without a pause.
         let may_pause = (self.is_stream() || self.route.protocol == Protocol::Grpc(Rpc::Other))
             && request.body().size_hint().exact().is_none();
         let debt = (!may_pause).then(|| Debt::new(self.client.owed().clone()));
         Outgoing::new(*request, is_grpc || self.route.kind == RpcKind::Read, debt)
     }
 
-    /// Answers a request that no member gets, once the rest of it was read. The client of a stream
-    /// may wait for the answer before it goes on.
+    /// Answers a request that goes to no member. The rest of its body is read first, except for a
+    /// stream, whose client may wait for the answer before it sends more.
     async fn refuse(
         self,
         request: Box<Request<Incoming>>,
@@ -119,7 +120,7 @@ impl Exchange<'_> {
         self.route.kind == RpcKind::Stream
     }
 
-    /// Sends a request for a member list, and passes it back with this proxy's URLs in it.
+    /// Sends a request for a member list, and answers with this proxy's URLs in it.
     async fn list_members(
         self,
         listing: Listing,
@@ -164,13 +165,13 @@ impl Exchange<'_> {
     }
 
     async fn send_inspected(mut self, mut outgoing: Outgoing, body: Bytes) -> Response<ReplyBody> {
-        // What was inspected is a read, whatever its path allows besides.
+        // An inspected message is a read, whatever else its path allows.
         self.route.kind = RpcKind::Read;
         outgoing.set_body(body);
         self.send(&mut outgoing).await
     }
 
-    /// Tries one member after the other, as far as the retry rules allow.
+    /// Tries one member after another, as far as the retry rules allow.
     async fn send(mut self, outgoing: &mut Outgoing) -> Response<ReplyBody> {
         if !self.meter.try_take_slot()
             && let Err(failure) = Box::pin(self.meter.wait_for_slot()).await
@@ -202,8 +203,8 @@ impl Exchange<'_> {
                         && outgoing.is_ready()
                         && choice.has_more() =>
                 {
-                    // Nothing of it was passed on, and the next member may know the new leader.
-                    // Once is enough.
+                    // Nothing was forwarded yet, and the next member may know the new leader. Once
+                    // is enough.
                     leader_changed = true;
                     self.count_retry(Failure::Refused);
                     continue;
@@ -232,11 +233,11 @@ impl Exchange<'_> {
         self.fail(failure, choice.count())
     }
 
-    /// Waits until one of the new members that are left, `upstream`'s included, has proved its
-    /// cluster, and leaves the choice to be made again; if none does before `deadline`, which the
-    /// first wait sets, they count as tried. Returns why.
+    /// Waits until one of the remaining new members, `upstream`'s included, has proved its cluster,
+    /// and puts them back to be chosen from. If none does before `deadline`, which the first wait
+    /// sets, they count as tried. Returns the failure to report if no member is left.
     ///
-    /// Only a request that would else go to a new member comes here.
+    /// Only a request that would otherwise go to a new member comes here.
     async fn wait_for_proof(
         &self,
         choice: &mut Choice<'_>,
@@ -246,7 +247,7 @@ impl Exchange<'_> {
         choice.put_back(upstream);
         let upstreams: Vec<_> = choice.take_new().cloned().collect();
         if self.is_proof {
-            // Two proxies in a circle would wait for each other.
+            // Proxies that lead to each other in a circle would wait for each other.
             return Failure::Unproved;
         }
         let limit = self.current.generation.timeouts.proof;
@@ -278,7 +279,7 @@ impl Exchange<'_> {
         Response::from_parts(head, ReplyBody::of_member(body, self.meter, in_flight, interrupts))
     }
 
-    /// Sends a WebSocket handshake, and joins the two sides if a member agrees.
+    /// Sends a WebSocket handshake, and relays between the two sides if a member agrees.
     async fn upgrade(mut self, mut handshake: Handshake) -> Response<ReplyBody> {
         let mut choice = Choice::new(&self.current.upstreams, self.api());
         let own = self.client.own_upstream();
@@ -314,14 +315,14 @@ impl Exchange<'_> {
         self.fail(failure, choice.count())
     }
 
-    /// Remembers a failure that speaks against the member, and says so once.
+    /// Records a failure that the member is to blame for, and logs when it was usable until now.
     fn record_failure(&self, upstream: &WorkerEndpoint, failed: &Failed) {
         let Some(why) = failed.blame.text() else { return };
         let wait = self.current.generation.failure_wait;
         let endpoint = &upstream.endpoint;
         let was_usable = match failed.failure {
-            // How an exchange went says nothing of the other protocol, which may even be another
-            // listener's.
+            // A failed exchange says nothing about the other protocol, which may even have a
+            // listener of its own.
             Failure::Lost | Failure::Reset(_) | Failure::NotSent => {
                 endpoint.mark_failed_for(self.api(), why, wait)
             }
@@ -335,8 +336,8 @@ impl Exchange<'_> {
         }
     }
 
-    /// Counts a write that its member may have carried out without our getting its answer, and says
-    /// so: whoever sent it must look what became of it.
+    /// Counts and logs a write that the member may have carried out although no answer came: its
+    /// sender must check what became of it.
     fn record_unanswered_write(&self, upstream: &WorkerEndpoint, failure: Failure) {
         let unanswered = match failure {
             Failure::Lost | Failure::Reset(_) => UnansweredWrite::ConnectionLost,
@@ -367,7 +368,7 @@ impl Exchange<'_> {
         self.meter.dropped(Dropped::FailedSendingRequest);
     }
 
-    /// Whether an answer of our own had better wait until the rest of the request is read.
+    /// Returns whether the rest of the request should be read before we answer it ourselves.
     fn reads_on(&self, failure: Failure) -> bool {
         !self.is_stream() && !matches!(failure, Failure::Incomplete | Failure::Stopping)
     }
@@ -379,8 +380,7 @@ impl Exchange<'_> {
         });
         let reply = failure.reply(self.dialect(), endpoints);
         if let (Failure::Reset(reason), Dialect::Grpc) = (failure, self.dialect()) {
-            // Clients take it for what it is, and not for a lost connection, after which some ask
-            // again.
+            // Forwarded as a reset, since after a lost connection some clients would resend.
             let mut head = Response::new(ReplyBody::reset(reason, self.meter));
             head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
             return head;
@@ -404,7 +404,8 @@ impl Exchange<'_> {
         self.own_reply(reply)
     }
 
-    /// v2 gets the old proxy's bare 501; the others are told why in their own form.
+    /// Refuses a write in readonly. v2 gets a bare 501, as from etcd's own proxy; gRPC and the
+    /// gateway get the reason in their own form.
     fn refuse_write(self) -> Response<ReplyBody> {
         self.client.worker.counters.write_refused();
         let reply = match self.dialect() {
@@ -444,7 +445,7 @@ impl Exchange<'_> {
         self.own_reply(reply)
     }
 
-    /// An answer of our own is not one that a member gave, and is not counted as such.
+    /// Wraps an answer of our own, which is not counted as a member's.
     fn own_reply(mut self, response: Response<Bytes>) -> Response<ReplyBody> {
         self.meter.trailers(response.headers());
         response.map(|bytes| ReplyBody::whole(bytes, Some(self.meter)))
@@ -466,8 +467,8 @@ impl Exchange<'_> {
     }
 }
 
-/// Whether a short answer of gRPC is nothing but the error by which a member gives up reads when
-/// its leader changes (etcd server/etcdserver/errors, ErrLeaderChanged).
+/// Returns whether a short gRPC answer is only the error with which a member aborts reads when its
+/// leader changes (etcd server/etcdserver/errors, ErrLeaderChanged).
 fn says_leader_changed(response: &Response<MemberBody>) -> bool {
     let MemberBody::Http2(body) = response.body() else { return false };
     let Some(trailers) = body.error_held() else { return false };

@@ -1,8 +1,8 @@
-//! One whole state of the proxy, as the control plane publishes it.
+//! An immutable snapshot of the proxy's settings and members, as the control plane publishes it.
 //!
-//! A request loads the generation once and is served by it to its end, so it sees the old settings
-//! and members or the new ones and never a mix. Generations are immutable; only what endpoints know
-//! of their health changes.
+//! A request loads the generation once and keeps it to its end, so it sees the old settings and
+//! members or the new ones, never a mix. Generations are immutable, except for the health that
+//! their endpoints record.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,16 +13,17 @@ use crate::tls::{Acceptor, Connector};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::worker_endpoint::Timeouts;
 
-/// Settings and members that are in force together.
+/// The settings and members that are in force together.
 #[derive(Debug)]
 pub struct Generation {
-    /// Counts up from 1 with each reload that was applied; refreshes of the members do not count.
+    /// Number of this set of settings, from 1; each applied reload adds one, refreshes of the
+    /// members do not.
     pub settings_revision: u64,
-    /// Whether writes pass.
+    /// Whether writes pass (readwrite) or are refused (readonly).
     pub mode: Mode,
-    /// How a member is chosen.
+    /// Policy by which a member is chosen for a request.
     pub balance: Balance,
-    /// Limits of connections to members.
+    /// Time limits of connections to members.
     pub timeouts: Timeouts,
     /// How long an endpoint that failed is avoided.
     pub failure_wait: Duration,
@@ -30,20 +31,21 @@ pub struct Generation {
     pub health_interval: Option<Duration>,
     /// Deadline of a probe.
     pub health_timeout: Duration,
-    /// Allowed origins, or `None` when the members answer for that themselves.
+    /// Origins allowed by CORS, or `None` when the answer is left to the members.
     pub cors: Option<Vec<String>>,
     /// Hosts that plaintext HTTP/1 requests may name, or `None` for all.
     pub host_whitelist: Option<Vec<String>>,
     /// Host names, beside `localhost` and IP addresses, under which plaintext clients may ask for
     /// our own pages.
     pub page_hosts: Vec<String>,
-    /// What member lists name in place of the members' client URLs, or `None` when they pass as
-    /// they are.
+    /// URLs that member lists name in place of the members' client URLs, or `None` when the lists
+    /// pass unchanged.
     pub advertised: Option<Advertised>,
-    /// What listeners with TLS show and demand; `None` when no certificate is set.
+    /// TLS configuration of the listeners: their certificate, and the client certificates they
+    /// demand; `None` when no certificate is set.
     pub acceptor: Option<Acceptor>,
-    /// What speaks TLS to members; `None` reaches no `https` member.
+    /// TLS connector to members; `None` reaches no `https` member.
     pub connector: Option<Connector>,
-    /// The endpoints that may get traffic, in the order in which they are preferred.
+    /// The endpoints that may get traffic, in order of preference.
     pub endpoints: Vec<Arc<Endpoint>>,
 }

@@ -1,11 +1,14 @@
-//! When waiting for a member that gives no sign of life ends.
+//! Decides when to stop waiting for a member that gives no sign of life.
 //!
-//! A read goes to the next member at once. A write might have been carried out, and the member may
-//! come back within moments, so it is given up only after [`HUNG_AFTER`]; over HTTP/2 its own
-//! connection must have been quiet as well, with a PING unanswered. A stream leaves as soon as
-//! there is a better member: one through which a quorum has answered since the silence began. Right
-//! after a leader has hung there is none for a second or two, and clients that came back at once
-//! would be told "no leader" over and over.
+//! A read goes to the next member at once.
+//!
+//! A write might have been carried out, and the member may come back within moments, so it is given
+//! up only after [`HUNG_AFTER`]. Over HTTP/2 the write's own connection must have been quiet as
+//! well, with a PING unanswered.
+//!
+//! A stream ends as soon as there is a better member: one through which a quorum has answered since
+//! the silence began. Right after a leader has hung there is none for a second or two, and clients
+//! that came back at once would be told "no leader" over and over.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -21,30 +24,30 @@ use crate::upstream::http2::Connection;
 use crate::upstream::silence::HUNG_AFTER;
 use crate::upstream::worker_endpoint::WorkerEndpoint;
 
-/// Pause between two checks of a member that is silent.
+/// Pause between two checks of a silent member.
 const CHECK_EVERY: Duration = Duration::from_millis(250);
-/// How long a PING must have been unanswered to count: a round trip on the worst line.
+/// Time after which a PING counts as unanswered: a round trip on the worst line.
 const PING_ALLOWED: Duration = Duration::from_secs(1);
 
 /// The HTTP/2 connection that carries a request, once there is one.
 pub type Carrier = Cell<Option<Rc<Connection>>>;
 
-/// Watches over the waiting of one request or stream.
+/// Watches a member on behalf of one waiting request or stream.
 pub struct Hung {
     kind: RpcKind,
-    /// While the member is silent; rare, so in a box.
+    /// Set while the member is silent; rare, so boxed.
     watch: Option<Pin<Box<Watch>>>,
 }
 
 struct Watch {
     timer: Pin<Box<Sleep>>,
-    /// Since when nothing was heard.
+    /// Start of the quiet time; moved forward when the carrier brings data.
     quiet_since: Instant,
-    /// How often something had been read from the carrier at the last check.
+    /// The carrier's read counter at the last check.
     reads: Option<u64>,
 }
 
-/// What a check of the member has shown.
+/// The result of a check.
 enum WatchState {
     GiveUp,
     KeepWaiting,
@@ -52,7 +55,7 @@ enum WatchState {
 }
 
 impl Hung {
-    /// Watches over a request of this kind that begins to wait for `upstream`'s member now.
+    /// Starts to watch for a request of this kind that begins to wait for `upstream`'s member now.
     pub fn begin(kind: RpcKind, upstream: &WorkerEndpoint) -> Self {
         let mut hung = Self::go_on(kind);
         if kind == RpcKind::Write && upstream.endpoint.is_silent() {
@@ -61,12 +64,12 @@ impl Hung {
         hung
     }
 
-    /// Watches over a stream that has begun.
+    /// Starts to watch for a stream that already flows.
     pub fn go_on(kind: RpcKind) -> Self {
         Self { kind, watch: None }
     }
 
-    /// Checks the member after a recheck signal. Returns whether waiting for it ends at once.
+    /// Checks the member after a recheck signal. Returns whether the wait ends at once.
     pub fn recheck(&mut self, upstream: &WorkerEndpoint) -> bool {
         match (self.kind, upstream.endpoint.silence.since()) {
             (RpcKind::Read, _) => return upstream.is_lost(),
@@ -84,7 +87,7 @@ impl Hung {
         });
     }
 
-    /// Ready when waiting has been in vain for long enough.
+    /// Returns ready once the member has been silent for too long.
     pub fn poll(
         &mut self,
         cx: &mut Context<'_>,

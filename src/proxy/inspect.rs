@@ -1,8 +1,8 @@
-//! Readonly's look at a message: collects the body of a call that may be a read, and lets the rules
-//! judge it.
+//! Inspection for readonly: collects the body of a call that may be a read, and has the rules judge
+//! it.
 //!
-//! Only what was judged is sent on. The body is collected up to a cap; nothing else in the proxy
-//! holds one whole.
+//! Only what was judged is sent on. The body is collected up to [`INSPECTION_CAP`]; no other part
+//! of the proxy holds a whole request body.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -18,26 +18,27 @@ use super::readonly::{INSPECTION_CAP, InspectedRpc};
 use crate::message::grpc::{FirstMessage, Progress};
 use crate::message::replay_body::ReplayBody;
 
-/// Bytes that may be held of one client's requests at a time: four of the largest.
+/// Limit of bytes held of one client's requests at a time: four of the largest.
 const CLIENT_MOST: usize = 4 * INSPECTION_CAP;
-/// Bytes that may be held of all requests on a worker at a time.
+/// Limit of bytes held of all requests on a worker at a time.
 const WORKER_MOST: usize = 16 * CLIENT_MOST;
-/// How long the next piece of a request may take. What is held counts against everybody, so nobody
-/// may hold it for ever.
+/// Time limit for the next piece of a body. Held bytes count against everybody, so no client may
+/// hold them for ever.
 const PIECE: Duration = Duration::from_secs(10);
 
-/// Why an inspected call does not pass.
+/// The reason why an inspected call is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejected {
     /// It writes, or is not known to be a read.
     Write,
-    /// It is longer than what is inspected.
+    /// It is longer than [`INSPECTION_CAP`], or the limits of bytes held for inspection are
+    /// reached.
     TooLarge,
-    /// The client did not send all of it.
+    /// It did not arrive whole, or its next piece took longer than 10 s.
     Broken,
 }
 
-/// Collects the one message of a gRPC call and judges it. Returns the bytes to send on.
+/// Collects the one message of a gRPC call, and returns it to be sent on if it is a read.
 ///
 /// # Errors
 /// [`Rejected`].
@@ -69,7 +70,7 @@ pub async fn grpc(
     first.into_frame().map(Bytes::from).ok_or(Rejected::Write)
 }
 
-/// Collects a JSON body and judges it. Returns the body to send in its place.
+/// Collects a JSON body, and returns the body to be sent in its place if it is a read.
 ///
 /// # Errors
 /// [`Rejected`].
@@ -85,8 +86,8 @@ pub async fn json(client: &Client, rpc: InspectedRpc, body: ReplayBody) -> Resul
     rpc.json(&whole).map(Bytes::from).map_err(|_| Rejected::Write)
 }
 
-/// What is held of one request to inspect it, counted for its client and for all clients of the
-/// worker.
+/// The bytes of one request that are held for inspection, counted for its client and for its worker
+/// until dropped.
 struct HeldBytes<'a> {
     client: &'a Client,
     bytes: usize,

@@ -1,4 +1,4 @@
-//! The body of a member's response as it comes, before it is on its way to a client.
+//! The body of a member's response before it is on its way to the client.
 
 use crate::upstream::{http1, http2};
 

@@ -1,4 +1,4 @@
-//! Counts one request from its head to the last byte of its answer, or to the client's leaving.
+//! Measures one request, from its head to the last byte of its answer or until the client leaves.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -15,28 +15,28 @@ use crate::message::rpc::Rpc;
 use crate::telemetry::counters::{Dropped, HttpMethod};
 use crate::upstream::http1::ChunkBudget;
 
-/// `INTERNAL`, which is what most clients take a reset for.
+/// `INTERNAL`: how most clients read a reset.
 const INTERNAL: u8 = 13;
-/// `CANCELLED`, which is what a call is whose client left before its status was known.
+/// `CANCELLED`: the status of a call whose client left before the real one was known.
 const CANCELLED: u8 = 1;
 
-/// The measure of one request; it is taken when this is dropped.
+/// The measurement of one request; recorded when dropped.
 pub struct Meter {
     client: Rc<Client>,
     kind: MeterKind,
-    /// Whether it may take for ever, so that draining does not wait for it: streams, locks, v2
-    /// watches.
+    /// Whether the exchange may last for ever, so that draining does not wait for it: streams,
+    /// locks, v2 watches.
     long: bool,
-    /// Whether it has one of the client's slots, given back with this.
+    /// Whether it holds one of the client's slots, which is returned on drop.
     has_slot: bool,
     since: Instant,
 }
 
 enum MeterKind {
-    /// The status is known once a member has answered.
+    /// HTTP/1.1 to the member; the status is known once a member has answered.
     Http {
         method: HttpMethod,
-        /// A member's status, and when its head was here.
+        /// The member's status, and when its response head arrived.
         answered: Option<(StatusCode, Instant)>,
         dropped: bool,
     },
@@ -47,7 +47,7 @@ enum MeterKind {
 }
 
 impl Meter {
-    /// Starts to measure.
+    /// Starts the measurement of a request.
     pub fn start(client: &Rc<Client>, route: &Route, method: &Method, uri: &Uri) -> Self {
         let waits = *method == Method::GET && uri.query().is_some_and(asks_to_wait);
         let counters = &client.worker.counters;
@@ -70,13 +70,14 @@ impl Meter {
         Self { client: client.clone(), kind, long, has_slot: false, since: Instant::now() }
     }
 
-    /// Whether the exchange may rightly last for ever, a v2 watch included: such a one is ended
-    /// when its member goes silent or the proxy stops, since nothing else would end it.
+    /// Returns whether the exchange may last for ever, v2 watches included. Such an exchange is
+    /// ended when its member goes silent or the proxy stops; nothing else would end it.
     pub fn is_long(&self) -> bool {
         self.long
     }
 
-    /// Takes a slot of the client's, if the exchange needs one. Without one it must wait.
+    /// Takes one of the client's slots if the exchange needs one. Returns `false` when none is
+    /// free, and the exchange must wait.
     pub fn try_take_slot(&mut self) -> bool {
         if let MeterKind::Rpc { .. } = self.kind {
             return true;
@@ -99,12 +100,12 @@ impl Meter {
         Ok(())
     }
 
-    /// Returns what counts the chunks that are held for the client.
+    /// Returns the budget for chunks that are held for the client.
     pub fn chunk_budget(&self) -> &ChunkBudget {
         self.client.chunk_budget()
     }
 
-    /// Notes the head of a member's answer, or a gRPC answer of our own.
+    /// Records the head of a member's answer, or of a gRPC answer of our own.
     pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
         match &mut self.kind {
             MeterKind::Http { answered, .. } => *answered = Some((status, Instant::now())),
@@ -112,7 +113,7 @@ impl Meter {
         }
     }
 
-    /// Notes a gRPC call's status, if `trailers` has it.
+    /// Records a gRPC call's status, if `trailers` has one.
     pub fn trailers(&mut self, trailers: &HeaderMap) {
         if let (MeterKind::Rpc { code, .. }, Some(status)) =
             (&mut self.kind, grpc::status(trailers))
@@ -121,15 +122,15 @@ impl Meter {
         }
     }
 
-    /// Notes a gRPC call that ends with a reset of its stream.
+    /// Records that a gRPC call ends with a reset of its stream.
     pub fn was_reset(&mut self) {
         if let MeterKind::Rpc { code, .. } = &mut self.kind {
             *code = INTERNAL;
         }
     }
 
-    /// Notes that an attempt has failed. With any reason but [`Dropped::FailedSendingRequest`] it
-    /// was the last one.
+    /// Records that an attempt has failed. Any reason other than [`Dropped::FailedSendingRequest`]
+    /// means that it was the last attempt.
     pub fn dropped(&mut self, reason: Dropped) {
         if let MeterKind::Http { method, dropped, .. } = &mut self.kind {
             self.client.worker.counters.http_dropped(*method, reason);
@@ -138,8 +139,8 @@ impl Meter {
     }
 }
 
-/// Whether a query makes a v2 GET a watch: by the first `wait`, in Go's words for true (etcd
-/// v3.4.23 etcdserver/api/v2http/client.go, parseKeyRequest).
+/// Returns whether a query makes a v2 GET a watch: its first `wait` is one of Go's spellings of
+/// true (etcd v3.4.23 etcdserver/api/v2http/client.go, parseKeyRequest).
 fn asks_to_wait(query: &str) -> bool {
     let wait = query.split('&').find_map(|pair| pair.strip_prefix("wait="));
     matches!(wait, Some("1" | "t" | "T" | "TRUE" | "true" | "True"))

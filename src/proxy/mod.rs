@@ -1,9 +1,9 @@
-//! What happens to one request between the listener and the member.
+//! Handles one request between the listener and the member.
 //!
-//! [`forward::forward`] is the way of a request: [`classify`] tells what it is, [`readonly`]
+//! [`forward::forward`] runs the steps: [`classify`] identifies the request, [`readonly`] decides
 //! whether it may pass, [`outgoing`] prepares it, [`attempt`] sends it to one member, [`retry`]
-//! decides whether another is tried, and [`reply_body`] carries the answer back. [`member_list`]
-//! steps in between for four answers, when it is told to.
+//! decides whether another member is tried, and [`reply_body`] carries the answer back. With
+//! `rewrite-members` set, [`member_list`] rewrites the answers to four requests on the way.
 
 pub mod advertised;
 pub mod attempt;

@@ -1,4 +1,4 @@
-//! A request as it goes to members: prepared once, sent as often as the retry rules allow.
+//! The request that is sent to members: prepared once, sent as often as the retry rules allow.
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue};
@@ -14,23 +14,23 @@ use crate::message::replay_body::{Replay, ReplayBody};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::http1::RequestHead;
 
-/// A request without what depends on the member.
+/// A request, without the parts that depend on the member.
 pub struct Outgoing {
     method: Method,
     target: PathAndQuery,
-    /// `None` once they were sent.
+    /// `None` once an HTTP/2 attempt has taken them.
     headers: Option<HeaderMap>,
-    /// Whether they are kept when they are sent.
+    /// Whether a copy of the headers is kept when they are sent.
     replayable: bool,
-    /// What they are made of again, to be sent once more.
+    /// That copy, from which the headers of the next attempt are made.
     replay_headers: Option<ReplayHeaders>,
     body: Option<ReplayBody>,
     replay: Replay,
 }
 
 impl Outgoing {
-    /// Takes what passes on of a client's request. With `replayable` it can be sent again after it
-    /// was sent; `debt` knows when its body is waited for.
+    /// Takes the parts of a client's request that are forwarded. With `replayable`, it can be sent
+    /// again after it was sent. `debt` records when the client's body is waited for.
     pub fn new(request: Request<Incoming>, replayable: bool, debt: Option<Debt>) -> Self {
         let (mut head, incoming) = request.into_parts();
         headers::remove_hop_by_hop(&mut head.headers);
@@ -51,7 +51,7 @@ impl Outgoing {
         }
     }
 
-    /// Puts the body that was inspected in place of the client's.
+    /// Replaces the client's body by the inspected one.
     pub fn set_body(&mut self, bytes: Bytes) {
         if let Some(headers) = &mut self.headers
             && headers.contains_key(CONTENT_LENGTH)
@@ -63,36 +63,36 @@ impl Outgoing {
         self.body = Some(body);
     }
 
-    /// Takes the client's body out, to inspect it.
+    /// Takes the client's body out, for inspection.
     pub fn take_body(&mut self) -> ReplayBody {
         self.body.take().unwrap_or_else(ReplayBody::empty)
     }
 
-    /// Whether it can be sent once more, now.
+    /// Returns whether the request can be sent, for the first time or again.
     pub fn is_ready(&self) -> bool {
         (self.headers.is_some() || self.replay_headers.is_some())
             && (self.body.is_some() || self.replay.again().is_some())
     }
 
-    /// Reads on for a while what the client still sends, for an answer of our own.
+    /// Reads what the client still sends, for a limited time, before we answer it ourselves.
     pub async fn discard(&mut self) {
         self.body = None;
-        // A client that waits for 100 has not sent anything, and need not.
+        // A client that waits for 100 (Continue) has not sent its body, and need not.
         let expects = self.headers.as_ref().is_some_and(|headers| headers.contains_key(EXPECT));
         if !expects && let Some(mut unread) = self.replay.take_unread() {
-            // Boxed, since every request has room for what few need.
+            // Boxed, so that the future of every request does not carry what few need.
             Box::pin(async move { discard(&mut unread).await }).await;
         }
     }
 
-    /// Gives up further attempts and what is kept for them: the answer is passed on.
+    /// Rules out further attempts and drops what is kept for them, since the answer is passed on.
     pub fn commit(&mut self) {
         self.replay.release();
         self.replay_headers = None;
     }
 
-    /// Gives the head in the form of HTTP/1.1, for `endpoint`, with the body; `None` if that cannot
-    /// be sent any more.
+    /// Returns the HTTP/1.1 head for `endpoint` and the body; `None` if the request cannot be sent
+    /// again.
     pub fn for_http1<'a>(
         &'a mut self,
         client: &'a Client,
@@ -107,8 +107,7 @@ impl Outgoing {
         ))
     }
 
-    /// Takes the request in the form of HTTP/2, for `endpoint`; `None` if it cannot be sent any
-    /// more.
+    /// Returns the HTTP/2 request for `endpoint` and its body; `None` if it cannot be sent again.
     pub fn for_http2(
         &mut self,
         client: &Client,
@@ -149,7 +148,8 @@ impl Outgoing {
     }
 }
 
-/// HTTP/2 may send a cookie in pieces; HTTP/1.1 wants it whole (RFC 9113 section 8.2.3).
+/// Joins cookies: HTTP/2 may split one into several fields, HTTP/1.1 wants it whole (RFC 9113
+/// section 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     let mut pieces = headers.get_all(COOKIE).iter();
     let (Some(first), Some(_)) = (pieces.next(), pieces.next()) else { return };

@@ -1,9 +1,9 @@
 //! The body of an answer on its way to the client.
 //!
-//! It streams: each part goes on as it comes, trailers included. A member that is lost after the
-//! head never looks like a clean end: gRPC clients get UNAVAILABLE in trailers, HTTP clients a
-//! connection or stream that is cut. When the body is dropped, because it is complete or the client
-//! has left, the member's side is released or cancelled.
+//! It streams: each part is passed on as it arrives, trailers included. When a member is lost after
+//! the head, the client never sees a clean end: gRPC clients get UNAVAILABLE in trailers, HTTP
+//! clients a cut connection or stream. Dropping the body, because it is complete or the client has
+//! left, releases or cancels the member's side.
 
 use std::error::Error;
 use std::fmt;
@@ -28,7 +28,7 @@ use crate::upstream::http1;
 use crate::upstream::http2::{self, Part};
 use crate::upstream::worker_endpoint::{InFlight, WorkerEndpoint};
 
-/// The body of an answer: our own, or a member's with all that must live as long as it.
+/// The body of an answer: our own, or a member's with everything that must live as long.
 pub struct ReplyBody {
     source: Source,
     meter: Option<Meter>,
@@ -38,16 +38,17 @@ pub struct ReplyBody {
 
 enum Source {
     Whole(Bytes),
-    /// Rare, so in a box: bytes, and the trailers behind them.
+    /// Bytes and the trailers after them; rare, so boxed.
     Trailed(Box<(Bytes, HeaderMap)>),
     Http1(http1::ResponseBody),
     Http2(Box<http2::ResponseBody>),
-    /// Nothing but a reset of the stream.
+    /// Only a reset of the stream.
     Reset(h2::Reason),
     Ended,
 }
 
-/// What ends a long stream before its member does.
+/// The events that end a long stream before its member does: its member hangs or is no longer
+/// listed, or the proxy stops.
 pub struct Interrupts {
     recheck: Pin<Box<OwnedNotified>>,
     worker: Rc<Worker>,
@@ -55,7 +56,7 @@ pub struct Interrupts {
     hung: Hung,
 }
 
-/// Why a body ended before its end.
+/// The reason why a body was cut short.
 #[derive(Debug)]
 pub enum BodyError {
     /// The member's HTTP/1.1 connection failed.
@@ -93,12 +94,12 @@ impl Interrupts {
 }
 
 impl ReplyBody {
-    /// Makes the body of an answer of our own.
+    /// Creates the body of an answer of our own.
     pub fn whole(bytes: Bytes, meter: Option<Meter>) -> Self {
         Self { source: Source::Whole(bytes), meter, _in_flight: None, interrupts: None }
     }
 
-    /// Makes what resets the client's stream as the member has reset its own.
+    /// Creates a body that resets the client's stream with the member's reason.
     pub fn reset(reason: h2::Reason, mut meter: Meter) -> Self {
         meter.was_reset();
         Self {
@@ -109,7 +110,8 @@ impl ReplyBody {
         }
     }
 
-    /// Makes the body of an answer that was held whole. It has been counted.
+    /// Creates the body of an answer that was held whole. It has no meter, since it was already
+    /// counted.
     pub fn with_trailers(bytes: Bytes, trailers: Option<HeaderMap>) -> Self {
         let source = match trailers {
             Some(trailers) => Source::Trailed(Box::new((bytes, trailers))),
@@ -118,7 +120,7 @@ impl ReplyBody {
         Self { source, meter: None, _in_flight: None, interrupts: None }
     }
 
-    /// Drops what a request by HEAD must not get. hyper does so for HTTP/1 only.
+    /// Drops a body of our own in answer to a HEAD request; hyper does so for HTTP/1 only.
     pub fn for_head(mut self) -> Self {
         if let Source::Whole(_) = self.source {
             self.source = Source::Ended;
@@ -126,7 +128,7 @@ impl ReplyBody {
         self
     }
 
-    /// Makes the body of a member's answer.
+    /// Creates the body of a member's answer.
     pub fn of_member(
         body: MemberBody,
         meter: Meter,
@@ -196,7 +198,8 @@ impl ReplyBody {
         }
     }
 
-    /// Ends a stream because of an interrupt, in the way its protocol has for it.
+    /// Ends a stream on an interrupt, as its protocol requires: with trailers for gRPC, with an
+    /// error for HTTP/1.1.
     fn interrupt(&mut self) -> Option<Result<Frame<Bytes>, BodyError>> {
         match &self.source {
             Source::Http2(_) => {

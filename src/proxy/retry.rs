@@ -1,14 +1,15 @@
-//! Whether a request that failed may go to the next member: the table of ARCHITECTURE.md as code.
+//! Decides whether a failed request may go to the next member: the table of ARCHITECTURE.md as
+//! code.
 //!
-//! A write reaches at most one member once. It goes on only while the member is sure not to have
-//! acted. A read goes on until a response is there that can be passed on: its head, or by gRPC all
-//! of it if it is short. A long stream goes on only if nothing was done; else its client, which
-//! knows how far it got, opens a new one.
+//! A write reaches at most one member, once: it is retried only while the member is sure not to
+//! have acted. A read is retried until there is a response to pass on: its head, or for short gRPC
+//! answers all of it. A long stream is retried only if nothing was done; after that its client,
+//! which knows how far it got, opens a new one.
 
 use super::failure::Failure;
 use crate::message::rpc::RpcKind;
 
-/// Whether a request of this kind may be tried on another member after `failure`.
+/// Returns whether a request of this kind may be tried on another member after `failure`.
 pub fn may_retry(kind: RpcKind, failure: Failure) -> bool {
     match failure {
         Failure::NoEndpoints | Failure::Incomplete | Failure::TooMany | Failure::Stopping => false,

@@ -1,12 +1,14 @@
-//! How many exchanges over HTTP/1.1 one client connection may have with members at a time.
+//! Limits how many HTTP/1.1 exchanges with members one client connection may have at a time.
 //!
-//! Each of them needs a connection of its own to a member, whereas a client asks for it with one
-//! stream of HTTP/2. So the first is always granted, and with it everything that an HTTP/1.1 client
-//! can ask for; more are granted up to a bound for the client, and while the client has fewer than
-//! are free for all ([`crate::net::conn_limit`]): whoever holds many, by not reading answers for
-//! example, leaves as many for others. What is not granted waits in its order for one of the
-//! client's own exchanges to end, or for others to need less, and holds up nobody else. A long
-//! stream does not wait, since nothing says when another one ends.
+//! Each exchange needs its own connection to a member, whereas an HTTP/2 client asks for one with a
+//! single stream. The first slot is always granted, which covers everything that an HTTP/1.1 client
+//! can ask for. More are granted up to a limit per client, and while the client holds fewer than
+//! are free for all ([`crate::net::conn_limit`]): a client that holds many, for example by not
+//! reading its answers, leaves as many for others.
+//!
+//! A short exchange without a slot waits, first come first served, until one of the client's own
+//! exchanges ends or other clients need fewer; it holds up no other client. A long stream does not
+//! wait, since nothing says when another one ends.
 
 use std::cell::{Cell, OnceCell};
 use std::time::Duration;
@@ -16,11 +18,12 @@ use tokio::time::timeout;
 
 use crate::net::conn_limit::ConnPermit;
 
-/// Exchanges that end by themselves; so many keep a member busy.
+/// Limit of exchanges that end by themselves; this many keep a member busy.
 const SHORT_MOST: u32 = 64;
-/// Long streams: JSON watches, v2 waits and the like.
+/// Limit of long streams: JSON watches, v2 waits and the like.
 const LONG_MOST: u32 = 1_000;
-/// How often the first that waits looks for what other clients have left, which nobody tells it.
+/// How often the first waiter checks for capacity that other clients have released; no signal tells
+/// it.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The exchanges of one client connection over HTTP/1.1.
@@ -28,9 +31,9 @@ const LOOK: Duration = Duration::from_millis(100);
 pub struct Slots {
     short: Cell<u32>,
     long: Cell<u32>,
-    /// Requests that wait for a slot.
+    /// Number of requests that wait for a slot.
     waiting: Cell<u32>,
-    /// Made when the first request waits.
+    /// Created when the first request waits.
     queue: OnceCell<Box<Queue>>,
 }
 
@@ -38,17 +41,18 @@ pub struct Slots {
 struct Queue {
     /// Held by the request that has waited longest; the others wait for it in their order.
     first: Mutex<()>,
-    /// Tells it that a slot of this client is free.
+    /// Signals that request that a slot of this client is free.
     freed: Notify,
 }
 
 impl Slots {
-    /// Takes a slot if there is one, and nobody waits for it. Each needs a [`Slots::release`].
+    /// Takes a slot if one is free; a short exchange also gets none while others wait. Each slot
+    /// needs a [`Slots::release`].
     pub fn try_take(&self, long: bool, permit: Option<&ConnPermit>) -> bool {
         (long || self.waiting.get() == 0) && self.take(long, permit)
     }
 
-    /// Waits for a slot of a short exchange, and takes it.
+    /// Waits for a slot for a short exchange and takes it. It needs a [`Slots::release`] too.
     pub async fn wait(&self, permit: Option<&ConnPermit>) {
         let _waiter = Waiter::new(self);
         let queue = self.queue.get_or_init(Box::default);
@@ -58,7 +62,7 @@ impl Slots {
         }
     }
 
-    /// Gives a slot back.
+    /// Gives a slot back and wakes the first waiter.
     pub fn release(&self, long: bool, permit: Option<&ConnPermit>) {
         let of_kind = if long { &self.long } else { &self.short };
         of_kind.set(of_kind.get().saturating_sub(1));
@@ -93,7 +97,7 @@ impl Slots {
     }
 }
 
-/// Counts a request that waits until it is dropped.
+/// Counts a waiting request, until dropped.
 struct Waiter<'a>(&'a Slots);
 
 impl<'a> Waiter<'a> {
@@ -155,7 +159,7 @@ mod tests {
         assert!(!waiting.iter_mut().any(has_got_one));
         slots.release(false, None);
         assert!(!slots.try_take(false, None), "others have waited longer");
-        // The first has left, so it is the second one's turn.
+        // The first waiter has left, so it is the second one's turn.
         drop(waiting.remove(0));
         assert!(has_got_one(&mut waiting[0]) && !has_got_one(&mut waiting[1]));
         slots.release(false, None);
@@ -198,7 +202,7 @@ mod tests {
             drop(others);
             for waiting in waiting {
                 let found = timeout(Duration::from_secs(20), waiting).await;
-                assert!(found.is_ok(), "it waits until the long stream ends");
+                assert!(found.is_ok(), "it still waits for the long stream to end");
             }
         });
     }

@@ -1,4 +1,4 @@
-//! Waiting for a member's answer, or for a slot to ask for one, and what ends the waiting early.
+//! Waits for a member's answer or for a free slot, and ends the wait early when it is pointless.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -12,8 +12,8 @@ use crate::message::rpc::RpcKind;
 use crate::upstream::on_demand::WaitingWrite;
 use crate::upstream::worker_endpoint::WorkerEndpoint;
 
-/// Waits for `answer`, until the proxy must stop or waiting for the member is in vain, which
-/// depends on `kind`.
+/// Waits for `answer`, until the proxy must stop or waiting for the member is pointless; when that
+/// is so depends on `kind` ([`super::hung`]).
 ///
 /// # Errors
 /// [`Failure::Stopping`] or [`Failure::Silent`]; `answer` is dropped then, which cancels it at the
@@ -38,8 +38,8 @@ pub async fn await_or_abort<T>(
                 return Poll::Ready(Err(Failure::Silent));
             }
             // Checked only on a recheck signal: a member that was silent before may be tried all
-            // the same, and a request that comes in while the last connections say goodbye may
-            // still be answered.
+            // the same, and a request that arrives during the last moments of draining may still be
+            // answered.
             ready!(recheck.as_mut().poll(cx));
             if worker.is_ending() {
                 return Poll::Ready(Err(Failure::Stopping));

@@ -1,8 +1,8 @@
-//! WebSocket on the JSON gateway: the handshake goes to a member, and after its 101 bytes go both
-//! ways untouched.
+//! WebSocket on the JSON gateway: sends the handshake to a member, and after its 101 copies bytes
+//! both ways unchanged.
 //!
-//! Nothing that the client sends reaches the member before the member has agreed to switch, so a
-//! request cannot be smuggled behind a refused handshake.
+//! Nothing that the client sends after its handshake reaches the member before the member has
+//! agreed to switch, so a request cannot be smuggled behind a refused handshake.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -28,20 +28,20 @@ use crate::message::rpc::RpcKind;
 use crate::upstream::protocols::Api;
 use crate::upstream::worker_endpoint::WorkerEndpoint;
 
-/// The only protocol that is switched to.
+/// The only protocol that a connection may switch to.
 const WEBSOCKET: &str = "websocket";
 
-/// The largest answer to a handshake that is not a 101; members send a line of text.
+/// Limit in bytes for the body of an answer other than 101; members send a line of text.
 const MAX_REFUSAL: usize = 64 * 1024;
 
-/// A handshake, ready to go to a member.
+/// A WebSocket handshake, ready to be sent to a member.
 pub struct Handshake {
     request: Request<()>,
     client_side: OnUpgrade,
 }
 
 impl Handshake {
-    /// Takes what passes on of a client's handshake. Its body, if it has one, does not.
+    /// Builds the handshake for members from a client's; a body is dropped.
     pub fn new(client: &Client, mut request: Box<Request<Incoming>>) -> Self {
         let client_side = hyper::upgrade::on(&mut *request);
         let mut passed = Request::new(());
@@ -53,9 +53,9 @@ impl Handshake {
         headers::remove_hop_by_hop(&mut kept);
         kept.remove(http::header::CONTENT_LENGTH);
         kept.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        // Of what the client offers (RFC 9110 section 7.8: a list) only this is passed on. A member
-        // that was offered `h2c` too could choose it, and what follows would be requests that
-        // nobody here has seen.
+        // Only `websocket` is passed on of the protocols that the client offers (RFC 9110 section
+        // 7.8: a list). A member that was also offered `h2c` could choose that, and the requests
+        // that follow would bypass every check here.
         kept.insert(UPGRADE, HeaderValue::from_static(WEBSOCKET));
         client.forwarding_headers().append_to(&mut kept);
         *passed.headers_mut() = kept;
@@ -100,8 +100,8 @@ impl Handshake {
             })
     }
 
-    /// Joins the client to the member whose 101 is `response`, and ends when either leaves or the
-    /// proxy must stop.
+    /// Relays between the client and the member whose 101 is `response`, in a task that ends when
+    /// either side leaves or the proxy must stop.
     pub fn join(
         self,
         client: &Rc<Client>,

@@ -1,4 +1,4 @@
-//! What serving requests needs of the worker thread that does it.
+//! The state of a worker thread that serving requests needs.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -14,39 +14,39 @@ use super::generation::Generation;
 use crate::telemetry::counters::WorkerCounters;
 use crate::upstream::worker_endpoint::WorkerEndpoint;
 
-/// A generation as one worker serves it: with the worker's own endpoints, in the generation's
-/// order.
+/// A generation as one worker serves it: with that worker's own state of each endpoint, in the
+/// generation's order.
 pub struct WorkerGeneration {
-    /// The generation.
+    /// The generation that is served.
     pub generation: Arc<Generation>,
-    /// One of this worker's own for each of its endpoints.
+    /// The worker's state of each endpoint, in the generation's order.
     pub upstreams: Vec<Rc<WorkerEndpoint>>,
 }
 
 /// The state of one data-plane thread.
 pub struct Worker {
-    /// Its number, from 0.
+    /// The worker's number, from 0.
     pub number: usize,
-    /// Its counters.
+    /// The counters that only this worker adds to.
     pub counters: Arc<WorkerCounters>,
-    /// The mark that this process leaves on requests, by which it knows them if they come back.
+    /// The mark that this process leaves on requests, to recognise them if they loop back.
     pub hop: HeaderValue,
     newest: Arc<ArcSwap<Generation>>,
     current: RefCell<Rc<WorkerGeneration>>,
-    /// Bytes of requests that are held to be inspected.
+    /// Bytes of requests that readonly holds for inspection.
     inspected: Cell<usize>,
-    /// Exchanges that end by themselves in a while: all but long streams.
+    /// Number of exchanges that draining waits for: all but long streams.
     drainable: Cell<usize>,
     drainable_ended: Notify,
-    /// Wakes every exchange that waits, to look whether it still should: its member may have gone
-    /// silent, or draining may be over. One for all, since both are rare and each registration
-    /// costs every request.
+    /// Wakes every waiting exchange, to check whether it should go on: its member may have gone
+    /// silent, or draining may be over. One signal for all, since both are rare and each
+    /// registration costs every request.
     recheck: Arc<Notify>,
     is_ending: Cell<bool>,
 }
 
 impl Worker {
-    /// Makes the state of worker `number`, which follows `newest`.
+    /// Creates the state of worker `number`, which follows `newest`.
     pub fn new(
         number: usize,
         newest: Arc<ArcSwap<Generation>>,
@@ -71,7 +71,7 @@ impl Worker {
 
     /// Returns the newest generation with this worker's endpoints.
     ///
-    /// When nothing was published since the last call this compares two pointers and counts one
+    /// When nothing was published since the last call, this compares two pointers and adds one
     /// reference.
     pub fn current(&self) -> Rc<WorkerGeneration> {
         let newest = self.newest.load();
@@ -96,35 +96,35 @@ impl Worker {
         current
     }
 
-    /// Interrupts what waits for endpoints that have gone silent.
+    /// Wakes the waiting exchanges if an endpoint has gone silent or is no longer listed.
     pub fn interrupt_lost(&self) {
         if self.current().upstreams.iter().any(|upstream| upstream.is_lost()) {
             self.recheck.notify_waiters();
         }
     }
 
-    /// Closes connections to members that nobody needs.
+    /// Closes connections to members that are idle for too long or that their member has closed.
     pub fn sweep(&self) {
         let now = Instant::now();
         self.current().upstreams.iter().for_each(|upstream| upstream.sweep(now));
     }
 
-    /// Closes all connections to members that nobody uses now: memory is short.
+    /// Closes the idle HTTP/1.1 connections to members, when memory is short.
     pub fn close_idle(&self) {
         self.current().upstreams.iter().for_each(|upstream| upstream.close_idle());
     }
 
-    /// Bytes of requests that this worker holds to inspect them.
+    /// Returns the counter of the bytes of requests that readonly holds for inspection.
     pub fn inspected(&self) -> &Cell<usize> {
         &self.inspected
     }
 
-    /// Counts an exchange that begins and is not a long stream.
+    /// Counts an exchange that draining waits for.
     pub fn begin_drainable(&self) {
         self.drainable.set(self.drainable.get() + 1);
     }
 
-    /// Counts an exchange out that [`Worker::begin_drainable`] counted in.
+    /// Removes an exchange from the count of [`Worker::begin_drainable`].
     pub fn end_drainable(&self) {
         self.drainable.set(self.drainable.get().saturating_sub(1));
         if self.drainable.get() == 0 {
@@ -132,20 +132,20 @@ impl Worker {
         }
     }
 
-    /// Waits until nothing but long streams is open. New requests may begin meanwhile; the caller
-    /// keeps them out.
+    /// Waits until only long streams are open. New requests may begin meanwhile; the caller keeps
+    /// them out.
     pub async fn only_streams_left(&self) {
         while self.drainable.get() > 0 {
             self.drainable_ended.notified().await;
         }
     }
 
-    /// Wakes when an exchange should check whether it may still wait.
+    /// Returns the signal on which waiting exchanges check whether they may still wait.
     pub fn recheck(&self) -> &Arc<Notify> {
         &self.recheck
     }
 
-    /// Whether draining is over, so that nothing new may wait.
+    /// Returns whether draining is over, so that nothing may wait any longer.
     pub fn is_ending(&self) -> bool {
         self.is_ending.get()
     }

@@ -1,16 +1,16 @@
-//! The admin socket: where `etcd-proxy status` and `etcd-proxy reload` ask.
+//! The admin socket, which `etcd-proxy status` and `etcd-proxy reload` use.
 //!
-//! HTTP/1.1 on a unix socket of mode 0660, one request a connection. `GET /status` answers the
-//! [`Snapshot`], `POST /reload` has the daemon reload and answers the [`ReloadRecord`] when it is
-//! over: 200 when it was applied or found nothing new, 409 when it was refused. Errors are
-//! `{"message": ...}`.
+//! It speaks HTTP/1.1 on a unix socket of mode 0660, one request per connection. `GET /status`
+//! returns the [`Snapshot`]. `POST /reload` makes the daemon reload and returns the
+//! [`ReloadRecord`] when that is over: 200 when it was applied or found nothing new, 409 when it
+//! was refused. Errors are `{"message": ...}`.
 //!
 //! It runs on the control plane beside everything else, so no client may hold it up: the head must
 //! come within 5 s, the answer must be taken within 10 s, and there are at most 64 clients at a
-//! time. When more come, the oldest one that owes its head, or has not taken its answer, has to go.
-//! At most half of them wait for a reload: all requests that wait when one begins are answered by
-//! it, and those beyond [`MOST_RELOADS`] are refused with 503, so that `status` always finds room.
-//! State is changed here and on no TCP port, where a web page could reach it.
+//! time. When more come, the oldest one that owes its head or has not taken its answer is dropped.
+//! At most half of the clients wait for a reload: a reload answers all requests that were waiting
+//! when it began, and requests beyond [`MOST_RELOADS`] are refused with 503, so that `status`
+//! always finds room. State is changed here and on no TCP port, where a web page could reach it.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -40,53 +40,53 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::net::socket_file::{self, SocketFile};
 use crate::telemetry::snapshot::{ReloadRecord, Snapshot};
 
-/// How long a client may take to send its request's head.
+/// Time limit for a client to send its request's head.
 const HEAD_LIMIT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
-/// How long a client may take to read its answer.
+/// Time limit for a client to read its answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
-/// How long open requests may go on after the stop.
+/// Time for open requests after the stop.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
-/// Clients at a time; more wait in the kernel's queue.
+/// Limit of clients at a time; more wait in the kernel's queue.
 const MOST: usize = 64;
-/// Requests that may wait for the reload after the one under way. As many may be answered by that
-/// one.
+/// Limit of requests that wait for the reload after the one under way. As many may be waiting for
+/// that one.
 pub const MOST_RELOADS: usize = MOST / 4;
-/// How long a client has for its head and its answer at least, however many there are.
+/// Minimum time that a client gets for its head and its answer, however many clients there are.
 const GRACE: Duration = Duration::from_millis(100);
 /// Largest head that is read, in bytes.
 const HEAD_SIZE: usize = 16 * 1024;
-/// The rest after an accept that failed for want of something (descriptors, memory).
+/// Pause after an accept that failed for lack of descriptors or memory.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
-/// The admin socket, bound and not served yet. Dropping it removes the file.
+/// The admin socket, bound but not served yet. Dropping it removes the file.
 #[derive(Debug)]
 pub struct AdminSocket {
     listener: std::os::unix::net::UnixListener,
     file: SocketFile,
 }
 
-/// Asks the daemon for a reload; dropping `answer` tells the client that the daemon is stopping.
+/// A request for a reload; dropping `answer` tells the client that the daemon is stopping.
 #[derive(Debug)]
 pub struct ReloadRequest {
-    /// Takes what became of it.
+    /// Takes the result of the reload.
     pub answer: oneshot::Sender<ReloadRecord>,
 }
 
-/// Where the answers come from.
+/// The sources of the answers.
 #[derive(Clone)]
 pub struct Answers {
-    /// Makes a snapshot of this moment; must not block.
+    /// Takes a snapshot of the current state; must not block.
     pub snapshot: Arc<dyn Fn() -> Snapshot + Send + Sync>,
-    /// Takes requests for a reload, [`MOST_RELOADS`] of them; more are refused.
+    /// Queue of requests for a reload, with room for [`MOST_RELOADS`]; more are refused.
     pub reload: mpsc::Sender<ReloadRequest>,
 }
 
 impl AdminSocket {
-    /// Binds the socket with mode 0660, and makes its directory (0755) when it is missing.
+    /// Binds the socket with mode 0660, and creates its directory (0755) if it is missing.
     ///
     /// # Errors
-    /// When either cannot be had, as is usual at the default path without root: worth a warning,
-    /// not an end.
+    /// When either fails, as is usual at the default path without root: callers should warn, not
+    /// exit.
     pub fn bind(path: &Path) -> io::Result<Self> {
         if let Some(directory) = path.parent() {
             DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
@@ -96,10 +96,10 @@ impl AdminSocket {
     }
 
     /// Serves until `stop` is ready, then removes the file and gives open requests two seconds.
-    /// Dropping the future ends all of it at once.
+    /// Dropping the future ends everything at once.
     ///
     /// # Errors
-    /// Only at the start, when the runtime cannot take the socket.
+    /// Only at the start, when the runtime cannot register the socket.
     pub async fn serve(self, answers: Answers, stop: impl Future<Output = ()>) -> io::Result<()> {
         let listener = UnixListener::from_std(self.listener)?;
         let mut clients = JoinSet::new();
@@ -122,29 +122,29 @@ impl AdminSocket {
         }
         drop((listener, self.file));
         let last = async { while clients.join_next().await.is_some() {} };
-        // Who is not done by then is cut off when the set is dropped.
+        // Clients that are not done by then are cut off when the set is dropped.
         let _ = timeout(LAST_ANSWERS, last).await;
         Ok(())
     }
 }
 
-/// A client, the oldest first in their queue.
+/// A client in the queue, which has the oldest first.
 struct Seat {
     task: AbortHandle,
-    /// Whether it waits for an answer of ours.
+    /// Whether the client has sent its request and waits for the answer.
     waits: Arc<AtomicBool>,
     since: Instant,
 }
 
 impl Seat {
-    /// Whether the client owes its head, or has not taken its answer.
+    /// Returns whether the client owes its head, or has not taken its answer.
     fn is_owing(&self) -> bool {
         !self.waits.load(Relaxed) && !self.task.is_finished()
     }
 }
 
-/// Ends the oldest client that owes something, but for those that have only just come. Waits for
-/// ever when none does. Dropping the future loses nothing.
+/// Ends the oldest client that owes something, once it has had its [`GRACE`]. Waits for ever when
+/// none does. Dropping the future loses nothing.
 async fn give_way(seats: &mut VecDeque<Seat>) {
     let Some(oldest) = seats.iter().position(Seat::is_owing) else {
         return std::future::pending().await;
@@ -153,13 +153,13 @@ async fn give_way(seats: &mut VecDeque<Seat>) {
     if seats[oldest].is_owing() {
         seats[oldest].task.abort();
         seats.remove(oldest);
-        // It ends in its next turn; until then the place would seem to be taken, and cost another
-        // client its own.
+        // The task ends at its next poll; until then its seat would seem to be taken, and cost
+        // another client its own.
         tokio::task::yield_now().await;
     }
 }
 
-/// Waits for the next client. Errors never end it: one that ends an accept loop is an outage.
+/// Waits for the next client. Errors never end the wait: an accept loop that ends is an outage.
 async fn accept(listener: &UnixListener) -> UnixStream {
     loop {
         match listener.accept().await {
@@ -205,7 +205,7 @@ impl Answers {
             ("/status", _) => wrong_method("GET"),
             ("/reload", &Method::POST) => self.reload().await,
             ("/reload", _) => wrong_method("POST"),
-            _ => message(StatusCode::NOT_FOUND, "there are /status and /reload"),
+            _ => message(StatusCode::NOT_FOUND, "unknown path; use /status or /reload"),
         }
     }
 
@@ -214,7 +214,7 @@ impl Answers {
         match self.reload.try_send(ReloadRequest { answer }) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return too_many(),
-            // The other end goes away only with the daemon.
+            // The receiver goes away only with the daemon.
             Err(TrySendError::Closed(_)) => return stopping(),
         }
         match record.await {
@@ -230,7 +230,7 @@ fn stopping() -> Response<Full<Bytes>> {
 }
 
 fn too_many() -> Response<Full<Bytes>> {
-    let text = format!("{MOST_RELOADS} reloads wait for the one under way already; try again");
+    let text = format!("{MOST_RELOADS} reloads already wait for the one under way; try again");
     message(StatusCode::SERVICE_UNAVAILABLE, &text)
 }
 
@@ -245,7 +245,8 @@ fn message(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
 }
 
 fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
-    // Plain data with string keys always serialises; an empty body would be seen as unreadable.
+    // Plain data with string keys always serialises; clients would report an empty body as
+    // unreadable.
     let body = serde_json::to_vec(value).unwrap_or_default();
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;

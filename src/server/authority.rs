@@ -1,18 +1,19 @@
-//! Lets in the `:authority` values that members accept and h2 refuses.
+//! Accepts the `:authority` values that members accept and h2 refuses.
 //!
-//! etcd's own clients send them: 3.4 `http://127.0.0.1:2379` for maintenance calls, 3.5.0
-//! `#initially=[127.0.0.1:2379;127.0.0.1:22379]` for all. A member does not look at the value; h2
+//! etcd's own clients send such values: 3.4 `http://127.0.0.1:2379` for maintenance calls, 3.5.0
+//! `#initially=[127.0.0.1:2379;127.0.0.1:22379]` for all calls. A member ignores the value. h2
 //! parses it, and resets the stream, or ends the connection if it is not UTF-8. h2 has no setting
-//! for that, and the decision falls before anything of ours sees the request. So this follows the
-//! frames below h2 and puts another value in its place ([`substitute`]). Nothing else reads it:
-//! upstream requests name the member.
+//! for that, and it decides before any code of ours sees the request. So this layer follows the
+//! frames below h2 and replaces the value ([`substitute`]). Nothing else reads it: upstream
+//! requests name the member.
 //!
-//! Invariant: a substitute counts as much in HPACK's dynamic table as the value (RFC 7541 section
-//! 4.1), so both sides evict the same entries, and what a client refers to later is its substitute.
-//! An empty value that stands in no table is taken away. What is not understood passes as it is.
+//! Invariant: a substitute has the same size in HPACK's dynamic table as the value (RFC 7541
+//! section 4.1), so both sides evict the same entries, and a client that later refers to its value
+//! gets the substitute. An empty value that is not kept in a table is removed. Anything that is not
+//! understood passes unchanged.
 //!
-//! What passes as it is, nearly all, is not copied. The layer also knows when a client owes the
-//! rest of a frame.
+//! Bytes that pass unchanged, which is nearly all, are not copied. The layer also knows when a
+//! client owes the rest of a frame.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -30,36 +31,36 @@ mod frames;
 mod huffman;
 pub mod substitute;
 
-/// Room for one read while something is held back, in bytes.
+/// Bytes of room for one read while something is held back.
 const READ: usize = 8 * 1024;
 
-/// The server's side of an HTTP/2 connection, read from its preface on. Writes pass through.
+/// The server's side of an HTTP/2 connection, from its preface on. Writes pass through.
 pub struct LenientAuthority<S> {
     stream: S,
     io_state: Arc<ClientIoState>,
     frames: Frames,
-    /// What was read and not given on: the begin of a frame, or what was rewritten.
+    /// Bytes that were read and not handed out: the start of a frame, or rewritten frames.
     held: BytesMut,
-    /// How many bytes of `held`, from its begin, may be given on.
+    /// How many bytes at the start of `held` may be handed out.
     cleared: usize,
 }
 
 impl<S> LenientAuthority<S> {
-    /// Wraps a connection of which nothing has been read yet.
+    /// Wraps a connection from which nothing has been read yet.
     pub fn new(stream: S, io_state: Arc<ClientIoState>) -> Self {
         Self { stream, io_state, frames: Frames::default(), held: BytesMut::new(), cleared: 0 }
     }
 
-    /// Notes whether the client owes the rest of something, after a read before which `whole`
-    /// frames had passed.
+    /// Records whether the client owes the rest of something after a read; `whole` frames had
+    /// passed before it.
     fn note(&self, whole: u64) {
         let is_owing = self.frames.is_unfinished() || self.cleared < self.held.len();
-        // DATA may come as slowly as it likes, as long as it comes.
+        // DATA may come slowly, as long as it comes.
         let is_new = self.frames.whole() != whole || self.frames.is_in_data();
         self.io_state.note_owing(is_owing, is_new);
     }
 
-    /// Looks at what is held, as far as it is whole.
+    /// Processes what is held, as far as its frames are whole.
     fn clear(&mut self) {
         loop {
             let (passed, next) = self.frames.follow(&self.held[self.cleared..]);
@@ -81,7 +82,7 @@ impl<S> LenientAuthority<S> {
 }
 
 impl<S: AsyncRead + Unpin> LenientAuthority<S> {
-    /// Reads straight into the caller's room, and takes out what cannot pass as it is.
+    /// Reads straight into the caller's buffer, and takes out what cannot pass unchanged.
     fn poll_straight(
         &mut self,
         cx: &mut Context<'_>,
@@ -108,12 +109,12 @@ impl<S: AsyncRead + Unpin> LenientAuthority<S> {
         Poll::Ready(Ok(if passed > 0 { Read::Some } else { Read::Held }))
     }
 
-    /// Reads until something of what is held may be given on, or the stream has ended.
+    /// Reads until some of the held bytes may be handed out, or the stream has ended.
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.cleared == 0 {
             self.held.reserve(READ);
             if ready!(pin!(self.stream.read_buf(&mut self.held)).poll(cx))? == 0 {
-                // Nothing of it will ever be whole.
+                // The frame will never be whole.
                 self.cleared = self.held.len();
                 break;
             }
@@ -123,11 +124,11 @@ impl<S: AsyncRead + Unpin> LenientAuthority<S> {
     }
 }
 
-/// What came of a read.
+/// The result of a read.
 enum Read {
     /// Bytes for the caller, or the end of the stream.
     Some,
-    /// All of it is held.
+    /// All bytes are held back.
     Held,
 }
 

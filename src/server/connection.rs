@@ -1,4 +1,4 @@
-//! One client connection, from its first byte to its end.
+//! Serves one client connection, from its first byte to its end.
 
 mod builder;
 mod drive;
@@ -48,7 +48,8 @@ where
     }
 }
 
-/// Serves a connection whose client must speak TLS, until it ends.
+/// Serves a connection whose client must speak TLS, until it ends, by itself or because its
+/// listener drains.
 pub async fn serve_tls<S>(
     stream: S,
     client: Rc<Client>,
@@ -58,7 +59,7 @@ pub async fn serve_tls<S>(
     S: AsyncRead + AsyncWrite + Peek + HungUp + Unpin + Send + 'static,
 {
     let Some(acceptor) = client.worker.current().generation.acceptor.clone() else {
-        // Settings with a URL for TLS and no certificate are refused, so this listener is about to
+        // Settings with an https URL and no certificate are refused, so this listener is about to
         // close.
         return;
     };
@@ -111,14 +112,14 @@ async fn speak<S>(
         }
         Protocol::Http2 => {
             let io = TokioIo::new(LenientAuthority::new(io, io_state.clone()));
-            // Boxed, since an HTTP/1 connection would carry room for it too.
+            // Boxed, so that HTTP/1 connections do not reserve room for it.
             let mut connection = Box::pin(http2_builder().serve_connection(io, service));
             drive(connection.as_mut(), io_state, client, drain, is_expired_http2).await;
         }
     }
 }
 
-/// What the requests of a connection are answered with.
+/// What the requests of a connection share.
 struct Context {
     client: Rc<Client>,
     drain: Rc<DrainSignal>,

@@ -1,9 +1,8 @@
-//! `cors` and `host-whitelist`, as etcd has them on a client port (`embed/serve.go`,
+//! Implements `cors` and `host-whitelist` as etcd does on a client port (`embed/serve.go`,
 //! `etcdmain/etcd.go` at v3.4.23).
 //!
-//! With `cors` at its default the members answer for it themselves: they add the same headers, and
-//! answer OPTIONS. With origins of our own the headers are ours alone, and what a member says about
-//! it does not pass.
+//! With `cors` at its default, CORS is left to the members: they add the same headers, and answer
+//! OPTIONS. When origins are configured here, our headers replace those of a member.
 
 use bytes::Bytes;
 use http::header::{
@@ -15,17 +14,17 @@ use http::{Method, Request, Response, StatusCode, Version};
 use crate::message::reason::Reason;
 use crate::message::{grpc, reply};
 
-/// What a request may be answered with under `cors`.
+/// The decision about the CORS headers of an answer.
 pub enum Cors {
-    /// The members answer for themselves.
+    /// Left to the members: their headers pass.
     Members,
-    /// The origin is not allowed, or the request names none: no headers.
+    /// The origin is not allowed, or the request names none: the answer has no CORS headers.
     Withhold,
-    /// The origin is allowed.
+    /// The origin is allowed, and named in the answer.
     Allow(HeaderValue),
 }
 
-/// Judges the origin that a request names.
+/// Decides on the origin that a request names.
 pub fn judge(allowed: Option<&[String]>, headers: &HeaderMap) -> Cors {
     let Some(allowed) = allowed else { return Cors::Members };
     match headers.get(ORIGIN) {
@@ -37,13 +36,13 @@ pub fn judge(allowed: Option<&[String]>, headers: &HeaderMap) -> Cors {
 }
 
 impl Cors {
-    /// Whether a request of this method is answered here, with the headers and nothing else, as
-    /// etcd answers OPTIONS.
+    /// Returns whether a request of this method is answered here, with only the headers, as etcd
+    /// answers OPTIONS.
     pub fn answers(&self, method: &Method) -> bool {
         *method == Method::OPTIONS && !matches!(self, Self::Members)
     }
 
-    /// Sets the headers of an answer.
+    /// Sets or removes the CORS headers of an answer.
     pub fn apply(self, headers: &mut HeaderMap) {
         if matches!(self, Self::Members) {
             return;
@@ -70,8 +69,8 @@ impl Cors {
 /// Refuses a request whose host is not on the whitelist; `None` when it may pass.
 ///
 /// The host is compared without its port, as etcd does; the answer is etcd's 421 (CVE-2018-1099,
-/// DNS rebinding). etcd's list is for its HTTP handlers only: gRPC calls, which no web page can
-/// make, pass.
+/// DNS rebinding). etcd applies the list to its HTTP handlers only, so gRPC calls pass; no web page
+/// can make those.
 pub fn refuse_host<B>(
     whitelist: Option<&[String]>,
     request: &Request<B>,
@@ -87,7 +86,7 @@ pub fn refuse_host<B>(
     Some(misdirected("etcd-proxy: this host name is not on the host-whitelist\n"))
 }
 
-/// Makes the 421 for a request that names a host which is not this proxy's.
+/// Builds the 421 for a request that names a host other than this proxy.
 pub fn misdirected(text: &'static str) -> Response<Bytes> {
     let mut response = reply::text(StatusCode::MISDIRECTED_REQUEST, text);
     Reason::HostNotAllowed.set(response.headers_mut());

@@ -1,4 +1,4 @@
-//! Tells the connections of a listener to finish, and the worker when the last one has.
+//! Tells the connections of a listener to finish, and tells the worker when the last one is closed.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -7,68 +7,68 @@ use tokio::sync::Notify;
 
 use super::limits::ClientTimeouts;
 
-/// Shared by a listener and its connections on one worker.
+/// The drain state that a listener shares with its connections on one worker.
 #[derive(Default)]
 pub struct DrainSignal {
     timeouts: ClientTimeouts,
     draining: Cell<bool>,
-    /// How often idle connections were told to close, and how long they must have been idle the
-    /// last time.
+    /// How many times idle connections were told to close, and the idle time that the last order
+    /// asked for.
     shed: Cell<(u32, Duration)>,
     changed: Notify,
     open: Cell<usize>,
     empty: Notify,
 }
 
-/// How long an idle HTTP/1 connection that is to finish waits for one more request, whose answer
-/// says that it was the last.
+/// Time that an idle HTTP/1 connection waits for one more request when it drains; the answer to
+/// that request says that it was the last.
 pub const LINGER: Duration = Duration::from_millis(200);
 
 impl DrainSignal {
-    /// Makes a signal for connections with these timeouts.
+    /// Creates a signal for connections with these timeouts.
     #[cfg(test)]
     pub fn with_timeouts(timeouts: ClientTimeouts) -> Self {
         Self { timeouts, ..Self::default() }
     }
 
-    /// How long connections may do nothing.
+    /// Returns the time limits of the connections.
     pub fn timeouts(&self) -> ClientTimeouts {
         self.timeouts
     }
 
-    /// Tells every connection to finish what it has and to take nothing new.
+    /// Tells every connection to finish its open requests and to take no new ones.
     pub fn start(&self) {
         self.draining.set(true);
         self.changed.notify_waiters();
     }
 
-    /// Tells connections to close that have been idle for so long.
+    /// Tells connections to close that have been idle for at least this long.
     pub fn shed(&self, idle: Duration) {
         self.shed.set((self.shed.get().0.wrapping_add(1), idle));
         self.changed.notify_waiters();
     }
 
-    /// How often [`DrainSignal::shed`] was called, and with what the last time.
+    /// Returns how many times [`DrainSignal::shed`] was called, and with which idle time last.
     pub fn to_shed(&self) -> (u32, Duration) {
         self.shed.get()
     }
 
-    /// Whether connections are to finish.
+    /// Returns whether the connections are to finish.
     pub fn is_draining(&self) -> bool {
         self.draining.get()
     }
 
-    /// Notified when the connections are to finish, or to shed.
+    /// Returns the signal that connections are to finish, or that idle ones are to close.
     pub fn changed(&self) -> &Notify {
         &self.changed
     }
 
-    /// Counts a connection in.
+    /// Counts a new connection.
     pub fn add_connection(&self) {
         self.open.set(self.open.get() + 1);
     }
 
-    /// Counts a connection out.
+    /// Counts a closed connection.
     pub fn remove_connection(&self) {
         self.open.set(self.open.get().saturating_sub(1));
         if self.open.get() == 0 {
@@ -76,7 +76,7 @@ impl DrainSignal {
         }
     }
 
-    /// Whether no connection is open.
+    /// Returns whether no connection is open.
     pub fn is_empty(&self) -> bool {
         self.open.get() == 0
     }

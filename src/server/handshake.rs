@@ -1,8 +1,8 @@
-//! The TLS handshake with a client, and a readable answer to one that speaks plain HTTP to a TLS
-//! port.
+//! Accepts the TLS handshake of a client, and gives a readable answer to one that speaks plain HTTP
+//! to a TLS port.
 //!
-//! The first byte is peeked at before anything is read: a handshake always begins with the same
-//! one, and everything else on such a port is a client that was given the wrong scheme.
+//! The first byte is peeked at before anything is read. A handshake always begins with the same
+//! byte; any other comes from a client that was given the wrong scheme.
 
 use std::io;
 use std::pin::Pin;
@@ -16,22 +16,22 @@ use crate::telemetry::counters::ClientTlsError;
 use crate::tls::Acceptor;
 use crate::tls::acceptor::{agreed, explain};
 
-/// What a plain HTTP/1 client is told; Go's servers say much the same.
+/// Answer to a plain HTTP/1 client; Go's servers say much the same.
 const PLAIN_HTTP1: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
                            Content-Length: 48\r\nConnection: close\r\n\r\n\
                            etcd-proxy: this port speaks TLS; use https://\r\n";
 
-/// What a plain HTTP/2 client is told: an empty SETTINGS frame, and GOAWAY with INADEQUATE_SECURITY
-/// (RFC 9113 section
-/// 7) and these words, which gRPC clients show.
+/// Answer to a plain HTTP/2 client: an empty SETTINGS frame, and GOAWAY with INADEQUATE_SECURITY
+/// (RFC 9113 section 7) and a text that gRPC clients show.
 const PLAIN_HTTP2: &[u8] = b"\0\0\0\x04\0\0\0\0\0\
                              \0\0\x32\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0c\
                              this port speaks TLS; use https:// for it.";
 
-/// What is read of such a client, so that closing does not throw our answer away.
+/// Limit in bytes of what is read from such a client after the answer. Closing with bytes unread
+/// would reset the connection, and the client could lose the answer.
 const PLAIN_REQUEST: u64 = 16 * 1024;
 
-/// What a listener offers by ALPN.
+/// The protocols that a listener offers by ALPN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OfferedProtocols {
     /// HTTP/2 and HTTP/1.1.
@@ -40,12 +40,12 @@ pub enum OfferedProtocols {
     Http1,
 }
 
-/// Does the handshake; the caller limits the time. `listener` and `from` are for the log, which has
-/// the reason of a failure.
+/// Accepts a handshake; the caller limits the time. `listener` and `from` are for the log, which
+/// gets the reason of a failure.
 ///
 /// # Errors
-/// Why there is nothing to serve; `None` for a client that left without a word, as a probe does
-/// that only looks whether the port is open.
+/// The kind of failure; `None` for a client that left without sending a byte, like a probe for an
+/// open port.
 pub async fn accept_tls<S>(
     mut stream: S,
     acceptor: &Acceptor,
@@ -75,11 +75,10 @@ where
     };
     let accepted = accepting.await.map_err(|error| explain(&error));
     match accepted.and_then(|stream| acceptor.judge_again(&stream).map(|()| stream)) {
-        // Boxed: it has the state of the whole session in it, and is moved from one future into the
-        // next.
+        // Boxed: it holds the whole session's state, and is moved from future to future.
         Ok(stream) => Ok(Box::new(stream)),
         Err(reason) => {
-            // In the message, so that another reason is another line.
+            // The reason is part of the message, so that repeats are suppressed per reason.
             tracing::warn!(
                 listener,
                 client = from,
@@ -90,7 +89,7 @@ where
     }
 }
 
-/// Says that a client speaks TLS to a port without it.
+/// Logs that a client speaks TLS to a plaintext port.
 pub fn warn_of_tls(listener: &str, from: &str) {
     tracing::warn!(
         listener,
@@ -99,19 +98,20 @@ pub fn warn_of_tls(listener: &str, from: &str) {
     );
 }
 
-/// Tells what a client speaks: as was agreed on, or by its first bytes. The caller limits the time:
-/// who agrees on HTTP/2 and then says nothing is not waited for any longer than others. Those who
-/// speak HTTP/2 without ALPN send their preface in one piece.
+/// Returns the protocol that a client speaks: the one agreed on by ALPN, or by its first bytes. The
+/// caller limits the time. For HTTP/2 this waits for the first bytes, so that a client that agrees
+/// on it and then sends nothing gets no more time than others. HTTP/2 clients without ALPN send
+/// their preface in one piece.
 ///
 /// # Errors
-/// The stream's.
+/// Those of the stream.
 pub async fn negotiated_protocol<S>(stream: &mut TlsStream<S>) -> io::Result<Protocol>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let agreed = match agreed(stream) {
         Some(b"h2") => Some(Protocol::Http2),
-        // Its head has a limit of its own.
+        // The time for its head is limited elsewhere.
         Some(_) => return Ok(Protocol::Http1),
         None => None,
     };
@@ -123,7 +123,7 @@ where
     })
 }
 
-/// Answers a client that speaks no TLS in its own protocol.
+/// Tells a client without TLS, in its own protocol, that this port speaks TLS.
 async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> io::Result<()> {
     let mut head = Vec::with_capacity(1024);
     stream.read_buf(&mut head).await?;
@@ -147,7 +147,7 @@ mod tests {
 
     use super::*;
 
-    /// Both ends of a connection whose client offers this protocol.
+    /// Returns both ends of a connection whose client offers these protocols.
     async fn pair(alpn: &[&str]) -> (client::TlsStream<DuplexStream>, TlsStream<DuplexStream>) {
         let key = rcgen::KeyPair::generate().unwrap();
         let params = rcgen::CertificateParams::new(vec!["me.example".to_owned()]).unwrap();
@@ -177,7 +177,7 @@ mod tests {
         (near.unwrap(), far.unwrap())
     }
 
-    /// What is not told here is waited for much longer.
+    /// A silent client must not be taken for HTTP/2: such connections are kept much longer.
     #[tokio::test]
     async fn http2_is_spoken_when_its_preface_comes_and_not_when_it_is_agreed_on() {
         let (mut client, mut ours) = pair(&["h2"]).await;

@@ -1,28 +1,28 @@
 //! Follows the framing of HTTP/1 requests as a strict reader of RFC 9112 does, ahead of hyper.
 //!
-//! hyper 1.12 is lax in two places. It takes a bare LF in a trailer line for a part of the line, so
-//! that the next request is swallowed as a trailer (docs/upstream/hyper-trailer-bare-lf.md), and
-//! lets almost any byte into a chunk extension. httparse takes a bare LF for the end of a line of a
-//! head. A proxy in front of us that reads such bytes otherwise finds other requests in them than
-//! we do. The rest of a head is hyper's to judge, which does so strictly.
+//! hyper 1.12 is lax in two places. It reads a bare LF in a trailer line as a part of the line, so
+//! that the next request is swallowed as a trailer (docs/upstream/hyper-trailer-bare-lf.md), and it
+//! allows almost any byte in a chunk extension. httparse reads a bare LF as the end of a line in a
+//! head. A proxy in front of us that reads such bytes differently would find other requests in them
+//! than we do. The rest of a head is left to hyper, which is strict about it.
 //!
-//! Nothing is copied but the begin of a line that one read did not bring whole.
+//! Nothing is copied except the start of a line that one read did not bring whole.
 
 use self::chunked::{Chunked, Step};
 
 mod chunked;
 
-/// Bytes kept of a line whose end has not come. The two fields that say where a body ends are
+/// Bytes kept of a line whose end has not arrived. The two fields that say where a body ends are
 /// shorter.
 const LINE_BEGIN: usize = 48;
 
-/// Where in a client's bytes the connection is.
+/// The position in a client's bytes.
 #[derive(Default)]
 pub struct Framing {
     state: State,
     line: LineBegin,
     body: Announced,
-    /// Heads that have ended, modulo 2³².
+    /// Number of heads that have ended, modulo 2³².
     heads: u32,
     asked_to_upgrade: bool,
 }
@@ -39,7 +39,7 @@ enum State {
     Chunked(Chunked),
 }
 
-/// What a head has said of what follows it up to now.
+/// What the fields of a head have announced so far about what follows the head.
 #[derive(Default)]
 struct Announced {
     is_chunked: bool,
@@ -47,10 +47,10 @@ struct Announced {
     asks_to_upgrade: bool,
 }
 
-/// The begin of a line that is not whole yet.
+/// The start of a line that is not whole yet.
 struct LineBegin {
     bytes: [u8; LINE_BEGIN],
-    /// The length of the line so far, which may be more than what is kept.
+    /// The length of the line so far, which may exceed what is kept.
     length: usize,
     last: u8,
 }
@@ -97,28 +97,29 @@ impl Framing {
         Ok(())
     }
 
-    /// Whether a head has begun and not ended.
+    /// Returns whether a head has begun and not ended.
     pub fn is_in_head(&self) -> bool {
         matches!(self.state, State::Fields)
             || (matches!(self.state, State::Start) && self.line.length > 0)
     }
 
-    /// Whether a body has begun and not ended.
+    /// Returns whether a body has begun and not ended.
     pub fn is_in_body(&self) -> bool {
         matches!(self.state, State::Sized(_) | State::Chunked(_))
     }
 
-    /// Counts the heads that have ended.
+    /// Returns the number of heads that have ended, modulo 2³².
     pub fn heads(&self) -> u32 {
         self.heads
     }
 
-    /// Whether a head that has ended asked for another protocol: what follows it may not be HTTP.
+    /// Returns whether any finished head asked for an upgrade: what follows it may not be HTTP.
     pub fn has_asked_to_upgrade(&self) -> bool {
         self.asked_to_upgrade
     }
 
-    /// Follows the lines of heads, up to one that a body follows. Returns how many bytes that took.
+    /// Follows the lines of heads, up to a head that a body follows. Returns how many bytes that
+    /// took.
     fn follow_lines(&mut self, bytes: &[u8], at: usize) -> Result<usize, Refused> {
         let mut begin = 0;
         if self.line.length > 0 {
@@ -144,7 +145,7 @@ impl Framing {
             if end == begin || bytes[end - 1] != b'\r' {
                 return Err(Refused(at + end));
             }
-            // Other lines are the request's own, or fields that say nothing of a body.
+            // Other lines are the request line, or fields that say nothing about a body.
             if matches!(first, b'\r' | b'c' | b'C' | b't' | b'T' | b'u' | b'U') {
                 let line = &bytes[begin..end - 1];
                 self.end_line(line, line.len()).ok_or(Refused(at + end))?;
@@ -159,8 +160,8 @@ impl Framing {
         Ok(begin)
     }
 
-    /// Takes the rest of a line that an earlier read began, without its LF. `None` when it is
-    /// refused.
+    /// Takes the rest of a line that an earlier read began, without its LF. Returns `None` when the
+    /// line is refused.
     #[cold]
     fn end_begun_line(&mut self, rest: &[u8]) -> Option<()> {
         self.line.push(rest);
@@ -170,8 +171,8 @@ impl Framing {
         self.end_line(&line.bytes[..length.min(LINE_BEGIN)], length)
     }
 
-    /// Takes a line without its CRLF: what was kept of it, and its length. `None` when it is
-    /// refused.
+    /// Takes a line without its CRLF: the part that was kept, and its whole length. Returns `None`
+    /// when the line is refused.
     fn end_line(&mut self, kept: &[u8], length: usize) -> Option<()> {
         match (self.state, kept.first()) {
             (State::Start, None) => {}
@@ -200,8 +201,8 @@ impl Framing {
     fn end_head(&mut self) {
         self.heads = self.heads.wrapping_add(1);
         self.asked_to_upgrade |= self.body.asks_to_upgrade;
-        // Section 6.3: a transfer coding overrides a length. Codings other than chunked are refused
-        // by those above.
+        // Section 6.3: a transfer coding overrides a length. `well_formed` refuses codings other
+        // than chunked.
         self.state = match std::mem::take(&mut self.body) {
             Announced { is_chunked: true, .. } => State::Chunked(Chunked::default()),
             Announced { length: Some(length @ 1..), .. } => State::Sized(length),
@@ -223,8 +224,8 @@ impl LineBegin {
     }
 }
 
-/// The value of the line if its field is `name`, in lower case. A blank before the colon is refused
-/// by hyper.
+/// Returns the value of the line if its field is `name`, which is in lower case. hyper refuses a
+/// blank before the colon.
 fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let (begin, rest) = line.split_at_checked(name.len())?;
     let value = rest.strip_prefix(b":")?;
@@ -233,7 +234,7 @@ fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 
 fn parse_length(value: &[u8]) -> Option<u64> {
     let digits = value.trim_ascii();
-    // `u64::from_str` takes a plus sign.
+    // `u64::from_str` accepts a plus sign.
     let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(digits).ok()?.parse().ok().filter(|_| is_number)
 }

@@ -1,10 +1,11 @@
-//! A client's connection as HTTP runs on it, which shows what hyper and h2 keep to themselves:
-//! whether what they were given to write is still on its way, whether a client has left whose words
-//! nobody reads, and whether it owes the rest of what it has begun.
+//! Wraps a client's connection to observe what hyper and h2 do not report: whether bytes given to
+//! be written are still unwritten, whether a client has left while nobody reads from it, and
+//! whether it owes the rest of something it has begun to send.
 //!
-//! hyper reads nothing while an HTTP/1 request is open and something of the next one is there
-//! already. So it does not see such a client leave, and a watch would be kept for nobody. Whoever
-//! looks after the connection asks from time to time, by [`ClientIoState::check_hangup`].
+//! hyper reads nothing while an HTTP/1 request is open and bytes of the next one have already
+//! arrived. So it does not notice that such a client has left, and a watch would be kept for
+//! nobody. The connection's driver therefore checks from time to time, with
+//! [`ClientIoState::check_hangup`].
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -20,7 +21,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::net::coalesce::{self, CoalescingWriter};
 
-/// Passes writes on to the field `stream`, all but the shutdown.
+/// Implements the write methods by forwarding to the field `stream`, except for the shutdown.
 macro_rules! pass_writes_on {
     () => {
         fn poll_write(
@@ -50,23 +51,23 @@ macro_rules! pass_writes_on {
 }
 pub(super) use pass_writes_on;
 
-/// A stream to a client. Small pieces are written together.
+/// A stream to a client that coalesces small vectored writes and records its state.
 pub struct ClientIo<S> {
     stream: S,
     io_state: Arc<ClientIoState>,
 }
 
-/// What is seen of a connection besides its bytes, for whoever looks after it.
+/// The observed state of a connection, for its driver.
 #[derive(Debug)]
 pub struct ClientIoState {
     unwritten: AtomicBool,
     check_hangup: AtomicBool,
     switched: AtomicBool,
     malformed: OnceLock<&'static str>,
-    /// The last read found nothing.
+    /// Whether the last read was pending.
     starved: AtomicBool,
-    /// Since when the client owes the rest of what it has begun, in milliseconds after `born`;
-    /// zero: it owes nothing.
+    /// When the client began to owe the rest of a head or a frame, in milliseconds after `born`;
+    /// zero if it owes nothing.
     owing: AtomicU64,
     born: Instant,
 }
@@ -86,33 +87,34 @@ impl Default for ClientIoState {
 }
 
 impl ClientIoState {
-    /// Whether something is waiting for the client to read.
+    /// Returns whether bytes wait to be written until the client reads.
     pub fn has_unwritten(&self) -> bool {
         self.unwritten.load(Relaxed)
     }
 
-    /// Has the connection fail, when it is polled next, if the client has left.
+    /// Makes the next flush fail if the client has left.
     pub fn check_hangup(&self) {
         self.check_hangup.store(true, Relaxed);
     }
 
-    /// Says that the connection leaves HTTP, by a 101 that is about to be written.
+    /// Records that the connection leaves HTTP, by a 101 that is about to be written.
     pub fn switch(&self) {
         self.switched.store(true, Relaxed);
     }
 
-    /// Notes why reads fail, which hyper tells from a connection that broke off only by its text.
+    /// Records why reads fail. hyper's error differs from that of a broken connection only in its
+    /// text.
     pub fn note_malformed(&self, why: &'static str) {
         let _ = self.malformed.set(why);
     }
 
-    /// Why reads fail, if something was refused.
+    /// Returns why reads fail, if something was refused.
     pub fn malformed(&self) -> Option<&'static str> {
         self.malformed.get().copied()
     }
 
-    /// Notes whether the client owes the rest of a head or a frame. The clock starts again with
-    /// each `is_new` one.
+    /// Records whether the client owes the rest of a head or a frame. The clock restarts for each
+    /// head or frame that `is_new`.
     pub fn note_owing(&self, is_owing: bool, is_new: bool) {
         let was_owing = self.owing.load(Relaxed) != 0;
         if is_owing && (is_new || !was_owing) {
@@ -123,39 +125,40 @@ impl ClientIoState {
         }
     }
 
-    /// Since when the client owes the rest of a head or a frame that we are ready to read.
+    /// Returns since when the client has owed the rest of a head or a frame; `None` unless we are
+    /// waiting to read it.
     pub fn owes_since(&self) -> Option<Instant> {
         let since = self.owing.load(Relaxed);
         (since != 0 && self.starved.load(Relaxed)).then(|| self.born + Duration::from_millis(since))
     }
 
-    /// Whether the connection has left HTTP.
+    /// Returns whether the connection has left HTTP.
     pub fn has_switched(&self) -> bool {
         self.switched.load(Relaxed)
     }
 }
 
 impl<S: HungUp> ClientIo<S> {
-    /// Wraps a stream.
+    /// Wraps a stream to a client.
     pub fn new(stream: S) -> Self {
         Self { stream, io_state: Arc::default() }
     }
 
-    /// What is seen of it, also once it is given away.
+    /// Returns the observed state, which stays available when the stream is given away.
     pub fn state(&self) -> Arc<ClientIoState> {
         self.io_state.clone()
     }
 
-    /// A write, or a flush, that is pending leaves something unwritten.
+    /// Records that a pending write or flush leaves something unwritten.
     fn note<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         self.io_state.unwritten.store(polled.is_pending(), Relaxed);
         polled
     }
 }
 
-/// A stream that knows whether its other side has left, without reading.
+/// A stream that can tell without reading whether its peer has left.
 pub trait HungUp {
-    /// Whether the other side has ended its direction, or the connection is broken.
+    /// Returns whether the peer has closed its direction, or the connection is broken.
     fn has_hung_up(&self) -> bool;
 }
 
@@ -189,7 +192,7 @@ impl<T: HungUp> HungUp for Box<T> {
     }
 }
 
-/// What the runtime has heard of a socket up to now.
+/// Returns whether the runtime has already seen the end of a socket's reads.
 fn is_read_closed(ready: impl Future<Output = io::Result<Ready>>) -> bool {
     match pin!(ready).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Ok(ready)) => ready.is_read_closed(),
@@ -267,7 +270,7 @@ mod tests {
         while !io.stream.has_hung_up() {
             tokio::task::yield_now().await;
         }
-        io.flush().await.expect("nobody has asked");
+        io.flush().await.expect("no check was requested");
         io_state.check_hangup();
         assert_eq!(io.flush().await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }

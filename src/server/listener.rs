@@ -1,8 +1,8 @@
 //! Accepts the connections of one client URL on one worker.
 //!
-//! The loop never ends by itself. Errors of a single connection are skipped; too many clients and
-//! want of descriptors or memory are waited out, said once when that begins and once when it is
-//! over.
+//! The loop never ends by itself. Errors of a single connection are skipped. A shortage of
+//! descriptors, memory or room for clients is waited out, and logged once when it begins and once
+//! when it is over.
 
 use std::cell::Cell;
 use std::io;
@@ -26,7 +26,7 @@ use crate::net::listen::ListenSocket;
 use crate::proxy::client::Client;
 use crate::proxy::worker::Worker;
 
-/// A client URL's socket on one worker, ready to accept.
+/// The socket of a client URL on one worker, ready to accept.
 pub enum Listener {
     /// TCP.
     Tcp(TcpListener),
@@ -34,14 +34,14 @@ pub enum Listener {
     Unix(UnixListener),
 }
 
-/// What every connection of a worker is served with.
+/// What every connection of a worker needs.
 #[derive(Clone)]
 pub struct ConnContext {
-    /// The worker.
+    /// The worker that serves the connections.
     pub worker: Rc<Worker>,
-    /// What the process answers itself.
+    /// Renders the pages that the proxy serves itself.
     pub pages: RenderHandle,
-    /// The clients of all workers.
+    /// The limit of clients over all workers.
     pub conn_limit: ConnLimit,
 }
 
@@ -51,10 +51,10 @@ enum Accepted {
 }
 
 impl Listener {
-    /// Takes a bound socket into this thread's runtime.
+    /// Registers a bound socket with this thread's runtime.
     ///
     /// # Errors
-    /// When the runtime cannot watch it.
+    /// The runtime cannot register it.
     pub fn new(socket: ListenSocket) -> io::Result<Self> {
         Ok(match socket {
             ListenSocket::Tcp(socket) => Self::Tcp(TcpListener::from_std(socket)?),
@@ -62,8 +62,8 @@ impl Listener {
         })
     }
 
-    /// Accepts for ever; each connection is a task of its own, and may speak what `scheme` says at
-    /// that moment. Cancel by dropping: connections live on.
+    /// Accepts connections for ever, each served in its own task, in cleartext, TLS or either as
+    /// `scheme` says when it is accepted. Cancel by dropping: accepted connections live on.
     pub async fn run(
         self,
         context: ConnContext,
@@ -86,10 +86,9 @@ impl Listener {
                     Err(error) => error.to_string(),
                 },
                 Err(Full::Descriptors) => {
-                    "there are as many clients as the limit of open files leaves room for"
-                        .to_owned()
+                    "the limit of open files leaves no room for another client".to_owned()
                 }
-                // Whoever looks after the memory says so.
+                // Logged by the control plane, which watches the memory.
                 Err(Full::Memory) => {
                     tokio::time::sleep(limits::ACCEPT_PAUSE).await;
                     continue;
@@ -126,8 +125,8 @@ impl Listener {
     }
 }
 
-/// Whether an accept failed only for the connection it was about to return (accept(2), "Error
-/// handling").
+/// Returns whether an accept failed only for the connection that it was about to return (accept(2),
+/// "Error handling").
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
@@ -172,13 +171,13 @@ fn admit(
 fn prepare(stream: &TcpStream) {
     let keepalive =
         TcpKeepalive::new().with_time(limits::KEEPALIVE).with_interval(limits::KEEPALIVE);
-    // Neither is needed for a connection to work, so neither ends it when refused.
+    // A connection works without either, so errors are ignored.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
 
-/// Serves a connection in a task of its own: one for each scheme, so that one in cleartext does not
-/// carry room for TLS.
+/// Serves a connection in its own task. Each scheme has a task type, so that a cleartext connection
+/// does not reserve room for TLS.
 fn start<S>(stream: S, client: Client, guard: ConnGuard, pages: RenderHandle, scheme: ListenScheme)
 where
     S: AsyncRead + AsyncWrite + Peek + HungUp + Unpin + Send + 'static,
@@ -209,7 +208,7 @@ where
     }
 }
 
-/// Counts a connection for as long as its task lives, also when that panics.
+/// Counts a connection as long as its task lives, even if that panics.
 struct ConnGuard {
     worker: Rc<Worker>,
     drain: Rc<DrainSignal>,

@@ -1,9 +1,9 @@
-//! What is answered here and not by a member.
+//! Pages that the proxy serves itself.
 //!
-//! `/metrics` and `/v2/config/local/proxy` are etcd's proxy's own; `/proxy/health` and
-//! `/proxy/status` are ours. All else belongs to members, `/health` and `/version` included.
-//! Metrics and status are rendered by the control plane, so that a scrape costs a worker no more
-//! than a request that waits.
+//! `/metrics` and `/v2/config/local/proxy` come from etcd's own proxy; `/proxy/health` and
+//! `/proxy/status` are ours. All other paths belong to the members, `/health` and `/version`
+//! included. Metrics and status are rendered by the control plane, so that a scrape costs a worker
+//! no more than a waiting request.
 
 use std::sync::Arc;
 
@@ -20,18 +20,18 @@ use crate::upstream::endpoint::Endpoint;
 /// A page that the control plane renders.
 #[derive(Debug)]
 pub enum Page {
-    /// `/metrics`, in the form that this `Accept` header prefers.
+    /// `/metrics`, in the format that this `Accept` header prefers.
     Metrics(Option<HeaderValue>),
     /// `/proxy/status`.
     Status,
 }
 
-/// A request for a page, with the channel for the answer.
+/// A request to render a page, with the channel for the answer.
 #[derive(Debug)]
 pub struct RenderRequest {
-    /// Which page.
+    /// The page to render.
     pub page: Page,
-    /// Where the answer goes.
+    /// The channel that takes the answer.
     pub answer: oneshot::Sender<Response<Bytes>>,
 }
 
@@ -40,7 +40,7 @@ pub struct RenderRequest {
 pub struct RenderHandle(pub mpsc::Sender<RenderRequest>);
 
 impl RenderHandle {
-    /// Has a page rendered.
+    /// Has the control plane render a page. Returns 503 when it is stopping.
     pub async fn render(&self, page: Page) -> Response<Bytes> {
         let (answer, rendered) = oneshot::channel();
         let unavailable = || {
@@ -59,7 +59,7 @@ impl RenderHandle {
 /// One of our own paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Local {
-    /// `/metrics`, by any method, as etcd's proxy has it.
+    /// `/metrics`, by any method, as with etcd's proxy.
     Metrics,
     /// `/v2/config/local/proxy`.
     Endpoints,
@@ -70,7 +70,7 @@ pub enum Local {
 }
 
 impl Local {
-    /// Finds the page of a path; `None` when the path belongs to a member.
+    /// Returns the page at a path; `None` when the path belongs to a member.
     pub fn of_path(path: &str) -> Option<Self> {
         match path {
             "/metrics" => Some(Self::Metrics),
@@ -101,14 +101,14 @@ impl Local {
     }
 }
 
-/// The endpoints that get traffic now, as etcd's proxy lists them.
+/// Lists the endpoints that get traffic now, in the form of etcd's proxy.
 pub fn usable_endpoints(all: &[Arc<Endpoint>]) -> Response<Bytes> {
     let usable = all.iter().filter(|endpoint| endpoint.is_usable());
     let urls: Vec<&str> = usable.map(|endpoint| endpoint.url.as_str()).collect();
     reply::json(StatusCode::OK, serde_json::json!({ "endpoints": urls }).to_string())
 }
 
-/// Whether any of the endpoints gets traffic now.
+/// Reports health: 200 if any of the endpoints gets traffic now, else 503.
 pub fn health(all: &[Arc<Endpoint>]) -> Response<Bytes> {
     if all.iter().any(|endpoint| endpoint.is_usable()) {
         reply::json(StatusCode::OK, "{\"health\":\"true\"}")

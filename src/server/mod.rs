@@ -1,8 +1,9 @@
-//! The client side: listeners, connections, their limits, and what we answer ourselves.
+//! The client side: listeners, connections, their limits, and the requests that are answered
+//! without a member.
 //!
 //! A worker runs one [`listener`] for each client URL; each accepted [`connection`] is a task.
-//! [`service`] sees a request first: it refuses what is not well formed, answers what is
-//! [`local`], and hands the rest to [`crate::proxy::forward`].
+//! [`service`] sees a request first: it refuses malformed requests, answers the [`local`] pages,
+//! and hands the rest to [`crate::proxy::forward`].
 
 pub mod admin;
 pub mod authority;

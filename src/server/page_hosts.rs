@@ -1,12 +1,13 @@
-//! Keeps strangers' web pages from reading our own pages in a browser on this host (DNS rebinding).
+//! Keeps foreign web pages from reading our own pages through a browser on this host (DNS
+//! rebinding).
 //!
 //! A page at evil.example may have that name resolve to 127.0.0.1 once it is loaded, and then read
-//! what this port answers: to the browser it is the page's own site, but the request still names
+//! what this port answers. To the browser that is the page's own site, but the request still names
 //! `Host: evil.example`. So a plaintext request for one of our pages must name an IP address,
-//! `localhost`, or a name that this host goes by. TLS needs no such rule: the certificate is not
-//! for that name. `host-whitelist` takes the place of this rule when it is set, and is also for
-//! what members answer; by default it lets every name pass there, as etcd's does (CVE-2018-1099
-//! made it, and `*` its default).
+//! `localhost`, or a name of this host. TLS needs no such rule: the certificate is not valid for
+//! that name. When `host-whitelist` is set, it replaces this rule, and it also covers members'
+//! answers. By default those have no host check, as in etcd, whose whitelist came with
+//! CVE-2018-1099 and defaults to `*`.
 
 use std::net::IpAddr;
 
@@ -15,8 +16,8 @@ use http::{Request, Response};
 
 use super::cors::{misdirected, named_host};
 
-/// Refuses a request for a page of ours that names a foreign host; `None` when it may pass. `own`
-/// are the names that this host goes by.
+/// Refuses a request for one of our pages that names a foreign host; `None` when it may pass. `own`
+/// are the names of this host.
 pub fn refuse<B>(own: &[String], request: &Request<B>) -> Option<Response<Bytes>> {
     let host = named_host(request);
     let is_own = |name: &String| name.eq_ignore_ascii_case(host);
@@ -32,7 +33,8 @@ pub fn refuse<B>(own: &[String], request: &Request<B>) -> Option<Response<Bytes>
     })
 }
 
-/// `localhost` and what is below it, which browsers never look up (RFC 6761 section 6.3).
+/// Returns whether `host` is `localhost` or below it, which browsers never look up (RFC 6761
+/// section 6.3).
 fn is_localhost(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
     let last = host.rsplit('.').next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A client's bytes for tests, as a socket may bring them.
+//! A reader for tests that returns its bytes in pieces, as a socket may.
 
 use std::io;
 use std::pin::Pin;
@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// Brings its bytes in pieces of the given sizes, in turn, each after one `Pending`.
+/// Reads its bytes in pieces of the given sizes, in turn, each after one `Pending`.
 pub struct Pieces {
     bytes: Vec<u8>,
     sizes: Vec<usize>,
@@ -14,7 +14,7 @@ pub struct Pieces {
 }
 
 impl Pieces {
-    /// Makes what brings `bytes`.
+    /// Creates a reader of `bytes`.
     pub fn new(bytes: &[u8], sizes: &[usize]) -> Self {
         Self { bytes: bytes.to_vec(), sizes: sizes.to_vec(), turn: 0 }
     }

@@ -1,8 +1,9 @@
-//! Which protocol a client speaks: HTTP/2 by prior knowledge, HTTP/1, or TLS where none is spoken.
+//! Detects which protocol a client speaks: HTTP/2 by prior knowledge, HTTP/1, or TLS on a plaintext
+//! port.
 //!
-//! The first bytes are peeked at, not read, so that nothing has to be replayed and the stream that
-//! hyper gets is the bare socket. A client that is slow to say even four bytes is looked at again a
-//! moment later, until its time is up.
+//! The first bytes are peeked at, not read, so that nothing has to be replayed and hyper gets the
+//! bare socket. A client that is slow to send even four bytes is peeked at again after a pause,
+//! until its time is up.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -14,18 +15,17 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::ListenScheme;
 
-/// What an HTTP/2 client's first bytes begin with (RFC 9113 section 3.4); no HTTP/1 method is
-/// called this.
+/// The first bytes of an HTTP/2 client (RFC 9113 section 3.4); no HTTP/1 method is called this.
 const PRI: &[u8; 4] = b"PRI ";
-/// What a TLS client's first byte is (RFC 8446 section 5.1); no HTTP begins with it.
+/// The first byte of a TLS client (RFC 8446 section 5.1); no HTTP begins with it.
 pub const TLS_HANDSHAKE: u8 = 22;
-/// First pause between two looks at a client that has sent fewer than four bytes; it doubles each
+/// First pause between two peeks at a client that has sent fewer than four bytes; it doubles each
 /// time.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// The longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_millis(320);
 
-/// What a client speaks.
+/// The protocol that a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// HTTP/1.0 or 1.1.
@@ -34,14 +34,14 @@ pub enum Protocol {
     Http2,
     /// TLS: its first byte is that of a handshake record.
     Tls,
-    /// It left without a word.
+    /// The client left without sending a byte.
     Gone,
 }
 
-/// A stream whose first bytes can be looked at without taking them.
+/// A stream whose first bytes can be peeked at without consuming them.
 pub trait Peek {
-    /// Waits for bytes and copies the first of them to `into`. Returns how many; zero at the end of
-    /// the stream.
+    /// Waits for bytes and copies the first of them to `into` without consuming them. Returns how
+    /// many; zero at the end of the stream.
     fn peek_at(&self, into: &mut [u8]) -> impl Future<Output = io::Result<usize>>;
 }
 
@@ -60,10 +60,10 @@ impl Peek for UnixStream {
     }
 }
 
-/// Tells what the client of `stream` speaks. The caller limits the time.
+/// Detects the protocol that the client of `stream` speaks. The caller limits the time.
 ///
 /// # Errors
-/// The stream's.
+/// Those of the stream.
 pub async fn detect(stream: &impl Peek) -> io::Result<Protocol> {
     let mut first = [0; 4];
     let mut pause = LOOK_AGAIN;
@@ -83,11 +83,11 @@ pub async fn detect(stream: &impl Peek) -> io::Result<Protocol> {
     }
 }
 
-/// Tells whether the client of `stream` speaks TLS, where both may be spoken; `None` when it left
-/// without a word. The caller limits the time.
+/// Detects whether the client of `stream` speaks TLS, on a port that takes both; `None` when it
+/// left without sending a byte. The caller limits the time.
 ///
 /// # Errors
-/// The stream's.
+/// Those of the stream.
 pub async fn scheme_of(stream: &impl Peek) -> io::Result<Option<ListenScheme>> {
     let mut first = [0];
     Ok(match (stream.peek_at(&mut first).await?, first) {

@@ -1,5 +1,4 @@
-//! Answers each request: refuses what is not well formed, serves local pages, and forwards the
-//! rest.
+//! Answers each request: refuses malformed ones, serves local pages, and forwards the rest.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -36,7 +35,7 @@ async fn route(
     request: Box<Request<Incoming>>,
 ) -> Response<ReplyBody> {
     let current = client.worker.current();
-    // What few requests need is boxed, and no answer is held here while something is waited for.
+    // What few requests need is boxed, and no answer is held across an await.
     if let Some(refusal) = refuse(client, &current, &request) {
         return respond_locally(client, refusal, request).await;
     }
@@ -54,7 +53,7 @@ async fn route(
     response
 }
 
-/// Refuses a request that is not well formed, or for a host that we are not.
+/// Refuses a malformed request, or one for a host that is not this proxy.
 fn refuse(
     client: &Client,
     current: &WorkerGeneration,
@@ -64,8 +63,7 @@ fn refuse(
         note_malformed(client, &complaint);
         return Some(bad_request(request.version(), complaint));
     }
-    // As with etcd, the list is for plaintext: with TLS the name was vouched for by the
-    // certificate.
+    // As with etcd, the list is for plaintext: with TLS, the certificate vouches for the name.
     let whitelist = current.generation.host_whitelist.as_deref();
     if client.has_tls() { None } else { cors::refuse_host(whitelist, request) }
 }
@@ -92,8 +90,8 @@ async fn page(
     respond_locally(client, answer, request).await
 }
 
-/// Takes an answer of our own, once the rest of the request was read; whoever gets one is a client
-/// like any other, and not one that never asked.
+/// Sends an answer of our own once the rest of the request was read. It counts as a request: its
+/// client has asked, like any other.
 fn respond_locally(
     client: &Client,
     response: Response<Bytes>,
@@ -106,8 +104,7 @@ fn respond_locally(
     })
 }
 
-/// Counts what a client sent in place of a request, and says what is wrong with it; never what it
-/// sent.
+/// Counts and logs a malformed request: what is wrong with it, never its bytes.
 pub fn note_malformed(client: &Client, complaint: &dyn std::fmt::Display) {
     client.worker.counters.malformed_refused();
     tracing::info!(
@@ -116,8 +113,8 @@ pub fn note_malformed(client: &Client, complaint: &dyn std::fmt::Display) {
     );
 }
 
-/// What comes after a request that is not well formed cannot be trusted to be a request, so the
-/// connection ends.
+/// Builds the 400 for a malformed request. The bytes after it cannot be trusted to be a request, so
+/// over HTTP/1 the connection ends.
 fn bad_request(version: Version, complaint: &'static str) -> Response<Bytes> {
     let mut response = reply::text(StatusCode::BAD_REQUEST, complaint);
     Reason::Malformed.set(response.headers_mut());
@@ -135,7 +132,7 @@ mod tests {
         size_of::<F>()
     }
 
-    /// Each request has it until the head of its answer is there.
+    /// Every request holds this future until the head of its answer is ready.
     #[test]
     fn the_future_of_an_answer_stays_small() {
         let size =

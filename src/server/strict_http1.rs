@@ -1,13 +1,15 @@
-//! A client's HTTP/1 connection that gives hyper nothing which a strict reader would refuse.
+//! Wraps a client's HTTP/1 connection, and passes nothing to hyper that a strict reader of RFC 9112
+//! would refuse.
 //!
-//! From the first refused byte on nothing passes, so hyper can find no request behind it. In a head
-//! the byte becomes one that hyper refuses too, since hyper answers 400 by itself only to what it
-//! could not parse. In a body the read fails, which ends the exchange with a 400 of ours. Both end
-//! the connection.
+//! Nothing passes from the first refused byte on, so hyper cannot find a request behind it. In a
+//! head, the byte is replaced by one that hyper refuses too, since hyper itself answers 400 only to
+//! what it could not parse. In a body, the read fails, which ends the exchange with our own 400.
+//! Both end the connection.
 //!
-//! Once a head has asked for another protocol, hyper may hand on what it has read as bytes of that
-//! protocol. So a byte is not replaced from then on: the read fails there too. A client that keeps
-//! to RFC 6455 section 4.1 sends nothing before the 101, after which nothing is looked at.
+//! Once a head has asked for an upgrade, hyper may hand on the bytes that it has read as bytes of
+//! the new protocol. So from then on no byte is replaced: the read fails there too. A client that
+//! keeps to RFC 6455 section 4.1 sends nothing before the 101, and after the 101 the bytes are not
+//! inspected.
 
 use std::future::Future;
 use std::io;
@@ -23,19 +25,19 @@ use super::http1_framing::{Framing, Refused};
 use super::io::{ClientIoState, pass_writes_on};
 use super::limits;
 
-/// Ends a refused head: a byte that no head may have, and an end, for which hyper may wait before
-/// it looks.
+/// Ends a refused head: a byte that no head may contain, and an end of the head, since hyper may
+/// wait for one before it parses.
 const POISON: &[u8] = b"\0\r\n\r\n";
 
-/// What is wrong with a body that is refused.
+/// The reason for refusing a body.
 const MALFORMED_BODY: &str = "the chunked body is malformed";
-/// What is wrong with bytes that are refused after a handshake.
-const NO_REQUEST: &str = "what follows a request to upgrade is no request";
+/// The reason for refusing bytes after a request to upgrade.
+const NO_REQUEST: &str = "the bytes after an upgrade request are not a request";
 
-/// The server's side of an HTTP/1 connection.
+/// The server's side of an HTTP/1 connection, with strict framing.
 pub struct StrictHttp1<S> {
     stream: S,
-    /// Boxed, since it would stand several times in the future of each connection.
+    /// Boxed, since the future of each connection would hold it several times.
     reader: Box<Reader>,
 }
 
@@ -43,21 +45,21 @@ struct Reader {
     io_state: Arc<ClientIoState>,
     framing: Framing,
     refusal: Refusal,
-    /// Once the connection ends in the middle of a request: until when it is read on, and what was
-    /// read.
+    /// Set once the connection ends in the middle of a request: the time until which it is read on,
+    /// and how many bytes were read.
     ending: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
 enum Refusal {
     None,
-    /// In a head; so much of the [`POISON`] was given out.
+    /// In a head; this many bytes of the [`POISON`] were handed out.
     Head(usize),
-    /// Reads fail, for this reason.
+    /// In a body or after a request to upgrade; reads fail for this reason.
     Cut(&'static str),
 }
 
 impl<S> StrictHttp1<S> {
-    /// Wraps a connection of which nothing has been read yet.
+    /// Wraps a connection from which nothing has been read yet.
     pub fn new(stream: S, io_state: Arc<ClientIoState>) -> Self {
         let reader =
             Reader { io_state, framing: Framing::default(), refusal: Refusal::None, ending: None };
@@ -66,7 +68,7 @@ impl<S> StrictHttp1<S> {
 }
 
 impl Reader {
-    /// Follows what a read brought from `begin` on, and takes away what is refused.
+    /// Checks what a read brought from `begin` on, and removes what is refused.
     fn follow(&mut self, into: &mut ReadBuf<'_>, begin: usize) -> io::Result<()> {
         let heads = self.framing.heads();
         let Err(Refused(offset)) = self.framing.follow(&into.filled()[begin..]) else {
@@ -88,13 +90,14 @@ impl Reader {
         if offset == 0 { Err(malformed(why)) } else { Ok(()) }
     }
 
-    /// Whether the client is in the middle of a request, or was refused one.
+    /// Returns whether the client is in the middle of a request, or had one refused.
     fn is_amid(&self) -> bool {
         let is_refused = !matches!(self.refusal, Refusal::None);
         is_refused || self.framing.is_in_head() || self.framing.is_in_body()
     }
 
-    /// Reads what the client still sends, until it leaves or it is enough.
+    /// Discards what the client still sends, until it leaves or one of the limits
+    /// [`limits::UNREAD`] and [`limits::UNREAD_BYTES`] is reached.
     fn poll_read_on<S: AsyncRead + Unpin>(
         &mut self,
         stream: &mut S,

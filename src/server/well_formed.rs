@@ -1,17 +1,18 @@
-//! Refuses requests that two parsers could read in two ways, before anything is done with them.
+//! Refuses requests that two parsers could read differently, before anything is done with them.
 //!
-//! hyper looks at framing only as far as it needs to; what it accepts may still be smuggled past a
-//! member, or name two hosts. RFC 9112 sections 3.2 and 6, RFC 9113 section 8.3.1.
+//! hyper checks framing only as far as it needs to; what it accepts may still be smuggled past a
+//! member, or name two hosts. The rules are those of RFC 9112 sections 3.2 and 6, and RFC 9113
+//! section 8.3.1.
 
 use http::header::{HOST, HeaderMap, TRANSFER_ENCODING};
 use http::{Method, Request, Version};
 
 use super::authority::substitute::stands_for;
 
-/// Tells what is wrong with the head of a request; `None` when nothing is.
+/// Returns what is wrong with the head of a request; `None` when it is well formed.
 pub fn complaint<B>(request: &Request<B>) -> Option<&'static str> {
     if request.method() == Method::CONNECT {
-        return Some("etcd-proxy: CONNECT is not for this port");
+        return Some("etcd-proxy: CONNECT is not supported");
     }
     if !request.uri().path().starts_with('/') {
         return Some("etcd-proxy: the path must begin with /");
@@ -55,8 +56,8 @@ fn is_chunked_only(version: Version, headers: &HeaderMap) -> bool {
     only && values.next().is_none() && version == Version::HTTP_11
 }
 
-/// Whether it can be a host with or without a port: not empty, not a list, without user, path or
-/// blanks.
+/// Returns whether `host` can be a host with or without a port: not empty, not a list, without
+/// user, path or blanks.
 fn is_host(host: &[u8]) -> bool {
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+;=".contains(byte);
     !host.is_empty() && host.iter().all(allowed)

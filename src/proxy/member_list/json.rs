@@ -1,8 +1,7 @@
-//! The JSON of a member list: `{"members":[{"clientURLs":[...]}]}`, with whatever else stands
-//! there.
+//! Rewrites the JSON of a member list: `{"members":[{"clientURLs":[...]}]}` and any other fields.
 //!
-//! Only the arrays themselves are exchanged; every other byte of the text stays, with its order and
-//! its spaces.
+//! Only the arrays themselves are replaced; every other byte stays, including order and white
+//! space.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,8 +11,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Puts `urls`, a JSON array, in place of every member's `clientURLs` that is not empty. `None`
-/// when the text is no member list.
+/// Replaces every non-empty `clientURLs` by `urls`, a JSON array. Returns `None` when the text is
+/// not a member list.
 pub(super) fn rewrite(text: &[u8], urls: &str) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(text).ok()?;
     let mut rewritten = Vec::with_capacity(text.len() + urls.len());
@@ -27,7 +26,7 @@ pub(super) fn rewrite(text: &[u8], urls: &str) -> Option<Vec<u8>> {
     Some(rewritten)
 }
 
-/// Where the arrays stand, in their order.
+/// Returns the byte ranges of the arrays, in order.
 fn places(text: &str) -> Option<Vec<Range<usize>>> {
     let list: Fields<'_> = serde_json::from_str(text).ok()?;
     let mut places = Vec::new();
@@ -47,14 +46,14 @@ fn names_any(urls: &RawValue) -> Option<bool> {
     Some(urls.is_some_and(|urls| !urls.is_empty()))
 }
 
-/// Where a part of `text` stands in it.
+/// Returns the byte range of `part`, a slice of `text`.
 fn place(text: &str, part: &RawValue) -> Option<Range<usize>> {
     let start = part.get().as_ptr().addr().checked_sub(text.as_ptr().addr())?;
     let place = start..start.checked_add(part.get().len())?;
     (text.get(place.clone())? == part.get()).then_some(place)
 }
 
-/// The fields of an object as they are written, duplicates included.
+/// The fields of an object in order, duplicates included.
 struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Fields<'a> {

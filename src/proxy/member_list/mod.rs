@@ -1,17 +1,16 @@
-//! Member lists that name the proxy (`rewrite-members`): clients that sync their endpoints stay
-//! behind it.
+//! Rewrites member lists to name the proxy (`rewrite-members`), so that clients that sync their
+//! endpoints stay behind it.
 //!
-//! Four answers are rewritten and nothing else is looked at: `GET /v2/members`, `/v2/machines`, the
-//! gateway's `cluster/member/list` and gRPC's `MemberList`. The members stay in the list, with
-//! their names, IDs and peer URLs, so that what people read there is still true; only where clients
-//! would connect, the list says this proxy. etcd's grpc-proxy answers with one member of its own
-//! making instead, which hides the cluster from those who look after it. A member that names no
-//! client URL has not started, and keeps its empty list.
+//! Only four answers are rewritten: `GET /v2/members`, `/v2/machines`, the gateway's
+//! `cluster/member/list` and gRPC's `MemberList`. The members stay in the list, with their names,
+//! IDs and peer URLs, so that what people read there is still true; only their client URLs are
+//! replaced by this proxy's. etcd's grpc-proxy answers with one made-up member instead, which hides
+//! the cluster from its operators. A member without client URLs has not started, and keeps its
+//! empty list.
 //!
 //! Such an answer is held whole, up to [`MOST`]. One that is longer, compressed or not understood
-//! is answered with an error: a client that got it as it is would walk past the proxy. Members are
-//! asked not to compress. A list over a WebSocket, which no client is known to ask for, passes as
-//! it is.
+//! is replaced by an error: with the original, the client would bypass the proxy. Members are asked
+//! not to compress. A list over a WebSocket, which no known client asks for, passes unchanged.
 
 mod json;
 mod wire;
@@ -32,35 +31,36 @@ use crate::message::reason::Reason;
 use crate::message::reply::{self, Code, Dialect};
 use crate::message::rpc::Rpc;
 
-/// Bytes of a list that are held: some thousands of members, where etcd recommends seven.
+/// Longest list that is held, in bytes: some thousands of members, where etcd recommends seven.
 pub const MOST: usize = 1 << 20;
 
-/// Which of the lists a request asks for.
+/// The member list that a request asks for, by its format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listing {
     /// `/v2/members`, or the gateway's list: an object whose `members` have `clientURLs`.
     Json(Dialect),
-    /// `/v2/machines`: client URLs with commas between.
+    /// `/v2/machines`: client URLs separated by commas.
     Machines,
-    /// Only the head of it; nothing of the body is known then.
+    /// HEAD of either v2 list; the length of the rewritten body is not known, so `Content-Length`
+    /// is dropped.
     Head,
     /// gRPC's MemberList.
     Grpc,
 }
 
-/// Why a list cannot be rewritten.
+/// The reason why a list cannot be rewritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unfit {
-    /// The member's connection was lost in the middle of it.
+    /// The member's connection was lost before the end of the list.
     Broken,
     /// It is longer than [`MOST`].
     TooLarge,
-    /// It is compressed, or not what a member would say.
+    /// It is compressed, or not a member list.
     Strange,
 }
 
 impl Listing {
-    /// Which list this request asks for, if any.
+    /// Returns the list that the request asks for, if any.
     pub fn wanted<B>(route: &Route, request: &Request<B>) -> Option<Self> {
         match route.protocol {
             Protocol::Grpc(Rpc::MemberList) => Some(Self::Grpc),
@@ -83,14 +83,14 @@ impl Listing {
         }
     }
 
-    /// Asks for an answer that can be read.
+    /// Asks for an uncompressed answer.
     pub fn ask_plainly(headers: &mut HeaderMap) {
         headers.remove(ACCEPT_ENCODING);
         headers.remove("grpc-accept-encoding");
     }
 
-    /// Puts the proxy's URLs into a member's answer, or into none: an answer that is no list passes
-    /// as it is.
+    /// Replaces the client URLs in a member's answer by the proxy's. Error answers pass unchanged;
+    /// an answer that should be a list and cannot be rewritten is replaced by an error.
     pub async fn rewrite(
         self,
         response: Response<ReplyBody>,
@@ -163,7 +163,7 @@ impl Listing {
     }
 }
 
-/// A body and its trailers.
+/// A whole body and its trailers.
 type Whole = (Bytes, Option<HeaderMap>);
 
 fn has_failed(trailers: &HeaderMap) -> bool {

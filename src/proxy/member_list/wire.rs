@@ -1,23 +1,22 @@
-//! The protobuf of a member list: `MemberListResponse.members` (2), and in each `Member.clientURLs`
-//! (4).
+//! Rewrites the protobuf of a member list: `MemberListResponse.members` (2), and in each
+//! `Member.clientURLs` (4).
 //!
-//! Fields are walked over without knowing them, and every other one is copied as it stands (etcd
-//! `rpc.proto`).
+//! All other fields are copied byte by byte, known or not (etcd `rpc.proto`).
 
 use crate::proxy::readonly::wire::{delimited, varint};
 
 const MEMBERS: u64 = 2 << 3 | 2;
 const CLIENT_URLS: u64 = 4 << 3 | 2;
 
-/// One field: all its bytes, its tag, and its content when that is length-delimited.
+/// One field: all its bytes, its tag, and its content if it is length-delimited.
 struct Field<'a> {
     bytes: &'a [u8],
     tag: u64,
     content: &'a [u8],
 }
 
-/// Puts `urls` in place of every member's client URLs, where there are any. `None` when the message
-/// is no protobuf.
+/// Replaces the client URLs of every member that has any by `urls`. Returns `None` when the message
+/// is not valid protobuf.
 pub(super) fn rewrite(mut message: &[u8], urls: &[String]) -> Option<Vec<u8>> {
     let mut rewritten = Vec::with_capacity(message.len());
     while !message.is_empty() {
@@ -32,7 +31,7 @@ pub(super) fn rewrite(mut message: &[u8], urls: &[String]) -> Option<Vec<u8>> {
     Some(rewritten)
 }
 
-/// The new URLs stand where the first of the old ones stood.
+/// Rewrites one member; the new URLs go where the first of the old ones was.
 fn member(mut member: &[u8], urls: &[String]) -> Option<Vec<u8>> {
     let mut rewritten = Vec::with_capacity(member.len());
     let mut done = false;

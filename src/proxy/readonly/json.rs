@@ -17,13 +17,13 @@ use serde_json::value::RawValue;
 
 use super::wire::DEPTH_LIMIT;
 
-/// Why a body is not a read, where known with line and column: one short line, fit for a log,
-/// whatever the body holds.
+/// The reason why a body is not a read, with line and column where known: one short line that is
+/// safe to log, whatever the body holds.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Refusal(String);
 
-/// How much of a reason is kept, in characters; it may quote what the client sent.
+/// Limit of a reason, in characters; it may quote what the client sent.
 const REASON_LIMIT: usize = 160;
 
 impl From<serde_json::Error> for Refusal {
@@ -44,12 +44,12 @@ impl From<serde_json::Error> for Refusal {
     }
 }
 
-/// The body to forward for a Txn of nothing but ranges.
+/// Returns the body to forward for a Txn that holds only ranges.
 pub(super) fn txn(body: &[u8]) -> Result<Vec<u8>, Refusal> {
     rewrite(body, &TXN)
 }
 
-/// The body to forward for an Alarm request that only asks.
+/// Returns the body to forward for an Alarm request that only reads (GET).
 pub(super) fn alarm(body: &[u8]) -> Result<Vec<u8>, Refusal> {
     rewrite(body, &ALARM)
 }
@@ -67,12 +67,12 @@ fn rewrite(body: &[u8], message: &'static Message) -> Result<Vec<u8>, Refusal> {
 struct Message {
     name: &'static str,
     fields: &'static [Field],
-    /// Whether one of the fields that exclude each other must be there.
+    /// Whether one field of the oneof must be present.
     choice_required: bool,
 }
 
 struct Field {
-    /// The proto name, which is also what is written.
+    /// The proto name, under which the field is written.
     name: &'static str,
     /// protobuf's JSON name; equal to `name` for single words.
     camel: &'static str,
@@ -166,19 +166,19 @@ static ALARM: Message = Message {
 /// Reads one message and writes it anew.
 struct Rewrite<'o> {
     message: &'static Message,
-    /// How many Txns are around this one.
+    /// Number of Txns around this one.
     depth: usize,
     output: &'o mut String,
 }
 
 impl Message {
-    /// The index and the field a key names, in either spelling and no other.
+    /// Returns the field that `key` names and its index; only the two spellings match.
     fn find(&self, key: &str) -> Option<(usize, &'static Field)> {
         self.fields.iter().enumerate().find(|(_, field)| key == field.name || key == field.camel)
     }
 }
 
-/// What was seen of one message's fields so far.
+/// The fields of a message seen so far.
 #[derive(Default)]
 struct Seen {
     fields: u32,
@@ -186,10 +186,13 @@ struct Seen {
 }
 
 impl Seen {
-    /// Notes a field, and says what is wrong when it must not be there again.
+    /// Records a field.
+    ///
+    /// # Errors
+    /// The reason, when the field may not appear here.
     fn note(&mut self, index: usize, field: &Field) -> Result<(), &'static str> {
         if self.fields >> index & 1 == 1 {
-            return Err("is there twice");
+            return Err("appears twice");
         }
         if field.choice && self.choice {
             return Err("excludes a field before it");
@@ -256,8 +259,8 @@ impl<'de> serde::Deserialize<'de> for Key<'de> {
     }
 }
 
-/// Reads the value of one field and writes the field, or nothing for a value that means its
-/// absence.
+/// Reads the value of one field and writes the field, or nothing if the value means that the field
+/// is absent.
 struct Value<'o> {
     field: &'static Field,
     depth: usize,
@@ -265,7 +268,7 @@ struct Value<'o> {
 }
 
 impl Value<'_> {
-    /// Writes the field's name, and the comma that parts it from the field before.
+    /// Writes the field's name, after a comma unless it is the first.
     fn begin(&mut self) {
         if !self.output.ends_with('{') {
             self.output.push(',');
@@ -343,7 +346,7 @@ impl<'de> Visitor<'de> for Value<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut input: A) -> Result<(), A::Error> {
         let Kind::Many(message) = self.field.kind else {
-            return Err(A::Error::custom(format_args!("`{}` is no list", self.field.name)));
+            return Err(A::Error::custom(format_args!("`{}` is not a list", self.field.name)));
         };
         self.begin();
         self.output.push('[');

@@ -1,11 +1,11 @@
-//! Readonly: which requests may pass, decided before anything is sent.
+//! Readonly: decides which requests may pass, before anything is sent.
 //!
-//! An allowlist with default deny. Rules match raw bytes; whatever would first have to be decoded
-//! or cleaned is refused, because a member does both before it routes. Two calls are reads or
-//! writes by their message: Txn and Alarm. Their whole message is read first, judged by
-//! [`InspectedRpc`], and only what was judged is sent on.
+//! The rules are an allowlist with default deny. They match raw bytes; anything that would first
+//! have to be decoded or cleaned is refused, because a member does both before it routes. Two calls
+//! are reads or writes depending on their message: Txn and Alarm. Their whole message is read
+//! first, judged by [`InspectedRpc`], and only what was judged is sent on.
 //!
-//! What keeps it tight, and lies outside this module: `Connection` and `Upgrade` go to a member
+//! Readonly also relies on properties of other modules: `Connection` and `Upgrade` go to a member
 //! only for a route with `websocket`; only gRPC routes travel over HTTP/2; after a reply of our own
 //! nothing of the request is left unread on the connection.
 
@@ -26,7 +26,7 @@ pub use json::Refusal;
 /// readonly.
 pub const INSPECTION_CAP: usize = 4 << 20;
 
-/// What readonly says of a request.
+/// The decision of readonly on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// A read: forward it.
@@ -36,22 +36,22 @@ pub enum Verdict {
     /// Collect the one gRPC message and ask [`InspectedRpc::grpc_is_readonly`]; forward exactly
     /// that message.
     InspectGrpc(InspectedRpc),
-    /// Collect the JSON body and ask [`InspectedRpc::json`]; forward the body it gives back.
+    /// Collect the JSON body and ask [`InspectedRpc::json`]; forward the body that it returns.
     InspectJson(InspectedRpc),
 }
 
-/// A call whose message decides.
+/// A call whose message decides whether it is a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InspectedRpc {
-    /// A transaction: a read when it holds nothing but ranges, at every depth.
+    /// Txn: a read when it holds only ranges, at every depth.
     Txn,
-    /// Alarms: a read when the action is GET.
+    /// Alarm: a read when the action is GET.
     Alarm,
 }
 
 impl InspectedRpc {
-    /// Whether an uncompressed protobuf message is a read. Anything malformed, unknown or ambiguous
-    /// is not.
+    /// Returns whether an uncompressed protobuf message is a read. Anything malformed, unknown or
+    /// ambiguous is not.
     pub fn grpc_is_readonly(self, message: &[u8]) -> bool {
         match self {
             Self::Txn => wire::txn_is_readonly(message),
@@ -59,7 +59,10 @@ impl InspectedRpc {
         }
     }
 
-    /// The body to forward in place of a JSON body that is a read, or why it is not one.
+    /// Returns the body to forward in place of a JSON body that is a read.
+    ///
+    /// # Errors
+    /// [`Refusal`] says why it is not a read.
     pub fn json(self, body: &[u8]) -> Result<Vec<u8>, Refusal> {
         match self {
             Self::Txn => json::txn(body),
@@ -68,8 +71,8 @@ impl InspectedRpc {
     }
 }
 
-/// Says whether a request may pass in readonly. `route` is what [`super::classify::classify`] made
-/// of the same request.
+/// Decides whether a request may pass in readonly. `route` is the result of
+/// [`super::classify::classify`] for the same request.
 pub fn verdict(route: &Route, method: &Method, uri: &Uri, headers: &HeaderMap) -> Verdict {
     match route.protocol {
         Protocol::Grpc(_) | Protocol::Json(_) if uri.query().is_some() => Verdict::Refuse,
@@ -88,8 +91,9 @@ fn by_effect(rpc: Rpc, inspect: fn(InspectedRpc) -> Verdict) -> Verdict {
     }
 }
 
-/// A WebSocket's messages are out of our sight, so it passes only where every message is a read.
-/// Method overrides are refused outright: the gateway obeys them for some content types.
+/// Judges a call of the gateway. The messages of a WebSocket are not seen here, so it passes only
+/// where every message is a read. Method overrides are refused outright: the gateway obeys them for
+/// some content types.
 fn gateway(route: &Route, rpc: Rpc, headers: &HeaderMap) -> Verdict {
     if headers.contains_key("x-http-method-override") {
         return Verdict::Refuse;
@@ -100,7 +104,8 @@ fn gateway(route: &Route, rpc: Rpc, headers: &HeaderMap) -> Verdict {
     }
 }
 
-/// A member turns a WebSocket handshake into a POST, so a GET that asks for one is no read.
+/// Judges a v2 request or a plain page. A member turns a WebSocket handshake into a POST, so a GET
+/// that asks for one is no read.
 fn page(method: &Method, path: &str, headers: &HeaderMap) -> Verdict {
     let reads = method == Method::GET || method == Method::HEAD;
     if reads && pages::is_read(path) && !has_token(headers, &UPGRADE, "websocket") {

@@ -2,10 +2,10 @@
 //!
 //! None of these changes anything by GET, whatever its query. v2 keys may hold any byte, so below
 //! `/v2/` percent signs, semicolons and doubled slashes are let through; a path that could leave
-//! `/v2/` once decoded and cleaned is not. Debugging pages other than `/debug/vars` cost the member
-//! too much for strangers.
+//! `/v2/` once decoded and cleaned is not. Debugging pages other than `/debug/vars` are refused:
+//! they cost the member too much to be open to strangers.
 
-/// Whether GET on a raw path is a read that readonly lets through.
+/// Returns whether GET on a raw path is a read that readonly lets through.
 pub(super) fn is_read(path: &str) -> bool {
     if let Some(below) = path.strip_prefix("/v2/") {
         return stays_below(below.as_bytes());
@@ -23,8 +23,8 @@ fn is_check_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
-/// Whether a path, decoded once, has no `.` or `..` segment. A broken percent-encoding counts as
-/// having one.
+/// Returns whether a path, decoded once, has no `.` or `..` segment. A broken percent-encoding
+/// counts as having one.
 fn stays_below(path: &[u8]) -> bool {
     let mut segment = Segment::default();
     let mut rest = path;
@@ -37,7 +37,7 @@ fn stays_below(path: &[u8]) -> bool {
     rest.is_empty() && segment.take(b'/')
 }
 
-/// The next byte of a path once decoded, and what follows it; `None` at the end and at a broken
+/// Returns the next decoded byte of a path and the rest; `None` at the end and at a broken
 /// encoding.
 fn decode(path: &[u8]) -> Option<(u8, &[u8])> {
     match *path {
@@ -51,7 +51,7 @@ fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
-/// What is known of the path segment being read.
+/// The path segment being read: how many dots, and whether anything else.
 #[derive(Default)]
 struct Segment {
     dots: u32,
@@ -59,7 +59,7 @@ struct Segment {
 }
 
 impl Segment {
-    /// Takes one decoded byte; false when it ends a segment that is `.` or `..`.
+    /// Takes one decoded byte; returns `false` when it ends a segment that is `.` or `..`.
     fn take(&mut self, byte: u8) -> bool {
         match byte {
             b'/' => {

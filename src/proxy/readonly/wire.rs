@@ -6,7 +6,7 @@
 //! "last one wins". Ranges and comparisons are not looked into: no content makes them write, and a
 //! member refuses them whole when they are malformed.
 
-/// How deep Txns may be nested in an inspected message. Nobody nests more than two or three.
+/// Limit of nesting of Txns in an inspected message. Nobody nests more than two or three.
 pub(super) const DEPTH_LIMIT: usize = 32;
 
 /// A key: field number times eight plus wire type (0 varint, 2 length-delimited).
@@ -19,17 +19,17 @@ const ACTION: u8 = 1 << 3;
 const MEMBER_ID: u8 = 2 << 3;
 const ALARM: u8 = 3 << 3;
 
-/// Whether a TxnRequest holds nothing but ranges, in both branches and at every depth.
+/// Returns whether a TxnRequest holds only ranges, in both branches and at every depth.
 pub(super) fn txn_is_readonly(message: &[u8]) -> bool {
     only_ranges(message, 0).is_some()
 }
 
-/// Whether an AlarmRequest only asks: every `action` in it is zero, GET.
+/// Returns whether an AlarmRequest only reads: every `action` in it is zero, GET.
 pub(super) fn alarm_is_readonly(message: &[u8]) -> bool {
     only_asks(message).is_some()
 }
 
-/// `Some` when the TxnRequest is a read; `None` on the first thing that is not.
+/// Returns `Some` when the TxnRequest is a read; `None` at the first field that is not.
 fn only_ranges(mut message: &[u8], depth: usize) -> Option<()> {
     if depth > DEPTH_LIMIT {
         return None;
@@ -76,8 +76,8 @@ pub(in crate::proxy) fn delimited(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::try_from(length).ok()?)
 }
 
-/// Reads a varint of at most ten bytes. One that does not fit 64 bits is refused: decoders differ
-/// on its value.
+/// Reads a varint of at most ten bytes. One that exceeds 64 bits is refused: decoders differ on its
+/// value.
 pub(in crate::proxy) fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut value = 0;
     for (index, byte) in bytes.iter().enumerate().take(10) {

@@ -9,7 +9,7 @@ use crate::telemetry::snapshot::ReloadResult;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A served admin socket, and the daemon's end of its reload requests.
+/// A served admin socket, and the receiver of its reload requests.
 struct Fixture {
     path: PathBuf,
     requests: mpsc::Receiver<ReloadRequest>,
@@ -40,14 +40,14 @@ impl Fixture {
         UnixStream::connect(&self.path).await.unwrap()
     }
 
-    /// Sends raw bytes and returns everything that comes until the end.
+    /// Sends raw bytes and returns everything that is answered until the end.
     async fn say(&self, bytes: &str) -> String {
         let mut client = self.connect().await;
         client.write_all(bytes.as_bytes()).await.unwrap();
         answer(client).await
     }
 
-    /// Has the daemon answer one reload.
+    /// Requests a reload, answers it as the daemon would, and returns the response.
     async fn reload(&mut self, result: ReloadResult) -> String {
         let mut client = self.connect().await;
         client.write_all(b"POST /reload HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
@@ -152,7 +152,7 @@ async fn many_half_requests_block_nobody() {
     let begin = Instant::now();
     let response = fixture.say("GET /status HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
-    // By their time limit alone they would go 64 at a time.
+    // With the time limit alone, they would leave 64 at a time.
     assert!(begin.elapsed() < 4 * HEAD_LIMIT, "{:?}", begin.elapsed());
 }
 
@@ -169,7 +169,7 @@ async fn many_reloads_leave_room_for_questions() {
     let response = fixture.say("GET /status HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
     assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
-    // No reload has begun, so as many wait as may.
+    // No reload has begun, so the queue is full.
     let mut requests = Vec::new();
     assert_eq!(fixture.requests.recv_many(&mut requests, 200).await, MOST_RELOADS);
     requests
@@ -180,7 +180,10 @@ async fn many_reloads_leave_room_for_questions() {
         let response = answer(client).await;
         match response.starts_with("HTTP/1.1 200 ") {
             true => applied += 1,
-            false => assert!(response.contains("reloads wait for the one under way"), "{response}"),
+            false => assert!(
+                response.contains("reloads already wait for the one under way"),
+                "{response}"
+            ),
         }
     }
     assert_eq!(applied, MOST_RELOADS);

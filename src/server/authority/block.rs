@@ -1,11 +1,10 @@
-//! Finds the `:authority` in a header block (RFC 7541 section 6), and what must be written in its
-//! place.
+//! Finds the `:authority` in a header block (RFC 7541 section 6), and computes its replacement.
 //!
-//! Its field may be a literal whose name is static entry 1 or spelt out (gRPC's C core does that),
-//! or static entry 1 itself, which is an empty one. A value that a client refers to in the dynamic
-//! table is in h2's table what was written there when it came as a literal. A name that a literal
-//! refers to in the dynamic table is not known here: an encoder that has it in the static table has
-//! no reason to.
+//! The field may be a literal whose name is static entry 1 or spelt out (gRPC's C core does that),
+//! or static entry 1 itself, which is an empty value. A value that a client refers to in the
+//! dynamic table came as a literal before, so h2's table has the replacement that was written then.
+//! A literal whose name refers to the dynamic table is not recognised: an encoder that has the name
+//! in the static table has no reason to do that.
 
 use std::ops::Range;
 
@@ -14,21 +13,22 @@ use super::{huffman, substitute::substitute};
 /// `:authority` in the static table, with an empty value.
 const AUTHORITY: usize = 1;
 const NAME: &[u8] = b":authority";
-/// The static entries of ordinary fields, which no pseudo-header may follow (RFC 9113 section 8.3).
+/// The static entries of ordinary fields, after which no pseudo-header may follow (RFC 9113 section
+/// 8.3).
 const ORDINARY: Range<usize> = 15..62;
 
-/// What was found in a block.
+/// The result of a search.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found {
     /// Nothing to change.
     Fine,
-    /// The block ends in or before the pseudo-headers.
+    /// The block ends before its authority or first ordinary field was found.
     Unfinished,
-    /// These bytes of the block must become others, which are not more.
+    /// This range of the block must be replaced by these bytes, which are at most one more.
     Change(Range<usize>, Vec<u8>),
 }
 
-/// Looks for the authority at the begin of a block.
+/// Searches the start of a block for the authority.
 pub fn search(block: &[u8]) -> Found {
     let mut fields = Reader { block, at: 0 };
     loop {
@@ -44,12 +44,11 @@ pub fn search(block: &[u8]) -> Found {
 }
 
 enum Field {
-    /// The authority, and what must become of it.
+    /// The authority, and its replacement if it needs one.
     Authority(Option<(Range<usize>, Vec<u8>)>),
     /// The first ordinary field.
     Ordinary,
-    /// Another pseudo-header, a change of the table's size, or a field of which only h2 knows the
-    /// name.
+    /// Another pseudo-header, a change of the table's size, or a field whose name only h2 knows.
     Other,
 }
 
@@ -58,7 +57,7 @@ struct Reader<'a> {
     at: usize,
 }
 
-/// A string as it is in a block.
+/// A string as encoded in a block.
 struct Text<'a> {
     is_huffman: bool,
     bytes: &'a [u8],
@@ -77,7 +76,7 @@ impl<'a> Reader<'a> {
         };
         let index = self.integer(prefix)?;
         if first >= 0x80 && index == AUTHORITY {
-            // No other field is as short, and none is needed.
+            // Removed: no other field is as short, and none is needed.
             return Some(Field::Authority(Some((begin..self.at, Vec::new()))));
         }
         if matches!(first, 0x20..0x40) {
@@ -101,14 +100,14 @@ impl<'a> Reader<'a> {
         Some(if is_ordinary { Field::Ordinary } else { Field::Other })
     }
 
-    /// An integer whose first byte has `prefix` bits of it.
+    /// Reads an integer whose first byte has `prefix` bits of it.
     fn integer(&mut self, prefix: u32) -> Option<usize> {
         let most = (1_usize << prefix) - 1;
         let mut value = usize::from(self.byte()?) & most;
         if value < most {
             return Some(value);
         }
-        // h2 reads no more than four more bytes either.
+        // h2 reads at most four more bytes too.
         for shift in [0, 7, 14, 21] {
             let byte = self.byte()?;
             value += usize::from(byte & 0x7f) << shift;
@@ -143,7 +142,7 @@ impl Text<'_> {
         }
     }
 
-    /// Whether it begins with a colon, of which the code has seven bits.
+    /// Returns whether the string begins with a colon, whose Huffman code has seven bits.
     fn is_pseudo(&self) -> bool {
         self.bytes
             .first()
@@ -151,8 +150,9 @@ impl Text<'_> {
     }
 }
 
-/// What must become of an authority in `begin..end`, whose value begins at `value_at`. If it
-/// `is_kept` in the dynamic table, its substitute must count as much there.
+/// Returns the replacement of an authority at `begin..end`, whose value begins at `value_at`;
+/// `None` when it may stay. If the field `is_kept` in the dynamic table, the replacement must have
+/// the same size there.
 fn change(
     begin: usize,
     value_at: usize,
@@ -172,8 +172,8 @@ fn change(
         if !is_kept {
             return Some((begin..end, Vec::new()));
         }
-        // It counts one byte more than with the client. That matters only to one that fills its
-        // table to the last byte, and has static entry 1 for an empty authority, but writes it out.
+        // One byte more than in the client's table. That matters only to a client that fills its
+        // table to the last byte and writes out an empty authority instead of using static entry 1.
         return Some((value_at..end, vec![1, b'a']));
     }
     let coded = huffman::encode(&substitute(plain)?)?;

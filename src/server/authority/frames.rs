@@ -13,18 +13,18 @@ const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 /// The largest frame that our SETTINGS allow; h2 ends the connection at a larger one.
 const LARGEST: usize = 16 * 1024;
-/// The frames of one block that are waited for; h2 ends the connection at more.
+/// Frames of one block that are collected; h2 ends the connection at more.
 const MOST_FRAMES: usize = 8;
 
-/// Where in the stream of frames the connection is.
+/// The position in a client's stream of frames.
 pub struct Frames {
-    /// Bytes that pass before the next frame head.
+    /// Bytes to pass before the next frame head.
     skip: usize,
-    /// The kind of the frame that `skip` is of.
+    /// The kind of the frame that is being passed.
     kind: u8,
-    /// CONTINUATION must follow.
+    /// Whether CONTINUATION must follow.
     is_in_block: bool,
-    /// The preface and the frames that have passed whole.
+    /// Number of frames that have passed whole, counting the preface.
     whole: u64,
 }
 
@@ -34,18 +34,18 @@ impl Default for Frames {
     }
 }
 
-/// What comes after the bytes that pass as they are.
+/// What follows the bytes that pass unchanged.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
-    /// A frame that is not there whole, or nothing.
+    /// An incomplete frame, or nothing.
     More,
-    /// So many bytes, of whole frames, of which these must become.
+    /// Whole frames of this many bytes, and the frames that replace them.
     Rewritten(usize, Vec<u8>),
 }
 
 impl Frames {
-    /// Looks at what comes after all that has passed before. Returns how much of it passes as it
-    /// is, and what comes next.
+    /// Examines the bytes after those that have passed. Returns how many of them pass unchanged,
+    /// and what follows.
     pub fn follow(&mut self, bytes: &[u8]) -> (usize, Next) {
         let mut passed = 0;
         loop {
@@ -80,18 +80,18 @@ impl Frames {
         }
     }
 
-    /// Whether the client has begun something that must go on: its preface with SETTINGS, a frame,
-    /// or a block of headers. What was held back of a frame is not known here.
+    /// Returns whether the client has begun something that must go on: its preface with SETTINGS, a
+    /// frame, or a header block. Bytes of a frame that were held back are not known here.
     pub fn is_unfinished(&self) -> bool {
         self.skip > 0 || self.is_in_block || self.whole < 2
     }
 
-    /// Whether it is DATA that must go on.
+    /// Returns whether the unfinished frame is DATA.
     pub fn is_in_data(&self) -> bool {
         self.skip > 0 && self.kind == DATA
     }
 
-    /// Counts the frames that have passed whole.
+    /// Returns the number of frames that have passed whole, counting the preface.
     pub fn whole(&self) -> u64 {
         self.whole
     }
@@ -112,16 +112,16 @@ impl Head {
     }
 }
 
-/// What is to be done with a block of headers.
+/// What to do with a header block.
 enum Block {
     Fine,
-    /// So many bytes become these; whether CONTINUATION must follow.
+    /// This many bytes are replaced by these; whether CONTINUATION must follow.
     Rewritten(usize, Vec<u8>, bool),
 }
 
 impl Block {
-    /// Judges the block that begins with the frame at the begin of `bytes`; `None` when more of it
-    /// is needed.
+    /// Examines the block whose first frame is at the start of `bytes`; `None` when more bytes are
+    /// needed.
     fn read(bytes: &[u8]) -> Option<Self> {
         let first = Part::read(bytes, 0)?;
         let Some(fragment) = first.fragment(bytes) else { return Some(Self::Fine) };
@@ -177,8 +177,8 @@ impl Part {
         self.head.flags & END_HEADERS != 0
     }
 
-    /// What comes before and after its piece of the block: padding and priority, which only HEADERS
-    /// has.
+    /// Returns how many bytes come before and after its fragment of the block: padding and
+    /// priority, which only HEADERS has.
     fn around(&self, bytes: &[u8]) -> (usize, usize) {
         if self.head.kind != HEADERS {
             return (0, 0);
@@ -190,14 +190,14 @@ impl Part {
         (pad_length + if self.head.flags & PRIORITY == 0 { 0 } else { 5 }, padding)
     }
 
-    /// Its piece of the block; `None` when padding and priority leave no room.
+    /// Returns its fragment of the block; `None` when padding and priority leave no room.
     fn fragment<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
         let (before, after) = self.around(bytes);
         bytes.get(self.at + HEAD + before..self.end().checked_sub(after)?)
     }
 }
 
-/// Puts another block into the frames of one. `None` when it does not fit.
+/// Writes a changed block into the frames of the old one. `None` when it does not fit.
 fn rewrite(bytes: &[u8], parts: &[Part], mut block: &[u8]) -> Option<Block> {
     let last = parts.last()?;
     let mut frames = Vec::with_capacity(last.end() + 1);

@@ -1,4 +1,4 @@
-//! HPACK's Huffman code (RFC 7541 appendix B), read bit by bit.
+//! HPACK's Huffman code (RFC 7541 appendix B), decoded bit by bit.
 //!
 //! The code is canonical: codes of one length are consecutive, in the order of their characters.
 
@@ -54,7 +54,7 @@ const CODE: [Group; 21] = [
     group(30, 0x3ffffffc, b"\n\r\x16"),
 ];
 
-/// The string that `bytes` is the code of; `None` when it is none, padding included.
+/// Decodes `bytes`; `None` when they are not a valid code, padding included.
 pub fn decode(bytes: &[u8]) -> Option<Vec<u8>> {
     // No code is shorter than five bits.
     let mut decoded = Vec::with_capacity(bytes.len() * 8 / 5);
@@ -70,7 +70,7 @@ pub fn decode(bytes: &[u8]) -> Option<Vec<u8>> {
                     decoded.push(*character);
                     (code, bits, groups) = (0, 0, CODE.iter().peekable());
                 }
-                // The sign for the end of a string, which none may have within.
+                // EOS, which no string may contain.
                 None if bits == 30 => return None,
                 None => {}
             }
@@ -80,7 +80,7 @@ pub fn decode(bytes: &[u8]) -> Option<Vec<u8>> {
     is_padding.then_some(decoded)
 }
 
-/// Codes `string`, padded with ones; `None` when it has a character whose code is longer than 15
+/// Encodes `string`, padded with ones; `None` when it has a character whose code is longer than 15
 /// bits.
 pub fn encode(string: &[u8]) -> Option<Vec<u8>> {
     let mut encoded = Vec::with_capacity(string.len());
@@ -101,7 +101,7 @@ pub fn encode(string: &[u8]) -> Option<Vec<u8>> {
     Some(encoded)
 }
 
-/// The code of a character and its length in bits.
+/// Returns the code of a character and its length in bits.
 fn code(character: u8) -> Option<(u32, u32)> {
     CODE.iter().find_map(|group| {
         let place = group.characters.iter().position(|each| *each == character)?;

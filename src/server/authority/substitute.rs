@@ -1,9 +1,9 @@
-//! What stands in h2's tables for an authority that h2 does not take.
+//! Substitutes for authorities that h2 does not accept.
 
 use http::uri::Authority;
 
-/// A value as long as `value` that h2 takes in its place, or resets the stream for if no member
-/// takes `value` either. `None` when h2 does the right thing by itself.
+/// Returns a substitute as long as `value`. h2 accepts it, or resets the stream for it if members
+/// do not accept `value` either. `None` when h2 already does the right thing with `value`.
 pub fn substitute(value: &[u8]) -> Option<Vec<u8>> {
     if Authority::try_from(value).is_ok() {
         return None;
@@ -13,20 +13,20 @@ pub fn substitute(value: &[u8]) -> Option<Vec<u8>> {
         if std::str::from_utf8(value).is_ok() {
             return None;
         }
-        // Where the value is not UTF-8, h2 would end the connection. A blank makes it no authority,
-        // and its code is shorter than that of any control character.
+        // For a value that is not UTF-8, h2 would end the connection. A blank makes the substitute
+        // invalid, and its code is shorter than that of any control character.
         *stand_in.last_mut()? = b' ';
     }
     Some(stand_in)
 }
 
-/// Whether `authority` is what a client's value became here.
+/// Returns whether `authority` is the substitute of a client's `value`.
 pub fn stands_for(authority: &str, value: &[u8]) -> bool {
     substitute(value).is_some_and(|stand_in| stand_in == authority.as_bytes())
 }
 
-/// Whether Go, and so a member, takes the byte in a field's value (golang.org/x/net http/httpguts,
-/// ValidHeaderFieldValue).
+/// Returns whether Go, and so a member, accepts the byte in a field's value (golang.org/x/net
+/// http/httpguts, ValidHeaderFieldValue).
 fn is_passable(byte: u8) -> bool {
     byte == b'\t' || !byte.is_ascii_control()
 }

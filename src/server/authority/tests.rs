@@ -1,4 +1,4 @@
-//! A client's bytes in, what h2 gets out; and what h2 itself makes of it.
+//! Tests which bytes h2 gets for a client's bytes, and what h2 itself makes of them.
 
 use proptest::prelude::*;
 use tokio::io::AsyncReadExt;
@@ -35,7 +35,7 @@ fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A string in the block, as it is.
+/// A string in a block, not Huffman-coded.
 fn text(string: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();
     match string.len().checked_sub(0x7f) {
@@ -61,8 +61,8 @@ fn huffman_text(string: &[u8]) -> Vec<u8> {
     text
 }
 
-/// The ways in which an authority is written as a literal: kept in the table or not, its name
-/// indexed or spelt out.
+/// The ways to write an authority as a literal: kept in the table or not, with its name indexed or
+/// spelt out.
 fn literals(value: &[u8]) -> Vec<Vec<u8>> {
     let mut literals = Vec::new();
     for name in [
@@ -80,7 +80,7 @@ fn literals(value: &[u8]) -> Vec<Vec<u8>> {
     literals
 }
 
-/// POST, http, `/`, the authority as it is given, and a field that is kept in the table.
+/// A block of POST, http, `/`, the given authority, and a field that is kept in the table.
 fn block(authority: &[u8]) -> Vec<u8> {
     let trace = [vec![0x40], text(b"x-trace"), text(LISTED)].concat();
     [&[0x83, 0x86, 0x84], authority, &trace].concat()
@@ -97,8 +97,8 @@ fn one_call(block: &[u8]) -> Vec<u8> {
     conversation(&[frame(1, WHOLE, 1, block)])
 }
 
-/// The first calls that h2 sees, as their authorities; nothing is wrong with the connection up to
-/// there.
+/// Returns the authorities of the first calls that h2 sees, and asserts that the connection has no
+/// error up to there.
 fn seen(bytes: &[u8], count: usize) -> Vec<Option<String>> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
@@ -117,8 +117,8 @@ fn seen(bytes: &[u8], count: usize) -> Vec<Option<String>> {
     })
 }
 
-/// The last call of each test; that it is seen shows that h2's table is in step, since it refers to
-/// the trace header.
+/// The last call of each test. It refers to the trace header, so seeing it shows that h2's table is
+/// in step.
 fn last(stream: u8) -> Vec<u8> {
     frame(1, WHOLE, stream, &[&[0x83, 0x86, 0x84, 0x01][..], &text(b"last"), &[0xbe]].concat())
 }
@@ -185,7 +185,7 @@ fn what_no_member_takes_costs_a_stream_and_not_the_connection() {
 fn a_later_call_of_a_connection_that_began_well_is_looked_at_too() {
     let good = [&[0x41][..], &text(b"127.0.0.1:2379")].concat();
     let bad = [vec![0x41], text(LISTED)].concat();
-    // Refers to the bad one, behind the trace header.
+    // Refers to the bad authority, which comes after the trace header in the table.
     let repeated = frame(1, WHOLE, 5, &[0x83, 0x86, 0x84, 0xbf, 0xbe]);
     let frames =
         [frame(1, WHOLE, 1, &block(&good)), frame(1, WHOLE, 3, &block(&bad)), repeated, last(7)];
@@ -202,7 +202,7 @@ fn a_later_call_of_a_connection_that_began_well_is_looked_at_too() {
 #[test]
 fn a_substitute_is_evicted_when_its_value_is() {
     let bad = [vec![0x41], text(LISTED)].concat();
-    // The table has 4096 bytes, and 32 are counted for each entry.
+    // The table has 4096 bytes, and each entry counts 32 more than its text.
     let entry = |size: usize| [vec![0x40], text(b"x"), text(&vec![b'y'; size - 33])].concat();
     let trace = [vec![0x40], text(b"x-trace"), text(LISTED)].concat();
     let used = 32 + 10 + LISTED.len() + 32 + 7 + LISTED.len();

@@ -1,4 +1,4 @@
-//! Sets up hyper for client connections, with the limits of [`limits`].
+//! Configures hyper for client connections, with the limits of [`limits`].
 
 use std::future::Future;
 
@@ -20,19 +20,19 @@ where
     }
 }
 
-/// Sets up HTTP/1.
+/// Returns the configuration of HTTP/1 connections.
 pub(super) fn http1_builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
-    // hyper takes 100 headers (Go counts their bytes only). Setting a number of our own costs two
-    // allocations a request.
+    // hyper accepts 100 headers (Go limits only their bytes). Setting another number costs two
+    // allocations per request.
     builder
-        // One timer serves a connection for its life, in place of hyper's one for each request.
+        // The driver has one timer per connection, in place of hyper's one per request.
         .header_read_timeout(None)
         .max_buf_size(limits::HTTP1_HEAD);
     builder
 }
 
-/// Sets up HTTP/2.
+/// Returns the configuration of HTTP/2 connections.
 pub(super) fn http2_builder() -> http2::Builder<OnThisThread> {
     let mut builder = http2::Builder::new(OnThisThread);
     builder

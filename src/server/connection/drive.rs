@@ -1,16 +1,17 @@
 //! Drives a client connection to its end.
 //!
-//! hyper runs the protocol; a [`Driver`] looks at the connection after each poll of it, and decides
-//! when to finish or to close it:
+//! hyper runs the protocol. After each poll, a [`Driver`] examines the connection and decides when
+//! to finish or to close it:
 //!
 //! ```text
 //! Serving ──(drain, idle HTTP/1)──> Lingering ──(request, or LINGER over)──┐
 //!    └─────(expired, shed, or drain in any other case)─────────────────────┴──> Finishing
 //! ```
 //!
-//! A connection ends when hyper says so, which it does soon after it was told to finish. It is cut,
-//! in any state, if its client owes bytes for too long or has not asked in time; if it is shed and
-//! its protocol has no word for that; and if it has nothing to finish and did not end by itself.
+//! A connection ends when hyper's future completes, which happens soon after it was told to finish.
+//! It is cut, in any state, if its client owes bytes for too long or has sent no request in time;
+//! if it is shed and its protocol cannot announce that; and if it was told to finish, has nothing
+//! to finish and did not end.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -27,10 +28,10 @@ use crate::server::io::ClientIoState;
 use crate::server::limits::ClientTimeouts;
 use crate::server::service;
 
-/// Whether a connection has been without requests for longer than its protocol allows.
+/// Predicate for a connection that has been without requests for longer than its protocol allows.
 type IsExpired = fn(&Client, ClientTimeouts, Instant) -> bool;
 
-/// Drives a connection until it ends by itself, or is closed by being dropped.
+/// Drives a connection until it ends by itself or is closed by being dropped.
 pub(super) async fn drive<C: GracefulConnection>(
     mut connection: Pin<&mut C>,
     io_state: &ClientIoState,
@@ -73,22 +74,22 @@ pub(super) async fn drive<C: GracefulConnection>(
     .await;
 }
 
-/// How far a connection is on the way to its end.
+/// The state of a connection on the way to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Takes requests.
     Serving,
-    /// Was idle when its listener began to drain, and closes by a header: takes one more request,
-    /// whose answer carries it, or ends after [`LINGER`].
+    /// Was idle when its listener began to drain, and announces its end by a header: takes one more
+    /// request, whose answer has that header, or ends after [`LINGER`].
     Lingering,
-    /// hyper was told to take nothing new.
+    /// hyper was told to take no new requests.
     Finishing,
 }
 
-/// What to do with a connection of which hyper waits.
+/// What to do with a connection whose poll is pending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
-    /// Wait until something wakes its task.
+    /// Wait until its task is woken.
     Wait,
     /// Poll it, so that it finds a client that has hung up.
     PollAgain,
@@ -98,11 +99,11 @@ enum Step {
     Close,
 }
 
-/// Decides, after each poll of a connection, what becomes of it.
+/// Decides after each poll what to do with a connection.
 struct Driver<'p, 'a> {
     state: State,
     orders: Orders<'p, 'a>,
-    /// Ends when the connection is to be checked, or has lingered for long enough.
+    /// Fires when the connection is to be checked, or has lingered for long enough.
     timer: Pin<&'p mut Sleep>,
     unflushed: UnflushedGuard<'a>,
     client: &'a Client,
@@ -120,7 +121,8 @@ impl Driver<'_, '_> {
         let _: Poll<()> = self.timer.as_mut().poll(cx);
     }
 
-    /// Runs after each poll of the connection; mostly nothing has happened but that.
+    /// Returns what to do after a poll of the connection. Usually nothing but that poll has
+    /// happened.
     fn next_step(&mut self, cx: &mut Context<'_>) -> Step {
         self.unflushed.set(self.io_state.has_unwritten() && self.client.idle_since().is_some());
         if let Some(idle_for) = self.orders.take_shed(cx)
@@ -137,13 +139,13 @@ impl Driver<'_, '_> {
         Step::Wait
     }
 
-    /// Whether a connection that is not finishing has been idle for so long.
+    /// Returns whether the connection is not finishing and has been idle for at least `idle_for`.
     fn is_to_shed(&self, idle_for: Duration) -> bool {
         let idle = self.client.idle_since().filter(|_| !self.unflushed.is_held());
         self.state != State::Finishing && idle.is_some_and(|since| since.elapsed() >= idle_for)
     }
 
-    /// Ends a connection whose memory is needed.
+    /// Ends the connection to free its memory.
     #[cold]
     fn shed(&mut self) -> Step {
         self.client.worker.counters.connection_shed();
@@ -154,7 +156,7 @@ impl Driver<'_, '_> {
         Step::Finish
     }
 
-    /// Begins to end a connection of a listener that drains.
+    /// Begins to end the connection, since its listener drains.
     #[cold]
     fn on_drain(&mut self, cx: &mut Context<'_>) -> Step {
         match self.state {
@@ -202,14 +204,14 @@ impl Driver<'_, '_> {
         Step::PollAgain
     }
 
-    /// Whether a connection that was told to finish a check ago has no request open and is still
-    /// there: its client does not read, or speaks HTTP/2 and answers no PING.
+    /// Returns whether the connection was told to finish at least one check ago, has no request
+    /// open, and is still there: its client does not read, or speaks HTTP/2 and answers no PING.
     fn has_nothing_to_finish(&self, timeouts: ClientTimeouts, now: Instant) -> bool {
         self.client.idle_since().is_some()
             && (!self.unflushed.is_held() || is_expired_http1(self.client, timeouts, now))
     }
 
-    /// Whether the next request of the connection, if one comes soon, should still be answered.
+    /// Returns whether the connection should still answer one more request if it comes soon.
     fn can_linger(&self) -> bool {
         let is_idle = self.client.idle_since().is_some() && !self.unflushed.is_held();
         self.closes_by_header && is_idle
@@ -227,16 +229,17 @@ impl Driver<'_, '_> {
         Step::Finish
     }
 
-    /// Starts the timer again.
+    /// Restarts the timer.
     fn rearm(&mut self, cx: &mut Context<'_>, after: Duration) {
         self.timer.as_mut().reset(tokio::time::Instant::now() + after);
         let _: Poll<()> = self.timer.as_mut().poll(cx);
     }
 }
 
-/// Returns since when the client owes what it has begun and waits for nothing itself: the body of
-/// every request that is open, a frame, or a head. The next head of an HTTP/1 client counts when
-/// the answer before it has ended. While something is unwritten we may not have read what has come.
+/// Returns since when the client owes the rest of what it has begun to send while it waits for
+/// nothing itself: the body of every open request, a frame, or a head. The next head of an HTTP/1
+/// client counts only from the end of the answer before. While something is unwritten we may not
+/// have read what has arrived, so nothing counts as owed.
 fn owes_since(client: &Client, io_state: &ClientIoState, is_http1: bool) -> Option<Instant> {
     if io_state.has_unwritten() {
         return None;
@@ -248,14 +251,15 @@ fn owes_since(client: &Client, io_state: &ClientIoState, is_http1: bool) -> Opti
     client.owes_since().into_iter().chain(begun).min()
 }
 
-/// Holds an HTTP/1 client to its first head, and later to [`ClientTimeouts::idle`].
+/// Returns whether an HTTP/1 client has failed to send its first head in time, or has later been
+/// idle for [`ClientTimeouts::idle`].
 pub(super) fn is_expired_http1(client: &Client, timeouts: ClientTimeouts, now: Instant) -> bool {
     let limit = if client.has_asked() { timeouts.idle } else { timeouts.first_head };
     client.idle_since().is_some_and(|since| now.saturating_duration_since(since) >= limit)
 }
 
-/// Holds an HTTP/2 client to its first call only. gRPC clients keep connections without calls for
-/// as long as they live.
+/// Returns whether an HTTP/2 client has not made its first call within [`ClientTimeouts::idle`].
+/// Later it may stay idle: gRPC clients keep connections without calls for as long as they live.
 pub(super) fn is_expired_http2(client: &Client, timeouts: ClientTimeouts, now: Instant) -> bool {
     !client.has_asked()
         && client
@@ -272,8 +276,8 @@ fn note_malformed(client: &Client, io_state: &ClientIoState, ended: Result<(), h
     }
 }
 
-/// Returns what the client did wrong in its protocol, if that is what ended its connection: never
-/// its bytes.
+/// Returns what the client did wrong in its protocol, if that ended its connection. The text never
+/// has bytes of the client.
 fn complaint(error: hyper::Error) -> Option<String> {
     if error.is_parse() {
         return Some(error.to_string());

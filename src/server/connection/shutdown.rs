@@ -1,5 +1,5 @@
-//! Ends a connection in good order: the orders of its drain signal, and how each protocol tells its
-//! client.
+//! Graceful shutdown of a connection: the orders of its drain signal, and how each protocol tells
+//! its client.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,14 +16,14 @@ use super::builder::OnThisThread;
 use crate::proxy::reply_body::ReplyBody;
 use crate::server::drain::DrainSignal;
 
-/// A connection of hyper that can be told to finish.
+/// A connection of hyper that can be shut down gracefully.
 pub(super) trait GracefulConnection: Future<Output = Result<(), hyper::Error>> {
-    /// Whether the client learns of the end by a header of an answer only (`Connection: close`).
-    /// Told to finish while it is idle, such a connection would close just when the next request
-    /// is on its way.
+    /// Whether the client learns of the end only from a header of an answer (`Connection: close`).
+    /// Such a connection, told to finish while idle, could close just as the next request is on its
+    /// way.
     const CLOSES_BY_HEADER: bool;
 
-    /// Finishes what is open and takes nothing new.
+    /// Finishes the open requests and takes no new ones.
     fn graceful_shutdown(self: Pin<&mut Self>);
 }
 
@@ -69,16 +69,16 @@ pub(super) fn set_connection_close(response: &mut Response<ReplyBody>) {
     }
 }
 
-/// The orders of a drain signal to one connection.
+/// The orders of a drain signal, as one connection receives them.
 pub(super) struct Orders<'p, 'a> {
     drain: &'a DrainSignal,
     notified: Pin<&'p mut Notified<'a>>,
-    /// The order to shed that was seen last, by its number.
+    /// Number of the last order to shed that was seen.
     shed_seen: u32,
 }
 
 impl<'p, 'a> Orders<'p, 'a> {
-    /// Listens to a drain signal from now on, through a `notified` that was made from its
+    /// Listens to a drain signal from now on, through a `notified` made from its
     /// [`changed`](DrainSignal::changed).
     pub fn new(drain: &'a DrainSignal, notified: Pin<&'p mut Notified<'a>>) -> Self {
         Self { drain, notified, shed_seen: drain.to_shed().0 }
@@ -86,7 +86,7 @@ impl<'p, 'a> Orders<'p, 'a> {
 
     /// Has the task of `cx` woken by the next order.
     pub fn register(&mut self, cx: &mut Context<'_>) {
-        // An order that was given before this is found by looking, as after every wake.
+        // An earlier order is found by checking the state, as after every wake.
         let _: Poll<()> = self.notified.as_mut().poll(cx);
     }
 
@@ -102,7 +102,7 @@ impl<'p, 'a> Orders<'p, 'a> {
         Some(idle_for)
     }
 
-    /// Whether every connection is to finish.
+    /// Returns whether every connection is to finish.
     pub fn is_draining(&self) -> bool {
         self.drain.is_draining()
     }

@@ -22,7 +22,7 @@ use crate::telemetry::counters::WorkerCounters;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::worker_endpoint::Timeouts;
 
-/// So short that a test may wait for it, in proportion to the real ones.
+/// Timeouts short enough for a test, in proportion to the real ones.
 const SHORT: ClientTimeouts = ClientTimeouts {
     handshake: Duration::from_millis(200),
     first_head: Duration::from_millis(200),
@@ -30,7 +30,7 @@ const SHORT: ClientTimeouts = ClientTimeouts {
     idle: Duration::from_millis(600),
     idle_check_interval: Duration::from_millis(20),
 };
-/// How long anything may take on a busy machine.
+/// Upper limit for anything on a busy machine.
 const LONG: Duration = Duration::from_secs(20);
 /// Nothing but what it owes ends a client's connection.
 const ONLY_OWED: ClientTimeouts = ClientTimeouts {
@@ -60,7 +60,7 @@ fn generation() -> Generation {
     }
 }
 
-/// A connection that is served with short timeouts, as its server sees it.
+/// The server's side of a connection with short timeouts.
 struct Served {
     worker: Rc<Worker>,
     drain: Rc<DrainSignal>,
@@ -100,11 +100,11 @@ fn with_client<F: Future<Output = ()>>(body: impl FnOnce(UnixStream) -> F) {
     with_both(Vec::new(), |client, _| body(client));
 }
 
-/// Waits until the server closes. Returns what came before, and after how long it was over.
+/// Reads until the server closes. Returns what was read, and the time until then.
 async fn rest(client: &mut UnixStream) -> (String, Duration) {
     let since = Instant::now();
     let mut rest = Vec::new();
-    // A reset is an end too.
+    // A reset counts as the end too.
     let _ = client.read_to_end(&mut rest).await;
     (String::from_utf8_lossy(&rest).into_owned(), since.elapsed())
 }
@@ -147,7 +147,7 @@ fn a_client_that_drips_its_head_is_let_go_however_busy_it_looks() {
 #[test]
 fn a_client_that_has_asked_may_be_idle_for_longer() {
     with_timeouts(ClientTimeouts { idle: LONG, ..SHORT }, Vec::new(), async |mut client, _| {
-        // Answered by us: that counts like an answer of a member.
+        // An answer of our own counts like a member's.
         for path in ["/proxy/health", "/version"] {
             let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
             client.write_all(request.as_bytes()).await.unwrap();
@@ -176,8 +176,8 @@ fn a_client_that_left_is_noticed_behind_a_word_too_many() {
     with_both(vec![endpoint], async |mut client, _served| {
         member.set_nonblocking(true).unwrap();
         let member = tokio::net::TcpListener::from_std(member).unwrap();
-        // A watch, and the beginning of a request behind it that hyper leaves alone while the watch
-        // is open.
+        // A watch, followed by the start of a request that hyper leaves unread while the watch is
+        // open.
         let request = b"GET /v2/keys/a?wait=true HTTP/1.1\r\nHost: a\r\n\r\nG";
         client.write_all(request).await.unwrap();
         let (mut watch, _) = member.accept().await.unwrap();
@@ -186,7 +186,7 @@ fn a_client_that_left_is_noticed_behind_a_word_too_many() {
             watch.read_buf(&mut seen).await.unwrap();
         }
         drop(client);
-        assert_eq!(watch.read_buf(&mut seen).await.unwrap_or(0), 0, "it goes on for nobody");
+        assert_eq!(watch.read_buf(&mut seen).await.unwrap_or(0), 0, "the watch is still open");
     });
 }
 
@@ -202,7 +202,7 @@ fn an_answer_that_is_read_slowly_is_waited_for_by_a_closing_listener_and_by_a_dr
         served.drain.start();
         let drained =
             timeout(SHORT.idle_check_interval * 10, served.worker.only_streams_left()).await;
-        assert!(drained.is_err(), "the rest is still to be written");
+        assert!(drained.is_err(), "the drain did not wait for the rest");
         assert!(!served.drain.is_empty() || client.peer_addr().is_ok());
         let mut rest = Vec::new();
         client.read_to_end(&mut rest).await.unwrap();
@@ -225,7 +225,7 @@ fn a_connection_that_waits_for_one_of_our_pages_is_not_idle() {
             said.push(client.read_u8().await.unwrap().into());
         }
         served.drain.shed(Duration::ZERO);
-        assert_eq!(rest(&mut client).await.0, "", "now it is");
+        assert_eq!(rest(&mut client).await.0, "", "idle, so it was closed");
     });
 }
 
@@ -249,7 +249,7 @@ fn the_last_answer_on_a_closing_connection_says_that_it_is_the_last() {
 /// Nothing but a drain ends a client's connection.
 const ONLY_DRAINED: ClientTimeouts = ClientTimeouts { owed: LONG, ..ONLY_OWED };
 
-/// Has a request answered, so that the connection is known and idle.
+/// Makes one request, so that the connection has been used and is idle.
 async fn ask(client: &mut UnixStream) {
     client.write_all(b"GET /proxy/health HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut said = String::new();
@@ -302,7 +302,7 @@ fn an_idle_http2_connection_is_told_of_a_drain_and_closed_though_its_client_is_d
     });
 }
 
-/// A member's address that takes connections and says nothing, and its endpoint.
+/// An address that accepts connections and never answers, and its endpoint.
 fn silent_member() -> (std::net::TcpListener, Arc<Endpoint>) {
     let member = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = member.local_addr().unwrap().port();
@@ -367,7 +367,7 @@ fn a_client_that_owes_bytes_is_let_go() {
 fn a_client_that_waits_for_an_answer_is_not_let_go() {
     for bytes in [
         b"GET /version HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
-        // The begin of the next request while it waits.
+        // The start of the next request, sent while the client waits.
         b"GET /version HTTP/1.1\r\nHost: a\r\n\r\nGET".to_vec(),
         b"GET /v2/keys/a?wait=true HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
         b"PUT /v2/keys/a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi".to_vec(),
@@ -375,14 +375,14 @@ fn a_client_that_waits_for_an_answer_is_not_let_go() {
             .to_vec(),
         b"GET /v3/watch HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
             .to_vec(),
-        // It was answered, and may be idle for an hour.
+        // The request was answered, so the connection may be idle for an hour.
         b"GET /proxy/health HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(),
         http2(b""),
         http2(&post("/v3/kv/range", 5)),
         http2(&post("/etcdserverpb.Watch/Watch", 4)),
         http2(&post("/etcdserverpb.Lease/LeaseKeepAlive", 4)),
         http2(&post("/v3electionpb.Election/Observe", 5)),
-        // Nobody knows what it does.
+        // An unknown RPC may be a stream.
         http2(&post("/etcdserverpb.KV/New", 4)),
     ] {
         let (_member, endpoint) = silent_member();
@@ -397,7 +397,7 @@ fn a_client_that_waits_for_an_answer_is_not_let_go() {
 #[test]
 fn a_client_that_sends_a_body_slowly_is_not_let_go() {
     let (_member, endpoint) = silent_member();
-    // So long that a busy machine does not make more of a pause.
+    // Long enough that a busy machine does not exceed it with a pause.
     let timeouts = ClientTimeouts { owed: Duration::from_secs(1), ..ONLY_OWED };
     with_timeouts(timeouts, vec![endpoint], async |mut client, _served| {
         let head = b"PUT /v2/keys/a HTTP/1.1\r\nHost: a\r\nContent-Length: 90\r\n\r\n";
@@ -444,7 +444,7 @@ fn a_bystander_is_served_while_those_who_owe_are_let_go() {
     });
 }
 
-/// Every idle watcher holds one of these.
+/// Every idle watcher holds one such future.
 #[test]
 fn the_future_of_a_connection_stays_small() {
     let newest = Arc::new(ArcSwap::from_pointee(generation()));

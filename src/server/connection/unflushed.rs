@@ -1,8 +1,8 @@
-//! Keeps an answer in flight until its client has taken the last of its bytes.
+//! Makes a drain wait until clients have taken the last byte of their answers.
 
 use crate::proxy::worker::Worker;
 
-/// The end of an answer that still waits to be written. hyper has all of the answer, so its request
+/// Counts the end of an answer that is not written yet. hyper has all of the answer, so its request
 /// counts as complete; the worker counts the unwritten rest as one more short exchange, so that a
 /// drain waits for it.
 pub(super) struct UnflushedGuard<'a> {
@@ -11,17 +11,17 @@ pub(super) struct UnflushedGuard<'a> {
 }
 
 impl<'a> UnflushedGuard<'a> {
-    /// Makes a guard that holds nothing yet.
+    /// Creates a guard that counts nothing yet.
     pub fn new(worker: &'a Worker) -> Self {
         Self { is_held: false, worker }
     }
 
-    /// Whether bytes wait to be written and no request is open.
+    /// Returns whether bytes wait to be written and no request is open.
     pub fn is_held(&self) -> bool {
         self.is_held
     }
 
-    /// Begins or ends the short exchange when `is_held` has changed.
+    /// Begins or ends the short exchange if `is_held` differs from before.
     pub fn set(&mut self, is_held: bool) {
         if self.is_held == is_held {
             return;

@@ -1,14 +1,14 @@
-//! A chunked body by the grammar of RFC 9112 section 7.1 and nothing beside it: every line ends in
-//! CRLF, extensions and trailers are well formed.
+//! Follows a chunked body by exactly the grammar of RFC 9112 section 7.1: every line ends in CRLF,
+//! and extensions and trailers are well formed.
 
-/// Digits of a chunk's size; Go takes no more either.
+/// Limit of digits in a chunk's size; Go accepts no more either.
 const MOST_DIGITS: u8 = 16;
 
-/// Where in a chunked body the connection is.
+/// The position in a chunked body.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Chunked {
     place: Place,
-    /// The size of the chunk, or what is to come of it.
+    /// The size of the chunk, or the bytes of it that are still to come.
     left: u64,
 }
 
@@ -31,7 +31,7 @@ enum Place {
     Data,
     DataCr,
     DataLf,
-    /// At the begin of a trailer line.
+    /// At the start of a trailer line.
     Line,
     TrailerName,
     TrailerValue,
@@ -39,14 +39,14 @@ enum Place {
     EndLf,
 }
 
-/// How far a piece of a body goes.
+/// The result of following a piece of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// To the end of the piece, and on.
+    /// The body goes on after the piece.
     More,
     /// The body ends after this many bytes.
     End(usize),
-    /// The byte at this offset must not be there.
+    /// The byte at this offset is not allowed.
     Refused(usize),
 }
 
@@ -83,7 +83,7 @@ impl Chunked {
         Step::More
     }
 
-    /// The place after a byte that is not data; `None` when the byte must not be there.
+    /// Returns the place after a byte that is not data; `None` when the byte is not allowed there.
     fn next(&mut self, byte: u8) -> Option<Place> {
         use Place::*;
         Some(match (self.place, byte) {
@@ -120,12 +120,12 @@ impl Chunked {
     }
 }
 
-/// A byte of a token (RFC 9110 section 5.6.2).
+/// Returns whether a byte may be in a token (RFC 9110 section 5.6.2).
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// A byte of a field's value or of a quoted string: everything but control characters.
+/// Returns whether a byte may be in a field's value or a quoted string: all but control characters.
 fn is_text(byte: u8) -> bool {
     byte == b'\t' || !byte.is_ascii_control()
 }

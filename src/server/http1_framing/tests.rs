@@ -1,6 +1,6 @@
 use super::*;
 
-/// Follows `bytes` and tells where it was refused.
+/// Follows `bytes` and returns the offset of the refused byte, if any.
 fn refused(bytes: &str) -> Option<usize> {
     Framing::default().follow(bytes.as_bytes()).err().map(|Refused(at)| at)
 }

@@ -1,5 +1,5 @@
-//! hyper behind the strict reader, beside a reference that reads whole inputs by the grammar of
-//! RFC 9112.
+//! Compares hyper behind the strict reader with a reference that reads whole inputs by the grammar
+//! of RFC 9112.
 
 use std::convert::Infallible;
 use std::sync::Mutex;
@@ -18,7 +18,7 @@ use crate::server::pieces::Pieces;
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// Brings its bytes in pieces, and takes what is written.
+/// A stream that returns its bytes in pieces and collects what is written.
 struct Wire {
     pieces: Pieces,
     written: Arc<Mutex<Vec<u8>>>,
@@ -59,7 +59,7 @@ impl AsyncWrite for Wire {
     }
 }
 
-/// Answers with the body that came, in angle brackets, or with 400 to one that did not come whole.
+/// Answers with the body in angle brackets, or with 400 if it did not arrive whole.
 async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let mut response = Response::default();
     match request.into_body().collect().await {
@@ -72,7 +72,7 @@ async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infal
     Ok(response)
 }
 
-/// What hyper answers to these bytes: a body in angle brackets each, or `400`.
+/// Returns hyper's answers to these bytes: each a body in angle brackets, or `400`.
 fn answers(bytes: &[u8], sizes: &[usize]) -> Vec<String> {
     let wire = Wire::new(bytes, sizes);
     let written = wire.written.clone();
@@ -83,7 +83,7 @@ fn answers(bytes: &[u8], sizes: &[usize]) -> Vec<String> {
 fn serve(stream: impl AsyncRead + AsyncWrite + Unpin) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let builder = hyper::server::conn::http1::Builder::new();
-    // How it ends is seen in what was written.
+    // The written bytes show how it ended.
     let _ = runtime.block_on(builder.serve_connection(TokioIo::new(stream), service_fn(echo)));
 }
 
@@ -97,7 +97,7 @@ fn said(written: &Mutex<Vec<u8>>) -> Vec<String> {
     .collect()
 }
 
-/// How a reader that has the whole input reads it.
+/// How the reference, which has the whole input, reads a part of it.
 #[derive(Debug, PartialEq, Eq)]
 enum Reading<'a, T> {
     Whole(T, &'a [u8]),
@@ -214,15 +214,15 @@ fn chunked(mut input: &[u8]) -> Reading<'_, Vec<u8>> {
 /// How a reference's reading ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// With the input, or with a refusal.
+    /// At the end of the input, or with a refusal.
     Closed,
-    /// In a message.
+    /// In the middle of a message.
     Waiting,
-    /// At a head that it does not know.
+    /// At a head that the reference does not know.
     Elsewhere,
 }
 
-/// What a strict reader answers.
+/// Returns the answers of a strict reader.
 fn reference(mut input: &[u8]) -> (Vec<String>, End) {
     let mut answers = Vec::new();
     while !input.is_empty() {
@@ -269,7 +269,7 @@ fn the_reference_knows_what_is_right_and_what_is_not() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
 
-    /// hyper alone swallows requests here, and takes what is refused.
+    /// Without the strict reader, hyper swallows requests here and accepts what is refused.
     #[test]
     fn hyper_sees_the_requests_that_a_strict_reader_sees(
         pieces in proptest::collection::vec(prop_oneof![
@@ -291,7 +291,7 @@ proptest! {
         let seen = answers(input.as_bytes(), &sizes);
         let (same, rest) = seen.split_at_checked(expected.len()).unwrap_or((&seen, &[]));
         prop_assert_eq!(same, &expected[..], "{:?}", input);
-        // The end of the input in a message is an error too.
+        // The end of the input in the middle of a message is an error too.
         let may_follow = match end {
             End::Closed => rest.is_empty(),
             End::Waiting => rest.is_empty() || rest == ["400"],
@@ -301,7 +301,7 @@ proptest! {
     }
 }
 
-/// If this fails hyper was mended, and the report in docs/upstream can go.
+/// If this fails, hyper was fixed, and the report in docs/upstream can go.
 #[test]
 fn hyper_alone_swallows_a_request() {
     let last = format!("{POST}1\r\nz\r\n0\r\n\r\n");
@@ -313,7 +313,7 @@ fn hyper_alone_swallows_a_request() {
     assert_eq!(said(&written), ["<{}>", "<z>"], "three requests were sent");
 }
 
-/// A head in pieces is read as one that comes whole.
+/// A head in pieces is read like one that arrives whole.
 #[test]
 fn a_body_s_length_is_known_however_the_head_is_cut() {
     let put = "PUT / HTTP/1.1\r\nHost: a\r\nX: y\r\nCONTENT-length:  012 \r\nY: z\r\n\r\nbody\nb\r\n\r\n\n\n";
@@ -348,7 +348,7 @@ fn a_connection_that_has_left_http_is_not_looked_at() {
     assert_eq!(seen, bytes);
 }
 
-/// Whatever follows is handed on as it came if the member agrees.
+/// If the member agrees, hyper hands on the bytes that follow, so they must be unchanged.
 #[test]
 fn nothing_is_put_in_place_of_what_follows_a_handshake() {
     let handshake =

@@ -152,7 +152,7 @@ fn a_key_there_twice_is_refused_at_every_depth() {
         op(r#""request_txn":{"failure":[],"failure":[]}"#),
         r#"{"compare":[{"key":"","key":""}]}"#.to_owned(),
     ] {
-        assert!(refused(&body).contains("is there twice"), "{body}");
+        assert!(refused(&body).contains("appears twice"), "{body}");
     }
 }
 
@@ -330,7 +330,7 @@ fn any_op() -> impl Strategy<Value = Json> {
     })
 }
 
-/// Whether a key of a write is anywhere in a document.
+/// Returns whether a key of a write is anywhere in a document.
 fn mentions_write(document: &Json) -> bool {
     match document {
         Json::Array(items) => items.iter().any(mentions_write),

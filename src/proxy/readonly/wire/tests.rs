@@ -17,7 +17,7 @@ fn encoded(mut value: u64) -> Vec<u8> {
     bytes
 }
 
-/// The same number in a longer spelling, which decoders accept.
+/// The same number in a longer encoding, which decoders accept.
 fn padded(value: u64) -> Vec<u8> {
     let mut bytes = encoded(value);
     *bytes.last_mut().unwrap() |= 0x80;
@@ -189,7 +189,7 @@ fn an_alarm_request_is_a_read_only_with_action_zero() {
     }
 }
 
-/// What a RequestOp may be in a generated Txn.
+/// A RequestOp of a generated Txn.
 #[derive(Clone, Debug)]
 enum Op {
     Range,
@@ -225,7 +225,7 @@ impl Op {
         })
     }
 
-    /// The fields the op is encoded as.
+    /// Returns the fields that the op is encoded as.
     fn fields(&self) -> Vec<&Self> {
         match self {
             Self::Empty => Vec::new(),
@@ -261,7 +261,7 @@ fn encode_txn(ops: &[(bool, Op)]) -> Vec<u8> {
         .collect()
 }
 
-/// Whether a lenient decoder, one that takes the bytes for a TxnRequest, could come upon a put or a
+/// Returns whether a lenient decoder that reads the bytes as a TxnRequest could find a put or a
 /// delete.
 fn could_write(message: &[u8]) -> bool {
     fields(message).iter().any(|(number, op)| {
@@ -272,7 +272,7 @@ fn could_write(message: &[u8]) -> bool {
     })
 }
 
-/// The length-delimited fields before the first mistake; other wire types are skipped.
+/// Returns the length-delimited fields before the first error; other wire types are skipped.
 fn fields(mut bytes: &[u8]) -> Vec<(u32, &[u8])> {
     let mut found = Vec::new();
     while let Some((tag, rest)) = varint(bytes) {
