@@ -436,8 +436,11 @@ impl Upload {
                     Some(Ok(_)) => {}
                     Some(Err(_)) | None => return self.finish(),
                 }
-            } else if stream.poll_reset(cx).is_ready() {
-                return self.finish();
+            } else {
+                self.waits_for_window = false;
+                if stream.poll_reset(cx).is_ready() {
+                    return self.finish();
+                }
             }
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) if frame.is_data() => {

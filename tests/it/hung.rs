@@ -317,3 +317,22 @@ fn a_read_moves_on_from_a_hung_member_also_while_a_reload_takes_its_time() {
         assert_eq!(client.head().await.unwrap().status, 200);
     });
 }
+
+#[test]
+fn a_stream_on_which_neither_side_says_anything_is_sent_once() {
+    let _machine = shared();
+    run(async {
+        let mut members = Members::start(2).await;
+        let proxy = members.start_proved(members.plan()).await;
+        let channel = Channel::open(&proxy.address).await.unwrap();
+        let mut first = channel.call(WATCH).await.unwrap();
+        let arrived = members.call().await;
+        let _second = channel.call(WATCH).await.unwrap();
+        let _waiting = members.call().await;
+        // Longer than a request waits that cannot be sent.
+        let ended = tokio::time::timeout(Duration::from_secs(4), first.next_bytes()).await;
+        assert!(ended.is_err(), "{ended:?}");
+        assert!(members.is_quiet());
+        arrived.begin().message(b"created");
+    });
+}
