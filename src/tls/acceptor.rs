@@ -160,7 +160,7 @@ fn words(tls: &Error) -> String {
             other.0.downcast_ref::<Verdict>().map_or_else(|| tls.to_string(), ToString::to_string)
         }
         Error::NoCertificatesPresented => "the client showed no certificate".to_owned(),
-        Error::AlertReceived(alert) => format!("the client ended it: TLS alert {alert:?}"),
+        Error::AlertReceived(alert) => format!("the client sent the TLS alert {alert:?}"),
         Error::PeerIncompatible(why) => incompatible(why),
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
             "the client does not speak TLS".to_owned()

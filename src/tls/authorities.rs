@@ -58,7 +58,8 @@ pub(super) fn of_machine(files: &Files<'_>, bundle: Option<&[u8]>, wanted: &str)
         }
     }
     if anchors.is_empty() {
-        anchors.described = format!("nowhere, since this machine has none; set {wanted}");
+        anchors.described =
+            format!("this machine's bundle, which has no authorities; set {wanted}");
     }
     Authorities { anchors, ders: Vec::new() }
 }
@@ -82,8 +83,9 @@ pub(super) fn read(
         let Entry { line, der, certificate } = entry;
         let (title, at) = (certificate.title(), format!("`{setting}`: {path}:{line}"));
         if !entry.counts() {
-            let message =
-                format!("{at}: {title} is no authority, and nothing that it signs counts");
+            let message = format!(
+                "{at}: {title} is not an authority, and certificates signed by it are not trusted"
+            );
             files.warning(setting, message, "take it out, or put the authority there");
             continue;
         }
@@ -97,7 +99,7 @@ pub(super) fn read(
         }
         if let Some(bits) = certificate.unusable_rsa() {
             let message = format!(
-                "{at}: the authority {title} has an RSA key of {bits} bits, and nothing that it has signed counts"
+                "{at}: the authority {title} has an RSA key of {bits} bits, and certificates signed by it are not trusted"
             );
             files.warning(setting, message, "want an authority with 2048 bits or more");
         }
@@ -121,7 +123,7 @@ fn entries(files: &mut Files<'_>, file: &TlsFile) -> Option<Vec<Entry>> {
     for section in sections.into_iter().filter(|section| certificates.contains(&section.kind)) {
         let line = section.line;
         let Some(certificate) = Certificate::read(&section.der) else {
-            let message = format!("`{setting}`: {path}:{line}: this is no X.509 certificate");
+            let message = format!("`{setting}`: {path}:{line}: this is not an X.509 certificate");
             files.error(setting, message, "");
             return None;
         };
@@ -139,6 +141,6 @@ fn entries(files: &mut Files<'_>, file: &TlsFile) -> Option<Vec<Entry>> {
     let message = format!(
         "`{setting}`: {path} has no CA in it: {title}, in line {line}, is an ordinary certificate from {issuer}"
     );
-    files.error(setting, message, "want the certificate of the one who signed");
+    files.error(setting, message, "want the certificate of the authority that signed it");
     None
 }

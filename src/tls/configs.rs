@@ -201,7 +201,7 @@ impl Loading<'_> {
         }
         if let Some(kept) = before.filter(|it| sources.has_lost(MACHINE, it.sources())) {
             let setting = ca_setting(role);
-            let message = "the machine's bundle of authorities is empty or gone, going on with what was in it";
+            let message = "the machine's bundle of authorities is empty or gone; its last content stays in use";
             self.files.warning(setting, message, &format!("set {setting} to trust others"));
             self.keep(role);
             return Some(kept.clone());

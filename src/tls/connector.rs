@@ -208,7 +208,7 @@ impl Connector {
         let closed = "it closed the connection right after the TLS handshake without a word";
         match &self.0.own_cert.title {
             Some(title) => format!(
-                "{closed}; etcd does so to a certificate that it has revoked or whose names it does not allow, and ours is {title}"
+                "{closed}; etcd does this if our certificate, {title}, is revoked or has names that it does not allow"
             ),
             None => closed.to_owned(),
         }

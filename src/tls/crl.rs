@@ -70,7 +70,7 @@ impl CrlSet {
         let ders = std::iter::once(end_entity).chain(intermediates);
         let chain = ders.map(|der| X509Certificate::from_der(der).map(|(_, it)| it));
         let Ok(chain) = chain.collect::<Result<Vec<_>, _>>() else {
-            return Err("a certificate of its chain cannot be read, so that nobody can say whether it is revoked".into());
+            return Err("has an unreadable certificate in its chain, so it cannot be checked for revocation".into());
         };
         match chain.iter().position(|certificate| self.is_revoked(certificate, &chain)) {
             None => Ok(()),

@@ -38,8 +38,9 @@ pub(super) fn read(
         };
         if let Some(since) = edition.list.next_update.filter(|next| *next < files.now) {
             let (title, since) = (&edition.list.title, day(since));
-            let message =
-                format!("{at}: the revocation list of {title} was to be replaced by {since}");
+            let message = format!(
+                "{at}: the revocation list of {title} should have been replaced by {since}"
+            );
             files.warning(setting, message, "it is used as it is; fetch the newest");
         }
         is_useless &= matches!(stranger, Some(Stranger::OtherKey));
@@ -138,7 +139,7 @@ impl Stranger {
                 let known = known.filter_map(|der| X509Certificate::from_der(der).ok());
                 let names: Vec<_> = known.map(|(_, it)| it.subject().to_string()).collect();
                 let hint = format!(
-                    "it counts for what an intermediate of that name has signed; the authorities in {} are {}",
+                    "it applies to certificates signed by an intermediate of that name; the authorities in {} are {}",
                     authorities.anchors.described,
                     names.join("; ")
                 );

@@ -47,7 +47,7 @@ impl Expiring {
         let left = not_after.duration_since(now).unwrap_or_default();
         if *kind == Kind::List {
             let is_overdue = left.is_zero();
-            return is_overdue.then(|| format!("{at}: the revocation list of {title} was to be replaced by {end}; fetch the newest"));
+            return is_overdue.then(|| format!("{at}: the revocation list of {title} should have been replaced by {end}; fetch the newest"));
         }
         let when = match left.as_secs() / (24 * 3600) {
             _ if left.is_zero() => format!("expired on {end}"),

@@ -34,7 +34,7 @@ pub enum HandshakeError {
     #[error("it closed the connection during the TLS handshake; does it speak TLS at all?")]
     Closed,
     /// The host that was to be verified is neither a name nor an address.
-    #[error("\"{0}\" is no host that a certificate could be for")]
+    #[error("\"{0}\" is not a host that a certificate could be for")]
     Host(String),
     /// Anything else.
     #[error("{0}")]
@@ -113,7 +113,7 @@ pub(super) fn in_handshake(error: &io::Error, own_cert: &OwnCert) -> HandshakeEr
 fn alerted(alert: AlertDescription, own_cert: &OwnCert) -> HandshakeError {
     use AlertDescription as Alert;
     let about_us = match alert {
-        Alert::CertificateRequired | Alert::NoCertificate => "it wants one",
+        Alert::CertificateRequired | Alert::NoCertificate => "it requires a certificate",
         Alert::BadCertificate | Alert::AccessDenied => "bad certificate",
         Alert::UnknownCA => "its authority is unknown there",
         Alert::CertificateExpired => "it has expired",
@@ -151,7 +151,7 @@ pub(super) fn incompatible(why: &PeerIncompatible) -> String {
         PeerIncompatible::NoKxGroupsInCommon => "no key exchange in common".to_owned(),
         PeerIncompatible::NoSignatureSchemesInCommon
         | PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon => {
-            "no kind of signature in common".to_owned()
+            "no signature scheme in common".to_owned()
         }
         PeerIncompatible::ServerDoesNotSupportTls12Or13
         | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
@@ -188,18 +188,15 @@ pub(super) fn sentence(der: &[u8], error: &Error, trusted: &Anchors, now: UnixTi
                 )
             }
             None => format!(
-                "certificate {title} is from an unknown authority, {issuer}; trusted are those in {described}"
+                "certificate {title} is from an unknown authority, {issuer}; the trusted ones are in {described}"
             ),
         },
         CertificateError::BadSignature => format!(
-            "certificate {title} is from {issuer}, and it or one between it and its authority is signed with another \
-             key than the authority of that name has in {described}"
+            "certificate {title} is from {issuer}, but it or an intermediate is signed with another key than the \
+             authority of that name has in {described}"
         ),
         CertificateError::ExpiredContext { not_after, .. } => {
-            format!(
-                "certificate {title} (or one between it and its authority) expired on {}",
-                at(not_after)
-            )
+            format!("certificate {title} (or an intermediate) expired on {}", at(not_after))
         }
         CertificateError::NotValidYetContext { not_before, .. } => {
             format!("certificate {title} is not valid before {}", at(not_before))
@@ -231,14 +228,16 @@ pub(super) fn sentence(der: &[u8], error: &Error, trusted: &Anchors, now: UnixTi
             }
             if certificate.as_ref().is_some_and(|it| it.is_self_issued) {
                 return format!(
-                    "certificate {title} is self-signed, as those of auto-tls are, and not in {described} itself"
+                    "certificate {title} is self-signed, like those of auto-tls, and is not itself in {described}"
                 );
             }
-            format!("certificate {title} is that of an authority, and not from one in {described}")
+            format!(
+                "certificate {title} is a CA certificate, and not from an authority in {described}"
+            )
         }
         _ if certificate.is_some_and(|it| !it.is_v3) => {
             format!(
-                "certificate {title} is not of version 3, and older ones are good for authorities only"
+                "certificate {title} is not of version 3; older versions are accepted for authorities only"
             )
         }
         other => format!("certificate {title} cannot be used: {other}"),

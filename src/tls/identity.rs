@@ -67,7 +67,7 @@ pub(super) fn read(
             let message = format!(
                 "{key_at}: this is not the key of the certificate {title} in {cert}:{line}"
             );
-            files.error(pair.key.setting, message, "put the key there that it was issued for");
+            files.error(pair.key.setting, message, "put the matching key there");
             return None;
         }
         Err(error) => {
@@ -104,7 +104,8 @@ fn read_chain(files: &mut Files<'_>, file: &TlsFile, is_in_force: bool) -> Optio
     let (mut ders, mut chain, mut first_line) = (Vec::new(), Vec::new(), 1);
     for section in sections.into_iter().filter(|section| section.kind == Kind::Certificate) {
         let Some(certificate) = Certificate::read(&section.der) else {
-            let message = format!("{}:{}: this is no X.509 certificate", named(file), section.line);
+            let message =
+                format!("{}:{}: this is not an X.509 certificate", named(file), section.line);
             files.error(file.setting, message, "");
             return None;
         };

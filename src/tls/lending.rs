@@ -44,11 +44,11 @@ pub(super) fn withheld(
     (setting != OWN).then(|| Withheld {
         setting,
         message: format!(
-            "`{setting}`: members are not shown this certificate, since those whose auth is on would take every client of \
-             {open} for the user \"{cn}\" (its CN)"
+            "`{setting}`: members are not shown this certificate, since with auth enabled they would treat every client \
+             of {open} as the user \"{cn}\" (its CN)"
         ),
         advice: format!(
-            "that of {setting} is not shown, since it has a CN (\"{cn}\"): set upstream-cert-file to one without, or \
+            "the one in {setting} is not shown, since it has a CN (\"{cn}\"): set upstream-cert-file to one without, or \
              allow-upstream-cn = true"
         ),
     })
@@ -67,8 +67,8 @@ pub(super) fn refusal(
     let setting = settings.tls.upstream.pair.as_ref()?.cert.setting;
     let open = open_listener(settings).filter(|_| setting == OWN)?;
     let message = format!(
-        "`{setting}`: members whose auth is on take whoever shows this certificate for the user \"{cn}\" (its CN), and \
-         that would be every client of {open}, which need not show a certificate"
+        "`{setting}`: members with auth enabled treat whoever shows this certificate as the user \"{cn}\" (its CN), \
+         and that would be every client of {open}, which need not show a certificate"
     );
     Some(Problem::error(message, origins.location(setting).clone()).hint(HINT))
 }

@@ -84,7 +84,7 @@ pub(super) fn sections(text: &[u8]) -> Result<Vec<Section>, Damage> {
                 };
                 if open.label != label {
                     let begun = known_label(open.label);
-                    let begun = format!("what begins as {begun} in line {}", open.line);
+                    let begun = format!("the block that begins as {begun} in line {}", open.line);
                     return Err(damage(format!("{begun} ends as {ended}")));
                 }
                 found.push(section(&open, &text[open.body..start])?);
@@ -107,7 +107,7 @@ pub(super) fn sections(text: &[u8]) -> Result<Vec<Section>, Damage> {
 fn encoding(text: &[u8]) -> Option<&'static str> {
     match text {
         [0xef, 0xbb, 0xbf, ..] => Some(
-            "it begins with a byte order mark (BOM), behind which others, such as etcd, see no PEM; save it without",
+            "it begins with a byte order mark (BOM), after which other programs, such as etcd, see no PEM; save it without one",
         ),
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("it is UTF-16; save it as ASCII or UTF-8"),
         _ => None,

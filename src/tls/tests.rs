@@ -145,7 +145,7 @@ async fn an_unknown_authority_is_named_with_those_that_are_known() {
     let said =
         meet(&fixture.connector(""), &fixture.acceptor(""), "member.example", Alpn::H2).await;
     let file = fixture.0.path().join("ca.pem");
-    let known = format!("trusted are those in {} (upstream-trusted-ca-file)", file.display());
+    let known = format!("the trusted ones are in {} (upstream-trusted-ca-file)", file.display());
     assert!(said.contains("is from an unknown authority, CN="), "{said}");
     assert!(said.ends_with(&known), "{said}");
 }
@@ -187,7 +187,7 @@ async fn a_peer_must_have_the_common_name_that_is_allowed() {
     let acceptor = fixture.acceptor("");
     assert_eq!(meet(&peer("infra0"), &acceptor, "member.example", Alpn::Http1).await, "fine");
     let said = meet(&peer("infra1"), &acceptor, "member.example", Alpn::Http1).await;
-    assert!(said.ends_with("has not the CN that is allowed, infra1"), "{said}");
+    assert!(said.ends_with("does not have the allowed CN, infra1"), "{said}");
 }
 
 #[tokio::test]

@@ -271,7 +271,7 @@ fn check_hostnames(der: &CertificateDer<'_>, allowed: &[ServerName<'static>]) ->
     let wanted = allowed.iter().map(|name| name.to_str().into_owned()).collect::<Vec<_>>();
     let (title, names) = title_and_names(der);
     let sentence =
-        format!("certificate {title} is for {names}, and allowed is only {}", wanted.join(" or "));
+        format!("certificate {title} is for {names}, but only {} is allowed", wanted.join(" or "));
     Err(Verdict::error(sentence))
 }
 
@@ -282,7 +282,7 @@ fn check_cn(der: &CertificateDer<'_>, allowed: &[String]) -> Result<(), Error> {
     }
     let (title, _) = title_and_names(der);
     let sentence =
-        format!("certificate {title} has not the CN that is allowed, {}", allowed.join(" or "));
+        format!("certificate {title} does not have the allowed CN, {}", allowed.join(" or "));
     Err(Verdict::error(sentence))
 }
 

@@ -37,9 +37,9 @@ async fn a_certificate_that_calls_itself_an_authority_is_taken_when_an_authority
         meet(&connector, &member(&fixture, &ca, as_authority), "10.0.0.1", Alpn::Http1).await;
     assert!(told.ends_with("is for member.example, and not for 10.0.0.1"), "{told}");
     let told = meets(&connector, &member(&fixture, &other, as_authority)).await;
-    assert!(told.contains("is that of an authority, and not from one in"), "{told}");
+    assert!(told.contains("is a CA certificate, and not from an authority in"), "{told}");
     let told = meets(&connector, &member(&fixture, &below, as_authority)).await;
-    assert!(told.contains("is that of an authority, and not from one in"), "{told}");
+    assert!(told.contains("is a CA certificate, and not from an authority in"), "{told}");
     let for_clients = |params: &mut CertificateParams| {
         as_authority(params);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -133,7 +133,10 @@ async fn auto_tls_holds_beside_a_certificate_that_is_named_for_members() {
     assert_eq!(meets(&tls_configs.upstream, &auto_tls(&fixture)).await, "fine", "{warnings}");
     assert!(tls_configs.upstream.leaf().is_some());
     let told = meets(&fixture.connector(shown), &auto_tls(&fixture)).await;
-    assert!(told.contains("is self-signed, as those of auto-tls are, and not in"), "{told}");
+    assert!(
+        told.contains("is self-signed, like those of auto-tls, and is not itself in"),
+        "{told}"
+    );
     let named = format!("{auto}upstream-trusted-ca-file = \"DIR/ca.pem\"\n");
     assert_ne!(
         meets(&fixture.tls_configs(&named).unwrap().upstream, &auto_tls(&fixture)).await,
