@@ -1,4 +1,4 @@
-//! The authorities of a CA file.
+//! Trusted authorities, from a CA file or the machine's bundle.
 
 use rustls::DistinguishedName;
 use rustls_pki_types::CertificateDer;
@@ -10,16 +10,16 @@ use super::pem::Kind;
 use super::system_roots;
 use crate::config::TlsFile;
 
-/// Who is trusted.
+/// The trusted authorities of a listener or a connector.
 #[derive(Debug, Clone)]
 pub(super) struct Authorities {
     pub(super) anchors: Anchors,
-    /// The certificates of the file as they are, the machine's left out: one of them may be shown
-    /// itself, and is then trusted, also when it can sign nothing.
+    /// All certificates of a CA file; empty for the machine's bundle. If the other side shows one
+    /// of them as its own, it is trusted, even if it cannot sign others.
     pub(super) ders: Vec<CertificateDer<'static>>,
 }
 
-/// A certificate of the file, and its line.
+/// A certificate of a CA file, and its line.
 struct Entry {
     line: usize,
     der: CertificateDer<'static>,
@@ -27,13 +27,13 @@ struct Entry {
 }
 
 impl Authorities {
-    /// The names of all who may be shown or have signed what is shown, for clients that choose by
-    /// them.
+    /// Returns the names of trusted issuers, which clients use to choose a certificate: those of
+    /// the authorities, and those of self-issued certificates that can only be shown themselves.
     pub(super) fn names(&self) -> Vec<DistinguishedName> {
         let mut all = self.anchors.roots().clone();
         for der in &self.ders {
             let is_own = Certificate::read(der).is_some_and(|it| it.is_self_issued && !it.can_sign);
-            // What rustls cannot read, nobody can show.
+            // A certificate that rustls cannot parse cannot be shown to us either.
             let _ = is_own.then(|| all.add(der.clone()));
         }
         all.subjects()
@@ -41,14 +41,14 @@ impl Authorities {
 }
 
 impl Entry {
-    /// Whether somebody is trusted by it: those that it signs, or the one who shows it.
+    /// Tells whether the entry makes anything trusted: the certificates that it signs, or itself.
     fn counts(&self) -> bool {
         self.certificate.can_sign || self.certificate.is_self_issued
     }
 }
 
-/// Returns the machine's own authorities, from the content of its bundle if it has one; `wanted` is
-/// the setting that would name others.
+/// Returns the authorities of the machine's bundle, given its content if there is a bundle.
+/// `wanted` is the setting that would name a CA file.
 pub(super) fn of_machine(files: &Files<'_>, bundle: Option<&[u8]>, wanted: &str) -> Authorities {
     let mut anchors =
         Anchors::new(format!("this machine's bundle; set {wanted} to trust others"), files.now);
@@ -64,9 +64,9 @@ pub(super) fn of_machine(files: &Files<'_>, bundle: Option<&[u8]>, wanted: &str)
     Authorities { anchors, ders: Vec::new() }
 }
 
-/// Reads a CA file; `None` when it cannot be used, and why is then among the problems. That all of
-/// it has expired is no more than a warning for a file that is in force already: nothing that
-/// changes elsewhere must wait for it.
+/// Reads a CA file. Returns `None` if it cannot be used, with the reason among the problems. If all
+/// of its authorities have expired, that is only a warning for a file that is in force already, so
+/// that it does not block a change of something else.
 pub(super) fn read(
     files: &mut Files<'_>,
     file: &TlsFile,
@@ -114,7 +114,7 @@ pub(super) fn read(
     Some(Authorities { anchors, ders: entries.into_iter().map(|entry| entry.der).collect() })
 }
 
-/// Returns what is in a CA file, with at least one authority.
+/// Returns the certificates of a CA file, at least one of which makes something trusted.
 fn entries(files: &mut Files<'_>, file: &TlsFile) -> Option<Vec<Entry>> {
     let sections = files.sections(file)?;
     let (setting, path) = (file.setting, file.path.display());

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use super::output::Output;
 use super::record::Record;
 
-/// The most records that may wait to be written. With the bound on a record's text this is at most
-/// 16 MiB.
+/// Maximum number of records that may wait to be written. With the bound on a record's text this is
+/// at most 16 MiB.
 const CAPACITY: usize = 2048;
 
 /// An order to the log thread.

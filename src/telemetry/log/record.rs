@@ -19,7 +19,7 @@ use crate::config::masked;
 use crate::telemetry::repeat_filter::Key;
 use crate::telemetry::time::Utc;
 
-/// The most text of one record in bytes, message and values together; the rest is cut off.
+/// Maximum length in bytes of a record's text, message and values together; the rest is cut off.
 const MAX_TEXT: usize = 8 * 1024;
 
 /// The field that exempts a line from the rate limit. It is not printed.

@@ -1,4 +1,4 @@
-//! Certificates that Go takes and webpki alone would not, and those that neither takes, with the
+//! Certificates that Go accepts and webpki alone would not, and those that both refuse, with the
 //! reason.
 
 use rcgen::{ExtendedKeyUsagePurpose, GeneralSubtree, NameConstraints, SanType, date_time_ymd};
@@ -6,13 +6,13 @@ use rcgen::{ExtendedKeyUsagePurpose, GeneralSubtree, NameConstraints, SanType, d
 use super::clients::{Signer, der};
 use super::*;
 
-/// A member that shows a certificate of this authority, changed like this.
+/// Creates a member that shows a certificate of this authority, with these changes.
 fn member(fixture: &Fixture, ca: &Signer, change: impl FnOnce(&mut CertificateParams)) -> Acceptor {
     fixture.issue_by("server", &ca.issuer, change);
     fixture.acceptor("")
 }
 
-/// Makes a certificate say that it is an authority's.
+/// Marks a certificate as a CA.
 fn as_authority(params: &mut CertificateParams) {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
 }
@@ -46,7 +46,7 @@ async fn a_certificate_that_calls_itself_an_authority_is_taken_when_an_authority
     };
     assert_ne!(meets(&connector, &member(&fixture, &ca, for_clients)).await, "fine");
 
-    // The one between comes with it.
+    // The intermediate is sent with it.
     fixture.issue_by("server", &below.issuer, as_authority);
     let leaf = std::fs::read_to_string(fixture.0.path().join("server.pem")).unwrap();
     fixture.put("server.pem", &format!("{leaf}{}", below.pem));
@@ -68,7 +68,8 @@ async fn what_limits_an_authority_limits_those_that_call_themselves_one_too() {
     assert_ne!(meets(&fixture.connector(""), &member(&fixture, &past, as_authority)).await, "fine");
 }
 
-/// A byte that says `CA:TRUE` elsewhere, or a signature of nobody, makes no certificate good.
+/// Neither bytes that look like `CA:TRUE` elsewhere in a certificate nor an invalid signature makes
+/// it acceptable.
 #[test]
 fn a_changed_certificate_is_vouched_for_by_nobody() {
     let (fixture, ca) = (Fixture::new(), Signer::new("ca"));
