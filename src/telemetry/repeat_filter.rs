@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(
             limit.admit(key(1), BURST, start + MINUTE, "up"),
             None,
-            "what flaps on is summed up"
+            "a state that keeps flapping is summarised"
         );
     }
 

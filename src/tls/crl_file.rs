@@ -121,7 +121,7 @@ fn newest(found: Vec<Edition>) -> Vec<Crl> {
 }
 
 /// Why a list is not signed by any of the authorities. It still applies to certificates signed by
-/// an intermediate that the client sends.
+/// an intermediate that the other side sends.
 enum Stranger {
     /// An authority has the issuer's name, but another key.
     OtherKey,

@@ -122,7 +122,7 @@ mod tests {
         if !output.contains("test result: ok. 1 passed") {
             let missing = !output.contains("test result:") && std::env::var_os("CI").is_none();
             assert!(missing, "{output}");
-            eprintln!("skipped, because there is no mount namespace to be had: {output}");
+            eprintln!("skipped, because no mount namespace could be created: {output}");
         }
         false
     }

@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(usage(&cache, 200).map(|usage| usage.left()), Some(610));
         let slice = [("x/memory.max", "1000"), ("x/memory.current", "840")];
         let slice = Folder::new("slice", &slice);
-        assert_eq!(usage(&slice, 200), None, "nothing of it is ours to give back");
+        assert_eq!(usage(&slice, 200), None, "others hold most of it");
         assert_eq!(usage(&slice, 500).map(|usage| usage.left()), Some(10));
     }
 
