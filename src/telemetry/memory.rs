@@ -1,5 +1,4 @@
-//! How much memory there is, and how much of it is in use: by `RLIMIT_AS` and by the cgroup's
-//! limits.
+//! Memory limits and usage, by `RLIMIT_AS` and by the cgroup's limits.
 
 mod cgroup;
 mod usage;
@@ -13,7 +12,7 @@ use self::cgroup::Cgroups;
 pub use self::usage::Usage;
 use super::heap;
 
-/// Reads limits and usage. Each limit's `base` is what was in use when it was first seen.
+/// Reads limits and usage. The `base` is the usage at the first reading that found a limit.
 #[derive(Debug)]
 pub struct Memory {
     page: u64,
@@ -21,14 +20,14 @@ pub struct Memory {
     base: Option<Base>,
 }
 
-/// What was in use when a limit was first seen.
+/// The usage at the first reading that found a limit.
 #[derive(Debug, Clone, Copy)]
 struct Base {
     space: AddressSpace,
     reserved: u64,
 }
 
-/// What `/proc/self/statm` says, in bytes.
+/// The sizes in `/proc/self/statm`, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct AddressSpace {
     size: u64,
@@ -36,17 +35,17 @@ struct AddressSpace {
 }
 
 impl Memory {
-    /// Finds out what limits there are.
+    /// Finds the cgroups of this process that have memory limits.
     pub fn of_this_process() -> Self {
         let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
         let page = page.and_then(|page| u64::try_from(page).ok()).unwrap_or(4096);
         Self { page, cgroups: Cgroups::of_this_process(), base: None }
     }
 
-    /// The limit that is nearest; `None` when there is none.
+    /// Returns the usage of the limit that has the least memory left; `None` if there is no limit.
     ///
     /// # Errors
-    /// When it cannot be told now, for want of descriptors for example.
+    /// If usage cannot be read at the moment, for example because no descriptors are left.
     pub fn usage(&mut self) -> io::Result<Option<Usage>> {
         let limit = address_space_limit();
         if limit.is_none() && self.cgroups.is_empty() {
@@ -69,19 +68,21 @@ impl Base {
         if !usage.is_near() {
             return usage;
         }
-        // What was freed serves those who ask next, and so do heaps that were reserved meanwhile.
+        // Freed memory serves later allocations, and so does address space that was reserved for
+        // heaps since the base was taken.
         let more = reserved().unwrap_or(0).saturating_sub(self.reserved);
         Usage { used: usage.used.saturating_sub(heap::free() + more), ..usage }
     }
 }
 
-/// Bytes of the address space that are reserved and cannot be used as they are.
+/// Returns the bytes of address space that are reserved without access (`---p`).
 fn reserved() -> Option<u64> {
     let maps = fs::read_to_string("/proc/self/maps").ok()?;
     Some(maps.lines().filter_map(reserved_in).sum())
 }
 
-/// Reads `7f00-7f80 ---p ...` (proc_pid_maps(5)).
+/// Returns the size of a reserved range in a line such as `7f00-7f80 ---p ...` (proc_pid_maps(5));
+/// `None` for other lines.
 fn reserved_in(line: &str) -> Option<u64> {
     let (range, rest) = line.split_once(' ')?;
     let (from, to) = range.split_once('-').filter(|_| rest.starts_with("---p"))?;
@@ -89,14 +90,14 @@ fn reserved_in(line: &str) -> Option<u64> {
     address(to)?.checked_sub(address(from)?)
 }
 
-/// The soft `RLIMIT_AS`, if it is one.
+/// Returns the soft `RLIMIT_AS`; `None` if it is unlimited.
 pub fn address_space_limit() -> Option<u64> {
     let (soft, _) = getrlimit(Resource::RLIMIT_AS).ok()?;
     (soft != RLIM_INFINITY).then_some(soft)
 }
 
 impl AddressSpace {
-    /// Reads `size resident ...`, in pages (proc_pid_statm(5)).
+    /// Parses `size resident ...`, in pages (proc_pid_statm(5)).
     fn parse(statm: &str, page: u64) -> Option<Self> {
         let mut pages =
             statm.split_ascii_whitespace().map_while(|number| number.parse::<u64>().ok());

@@ -1,8 +1,9 @@
-//! What the daemon tells people: logs, metrics, profiles, and the snapshot they are read from.
+//! Telemetry: logs, metrics, profiles, and the snapshot that status and the metrics are rendered
+//! from.
 //!
-//! Nothing in here waits on the request path. Workers count in a [`counters::WorkerCounters`] of
-//! their own and hand log lines to a thread of their own; the control plane reads both. It imports
-//! nothing of ours but `config`.
+//! Nothing in here waits on the request path. Each worker counts in a [`counters::WorkerCounters`]
+//! of its own, which the control plane reads, and log lines are handed to a log thread. Of this
+//! crate, `telemetry` imports only `config`.
 
 pub mod counters;
 pub mod heap;

@@ -1,8 +1,8 @@
 //! CPU profiles of the running daemon, in pprof's format.
 //!
 //! While a profile is taken, a timer that counts the process's CPU time interrupts whichever thread
-//! is running, and the handler notes that thread's stack. The handler runs in the middle of
-//! anything, so nothing in it may take a lock or allocate. That rules out pprof's default unwinder,
+//! is running, and the signal handler records that thread's stack. The handler can interrupt any
+//! code, so nothing in it may take a lock or allocate. That rules out pprof's default unwinder,
 //! which crashes or hangs now and then. Walking frame pointers would be safe, but pprof's walk
 //! leaves out the function that is running (and below a C library function its caller, too), and it
 //! would cost every build a register. So the stack is walked with framehop: by the unwind tables,
@@ -12,7 +12,7 @@
 //! - pprof reads the unwind tables in the first handler that runs, and that allocates. So that
 //!   first one is run on purpose, on a thread that holds nothing.
 //! - The handler asks libgcc which function an address is in, and libgcc takes the dynamic loader's
-//!   lock to find out unless glibc is 2.35 or newer. With anything older a profile is refused.
+//!   lock to find out unless glibc is 2.35 or newer. With an older glibc, profiles are refused.
 //!
 //! Putting names to the addresses takes a while and happens on a thread of its own. The names come
 //! from the binary's symbols: a stripped one has none. `go tool pprof` should be given the profile
@@ -25,41 +25,41 @@ use nix::sys::signal::{Signal, raise};
 use pprof::protos::Message;
 use pprof::{ProfilerGuard, ProfilerGuardBuilder};
 
-/// How long a profile takes when nobody says, as in Go.
+/// Default length of a profile, as in Go.
 pub const DEFAULT_SECONDS: u64 = 30;
 
-/// The longest profile.
+/// Maximum length of a profile.
 pub const MAX_SECONDS: u64 = 300;
 
-/// Samples a second of CPU time when nobody says, as in Go.
+/// Default number of samples per second of CPU time, as in Go.
 pub const DEFAULT_HZ: u32 = 100;
 
-/// The most samples a second: the kernel's timer has a resolution of 4 ms on most systems, and
-/// samples that it cannot deliver would make the profile's times too short.
+/// Maximum number of samples per second: the kernel's timer has a resolution of 4 ms on most
+/// systems, and samples that it cannot deliver would make the profile's times too short.
 pub const MAX_HZ: u32 = 250;
 
-/// The first glibc whose lookup of a function takes no lock.
+/// The first glibc version whose lookup of a function by address takes no lock.
 const GLIBC: (u32, u32) = (2, 35);
 
-/// Why there is no profile.
+/// Why a profile could not be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
-    /// Somebody else is taking one.
+    /// Another profile is being taken.
     #[error("a profile is already running")]
     Running,
-    /// The time asked for is zero, or too long.
+    /// The requested length is zero or too long.
     #[error("a profile takes 1 to {MAX_SECONDS} seconds")]
     Seconds,
-    /// The rate asked for is zero, or too high.
+    /// The requested rate is zero or too high.
     #[error("a profile takes 1 to {MAX_HZ} samples a second")]
     Rate,
-    /// This system's C library makes it dangerous.
+    /// Sampling is not safe with this system's C library.
     #[error("cpu profiles need glibc 2.35 or newer; use `perf record` on this system")]
     Libc,
-    /// The profiler could not start or its samples could not be put together.
+    /// The profiler could not start, or its samples could not be turned into a profile.
     #[error("cannot take a profile: {0}")]
     Failed(#[from] pprof::Error),
-    /// The thread that puts the profile together ended early.
+    /// The thread that builds the profile ended early.
     #[error("cannot take a profile: it was given up")]
     GivenUp,
 }
@@ -67,8 +67,8 @@ pub enum ProfileError {
 /// Takes a CPU profile of the whole process for `seconds` (1 to 300) at `hz` samples a second (1 to
 /// 250), and returns it as pprof's protocol buffer, not compressed.
 ///
-/// Only one can be taken at a time. Dropping the future ends it, at once or, while it is being
-/// started or put together, as soon as that is done.
+/// Only one can be taken at a time. Dropping the future ends it: at once or, while the profiler is
+/// being started or the profile built, as soon as that is done.
 pub async fn cpu_profile(seconds: u64, hz: u32) -> Result<Vec<u8>, ProfileError> {
     if !(1..=MAX_SECONDS).contains(&seconds) {
         return Err(ProfileError::Seconds);
@@ -89,18 +89,18 @@ async fn profile_for(time: Duration, hz: i32) -> Result<Vec<u8>, ProfileError> {
     Ok(profile)
 }
 
-/// Runs work that blocks on a thread of its own.
+/// Runs blocking work on a thread of its own.
 async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ProfileError> + Send + 'static,
 ) -> Result<T, ProfileError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| ProfileError::GivenUp)?
 }
 
-/// Starts to take samples. The first call of the process makes pprof read the unwind tables, which
-/// takes some milliseconds.
+/// Starts sampling. The first call of the process makes pprof read the unwind tables, which takes
+/// some milliseconds.
 fn start(hz: i32) -> Result<ProfilerGuard<'static>, ProfileError> {
     static TABLES_READ: AtomicBool = AtomicBool::new(false);
-    // No two threads are here at a time: each has the turn.
+    // Only one thread is here at a time: the one with the turn.
     if !TABLES_READ.load(Ordering::Acquire) {
         read_tables()?;
         TABLES_READ.store(true, Ordering::Release);
@@ -121,7 +121,7 @@ fn encode(sampling: ProfilerGuard<'_>) -> Result<Vec<u8>, ProfileError> {
     Ok(sampling.report().build()?.pprof()?.encode_to_vec())
 }
 
-/// Returns what a query such as `seconds=5` asks for, or the default when it does not say.
+/// Returns the seconds that a query such as `seconds=5` asks for, or the default if it names none.
 pub fn seconds_asked(query: Option<&str>) -> Result<u64, ProfileError> {
     let mut pairs = query.unwrap_or_default().split('&');
     match pairs.find_map(|pair| pair.strip_prefix("seconds=")) {
@@ -130,7 +130,7 @@ pub fn seconds_asked(query: Option<&str>) -> Result<u64, ProfileError> {
     }
 }
 
-/// The right to take a profile; there is one.
+/// The right to take a profile. Only one exists at a time.
 struct Turn;
 
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -156,7 +156,7 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-/// Returns the version of the glibc that runs, such as `2.36`; `None` with another C library.
+/// Returns the version of the running glibc, such as `2.36`; `None` with another C library.
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "glibc tells its version through a C function only")]
 fn glibc_version() -> Option<String> {
@@ -195,7 +195,7 @@ mod tests {
         number
     }
 
-    /// Profiles are the whole process's, so the tests that take one are one test.
+    /// A profile covers the whole process, so everything that takes one is in this one test.
     #[tokio::test]
     async fn a_profile_names_what_runs_and_there_is_one_at_a_time() {
         let stop = Arc::new(AtomicBool::new(false));
@@ -213,7 +213,7 @@ mod tests {
         let given_up =
             tokio::time::timeout(Duration::from_millis(10), profile_for(time, 250)).await;
         assert!(given_up.is_err());
-        // One that was given up while it was being started ends as soon as it has started.
+        // A profile that was given up while it was being started ends as soon as it has started.
         let deadline = Instant::now() + Duration::from_secs(60);
         while let Err(error) = profile_for(time, 250).await {
             assert!(matches!(error, ProfileError::Running) && Instant::now() < deadline, "{error}");

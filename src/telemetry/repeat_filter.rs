@@ -1,36 +1,37 @@
-//! Keeps a repeated line from filling the log: the first is written at once, the rest are counted
-//! and summed up once a window. Changes of a state are summed up as soon as the state has settled,
-//! so that the last line of the log tells what is true.
+//! The rate limit that keeps repeated lines from filling the log. The first is written at once, the
+//! rest are counted and summarised once per window. Changes of a state are summarised as soon as
+//! the state has settled, so that the last line in the log is true.
 //!
-//! Pure bookkeeping: the caller says what time it is. A key that was quiet for a whole window is
-//! forgotten, so trouble that comes back is news again. The table is bounded: when it is full, new
-//! keys share one entry a place in the code, of which there are only so many. It is owned by the
-//! log thread, so it needs no lock.
+//! Pure bookkeeping: the caller passes the time. A key without lines for a whole window is
+//! forgotten, so that its next line is written at once. The table is bounded: when it is full, new
+//! keys share one entry per callsite, and the code has a fixed number of those. The log thread owns
+//! it, so it needs no lock.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use tracing::callsite::Identifier;
 
-/// Keys that are told apart at one time.
+/// The number of keys at which the table is full.
 const KEYS: usize = 1024;
 
-/// What makes two lines the same: the place in the code, and a hash of what they speak of.
+/// Identifies lines that repeat each other: the callsite and a hash of the subject.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
-    /// The place in the code that wrote the line; `None` for a state, which several places tell of.
+    /// The callsite of the line; `None` for a state, whose changes several callsites report.
     pub callsite: Option<Identifier>,
-    /// A hash of the message and of the fields that name things, such as the endpoint.
+    /// A hash of the message, or the state's name, and of the fields that name the subject, such as
+    /// the endpoint.
     pub subject: u64,
 }
 
 /// How lines of one kind are held back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
-    /// Lines that are written in a window before they are held back.
+    /// Lines that are written in a window before the rest are held back.
     pub burst: u32,
-    /// The last of those held back is written when nothing more has come for this long; `None`
-    /// leaves it to the window's end.
+    /// How long a key has to be quiet before its last held-back line is written; `None` means the
+    /// end of the window.
     pub settles: Option<Duration>,
 }
 
@@ -40,33 +41,33 @@ struct Held<T> {
     count: u64,
     /// Lines that may still be written in this window.
     left: u32,
-    /// Where it stands among the states that settle.
+    /// Its key in [`RepeatFilter::settling`], if it is there.
     settles: Option<(Instant, u64)>,
 }
 
-/// Decides which lines are written, and remembers the others. `T` is a line.
+/// Decides which lines are written, and holds back the others. `T` is a line.
 #[derive(Debug)]
 pub struct RepeatFilter<T> {
     window: Duration,
     held: HashMap<Key, Held<T>>,
-    /// When each key's window ends. All windows are equally long, so the first one in is the first
-    /// one due.
+    /// When each key's window ends. All windows are equally long, so they are in the order in which
+    /// they end.
     ends: VecDeque<(Instant, Key)>,
-    /// When states will have settled, in order, with a number of their own; each held state stands
+    /// Held-back states by the time at which they will have settled, with a unique number; each is
     /// here once.
     settling: BTreeMap<(Instant, u64), Key>,
     number: u64,
 }
 
 impl<T> RepeatFilter<T> {
-    /// Makes an empty table whose lines are summed up once a `window`.
+    /// Creates an empty table that summarises held-back lines once per `window`.
     pub fn new(window: Duration) -> Self {
         let (held, ends, settling) = (HashMap::new(), VecDeque::new(), BTreeMap::new());
         Self { window, held, ends, settling, number: 0 }
     }
 
-    /// Returns the line when it is to be written now, as the first of a window are. Otherwise keeps
-    /// it, in place of the one kept before, and counts it.
+    /// Returns the line if it is to be written now, as the first `rule.burst` lines of a window
+    /// are. Otherwise counts it and keeps it in place of the line kept before.
     pub fn admit(&mut self, key: Key, rule: Rule, now: Instant, line: T) -> Option<T> {
         let key = self.bounded(key);
         if let Some(held) = self.held.get_mut(&key) {
@@ -97,15 +98,15 @@ impl<T> RepeatFilter<T> {
         Key { subject: 0, ..key }
     }
 
-    /// Returns when [`Self::due`] next has something to do; `None` when nothing is remembered.
+    /// Returns when [`Self::due`] next has something to do; `None` if the table is empty.
     pub fn next_due(&self) -> Option<Instant> {
         let settles = self.settling.first_key_value().map(|((at, _), _)| *at);
         self.ends.front().map(|(at, _)| *at).into_iter().chain(settles).min()
     }
 
-    /// Returns one line whose state has settled or whose window is over at `now`, with the number
-    /// of times it was held back. A window that is over is followed by the next one. Keys that were
-    /// not held back are forgotten. `None` when no more are due.
+    /// Returns the last line of a key whose state has settled or whose window is over at `now`,
+    /// with the number of lines held back; `None` if no more are due. When a window is over, keys
+    /// with held-back lines begin a new one and the others are forgotten.
     pub fn due(&mut self, now: Instant) -> Option<(T, u64)> {
         while let Some(first) = self.settling.first_entry().filter(|first| first.key().0 <= now) {
             let key = first.remove();
@@ -194,7 +195,7 @@ mod tests {
         assert_eq!(
             limit.admit(key(1), BURST, start + MINUTE, "up"),
             None,
-            "what flaps on is summed up"
+            "a state that keeps flapping is summarised"
         );
     }
 
@@ -210,7 +211,7 @@ mod tests {
         }
         assert_eq!(limit.next_due(), Some(start + 13 * second));
         assert_eq!(all_due(&mut limit, start + 13 * second), [("up", 3)]);
-        // It goes on being held back until its window is over.
+        // It is still held back until its window is over.
         assert_eq!(limit.admit(key(1), state, start + 58 * second, "down"), None);
         assert_eq!(all_due(&mut limit, start + MINUTE), [("down", 1)]);
         assert_eq!(all_due(&mut limit, start + 2 * MINUTE), []);

@@ -1,5 +1,5 @@
-//! One picture of the daemon, from which `status`, the metrics and systemd's STATUS line are all
-//! made.
+//! A snapshot of the daemon's state, from which `status`, the metrics and systemd's STATUS line are
+//! all rendered.
 //!
 //! Plain data with public fields; it serialises to the JSON of `/proxy/status`, which
 //! docs/status-json.md describes (`"version": 1`; fields are only ever added, and a missing one
@@ -12,11 +12,11 @@ mod states;
 
 pub use states::{CertificateKind, Proof, ReloadResult, ServingMode};
 
-/// Everything that is worth showing of a running daemon.
+/// The state of a running daemon.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Snapshot {
-    /// Version of this form: 1.
+    /// Version of this format: 1.
     pub version: u32,
     /// The daemon's own version.
     pub daemon_version: String,
@@ -30,7 +30,7 @@ pub struct Snapshot {
     pub generation: u64,
     /// The pinned cluster ID in lowercase hex, once known.
     pub cluster_id: Option<String>,
-    /// Whether a member list has been had (READY was sent).
+    /// Whether a member list has been fetched (READY was sent).
     pub ready: bool,
     /// Whether the daemon is stopping.
     pub draining: bool,
@@ -38,29 +38,28 @@ pub struct Snapshot {
     pub listeners: Vec<String>,
     /// Metrics listeners as URLs, with real ports.
     pub metrics_listeners: Vec<String>,
-    /// Threads of the data plane.
+    /// Number of worker threads.
     pub workers: usize,
-    /// Why requests are not served now; `None` when they are.
+    /// Why requests are not served now; `None` if they are.
     pub not_serving: Option<String>,
-    /// What is wrong now, worst first; empty when all is well.
+    /// Current problems, worst first.
     pub problems: Vec<Problem>,
-    /// The members as last listed.
+    /// The members of the last member list.
     pub members: Vec<MemberStatus>,
-    /// Where the peers come from, when somebody has to be asked; `None` when they are written in
-    /// the settings.
+    /// The source that names the peers; `None` if the settings list them.
     pub source: Option<SourceStatus>,
-    /// The peers that are asked for the list.
+    /// The peers that are asked for the member list.
     pub peers: Vec<PeerStatus>,
-    /// How the member list is kept fresh.
+    /// The state of the member list.
     pub refresh: RefreshStatus,
     /// The last 32 reloads, newest first.
     pub reloads: Vec<ReloadRecord>,
-    /// Why the settings on disk are not those in force; `None` when they are.
+    /// The reload that refused the settings now on disk; `None` if they are in force.
     pub settings_refused: Option<ReloadRecord>,
-    /// Why the files for TLS on disk are not those in force; `None` when they are.
+    /// The reload that refused the TLS files now on disk; `None` if they are in force.
     pub certificates_refused: Option<ReloadRecord>,
-    /// When settings were last accepted (a reload that was applied or found nothing changed); 0
-    /// means at the start.
+    /// When settings were last accepted: by a reload that was applied or found nothing changed,
+    /// else at the start. 0 also means at the start.
     #[serde(default)]
     pub settings_accepted_ms: u64,
     /// Reloads applied since start.
@@ -69,45 +68,43 @@ pub struct Snapshot {
     pub reloads_unchanged: u64,
     /// Reloads refused since start.
     pub reloads_refused: u64,
-    /// What passes through now.
+    /// The current traffic, over all workers.
     pub traffic: TrafficStatus,
-    /// The limit of memory that is nearest; `None` when there is none.
+    /// The memory limit that has the least memory left; `None` if there is no limit.
     pub memory: Option<MemoryStatus>,
-    /// The certificates that clients, members and peers are shown, and the authorities and lists
-    /// that they are held to.
+    /// Our own certificates, and the authorities and revocation lists that verify the others'.
     pub certificates: Vec<CertificateStatus>,
 }
 
 impl Snapshot {
-    /// What was refused and is still on disk, the settings first. A later reload of something else
-    /// does not end it.
+    /// Returns the refused reloads whose files are still on disk, the settings first. A later
+    /// reload of other files does not end a refusal.
     pub fn refusals(&self) -> impl Iterator<Item = &ReloadRecord> {
         self.settings_refused.iter().chain(&self.certificates_refused)
     }
 }
 
-/// A certificate that is shown to others, the authority of a CA file that expires first, or a
-/// revocation list.
+/// A certificate of our own, the authority of a CA file that expires first, or a revocation list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CertificateStatus {
     /// `certificate`, `authority` or `revocation list`.
     pub kind: CertificateKind,
-    /// Whom it is for: `listener`, `upstream` or `peer`.
+    /// The identity that uses it: `listener`, `upstream`, `peer` or `registry`.
     pub identity: String,
-    /// Its file.
+    /// Path of its file.
     pub file: String,
-    /// What it is known by, such as `CN=infra0`.
+    /// Its subject or issuer for people, such as `CN=infra0`.
     pub title: String,
-    /// When it expires, or the first of those between it and its authority.
+    /// When it expires, or an intermediate of its chain that expires sooner.
     pub not_after_ms: u64,
 }
 
-/// One thing that is wrong.
+/// One current problem.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Problem {
-    /// Since when, if known.
+    /// When it began, if known.
     pub since_ms: Option<u64>,
     /// What is wrong and what to do, in one line.
     pub text: String,
@@ -119,13 +116,14 @@ pub struct Problem {
 pub struct MemberStatus {
     /// Member ID in lowercase hex.
     pub id: String,
-    /// Its name; empty until it has started.
+    /// Member name; empty until the member has started.
     pub name: String,
-    /// Whether it is a learner (gets no traffic).
+    /// Whether it is a learner. Learners get no traffic.
     pub learner: bool,
-    /// Its client URLs.
+    /// Its endpoints, one for each client URL.
     pub endpoints: Vec<EndpointStatus>,
-    /// Why the member gets no traffic at all, if so (`learner`, `not started`, ...).
+    /// Why the member gets no traffic at all (`learner`, `not started`, ...); `None` if it may get
+    /// some.
     pub left_out: Option<String>,
 }
 
@@ -145,22 +143,22 @@ pub struct EndpointStatus {
     /// requests), `not yet`, or `none` (no proof can be had, and `require-cluster-proof = false`
     /// lets requests go there).
     pub proof: Proof,
-    /// Since when it is in this state.
+    /// When its state last changed.
     pub since_ms: u64,
-    /// Requests and streams on it now.
+    /// Requests and streams in flight.
     pub in_flight: u64,
     /// Failures since start.
     pub failures: u64,
 }
 
-/// A registry or a domain that names the peers.
+/// A discovery service or a DNS domain that names the peers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SourceStatus {
-    /// What people call it, such as `SRV records of example.com`.
+    /// Its name for people, such as `SRV records of example.com`.
     pub name: String,
-    /// What it lacks or suffers, such as `2 of 3 members registered at ...`; `None` when it has
-    /// named peers that answer.
+    /// Why it does not name peers yet, such as `2 of 3 members registered at ...`; `None` once it
+    /// has named peers that answer.
     pub trouble: Option<String>,
 }
 
@@ -170,7 +168,7 @@ pub struct SourceStatus {
 pub struct PeerStatus {
     /// The peer URL.
     pub url: String,
-    /// The last answer's error; `None` when it was fine or it was not asked yet.
+    /// The error of its last answer; `None` if there was none or it was not asked yet.
     pub error: Option<String>,
 }
 
@@ -178,11 +176,11 @@ pub struct PeerStatus {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RefreshStatus {
-    /// When a list was last had from a peer.
+    /// When a list was last fetched from a peer.
     pub last_success_ms: Option<u64>,
-    /// Why the last try failed; `None` when it did not.
+    /// Why the last refresh failed; `None` if it succeeded.
     pub last_error: Option<String>,
-    /// Good refreshes since start.
+    /// Successful refreshes since start.
     pub succeeded: u64,
     /// Failed refreshes since start.
     pub failed: u64,
@@ -190,7 +188,7 @@ pub struct RefreshStatus {
     pub from_cluster_file: bool,
 }
 
-/// What became of one reload.
+/// One reload and its result.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ReloadRecord {
@@ -209,33 +207,33 @@ pub struct ReloadRecord {
 }
 
 impl ReloadRecord {
-    /// Whether the settings were refused, so that what is on disk is not what is in force.
+    /// Tells whether the reload was refused, so that the files on disk are not in force.
     pub fn is_refused(&self) -> bool {
         self.result == ReloadResult::Refused
     }
 }
 
-/// A limit of memory, and what it holds.
+/// A memory limit and its usage.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MemoryStatus {
-    /// systemd's setting for it: `LimitAS=`, `MemoryMax=`, ...
+    /// The systemd setting for it: `LimitAS=`, `MemoryMax=`, ...
     pub limited_by: String,
     /// The limit.
     pub limit_bytes: u64,
-    /// What is in use, of the address space or of the cgroup.
+    /// Address space in use, or memory in use by the cgroup.
     pub used_bytes: u64,
-    /// Since when new clients wait for it; `None` while there is enough.
+    /// Since when new clients have to wait for memory; `None` while there is enough.
     pub short_since_ms: Option<u64>,
 }
 
-/// What passes through now.
+/// The current traffic.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TrafficStatus {
     /// Open client connections.
     pub connections: u64,
-    /// As many may be open, by the limit of open files.
+    /// Client connections that may be open, by the limit of open files.
     pub connections_limit: u64,
     /// HTTP requests in flight.
     pub requests_in_flight: u64,

@@ -1,4 +1,4 @@
-//! Times as people read them: RFC 3339 in UTC, to the millisecond.
+//! Timestamps for people: RFC 3339 in UTC, to the millisecond.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -21,9 +21,9 @@ impl fmt::Display for Utc {
 const DAYS_IN_400_YEARS: u64 = 146_097;
 const MONTHS: [u64; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
-/// Returns year, month and day of the day that is `days` after 1 January 1970.
+/// Returns the year, month and day of the date `days` days after 1 January 1970.
 fn date(days: u64) -> (u64, u64, u64) {
-    // The calendar repeats after 400 years, so that the count below ends soon for any number.
+    // The calendar repeats every 400 years, which bounds the loop below for any number of days.
     let mut year = 1970 + days / DAYS_IN_400_YEARS * 400;
     let mut days = days % DAYS_IN_400_YEARS;
     while days >= 365 + leap_day(year) {
@@ -42,7 +42,7 @@ fn date(days: u64) -> (u64, u64, u64) {
     (year, month, days + 1)
 }
 
-/// Returns how many days longer than 365 a year is.
+/// Returns 1 for a leap year, else 0.
 fn leap_day(year: u64) -> u64 {
     let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     u64::from(leap)

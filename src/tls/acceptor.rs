@@ -1,4 +1,4 @@
-//! Accepting TLS: what `https` and `unixs` listeners show and demand.
+//! The server side of TLS, for `https` and `unixs` listeners.
 
 use std::fmt;
 use std::io;
@@ -24,27 +24,28 @@ use super::identity::Identity;
 use super::protocol::Protocol;
 use super::verify::ClientVerifier;
 
-/// Accepts TLS connections. Cheap to clone and shared by all workers; two are equal when they were
+/// Accepts TLS connections. Cheap to clone and shared by all workers. Two are equal if they were
 /// made from the same files and settings.
 ///
-/// Session tickets are under a key of its own: what one acceptor issued, its successor does not
-/// take, so that a client whose certificate was revoked meanwhile has to show it again.
+/// Each acceptor encrypts session tickets with a key of its own and does not take its
+/// predecessor's, so that a client whose certificate has been revoked meanwhile needs a full
+/// handshake.
 #[derive(Clone)]
 pub struct Acceptor(Arc<Inner>);
 
 struct Inner {
     any: TlsAcceptor,
     http1: TlsAcceptor,
-    /// What judges clients' certificates; `None` when they need not show one.
+    /// The verifier of clients' certificates; `None` if clients need no certificate.
     clients: Option<Arc<ClientVerifier>>,
     title: String,
     sources: Sources,
 }
 
-/// The parts of an acceptor, all of them good.
+/// The validated parts of an acceptor.
 pub(super) struct Parts {
     pub(super) identity: Identity,
-    /// `None` when clients need not show a certificate.
+    /// The authorities of clients' certificates; `None` if clients need no certificate.
     pub(super) clients: Option<Authorities>,
     pub(super) crls: Vec<Crl>,
     pub(super) allowed_hostnames: Vec<ServerName<'static>>,
@@ -52,10 +53,10 @@ pub(super) struct Parts {
 }
 
 impl Acceptor {
-    /// Makes one.
+    /// Creates an acceptor.
     ///
     /// # Errors
-    /// rustls' sentence, when the parts do not go together.
+    /// rustls' message, if the parts do not fit together.
     pub(super) fn new(parts: Parts, protocol: &Protocol) -> Result<Self, String> {
         let said = |error: Error| error.to_string();
         let builder = ServerConfig::builder_with_provider(protocol.provider.clone())
@@ -81,8 +82,8 @@ impl Acceptor {
         let mut config = builder.with_cert_resolver(key);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.ticketer = Ticketer::new().map_err(said)?;
-        // As many as Go sends. The store for clients without tickets would be a lock that workers
-        // share.
+        // As many as Go sends. A session store, for clients without tickets, would be a lock shared
+        // by all workers.
         config.send_tls13_tickets = 1;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         let mut http1 = config.clone();
@@ -96,23 +97,23 @@ impl Acceptor {
         })))
     }
 
-    /// Does the handshake with a client that may speak HTTP/2 or HTTP/1.1. Limit it in time;
-    /// dropping the future closes the stream.
+    /// Performs the handshake with a client, offering HTTP/2 and HTTP/1.1. The caller has to limit
+    /// the time; dropping the future closes the stream.
     pub fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Accept<S> {
         self.0.any.accept(stream)
     }
 
-    /// Like [`Acceptor::accept`], for listeners that speak HTTP/1.1 only.
+    /// Like [`Acceptor::accept`], but offers HTTP/1.1 only.
     pub fn accept_http1<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Accept<S> {
         self.0.http1.accept(stream)
     }
 
-    /// Judges the certificate of a client that has resumed a session again. rustls takes it as it
-    /// is in the ticket and puts it into a new one, so that a client could come back for ever with
-    /// a certificate that has expired.
+    /// Verifies the certificate of a client again after it has resumed a session. rustls takes the
+    /// certificate from the ticket unverified and puts it into the next ticket, so that a client
+    /// could resume for ever with an expired certificate.
     ///
     /// # Errors
-    /// A sentence, when the client may not stay.
+    /// A sentence with the reason, if the certificate is refused.
     pub fn judge_again<S>(&self, stream: &TlsStream<S>) -> Result<(), String> {
         let session = stream.get_ref().1;
         let Some(clients) = &self.0.clients else { return Ok(()) };
@@ -128,7 +129,7 @@ impl Acceptor {
         }
     }
 
-    /// What the certificate that clients see is known by.
+    /// Returns the title of the certificate that clients are shown, such as `CN=server`.
     pub fn title(&self) -> &str {
         &self.0.title
     }
@@ -143,7 +144,7 @@ impl Acceptor {
     }
 }
 
-/// Says why a handshake with a client failed, for the log.
+/// Explains in words, for the log, why a handshake with a client failed.
 pub fn explain(error: &io::Error) -> String {
     let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
         return match error.kind() {
@@ -160,7 +161,7 @@ fn words(tls: &Error) -> String {
             other.0.downcast_ref::<Verdict>().map_or_else(|| tls.to_string(), ToString::to_string)
         }
         Error::NoCertificatesPresented => "the client showed no certificate".to_owned(),
-        Error::AlertReceived(alert) => format!("the client ended it: TLS alert {alert:?}"),
+        Error::AlertReceived(alert) => format!("the client sent the TLS alert {alert:?}"),
         Error::PeerIncompatible(why) => incompatible(why),
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
             "the client does not speak TLS".to_owned()
@@ -169,7 +170,7 @@ fn words(tls: &Error) -> String {
     }
 }
 
-/// Which protocol was agreed on; `None` when the client knows no ALPN.
+/// Returns the protocol negotiated by ALPN; `None` if the client does not use ALPN.
 pub fn agreed<S>(stream: &TlsStream<S>) -> Option<&[u8]> {
     stream.get_ref().1.alpn_protocol()
 }
@@ -189,7 +190,7 @@ impl PartialEq for Acceptor {
 
 impl Eq for Acceptor {}
 
-/// Keys are not shown.
+/// Prints no key.
 impl fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Acceptor").field("shows", &self.0.title).finish_non_exhaustive()

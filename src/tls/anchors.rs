@@ -1,5 +1,5 @@
-//! The authorities that vouch for certificates, each for as long as it is valid itself: rustls
-//! looks at the times of what they have signed, and never at their own.
+//! Trust anchors, each used only while it is valid itself: rustls checks the validity of
+//! certificates, but not that of their trust anchors.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,26 +11,26 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::certificate::Certificate;
 
-/// Some authorities, also such as are not valid at the moment.
+/// Trust anchors, including expired and not-yet-valid ones.
 #[derive(Debug, Clone)]
 pub(super) struct Anchors {
     roots: RootCertStore,
-    /// The certificate of each root, in the same order.
+    /// The certificates of `roots`, in the same order.
     certificates: Vec<Certificate>,
-    /// When they were read.
+    /// When the file was read.
     read_at: SystemTime,
-    /// Where they were read, in words: `/etc/ca.crt (trusted-ca-file)`.
+    /// Their source for messages, such as `/etc/ca.crt (trusted-ca-file)`.
     pub(super) described: String,
 }
 
 impl Anchors {
-    /// Nobody yet.
+    /// Creates an empty set.
     pub(super) fn new(described: String, read_at: SystemTime) -> Self {
         let roots = RootCertStore::empty();
         Self { roots, certificates: Vec::new(), read_at, described }
     }
 
-    /// Adds an authority. Returns whether rustls can use it.
+    /// Adds an authority. Returns false if rustls cannot use it.
     pub(super) fn add(&mut self, der: CertificateDer<'_>, certificate: Certificate) -> bool {
         let added = self.roots.add(der).is_ok();
         if added {
@@ -39,43 +39,45 @@ impl Anchors {
         added
     }
 
-    /// Whether there is none.
+    /// Tells whether there are none.
     pub(super) fn is_empty(&self) -> bool {
         self.roots.is_empty()
     }
 
-    /// All of them.
+    /// Returns all of them, whether valid or not.
     pub(super) fn roots(&self) -> &RootCertStore {
         &self.roots
     }
 
-    /// Says that the authority of this name is not valid at `now`, if that is so of one.
+    /// Returns why an authority with this subject is not valid at `now`; `None` if there is no such
+    /// one.
     pub(super) fn untimely(&self, subject: &str, now: UnixTime) -> Option<String> {
         let mut named = self.certificates.iter().filter(|it| it.subject == subject);
         named.find_map(|certificate| certificate.untimely(moment(now)))
     }
 
-    /// Returns the bits of the RSA key of the authority of this name, if it is of a size that
-    /// nothing can be checked with.
+    /// Returns the size in bits of the RSA key of an authority with this subject, if that size is
+    /// not supported.
     pub(super) fn unusable_rsa(&self, subject: &str) -> Option<usize> {
         let mut named = self.certificates.iter().filter(|it| it.subject == subject);
         named.find_map(Certificate::unusable_rsa)
     }
 
-    /// The first to expire of those that had not when they were read.
+    /// Returns the authority that expires first, except those that had already expired when they
+    /// were read.
     pub(super) fn first_to_expire(&self) -> Option<&Certificate> {
         let good = self.certificates.iter().filter(|it| it.not_after >= self.read_at);
         good.min_by_key(|certificate| certificate.not_after)
     }
 
-    /// Those that are valid.
+    /// Returns the ones that are valid at `now`.
     fn timely(&self, now: SystemTime) -> RootCertStore {
         let pairs = self.roots.roots.iter().zip(&self.certificates);
         let timely = pairs.filter(|(_, certificate)| certificate.untimely(now).is_none());
         RootCertStore { roots: timely.map(|(root, _)| root.clone()).collect() }
     }
 
-    /// When these become others for the first time, because one begins or ends to be valid.
+    /// Returns when the set of valid ones first changes after it was read.
     fn change(&self) -> Option<SystemTime> {
         let times = self.certificates.iter().flat_map(|it| [it.not_before, it.not_after]);
         times.filter(|time| *time > self.read_at).min()
@@ -84,19 +86,19 @@ impl Anchors {
 
 type Make<V> = fn(Arc<RootCertStore>, &Anchored<V>) -> Result<Arc<V>, VerifierBuilderError>;
 
-/// A verifier of rustls over those of its authorities that are valid.
+/// A rustls verifier over the currently valid trust anchors.
 pub(super) struct Anchored<V: ?Sized> {
     pub(super) anchors: Anchors,
     pub(super) provider: Arc<rustls::crypto::CryptoProvider>,
     make: Make<V>,
-    /// Over those that were valid when they were read; `None` when there was none.
+    /// The verifier over those that were valid when they were read; `None` if none were.
     first: Option<Arc<V>>,
-    /// Until when that holds.
+    /// Until when `first` can be used; `None` for ever.
     first_until: Option<SystemTime>,
 }
 
 impl<V: ?Sized> Anchored<V> {
-    /// Has `make` make it.
+    /// Creates the first verifier with `make`.
     pub(super) fn new(
         anchors: Anchors,
         provider: Arc<rustls::crypto::CryptoProvider>,
@@ -108,13 +110,13 @@ impl<V: ?Sized> Anchored<V> {
         Ok(anchored)
     }
 
-    /// The authorities that are valid at `now`.
+    /// Returns the trust anchors that are valid at `now`.
     pub(super) fn roots_at(&self, now: UnixTime) -> RootCertStore {
         self.anchors.timely(moment(now))
     }
 
-    /// Returns it as it is at `now`. At first it is at hand; once an authority has expired it is
-    /// made each time, until somebody takes the old one out of its file.
+    /// Returns the verifier for `now`. Once an authority has expired or become valid since the file
+    /// was read, a new verifier is built at each call, until the CA file changes.
     pub(super) fn at(&self, now: UnixTime) -> Result<Arc<V>, Error> {
         let nobody = || Error::InvalidCertificate(CertificateError::UnknownIssuer);
         let now = moment(now);
@@ -136,7 +138,7 @@ impl<V: ?Sized> fmt::Debug for Anchored<V> {
     }
 }
 
-/// rustls' time as everybody else's.
+/// Converts rustls' time to the standard library's.
 pub(super) fn moment(time: UnixTime) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(time.as_secs())
 }

@@ -1,4 +1,4 @@
-//! The authorities of a CA file.
+//! Trusted authorities, from a CA file or the machine's bundle.
 
 use rustls::DistinguishedName;
 use rustls_pki_types::CertificateDer;
@@ -10,16 +10,16 @@ use super::pem::Kind;
 use super::system_roots;
 use crate::config::TlsFile;
 
-/// Who is trusted.
+/// The trusted authorities of a listener or a connector.
 #[derive(Debug, Clone)]
 pub(super) struct Authorities {
     pub(super) anchors: Anchors,
-    /// The certificates of the file as they are, the machine's left out: one of them may be shown
-    /// itself, and is then trusted, also when it can sign nothing.
+    /// All certificates of a CA file; empty for the machine's bundle. If the other side shows one
+    /// of them as its own, it is trusted, even if it cannot sign others.
     pub(super) ders: Vec<CertificateDer<'static>>,
 }
 
-/// A certificate of the file, and its line.
+/// A certificate of a CA file, and its line.
 struct Entry {
     line: usize,
     der: CertificateDer<'static>,
@@ -27,13 +27,13 @@ struct Entry {
 }
 
 impl Authorities {
-    /// The names of all who may be shown or have signed what is shown, for clients that choose by
-    /// them.
+    /// Returns the names of trusted issuers, which clients use to choose a certificate: those of
+    /// the authorities, and those of self-issued certificates that can only be shown themselves.
     pub(super) fn names(&self) -> Vec<DistinguishedName> {
         let mut all = self.anchors.roots().clone();
         for der in &self.ders {
             let is_own = Certificate::read(der).is_some_and(|it| it.is_self_issued && !it.can_sign);
-            // What rustls cannot read, nobody can show.
+            // A certificate that rustls cannot parse cannot be shown to us either.
             let _ = is_own.then(|| all.add(der.clone()));
         }
         all.subjects()
@@ -41,14 +41,14 @@ impl Authorities {
 }
 
 impl Entry {
-    /// Whether somebody is trusted by it: those that it signs, or the one who shows it.
+    /// Tells whether the entry makes anything trusted: the certificates that it signs, or itself.
     fn counts(&self) -> bool {
         self.certificate.can_sign || self.certificate.is_self_issued
     }
 }
 
-/// Returns the machine's own authorities, from the content of its bundle if it has one; `wanted` is
-/// the setting that would name others.
+/// Returns the authorities of the machine's bundle, given its content if there is a bundle.
+/// `wanted` is the setting that would name a CA file.
 pub(super) fn of_machine(files: &Files<'_>, bundle: Option<&[u8]>, wanted: &str) -> Authorities {
     let mut anchors =
         Anchors::new(format!("this machine's bundle; set {wanted} to trust others"), files.now);
@@ -58,14 +58,15 @@ pub(super) fn of_machine(files: &Files<'_>, bundle: Option<&[u8]>, wanted: &str)
         }
     }
     if anchors.is_empty() {
-        anchors.described = format!("nowhere, since this machine has none; set {wanted}");
+        anchors.described =
+            format!("this machine's bundle, which has no authorities; set {wanted}");
     }
     Authorities { anchors, ders: Vec::new() }
 }
 
-/// Reads a CA file; `None` when it cannot be used, and why is then among the problems. That all of
-/// it has expired is no more than a warning for a file that is in force already: nothing that
-/// changes elsewhere must wait for it.
+/// Reads a CA file. Returns `None` if it cannot be used, with the reason among the problems. If all
+/// of its authorities have expired, that is only a warning for a file that is in force already, so
+/// that it does not block a change of something else.
 pub(super) fn read(
     files: &mut Files<'_>,
     file: &TlsFile,
@@ -82,8 +83,9 @@ pub(super) fn read(
         let Entry { line, der, certificate } = entry;
         let (title, at) = (certificate.title(), format!("`{setting}`: {path}:{line}"));
         if !entry.counts() {
-            let message =
-                format!("{at}: {title} is no authority, and nothing that it signs counts");
+            let message = format!(
+                "{at}: {title} is not an authority, and certificates signed by it are not trusted"
+            );
             files.warning(setting, message, "take it out, or put the authority there");
             continue;
         }
@@ -97,7 +99,7 @@ pub(super) fn read(
         }
         if let Some(bits) = certificate.unusable_rsa() {
             let message = format!(
-                "{at}: the authority {title} has an RSA key of {bits} bits, and nothing that it has signed counts"
+                "{at}: the authority {title} has an RSA key of {bits} bits, and certificates signed by it are not trusted"
             );
             files.warning(setting, message, "want an authority with 2048 bits or more");
         }
@@ -112,7 +114,7 @@ pub(super) fn read(
     Some(Authorities { anchors, ders: entries.into_iter().map(|entry| entry.der).collect() })
 }
 
-/// Returns what is in a CA file, with at least one authority.
+/// Returns the certificates of a CA file, at least one of which makes something trusted.
 fn entries(files: &mut Files<'_>, file: &TlsFile) -> Option<Vec<Entry>> {
     let sections = files.sections(file)?;
     let (setting, path) = (file.setting, file.path.display());
@@ -121,7 +123,7 @@ fn entries(files: &mut Files<'_>, file: &TlsFile) -> Option<Vec<Entry>> {
     for section in sections.into_iter().filter(|section| certificates.contains(&section.kind)) {
         let line = section.line;
         let Some(certificate) = Certificate::read(&section.der) else {
-            let message = format!("`{setting}`: {path}:{line}: this is no X.509 certificate");
+            let message = format!("`{setting}`: {path}:{line}: this is not an X.509 certificate");
             files.error(setting, message, "");
             return None;
         };
@@ -139,6 +141,6 @@ fn entries(files: &mut Files<'_>, file: &TlsFile) -> Option<Vec<Entry>> {
     let message = format!(
         "`{setting}`: {path} has no CA in it: {title}, in line {line}, is an ordinary certificate from {issuer}"
     );
-    files.error(setting, message, "want the certificate of the one who signed");
+    files.error(setting, message, "want the certificate of the authority that signed it");
     None
 }

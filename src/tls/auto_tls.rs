@@ -1,7 +1,7 @@
-//! auto-tls: a certificate of our own making, kept so that clients who remember it see the same
-//! after a restart.
+//! `auto-tls`: a self-signed certificate, kept on disk so that clients which pinned it see the same
+//! one after a restart.
 //!
-//! It lies where etcd's proxy kept its own, so that one of those is taken over.
+//! It is stored where etcd's proxy kept its own, so that an existing one is reused.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
@@ -20,13 +20,13 @@ use super::protocol::Protocol;
 use crate::config::{AutoTls, KeyPair, TlsFile};
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
-/// A kept certificate must be good for this much longer.
+/// How long a stored certificate must still be valid to be reused.
 const SPARE: Duration = Duration::from_secs(2 * 24 * 3600);
-/// Clients' clocks may be behind ours by this much.
+/// How far clients' clocks may be behind ours: a new certificate is valid from this long ago.
 const SKEW: Duration = Duration::from_secs(3600);
 
-/// Returns the certificate that is kept, or a new one when there is none that is still good. With
-/// `may_write` unset a missing one stays missing, and that is no problem.
+/// Returns the stored certificate, or makes a new one if there is none or it is unusable or about
+/// to expire. Without `may_write` none is made, and a missing certificate is not a problem.
 pub(super) fn read_or_make(
     files: &mut Files<'_>,
     wanted: &AutoTls,
@@ -42,7 +42,7 @@ pub(super) fn read_or_make(
         if let Some(kept) = kept.filter(lasts) {
             return Some(kept);
         }
-        // Whatever is wrong with it, a new one mends it.
+        // Its problems do not matter, since a new one is made.
         files.problems.0.truncate(before);
     }
     if !may_write {
@@ -64,7 +64,7 @@ pub(super) fn read_or_make(
     Some(made)
 }
 
-/// The files that it is kept in.
+/// Returns the files that store it.
 pub(super) fn pair(wanted: &AutoTls) -> KeyPair {
     let file = |name| TlsFile { setting: "auto-tls", path: wanted.directory.join(name) };
     KeyPair { cert: file("cert.pem"), key: file("key.pem") }
@@ -73,17 +73,17 @@ pub(super) fn pair(wanted: &AutoTls) -> KeyPair {
 fn make(wanted: &AutoTls, pair: &KeyPair, now: SystemTime) -> io::Result<()> {
     let (cert, key) = generate(wanted, now).map_err(io::Error::other)?;
     DirBuilder::new().recursive(true).mode(0o700).create(&wanted.directory)?;
-    // The key first: a certificate without its key would be taken for a whole pair.
+    // The key first: the pair counts as present once the certificate is there.
     write(&pair.key.path, &key)?;
     write(&pair.cert.path, &cert)
 }
 
-/// Returns the certificate and its key in PEM.
+/// Generates a certificate and its key, both in PEM.
 fn generate(wanted: &AutoTls, now: SystemTime) -> Result<(String, String), rcgen::Error> {
     let key = rcgen::KeyPair::generate()?;
     let mut params = CertificateParams::new(wanted.names.clone())?;
     params.distinguished_name = DistinguishedName::new();
-    // No CN: members would take it for a user.
+    // Without a CN, which members would take for a user.
     params.distinguished_name.push(DnType::OrganizationName, "etcd-proxy");
     params.not_before = (now - SKEW).into();
     params.not_after = (now + YEAR * wanted.years).into();
@@ -92,7 +92,7 @@ fn generate(wanted: &AutoTls, now: SystemTime) -> Result<(String, String), rcgen
     Ok((params.self_signed(&key)?.pem(), key.serialize_pem()))
 }
 
-/// Replaces a file whole, readable by its owner only.
+/// Replaces a file atomically, readable by its owner only.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let new = path.with_extension("pem.new");
     let _ = fs::remove_file(&new);

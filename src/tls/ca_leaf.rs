@@ -1,9 +1,9 @@
-//! Certificates of servers and clients that say that they are an authority's (`CA:TRUE`).
+//! Leaf certificates that are marked as CA certificates (`CA:TRUE`).
 //!
-//! Go takes them, and so does etcd, when an authority has signed them; whoever signs with openssl's
-//! `v3_ca` has them on his members. webpki refuses them for that alone. So it judges a copy that
-//! says `CA:FALSE`, with everything else as it is, and the signature is checked over the
-//! certificate as it was issued.
+//! Go and etcd accept them if an authority has signed them, and members whose certificates were
+//! signed with openssl's `v3_ca` extensions have them. webpki refuses them for that alone. So
+//! webpki gets a copy that says `CA:FALSE` and is otherwise the same, and the signature is verified
+//! over the certificate as it was issued.
 
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
@@ -14,8 +14,8 @@ use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::oid_registry::OID_X509_EXT_BASIC_CONSTRAINTS;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Whether one of `roots` vouches for a certificate that says that it is an authority's, if that is
-/// set aside. Names and revocation lists are not looked at.
+/// Tells whether a CA certificate would be valid as a leaf below one of `roots` if it were not a CA
+/// certificate. Names and revocation lists are not checked.
 pub(super) fn is_vouched_for(
     shown: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'_>],
@@ -34,7 +34,7 @@ pub(super) fn is_vouched_for(
     parsed.verify_for_usage(&known, &roots.roots, intermediates, now, usage, None, None).is_ok()
 }
 
-/// A certificate that says `CA:FALSE` in place of `CA:TRUE`, and what is signed in either.
+/// A copy of a certificate with `CA:FALSE` in place of `CA:TRUE`, and the signed parts of both.
 #[derive(Debug)]
 struct Copy {
     der: Vec<u8>,
@@ -49,7 +49,7 @@ impl Copy {
         let extensions = certificate.extensions().iter();
         let mut constraints = extensions.filter(|it| it.oid == OID_X509_EXT_BASIC_CONSTRAINTS);
         let value = constraints.next()?.value;
-        // A sequence that begins with a boolean which is true (RFC 5280 section 4.2.1.9).
+        // A sequence that begins with the boolean TRUE (RFC 5280 section 4.2.1.9).
         let [0x30, _, 0x01, 0x01, 0xff, ..] = value else { return None };
         let at = value.as_ptr().addr().checked_sub(original.as_ptr().addr())? + 4;
         let mut der = original.to_vec();
@@ -60,7 +60,7 @@ impl Copy {
     }
 }
 
-/// An algorithm that checks the signature of the copy over what was really signed.
+/// A signature algorithm that verifies the copy's signature over the original's signed part.
 #[derive(Debug)]
 struct OverOriginal<'a> {
     known: &'a dyn SignatureVerificationAlgorithm,

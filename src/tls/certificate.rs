@@ -1,4 +1,4 @@
-//! What a certificate says of itself, as far as people are told.
+//! The fields of a certificate that messages and checks need.
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,39 +10,40 @@ use x509_parser::public_key::PublicKey;
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::X509Version;
 
-/// Names that are told of a certificate. A stranger's may have thousands, and a sentence about it
-/// is kept for the status.
+/// Maximum number of names kept of a certificate. A stranger's certificate may have thousands, and
+/// a message about it is kept for the status.
 const NAMES_MOST: usize = 20;
 
-/// The words of a certificate.
+/// A parsed certificate, with its text made printable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
     /// Its subject, such as `CN=infra0, O=etcd`; may be empty.
     pub subject: String,
-    /// The last CN of its subject, which is the one that Go's programs go by; never empty.
+    /// The last CN of its subject, which is the one that Go uses; never empty.
     pub common_name: Option<String>,
-    /// Who signed it.
+    /// Its issuer.
     pub issuer: String,
-    /// The DNS names and IP addresses that it is good for, as people are told them: twenty at most.
+    /// The DNS names and IP addresses that it is valid for, at most twenty.
     pub names: Vec<String>,
-    /// When it begins to be valid.
+    /// The start of its validity.
     pub not_before: SystemTime,
-    /// When it ends to be valid.
+    /// The end of its validity.
     pub not_after: SystemTime,
-    /// Whether it may sign others: it says so, or it is its own issuer and too old to say anything.
+    /// Whether it may sign others: it is marked as a CA certificate, or it is self-issued and of a
+    /// version before 3, which has no such mark.
     pub can_sign: bool,
-    /// Whether it is its own issuer.
+    /// Whether its subject and issuer are the same.
     pub is_self_issued: bool,
-    /// Whether it is of version 3; older ones are good for authorities only.
+    /// Whether it is of version 3. Older versions are accepted for authorities only.
     pub is_v3: bool,
-    /// The bits of its key, if that is RSA.
+    /// The size of its key in bits, if that is RSA.
     pub rsa_bits: Option<usize>,
-    /// Addresses that it carries as DNS names, which count for nobody.
+    /// IP addresses that it has as DNS names, which no verifier accepts.
     pub misplaced: Vec<String>,
 }
 
 impl Certificate {
-    /// Reads a certificate; `None` when it is not one.
+    /// Parses a certificate; `None` if `der` is not one.
     pub fn read(der: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let (subject, issuer) = (certificate.subject(), certificate.issuer());
@@ -63,7 +64,7 @@ impl Certificate {
         })
     }
 
-    /// What people know it by: its subject, else its names.
+    /// Returns its title for messages: its subject, else its names.
     pub fn title(&self) -> String {
         match (self.subject.as_str(), self.names.as_slice()) {
             ("", []) => "(no subject)".to_owned(),
@@ -72,12 +73,12 @@ impl Certificate {
         }
     }
 
-    /// Returns the bits of its RSA key, if these are fewer or more than can be used.
+    /// Returns the size of its RSA key in bits, if that is outside of the supported 2048 to 8192.
     pub fn unusable_rsa(&self) -> Option<usize> {
         self.rsa_bits.filter(|bits| !(2048..=8192).contains(bits))
     }
 
-    /// Says that it is not valid at `now`, if so, with the day.
+    /// Returns why it is not valid at `now`, with the date; `None` if it is valid.
     pub fn untimely(&self, now: SystemTime) -> Option<String> {
         if now > self.not_after {
             Some(format!("expired on {}", day(self.not_after)))
@@ -97,15 +98,15 @@ fn common_name(subject: &X509Name<'_>) -> Option<String> {
             let pairs = bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
             char::decode_utf16(pairs).map(|it| it.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
         }
-        // As Go reads it; T.61 proper is used by nobody.
+        // Read as Latin-1, as in Go; real T.61 is not in use.
         Tag::T61String => bytes.iter().copied().map(char::from).collect(),
-        // What cannot be read is a name all the same: somebody else may be able to.
+        // A CN that is not valid UTF-8 still counts as one, because members may be able to read it.
         _ => String::from_utf8_lossy(bytes).into_owned(),
     };
     Some(printable(&text)).filter(|name| !name.is_empty())
 }
 
-/// The names of a certificate that `choose` wants, in its words.
+/// Returns the subject alternative names that `choose` selects, as text.
 fn names(
     certificate: &X509Certificate<'_>,
     choose: fn(&GeneralName<'_>) -> Option<String>,
@@ -150,7 +151,7 @@ fn address(bytes: &[u8]) -> Option<String> {
     <[u8; 16]>::try_from(bytes).ok().map(|bytes| std::net::Ipv6Addr::from(bytes).to_string())
 }
 
-/// Times before 1970 become 1970.
+/// Converts a time. Times before 1970 become 1970.
 pub(super) fn moment(time: ASN1Time) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0))
 }
@@ -171,7 +172,7 @@ fn moment_text(time: SystemTime) -> String {
     format!("{} {:02}:{:02} UTC", time.date(), time.hour(), time.minute())
 }
 
-/// Certificates come from strangers too.
+/// Replaces control characters and limits the length, because certificates may come from strangers.
 fn printable(text: &str) -> String {
     const LONGEST: usize = 200;
     text.chars().take(LONGEST).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()

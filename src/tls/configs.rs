@@ -1,9 +1,8 @@
-//! Everything about TLS that one generation has, made from the settings and the files that they
-//! name.
+//! The TLS configuration of one generation, built from the settings and the files that they name.
 //!
-//! What the same files and settings would make again is taken over from the generation before: its
-//! session tickets stay good, its connections to members stay, and a certificate that has expired
-//! in use is no reason to refuse a change of something else.
+//! An acceptor or a connector whose files and settings have not changed is taken over from the
+//! previous generation: its session tickets stay valid, its connections to members stay open, and a
+//! certificate that has expired in use is no reason to refuse a change of something else.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -24,24 +23,24 @@ use crate::config::{
     ConnectTls, KeyPair, ListenUrl, Origins, Problem, Problems, Settings, TlsFile, TlsSettings,
 };
 
-/// What one generation shows and demands.
+/// The acceptor and the connectors of one generation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsConfigs {
-    /// For listeners; `None` when the settings name no certificate for them.
+    /// The acceptor for listeners; `None` if the settings name no certificate for them.
     pub acceptor: Option<Acceptor>,
-    /// For members' client ports.
+    /// The connector for members' client ports.
     pub upstream: Connector,
-    /// For peer ports.
+    /// The connector for peer ports.
     pub peer: Connector,
-    /// For registries of members.
+    /// The connector for discovery services.
     pub registry: Connector,
-    /// What may expire while it is used: the certificates that we show, authorities and revocation
-    /// lists.
+    /// Everything that may expire in use: our own certificates, authorities and revocation lists.
     pub certificates: Vec<Expiring>,
 }
 
 impl TlsConfigs {
-    /// The files whose content differs from what was in force `before`, each with what it is now.
+    /// Describes the files whose content differs from `before`, one line each, with a certificate's
+    /// new title and expiry.
     pub fn changed_files(&self, before: &Self) -> Vec<String> {
         let connectors = [
             (&self.upstream, &before.upstream),
@@ -68,20 +67,20 @@ impl TlsConfigs {
     }
 }
 
-/// What the TLS configs are loaded for.
+/// The purpose of a load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// To be used: what `auto-tls` needs is made.
+    /// To use the result: the files of `auto-tls` are written.
     Use,
-    /// To see whether it could be: nothing is written.
+    /// To validate only: nothing is written.
     Check,
 }
 
-/// Reads every file, once. `before` is what is in force. Returns the TLS configs with warnings,
-/// errors never among them.
+/// Loads the TLS configuration, reading every file once. `before` is the one in force. Returns it
+/// with warnings and notices.
 ///
 /// # Errors
-/// Everything that is wrong, warnings included; each problem is placed where the file is named.
+/// All problems, warnings included. Each points to the setting that names the file.
 pub fn load(
     settings: &Settings,
     origins: &Origins,
@@ -91,7 +90,7 @@ pub fn load(
     load_at(SystemTime::now(), settings, origins, before, purpose)
 }
 
-/// [`load`], at a time that tests choose.
+/// Like [`load`], at a time that tests choose.
 pub(super) fn load_at(
     now: SystemTime,
     settings: &Settings,
@@ -131,12 +130,12 @@ struct Loading<'a> {
     files: Files<'a>,
     protocol: Protocol,
     tls: &'a TlsSettings,
-    /// A listener whose clients must not be lent the user that a CN names.
+    /// A listener whose clients must not be lent the user of a CN; see [`lending`].
     open: Option<&'a ListenUrl>,
     before: Option<&'a TlsConfigs>,
     purpose: Purpose,
     certificates: Vec<Expiring>,
-    /// The machine's bundle, once it was wanted; within, `None` when there is none.
+    /// The machine's bundle, once it has been read; the inner `None` means that there is none.
     machine: Option<Option<Arc<[u8]>>>,
 }
 
@@ -201,7 +200,7 @@ impl Loading<'_> {
         }
         if let Some(kept) = before.filter(|it| sources.has_lost(MACHINE, it.sources())) {
             let setting = ca_setting(role);
-            let message = "the machine's bundle of authorities is empty or gone, going on with what was in it";
+            let message = "the machine's bundle of authorities is empty or gone; its last content stays in use";
             self.files.warning(setting, message, &format!("set {setting} to trust others"));
             self.keep(role);
             return Some(kept.clone());
@@ -259,19 +258,19 @@ impl Loading<'_> {
         identity::read(&mut self.files, pair, &self.protocol.provider, is_in_force)
     }
 
-    /// Whether what was made `before` was made from the same content of this file.
+    /// Tells whether `before` has the same content of this file.
     fn is_in_force(&mut self, file: &TlsFile, before: Option<&Sources>) -> bool {
         let content = self.files.content(file);
         content.zip(before).is_some_and(|(content, before)| before.has(file.setting, &content))
     }
 
-    /// The content of the machine's bundle, read once.
+    /// Returns the content of the machine's bundle, which is read once.
     fn machine(&mut self) -> Option<Arc<[u8]>> {
         self.machine.get_or_insert_with(|| system_roots::bundle().map(Into::into)).clone()
     }
 
-    /// Reads a CA file and the revocation lists of its authorities. Without a file there is nobody
-    /// and nothing.
+    /// Reads a CA file and the revocation lists for its authorities. Without a CA file, returns no
+    /// authorities and no lists.
     fn trusted(
         &mut self,
         identity: &'static str,
@@ -322,7 +321,7 @@ impl Loading<'_> {
     fn show(&mut self, identity: &'static str, pair: &KeyPair, it: Identity) -> Identity {
         let (now, mut behind) = (self.files.now, it.chain.iter());
         let leaf = behind.next();
-        // What had expired before it was read has been warned of, and does not end with the leaf.
+        // Skip intermediates that had already expired; they were reported at load.
         let behind = behind.filter(|certificate| certificate.not_after > now);
         let first = leaf.into_iter().chain(behind).min_by_key(|certificate| certificate.not_after);
         if let (Some(leaf), Some(first)) = (it.leaf(), first) {
@@ -365,7 +364,7 @@ impl Loading<'_> {
 
 type Crls = Vec<Crl>;
 
-/// The setting that would name the authorities of those who are connected to in this role.
+/// Returns the setting that names the CA file for connections in this role.
 fn ca_setting(role: &str) -> &'static str {
     match role {
         "peer" => "peer-trusted-ca-file",
@@ -374,5 +373,5 @@ fn ca_setting(role: &str) -> &'static str {
     }
 }
 
-/// What the machine's own authorities are called among the files.
+/// The name of the machine's bundle among [`Sources::files`].
 const MACHINE: &str = "the machine's authorities";

@@ -1,4 +1,4 @@
-//! Connecting with TLS: to members, and to peers.
+//! The client side of TLS: connections to members, peers and the discovery service.
 
 use std::fmt;
 use std::io;
@@ -23,16 +23,16 @@ use super::protocol::Protocol;
 use super::verify::ServerVerifier;
 use crate::config::zone::without_zone;
 
-/// What is to be spoken over a connection.
+/// The protocol to negotiate for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Alpn {
-    /// HTTP/1.1; a server that knows no ALPN is fine.
+    /// HTTP/1.1. A server without ALPN is fine.
     Http1,
-    /// HTTP/2, for gRPC; the server must agree to it.
+    /// HTTP/2, for gRPC. The server must select it by ALPN.
     H2,
 }
 
-/// Makes TLS connections. Cheap to clone; two are equal when they were made from the same files and
+/// Makes TLS connections. Cheap to clone. Two are equal if they were made from the same files and
 /// settings.
 #[derive(Clone)]
 pub struct Connector(Arc<Inner>);
@@ -40,15 +40,16 @@ pub struct Connector(Arc<Inner>);
 struct Inner {
     http1: TlsConnector,
     h2: TlsConnector,
-    /// Stands in for the host that was dialled.
+    /// The name to verify in place of the host that was dialled.
     server_name: Option<ServerName<'static>>,
     own_cert: OwnCert,
     leaf: Option<Certificate>,
-    /// Everything that it was made from.
+    /// The settings and files that it was made from.
     sources: Sources,
 }
 
-/// Settings in words, and the contents of the files by the settings that name them.
+/// The sources of an acceptor or a connector: its settings as text, and the contents of its files
+/// by the settings that name them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sources {
     pub(super) words: String,
@@ -56,13 +57,14 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// Whether a setting's file is among them with this content.
+    /// Tells whether they have this content for a setting's file.
     pub(super) fn has(&self, setting: &str, content: &Arc<[u8]>) -> bool {
         let same = |it: &Option<Arc<[u8]>>| it.as_ref() == Some(content);
         self.files.iter().any(|(name, it)| *name == setting && same(it))
     }
 
-    /// Whether it is made of the same as `before`, but for `setting`, of which nothing is left.
+    /// Tells whether these differ from `before` only in that the file of `setting` is now missing
+    /// or empty.
     pub(super) fn has_lost(&self, setting: &str, before: &Self) -> bool {
         let is_there = |files: &Self| {
             let mut named = files.files.iter().filter(|(name, _)| *name == setting);
@@ -77,14 +79,14 @@ impl Sources {
             && !is_there(self)
     }
 
-    /// The settings whose files have another content than `before`.
+    /// Returns the settings whose files have other contents than in `before`.
     pub(super) fn changed(&self, before: &Self) -> impl Iterator<Item = &'static str> {
         let files = self.files.iter().filter(|file| !before.files.contains(file));
         files.map(|(setting, _)| *setting)
     }
 }
 
-/// The parts of a connector, all of them good.
+/// The validated parts of a connector.
 pub(super) struct Parts {
     pub(super) identity: Option<Identity>,
     pub(super) authorities: Authorities,
@@ -93,16 +95,16 @@ pub(super) struct Parts {
     pub(super) server_name: Option<ServerName<'static>>,
     pub(super) allowed_cns: Vec<String>,
     pub(super) allowed_hostnames: Vec<ServerName<'static>>,
-    /// What to do when a server demands a certificate and none is shown.
+    /// The advice if a server demands a certificate and we show none.
     pub(super) advice: String,
     pub(super) sources: Sources,
 }
 
 impl Connector {
-    /// Makes one.
+    /// Creates a connector.
     ///
     /// # Errors
-    /// rustls' sentence, when the parts do not go together.
+    /// rustls' message, if the parts do not fit together.
     pub(super) fn new(parts: Parts, protocol: &Protocol) -> Result<Self, String> {
         let words = |error: rustls::Error| error.to_string();
         let provider = &protocol.provider;
@@ -129,8 +131,8 @@ impl Connector {
             }
             None => builder.with_no_client_auth(),
         };
-        // A resumed session is not verified again, and would outlive the certificate that it began
-        // with.
+        // A resumed session is not verified again, so it could outlive the certificate that it
+        // began with.
         http1.resumption = Resumption::disabled();
         let mut h2 = http1.clone();
         http1.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -147,14 +149,16 @@ impl Connector {
         })))
     }
 
-    /// Does the handshake over `stream` with the server at `host` (a name or an IP literal without
-    /// brackets), whose certificate must be good for it, or for the name that the settings give in
-    /// its place. Limit it in time; dropping the future closes the stream.
+    /// Performs the handshake over `stream` with the server at `host`, a name or an IP literal
+    /// without brackets. The server's certificate must be valid for `host`, or for the name that
+    /// the settings give in its place. The caller has to limit the time; dropping the future closes
+    /// the stream.
     ///
-    /// In TLS 1.3 a server refuses our certificate only after this: see [`Connector::explain`].
+    /// In TLS 1.3 a server refuses our certificate only after this returns: see
+    /// [`Connector::explain`].
     ///
     /// # Errors
-    /// Why it failed, in words.
+    /// The reason why the handshake failed.
     pub async fn connect<S>(
         &self,
         stream: S,
@@ -183,15 +187,15 @@ impl Connector {
         Ok(stream)
     }
 
-    /// Explains an error of a stream that it made; `None` when it has nothing to do with TLS. A
-    /// server that refuses our certificate says so in the first read in TLS 1.3.
+    /// Explains an error of a stream that this connector made; `None` if it has nothing to do with
+    /// TLS. In TLS 1.3, a refusal of our certificate arrives with the first read.
     pub fn explain(&self, error: &io::Error) -> Option<HandshakeError> {
         handshake_error::explain(error, &self.0.own_cert)
     }
 
-    /// What a peer port probably means by closing a connection after the handshake without a word:
-    /// etcd looks up whether the names in our certificate lead to the address that we come from,
-    /// and says nothing to us when they do not.
+    /// Returns the likely reason why a peer port closed a connection silently after the handshake:
+    /// etcd checks whether the names in our certificate lead to the address that we connect from,
+    /// and closes without an alert if they do not. `None` if we show no certificate with names.
     pub fn san_rule(&self) -> Option<String> {
         let leaf = self.0.leaf.as_ref().filter(|leaf| !leaf.names.is_empty())?;
         Some(format!(
@@ -201,14 +205,14 @@ impl Connector {
         ))
     }
 
-    /// What a client port probably means by closing a connection after the handshake without a
-    /// word: etcd looks at its revocation list and its allowed names only then, and says nothing to
-    /// us when it refuses.
+    /// Returns the likely reason why a client port closed a connection silently after the
+    /// handshake: etcd checks its revocation list and its allowed names only then, and closes
+    /// without an alert if it refuses.
     pub fn mute_rule(&self) -> String {
         let closed = "it closed the connection right after the TLS handshake without a word";
         match &self.0.own_cert.title {
             Some(title) => format!(
-                "{closed}; etcd does so to a certificate that it has revoked or whose names it does not allow, and ours is {title}"
+                "{closed}; etcd does this if our certificate, {title}, is revoked or has names that it does not allow"
             ),
             None => closed.to_owned(),
         }
@@ -218,7 +222,7 @@ impl Connector {
         &self.0.sources
     }
 
-    /// The certificate that it shows when asked for one.
+    /// Returns the certificate that it shows to servers that ask for one, if any.
     pub fn leaf(&self) -> Option<&Certificate> {
         self.0.leaf.as_ref()
     }
@@ -233,7 +237,7 @@ fn verifier(
     Ok(verifier)
 }
 
-/// Reads a host as a name to verify.
+/// Parses a host as a name to verify.
 pub(super) fn server_name(host: &str) -> Result<ServerName<'static>, HandshakeError> {
     let host = without_zone(host.strip_suffix('.').unwrap_or(host));
     ServerName::try_from(host.to_owned()).map_err(|_| HandshakeError::Host(host.to_owned()))
@@ -247,7 +251,7 @@ impl PartialEq for Connector {
 
 impl Eq for Connector {}
 
-/// Keys are not shown.
+/// Prints no key.
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connector").field("shows", &self.0.own_cert.title).finish_non_exhaustive()

@@ -1,9 +1,9 @@
-//! Which certificates are revoked.
+//! Revocation checks.
 //!
-//! rustls can look that up too, but it takes the first list that bears the issuer's name and fails
-//! when another key has signed it: while an authority changes its key, that would be every client
-//! of the old key or of the new one. So it is done here, with every list, and signatures are looked
-//! at only when a serial number is found.
+//! rustls can check revocation too, but it takes the first list with the issuer's name and fails if
+//! another key has signed that list. While an authority changes its key, this would refuse every
+//! client of either the old or the new key. So the check is done here, against every list, and
+//! signatures are verified only if a serial number is found.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -18,31 +18,31 @@ use super::certificate::Certificate;
 
 /// One revocation list.
 pub(super) struct Crl {
-    /// The DER of the name of who has signed it.
+    /// The issuer's name in DER.
     pub(super) issuer: Vec<u8>,
-    /// That in words.
+    /// The issuer's name for people.
     pub(super) title: String,
-    /// The serial numbers that it revokes.
+    /// The revoked serial numbers, without leading zeros.
     pub(super) serials: HashSet<Box<[u8]>>,
     pub(super) signer: Signer,
-    /// The day by which it is to be replaced.
+    /// The time by which it should be replaced (`nextUpdate`).
     pub(super) next_update: Option<SystemTime>,
 }
 
-/// Which key has signed a list.
+/// The key that has signed a list.
 pub(super) enum Signer {
-    /// This one, of an authority.
+    /// This key, of an authority in the CA file.
     Known(Vec<u8>),
-    /// One that only the certificates between a client's and its authority can tell.
+    /// A key that can only be found among the certificates that the other side sends.
     Unknown {
-        /// The part of the list that is signed.
+        /// The signed part of the list.
         signed: Vec<u8>,
         /// Its signature.
         signature: Vec<u8>,
     },
 }
 
-/// Revocation lists.
+/// A set of revocation lists, with the provider that verifies their signatures.
 #[derive(Clone)]
 pub(super) struct CrlSet {
     pub(super) crls: Arc<[Crl]>,
@@ -50,15 +50,15 @@ pub(super) struct CrlSet {
 }
 
 impl CrlSet {
-    /// By these lists.
+    /// Creates a set of these lists.
     pub(super) fn new(crls: Vec<Crl>, provider: Arc<CryptoProvider>) -> Self {
         Self { crls: crls.into(), provider }
     }
 
-    /// Looks a certificate up, and those between it and its authority.
+    /// Checks whether a certificate or one of its intermediates is revoked.
     ///
     /// # Errors
-    /// A sentence, when one of them is revoked.
+    /// The end of a sentence about the certificate, if one of them is revoked or cannot be parsed.
     pub(super) fn check(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -70,7 +70,7 @@ impl CrlSet {
         let ders = std::iter::once(end_entity).chain(intermediates);
         let chain = ders.map(|der| X509Certificate::from_der(der).map(|(_, it)| it));
         let Ok(chain) = chain.collect::<Result<Vec<_>, _>>() else {
-            return Err("a certificate of its chain cannot be read, so that nobody can say whether it is revoked".into());
+            return Err("has an unreadable certificate in its chain, so it cannot be checked for revocation".into());
         };
         match chain.iter().position(|certificate| self.is_revoked(certificate, &chain)) {
             None => Ok(()),
@@ -92,8 +92,8 @@ impl CrlSet {
         })
     }
 
-    /// Whether the key that has signed the list has signed the certificate too: two authorities of
-    /// one name count from the same number.
+    /// Tells whether one key has signed both the list and the certificate. Two authorities with the
+    /// same name may use the same serial numbers.
     fn are_of_one_key(
         &self,
         list: &Crl,
@@ -117,7 +117,7 @@ impl CrlSet {
     }
 }
 
-/// Whether a key has made a signature, by any algorithm that it can be of.
+/// Tells whether a signature was made with a key, by trying every supported algorithm.
 pub(super) fn has_signed(
     provider: &CryptoProvider,
     key: &[u8],
@@ -128,7 +128,7 @@ pub(super) fn has_signed(
     algorithms.iter().any(|it| it.verify_signature(key, signed, signature).is_ok())
 }
 
-/// A number without the zeros that it may begin with.
+/// Returns a number without its leading zeros.
 pub(super) fn significant(number: &[u8]) -> &[u8] {
     let zeros = number.iter().take_while(|byte| **byte == 0).count();
     &number[zeros..]

@@ -1,4 +1,4 @@
-//! Reading revocation lists.
+//! Reading files of revocation lists.
 
 use std::cmp::Ordering;
 use std::time::SystemTime;
@@ -15,8 +15,8 @@ use super::pem::Kind;
 use super::protocol::Protocol;
 use crate::config::TlsFile;
 
-/// Reads a file of revocation lists that belong to `authorities`; `None` when it cannot be used,
-/// and why is then among the problems.
+/// Reads a file of revocation lists for certificates from `authorities`. Returns `None` if it
+/// cannot be used, with the reason among the problems.
 pub(super) fn read(
     files: &mut Files<'_>,
     file: &TlsFile,
@@ -38,8 +38,9 @@ pub(super) fn read(
         };
         if let Some(since) = edition.list.next_update.filter(|next| *next < files.now) {
             let (title, since) = (&edition.list.title, day(since));
-            let message =
-                format!("{at}: the revocation list of {title} was to be replaced by {since}");
+            let message = format!(
+                "{at}: the revocation list of {title} should have been replaced by {since}"
+            );
             files.warning(setting, message, "it is used as it is; fetch the newest");
         }
         is_useless &= matches!(stranger, Some(Stranger::OtherKey));
@@ -62,7 +63,8 @@ pub(super) fn read(
     (!is_useless).then(|| newest(found))
 }
 
-/// etcd takes lists in PEM and in DER.
+/// Returns the lists of a file with their lines. As in etcd, a file is either PEM or one list in
+/// DER, which has no line.
 fn ders(files: &mut Files<'_>, file: &TlsFile) -> Option<Vec<(Option<usize>, Vec<u8>)>> {
     let content = files.content(file)?;
     if content.first() == Some(&0x30) {
@@ -73,15 +75,15 @@ fn ders(files: &mut Files<'_>, file: &TlsFile) -> Option<Vec<(Option<usize>, Vec
     Some(lists.map(|section| (Some(section.line), section.der)).collect())
 }
 
-/// A list, and what tells which edition of it this is.
+/// A list with the fields that identify it and order its editions.
 struct Edition {
     list: Crl,
-    /// Its number, without leading zeros.
+    /// Its CRL number, without leading zeros.
     number: Vec<u8>,
     this_update: SystemTime,
-    /// What it says of the key that has signed it.
+    /// Its authority key identifier, in DER.
     key: Option<Vec<u8>>,
-    /// What it says of the certificates that it is about.
+    /// Its issuing distribution point, in DER.
     scope: Option<Vec<u8>>,
 }
 
@@ -104,7 +106,8 @@ impl Edition {
     }
 }
 
-/// Of several editions of one list the newest counts: what it has no more is revoked no more.
+/// Keeps only the newest of several editions of one list: a certificate that is missing there is no
+/// longer revoked.
 fn newest(found: Vec<Edition>) -> Vec<Crl> {
     let mut kept: Vec<Edition> = Vec::new();
     for edition in found {
@@ -117,12 +120,12 @@ fn newest(found: Vec<Edition>) -> Vec<Crl> {
     kept.into_iter().map(|edition| edition.list).collect()
 }
 
-/// Why none of the authorities has signed a list. It still counts for certificates of those that a
-/// client shows between its own and the authority.
+/// Why a list is not signed by any of the authorities. It still applies to certificates signed by
+/// an intermediate that the other side sends.
 enum Stranger {
-    /// An authority has the name, but not the key.
+    /// An authority has the issuer's name, but another key.
     OtherKey,
-    /// None has the name.
+    /// No authority has the issuer's name.
     OtherName,
 }
 
@@ -138,7 +141,7 @@ impl Stranger {
                 let known = known.filter_map(|der| X509Certificate::from_der(der).ok());
                 let names: Vec<_> = known.map(|(_, it)| it.subject().to_string()).collect();
                 let hint = format!(
-                    "it counts for what an intermediate of that name has signed; the authorities in {} are {}",
+                    "it applies to certificates signed by an intermediate of that name; the authorities in {} are {}",
                     authorities.anchors.described,
                     names.join("; ")
                 );
@@ -224,8 +227,8 @@ fn edition(list: &CertificateRevocationList<'_>, title: String, signer: Signer) 
     }
 }
 
-/// A list of the changes since another, or of what other authorities have signed, would be misread
-/// as a whole one.
+/// Refuses delta and indirect lists, which would be misread as complete ones, and lists with
+/// unknown critical extensions.
 fn judge_kind(list: &CertificateRevocationList<'_>, title: &str) -> Result<(), Bad> {
     const DELTA: &str = "2.5.29.27";
     let list_of = format!("the revocation list of {title}");
@@ -260,7 +263,7 @@ fn judge_algorithm(
 ) -> Result<(), Bad> {
     let oid = &list.signature_algorithm.algorithm;
     let known = protocol.provider.signature_verification_algorithms.all;
-    // An identifier is the OID, with two bytes before it, and parameters.
+    // An algorithm identifier is a tag and a length of one byte each, the OID, and parameters.
     let is_known = known.iter().any(|it| {
         it.signature_alg_id().as_ref().get(2..).is_some_and(|it| it.starts_with(oid.as_bytes()))
     });
@@ -274,7 +277,8 @@ fn judge_algorithm(
     Err(Bad::new(what, "want RSA with SHA-256 or more, ECDSA or Ed25519"))
 }
 
-/// An authority whose key usage lists anything must list this too.
+/// Tells whether an authority may sign revocation lists: it has no key usage extension, or one with
+/// `cRLSign`.
 fn may_sign_lists(authority: &X509Certificate<'_>) -> bool {
     !matches!(authority.key_usage(), Ok(Some(usage)) if !usage.value.crl_sign())
 }

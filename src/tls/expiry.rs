@@ -1,45 +1,45 @@
-//! What may expire while it is used, and when people are told.
+//! Certificates and revocation lists that may expire in use, and the warnings about them.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::certificate::day;
 
-/// What may expire.
+/// The kind of object that may expire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A certificate that we show.
+    /// A certificate of our own.
     Certificate,
-    /// The first of the authorities that vouch for others.
+    /// The authority of a CA file that expires first.
     Authority,
-    /// A revocation list, which is used on, but may be missing the newest.
+    /// A revocation list. It stays in use, but may lack the newest revocations.
     List,
 }
 
-/// Something whose time is limited.
+/// A certificate or revocation list with its expiry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expiring {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// Whom it is for: `listener`, `upstream`, `peer` or `registry`.
+    /// The identity that uses it: `listener`, `upstream`, `peer` or `registry`.
     pub identity: &'static str,
     /// The setting that names its file.
     pub setting: &'static str,
-    /// Its file.
+    /// The path of its file.
     pub file: PathBuf,
-    /// What it is known by.
+    /// Its title for messages; for a revocation list, the issuer's name.
     pub title: String,
-    /// When it expires; of a certificate, when the first of it and those between it and its
-    /// authority does.
+    /// When it expires; for a certificate, when it or an intermediate does, whichever is first.
     pub not_after: SystemTime,
-    /// How long that one is valid altogether.
+    /// The whole period of validity of the certificate that expires first; zero for a list.
     pub lifetime: Duration,
 }
 
 impl Expiring {
-    /// Says that it expires soon, or that it has; `None` while there is time. Soon is 30 days, or a
-    /// third of its lifetime if that is less: certificates that are renewed each week are no news,
-    /// nor is a list before its day.
+    /// Returns a warning if it expires soon or has expired; `None` otherwise. Soon means within 30
+    /// days, or within a third of its lifetime if that is less, so that certificates that are
+    /// renewed every week cause no warnings. A revocation list is warned of only once it is
+    /// overdue.
     pub fn warning(&self, now: SystemTime) -> Option<String> {
         const SOON: Duration = Duration::from_secs(30 * 24 * 3600);
         let Self { kind, title, setting, file, not_after, lifetime, .. } = self;
@@ -47,7 +47,7 @@ impl Expiring {
         let left = not_after.duration_since(now).unwrap_or_default();
         if *kind == Kind::List {
             let is_overdue = left.is_zero();
-            return is_overdue.then(|| format!("{at}: the revocation list of {title} was to be replaced by {end}; fetch the newest"));
+            return is_overdue.then(|| format!("{at}: the revocation list of {title} should have been replaced by {end}; fetch the newest"));
         }
         let when = match left.as_secs() / (24 * 3600) {
             _ if left.is_zero() => format!("expired on {end}"),

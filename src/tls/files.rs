@@ -1,4 +1,4 @@
-//! Reads the files that settings name, each once, and collects what is wrong with them.
+//! Reads the files that the settings name, each once, and collects problems.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,14 +11,14 @@ use std::time::SystemTime;
 use super::pem::{self, Section};
 use crate::config::{Origins, Problem, Problems, TlsFile, regular_file};
 
-/// The largest file that is read; the authorities of a whole system have a quarter of a megabyte.
+/// The largest file that is read, 16 MiB; a system's CA bundle has a quarter of a megabyte.
 pub(super) const LARGEST: u64 = 16 << 20;
 
-/// Reads files and collects problems; each problem is placed where the file is named.
+/// Reads files and collects problems. Each problem points to the setting that names the file.
 pub(super) struct Files<'a> {
     origins: &'a Origins,
     read: HashMap<PathBuf, Option<Arc<[u8]>>>,
-    /// The moment that certificates must be valid at.
+    /// The time at which certificates must be valid.
     pub(super) now: SystemTime,
     pub(super) problems: Problems,
 }
@@ -28,19 +28,19 @@ impl<'a> Files<'a> {
         Self { origins, read: HashMap::new(), now, problems: Problems::default() }
     }
 
-    /// Says that something cannot be used, once.
+    /// Adds an error, unless the same one is there already.
     pub(super) fn error(&mut self, setting: &str, message: impl Into<String>, hint: &str) {
         let problem = Problem::error(message, self.origins.location(setting).clone());
         self.add(if hint.is_empty() { problem } else { problem.hint(hint) });
     }
 
-    /// Says that something is probably not meant, once.
+    /// Adds a warning, unless the same one is there already.
     pub(super) fn warning(&mut self, setting: &str, message: impl Into<String>, hint: &str) {
         let problem = Problem::warning(message, self.origins.location(setting).clone());
         self.add(if hint.is_empty() { problem } else { problem.hint(hint) });
     }
 
-    /// Says what was done.
+    /// Adds a notice of something that was done.
     pub(super) fn notice(&mut self, setting: &str, message: String) {
         self.add(Problem::notice(message, self.origins.location(setting).clone()));
     }
@@ -51,12 +51,13 @@ impl<'a> Files<'a> {
         }
     }
 
-    /// Has a file read anew when it is next asked for.
+    /// Forgets a file's content, so that it is read again the next time.
     pub(super) fn forget(&mut self, path: &Path) {
         self.read.remove(path);
     }
 
-    /// Returns a file's content; `None` when there is none, which is then among the problems.
+    /// Returns a file's content. Returns `None` if it cannot be read, with the reason among the
+    /// problems.
     pub(super) fn content(&mut self, file: &TlsFile) -> Option<Arc<[u8]>> {
         if let Some(known) = self.read.get(&file.path) {
             return known.clone();
@@ -72,8 +73,8 @@ impl<'a> Files<'a> {
         content
     }
 
-    /// Returns the PEM blocks of a file; `None` when it cannot be read as PEM, which is then among
-    /// the problems.
+    /// Returns the PEM blocks of a file. Returns `None` if there are none or they are damaged, with
+    /// the reason among the problems.
     pub(super) fn sections(&mut self, file: &TlsFile) -> Option<Vec<Section>> {
         let content = self.content(file)?;
         let (path, setting) = (file.path.display(), file.setting);
@@ -99,7 +100,7 @@ impl<'a> Files<'a> {
     }
 }
 
-/// Returns the content, or what is wrong and what would be right.
+/// Reads a file. The error is a message and a hint, which may be empty.
 fn read(path: &Path) -> Result<Vec<u8>, (String, String)> {
     let shown = path.display();
     let none = String::new;
@@ -126,7 +127,7 @@ fn read(path: &Path) -> Result<Vec<u8>, (String, String)> {
     }
 }
 
-/// Whether users that are neither the owner nor in the group may read a file.
+/// Tells whether users who are neither the owner nor in the group may read a file.
 pub(super) fn is_readable_by_all(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|meta| meta.mode() & 0o004 != 0)
 }

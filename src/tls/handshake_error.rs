@@ -1,4 +1,4 @@
-//! Why a handshake failed, in words that say what would be right.
+//! Handshake errors, with messages that say what to do.
 
 use std::error::Error as _;
 use std::io;
@@ -9,16 +9,16 @@ use rustls_pki_types::UnixTime;
 use super::anchors::{Anchors, moment};
 use super::certificate::{Certificate, day};
 
-/// Why there is no TLS connection.
+/// Why a TLS connection failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeError {
-    /// We refuse the server's certificate: a sentence about it.
+    /// We refuse the server's certificate. The field is the reason, a sentence.
     #[error("{0}")]
     Certificate(String),
-    /// The server wants a certificate and we show none: what to do about it.
+    /// The server demands a certificate and we show none. The field is advice.
     #[error("it demands a client certificate; {0}")]
     CertificateDemanded(String),
-    /// The server refuses the certificate that we showed: which, and what it said.
+    /// The server refuses our certificate. The fields are its title and the server's reason.
     #[error("it refuses our certificate {0}: {1}")]
     Refused(String, String),
     /// The server does not speak TLS.
@@ -27,29 +27,29 @@ pub enum HandshakeError {
     /// The server does not speak HTTP/2 over TLS.
     #[error("it does not offer HTTP/2")]
     NoHttp2,
-    /// There is no version, cipher suite or key exchange that both sides speak.
+    /// The two sides have no version, cipher suite, key exchange or signature scheme in common.
     #[error("{0}")]
     NothingInCommon(String),
-    /// The connection ended before the handshake did.
+    /// The connection was closed during the handshake.
     #[error("it closed the connection during the TLS handshake; does it speak TLS at all?")]
     Closed,
-    /// The host that was to be verified is neither a name nor an address.
-    #[error("\"{0}\" is no host that a certificate could be for")]
+    /// The host to verify is neither a name nor an address.
+    #[error("\"{0}\" is not a host that a certificate could be for")]
     Host(String),
-    /// Anything else.
+    /// Any other error.
     #[error("{0}")]
     Other(String),
 }
 
 impl HandshakeError {
-    /// Whether the server turned us away by our certificate, or for want of one. It does so before
-    /// it looks at anything that we send inside, in TLS 1.3 as well, where its word comes only
-    /// after our first bytes (RFC 8446 section 4.4.2.4).
+    /// Tells whether the server refused us because of our certificate, or for lack of one. The
+    /// server does so before it processes any request, even in TLS 1.3, where its alert arrives
+    /// only after our first bytes (RFC 8446 section 4.4.2.4).
     pub fn turns_us_away(&self) -> bool {
         matches!(self, Self::CertificateDemanded(_) | Self::Refused(..))
     }
 
-    /// Whether the other side speaks TLS, though not to us.
+    /// Tells whether the error shows that the server speaks TLS.
     pub fn comes_of_tls(&self) -> bool {
         match self {
             Self::Certificate(_)
@@ -62,30 +62,30 @@ impl HandshakeError {
     }
 }
 
-/// A verdict of ours on a certificate, carried through rustls.
+/// Our reason for refusing a certificate, carried through rustls.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Verdict(pub(super) String);
 
 impl Verdict {
-    /// Wraps a sentence as the error that a verifier returns.
+    /// Wraps a sentence in the error that a verifier returns.
     pub(super) fn error(sentence: String) -> Error {
         let other = rustls::OtherError(std::sync::Arc::new(Self(sentence)));
         Error::InvalidCertificate(CertificateError::Other(other))
     }
 }
 
-/// Whom a connector shows itself as, for its errors.
+/// A connector's own certificate, for its errors.
 #[derive(Debug, Clone)]
 pub(super) struct OwnCert {
-    /// The certificate's title, when one is shown.
+    /// The certificate's title; `None` if none is shown.
     pub(super) title: Option<String>,
-    /// What to do when one is demanded and none is shown.
+    /// The advice if a certificate is demanded and none is shown.
     pub(super) advice: String,
 }
 
-/// Explains an error of a TLS stream, in the handshake or, as TLS 1.3 reports refusals, in the
-/// first read after it. `None` when it has nothing to do with TLS.
+/// Explains an error of a TLS stream, from the handshake or, as for refusals in TLS 1.3, from the
+/// first read after it. Returns `None` if it has nothing to do with TLS.
 pub(super) fn explain(error: &io::Error, own_cert: &OwnCert) -> Option<HandshakeError> {
     let tls = error.get_ref()?.downcast_ref::<Error>()?;
     Some(match tls {
@@ -113,7 +113,7 @@ pub(super) fn in_handshake(error: &io::Error, own_cert: &OwnCert) -> HandshakeEr
 fn alerted(alert: AlertDescription, own_cert: &OwnCert) -> HandshakeError {
     use AlertDescription as Alert;
     let about_us = match alert {
-        Alert::CertificateRequired | Alert::NoCertificate => "it wants one",
+        Alert::CertificateRequired | Alert::NoCertificate => "it requires a certificate",
         Alert::BadCertificate | Alert::AccessDenied => "bad certificate",
         Alert::UnknownCA => "its authority is unknown there",
         Alert::CertificateExpired => "it has expired",
@@ -144,14 +144,14 @@ fn alerted(alert: AlertDescription, own_cert: &OwnCert) -> HandshakeError {
     }
 }
 
-/// Says in words what two sides do not have in common.
+/// Describes what the two sides do not have in common.
 pub(super) fn incompatible(why: &PeerIncompatible) -> String {
     match why {
         PeerIncompatible::NoCipherSuitesInCommon => "no cipher suite in common".to_owned(),
         PeerIncompatible::NoKxGroupsInCommon => "no key exchange in common".to_owned(),
         PeerIncompatible::NoSignatureSchemesInCommon
         | PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon => {
-            "no kind of signature in common".to_owned()
+            "no signature scheme in common".to_owned()
         }
         PeerIncompatible::ServerDoesNotSupportTls12Or13
         | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
@@ -162,8 +162,8 @@ pub(super) fn incompatible(why: &PeerIncompatible) -> String {
     }
 }
 
-/// Says why a certificate is refused at `now`, by its DER and rustls' error; `trusted` are the
-/// authorities.
+/// Explains in a sentence why rustls refuses the certificate `der` with `error` at `now`; `trusted`
+/// has the authorities.
 pub(super) fn sentence(der: &[u8], error: &Error, trusted: &Anchors, now: UnixTime) -> String {
     let certificate = Certificate::read(der);
     let title = certificate.as_ref().map_or_else(|| "(unreadable)".to_owned(), Certificate::title);
@@ -188,18 +188,15 @@ pub(super) fn sentence(der: &[u8], error: &Error, trusted: &Anchors, now: UnixTi
                 )
             }
             None => format!(
-                "certificate {title} is from an unknown authority, {issuer}; trusted are those in {described}"
+                "certificate {title} is from an unknown authority, {issuer}; the trusted ones are in {described}"
             ),
         },
         CertificateError::BadSignature => format!(
-            "certificate {title} is from {issuer}, and it or one between it and its authority is signed with another \
-             key than the authority of that name has in {described}"
+            "certificate {title} is from {issuer}, but it or an intermediate is signed with another key than the \
+             authority of that name has in {described}"
         ),
         CertificateError::ExpiredContext { not_after, .. } => {
-            format!(
-                "certificate {title} (or one between it and its authority) expired on {}",
-                at(not_after)
-            )
+            format!("certificate {title} (or an intermediate) expired on {}", at(not_after))
         }
         CertificateError::NotValidYetContext { not_before, .. } => {
             format!("certificate {title} is not valid before {}", at(not_before))
@@ -231,23 +228,25 @@ pub(super) fn sentence(der: &[u8], error: &Error, trusted: &Anchors, now: UnixTi
             }
             if certificate.as_ref().is_some_and(|it| it.is_self_issued) {
                 return format!(
-                    "certificate {title} is self-signed, as those of auto-tls are, and not in {described} itself"
+                    "certificate {title} is self-signed, like those of auto-tls, and is not itself in {described}"
                 );
             }
-            format!("certificate {title} is that of an authority, and not from one in {described}")
+            format!(
+                "certificate {title} is a CA certificate, and not from an authority in {described}"
+            )
         }
         _ if certificate.is_some_and(|it| !it.is_v3) => {
             format!(
-                "certificate {title} is not of version 3, and older ones are good for authorities only"
+                "certificate {title} is not of version 3; older versions are accepted for authorities only"
             )
         }
         other => format!("certificate {title} cannot be used: {other}"),
     }
 }
 
-/// Whether a certificate was refused only because it says that it is an authority's.
+/// Tells whether a certificate was refused as a leaf because it is a CA certificate.
 pub(super) fn is_ca_as_leaf(other: &rustls::OtherError) -> bool {
-    // rustls hands webpki's error through without its type being public here.
+    // The type of webpki's error is not public through rustls, so its text is compared.
     other.0.to_string() == "CaUsedAsEndEntity"
         || other.source().is_some_and(|it| it.to_string() == "CaUsedAsEndEntity")
 }

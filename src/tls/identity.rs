@@ -1,4 +1,4 @@
-//! A certificate with its key: what one of the three identities shows.
+//! Loading a certificate chain with its private key.
 
 use std::sync::Arc;
 
@@ -15,24 +15,24 @@ use super::files::{Files, is_readable_by_all};
 use super::pem::Kind;
 use crate::config::{KeyPair, TlsFile};
 
-/// A certificate and its key, which belong together.
+/// A certificate chain and its matching private key.
 #[derive(Debug, Clone)]
 pub(super) struct Identity {
     pub(super) key: Arc<CertifiedKey>,
-    /// The certificates of the chain, the shown one first; never empty.
+    /// The certificates of the chain, the leaf first; never empty.
     pub(super) chain: Vec<Certificate>,
 }
 
 impl Identity {
-    /// The certificate that is shown.
+    /// Returns the leaf certificate.
     pub(super) fn leaf(&self) -> Option<&Certificate> {
         self.chain.first()
     }
 }
 
-/// Reads a pair; `None` when it cannot be used, and why is then among the problems. That it has
-/// expired is no more than a warning for one that is in force already: nothing that changes
-/// elsewhere must wait for it.
+/// Reads a pair. Returns `None` if it cannot be used, with the reason among the problems. A pair
+/// that has expired is only a warning if it is in force already, so that it does not block a change
+/// of something else.
 pub(super) fn read(
     files: &mut Files<'_>,
     pair: &KeyPair,
@@ -67,7 +67,7 @@ pub(super) fn read(
             let message = format!(
                 "{key_at}: this is not the key of the certificate {title} in {cert}:{line}"
             );
-            files.error(pair.key.setting, message, "put the key there that it was issued for");
+            files.error(pair.key.setting, message, "put the matching key there");
             return None;
         }
         Err(error) => {
@@ -91,9 +91,9 @@ fn named(file: &TlsFile) -> String {
     format!("`{}`: {}", file.setting, file.path.display())
 }
 
-/// What is shown, as it is and read.
+/// A certificate chain, in DER and parsed.
 struct Chain {
-    /// The line of the first.
+    /// The line of the leaf in the file.
     line: usize,
     ders: Vec<CertificateDer<'static>>,
     chain: Vec<Certificate>,
@@ -104,7 +104,8 @@ fn read_chain(files: &mut Files<'_>, file: &TlsFile, is_in_force: bool) -> Optio
     let (mut ders, mut chain, mut first_line) = (Vec::new(), Vec::new(), 1);
     for section in sections.into_iter().filter(|section| section.kind == Kind::Certificate) {
         let Some(certificate) = Certificate::read(&section.der) else {
-            let message = format!("{}:{}: this is no X.509 certificate", named(file), section.line);
+            let message =
+                format!("{}:{}: this is not an X.509 certificate", named(file), section.line);
             files.error(file.setting, message, "");
             return None;
         };
@@ -112,7 +113,8 @@ fn read_chain(files: &mut Files<'_>, file: &TlsFile, is_in_force: bool) -> Optio
             let title = certificate.title();
             let message =
                 format!("{}:{}: the certificate {title} {untimely}", named(file), section.line);
-            // Those behind the first are help for whoever verifies it, and may be one too many.
+            // Only the leaf is an error. Intermediates are sent to help verification and may be
+            // superfluous.
             if chain.is_empty() && !is_in_force {
                 files.error(file.setting, message, "renew it, or set the clock right");
                 return None;
@@ -133,8 +135,8 @@ fn read_chain(files: &mut Files<'_>, file: &TlsFile, is_in_force: bool) -> Optio
     Some(Chain { line: first_line, ders, chain })
 }
 
-/// Tries the forms that a key can have one after the other, as Go does: `PRIVATE KEY` stands above
-/// all of them.
+/// Tries PKCS #8, PKCS #1 and SEC 1 one after the other, as Go does, because the label does not
+/// tell the format: any label that ends in `PRIVATE KEY` is taken.
 fn load_key(der: &[u8], provider: &CryptoProvider) -> Option<Arc<dyn SigningKey>> {
     let forms: [PrivateKeyDer<'_>; 3] = [
         PrivatePkcs8KeyDer::from(der).into(),
@@ -146,7 +148,7 @@ fn load_key(der: &[u8], provider: &CryptoProvider) -> Option<Arc<dyn SigningKey>
     loaded.find_map(Result::ok)
 }
 
-/// Returns the DER of the key with its line.
+/// Returns the line and the DER of the first key in a file.
 fn read_key(files: &mut Files<'_>, file: &TlsFile) -> Option<(usize, Vec<u8>)> {
     let sections = files.sections(file)?;
     if is_readable_by_all(&file.path) {

@@ -1,15 +1,15 @@
-//! TLS: what we show, whom we trust, and plain words when it fails.
+//! TLS: our certificates, the authorities we trust, and readable errors when a handshake fails.
 //!
-//! [`configs::load`] reads every file that the settings name, once, and makes a
-//! [`configs::TlsConfigs`] of it: an [`acceptor::Acceptor`] for listeners and a
-//! [`connector::Connector`] each for members and for peers. It is built on the control plane, when
-//! the daemon starts and whenever a file changes, and travels in a generation; the data plane never
+//! [`configs::load`] reads every file that the settings name, once, and builds a
+//! [`configs::TlsConfigs`]: an [`acceptor::Acceptor`] for listeners and a [`connector::Connector`]
+//! each for members, peers and the discovery service. It is built on the control plane, when the
+//! daemon starts and whenever a file changes, and is part of a generation; the data plane never
 //! reads a file. `pem`, `identity`, `authorities` and `crl_file` each read one kind of file and
-//! know everything that can be wrong with it. `verify` judges the other side's certificate in a
-//! handshake: by rustls over the `anchors`, and by what is `revoked`.
+//! report everything that can be wrong with it. `verify` checks the other side's certificate in a
+//! handshake: with rustls over the `anchors`, and against the revocation lists (`crl`).
 //!
-//! All of it runs on rustls with aws-lc-rs, and the provider is always named: the process-wide
-//! default is never asked.
+//! All of it runs on rustls with aws-lc-rs. The provider is always passed explicitly; the
+//! process-wide default is never used.
 
 pub mod acceptor;
 mod anchors;

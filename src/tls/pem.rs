@@ -1,43 +1,43 @@
-//! PEM, read with line numbers: a file that is half written must be told from one that is wrong.
+//! A PEM reader with line numbers, whose errors tell a half-written file from a wrong one.
 //!
-//! Labels are told as known words only, and nothing else of a file is ever repeated: a key whose
-//! newlines were lost is one long line that begins like a label.
+//! Errors name known labels only and quote nothing else from a file: a key whose newlines were lost
+//! is one long line that begins like a label.
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use crate::config::known_label;
 
-/// One block of a file.
+/// One PEM block of a file.
 #[derive(Debug)]
 pub(super) struct Section {
-    /// The line that it begins in, from 1.
+    /// The line of its `BEGIN`, from 1.
     pub(super) line: usize,
-    /// What its label says that it holds.
+    /// Its kind, by its label.
     pub(super) kind: Kind,
-    /// The DER within.
+    /// Its content in DER; may be empty for [`Kind::Other`].
     pub(super) der: Vec<u8>,
 }
 
-/// What a block holds, by its label.
+/// The kind of a block, by its label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// `CERTIFICATE`.
     Certificate,
-    /// `X509 CERTIFICATE`, which etcd takes in CA files, where it looks at no label.
+    /// `X509 CERTIFICATE`, which etcd accepts in CA files, because it ignores labels there.
     OldCertificate,
-    /// `PRIVATE KEY`, or anything with that at its end, as Go does. Which form the key has, the
-    /// label does not tell.
+    /// `PRIVATE KEY`, or any label that ends in ` PRIVATE KEY`, as in Go. The label does not tell
+    /// the format of the key.
     Key,
-    /// `OPENSSH PRIVATE KEY`, which nobody takes for TLS.
+    /// `OPENSSH PRIVATE KEY`, which no TLS library loads.
     OpensshKey,
     /// `X509 CRL`.
     Crl,
-    /// Anything else, such as the parameters that stand before old EC keys.
+    /// Any other label, such as the parameters that precede old EC keys.
     Other,
 }
 
-/// Where a file is not PEM, and in which way.
+/// Where and how a file is not valid PEM.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Damage {
     /// The line, from 1.
@@ -46,10 +46,10 @@ pub(super) struct Damage {
     pub(super) what: String,
 }
 
-/// A block whose end was not seen yet.
+/// A block whose end has not been seen yet.
 struct Open<'a> {
     line: usize,
-    /// Where its body begins.
+    /// The offset of its body.
     body: usize,
     label: &'a str,
 }
@@ -58,7 +58,7 @@ const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
 
-/// Returns the blocks of a file. Text between blocks is ignored, as everywhere.
+/// Returns the blocks of a file. Text between blocks is ignored, as in other PEM readers.
 pub(super) fn sections(text: &[u8]) -> Result<Vec<Section>, Damage> {
     if let Some(what) = encoding(text) {
         return Err(Damage { line: 1, what: what.to_owned() });
@@ -84,7 +84,7 @@ pub(super) fn sections(text: &[u8]) -> Result<Vec<Section>, Damage> {
                 };
                 if open.label != label {
                     let begun = known_label(open.label);
-                    let begun = format!("what begins as {begun} in line {}", open.line);
+                    let begun = format!("the block that begins as {begun} in line {}", open.line);
                     return Err(damage(format!("{begun} ends as {ended}")));
                 }
                 found.push(section(&open, &text[open.body..start])?);
@@ -103,11 +103,11 @@ pub(super) fn sections(text: &[u8]) -> Result<Vec<Section>, Damage> {
     }
 }
 
-/// Says that a file is not in an encoding that programs see PEM in.
+/// Returns what is wrong with the encoding of a file, if it is one in which programs find no PEM.
 fn encoding(text: &[u8]) -> Option<&'static str> {
     match text {
         [0xef, 0xbb, 0xbf, ..] => Some(
-            "it begins with a byte order mark (BOM), behind which others, such as etcd, see no PEM; save it without",
+            "it begins with a byte order mark (BOM), after which other programs, such as etcd, see no PEM; save it without one",
         ),
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("it is UTF-16; save it as ASCII or UTF-8"),
         _ => None,
@@ -135,11 +135,11 @@ fn section(open: &Open<'_>, body: &[u8]) -> Result<Section, Damage> {
         label if label == "PRIVATE KEY" || label.ends_with(" PRIVATE KEY") => Kind::Key,
         _ => Kind::Other,
     };
-    // The parser goes by labels that it knows, and we by our own.
+    // The parser only knows some labels, so it gets every block as a certificate.
     let block = [b"-----BEGIN CERTIFICATE-----\n", body, b"-----END CERTIFICATE-----\n"].concat();
     match CertificateDer::from_pem_slice(&block) {
         Ok(der) => Ok(Section { line: open.line, kind, der: der.to_vec() }),
-        // Nobody wants it, so that it need not be whole.
+        // It is not used, so it may be damaged.
         Err(_) if kind == Kind::Other => Ok(Section { line: open.line, kind, der: Vec::new() }),
         Err(_) => {
             Err(damage(format!("the {} that begins here is damaged", known_label(open.label))))
@@ -151,12 +151,13 @@ fn section(open: &Open<'_>, body: &[u8]) -> Result<Section, Damage> {
 enum Marker<'a> {
     Begin(&'a str),
     End(&'a str),
-    /// Other text stands before it on its line: a comment, or a newline is missing.
+    /// A marker with other text before it on its line: in a comment, or because a newline is
+    /// missing.
     Misplaced(String),
 }
 
-/// Reads a line as the first or last of a block; neither is fine. What has more on its line than
-/// there may be, Go does not see as a block, and says nothing.
+/// Parses a line as the first or last of a block; `None` if it is neither. A marker with more on
+/// its line is reported here, whereas Go silently ignores the block.
 fn marker(line: &[u8]) -> Result<Option<Marker<'_>>, String> {
     let line = line.trim_ascii();
     let (begin, end) = (position(line, BEGIN), position(line, END));

@@ -1,4 +1,4 @@
-//! Versions and cipher suites, by rustls on aws-lc-rs.
+//! TLS versions and cipher suites, for rustls on aws-lc-rs.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use rustls::{SupportedCipherSuite, SupportedProtocolVersion, version};
 
 use crate::config::{CipherSuite, TlsSettings, TlsVersion};
 
-/// What may be spoken.
+/// The versions and cipher suites that may be negotiated.
 #[derive(Debug, Clone)]
 pub(super) struct Protocol {
     pub(super) provider: Arc<CryptoProvider>,
@@ -16,8 +16,8 @@ pub(super) struct Protocol {
 }
 
 impl Protocol {
-    /// Everything that the settings allow. As in Go, the suites of TLS 1.3 stay when none of them
-    /// is named.
+    /// Returns what the settings allow. As in Go, the TLS 1.3 suites stay enabled if the settings
+    /// name none of them.
     pub(super) fn allowed(settings: &TlsSettings) -> Self {
         let mut provider = aws_lc_rs::default_provider();
         let named = &settings.cipher_suites;
@@ -32,7 +32,7 @@ impl Protocol {
         let min = settings.min_version.unwrap_or(TlsVersion::Tls12);
         let max = settings.max_version.unwrap_or(TlsVersion::Tls13);
         let versions = [(TlsVersion::Tls13, &version::TLS13), (TlsVersion::Tls12, &version::TLS12)];
-        // rustls refuses a version that none of the suites belongs to.
+        // rustls refuses a version without any enabled suite.
         let has_suite = |version: &SupportedProtocolVersion| {
             provider.cipher_suites.iter().any(|suite| suite.version() == version)
         };

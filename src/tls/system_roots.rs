@@ -1,4 +1,4 @@
-//! The authorities of the machine, for whoever names none.
+//! The machine's CA bundle, for connections without a CA file of their own.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use rustls_pki_types::pem::PemObject;
 use super::files;
 use crate::config::regular_file;
 
-/// Where distributions keep them, most common first; the list that Go's programs look through.
+/// Where distributions keep the bundle, most common first; the same list as in Go.
 const BUNDLES: [&str; 6] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -18,15 +18,14 @@ const BUNDLES: [&str; 6] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// Where the machine's authorities may be: `$SSL_CERT_FILE`, then the bundles. The first that can
-/// be read is it.
+/// Returns the candidate paths: `$SSL_CERT_FILE`, then [`BUNDLES`]. The first readable one is used.
 fn bundles() -> impl Iterator<Item = PathBuf> {
     let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     named.into_iter().chain(BUNDLES.iter().map(PathBuf::from))
 }
 
-/// Where a change may mean other authorities: the bundle, and what would be taken before it if it
-/// were there.
+/// Returns the paths to watch: the existing bundle, and the candidates before it, which would be
+/// used if they appeared.
 pub fn watched() -> Vec<PathBuf> {
     let mut paths: Vec<_> = bundles().collect();
     let taken = paths.iter().position(|path| path.exists());
@@ -34,13 +33,13 @@ pub fn watched() -> Vec<PathBuf> {
     paths
 }
 
-/// Returns the content of the first bundle that can be read; `None` when there is none, and then
-/// nobody is trusted.
+/// Returns the content of the first readable bundle; `None` if there is none, and then no authority
+/// is trusted.
 pub(super) fn bundle() -> Option<Vec<u8>> {
     bundles().find_map(|path| regular_file::read(&path, files::LARGEST).ok())
 }
 
-/// Returns the certificates of a bundle. What is not one is skipped.
+/// Returns the certificates of a bundle. Anything else in it is skipped.
 pub(super) fn certificates(bundle: &[u8]) -> impl Iterator<Item = CertificateDer<'static>> {
     CertificateDer::pem_slice_iter(bundle).flatten()
 }

@@ -24,8 +24,8 @@ impl Fixture {
         std::fs::write(self.0.path().join(name), text).unwrap();
     }
 
-    /// Writes a certificate for this name and CN, from this authority or self-made, as NAME.pem and
-    /// NAME.key.
+    /// Writes a certificate for this name and CN, from this authority or self-signed, as NAME.pem
+    /// and NAME.key.
     fn issue(
         &self,
         file: &str,
@@ -70,7 +70,7 @@ impl Fixture {
             .map_err(|problems| problems.0[0].one_line())
     }
 
-    /// What members are reached with that must come from `ca.pem`.
+    /// Returns the connector to members whose certificates must come from `ca.pem`.
     fn connector(&self, more: &str) -> Connector {
         let trusted =
             "upstream-trusted-ca-file = \"DIR/ca.pem\"\npeer-trusted-ca-file = \"DIR/ca.pem\"\n";
@@ -86,7 +86,7 @@ impl Fixture {
 struct Authority(Issuer<'static, KeyPair>);
 
 impl Fixture {
-    /// Makes an authority of this name, in NAME.pem.
+    /// Creates an authority of this name, in NAME.pem.
     fn authority(&self, file: &str) -> Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
@@ -101,7 +101,7 @@ fn with_cn(params: &mut CertificateParams) {
     params.distinguished_name.push(DnType::CommonName, "infra0");
 }
 
-/// Connects the two and says how it ended on the connecting side, the first read included.
+/// Connects the two and returns the outcome on the connecting side, first read included.
 async fn meet(connector: &Connector, acceptor: &Acceptor, host: &str, alpn: Alpn) -> String {
     let (near, far) = duplex(64 * 1024);
     let serve = async {
@@ -145,12 +145,12 @@ async fn an_unknown_authority_is_named_with_those_that_are_known() {
     let said =
         meet(&fixture.connector(""), &fixture.acceptor(""), "member.example", Alpn::H2).await;
     let file = fixture.0.path().join("ca.pem");
-    let known = format!("trusted are those in {} (upstream-trusted-ca-file)", file.display());
+    let known = format!("the trusted ones are in {} (upstream-trusted-ca-file)", file.display());
     assert!(said.contains("is from an unknown authority, CN="), "{said}");
     assert!(said.ends_with(&known), "{said}");
 }
 
-/// What `openssl req -x509` makes, and what Go takes.
+/// `openssl req -x509` makes such certificates, and Go accepts them.
 #[tokio::test]
 async fn a_certificate_that_calls_itself_an_authority_is_fine_when_it_is_the_one_that_is_trusted() {
     let fixture = Fixture::new();
@@ -187,7 +187,7 @@ async fn a_peer_must_have_the_common_name_that_is_allowed() {
     let acceptor = fixture.acceptor("");
     assert_eq!(meet(&peer("infra0"), &acceptor, "member.example", Alpn::Http1).await, "fine");
     let said = meet(&peer("infra1"), &acceptor, "member.example", Alpn::Http1).await;
-    assert!(said.ends_with("has not the CN that is allowed, infra1"), "{said}");
+    assert!(said.ends_with("does not have the allowed CN, infra1"), "{said}");
 }
 
 #[tokio::test]

@@ -1,5 +1,4 @@
-//! What is demanded of the other side's certificate beyond what rustls checks, and in which words
-//! it is refused.
+//! Certificate verifiers: checks beyond those of rustls, and readable reasons for refusals.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
@@ -18,23 +17,25 @@ use super::certificate::Certificate;
 use super::crl::CrlSet;
 use super::handshake_error::{Verdict, is_ca_as_leaf, sentence};
 
-/// Judges servers' certificates.
+/// Verifies servers' certificates.
 #[derive(Debug)]
 pub(super) struct ServerVerifier {
-    /// Makes the judgement of rustls.
+    /// The verifier of rustls.
     pub(super) trusted: Anchored<dyn ServerCertVerifier>,
-    /// Whether servers are verified at all.
+    /// Whether certificates are verified at all. The allowed CNs and hostnames are checked in any
+    /// case.
     pub(super) verify: bool,
     pub(super) crls: CrlSet,
-    /// The certificates that are trusted as they are, whatever they say of themselves.
+    /// The certificates of the CA file, which are trusted as leaves too.
     pub(super) pinned: Vec<CertificateDer<'static>>,
     pub(super) allowed_cns: Vec<String>,
     pub(super) allowed_hostnames: Vec<ServerName<'static>>,
 }
 
-/// Whether a certificate is in the CA file itself and so trusted as it is, as in Go, when rustls
-/// refuses it for this reason: it says that it is an authority's, which `openssl req -x509` makes
-/// of every certificate, or nobody who can sign has signed it.
+/// Tells whether a certificate that rustls refuses for `why` is trusted all the same, as in Go,
+/// because it is itself in the CA file. Reasons that can be overridden: it is a CA certificate, as
+/// every one that `openssl req -x509` makes, or its issuer is unknown. It must still be valid at
+/// `now` and have the right extended key usage.
 fn is_pinned(
     pinned: &[CertificateDer<'_>],
     why: &CertificateError,
@@ -61,8 +62,8 @@ fn is_pinned(
 }
 
 impl<V: ?Sized> Anchored<V> {
-    /// Whether rustls refuses a certificate for nothing but that it says that it is an authority's,
-    /// which Go takes.
+    /// Tells whether rustls refuses a certificate only because it is a CA certificate, which Go
+    /// accepts.
     fn vouches_for(
         &self,
         why: &CertificateError,
@@ -83,8 +84,8 @@ impl<V: ?Sized> Anchored<V> {
     }
 }
 
-/// Wraps rustls' judgement in a sentence, which is what the log and the status get. rustls tells
-/// the other side no more than that its certificate is refused, which is as much as Go does.
+/// Replaces rustls' error by a sentence for the log and the status. The other side only learns that
+/// its certificate is refused, as with Go.
 fn refused<V: ?Sized>(
     der: &CertificateDer<'_>,
     error: &Error,
@@ -94,8 +95,8 @@ fn refused<V: ?Sized>(
     Verdict::error(sentence(der, error, &trusted.anchors, now))
 }
 
-/// Says why a handshake's signature does not count, where the key is of a size that nobody here
-/// checks.
+/// Explains a failed check of a handshake signature if the RSA key has an unsupported size;
+/// otherwise returns `error` unchanged.
 fn unsigned(der: &CertificateDer<'_>, error: Error) -> Error {
     let certificate = Certificate::read(der);
     match certificate.as_ref().and_then(|it| Some((it.title(), it.unusable_rsa()?))) {
@@ -189,16 +190,16 @@ impl ServerCertVerifier for ServerVerifier {
     }
 }
 
-/// Judges clients' certificates.
+/// Verifies clients' certificates.
 #[derive(Debug)]
 pub(super) struct ClientVerifier {
-    /// Makes the judgement of rustls.
+    /// The verifier of rustls.
     pub(super) trusted: Anchored<dyn ClientCertVerifier>,
     pub(super) crls: CrlSet,
-    /// The certificates that are trusted as they are, whatever they say of themselves.
+    /// The certificates of the CA file, which are trusted as leaves too.
     pub(super) pinned: Vec<CertificateDer<'static>>,
     pub(super) allowed_hostnames: Vec<ServerName<'static>>,
-    /// What clients are told of those that are trusted.
+    /// The names of trusted issuers that clients are sent as hints.
     pub(super) hints: Vec<DistinguishedName>,
 }
 
@@ -259,7 +260,7 @@ impl ClientCertVerifier for ClientVerifier {
     }
 }
 
-/// Whether a certificate carries a name, by the rules for servers' names.
+/// Tells whether a certificate is valid for a name, by the rules for servers' names.
 fn is_good_for(der: &CertificateDer<'_>, name: &ServerName<'_>) -> bool {
     ParsedCertificate::try_from(der).is_ok_and(|parsed| verify_server_name(&parsed, name).is_ok())
 }
@@ -271,7 +272,7 @@ fn check_hostnames(der: &CertificateDer<'_>, allowed: &[ServerName<'static>]) ->
     let wanted = allowed.iter().map(|name| name.to_str().into_owned()).collect::<Vec<_>>();
     let (title, names) = title_and_names(der);
     let sentence =
-        format!("certificate {title} is for {names}, and allowed is only {}", wanted.join(" or "));
+        format!("certificate {title} is for {names}, but only {} is allowed", wanted.join(" or "));
     Err(Verdict::error(sentence))
 }
 
@@ -282,7 +283,7 @@ fn check_cn(der: &CertificateDer<'_>, allowed: &[String]) -> Result<(), Error> {
     }
     let (title, _) = title_and_names(der);
     let sentence =
-        format!("certificate {title} has not the CN that is allowed, {}", allowed.join(" or "));
+        format!("certificate {title} does not have the allowed CN, {}", allowed.join(" or "));
     Err(Verdict::error(sentence))
 }
 

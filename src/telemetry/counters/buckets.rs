@@ -26,7 +26,7 @@ pub const RPC_BOUNDS: [u64; 14] = [
     2_500_000, 5_000_000, 10_000_000,
 ];
 
-/// Counts of durations below `N` bounds, and of those above all of them.
+/// A histogram: counts of durations by `N` upper bounds, and of those above all of them.
 #[derive(Debug)]
 pub struct Buckets<const N: usize> {
     counts: [Count; N],
@@ -51,7 +51,7 @@ impl<const N: usize> Buckets<N> {
         self.sum.add(nanos);
     }
 
-    /// Returns the number of durations in each bucket, the last one being those above every bound.
+    /// Returns the number of durations in each bucket; the last bucket has those above every bound.
     pub fn counts(&self) -> impl Iterator<Item = u64> {
         self.counts.iter().chain([&self.above]).map(Count::value)
     }

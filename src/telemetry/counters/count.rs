@@ -11,13 +11,14 @@ impl Count {
         Self(AtomicU64::new(0))
     }
 
-    /// Adds `by`. Only the thread that owns the counters may call this.
+    /// Adds `by`. Only the thread that owns the counters may call this: concurrent calls would lose
+    /// counts.
     #[inline]
     pub(super) fn add(&self, by: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
     }
 
-    /// Returns the count as it is now.
+    /// Returns the current count.
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

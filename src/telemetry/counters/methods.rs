@@ -1,12 +1,12 @@
-//! Counts of HTTP requests, by the labels that etcd's own proxy had.
+//! Counts of HTTP requests, by the labels of etcd's own proxy.
 
 use std::time::Duration;
 
 use super::buckets::{Buckets, HTTP_BOUNDS};
 use super::count::Count;
 
-/// An HTTP method as far as metrics tell them apart; anything unusual is `Other`, so that clients
-/// cannot invent label values.
+/// An HTTP method in the metrics. Unusual methods are `Other`, so that clients cannot create label
+/// values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HttpMethod {
     Get,
@@ -92,12 +92,12 @@ impl Dropped {
 const FIRST_STATUS: u16 = 100;
 const STATUSES: usize = 500;
 
-/// What one worker counts of one HTTP method.
+/// One worker's counts of one HTTP method.
 #[derive(Debug)]
 pub struct MethodCounters {
     pub(super) started: Count,
     pub(super) dropped: [Count; Dropped::ALL.len()],
-    /// One a status from 100 to 599, and one for any other.
+    /// One for each status from 100 to 599, and one for all others.
     statuses: [Count; STATUSES + 1],
     duration: Buckets<{ HTTP_BOUNDS.len() }>,
 }
@@ -129,8 +129,8 @@ impl MethodCounters {
         self.dropped[reason as usize].value()
     }
 
-    /// Returns the statuses that are told apart; the last, `None`, stands for all that are not
-    /// between 100 and 599.
+    /// Returns the statuses that are counted separately; the last, `None`, stands for all outside
+    /// of 100 to 599.
     pub fn statuses() -> impl Iterator<Item = Option<u16>> {
         (FIRST_STATUS..).take(STATUSES).map(Some).chain([None])
     }
@@ -140,7 +140,7 @@ impl MethodCounters {
         self.statuses.iter().map(Count::value)
     }
 
-    /// Returns how long members took to answer.
+    /// Returns the distribution of the times that members took to answer.
     pub fn duration(&self) -> &Buckets<{ HTTP_BOUNDS.len() }> {
         &self.duration
     }

@@ -1,10 +1,10 @@
-//! What a worker counts: one [`WorkerCounters`] a worker, written by that worker alone.
+//! Counters of the data plane: one [`WorkerCounters`] per worker, written by that worker alone.
 //!
 //! A counter with a single writer needs no locked instruction: the worker loads, adds and stores,
-//! all relaxed, and the control plane reads whenever it likes. Two threads that wrote one counters
-//! would lose counts (nothing worse), so each worker makes its own. Everything is an array indexed
-//! by a small number: counting neither allocates nor hashes nor locks. Counters never go down; what
-//! is in flight is the difference of two of them.
+//! all relaxed, and the control plane may read at any time. Two writers would lose counts (nothing
+//! worse), so each worker has its own. Everything is an array indexed by a small number: counting
+//! neither allocates nor hashes nor locks. Counters never go down; numbers in flight are the
+//! difference of two of them.
 
 mod buckets;
 mod count;
@@ -20,18 +20,18 @@ pub use rpc::{CODE_NAMES, RpcCounters};
 
 use super::snapshot::TrafficStatus;
 
-/// Why a request was tried again on another connection or member.
+/// Why a request was retried on another connection or member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryReason {
     /// No connection to the member could be made.
     ConnectFailed,
     /// A kept connection was closed before the request went out on it.
     NotSent,
-    /// The member refused the stream, or went away below it.
+    /// The member refused the stream or was going away, and has certainly not acted on it.
     StreamRefused,
-    /// The connection was lost before the response's head, and the request was a read.
+    /// The connection was lost before the response head, and the request was a read.
     ConnectionLost,
-    /// The member turned unhealthy while a read waited for it.
+    /// The member became unhealthy while a read waited for it.
     MemberUnhealthy,
 }
 
@@ -57,13 +57,13 @@ impl RetryReason {
     }
 }
 
-/// Why nobody knows whether a write was carried out.
+/// Why it is unknown whether a write was carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnansweredWrite {
-    /// The connection was lost, or `proxy-read-timeout` or `proxy-write-timeout` struck, after it
-    /// was sent.
+    /// The connection was lost, or `proxy-read-timeout` or `proxy-write-timeout` expired, after the
+    /// write was sent.
     ConnectionLost,
-    /// The member gave no sign of life for 5 s.
+    /// The member showed no sign of life for 5 s.
     MemberSilent,
 }
 
@@ -79,7 +79,7 @@ impl UnansweredWrite {
         }
     }
 
-    /// Says what has happened, for people.
+    /// Returns a description for people.
     pub fn text(self) -> &'static str {
         match self {
             Self::ConnectionLost => "the connection to the member was lost",
@@ -88,12 +88,12 @@ impl UnansweredWrite {
     }
 }
 
-/// Why a client could not be served for want of a common protocol, or of a handshake.
+/// Why a client connection failed because of TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientTlsError {
-    /// It speaks TLS to a listener without it.
+    /// The client sent TLS to a listener without TLS.
     TlsToPlain,
-    /// It speaks plain HTTP to a listener with TLS.
+    /// The client sent plain HTTP to a listener with TLS.
     PlainToTls,
     /// The handshake failed.
     Handshake,
@@ -113,7 +113,7 @@ impl ClientTlsError {
     }
 }
 
-/// Everything that one worker counts.
+/// All counters of one worker.
 #[derive(Debug)]
 pub struct WorkerCounters {
     methods: [MethodCounters; HttpMethod::ALL.len()],
@@ -132,7 +132,7 @@ pub struct WorkerCounters {
 }
 
 impl WorkerCounters {
-    /// Makes counters at zero that tell `rpcs` kinds of gRPC call apart.
+    /// Creates counters at zero, with one set for each of `rpcs` kinds of gRPC call.
     pub fn new(rpcs: usize) -> Self {
         Self {
             methods: [const { MethodCounters::new() }; HttpMethod::ALL.len()],
@@ -150,16 +150,16 @@ impl WorkerCounters {
         }
     }
 
-    /// Counts an HTTP request that came in. Exactly one of [`Self::http_finished`],
-    /// [`Self::http_abandoned`], and [`Self::http_dropped`] with a reason that ends it, must
-    /// follow.
+    /// Counts an incoming HTTP request. It must be followed by exactly one of
+    /// [`Self::http_finished`], [`Self::http_abandoned`], and [`Self::http_dropped`] with a reason
+    /// that ends the request.
     #[inline]
     pub fn http_started(&self, method: HttpMethod) {
         self.methods[method as usize].started.add(1);
     }
 
     /// Counts an HTTP request that a member answered with `status`, when it is over. `took` is the
-    /// time from the request's head to the response's head, as etcd's proxy measured it.
+    /// time from the request head to the response head, as etcd's proxy measured it.
     #[inline]
     pub fn http_finished(&self, method: HttpMethod, status: u16, took: Duration) {
         self.methods[method as usize].finished(status, took);
@@ -176,15 +176,15 @@ impl WorkerCounters {
         }
     }
 
-    /// Ends an HTTP request that no member answered and that was not dropped either: the client
-    /// left, or we answered it ourselves (a refused write, a loop).
+    /// Counts the end of an HTTP request that was neither answered by a member nor dropped: the
+    /// client left, or we answered it ourselves (a refused write, a loop).
     #[inline]
     pub fn http_abandoned(&self) {
         self.http_ended.add(1);
     }
 
-    /// Counts a gRPC call that came in; `rpc` is its index in the table of names. An index beyond
-    /// the table is not counted. Exactly one [`Self::rpc_finished`] must follow.
+    /// Counts an incoming gRPC call. `rpc` is its index in the table of names; an index beyond the
+    /// table is not counted. Exactly one [`Self::rpc_finished`] must follow.
     #[inline]
     pub fn rpc_started(&self, rpc: usize) {
         if let Some(rpc) = self.rpcs.get(rpc) {
@@ -192,9 +192,9 @@ impl WorkerCounters {
         }
     }
 
-    /// Counts a gRPC call that is over with the gRPC status `code`, whoever gave it (1 when the
-    /// client left). `took` is the time from the call's head to its end, the whole life of a
-    /// stream.
+    /// Counts a gRPC call that ended with the gRPC status `code`, set by the member or by us (1,
+    /// Canceled, if the client left). `took` is the time from the request head to the end of the
+    /// call: the whole life of a stream.
     #[inline]
     pub fn rpc_finished(&self, rpc: usize, code: u8, took: Duration) {
         if let Some(rpc) = self.rpcs.get(rpc) {
@@ -202,7 +202,7 @@ impl WorkerCounters {
         }
     }
 
-    /// Counts a request that is tried again.
+    /// Counts a retry of a request.
     #[inline]
     pub fn retried(&self, reason: RetryReason) {
         self.retries[reason as usize].add(1);
@@ -214,28 +214,28 @@ impl WorkerCounters {
         self.writes_refused.add(1);
     }
 
-    /// Counts a request that was refused because it had come through this proxy before.
+    /// Counts a request that was refused because it had already passed through this proxy.
     #[inline]
     pub fn loop_refused(&self) {
         self.loops_refused.add(1);
     }
 
-    /// Counts an idle connection that is closed because memory is short.
+    /// Counts an idle client connection that is closed because memory is short.
     pub fn connection_shed(&self) {
         self.connections_shed.add(1);
     }
 
-    /// Counts a request, or what should have been one, that was refused for its form.
+    /// Counts a malformed request, or bytes sent in place of one, that was refused.
     pub fn malformed_refused(&self) {
         self.malformed.add(1);
     }
 
-    /// Counts a write that may have been carried out, and was not answered.
+    /// Counts a write that was not answered but may have been carried out.
     pub fn write_unanswered(&self, reason: UnansweredWrite) {
         self.writes_unanswered[reason as usize].add(1);
     }
 
-    /// Counts a client connection that came to nothing for the sake of TLS.
+    /// Counts a client connection that failed because of TLS.
     pub fn client_tls_failed(&self, error: ClientTlsError) {
         self.client_tls_errors[error as usize].add(1);
     }
@@ -257,12 +257,12 @@ impl WorkerCounters {
         &self.methods[method as usize]
     }
 
-    /// Returns the counts of one kind of gRPC call, unless the index is beyond the table.
+    /// Returns the counts of one kind of gRPC call; `None` if the index is beyond the table.
     pub fn rpc(&self, rpc: usize) -> Option<&RpcCounters> {
         self.rpcs.get(rpc)
     }
 
-    /// Returns how often a request was tried again for `reason`.
+    /// Returns the number of retries for `reason`.
     pub fn retries(&self, reason: RetryReason) -> u64 {
         self.retries[reason as usize].value()
     }
@@ -282,7 +282,7 @@ impl WorkerCounters {
         self.connections_shed.value()
     }
 
-    /// Returns how many requests were refused for their form.
+    /// Returns how many requests were refused as malformed.
     pub fn malformed(&self) -> u64 {
         self.malformed.value()
     }
@@ -292,16 +292,16 @@ impl WorkerCounters {
         self.writes_unanswered[reason as usize].value()
     }
 
-    /// Returns how many client connections came to nothing for the sake of TLS.
+    /// Returns how many client connections failed because of TLS, for `error`.
     pub fn client_tls_errors(&self, error: ClientTlsError) -> u64 {
         self.client_tls_errors[error as usize].value()
     }
 
-    /// Returns what passes through this worker now.
+    /// Returns the current traffic of this worker.
     pub fn traffic(&self) -> TrafficStatus {
-        // Ends are read before starts: what begins in between can only make the difference larger.
-        // The relaxed loads may still be seen the other way round, so a difference never goes below
-        // zero.
+        // Ends are read before starts, so that a request which begins in between can only make the
+        // difference larger. The relaxed loads may still be reordered, so the subtraction saturates
+        // at zero.
         let requests_ended = self.http_ended.value();
         let rpcs_ended: u64 = self.rpcs.iter().map(RpcCounters::ended).sum();
         let closed = self.connections_closed.value();
@@ -316,7 +316,7 @@ impl WorkerCounters {
     }
 }
 
-/// Adds up what passes through all workers now, for [`super::snapshot::Snapshot::traffic`].
+/// Adds up the current traffic of all workers, for [`super::snapshot::Snapshot::traffic`].
 pub fn traffic<T: AsRef<WorkerCounters>>(counters: &[T]) -> TrafficStatus {
     counters.iter().map(|t| t.as_ref().traffic()).fold(TrafficStatus::default(), |sum, one| {
         TrafficStatus {

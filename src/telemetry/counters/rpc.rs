@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::buckets::{Buckets, RPC_BOUNDS};
 use super::count::Count;
 
-/// The values of the `code` label, by gRPC status, in Go's spelling: etcd's own metrics have it, so
+/// The values of the `code` label, by gRPC status, in Go's spelling: etcd's own metrics use it, so
 /// one query fits both. The last stands for every number that gRPC does not define.
 pub const CODE_NAMES: [&str; 18] = [
     "OK",
@@ -28,7 +28,7 @@ pub const CODE_NAMES: [&str; 18] = [
     "other",
 ];
 
-/// What one worker counts of one kind of gRPC call.
+/// One worker's counts of one kind of gRPC call.
 #[derive(Debug)]
 pub struct RpcCounters {
     pub(super) started: Count,
@@ -56,7 +56,7 @@ impl RpcCounters {
         self.started.value()
     }
 
-    /// Returns how many calls are over.
+    /// Returns how many calls ended.
     pub fn ended(&self) -> u64 {
         self.codes.iter().map(Count::value).sum()
     }

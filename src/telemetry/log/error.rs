@@ -1,9 +1,9 @@
-//! Why logs cannot be had as the settings say.
+//! Errors from setting up the logs.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why logs cannot be had as the settings say.
+/// Why the logs cannot be set up as configured.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// A file could not be opened for appending.

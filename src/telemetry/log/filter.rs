@@ -1,8 +1,8 @@
-//! Which lines are wanted: `log-level`, with `log-package-levels` on top.
+//! The level filter: `log-level`, overridden by `log-package-levels`.
 //!
-//! The level is that of our own modules. Libraries speak only at warn and above, or when a package
-//! level names them: h2 writes a line for every frame at debug, and nobody who sets `log-level =
-//! "debug"` wants those. Of two package levels that fit, the longer name wins.
+//! `log-level` applies to our own modules. Libraries log at warn and above only, unless a package
+//! level names them: h2 logs every frame at debug, and setting `log-level` to debug should not turn
+//! that on. Of two package levels that match, the longer name wins.
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata};
@@ -12,7 +12,7 @@ use crate::config::{LogLevel, LogSettings};
 /// The root of our own modules' paths.
 const CRATE: &str = env!("CARGO_CRATE_NAME");
 
-/// Says which lines are wanted.
+/// Decides by level and target which lines are logged.
 #[derive(Debug)]
 pub struct Filter {
     ours: Level,
@@ -22,7 +22,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Makes the filter that the settings describe.
+    /// Builds the filter that the settings describe.
     pub fn new(settings: &LogSettings) -> Self {
         let ours = level(settings.level);
         let mut packages: Vec<_> =
@@ -31,7 +31,7 @@ impl Filter {
         Self { ours, libraries: ours.min(Level::WARN), packages }
     }
 
-    /// Tells whether lines of this place are wanted.
+    /// Tells whether lines of this callsite are logged.
     pub fn allows(&self, metadata: &Metadata<'_>) -> bool {
         *metadata.level() <= self.level_of(metadata.target())
     }
@@ -45,15 +45,15 @@ impl Filter {
         }
     }
 
-    /// Returns the most talkative level that any place may have.
+    /// Returns the most verbose level that any callsite may have.
     pub fn max_level(&self) -> LevelFilter {
         let all = self.packages.iter().map(|(_, level)| *level).chain([self.ours]);
         all.max().map_or(LevelFilter::OFF, LevelFilter::from_level)
     }
 }
 
-/// Tells whether a package level for `name` is about `target`: the whole path, or for our own
-/// modules the path below the crate. `*` is about everything, as in etcd.
+/// Tells whether a package level for `name` covers `target`: `name` is the whole module path, or
+/// for our own modules the path below the crate. `*` covers everything, as in etcd.
 fn is_within(target: &str, name: &str) -> bool {
     name == "*"
         || below(target, name).is_some()

@@ -1,12 +1,12 @@
 //! Records as structured entries of the systemd journal, through `tracing-journald`.
 //!
 //! That crate is a layer over live events, and its sends block when journald hangs. So it is never
-//! put under the process's subscriber: it sits on a registry of its own that the log thread feeds
-//! with the recorded events. Workers cannot be blocked by journald, and a change of format at a
-//! reload needs no change of subscriber.
+//! part of the process's subscriber: it sits on a registry of its own, which the log thread feeds
+//! with recorded events. Workers cannot be blocked by journald, and a change of format at a reload
+//! needs no change of subscriber.
 //!
-//! The entries have `PRIORITY` as an operator expects it (info is 6, not journald's 5 for notice),
-//! `SYSLOG_IDENTIFIER=etcd-proxy`, and each field as `ETCD_PROXY_<NAME>`.
+//! Entries have the `PRIORITY` that operators expect (info is 6, not `tracing-journald`'s default
+//! 5, notice), `SYSLOG_IDENTIFIER=etcd-proxy`, and each field as `ETCD_PROXY_<NAME>`.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -19,14 +19,15 @@ use tracing_subscriber::layer::{Layered, SubscriberExt};
 
 use super::record::{Record, Value};
 
-/// The variable in which systemd tells which file is connected to the journal.
+/// The environment variable in which systemd passes the device and inode of the stream that it
+/// connected to the journal.
 pub const STREAM_VARIABLE: &str = "JOURNAL_STREAM";
 
 /// A connection to the journal.
 pub struct Journal(Layered<Layer, Registry>);
 
 impl Journal {
-    /// Connects to the journal; fails when its socket is missing or nobody listens there.
+    /// Connects to the journal. Fails if its socket is missing or nobody listens on it.
     pub fn open() -> io::Result<Self> {
         let layer = tracing_journald::layer()?
             .with_syslog_identifier("etcd-proxy".to_owned())
@@ -41,7 +42,7 @@ impl Journal {
         Ok(Self(Registry::default().with(layer)))
     }
 
-    /// Sends one record. Blocks while the journal's queue is full; an entry that cannot be sent is
+    /// Sends one record. Blocks while the journal's queue is full. An entry that cannot be sent is
     /// lost.
     pub fn write(&self, record: &Record) {
         let names = record.metadata.fields();
@@ -77,8 +78,8 @@ fn recorded(value: &Value) -> &dyn Recorded {
 }
 
 /// Tells whether `file` is the stream that systemd connected to the journal, by the value of
-/// [`STREAM_VARIABLE`]. The variable alone proves nothing: it is inherited by children whose output
-/// goes elsewhere.
+/// [`STREAM_VARIABLE`]. The variable's presence alone proves nothing: children inherit it even if
+/// their output goes elsewhere.
 pub fn is_journal(stream: Option<&str>, file: &std::fs::Metadata) -> bool {
     let numbers = stream.and_then(|stream| stream.split_once(':'));
     numbers.is_some_and(|(device, inode)| {
@@ -98,9 +99,9 @@ mod tests {
     const SOCKET: &str = "/run/systemd/journal/socket";
     const INSIDE: &str = "ETCD_PROXY_TEST_INSIDE_NAMESPACE";
 
-    /// `tracing-journald` knows one path only. So the test runs itself again in a mount namespace
-    /// whose `/run` is empty, and listens at that path there. Returns whether this is that second
-    /// run.
+    /// Re-runs the test in a mount namespace with an empty `/run`, because `tracing-journald` has
+    /// its socket path built in; the test listens on that path there. Returns whether this is the
+    /// second run.
     fn is_inside_namespace(test: &str) -> bool {
         if std::env::var_os(INSIDE).is_some() {
             return true;
@@ -121,7 +122,7 @@ mod tests {
         if !output.contains("test result: ok. 1 passed") {
             let missing = !output.contains("test result:") && std::env::var_os("CI").is_none();
             assert!(missing, "{output}");
-            eprintln!("skipped, because there is no mount namespace to be had: {output}");
+            eprintln!("skipped, because no mount namespace could be created: {output}");
         }
         false
     }

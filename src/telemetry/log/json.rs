@@ -1,5 +1,5 @@
-//! A record as one JSON object a line, with the keys that etcd itself uses: `level`, `ts`,
-//! `caller`, `msg`, then the fields. Numbers and booleans stay what they are.
+//! A record as one line of JSON, with the keys that etcd itself uses: `level`, `ts`, `caller`,
+//! `msg`, then the fields. Numbers and booleans keep their types.
 
 use std::path::Path;
 
@@ -36,7 +36,7 @@ pub fn write(record: &Record, line: &mut Vec<u8>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Keeps a library's field from standing in the object under one of our own keys.
+/// Renames a library's field that would collide with one of our own keys.
 fn name(name: &'static str) -> &'static str {
     match name {
         "level" => "field_level",
@@ -57,7 +57,7 @@ fn level(level: Level) -> &'static str {
     }
 }
 
-/// Returns the place in the code as etcd writes it: folder, file and line.
+/// Returns the callsite as etcd writes it: directory, file and line.
 fn caller(metadata: &Metadata<'_>) -> String {
     let path = Path::new(metadata.file().unwrap_or_else(|| metadata.target()));
     let mut parts: Vec<_> = path.iter().rev().take(2).collect();

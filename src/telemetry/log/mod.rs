@@ -1,17 +1,16 @@
-//! Logs: what is wanted, in which form, to which outputs; all of it can change while the daemon
-//! runs.
+//! Logs: levels, formats and outputs, all of which can change while the daemon runs.
 //!
-//! A line is filtered and copied on the thread that writes it and handed to the log thread through
-//! a bounded queue. No thread but that one ever waits for an output: when the outputs do not keep
-//! up, lines are dropped, counted, and the number is logged once lines get through again. A changed
-//! filter takes effect at once; changed outputs take their place in the queue, so that every line
-//! goes either to the old ones or to the new ones.
+//! A line is filtered and copied on the thread that logs it and handed to the log thread through a
+//! bounded queue. Only the log thread ever waits for an output. When the outputs do not keep up,
+//! lines are dropped and counted, and the count is logged once lines get through again. A changed
+//! filter takes effect at once. Changed outputs go through the queue, so that every line goes
+//! either to the old ones or to the new ones.
 //!
-//! Lines from info upwards are limited when they repeat (see [`super::repeat_filter`]). A line that
+//! Repeated lines at info and above are rate-limited (see [`super::repeat_filter`]). A line that
 //! answers something a person did, such as the result of a reload, carries `every = true` and is
-//! always written. Lines that tell of one thing's changes carry the same `state = "..."` and share
-//! a larger limit, so that the log never ends with "healthy again" while it is not. Spans are not
-//! kept: a line carries its own fields.
+//! always written. Lines about the changes of one state carry the same `state = "..."` and share a
+//! larger limit, so that the last line in the log is true: no "healthy again" for a member that is
+//! not. Spans are not recorded: each line carries its own fields.
 
 mod error;
 mod filter;
@@ -40,10 +39,10 @@ use queue::{Order, Queue};
 use record::Record;
 use writer::{THREAD, Writer};
 
-/// How long the end of the process waits for the last lines.
+/// How long dropping the [`LogHandle`] waits for the last lines.
 const LAST_FLUSH: Duration = Duration::from_secs(2);
 
-/// Log settings whose outputs are open: the half of a change that can fail.
+/// Log settings with their outputs already open: the half of a change that can fail.
 #[derive(Debug)]
 pub struct OpenLog {
     filter: Filter,
@@ -51,29 +50,30 @@ pub struct OpenLog {
 }
 
 impl OpenLog {
-    /// Opens the outputs that the settings name. Nothing is written yet, and dropping this undoes
-    /// it (but for a log file that was created).
+    /// Opens the outputs that the settings name. Nothing is written yet, and dropping the result
+    /// undoes it, except for a log file that was created.
     ///
     /// # Errors
-    /// One for each output that cannot be had.
+    /// One error for each output that cannot be opened.
     pub fn open(settings: &LogSettings) -> Result<Self, Vec<LogError>> {
         Ok(Self { filter: Filter::new(settings), outputs: output::open_all(settings)? })
     }
 
-    /// Says what [`OpenLog::open`] would complain of, and makes no file.
+    /// Returns the errors that [`OpenLog::open`] would return, without creating a file. A missing
+    /// journal is not reported.
     pub fn check(settings: &LogSettings) -> Vec<LogError> {
         output::check_all(settings)
     }
 }
 
-/// The daemon's hold on its log. Dropping it waits up to two seconds for the last lines; what is
-/// logged afterwards is still written as long as the process lives.
+/// The daemon's handle to its log. Dropping it waits up to 2 s for the last lines; later lines are
+/// still written as long as the process lives.
 #[derive(Debug)]
 pub struct LogHandle {
     logger: Arc<Logger>,
 }
 
-/// Starts the log thread and makes all of the process's log lines, and its panics, go there.
+/// Starts the log thread and routes all of the process's log lines and panics to it.
 pub fn init(settings: &LogSettings) -> Result<LogHandle, Vec<LogError>> {
     let handle = start(OpenLog::open(settings)?).map_err(|error| vec![error])?;
     let subscriber = Shared(Arc::clone(&handle.logger));
@@ -92,21 +92,21 @@ fn start(log: OpenLog) -> Result<LogHandle, LogError> {
 }
 
 impl LogHandle {
-    /// Puts a change into force: the filter at once, the outputs after the lines that wait. Loses
-    /// no line. Use it at each SIGHUP, changed or not, so that a rotated log file is opened anew.
+    /// Applies a change: the filter at once, the outputs after the lines that are already queued.
+    /// No line is lost. Call it at each SIGHUP, even if nothing changed, so that a rotated log file
+    /// is reopened.
     pub fn apply(&self, log: OpenLog) {
         self.logger.filter.store(Arc::new(log.filter));
         self.logger.queue.order(Order::Outputs(log.outputs));
         tracing::callsite::rebuild_interest_cache();
     }
 
-    /// Waits until all lines so far are written. Returns false when that took longer than `limit`.
+    /// Waits until all lines so far are written. Returns false if that takes longer than `limit`.
     pub fn flush(&self, limit: Duration) -> bool {
         self.logger.queue.flush(limit, false)
     }
 
-    /// Waits as [`LogHandle::flush`] does, and has the lines written that are held back as
-    /// repeated.
+    /// Like [`LogHandle::flush`], and also writes the repeated lines that are held back.
     pub fn flush_held(&self, limit: Duration) -> bool {
         self.logger.queue.flush(limit, true)
     }
@@ -124,7 +124,7 @@ struct Logger {
     queue: Arc<Queue>,
 }
 
-/// The subscriber: all threads share the logger with the handle.
+/// The process's subscriber, which shares the logger with the handle.
 struct Shared(Arc<Logger>);
 
 impl Subscriber for Shared {
@@ -144,7 +144,7 @@ impl Subscriber for Shared {
         self.0.queue.push(Record::new(event));
     }
 
-    /// Never asked for: no span is enabled.
+    /// Never called: no span is enabled.
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
         span::Id::from_u64(1)
     }

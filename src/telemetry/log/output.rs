@@ -1,11 +1,11 @@
-//! Where log lines go, opened: which form each output gets, and writing to it.
+//! Opened log outputs: choosing the format of each, and writing to it.
 //!
-//! `json` is JSON everywhere. `journald` and `auto` speak of the standard streams: there they mean
-//! the journal, `auto` only when systemd connected the stream to it. A file always gets lines, as
-//! text unless they are to be JSON.
+//! `json` means JSON on every output. `journald` and `auto` select the journal for the standard
+//! streams only, `auto` only if systemd connected the stream to it. A file always gets lines: JSON
+//! with `json`, text otherwise.
 //!
-//! Standard error and standard output are written through descriptors of our own, not through the
-//! standard library's locks: a blocked pipe then holds up the log thread and nobody else.
+//! Standard error and standard output are written through duplicated descriptors, not through the
+//! standard library's locks, so that a blocked pipe holds up the log thread and nobody else.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
@@ -23,19 +23,19 @@ use super::text::Colour;
 use super::{json, text};
 use crate::config::{LogFormat, LogOutput, LogSettings};
 
-/// One place that log lines go to, in the form it gets.
+/// An open output with its format.
 #[derive(Debug)]
 pub enum Output {
-    /// A line of text for people.
+    /// Human-readable lines of text.
     Text(File, Colour),
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json(File),
     /// Entries of the journal.
     Journal(Box<Journal>),
 }
 
 impl Output {
-    /// Writes one record, using `line` as scratch space. Blocks as long as the output does.
+    /// Writes one record, with `line` as scratch space. Blocks as long as the output does.
     pub fn write(&mut self, record: &Record, line: &mut Vec<u8>) -> io::Result<()> {
         line.clear();
         match self {
@@ -55,10 +55,11 @@ impl Output {
     }
 }
 
-/// Opens every output that the settings name. The journal is opened once, whoever leads to it.
+/// Opens every output that the settings name. The journal is opened once, even if several outputs
+/// lead to it.
 ///
 /// # Errors
-/// One for each output that cannot be had.
+/// One error for each output that cannot be opened.
 pub fn open_all(settings: &LogSettings) -> Result<Vec<Output>, Vec<LogError>> {
     let (mut outputs, mut errors) = (Vec::new(), Vec::new());
     for output in &settings.outputs {
@@ -77,7 +78,8 @@ pub fn open_all(settings: &LogSettings) -> Result<Vec<Output>, Vec<LogError>> {
     if errors.is_empty() { Ok(outputs) } else { Err(errors) }
 }
 
-/// Finds out which outputs could not be opened, and makes no file.
+/// Returns the errors that [`open_all`] would return, without creating a file. A missing journal is
+/// not reported.
 pub fn check_all(settings: &LogSettings) -> Vec<LogError> {
     let check = |output: &LogOutput| match output {
         LogOutput::File(path) => check_file(path).err(),
@@ -85,7 +87,7 @@ pub fn check_all(settings: &LogSettings) -> Vec<LogError> {
         LogOutput::Stdout => open_stream(io::stdout(), settings.format).err(),
     };
     let errors = settings.outputs.iter().filter_map(check);
-    // Whether a journal runs is up to the machine on which, and the moment when, it is started.
+    // Whether a journal runs depends on where and when the daemon is started, not on the settings.
     errors.filter(|error| !matches!(error, LogError::Journal(_))).collect()
 }
 
@@ -93,7 +95,8 @@ fn check_file(path: &Path) -> Result<(), LogError> {
     if path.metadata().is_ok() {
         return open_file(path, false).map(drop);
     }
-    // A link to nowhere yet is followed by whoever makes the file.
+    // Opening a dangling link would create its target, so the target's directory has to be
+    // writable.
     let target = path.read_link().map(|target| path.parent().unwrap_or(path).join(target));
     let target = target.unwrap_or_else(|_| path.to_owned());
     let directory = target.parent().unwrap_or(&target);
@@ -103,7 +106,7 @@ fn check_file(path: &Path) -> Result<(), LogError> {
 }
 
 /// Opens a file for appending, so that several writers and `logrotate` can share it. A named pipe
-/// that nobody reads is an error rather than a wait.
+/// without a reader is an error instead of a wait.
 fn open_file(path: &Path, create: bool) -> Result<File, LogError> {
     OpenOptions::new()
         .append(true)
@@ -118,7 +121,8 @@ fn open_stream(stream: impl AsFd, format: LogFormat) -> Result<Output, LogError>
     let file = stream.as_fd().try_clone_to_owned().map(File::from).map_err(LogError::Stream)?;
     match format {
         LogFormat::Journald => open_journal().map_err(LogError::Journal),
-        // Text on a journal stream is still logged, as plain messages: better than not to start.
+        // Text on a journal stream is still logged, as plain messages, which is better than
+        // refusing to start.
         LogFormat::Auto if leads_to_journal(&file) => {
             Ok(open_journal().unwrap_or_else(|_| form(file, format)))
         }

@@ -1,4 +1,4 @@
-//! A panic becomes a log line, wherever the log goes.
+//! The panic hook, which writes panics to the log.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::PanicHookInfo;
@@ -8,15 +8,15 @@ use std::time::Duration;
 use super::queue::Queue;
 use super::writer::THREAD;
 
-/// How long a panicking thread waits for its line to be written: the process may be about to end,
-/// but a blocked output must not hold a worker.
+/// How long a panicking thread waits for its line to be written. The process may be about to end,
+/// but a blocked output must not hold up a worker.
 const WAIT: Duration = Duration::from_millis(250);
 
-/// What is called at a panic.
+/// A panic hook, as the standard library takes it.
 type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send>;
 
-/// Makes panics go to the log. The log thread's own panics go where they went before, since it
-/// cannot write them any more.
+/// Sends panics to the log. The log thread's own panics go to the previous hook, since that thread
+/// can no longer write them.
 pub fn install(queue: Arc<Queue>) {
     std::panic::set_hook(hook(queue, std::panic::take_hook()));
 }

@@ -1,8 +1,8 @@
-//! The way from the threads that log to the one that writes.
+//! The queue from the threads that log to the log thread.
 //!
-//! Putting a record in never waits: when too many are under way the record is dropped and counted.
-//! Orders to the log thread (new outputs, flush) go the same way and are never dropped, so they
-//! keep their place among the lines.
+//! Pushing a record never waits: if the queue is full, the record is dropped and counted. Orders to
+//! the log thread (new outputs, flush) go through the same queue, so they keep their place among
+//! the lines; they are never dropped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -12,17 +12,18 @@ use std::time::{Duration, Instant};
 use super::output::Output;
 use super::record::Record;
 
-/// Records that may wait to be written: with the bound on a record's text, at most 16 MB.
+/// Maximum number of records that may wait to be written. With the bound on a record's text this is
+/// at most 16 MiB.
 const CAPACITY: usize = 2048;
 
-/// What the log thread is told.
+/// An order to the log thread.
 pub enum Order {
-    /// Write this.
+    /// Write this line.
     Line(Record),
     /// Use these outputs from here on.
     Outputs(Vec<Output>),
-    /// Answer when everything before this is written; the second field asks for the lines that the
-    /// rate limit holds back, too.
+    /// Answer when everything before this is written. With the second field set, also write the
+    /// lines that the rate limit holds back.
     Flush(Sender<()>, bool),
 }
 
@@ -32,21 +33,21 @@ struct Counts {
     lost: AtomicU64,
 }
 
-/// The end that log lines are put into.
+/// The sending end, shared by all threads that log.
 #[derive(Debug)]
 pub struct Queue {
     orders: Sender<Order>,
     counts: Arc<Counts>,
 }
 
-/// The end that the log thread reads.
+/// The receiving end, owned by the log thread.
 #[derive(Debug)]
 pub struct Orders {
     orders: Receiver<Order>,
     counts: Arc<Counts>,
 }
 
-/// Makes both ends.
+/// Creates both ends.
 pub fn queue() -> (Queue, Orders) {
     let (sender, receiver) = mpsc::channel();
     let counts = Arc::<Counts>::default();
@@ -55,10 +56,10 @@ pub fn queue() -> (Queue, Orders) {
 }
 
 impl Queue {
-    /// Puts a record in, or counts it as lost when the log thread is far behind. Never waits.
+    /// Queues a record, or counts it as lost if the queue is full. Never waits.
     pub fn push(&self, record: Record) {
-        // Threads that race here may pass the bound by one record each: it is a bound on memory,
-        // not a number that anything depends on.
+        // Threads that race here may exceed the bound by one record each, which is fine for a bound
+        // on memory.
         if self.counts.waiting.load(Ordering::Relaxed) >= CAPACITY {
             self.counts.lost.fetch_add(1, Ordering::Relaxed);
             return;
@@ -67,14 +68,14 @@ impl Queue {
         self.order(Order::Line(record));
     }
 
-    /// Gives an order that is no line. Never waits.
+    /// Queues an order, whatever the number of waiting records. Never waits.
     pub fn order(&self, order: Order) {
-        // Fails only when the log thread is gone, and then there is nobody to tell.
+        // Fails only if the log thread is gone, and then nobody can be told.
         let _ = self.orders.send(order);
     }
 
-    /// Waits until all that was put in before is written; with `held`, also what the rate limit
-    /// holds back. Returns false when that took longer than `limit`.
+    /// Waits until everything queued before is written; with `held`, also the lines that the rate
+    /// limit holds back. Returns false if that takes longer than `limit`.
     pub fn flush(&self, limit: Duration, held: bool) -> bool {
         let (done, wait) = mpsc::channel();
         self.order(Order::Flush(done, held));
@@ -100,7 +101,7 @@ impl Orders {
         self.counts.lost.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Returns how many records were lost since this was last asked.
+    /// Returns how many records were lost since the last call, and resets the count.
     pub fn take_lost(&self) -> u64 {
         self.counts.lost.swap(0, Ordering::Relaxed)
     }

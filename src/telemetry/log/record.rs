@@ -1,8 +1,8 @@
-//! One log line, taken off the thread that wrote it.
+//! An owned copy of one log event, for the log thread.
 //!
-//! A record owns its text, so that the log thread can put it into any form later. Its size is
-//! bounded, whatever a member or a client sent that ended up in it, and what looks like a secret is
-//! taken out.
+//! A record owns its text, so that the log thread can format it later in any form. The text is
+//! bounded, whatever a member or a client sent that ended up in it, and anything that looks like a
+//! secret is masked.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -19,31 +19,32 @@ use crate::config::masked;
 use crate::telemetry::repeat_filter::Key;
 use crate::telemetry::time::Utc;
 
-/// Text of one record, message and values together; what is beyond is cut off.
+/// Maximum length in bytes of a record's text, message and values together; the rest is cut off.
 const MAX_TEXT: usize = 8 * 1024;
 
-/// A field that takes a line out of the rate limit. It is not printed.
+/// The field that exempts a line from the rate limit. It is not printed.
 const EVERY: &str = "every";
 
-/// A field that names a state: lines of several places in the code that tell of its changes are
-/// limited together, so that the last one is true. It is not printed.
+/// The field that names a state. Lines about its changes are limited together, even from several
+/// callsites, so that the last line written is true. It is not printed.
 const STATE: &str = "state";
 
-/// Fields that name what a line is about: lines that differ in one of these are different lines.
+/// Fields that name the subject of a line: lines that differ in one of these do not repeat each
+/// other.
 const SUBJECTS: [&str; 6] = ["member", "endpoint", "peer", "listener", "url", "generation"];
 
 /// The value of a field.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// Anything that was printed.
+    /// A string, or a value that was formatted to one.
     Text(String),
     /// A signed number.
     Int(i64),
     /// An unsigned number.
     Uint(u64),
-    /// A number with a fraction.
+    /// A floating-point number.
     Float(f64),
-    /// True or false.
+    /// A boolean.
     Bool(bool),
 }
 
@@ -62,24 +63,24 @@ impl fmt::Display for Value {
 /// One log line.
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// When it was written.
+    /// When the event happened.
     pub at: SystemTime,
-    /// Level, module and place in the code.
+    /// Level, module and callsite.
     pub metadata: &'static Metadata<'static>,
-    /// What happened.
+    /// The message.
     pub message: String,
-    /// The fields, in the order of the code.
+    /// The other fields, in the order of the code.
     pub fields: Vec<(Field, Value)>,
-    /// How many more like it were held back in the last minute.
+    /// Number of lines that were held back and that this one sums up; 0 for an ordinary line.
     pub repeated: u64,
-    /// Whether the rate limit leaves it alone.
+    /// Whether it is exempt from the rate limit.
     pub every: bool,
-    /// The state whose change it tells of.
+    /// Name of the state whose change it reports, if any.
     pub state: Option<String>,
 }
 
 impl Record {
-    /// Copies an event that happens now.
+    /// Copies an event, with the current time.
     pub fn new(event: &Event<'_>) -> Self {
         let record = Self {
             at: SystemTime::now(),
@@ -95,7 +96,7 @@ impl Record {
         collector.record
     }
 
-    /// Makes the line that says how many others are missing. It does not come from an event: the
+    /// Builds the line that reports `count` lost lines. It does not come from an event, because the
     /// log thread itself writes it, at a moment when the queue may be full.
     pub fn lost(count: u64) -> Self {
         let place = tracing::callsite! {
@@ -117,7 +118,7 @@ impl Record {
         }
     }
 
-    /// Returns what the rate limit knows the line by. `hashes` must be the same at each call.
+    /// Returns the line's key for the rate limit. `hashes` must be the same at each call.
     pub fn key(&self, hashes: &impl BuildHasher) -> Key {
         let mut hasher = hashes.build_hasher();
         self.state.as_ref().unwrap_or(&self.message).hash(&mut hasher);
@@ -130,11 +131,12 @@ impl Record {
         Key { callsite, subject: hasher.finish() }
     }
 
-    /// Turns the last of `count` lines that were held back into their summary. It is written later
-    /// than it happened, and the journal knows only when it was written, so it says when that was.
+    /// Turns the last of `count` lines that were held back into their summary. The message names
+    /// the time of the event, because it is written later and the journal only records when it was
+    /// written.
     pub fn into_summary(mut self, count: u64) -> Self {
         let at = Utc(self.at);
-        // The string takes any text: writing to it cannot fail.
+        // Writing to a string cannot fail.
         let _ = write!(self.message, " … and {count} more in the last minute, the last at {at}");
         self.repeated = count;
         self
@@ -149,7 +151,7 @@ struct Collector {
 impl Collector {
     fn text(&mut self, value: &dyn fmt::Display) -> String {
         let mut text = Bounded { text: String::new(), left: self.left };
-        // An error says that the bound was met, and the text up to there is what we want.
+        // An error means that the bound was reached; the text up to there is kept.
         let _ = write!(text, "{value}");
         self.left -= text.text.len();
         match masked(&text.text) {
@@ -201,7 +203,7 @@ impl Visit for Collector {
     }
 }
 
-/// An error with its causes, `what: why: why`.
+/// Displays an error with its causes: `error: cause: cause`.
 struct Chain<'a>(&'a (dyn Error + 'static));
 
 impl fmt::Display for Chain<'_> {
@@ -216,7 +218,7 @@ impl fmt::Display for Chain<'_> {
     }
 }
 
-/// A string that takes no more than `left` bytes and then says so.
+/// A string that takes `left` more bytes and fails beyond that.
 struct Bounded {
     text: String,
     left: usize,

@@ -139,7 +139,7 @@ fn repeated_lines_are_held_back_and_summed_up_at_the_end() {
     let at = log.split_once(summary).expect(&log).1.split(' ').next().unwrap();
     assert!(log.contains(&format!("{at} endpoint=http://a attempt=4")), "{log}");
     let time = log.lines().rfind(|line| line.contains(summary)).unwrap();
-    assert!(time.starts_with(at), "the time of the event stands in both places: {log}");
+    assert!(time.starts_with(at), "both places have the time of the event: {log}");
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn a_check_makes_no_file_and_leaves_one_alone() {
     for path in [&new, &old] {
         assert!(OpenLog::check(&settings(LogFormat::Text, path)).is_empty());
     }
-    // A start would make what a link leads to.
+    // A start would create the target of a dangling link.
     let link = dir.path().join("link");
     std::os::unix::fs::symlink("new", &link).unwrap();
     assert!(OpenLog::check(&settings(LogFormat::Text, &link)).is_empty());
@@ -236,7 +236,7 @@ fn a_blocked_output_holds_up_nobody_and_the_loss_is_told() {
         reader.read_to_string(&mut text).map(|_| text)
     });
     assert!(handle.flush(SOON));
-    // The writing end is closed when the outputs are replaced, and that is the end of the text.
+    // Replacing the outputs closes the writing end, which ends the text.
     let outputs = Vec::new();
     handle.logger.queue.order(Order::Outputs(outputs));
     let text = rest.join().unwrap().unwrap();
@@ -252,7 +252,7 @@ fn a_panic_is_logged_with_its_place_and_thread() {
     let (handle, mut reader) = log_to_pipe();
     let queue = Arc::clone(&handle.logger.queue);
     let subscriber = Shared(Arc::clone(&handle.logger));
-    // Other tests run beside this one, and their panics must stay visible.
+    // Other tests run in parallel, and their panics must stay visible.
     let (ours, others) = (panic::hook(queue, Box::new(|_| ())), std::panic::take_hook());
     std::panic::set_hook(Box::new(move |info| {
         let is_ours = std::thread::current().name() == Some("worker-7");

@@ -1,7 +1,8 @@
-//! A record as one line for people: time, level, message, then `name=value`.
+//! A record as one line of text: time, level, message, then `name=value` pairs.
 //!
-//! One record is always exactly one line: control characters are escaped, so nobody can forge a
-//! second line by putting a newline into a name or a path, nor drive the terminal.
+//! One record is always exactly one line. Control characters are escaped, so that a newline in a
+//! name or a path cannot forge a second line, and no value can send escape sequences to the
+//! terminal.
 
 use std::io::Write;
 
@@ -15,7 +16,7 @@ use crate::telemetry::time::Utc;
 pub enum Colour {
     /// Plain text.
     Never,
-    /// The level in its colour and the names of fields dimmed.
+    /// The level in its colour; the time and the names of fields dimmed.
     Always,
 }
 
@@ -36,7 +37,7 @@ pub fn write(record: &Record, colour: Colour, line: &mut Vec<u8>) -> std::io::Re
     Ok(())
 }
 
-/// Returns a level's name, padded, and the sequence that begins its colour.
+/// Returns a level's padded name and the escape sequence that starts its colour.
 fn level(level: Level) -> (&'static str, &'static str) {
     match level {
         Level::ERROR => ("ERROR", "\x1b[31m"),
@@ -47,7 +48,8 @@ fn level(level: Level) -> (&'static str, &'static str) {
     }
 }
 
-/// Writes a value, in quotes when it could be mistaken for more than one.
+/// Writes a value, quoted if it is empty or contains whitespace, control characters, `"`, `=` or
+/// `\`.
 fn write_value(value: &str, line: &mut Vec<u8>) {
     let needs_quotes =
         |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '=' | '\\');

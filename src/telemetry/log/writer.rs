@@ -1,9 +1,9 @@
 //! The log thread: takes records from the queue, limits repeated ones, writes the rest to every
 //! output.
 //!
-//! It is the only thread that touches an output, so a full pipe or a hanging journald stops this
-//! thread and no other. What is dropped meanwhile is counted and said as soon as lines get through
-//! again.
+//! It is the only thread that touches an output, so a full pipe or a hanging journald blocks this
+//! thread and no other. Lines that are dropped meanwhile are counted, and the count is logged as
+//! soon as lines get through again.
 
 use std::hash::RandomState;
 use std::sync::mpsc::RecvTimeoutError;
@@ -19,14 +19,14 @@ use crate::telemetry::repeat_filter::{RepeatFilter, Rule};
 /// The name of the log thread.
 pub(super) const THREAD: &str = "log";
 
-/// How often repeated lines are summed up.
+/// How often repeated lines are summarised.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Lines that tell of an event.
+/// The rule for lines that report an event.
 const EVENT: Rule = Rule { burst: 1, settles: None };
 
-/// Lines that tell how a state changed. When it stays as it is for some seconds, the last line of
-/// the log tells how that is.
+/// The rule for lines that report a change of state. After 5 s without a change, the last line in
+/// the log is the current state.
 const STATE: Rule = Rule { burst: 6, settles: Some(Duration::from_secs(5)) };
 
 /// The state of the log thread.
@@ -39,13 +39,13 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Makes a writer to `outputs` that has not begun.
+    /// Creates a writer to `outputs`; [`Self::run`] starts it.
     pub fn new(orders: Orders, outputs: Vec<Output>) -> Self {
         let limit = RepeatFilter::new(WINDOW);
         Self { orders, outputs, limit, hashes: RandomState::new(), line: Vec::new() }
     }
 
-    /// Follows orders until nobody can give any.
+    /// Processes orders until the sending end is dropped.
     pub fn run(mut self) {
         loop {
             match self.orders.next(self.limit.next_due()) {
@@ -55,7 +55,7 @@ impl Writer {
                     if held {
                         self.write_held();
                     }
-                    // Whoever asked may have stopped waiting.
+                    // The caller may have stopped waiting.
                     let _ = done.send(());
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -65,8 +65,8 @@ impl Writer {
         }
     }
 
-    /// Writes a record unless it repeats one. Debug lines are for somebody who wants to see
-    /// everything.
+    /// Writes a record unless it repeats one. Debug lines are never held back: whoever turns them
+    /// on wants to see everything.
     fn take(&mut self, record: Record) {
         if record.every || *record.metadata.level() > Level::INFO {
             return self.write(&record);
@@ -102,7 +102,7 @@ impl Writer {
         }
     }
 
-    /// Returns whether at least one output took the record. One that fails does not stop the
+    /// Returns whether at least one output took the record. A failing output does not stop the
     /// others.
     fn write_to_all(&mut self, record: &Record) -> bool {
         let Self { outputs, line, .. } = self;

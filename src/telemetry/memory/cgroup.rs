@@ -1,4 +1,4 @@
-//! The memory limits of this process's cgroup and of those above it.
+//! The memory limits of this process's cgroup and of its ancestors.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -9,16 +9,18 @@ use super::usage::Usage;
 
 /// Where cgroups are mounted.
 const ROOT: &str = "/sys/fs/cgroup";
-/// A limit of version 1 that is none: the largest number of pages.
+/// In version 1, a value from here on means no limit: the kernel writes the largest number of
+/// pages, in bytes.
 const NONE_V1: u64 = 1 << 60;
 
 /// The names of a version's files (cgroups(7)).
 #[derive(Debug, Clone, Copy)]
 struct Version {
-    /// Limits by the names of systemd's settings.
+    /// The limits' files with the names of systemd's settings for them.
     limits: &'static [(&'static str, &'static str)],
     current: &'static str,
-    /// In `memory.stat`: what the kernel takes back before it lets anybody go short.
+    /// The fields of `memory.stat` that count memory which the kernel reclaims before anybody goes
+    /// short.
     reclaimable: &'static [&'static str],
 }
 
@@ -33,18 +35,19 @@ const V1: Version = Version {
     reclaimable: &["total_inactive_file"],
 };
 
-/// The folders whose limits count.
+/// The cgroup directories whose limits apply.
 #[derive(Debug, Default)]
 pub struct Cgroups(Vec<(PathBuf, Version)>);
 
 impl Cgroups {
-    /// Finds those of this process.
+    /// Finds the cgroups of this process.
     pub fn of_this_process() -> Self {
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         Self::find(&own, Path::new(ROOT))
     }
 
-    /// Reads `/proc/self/cgroup`: lines of `0::/path` (version 2) or `N:memory:/path`.
+    /// Parses `/proc/self/cgroup`, with lines such as `0::/path` (version 2) or `N:memory:/path`
+    /// (version 1).
     fn find(own: &str, root: &Path) -> Self {
         let mut folders = Vec::new();
         for line in own.lines() {
@@ -63,16 +66,19 @@ impl Cgroups {
         Self(folders)
     }
 
-    /// Whether there are none.
+    /// Tells whether no limits apply.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The limit that is nearest. `resident` is this process's part, and was `base` before there
-    /// were clients.
+    /// Returns the usage of the limit that has the least memory left. `resident` is this process's
+    /// resident memory now, and `base` what it was before there were clients.
+    ///
+    /// A limit that is near is left out if others fill its cgroup: the process holds less than half
+    /// of the usage and is not alone in it. Nothing that this process frees would help there.
     ///
     /// # Errors
-    /// When it cannot be told now.
+    /// If a file cannot be read at the moment, for want of descriptors or memory.
     pub fn usage(&self, resident: u64, base: u64) -> io::Result<Option<Usage>> {
         let mut nearest = None;
         for (folder, version) in &self.0 {
@@ -107,8 +113,7 @@ fn usage(folder: &Path, version: &Version, base: u64) -> io::Result<Option<Usage
     Ok(Some(Usage { used, ..usage }))
 }
 
-/// Whether nobody else lives in this folder. Others who fill it are not helped by what we do
-/// without.
+/// Tells whether this process is the only one in the cgroup.
 fn is_alone_in(folder: &Path) -> io::Result<bool> {
     Ok(text(&folder.join("cgroup.procs"))?.trim() == std::process::id().to_string())
 }
@@ -121,7 +126,7 @@ fn reclaimable(stat: &str, version: &Version) -> u64 {
         .fold(0, u64::saturating_add)
 }
 
-/// The number in a file; `None` for `max` and for what is not there.
+/// Reads the number in a file; `None` for `max` and for a missing file.
 fn number(file: &Path) -> io::Result<Option<u64>> {
     Ok(text(file)?.trim().parse().ok())
 }
@@ -130,8 +135,8 @@ fn text(file: &Path) -> io::Result<String> {
     empty_for_good(fs::read_to_string(file))
 }
 
-/// Takes a file that is not there or not for us as an empty one. It is an error that none can be
-/// read now.
+/// Treats a missing or unreadable file as empty. A shortage of descriptors or memory stays an
+/// error, since the file can be read later.
 fn empty_for_good(read: io::Result<String>) -> io::Result<String> {
     match read {
         Err(error) if matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOMEM)) => Err(error),
@@ -143,7 +148,7 @@ fn empty_for_good(read: io::Result<String>) -> io::Result<String> {
 mod tests {
     use super::*;
 
-    /// A folder with these files, removed when it is dropped.
+    /// A directory with these files, removed when it is dropped.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -219,7 +224,7 @@ mod tests {
         assert_eq!(usage(&cache, 200).map(|usage| usage.left()), Some(610));
         let slice = [("x/memory.max", "1000"), ("x/memory.current", "840")];
         let slice = Folder::new("slice", &slice);
-        assert_eq!(usage(&slice, 200), None, "nothing of it is ours to give back");
+        assert_eq!(usage(&slice, 200), None, "others hold most of it");
         assert_eq!(usage(&slice, 500).map(|usage| usage.left()), Some(10));
     }
 

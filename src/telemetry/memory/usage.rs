@@ -1,34 +1,35 @@
-//! How much of one limit on memory is in use, and when something must be done.
+//! The usage of one memory limit, and the threshold above which memory is short.
 
-/// One limit and what it holds, in bytes.
+/// One limit and its usage, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
-    /// Where the limit comes from, by the name of systemd's setting.
+    /// The name of the systemd setting for the limit.
     pub limited_by: &'static str,
     /// The limit.
     pub limit: u64,
-    /// What is in use.
+    /// The bytes in use.
     pub used: u64,
-    /// What may be in use before something must be done: 85 % of the limit; more if the process
-    /// needs most of that for itself.
+    /// The usage above which memory is short: 85 % of the limit, or halfway between `base` and the
+    /// limit if that is more.
     pub most: u64,
-    /// How much of that is for clients.
+    /// The part of `most` that is left for clients: `most` less `base`.
     pub room: u64,
 }
 
 impl Usage {
-    /// `base` is what the process itself needs, without clients.
+    /// Creates a usage. `base` is what the process itself needs, without clients.
     pub(super) fn new(limited_by: &'static str, limit: u64, used: u64, base: u64) -> Self {
         let most = (limit / 100 * 85).max(base + limit.saturating_sub(base) / 2);
         Self { limited_by, limit, used, most, room: most.saturating_sub(base) }
     }
 
-    /// Bytes that may still be used before something must be done.
+    /// Returns the bytes that may still be used before memory is short.
     pub fn left(&self) -> u64 {
         self.most.saturating_sub(self.used)
     }
 
-    /// Whether half of the room is used, so that it is worth a closer look what of it counts.
+    /// Tells whether half of the room is used, so that a closer and more expensive measurement
+    /// pays.
     pub(super) fn is_near(&self) -> bool {
         self.left() <= self.room / 2
     }

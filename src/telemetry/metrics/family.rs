@@ -1,8 +1,8 @@
 //! Metric families as plain data, and their encoding through `prometheus-client`.
 //!
-//! The encoder writes OpenMetrics, where a counter's family lacks the `_total` that its samples
-//! have. The older text format, which etcd speaks, wants the whole name in both places. So for text
-//! a counter is described under its whole name and its samples are written as plain values.
+//! The encoder writes OpenMetrics, where a counter's family lacks the `_total` of its samples. The
+//! older text format, which etcd uses, has the whole name in both places. So in text, a counter is
+//! described under its whole name and its samples are written as plain values.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,12 +19,12 @@ pub type Group = (&'static str, Vec<Family>);
 /// The labels of one sample.
 pub type Labels = Vec<(&'static str, Cow<'static, str>)>;
 
-/// A number, whole if it can be.
+/// The value of a sample.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Number {
     /// A count.
     Whole(u64),
-    /// Seconds, mostly.
+    /// A floating-point number, usually of seconds.
     Real(f64),
 }
 
@@ -46,11 +46,11 @@ impl From<f64> for Number {
     }
 }
 
-/// A histogram as it is read at one moment.
+/// The values of a histogram at one scrape.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Histogram {
-    /// Upper bounds in seconds with the observations between the bound before and this one; the
-    /// last bound is infinite.
+    /// Upper bounds in seconds, with the number of observations between the previous bound and this
+    /// one; the last bound is infinite.
     pub buckets: Vec<(f64, u64)>,
     /// Sum of all observations in seconds.
     pub sum: f64,
@@ -59,7 +59,7 @@ pub struct Histogram {
 /// The samples of a family, by its type.
 #[derive(Debug, Clone)]
 pub enum Samples {
-    /// Numbers that only go up; the family's name is without `_total`.
+    /// Numbers that only go up. The family's name is without `_total`.
     Counter(Vec<(Labels, Number)>),
     /// Numbers that go up and down.
     Gauge(Vec<(Labels, Number)>),
@@ -70,29 +70,29 @@ pub enum Samples {
 /// One metric with all its samples.
 #[derive(Debug, Clone)]
 pub struct Family {
-    /// The name, for a counter without `_total`.
+    /// The name; without `_total` for a counter.
     pub name: &'static str,
-    /// One sentence about it.
+    /// The `HELP` text: one sentence.
     pub help: &'static str,
-    /// What there is to say.
+    /// Its samples; a family without any is left out of the page.
     pub samples: Samples,
 }
 
 impl Family {
-    /// Makes a gauge without labels.
+    /// Creates a gauge without labels.
     pub fn gauge(name: &'static str, help: &'static str, value: impl Into<Number>) -> Self {
         let samples = Samples::Gauge(vec![(Vec::new(), value.into())]);
         Self { name, help, samples }
     }
 
-    /// Makes a counter without labels; `name` is without `_total`.
+    /// Creates a counter without labels. `name` is without `_total`.
     pub fn counter(name: &'static str, help: &'static str, value: impl Into<Number>) -> Self {
         let samples = Samples::Counter(vec![(Vec::new(), value.into())]);
         Self { name, help, samples }
     }
 
-    /// Returns the name of its samples in both formats, to which a histogram adds `_bucket`, `_sum`
-    /// and `_count`.
+    /// Returns the name of its samples in both formats. A histogram's samples add `_bucket`, `_sum`
+    /// and `_count` to it.
     pub fn sample_name(&self) -> String {
         match self.samples {
             Samples::Counter(_) => format!("{}_total", self.name),
@@ -181,9 +181,9 @@ fn histogram(metric: &mut MetricEncoder<'_>, value: &Histogram) -> fmt::Result {
 /// All families of one scrape.
 #[derive(Debug)]
 pub struct Page {
-    /// The form they are wanted in.
+    /// The format to encode them in.
     pub format: Format,
-    /// In the order in which they appear. Families without samples are left out.
+    /// The families in the order of the page. Those without samples are left out.
     pub families: Vec<Family>,
 }
 

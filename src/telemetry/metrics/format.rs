@@ -1,20 +1,20 @@
-//! The form of the metrics page, by what the scraper accepts.
+//! The format of the metrics page, negotiated by the scraper's `Accept` header.
 
 use http::HeaderMap;
 use http::header::ACCEPT;
 
-/// A form of the metrics page.
+/// A format of the metrics page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Prometheus' text format 0.0.4, which etcd speaks and every scraper reads.
+    /// Prometheus' text format 0.0.4, which etcd uses and every scraper reads.
     Text,
     /// OpenMetrics 1.0.0.
     OpenMetrics,
 }
 
 impl Format {
-    /// Chooses by the `Accept` headers: OpenMetrics when it is asked for by name and text is not
-    /// liked better, else text. Nobody is refused.
+    /// Chooses a format by the `Accept` headers: OpenMetrics if it is named with at least the
+    /// weight of text, else text. No header is answered with 406.
     pub fn accepted_by(headers: &HeaderMap) -> Self {
         let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
         let ranges: Vec<_> = values.flat_map(|value| value.split(',')).map(Range::parse).collect();
@@ -41,7 +41,7 @@ impl Format {
 struct Range<'a> {
     name: &'a str,
     version: Option<&'a str>,
-    /// In thousandths; 0 means not wanted.
+    /// The weight in thousandths; 0 means not acceptable.
     quality: u16,
 }
 
@@ -64,7 +64,7 @@ impl<'a> Range<'a> {
     }
 }
 
-/// Reads a weight from 0 to 1 in thousandths; what cannot be read is not wanted.
+/// Parses a weight from 0 to 1 into thousandths; 0 if it cannot be parsed.
 fn quality(text: &str) -> u16 {
     match text.parse::<f32>() {
         Ok(weight) => (weight.clamp(0.0, 1.0) * 1000.0) as u16,

@@ -1,10 +1,10 @@
-//! The metrics page, made at each scrape from the snapshot and the workers' counters.
+//! The metrics page, rendered at each scrape from the snapshot and the workers' counters.
 //!
 //! Nothing is registered and nothing is kept: a scrape reads the counters without stopping a
-//! worker, and the state comes from the snapshot that status and systemd's STATUS show too. The
-//! names begin with `etcd_proxy_`: four of them are those of etcd's own proxy, with its labels and
-//! buckets, and none is one that etcd's dashboards and alerts would mistake for a member's. Label
-//! values are bounded: methods, statuses, calls by name, members; never a key, a client or a path.
+//! worker, and the state comes from the snapshot that status and systemd's STATUS are rendered from
+//! too. Names begin with `etcd_proxy_`. Four of them are those of etcd's own proxy, with its labels
+//! and buckets, and none would be mistaken for a member's by etcd's dashboards and alerts. Label
+//! values are bounded: methods, statuses, names of calls, members; never a key, a client or a path.
 
 mod family;
 mod format;
@@ -36,8 +36,8 @@ pub fn groups(
     traffic.into_iter().chain(state::groups(snapshot)).chain([process]).collect()
 }
 
-/// Returns the page in the given format. `rpcs` names the gRPC calls by their index in the
-/// counters, such as `KV/Range`; numbers in flight are those of `snapshot.traffic`.
+/// Renders the page in the given format. `rpcs` has the names of the gRPC calls, such as
+/// `KV/Range`, by their index in the counters. Numbers in flight come from `snapshot.traffic`.
 pub fn render(
     snapshot: &Snapshot,
     counters: &[Arc<WorkerCounters>],
@@ -48,7 +48,7 @@ pub fn render(
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Page { format, families: families.collect() }));
     let mut page = String::with_capacity(16 * 1024);
-    // Writing to a string cannot fail, and our values have no reason to refuse.
+    // Writing to a string cannot fail, and neither does encoding our values.
     let _ = match format {
         Format::OpenMetrics => text::encode(&mut page, &registry),
         Format::Text => text::encode_registry(&mut page, &registry),

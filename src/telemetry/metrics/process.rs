@@ -1,8 +1,8 @@
 //! The `process_*` families that every dashboard expects.
 //!
-//! Only the process's own files below `/proc/self` are read, so it works under systemd's
-//! `ProcSubset=pid`; the start is taken by our own clock, because the kernel tells it in ticks
-//! since a boot time that is hidden there. What cannot be had is left out.
+//! Only the process's own files below `/proc/self` are read, so that it works under systemd's
+//! `ProcSubset=pid`. The start time is our own clock's, because the kernel counts it in ticks since
+//! boot, and that setting hides the boot time. Values that cannot be read are left out.
 
 use std::fs;
 
@@ -12,7 +12,8 @@ use nix::unistd::{SysconfVar, sysconf};
 
 use super::family::Family;
 
-/// Returns what is known of this process; `started_ms` is when it started.
+/// Returns the families of this process. `started_ms` is when it started, in milliseconds since the
+/// Unix epoch.
 pub fn families(started_ms: u64) -> Vec<Family> {
     let start = Family::gauge(
         "process_start_time_seconds",
@@ -31,13 +32,13 @@ fn cpu() -> Option<Family> {
 }
 
 fn open_fds() -> Option<Family> {
-    // Since Linux 6.2 the folder's size is the number of descriptors; before, it is 0 and one has
-    // to count.
+    // Since Linux 6.2 the directory's size is the number of descriptors; before, it is 0 and the
+    // entries have to be counted.
     let count = match fs::metadata("/proc/self/fd").ok()?.len() {
         0 => fs::read_dir("/proc/self/fd").ok()?.count() as u64,
         count => count,
     };
-    Some(Family::gauge("process_open_fds", "File descriptors that are open.", count))
+    Some(Family::gauge("process_open_fds", "Open file descriptors.", count))
 }
 
 fn max_fds() -> Option<Family> {
@@ -51,16 +52,13 @@ fn memory() -> Option<[Family; 2]> {
         u64::try_from(sysconf(SysconfVar::PAGE_SIZE).ok()??).ok()?,
     )?;
     Some([
-        Family::gauge(
-            "process_resident_memory_bytes",
-            "Memory that is really there.",
-            resident_bytes,
-        ),
+        Family::gauge("process_resident_memory_bytes", "Resident memory.", resident_bytes),
         Family::gauge("process_virtual_memory_bytes", "Address space in use.", virtual_bytes),
     ])
 }
 
-/// Returns the first two numbers of `statm`, which are pages, as bytes.
+/// Returns the first two numbers of `statm`, the virtual and the resident size, converted from
+/// pages to bytes.
 fn parse_statm(text: &str, page: u64) -> Option<(u64, u64)> {
     let mut pages = text.split_ascii_whitespace().map_while(|number| number.parse::<u64>().ok());
     Some((pages.next()?.checked_mul(page)?, pages.next()?.checked_mul(page)?))

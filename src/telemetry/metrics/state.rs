@@ -1,4 +1,4 @@
-//! Families of the daemon's state, from the snapshot that status shows too.
+//! Families of the daemon's state, from the snapshot that status is rendered from too.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -7,7 +7,7 @@ use crate::telemetry::snapshot::{
     CertificateKind, EndpointStatus, MemberStatus, ServingMode, Snapshot,
 };
 
-/// Returns every family that the snapshot feeds.
+/// Returns every family that comes from the snapshot.
 pub fn groups(snapshot: &Snapshot) -> [Group; 6] {
     [
         ("The daemon and its clients", gauges(snapshot)),
@@ -29,7 +29,7 @@ fn gauges(snapshot: &Snapshot) -> Vec<Family> {
         info("etcd_proxy_build_info", "The daemon's version and architecture.", build),
         Family::gauge(
             "etcd_proxy_ready",
-            "Whether a member list has been had since the start.",
+            "Whether a member list has been fetched since the start.",
             snapshot.ready,
         ),
         Family::gauge(
@@ -42,11 +42,7 @@ fn gauges(snapshot: &Snapshot) -> Vec<Family> {
             "Whether writes are refused.",
             snapshot.mode == ServingMode::Readonly,
         ),
-        Family::gauge(
-            "etcd_proxy_connections",
-            "Client connections that are open.",
-            traffic.connections,
-        ),
+        Family::gauge("etcd_proxy_connections", "Open client connections.", traffic.connections),
         Family::gauge(
             "etcd_proxy_connections_limit",
             "Client connections that may be open, by the limit of open files; further ones wait.",
@@ -54,27 +50,31 @@ fn gauges(snapshot: &Snapshot) -> Vec<Family> {
         ),
         Family::gauge(
             "etcd_proxy_requests_in_flight",
-            "HTTP requests that are not over.",
+            "HTTP requests in flight.",
             traffic.requests_in_flight,
         ),
         Family::gauge(
             "etcd_proxy_rpcs_in_flight",
-            "gRPC calls that are not over, long streams included.",
+            "gRPC calls in flight, long streams included.",
             traffic.rpcs_in_flight,
         ),
     ]
 }
 
-/// Of the limit that is nearest; nothing where there is none.
+/// Returns the families of the memory limit with the least memory left; none if there is no limit.
 fn memory(snapshot: &Snapshot) -> Vec<Family> {
     let Some(memory) = &snapshot.memory else { return Vec::new() };
     vec![
         Family::gauge(
             "etcd_proxy_memory_limit_bytes",
-            "The limit of memory that is nearest: RLIMIT_AS or the cgroup's.",
+            "The memory limit with the least memory left: RLIMIT_AS or the cgroup's.",
             memory.limit_bytes,
         ),
-        Family::gauge("etcd_proxy_memory_used_bytes", "What that limit holds.", memory.used_bytes),
+        Family::gauge(
+            "etcd_proxy_memory_used_bytes",
+            "Memory in use that counts towards that limit.",
+            memory.used_bytes,
+        ),
         Family::gauge(
             "etcd_proxy_memory_short",
             "Whether new clients wait because that limit is near.",
@@ -114,9 +114,9 @@ fn members(snapshot: &Snapshot) -> Vec<Family> {
     ]
 }
 
-/// Makes a sample for each endpoint that may get traffic. Names come from the cluster and may be
-/// missing or double; a double sample would make the scraper throw away the whole page, so the
-/// first one counts.
+/// Makes a sample for each endpoint that may get traffic. Member names come from the cluster and
+/// may be missing or duplicated. A duplicate sample would make the scraper reject the whole page,
+/// so only the first one is kept.
 fn each_endpoint(
     snapshot: &Snapshot,
     value: impl Fn(&EndpointStatus) -> Number,
@@ -154,7 +154,7 @@ fn reloads(snapshot: &Snapshot) -> Vec<Family> {
         },
         Family::gauge(
             "etcd_proxy_config_last_reload_successful",
-            "Whether the settings in force are those that were last given.",
+            "Whether no refused settings or TLS files wait to be corrected.",
             !refused,
         ),
         Family::gauge(
@@ -164,7 +164,7 @@ fn reloads(snapshot: &Snapshot) -> Vec<Family> {
         ),
         Family::gauge(
             "etcd_proxy_config_generation",
-            "Number of the settings in force; the first is 1.",
+            "Generation of the settings in force; the first is 1.",
             snapshot.generation,
         ),
     ]
@@ -184,18 +184,19 @@ fn refreshes(snapshot: &Snapshot) -> Vec<Family> {
         },
         Family {
             name: "etcd_proxy_members_last_refresh_success_timestamp_seconds",
-            help: "When a member list was last had from a peer.",
+            help: "When a member list was last fetched from a peer.",
             samples: Samples::Gauge(last.into_iter().collect()),
         },
     ]
 }
 
-/// One sample for each file of an identity.
+/// Returns the expiry families, with one sample for each file of an identity.
 fn certificates(snapshot: &Snapshot) -> Vec<Family> {
     let samples = |are_lists: bool| {
         let all = snapshot.certificates.iter();
         let wanted = all.filter(|it| (it.kind == CertificateKind::RevocationList) == are_lists);
-        // A file may have both a certificate and its authority in it: the first to expire counts.
+        // A file may contain both a certificate and its authority: the one that expires first
+        // counts.
         let mut first = BTreeMap::new();
         for it in wanted {
             let end = first.entry((&it.identity, &it.file)).or_insert(it.not_after_ms);
@@ -210,13 +211,14 @@ fn certificates(snapshot: &Snapshot) -> Vec<Family> {
     vec![
         Family {
             name: "etcd_proxy_certificate_expiry_timestamp_seconds",
-            help: "When the certificate expires that clients (listener), members (upstream) or peers are shown, or the \
-                   first authority that they are held to; see the file.",
+            help: "Expiry of the certificate presented to clients (listener), members (upstream), peers or the \
+                   discovery service (registry), or of the authority that verifies them and expires first; see the \
+                   file.",
             samples: samples(false),
         },
         Family {
             name: "etcd_proxy_revocation_list_expiry_timestamp_seconds",
-            help: "When the first revocation list of the file is to be replaced by a newer one.",
+            help: "When the first revocation list of the file is due to be replaced (nextUpdate).",
             samples: samples(true),
         },
     ]
@@ -230,7 +232,7 @@ fn info(name: &'static str, help: &'static str, labels: Labels) -> Family {
     Family { name, help, samples: Samples::Gauge(vec![(labels, 1.into())]) }
 }
 
-/// Turns milliseconds since 1970 into seconds.
+/// Converts milliseconds since 1970 to seconds.
 fn seconds(millis: u64) -> f64 {
     millis as f64 / 1000.0
 }

@@ -176,7 +176,7 @@ fn a_refused_reload_shows_until_one_is_accepted() {
     let refused = render(&snapshot, &[], RPCS, Format::Text);
     assert_has(&refused, &["etcd_proxy_config_last_reload_successful 0"]);
 
-    // A renewed certificate does not end it.
+    // A renewed certificate does not end the refusal of the settings.
     snapshot
         .reloads
         .insert(0, ReloadRecord { result: ReloadResult::Applied, ..Default::default() });

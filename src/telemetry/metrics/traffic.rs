@@ -1,4 +1,4 @@
-//! Families of what passes through, added up over the workers' counters.
+//! Families of the traffic, added up over the workers' counters.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use crate::telemetry::counters::{
     RetryReason, RpcCounters, UnansweredWrite, WorkerCounters,
 };
 
-/// The counters of all workers, with the names of the gRPC calls that they tell apart.
+/// The counters of all workers, with the names of the gRPC calls.
 #[derive(Clone, Copy)]
 pub struct Counted<'a> {
-    /// One a worker.
+    /// The counters, one set per worker.
     pub counters: &'a [Arc<WorkerCounters>],
-    /// Names of calls by index, such as `KV/Range`.
+    /// The names of the calls, such as `KV/Range`, by their index in the counters.
     pub rpcs: &'a [&'static str],
 }
 
 impl<'a> Counted<'a> {
-    /// Returns every family that the counters feed.
+    /// Returns every family that comes from the counters.
     pub fn groups(self) -> [Group; 3] {
         let requests =
             vec![self.requests(), self.handled(), self.dropped(), self.handling_duration()];
@@ -40,12 +40,12 @@ impl<'a> Counted<'a> {
         ]
     }
 
-    /// Adds a number up over the workers.
+    /// Adds up a number over the workers.
     fn sum(self, pick: impl Fn(&WorkerCounters) -> u64) -> u64 {
         self.counters.iter().map(|worker| pick(worker)).sum()
     }
 
-    /// Adds arrays of numbers up over the workers, element by element.
+    /// Adds up arrays of numbers over the workers, element by element.
     fn sum_each<I: Iterator<Item = u64>>(
         self,
         pick: impl Fn(&'a WorkerCounters) -> Option<I>,
@@ -115,14 +115,14 @@ impl<'a> Counted<'a> {
         };
         Family {
             name: "etcd_proxy_handling_duration_seconds",
-            help: "Time from a request's head to the head of its member's answer, by HTTP method.",
+            help: "Time from a request's headers to those of the member's response, by HTTP method.",
             samples: Samples::Histogram(
                 HttpMethod::ALL.into_iter().filter_map(by_method).collect(),
             ),
         }
     }
 
-    /// Makes one entry for each gRPC call that was ever seen.
+    /// Calls `sample` for each kind of gRPC call and collects its results.
     fn each_rpc<T>(self, sample: impl Fn(usize, Labels) -> Option<T>) -> Vec<T> {
         let rpcs = self.rpcs.iter().enumerate();
         rpcs.filter_map(|(rpc, name)| sample(rpc, vec![("rpc", Cow::Borrowed(*name))])).collect()
@@ -150,7 +150,7 @@ impl<'a> Counted<'a> {
         };
         Family {
             name: "etcd_proxy_rpc_handled",
-            help: "gRPC calls that are over, by status, whoever gave it.",
+            help: "gRPC calls that ended, by status, whether set by a member or by this proxy.",
             samples: Samples::Counter(self.each_rpc(samples).into_iter().flatten().collect()),
         }
     }
@@ -165,7 +165,7 @@ impl<'a> Counted<'a> {
         };
         Family {
             name: "etcd_proxy_rpc_handling_duration_seconds",
-            help: "Time from a gRPC call's head to its end, a stream's whole life.",
+            help: "Time from a gRPC call's headers to its end; for a stream, its whole life.",
             samples: Samples::Histogram(self.each_rpc(sample)),
         }
     }
@@ -194,7 +194,7 @@ impl<'a> Counted<'a> {
         };
         Family {
             name: "etcd_proxy_unanswered_writes",
-            help: "Writes that were sent and not answered, so that nobody here knows whether they were done.",
+            help: "Writes that were sent but not answered, so that it is unknown whether they were carried out.",
             samples: Samples::Counter(UnansweredWrite::ALL.into_iter().map(sample).collect()),
         }
     }
@@ -210,8 +210,7 @@ impl<'a> Counted<'a> {
     }
 
     fn malformed(self) -> Family {
-        let help =
-            "Requests that were refused because their form can be read in two ways or not at all.";
+        let help = "Requests that were refused because they are ambiguous or malformed.";
         Family::counter("etcd_proxy_malformed_requests", help, self.sum(WorkerCounters::malformed))
     }
 
@@ -222,8 +221,8 @@ impl<'a> Counted<'a> {
         };
         Family {
             name: "etcd_proxy_client_tls_errors",
-            help: "Client connections that came to nothing: TLS to a listener without it, plain HTTP to one with it, or a \
-                   handshake that failed.",
+            help: "Client connections that failed: TLS to a listener without it, plain HTTP to one with it, or a \
+                   failed handshake.",
             samples: Samples::Counter(ClientTlsError::ALL.into_iter().map(sample).collect()),
         }
     }
@@ -233,7 +232,7 @@ fn method_label(method: HttpMethod) -> Labels {
     vec![("method", method.label().into())]
 }
 
-/// Makes a histogram from counts by bucket, with bounds in microseconds; `None` when nothing was
+/// Builds a histogram from counts by bucket, with bounds in microseconds; `None` if nothing was
 /// observed.
 fn histogram(bounds: &[u64], counts: &[u64], sum: f64) -> Option<Histogram> {
     let bounds = bounds.iter().map(|micros| *micros as f64 / 1e6).chain([f64::INFINITY]);

@@ -1,4 +1,4 @@
-//! The states of a snapshot: an enum each here, and one word each in its JSON.
+//! The enums of a snapshot, each variant one word in its JSON.
 
 use std::fmt;
 
@@ -6,8 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::config::Mode;
 
-/// Declares an enum of which each variant is a word. `Unknown` stands for a field that is missing,
-/// and for the word of a newer daemon.
+/// Declares an enum whose variants are serialised as words. `Unknown` stands for a missing field
+/// and for a word that only a newer daemon knows.
 macro_rules! states {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $state:ident = $word:literal,)* }) => {
         $(#[$about])*
@@ -20,7 +20,7 @@ macro_rules! states {
         }
 
         impl $name {
-            /// The word for it in JSON; empty for `Unknown`.
+            /// Returns its word in JSON; empty for `Unknown`.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     Self::Unknown => "",
@@ -53,11 +53,11 @@ macro_rules! states {
 }
 
 states! {
-    /// Whether writes pass.
+    /// Whether writes are forwarded.
     ServingMode {
-        /// Reads and writes pass.
+        /// Reads and writes are forwarded.
         Readwrite = "readwrite",
-        /// Only requests known to be reads pass.
+        /// Only requests known to be reads are forwarded.
         Readonly = "readonly",
     }
 }
@@ -72,9 +72,9 @@ impl From<Mode> for ServingMode {
 }
 
 states! {
-    /// What in a file for TLS expires.
+    /// The kind of object in a TLS file that expires.
     CertificateKind {
-        /// The certificate that others are shown.
+        /// A certificate of our own.
         Certificate = "certificate",
         /// The authority of a CA file that expires first.
         Authority = "authority",
@@ -86,11 +86,12 @@ states! {
 states! {
     /// Whether an endpoint has proved that it belongs to the cluster.
     Proof {
-        /// It has.
+        /// It has proved it.
         Proved = "proved",
-        /// It has proved the opposite, or nothing although it must; it gets no requests.
+        /// It belongs to another cluster, or gave no proof although one is required; it gets no
+        /// requests.
         Failed = "failed",
-        /// It has not been asked, or has not answered.
+        /// It has not been asked or has not answered yet.
         NotYet = "not yet",
         /// No proof can be had, and `require-cluster-proof = false` lets requests go there.
         None = "none",
@@ -98,13 +99,13 @@ states! {
 }
 
 states! {
-    /// What became of a reload.
+    /// The result of a reload.
     ReloadResult {
-        /// A new generation came into force.
+        /// A new generation is in force.
         Applied = "applied",
-        /// The settings were those in force.
+        /// The settings were already in force.
         Unchanged = "unchanged",
-        /// The settings are unusable; nothing changed.
+        /// The settings cannot be used; nothing changed.
         Refused = "refused",
     }
 }

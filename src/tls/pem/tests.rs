@@ -85,7 +85,7 @@ fn lost_newlines_are_said_to_be_lost() {
         (
             key.replace("END PRIVATE", "END RSA PRIVATE"),
             3,
-            "what begins as PRIVATE KEY in line 1 ends as RSA PRIVATE KEY",
+            "the block that begins as PRIVATE KEY in line 1 ends as RSA PRIVATE KEY",
         ),
     ] {
         assert_eq!(damage(&text), (line, what.to_owned()), "{text}");

@@ -1,4 +1,5 @@
-//! Which clients are let in: by whom their certificates are signed, and whether they are revoked.
+//! Tests of which clients are accepted, by who signed their certificates and whether they are
+//! revoked.
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::tls::acceptor::explain;
 
 pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Somebody who signs: an authority, one between it and its clients, or a server that should not.
+/// A signer: an authority, an intermediate, or a server that must not sign.
 pub(super) struct Signer {
     pub(super) issuer: Issuer<'static, KeyPair>,
     pub(super) pem: String,
@@ -44,14 +45,14 @@ impl Signer {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    /// Signs for somebody else who signs.
+    /// Signs the certificate of another signer.
     pub(super) fn below(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let (key, params) = (KeyPair::generate().unwrap(), Self::params(name, change));
         let pem = params.signed_by(&key, &self.issuer).unwrap().pem();
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    /// Signs for a client, by this serial number, behind those that are between.
+    /// Signs a client's certificate with this serial number, followed by the intermediates.
     fn client(&self, serial: u64, between: &[&Self]) -> Client {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![format!("client{serial}.example")]).unwrap();
@@ -62,7 +63,7 @@ impl Signer {
         Client { chain, key: PrivateKeyDer::try_from(key.serialize_der()).unwrap() }
     }
 
-    /// Signs the list of this number that revokes these.
+    /// Signs the revocation list with this number, which revokes these serial numbers.
     pub(super) fn list(&self, number: u64, revoked: &[u64]) -> String {
         let revoked = revoked.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
@@ -92,7 +93,7 @@ struct Client {
 }
 
 impl Client {
-    /// What it connects with; its sessions are resumed.
+    /// Returns a connector that resumes sessions.
     fn connector(&self, version: &'static rustls::SupportedProtocolVersion) -> TlsConnector {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider);
@@ -110,17 +111,17 @@ impl Client {
 }
 
 thread_local! {
-    /// Who signs what the listener shows.
+    /// The authority of the listener's certificate.
     static SERVERS: Signer = Signer::new("servers");
 }
 
-/// The settings of a listener that lets in whom `ca.pem` vouches for and `crl.pem` does not revoke.
+/// The settings of a listener that accepts clients from `ca.pem` unless `crl.pem` revokes them.
 const LISTENER: &str = "cert-file = \"DIR/server.pem\"\nkey-file = \"DIR/server.key\"\n\
                         trusted-ca-file = \"DIR/ca.pem\"\nallow-upstream-cn = true\n";
 const LISTS: &str = "client-crl-file = \"DIR/crl.pem\"\n";
 
 impl Fixture {
-    /// A fixture with what the listener shows, these authorities and these lists.
+    /// Creates a fixture with a certificate for the listener, these authorities and these lists.
     fn listening(authorities: &[&Signer], lists: &[String]) -> Self {
         let fixture = Self::new();
         SERVERS.with(|servers| fixture.issue_by("server", &servers.issuer, |_| ()));
@@ -153,13 +154,13 @@ impl Fixture {
     }
 }
 
-/// Connects, and tells how the session began or why the client was turned away.
+/// Connects and returns how the session began, or why the client was refused.
 async fn knock(acceptor: &Acceptor, connector: &TlsConnector) -> Result<HandshakeKind, String> {
     let (near, far) = duplex(64 * 1024);
     let name = ServerName::try_from("member.example").unwrap();
     let client = async {
         let Ok(mut stream) = connector.connect(name, near).await else { return };
-        // A ticket comes with what is read.
+        // The ticket arrives with the first read.
         let _ = stream.read(&mut [0]).await;
     };
     let server = async {
@@ -175,7 +176,7 @@ async fn enter(acceptor: &Acceptor, client: &Client) -> Result<(), String> {
     knock(acceptor, &client.connector(&rustls::version::TLS13)).await.map(|_| ())
 }
 
-/// While an authority changes its key there are two of its name. Both count their certificates
+/// While an authority changes its key there are two of its name. Both number their certificates
 /// from 1.
 #[tokio::test]
 async fn two_keys_of_one_authority_are_good_side_by_side_each_with_its_list() {
@@ -199,9 +200,7 @@ async fn a_key_that_is_trusted_no_more_is_told_from_an_unknown_authority() {
     let acceptor = Fixture::listening(&[&new], &[new.list(1, &[])]).listener();
     let told = enter(&acceptor, &old.client(1, &[])).await.unwrap_err();
     assert!(
-        told.contains(
-            "is from CN=ca, and it or one between it and its authority is signed with another key"
-        ),
+        told.contains("is from CN=ca, but it or an intermediate is signed with another key"),
         "{told}"
     );
     let told = enter(&acceptor, &Signer::new("other").client(1, &[])).await.unwrap_err();
@@ -220,7 +219,7 @@ async fn the_list_of_an_intermediate_that_is_in_no_file_counts() {
         let told = enter(&acceptor, &between.client(serial, &[between])).await;
         assert_eq!(told.is_ok(), is_good, "{serial}: {told:?}");
     }
-    // Its own list is enough: it is all that some authorities publish.
+    // The intermediate's own list is enough: some authorities publish nothing else.
     let fixture = Fixture::listening(&[&root], &[first.list(1, &[7])]);
     let warnings = fixture.warnings(LISTS);
     assert!(
@@ -263,7 +262,7 @@ async fn nobody_is_let_in_by_the_key_of_an_ordinary_certificate_in_the_ca_file()
     let warnings = fixture.warnings("");
     assert!(
         warnings.contains(&format!(
-            "ca.pem:{line}: CN=server is no authority, and nothing that it signs counts"
+            "ca.pem:{line}: CN=server is not an authority, and certificates signed by it are not trusted"
         )),
         "{warnings}"
     );
@@ -272,7 +271,8 @@ async fn nobody_is_let_in_by_the_key_of_an_ordinary_certificate_in_the_ca_file()
     assert!(told.contains("is from an unknown authority, CN=server"), "{told}");
 }
 
-/// As in Go: who is in the file without being an authority is let in, and nobody by that key.
+/// As in Go, a certificate in the file that is not a CA is accepted itself, but nothing signed with
+/// its key.
 #[tokio::test]
 async fn a_client_whose_own_certificate_is_in_the_ca_file_is_let_in_and_can_sign_for_nobody() {
     for is_ca in [IsCa::NoCa, IsCa::ExplicitNoCa, IsCa::Ca(BasicConstraints::Unconstrained)] {
@@ -333,7 +333,7 @@ async fn a_ticket_is_taken_in_both_versions_and_not_after_the_list_has_changed()
     }
 }
 
-/// rustls takes the certificate out of the ticket without a look, and puts it into the next.
+/// rustls takes the certificate from the ticket unverified and puts it into the next ticket.
 #[tokio::test]
 async fn a_ticket_does_not_outlive_the_certificate_that_it_was_given_for() {
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
@@ -353,7 +353,7 @@ async fn a_ticket_does_not_outlive_the_certificate_that_it_was_given_for() {
     }
 }
 
-/// What changes elsewhere must not wait for a certificate that nobody renews.
+/// An expired certificate that nobody renews must not block other changes.
 #[tokio::test]
 async fn a_revocation_comes_into_force_beside_a_certificate_or_authority_that_has_expired_in_use() {
     let now = SystemTime::now();
@@ -380,7 +380,7 @@ async fn a_revocation_comes_into_force_beside_a_certificate_or_authority_that_ha
     );
     assert_ne!(before.acceptor, after.acceptor);
     assert!(after.changed_files(&before).contains(&"client-crl-file: new content".to_owned()));
-    // Another certificate that has expired is no better than before.
+    // A different expired certificate is refused as at the start.
     SERVERS.with(|servers| fixture.issue_by("server", &servers.issuer, expires));
     assert!(fixture.load(&settings, Some(&before), late).is_err());
 }
@@ -401,7 +401,7 @@ fn an_expired_certificate_behind_the_one_that_is_shown_is_a_warning() {
     );
 }
 
-/// Members take the last CN, whatever kind of string it is.
+/// Members use the last CN, whatever its string type.
 #[test]
 fn the_last_common_name_is_the_one_that_members_see_in_every_kind_of_string() {
     let named = |names: Vec<DnValue>| {
@@ -427,8 +427,7 @@ fn the_last_common_name_is_the_one_that_members_see_in_every_kind_of_string() {
     assert_eq!(named(vec![]), None);
 }
 
-/// A certificate that rustls and our own reader do not both understand must not slip through
-/// between them.
+/// A certificate that only one of rustls and our own parser understands must not be accepted.
 #[tokio::test]
 async fn unknown_extensions_change_nothing_about_revocation() {
     let ca = Signer::new("ca");

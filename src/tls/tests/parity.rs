@@ -1,4 +1,4 @@
-//! Certificates that Go takes and webpki alone would not, and those that neither takes, with the
+//! Certificates that Go accepts and webpki alone would not, and those that both refuse, with the
 //! reason.
 
 use rcgen::{ExtendedKeyUsagePurpose, GeneralSubtree, NameConstraints, SanType, date_time_ymd};
@@ -6,13 +6,13 @@ use rcgen::{ExtendedKeyUsagePurpose, GeneralSubtree, NameConstraints, SanType, d
 use super::clients::{Signer, der};
 use super::*;
 
-/// A member that shows a certificate of this authority, changed like this.
+/// Creates a member that shows a certificate of this authority, with these changes.
 fn member(fixture: &Fixture, ca: &Signer, change: impl FnOnce(&mut CertificateParams)) -> Acceptor {
     fixture.issue_by("server", &ca.issuer, change);
     fixture.acceptor("")
 }
 
-/// Makes a certificate say that it is an authority's.
+/// Marks a certificate as a CA.
 fn as_authority(params: &mut CertificateParams) {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
 }
@@ -37,16 +37,16 @@ async fn a_certificate_that_calls_itself_an_authority_is_taken_when_an_authority
         meet(&connector, &member(&fixture, &ca, as_authority), "10.0.0.1", Alpn::Http1).await;
     assert!(told.ends_with("is for member.example, and not for 10.0.0.1"), "{told}");
     let told = meets(&connector, &member(&fixture, &other, as_authority)).await;
-    assert!(told.contains("is that of an authority, and not from one in"), "{told}");
+    assert!(told.contains("is a CA certificate, and not from an authority in"), "{told}");
     let told = meets(&connector, &member(&fixture, &below, as_authority)).await;
-    assert!(told.contains("is that of an authority, and not from one in"), "{told}");
+    assert!(told.contains("is a CA certificate, and not from an authority in"), "{told}");
     let for_clients = |params: &mut CertificateParams| {
         as_authority(params);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     };
     assert_ne!(meets(&connector, &member(&fixture, &ca, for_clients)).await, "fine");
 
-    // The one between comes with it.
+    // The intermediate is sent with it.
     fixture.issue_by("server", &below.issuer, as_authority);
     let leaf = std::fs::read_to_string(fixture.0.path().join("server.pem")).unwrap();
     fixture.put("server.pem", &format!("{leaf}{}", below.pem));
@@ -68,7 +68,8 @@ async fn what_limits_an_authority_limits_those_that_call_themselves_one_too() {
     assert_ne!(meets(&fixture.connector(""), &member(&fixture, &past, as_authority)).await, "fine");
 }
 
-/// A byte that says `CA:TRUE` elsewhere, or a signature of nobody, makes no certificate good.
+/// Neither bytes that look like `CA:TRUE` elsewhere in a certificate nor an invalid signature makes
+/// it acceptable.
 #[test]
 fn a_changed_certificate_is_vouched_for_by_nobody() {
     let (fixture, ca) = (Fixture::new(), Signer::new("ca"));
@@ -133,7 +134,10 @@ async fn auto_tls_holds_beside_a_certificate_that_is_named_for_members() {
     assert_eq!(meets(&tls_configs.upstream, &auto_tls(&fixture)).await, "fine", "{warnings}");
     assert!(tls_configs.upstream.leaf().is_some());
     let told = meets(&fixture.connector(shown), &auto_tls(&fixture)).await;
-    assert!(told.contains("is self-signed, as those of auto-tls are, and not in"), "{told}");
+    assert!(
+        told.contains("is self-signed, like those of auto-tls, and is not itself in"),
+        "{told}"
+    );
     let named = format!("{auto}upstream-trusted-ca-file = \"DIR/ca.pem\"\n");
     assert_ne!(
         meets(&fixture.tls_configs(&named).unwrap().upstream, &auto_tls(&fixture)).await,

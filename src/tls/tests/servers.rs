@@ -1,16 +1,17 @@
-//! Which members and peers are trusted.
+//! Tests of which members and peers are trusted.
 
 use super::clients::{DAY, Signer, der};
 use super::*;
 
 impl Fixture {
-    /// A peer that shows a certificate of this authority and serial number, for `member.example`.
+    /// Creates a peer that shows a certificate for `member.example`, of this authority and serial
+    /// number.
     fn peer_of(&self, ca: &Signer, serial: u64) -> Acceptor {
         self.issue_by("server", &ca.issuer, |params| params.serial_number = Some(serial.into()));
         self.acceptor("")
     }
 
-    /// What peers are reached with.
+    /// Returns the connector to peers.
     fn peer(&self, more: &str) -> Connector {
         self.tls_configs(&format!("peer-trusted-ca-file = \"DIR/ca.pem\"\n{more}")).unwrap().peer
     }
@@ -45,7 +46,7 @@ async fn a_peer_must_have_a_name_that_is_allowed() {
         |names: &str| fixture.peer(&format!("peer-cert-allowed-hostname = \"{names}\"\n"));
     assert_eq!(meets(&allowed("other.example,member.example"), &acceptor).await, "fine");
     let told = meets(&allowed("other.example"), &acceptor).await;
-    assert!(told.ends_with("is for member.example, and allowed is only other.example"), "{told}");
+    assert!(told.ends_with("is for member.example, but only other.example is allowed"), "{told}");
 }
 
 #[tokio::test]
@@ -60,8 +61,8 @@ async fn peer_auto_tls_trusts_every_peer_and_no_member_more() {
     assert_ne!(meets(&named, &acceptor).await, "fine", "an authority is named");
 }
 
-/// As with etcd, what the records lead to must be good for the domain that was asked, unless an
-/// authority is named.
+/// As with etcd, the certificates of the records' targets must be valid for the domain that was
+/// asked, unless an authority is named.
 #[tokio::test]
 async fn the_domain_of_srv_records_stands_in_for_the_host_that_was_dialled() {
     let (fixture, ca) = (Fixture::new(), Signer::new("ca"));
@@ -91,7 +92,8 @@ async fn the_domain_of_srv_records_stands_in_for_the_host_that_was_dialled() {
     assert!(told.ends_with("and not for other.example"), "{told}");
 }
 
-/// As in Go: what is in the CA file is trusted as it is, and can sign nothing.
+/// As in Go, an ordinary certificate in the CA file is trusted itself, but nothing signed with its
+/// key.
 #[tokio::test]
 async fn an_ordinary_certificate_beside_an_authority_is_trusted_itself() {
     let (fixture, ca, other) = (Fixture::new(), Signer::new("ca"), Signer::new("other"));
@@ -120,5 +122,5 @@ fn the_first_authority_to_expire_and_lists_that_are_overdue_are_warned_about() {
     assert!(said(now).contains("ca.pem: the authority CN=ca expires on"), "{}", said(now));
     assert!(!said(now).contains("crl.pem"), "{}", said(now));
     let overdue = said(now + DAY * 40_000);
-    assert!(overdue.contains("crl.pem: the revocation list of CN=ca was to be replaced by 2096-01-01; fetch the newest"), "{overdue}");
+    assert!(overdue.contains("crl.pem: the revocation list of CN=ca should have been replaced by 2096-01-01; fetch the newest"), "{overdue}");
 }

@@ -50,7 +50,7 @@ fn a_certificate_with_a_cn_serves_clients_and_is_not_shown_to_members(generation
     let towards: Vec<_> = towards.iter().map(String::as_str).chain(shown).collect();
     let plan = Proxy::before(secured).https(&dialer).arguments(&towards);
     let proxy = plan.start();
-    let advice = "it demands a client certificate; that of cert-file is not shown, since it has a CN (\"kube-etcd\"): \
+    let advice = "it demands a client certificate; the one in cert-file is not shown, since it has a CN (\"kube-etcd\"): \
                   set upstream-cert-file to one without, or allow-upstream-cn = true";
     run(eventually(advice, PATIENCE, async || {
         let answer = ask(&proxy).await.expect("an answer");

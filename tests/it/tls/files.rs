@@ -329,7 +329,10 @@ fn an_rsa_key_that_is_too_short_is_said_to_be_that() {
     fixture.refuses("", "want RSA of 2048 to 8192 bits");
     fixture.authority.issue(&Leaf::loopback()).write(fixture.scratch.path(), "server");
     fixture.put("ca.pem", include_str!("files_of_openssl/rsa1024.pem"));
-    fixture.warns(CLIENTS, "has an RSA key of 1024 bits, and nothing that it has signed counts");
+    fixture.warns(
+        CLIENTS,
+        "has an RSA key of 1024 bits, and certificates signed by it are not trusted",
+    );
 }
 
 #[test]
@@ -364,7 +367,7 @@ fn a_common_name_is_not_lent_to_clients_that_show_nothing() {
         assert!(status == 0 && said.starts_with("0 errors, 0 warnings"), "{said}");
     }
     let named = "upstream-cert-file = \"DIR/server.pem\"\nupstream-key-file = \"DIR/server.key\"\n";
-    fixture.refuses(named, "take whoever shows this certificate for the user \"root\" (its CN)");
+    fixture.refuses(named, "treat whoever shows this certificate as the user \"root\" (its CN)");
     let peers = "peer-cert-file = \"DIR/server.pem\"\npeer-key-file = \"DIR/server.key\"\n";
     let plain = "listen-client-urls = \"http://127.0.0.1:0\"\n";
     let (said, status) = fixture.check_alone(&format!("{plain}{peers}"));

@@ -247,7 +247,7 @@ fn clients_show_certificates_that_are_good_and_not_revoked() {
             shows(&alice).ask(&address).await.is_err()
         })
         .await;
-        let reason = "is for alice.example, and allowed is only carol.example or dave.example";
+        let reason = "is for alice.example, but only carol.example or dave.example is allowed";
         assert!(process.wait_for_line(reason, PATIENCE).is_some());
     });
 }
