@@ -7,7 +7,7 @@ use super::*;
 
 /// Far more than any change takes; only a failing test waits for it.
 const DEADLINE: Duration = Duration::from_secs(20);
-/// Long enough that a change would have been handed out.
+/// Long enough for a change to have been reported.
 const NOTHING: Duration = Duration::from_millis(400);
 
 struct Fixture {
@@ -143,7 +143,8 @@ async fn a_directory_that_is_deleted_may_come_back() {
     assert_eq!(change(&mut watch).await, content("back"));
 }
 
-/// The watch must not trust that a directory which looks the same is still watched.
+/// A directory that looks the same need not be watched any more, so the watch must not rely on
+/// that.
 #[tokio::test]
 async fn a_directory_that_is_away_for_a_moment_is_watched_again() {
     let fixture = Fixture::new();
@@ -152,7 +153,8 @@ async fn a_directory_that_is_away_for_a_moment_is_watched_again() {
     fs::write(fixture.path("etc/p.toml"), "old").unwrap();
     let mut watch = FileWatcher::start(fixture.path("etc/p.toml")).await;
     for n in 0..3 {
-        // Moved away and back it is the same inode; a new one often gets the number of the old one.
+        // Moved away and back, it is the same inode; a new directory often gets the old one's
+        // number.
         if n % 2 == 0 {
             fs::rename(&etc, &away).unwrap();
             fs::rename(&away, &etc).unwrap();
@@ -218,7 +220,8 @@ async fn a_slow_writer_is_not_read_half_way() {
         },
         change(&mut watch)
     );
-    // On a machine that stalls us for longer than any writer is waited for, the half is right.
+    // On a machine that stalls longer than the longest wait for a writer, half of the file is
+    // right.
     assert!(state == content("whole") || !in_time, "{state:?}");
 }
 
@@ -265,7 +268,7 @@ async fn a_pipe_in_place_of_the_file_does_not_hang() {
     assert_eq!(state, FileState::Unreadable("not a regular file".to_owned()));
 }
 
-/// Kubernetes puts a certificate and its key in place by swapping one link.
+/// Kubernetes replaces a certificate and its key by swapping one link.
 #[tokio::test]
 async fn several_files_that_change_at_once_are_one_change() {
     let fixture = Fixture::new();
