@@ -88,7 +88,11 @@ impl EvaluatedMembers {
         }
         let more = new.count();
         if more > 0 {
-            tracing::warn!(state = LEFT_OUT, more, "so do others, which the status shows");
+            tracing::warn!(
+                state = LEFT_OUT,
+                more,
+                "more members and client URLs get no traffic; the status shows all"
+            );
         }
     }
 

@@ -126,15 +126,13 @@ pub enum ListError {
     #[error("an empty list")]
     Empty,
     /// More members than are accepted.
-    #[error("it has {0} members, and {MOST_MEMBERS} are the most that are believed")]
+    #[error("it has {0} members; at most {MOST_MEMBERS} are accepted")]
     TooManyMembers(usize),
     /// A member with more URLs than are accepted.
-    #[error("member {0:x} has {1} URLs, and {MOST_URLS} are the most that are believed")]
+    #[error("member {0:x} has {1} URLs; at most {MOST_URLS} are accepted")]
     TooManyUrls(u64, usize),
     /// A member with a longer name or URL than is accepted.
-    #[error(
-        "member {0:x} has a name or URL of {1} bytes, and {LONGEST} are the most that are believed"
-    )]
+    #[error("member {0:x} has a name or URL of {1} bytes; at most {LONGEST} are accepted")]
     TooLong(u64, usize),
     /// The same ID twice.
     #[error("member {0:x} is in it twice")]
@@ -211,14 +209,11 @@ mod tests {
             Err(error) => error.to_string(),
         };
         assert_eq!(error(MOST_MEMBERS, MOST_URLS, LONGEST), "");
-        assert_eq!(
-            error(2000, 1, 1),
-            "it has 2000 members, and 128 are the most that are believed"
-        );
-        assert_eq!(error(1, 17, 1), "member 1 has 17 URLs, and 16 are the most that are believed");
+        assert_eq!(error(2000, 1, 1), "it has 2000 members; at most 128 are accepted");
+        assert_eq!(error(1, 17, 1), "member 1 has 17 URLs; at most 16 are accepted");
         assert_eq!(
             error(1, 1, 1025),
-            "member 1 has a name or URL of 1025 bytes, and 1024 are the most that are believed"
+            "member 1 has a name or URL of 1025 bytes; at most 1024 are accepted"
         );
         let peer_urls = format!("[{{\"id\":1,\"peerURLs\":[\"{}\"]}}]", "u".repeat(1025));
         assert!(matches!(parse(&peer_urls), Err(ListError::TooLong(1, 1025))));

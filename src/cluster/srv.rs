@@ -64,7 +64,7 @@ pub enum SrvError {
     #[error("cannot look up {0}: {1}")]
     Failed(String, String),
     /// There are records, but none of their targets can be used.
-    #[error("the SRV records of {0} are of no use: {1}")]
+    #[error("none of the SRV records of {0} can be used: {1}")]
     NoTargets(String, String),
 }
 

@@ -113,7 +113,7 @@ impl Listeners {
             moved.extend(wanted.iter().filter(here).map(|url| BindError {
                 url: url.clone(),
                 source: io::Error::other(format!(
-                    "it serves {from}; it can go over to {to} by a restart, or by two reloads, the first without it"
+                    "it serves {from}; to make it serve {to}, restart, or reload twice, the first time without it"
                 )),
                 owner: None,
             }));

@@ -166,7 +166,7 @@ impl Keeper {
             state = "memory",
             used = usage.used,
             limit = usage.limit,
-            "memory is short: new clients wait and idle connections are closed; raise {} if there are rightly so many",
+            "memory is short: new clients wait and idle connections are closed; raise {} if this many clients are expected",
             usage.limited_by
         );
         self.close_idle(usage.left());
@@ -190,7 +190,7 @@ impl Keeper {
     fn end(&mut self) {
         self.short = None;
         ChunkBudget::stop(false);
-        tracing::info!(state = "memory", "there is memory again, accepting connections");
+        tracing::info!(state = "memory", "memory is no longer short, accepting connections again");
     }
 
     /// Returns memory to the system once many clients or exchanges have ended.

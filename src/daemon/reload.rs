@@ -52,7 +52,7 @@ impl Control {
             Ok(log) => self.log.apply(log),
             Err(errors) => {
                 for error in errors {
-                    tracing::warn!(%error, "cannot open the log anew, writing on to what is open");
+                    tracing::warn!(%error, "cannot reopen the log, still writing to the old outputs");
                 }
             }
         }

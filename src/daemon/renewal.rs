@@ -63,7 +63,7 @@ impl Control {
                 self.conclude(Outcome::Refused { reasons });
             }
             Err(reasons) => {
-                tracing::debug!(reason = %reasons.join("; "), "files for TLS do not fit yet, waiting");
+                tracing::debug!(reason = %reasons.join("; "), "TLS files do not match yet, waiting");
                 self.certificates.report_at.get_or_insert(Instant::now() + PATIENCE);
             }
         }

@@ -212,7 +212,7 @@ fn clients_wait(traffic: &TrafficStatus) -> Problem {
     let TrafficStatus { connections, connections_limit, .. } = traffic;
     let text = format!(
         "new clients wait to be accepted: {connections} are connected, and the limit of open files has room for \
-         {connections_limit}; raise LimitNOFILE= if there are rightly so many"
+         {connections_limit}; raise LimitNOFILE= if this many clients are expected"
     );
     Problem { since_ms: None, text }
 }
@@ -285,7 +285,7 @@ fn memory_problem(memory: &MemoryStatus) -> Option<Problem> {
     let (used, limit) = (used_bytes >> 20, limit_bytes >> 20);
     let text = format!(
         "memory is short ({used} of {limit} MiB): new clients wait and idle connections are closed; raise {limited_by} if \
-         there are rightly so many clients"
+         this many clients are expected"
     );
     short_since_ms.map(|since| Problem { since_ms: Some(since), text })
 }

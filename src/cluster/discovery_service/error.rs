@@ -68,7 +68,7 @@ pub enum Fault {
     )]
     NoSize(String),
     /// A size that is not a number above zero.
-    #[error("the cluster's size there is \"{0}\", and not a number above zero")]
+    #[error("the cluster's size there is \"{0}\", which is not a number above zero")]
     BadSize(String),
     /// An error of etcd's v2 API.
     #[error("it answered \"{message}\" (etcd error {code})")]
@@ -79,7 +79,7 @@ pub enum Fault {
         message: String,
     },
     /// An entry that cannot be used, and why.
-    #[error("the entry \"{0}\" is of no use: {1}; delete it, or use another token")]
+    #[error("the entry \"{0}\" cannot be used: {1}; delete it, or use another token")]
     BadEntry(String, String),
     /// Members that have the same name.
     #[error(

@@ -171,11 +171,11 @@ mod tests {
     fn entries_that_name_no_peers_are_told() {
         assert_eq!(
             hosts(&registered(1, &["junk\n"])).unwrap_err(),
-            "http://r/t: the entry \"junk\\n\" is of no use: not NAME=URL; delete it, or use another token"
+            "http://r/t: the entry \"junk\\n\" cannot be used: not NAME=URL; delete it, or use another token"
         );
         assert_eq!(
             hosts(&registered(1, &["a=http://a"])).unwrap_err(),
-            "http://r/t: the entry \"a=http://a\" is of no use: not a URL of the form http://HOST:PORT or \
+            "http://r/t: the entry \"a=http://a\" cannot be used: not a URL of the form http://HOST:PORT or \
              https://HOST:PORT; delete it, or use another token"
         );
     }

@@ -62,7 +62,7 @@ pub(super) async fn srv(conf: &ResolvConf, name: &str) -> Result<Answer, String>
     match (failure, nothing) {
         (Some(reason), _) => Err(reason),
         (None, Some(answer)) => Ok(answer),
-        (None, None) => Err("it is not a name that the DNS can have".to_owned()),
+        (None, None) => Err("it is not a valid DNS name".to_owned()),
     }
 }
 

@@ -164,11 +164,11 @@ async fn what_etcd_ends_at_is_told_apart_from_what_it_tries_again() {
         ),
         (
             page("200 OK", r#"{"node":{"value":"three"}}"#),
-            "URL/t: the cluster's size there is \"three\", and not a number above zero",
+            "URL/t: the cluster's size there is \"three\", which is not a number above zero",
         ),
         (
             page("200 OK", r#"{"node":{}}"#),
-            "URL/t: the cluster's size there is \"\", and not a number above zero",
+            "URL/t: the cluster's size there is \"\", which is not a number above zero",
         ),
         (
             page("401 Unauthorized", denied),
