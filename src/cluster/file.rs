@@ -156,7 +156,7 @@ fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     make_private_dir(dir)?;
     let new = path.with_extension("tmp");
     write_synced(&new, text).and_then(|()| std::fs::rename(&new, path)).inspect_err(|_| {
-        // On a full disk half of the file may be there, which nobody can use.
+        // On a full disk, half of the file may be left, which is useless.
         let _ = std::fs::remove_file(&new);
     })?;
     std::fs::File::open(dir)?.sync_all()

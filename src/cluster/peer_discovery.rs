@@ -2,8 +2,8 @@
 //!
 //! A [`PeerDiscovery`] is a task of its own, because a registry may take days to fill up, and
 //! pauses between tries grow to minutes. The refresh of the member list reads the peers found so
-//! far. When none of them answers it says so, and the source is asked again. Peers that were found
-//! are kept until the source names others.
+//! far, and reports when none of them answers; then the source is asked again. Peers that were
+//! found are kept until the source names others.
 //!
 //! Its log lines are not limited when they repeat (`every = true`), because there are few: one for
 //! each change, and one for each try at growing pauses.

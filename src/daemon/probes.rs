@@ -32,8 +32,8 @@ struct HealthNotifier {
 }
 
 impl Probes {
-    /// Makes an empty set that notifies `workers` of changed health. Returns with it what notifies
-    /// the control plane: once, however many changes there were since it last looked.
+    /// Makes an empty set that notifies `workers` of changed health. The [`Notify`] is for the
+    /// control plane, which is notified once, however many changes there were since it last looked.
     pub fn new(workers: WorkerNotifier) -> (Self, Arc<Notify>) {
         let changes = Arc::<Notify>::default();
         let notifier = HealthNotifier { workers, control: changes.clone() };

@@ -114,7 +114,7 @@ pub struct FilesWatcher {
     /// A scan under way; it owns the course meanwhile.
     scanning: Option<JoinHandle<(Course, Scan)>>,
     next_scan: Instant,
-    /// When the first event of a change came that has not been read yet.
+    /// The time of the first event of a change that has not been read yet.
     changing_since: Option<Instant>,
     /// Whether the lack of watches was logged.
     is_unwatched: bool,

@@ -76,7 +76,7 @@ impl WorkerNotifier {
         }
     }
 
-    /// Notifies workers that a test plays.
+    /// Makes a notifier for workers that a test plays.
     #[cfg(test)]
     pub(super) fn of(commands: Vec<mpsc::UnboundedSender<Command>>) -> Self {
         Self(commands.into_iter().map(|commands| (commands, Arc::default())).collect())

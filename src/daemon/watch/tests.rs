@@ -39,12 +39,12 @@ fn content(text: &str) -> FileState {
 
 async fn change(watch: &mut FileWatcher) -> FileState {
     assert!(watch.0.course.watches.is_some(), "these tests need inotify");
-    timeout(DEADLINE, watch.changed()).await.expect("a change is handed out")
+    timeout(DEADLINE, watch.changed()).await.expect("a change is reported")
 }
 
 async fn assert_nothing(watch: &mut FileWatcher) {
     if let Ok(state) = timeout(NOTHING, watch.changed()).await {
-        panic!("handed out {state:?}");
+        panic!("reported {state:?}");
     }
 }
 
@@ -143,8 +143,7 @@ async fn a_directory_that_is_deleted_may_come_back() {
     assert_eq!(change(&mut watch).await, content("back"));
 }
 
-/// A directory that looks the same need not be watched any more, so the watch must not rely on
-/// that.
+/// The watcher must not assume that a directory which looks the same is still watched.
 #[tokio::test]
 async fn a_directory_that_is_away_for_a_moment_is_watched_again() {
     let fixture = Fixture::new();
@@ -192,7 +191,7 @@ async fn two_hundred_rapid_edits_end_with_the_last() {
         seen += 1;
     }
     writer.join().unwrap();
-    assert!(seen < 100, "handed out {seen} times");
+    assert!(seen < 100, "reported {seen} times");
     assert_nothing(&mut watch).await;
 }
 
@@ -237,7 +236,7 @@ async fn a_dropped_wait_loses_nothing() {
             }
         }
     });
-    assert_eq!(state.await.expect("a change is handed out"), content("new"));
+    assert_eq!(state.await.expect("a change is reported"), content("new"));
 }
 
 #[tokio::test]
@@ -254,9 +253,9 @@ async fn without_inotify_the_file_is_polled() {
     watch.0.course.watches = None;
     watch.0.next_scan = Instant::now();
     fs::write(fixture.path("p.toml"), "new").unwrap();
-    let state = timeout(DEADLINE, watch.changed()).await.expect("the next look finds it");
+    let state = timeout(DEADLINE, watch.changed()).await.expect("the next scan finds it");
     assert_eq!(state, content("new"));
-    assert!(watch.0.course.watches.is_some(), "inotify is taken up again when it can be had");
+    assert!(watch.0.course.watches.is_some(), "inotify is used again once it is available");
 }
 
 #[tokio::test]
