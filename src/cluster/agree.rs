@@ -1,25 +1,25 @@
-//! Which cluster is meant when peers show several.
+//! Decides which cluster is meant when peers show several.
 //!
-//! A peer of another cluster among the configured ones is a mistake that must not decide where
-//! everybody's requests go, whatever its place in the list. So the peers are asked all of them
-//! before a cluster is pinned: at a start, and when a reload names others.
+//! A peer of another cluster among the configured ones is a mistake. Whatever its place in the
+//! list, it must not decide where all requests go. So before a cluster is pinned, all peers are
+//! asked: at the start, and when a reload names others.
 
 use super::fetch::FetchError;
 use super::pin::{ForeignCluster, Pin};
 
-/// What peers showed, taken together.
+/// The result of all answers together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Agreement {
     /// This cluster is meant.
     Cluster(u64),
-    /// They show several, and nothing says which is meant.
+    /// The peers show several clusters, and neither the settings nor the pin decide.
     Disputed,
-    /// None of them showed any.
+    /// No peer showed a cluster.
     Nothing,
 }
 
 impl Agreement {
-    /// Finds it among the clusters that were `shown` and that `pin` admits: the one that the
+    /// Decides among the clusters that were `shown` and that `pin` admits: for the one that the
     /// settings accept, else the pinned one, else the only one.
     pub fn of(shown: &[u64], pin: Pin) -> Self {
         let decided = [pin.accepted, pin.pinned].into_iter().flatten();
@@ -33,7 +33,7 @@ impl Agreement {
         }
     }
 
-    /// Says why a peer that showed cluster `theirs` is not believed; `None` when it is.
+    /// Returns why a peer that showed cluster `theirs` is not accepted; `None` when it is.
     pub fn objection(self, theirs: u64) -> Option<FetchError> {
         match self {
             Self::Cluster(ours) if ours != theirs => Some(ForeignCluster { theirs, ours }.into()),

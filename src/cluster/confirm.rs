@@ -1,19 +1,19 @@
-//! Tells a list that may be believed from one that a member gave while it was still reading its own
-//! log.
+//! Tells a list that can be accepted from one that a member gave while it was still replaying its
+//! own log.
 //!
 //! A member that has just been restarted answers `GET /members` before it has replayed its
 //! write-ahead log: first with an empty list, then with some of the members, then with members that
-//! have no client URLs yet (seen on etcd 3.4). None of that says that anything has changed. So what
-//! a member once had it keeps until it has something else, and a list that lost members is believed
-//! only when a second look says the same.
+//! have no client URLs yet (seen on etcd 3.4). A partial list is not a change. So a member keeps
+//! its known client URLs until new ones appear, and a list that lost members is accepted only when
+//! the next refresh misses the same ones.
 
 use super::member::MemberList;
 
-/// Weighs the list that was `told` against the one that is `known`. `suspected` are the members
-/// whose absence was found in the look before.
+/// Checks the list `told` by a peer against the `known` one. `suspected` are the members that the
+/// previous list missed.
 ///
 /// # Errors
-/// The IDs of the members that are missing, if that needs a second look.
+/// The IDs of the missing members, if their absence has to be confirmed by another refresh.
 pub fn confirm_shrink(
     known: Option<&MemberList>,
     mut told: MemberList,

@@ -1,10 +1,10 @@
-//! Registries: where the members of a cluster that is being built enter themselves, and a proxy
-//! reads who they are.
+//! Discovery services (registries): the members of a new cluster register there, and a proxy reads
+//! who they are.
 //!
-//! [`fetch`] asks a registry once, [`changed`] waits for the next entry; neither ever writes. `v2`
-//! speaks the protocol of `discovery`, `v3` that of `discovery-token`; what they have in common is
-//! here. A registry is not trusted: times and sizes have limits, and what it says is only shown
-//! escaped. [`super::peer_discovery`] decides when to ask again.
+//! [`fetch`] reads a registry once, [`changed`] waits for the next entry; neither ever writes. `v2`
+//! implements the protocol of `discovery`, `v3` that of `discovery-token`; what they share is here.
+//! A registry is not trusted: times and sizes have limits, and its texts are only shown escaped.
+//! [`super::peer_discovery`] decides when to ask again.
 
 mod error;
 mod http;
@@ -22,14 +22,14 @@ use crate::tls::Connector;
 pub use error::RegistryError;
 pub use registered::Registered;
 
-/// Asks the registry once who is registered. Registers nobody. `tls` is for `https` (the registry
-/// connector of the TLS configs).
+/// Reads once who is registered, and registers nobody. `tls` is the connector for `https`: the
+/// registry's, of the TLS configs.
 ///
-/// Takes at most some 10 s for v2, and twice the dial and request timeouts for each endpoint of v3.
-/// Dropping the future closes the connection.
+/// Takes at most about 10 s for v2, and twice the dial and request timeouts for each endpoint of
+/// v3. Dropping the future closes the connection.
 ///
 /// # Errors
-/// [`RegistryError::is_fatal`] tells what etcd gives up at from what it tries again.
+/// [`RegistryError::is_fatal`] tells whether etcd would give up or try again.
 pub async fn fetch(discovery: &Discovery, tls: &Connector) -> Result<Registered, RegistryError> {
     match discovery {
         Discovery::V2(registry) => v2::fetch(registry, tls).await,
@@ -37,8 +37,8 @@ pub async fn fetch(discovery: &Discovery, tls: &Connector) -> Result<Registered,
     }
 }
 
-/// Waits until somebody registers after `seen` was had, for at most `limit`. May also return when
-/// nothing has changed: then the registry ended the wait.
+/// Waits until somebody registers after `seen` was read, for at most `limit`. It may also return
+/// without a change, when the registry ends the wait.
 ///
 /// # Errors
 /// When the registry cannot be asked.
@@ -54,7 +54,7 @@ pub async fn changed(
     }
 }
 
-/// What people call the registry.
+/// Returns the registry's name in messages.
 pub fn place(discovery: &Discovery) -> String {
     match discovery {
         Discovery::V2(registry) => registry.url.to_string(),

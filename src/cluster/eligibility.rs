@@ -1,7 +1,7 @@
-//! Which client URLs of a member list may get traffic, and why the others may not.
+//! Decides which client URLs of a member list may get traffic, and why the others may not.
 //!
-//! URLs stay grouped by member: several URLs of one member are several ways to the same data, and
-//! one of them may lead nowhere.
+//! URLs stay grouped by member: several URLs of one member lead to the same data, and one of them
+//! may lead nowhere.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -13,15 +13,15 @@ use super::member::{Member, MemberList, label};
 use super::url::parse_listed;
 use crate::net::self_address::is_own;
 
-/// The name of what changes, for the log.
+/// The `state` field of the log lines.
 const LEFT_OUT: &str = "left out";
-/// Lines that one list may cost; the status shows all.
+/// Most log lines for one list; the status shows all.
 const MOST_LINES: usize = 20;
 
-/// The members of a list with a verdict on each client URL, in the order of the list.
+/// The members of a list, in its order, with a verdict on each client URL.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EvaluatedMembers {
-    /// All members, also those that get no traffic.
+    /// All members, including those that get no traffic.
     pub members: Vec<EvaluatedMember>,
 }
 
@@ -34,7 +34,7 @@ pub struct EvaluatedMember {
     pub name: String,
     /// Whether it is a learner.
     pub learner: bool,
-    /// Why the member gets no traffic, whatever its URLs; `None` when it may.
+    /// Why the member gets no traffic, whatever its URLs; `None` when it may get some.
     pub left_out: Option<String>,
     /// Its client URLs, in the member's order.
     pub urls: Vec<EvaluatedUrl>,
@@ -47,28 +47,29 @@ pub struct EvaluatedUrl {
     pub url: String,
     /// Whether it says `https`.
     pub tls: bool,
-    /// Its host, without brackets; empty when the URL is unusable in itself.
+    /// Its host, without brackets; empty when [`parse_listed`] refuses the URL.
     pub host: String,
-    /// Its port; 0 when the URL is unusable in itself.
+    /// Its port; 0 when [`parse_listed`] refuses the URL.
     pub port: u16,
-    /// Why this URL gets no traffic; `None` when it may.
+    /// Why this URL gets no traffic; `None` when it may get some.
     pub left_out: Option<String>,
 }
 
 impl EvaluatedMember {
-    /// The client URLs that may get traffic: none of a member that is left out.
+    /// Returns the client URLs that may get traffic: none if the member is left out.
     pub fn usable_urls(&self) -> impl Iterator<Item = &EvaluatedUrl> {
         self.urls.iter().filter(|url| self.left_out.is_none() && url.left_out.is_none())
     }
 }
 
 impl EvaluatedMembers {
-    /// Whether any member has started and has a URL that may get traffic.
+    /// Returns whether any member has a URL that may get traffic.
     pub fn has_usable(&self) -> bool {
         self.members.iter().any(|member| member.usable_urls().next().is_some())
     }
 
-    /// Logs what is left out now and was not, for the same reason, in the list `before`.
+    /// Logs the members and URLs that are left out now, except those that were left out for the
+    /// same reason in the list `before`.
     pub fn log_changes(&self, before: Option<&Self>) {
         let known: HashSet<_> = before.into_iter().flat_map(Self::left_out).collect();
         let mut new = self.left_out().filter(|line| !known.contains(line));
@@ -87,7 +88,11 @@ impl EvaluatedMembers {
         }
         let more = new.count();
         if more > 0 {
-            tracing::warn!(state = LEFT_OUT, more, "so do others, which the status shows");
+            tracing::warn!(
+                state = LEFT_OUT,
+                more,
+                "more members and client URLs get no traffic; the status shows all"
+            );
         }
     }
 
@@ -115,11 +120,12 @@ struct Omission<'a> {
     reason: &'a str,
 }
 
-/// Evaluates every client URL of `list`. `listeners` are our own client listeners, with real ports.
+/// Evaluates every client URL of `list`. `listeners` are our own client listeners, with their real
+/// ports.
 ///
-/// Names are looked up to find our own listeners among them, all at once and for 2 s at most, so do
-/// this at every refresh and not on a request. Never fails: a list of which nothing is usable has
-/// its reasons in it.
+/// Host names are looked up to find our own listeners among them, all at once and for at most 2 s,
+/// so this belongs in a refresh and not in a request. It never fails: a list without usable URLs
+/// holds the reasons.
 pub async fn evaluate(list: &MemberList, listeners: &[SocketAddr]) -> EvaluatedMembers {
     let mut members: Vec<EvaluatedMember> = list.members.iter().map(evaluate_member).collect();
     let listeners: Arc<[SocketAddr]> = listeners.into();

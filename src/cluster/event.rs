@@ -1,4 +1,4 @@
-//! What is worth a log line: changes of state, each told once.
+//! Changes of state that are worth a log line, each logged once.
 
 use std::path::PathBuf;
 
@@ -7,36 +7,36 @@ use super::file::Ignored;
 use super::member::{Member, MemberList, hex_id};
 use crate::config::PeerUrl;
 
-/// The names of what changes, for the log.
+/// The `state` fields of the log lines.
 const LIST: &str = "member list";
 const FILE: &str = "cluster file";
 
-/// A change of state that people want to read about.
+/// A change of state that operators want to read about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClusterEvent {
-    /// The member list is another than before.
+    /// The member list has changed.
     List(ListChange),
-    /// The cluster is another than before, as the settings allow.
+    /// The cluster has changed, as the settings allow.
     Cluster {
-        /// The ID before.
+        /// The previous cluster's ID.
         from: u64,
-        /// The ID now.
+        /// The new cluster's ID.
         to: u64,
     },
-    /// A peer shows another cluster's ID and is refused.
+    /// A peer was refused, because it is of another cluster or its list is too large.
     Foreign(PeerUrl, FetchError),
-    /// No peer gave a list, in a way that is new.
+    /// No peer returned a list, for a new reason.
     Failing {
         /// What each peer answered.
         reason: String,
-        /// Whether there is an older list to go on with.
+        /// Whether there is an older list to keep.
         have_list: bool,
     },
-    /// A peer gave a list again.
+    /// A peer returned a list again.
     Recovered,
     /// Only the peers of the cluster file answer.
     FromFile(PathBuf),
-    /// The cluster file is of no use.
+    /// The cluster file is ignored.
     FileIgnored(PathBuf, String, FileFault),
     /// The cluster file cannot be written.
     FileUnwritable(PathBuf, String),
@@ -44,12 +44,12 @@ pub enum ClusterEvent {
     FileWritable(PathBuf),
 }
 
-/// Whether somebody should look after a cluster file that is ignored.
+/// Whether an ignored cluster file needs attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileFault {
-    /// Ignoring it is how things are meant to be.
+    /// Ignoring it is intended.
     Expected,
-    /// It should not be like that.
+    /// Something is wrong with it.
     Surprising,
 }
 
@@ -114,21 +114,21 @@ impl ClusterEvent {
     }
 }
 
-/// Which members came, went and changed, by name (by ID while they have none).
+/// The members that came, went and changed, by name, or by ID if they have none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListChange {
-    /// The cluster.
+    /// The cluster's ID.
     pub cluster_id: u64,
     /// Members that were not listed before.
     pub came: Vec<String>,
     /// Members that are no longer listed.
     pub went: Vec<String>,
-    /// Members whose name, URLs or role are others than before.
+    /// Members whose name, URLs or role have changed.
     pub changed: Vec<String>,
 }
 
 impl ListChange {
-    /// Compares two lists; without one before, all members came.
+    /// Compares two lists; without an earlier one, all members came.
     pub fn between(before: Option<&MemberList>, now: &MemberList) -> Self {
         let old = before.map_or(&[][..], |list| &list.members);
         let same_id =

@@ -1,10 +1,11 @@
 //! The cluster file, `<data-dir>/proxy/cluster`: the peers of the last good member list, for a
 //! restart at which no configured peer answers.
 //!
-//! The form is etcd's, `{"PeerURLs":[...]}`, with two keys of ours that etcd ignores: the cluster's
+//! The format is etcd's, `{"PeerURLs":[...]}`, with two more keys that etcd ignores: the cluster's
 //! ID and the configured source that led to it. etcd's proxy believed its file before anything
-//! else, so that a stale one had to be deleted by hand on every host; ours is a hint, void when the
-//! source was changed since, when etcd itself wrote it, or when it cannot be read.
+//! else, so that a stale one had to be deleted by hand on every host. Here the file is only a hint.
+//! It is ignored when the source has changed since, when etcd itself wrote it, or when it cannot be
+//! read.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -17,21 +18,22 @@ use super::member::{MemberList, hex_id};
 use super::url::parse_listed;
 use crate::config::{PeerUrl, regular_file};
 
-/// A larger file was not written by us: etcd limits no list, but a thousand peers need 50 KiB.
+/// Largest file that is read. A larger one was not written by us: etcd limits no list, but even a
+/// thousand peers need only 50 KiB.
 const SIZE_LIMIT: u64 = 1024 * 1024;
 
-/// How long a write is waited for, which goes through to the disk; a mount may hang for ever.
+/// How long a write to the disk may take before it counts as failed; a mount may hang for ever.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
 
-/// Where the last good peers are kept. Clones write one after the other.
+/// The file of the last good peers. Clones write one after the other.
 #[derive(Debug, Clone)]
 pub struct ClusterFile {
     path: PathBuf,
-    /// What the file is known to hold; locked while it is written.
+    /// The known content of the file; locked while it is written.
     written: Arc<Mutex<Option<CachedPeers>>>,
 }
 
-/// What the file holds.
+/// The content of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CachedPeers {
     #[serde(rename = "PeerURLs")]
@@ -43,7 +45,7 @@ pub struct CachedPeers {
 }
 
 impl CachedPeers {
-    /// Makes what is to be kept of a list that was had by way of `source` (its fingerprint).
+    /// Makes the content for a list that was found through `source` (its fingerprint).
     pub fn new(list: &MemberList, source: &str) -> Self {
         Self {
             peer_urls: list.peer_urls(),
@@ -52,46 +54,46 @@ impl CachedPeers {
         }
     }
 
-    /// The peers that can be asked.
+    /// Returns the peers whose URLs can be used.
     pub fn peers(&self) -> Vec<PeerUrl> {
         self.peer_urls.iter().filter_map(|url| parse_listed(url).ok()).collect()
     }
 
-    /// The cluster they belong to.
+    /// Returns the ID of the cluster that the peers belong to.
     pub fn cluster_id(&self) -> Option<u64> {
         u64::from_str_radix(&self.cluster_id, 16).ok()
     }
 }
 
-/// Why the file is of no use. A missing file is no reason for anything.
+/// Why the file is ignored. A missing file is not an error.
 #[derive(Debug, thiserror::Error)]
 pub enum Ignored {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("it cannot be read: {0}")]
     Unreadable(#[from] io::Error),
-    /// Empty, cut short, or something else.
+    /// It is empty, cut short, or something else.
     #[error("it is empty or damaged")]
     Damaged,
-    /// It lacks our keys.
+    /// It lacks the keys that etcd does not write.
     #[error("it was written by etcd, and may be about another cluster")]
     Foreign,
-    /// The settings name other peers than when it was written.
+    /// The settings name other peers than when the file was written.
     #[error("the configured peers were changed since it was written")]
     OtherSource,
 }
 
 impl ClusterFile {
-    /// The cluster file below `data_dir`. Reads and makes nothing yet.
+    /// Returns the cluster file below `data_dir`. Neither reads nor creates it.
     pub fn below(data_dir: &Path) -> Self {
         Self { path: data_dir.join("proxy").join("cluster"), written: Arc::default() }
     }
 
-    /// Where it is.
+    /// Returns the file's path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Reads what was kept for `source`; `None` when there is no file. Blocks on a small read.
+    /// Reads the peers kept for `source`; `None` when there is no file. Blocks for a small read.
     pub fn read(&self, source: &str) -> Result<Option<CachedPeers>, Ignored> {
         let kept = match regular_file::read(&self.path, SIZE_LIMIT) {
             Ok(text) => parse(&text)?,
@@ -102,10 +104,10 @@ impl ClusterFile {
         if kept.source == source { Ok(Some(kept)) } else { Err(Ignored::OtherSource) }
     }
 
-    /// Keeps `kept`, unless the file holds that already. Whoever reads meanwhile sees the old file
-    /// or the new one.
+    /// Writes `kept`, unless the file already holds it. A concurrent reader sees the old file or
+    /// the new one.
     ///
-    /// Writes on a blocking thread. A write that was begun is finished even if the future is
+    /// Writes on a blocking thread. A write that has begun is finished even if the future is
     /// dropped.
     pub async fn keep(&self, kept: CachedPeers) -> io::Result<()> {
         let file = self.clone();
@@ -120,7 +122,7 @@ impl ClusterFile {
         let mut written = match self.written.try_lock() {
             Ok(written) => written,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            // The write before has not come to its end; one thread that hangs is enough.
+            // The previous write has not finished; one hanging thread is enough.
             Err(TryLockError::WouldBlock) => return Err(hangs()),
         };
         if written.as_ref() != Some(&kept) {
@@ -147,14 +149,14 @@ fn parse(text: &[u8]) -> Result<CachedPeers, Ignored> {
     Ok(kept)
 }
 
-/// Replaces the file at `path`, so that a loss of power leaves the old content or the new, never
-/// half of it.
+/// Replaces the file at `path`, so that a power loss leaves the old content or the new, never half
+/// of it.
 fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     make_private_dir(dir)?;
     let new = path.with_extension("tmp");
     write_synced(&new, text).and_then(|()| std::fs::rename(&new, path)).inspect_err(|_| {
-        // On a full disk half of it may be there, which is of no use to anybody.
+        // On a full disk, half of the file may be left, which is useless.
         let _ = std::fs::remove_file(&new);
     })?;
     std::fs::File::open(dir)?.sync_all()
@@ -167,7 +169,7 @@ fn make_private_dir(dir: &Path) -> io::Result<()> {
 
 fn write_synced(path: &Path, text: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
-    // A leftover of a crash may have other permissions, or be a link to somewhere.
+    // A file left by a crash may have other permissions, or be a symlink elsewhere.
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -201,7 +203,7 @@ mod tests {
         std::fs::metadata(path).unwrap().permissions().mode() & 0o777
     }
 
-    /// What is said of a cluster file with this content.
+    /// Returns the error for a cluster file with this content.
     fn said(content: &str) -> String {
         let dir = tempfile::tempdir().unwrap();
         let file = ClusterFile::below(dir.path());

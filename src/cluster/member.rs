@@ -1,19 +1,19 @@
-//! The member list of a cluster, as a peer tells it in answer to `GET /members`.
+//! The member list of a cluster, as a peer returns it for `GET /members`.
 //!
 //! Everything in it came from the network: names and URLs may hold anything and are only shown
 //! escaped.
 
 use serde::Deserialize;
 
-/// Members of the largest list that is believed. etcd advises against more than seven; each costs a
+/// Most members of a list that is accepted. etcd advises against more than seven, and each costs a
 /// prober here.
 pub const MOST_MEMBERS: usize = 128;
-/// Peer URLs, and client URLs, of one member at most.
+/// Most peer URLs, and most client URLs, of one member.
 pub const MOST_URLS: usize = 16;
-/// Longest name and longest URL, in bytes. A host name has 255 at most, and a socket's path 108.
+/// Longest name and longest URL, in bytes. A host name has at most 255, and a socket's path 108.
 const LONGEST: usize = 1024;
 
-/// Who is in the cluster. Never empty.
+/// The members of a cluster. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberList {
     /// The cluster's ID, from the `X-Etcd-Cluster-ID` header.
@@ -33,12 +33,12 @@ pub struct Member {
     pub peer_urls: Vec<String>,
     /// Its client URLs; empty until it has started.
     pub client_urls: Vec<String>,
-    /// Whether it is a learner: not a voter yet, and refusing almost everything.
+    /// Whether it is a learner, which does not vote yet and refuses almost all requests.
     pub is_learner: bool,
 }
 
 impl MemberList {
-    /// Reads the JSON array that a peer answers with.
+    /// Parses the JSON array that a peer answers with.
     pub fn parse(cluster_id: u64, json: &[u8]) -> Result<Self, ListError> {
         let wire: Vec<WireMember> = serde_json::from_slice(json)?;
         let mut members: Vec<Member> = wire.into_iter().map(Member::from).collect();
@@ -56,7 +56,8 @@ impl MemberList {
         Ok(Self { cluster_id, members })
     }
 
-    /// All peer URLs of all members, sorted and each once, as etcd writes them to its cluster file.
+    /// Returns all peer URLs of all members, sorted and each once, as etcd writes them to its
+    /// cluster file.
     pub fn peer_urls(&self) -> Vec<String> {
         let mut urls: Vec<String> =
             self.members.iter().flat_map(|member| member.peer_urls.clone()).collect();
@@ -67,12 +68,12 @@ impl MemberList {
 }
 
 impl Member {
-    /// The ID as etcd and its tools write it: lowercase hexadecimal without padding.
+    /// Returns the ID as etcd and its tools write it: lowercase hexadecimal without padding.
     pub fn hex_id(&self) -> String {
         hex_id(self.id)
     }
 
-    /// Refuses what no etcd says of a member: everything here is kept, shown and tried.
+    /// Refuses sizes that no etcd sends, because everything in a list is kept, shown and tried.
     fn check(&self) -> Result<(), ListError> {
         let urls = self.peer_urls.len().max(self.client_urls.len());
         let texts = [&self.name].into_iter().chain(&self.peer_urls).chain(&self.client_urls);
@@ -84,23 +85,25 @@ impl Member {
         }
     }
 
-    /// What people call the member: its name, or its ID in hexadecimal while it has none.
+    /// Returns the member's name in messages: its own, or its ID in hexadecimal when it has none.
     pub fn label(&self) -> String {
         label(self.id, &self.name)
     }
 }
 
-/// What people call a member, safe to print: its name, or its ID in hexadecimal while it has none.
+/// Returns a member's name in messages, safe to print: its own, escaped, or its ID in hexadecimal
+/// when it has none.
 pub fn label(id: u64, name: &str) -> String {
     if name.is_empty() { hex_id(id) } else { name.escape_debug().to_string() }
 }
 
-/// Writes a member or cluster ID as etcd does: lowercase hexadecimal without padding.
+/// Formats a member or cluster ID as etcd does: lowercase hexadecimal without padding.
 pub fn hex_id(id: u64) -> String {
     format!("{id:x}")
 }
 
-/// Why an answer is not a member list. Says nothing of the answer's content, which may be anything.
+/// Why an answer is not a member list. It repeats nothing of the answer's content, which may be
+/// anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ListError {
     /// Not JSON, or cut short.
@@ -111,27 +114,25 @@ pub enum ListError {
         /// Column of the first mistake.
         column: usize,
     },
-    /// JSON, but no array of members.
+    /// JSON, but not an array of members.
     #[error("JSON of another shape (line {line}, column {column})")]
     OtherShape {
-        /// Line of the first surprise.
+        /// Line of the first mismatch.
         line: usize,
-        /// Column of the first surprise.
+        /// Column of the first mismatch.
         column: usize,
     },
-    /// An array of nothing.
+    /// An empty array.
     #[error("an empty list")]
     Empty,
-    /// More members than any cluster has.
-    #[error("it has {0} members, and {MOST_MEMBERS} are the most that are believed")]
+    /// More members than are accepted.
+    #[error("it has {0} members; at most {MOST_MEMBERS} are accepted")]
     TooManyMembers(usize),
-    /// A member with more URLs than any has.
-    #[error("member {0:x} has {1} URLs, and {MOST_URLS} are the most that are believed")]
+    /// A member with more URLs than are accepted.
+    #[error("member {0:x} has {1} URLs; at most {MOST_URLS} are accepted")]
     TooManyUrls(u64, usize),
-    /// A member with a name or URL longer than any has.
-    #[error(
-        "member {0:x} has a name or URL of {1} bytes, and {LONGEST} are the most that are believed"
-    )]
+    /// A member with a longer name or URL than is accepted.
+    #[error("member {0:x} has a name or URL of {1} bytes; at most {LONGEST} are accepted")]
     TooLong(u64, usize),
     /// The same ID twice.
     #[error("member {0:x} is in it twice")]
@@ -139,7 +140,7 @@ pub enum ListError {
 }
 
 impl ListError {
-    /// Whether it is a list, and one of more than is believed.
+    /// Returns whether this is a list that exceeds the limits.
     pub fn is_too_much(self) -> bool {
         matches!(self, Self::TooManyMembers(_) | Self::TooManyUrls(..) | Self::TooLong(..))
     }
@@ -156,8 +157,8 @@ impl From<serde_json::Error> for ListError {
     }
 }
 
-/// A member on the wire. Go leaves out what is empty, and writes `null` for a list that was never
-/// made.
+/// A member on the wire. Go omits empty fields, and writes `null` for a list that was never
+/// created.
 #[derive(Deserialize)]
 struct WireMember {
     id: u64,
@@ -191,7 +192,8 @@ mod tests {
         MemberList::parse(0xcdf8, json.as_bytes())
     }
 
-    /// A list of so many members with so many client URLs each, of names of this length.
+    /// A list with this number of members, with this number of client URLs each, and names of this
+    /// length.
     fn list(members: usize, urls: usize, length: usize) -> String {
         let url = |n: usize| format!("\"http://10.0.0.1:{n}\"");
         let urls = (1..=urls).map(url).collect::<Vec<_>>().join(",");
@@ -207,14 +209,11 @@ mod tests {
             Err(error) => error.to_string(),
         };
         assert_eq!(error(MOST_MEMBERS, MOST_URLS, LONGEST), "");
-        assert_eq!(
-            error(2000, 1, 1),
-            "it has 2000 members, and 128 are the most that are believed"
-        );
-        assert_eq!(error(1, 17, 1), "member 1 has 17 URLs, and 16 are the most that are believed");
+        assert_eq!(error(2000, 1, 1), "it has 2000 members; at most 128 are accepted");
+        assert_eq!(error(1, 17, 1), "member 1 has 17 URLs; at most 16 are accepted");
         assert_eq!(
             error(1, 1, 1025),
-            "member 1 has a name or URL of 1025 bytes, and 1024 are the most that are believed"
+            "member 1 has a name or URL of 1025 bytes; at most 1024 are accepted"
         );
         let peer_urls = format!("[{{\"id\":1,\"peerURLs\":[\"{}\"]}}]", "u".repeat(1025));
         assert!(matches!(parse(&peer_urls), Err(ListError::TooLong(1, 1025))));

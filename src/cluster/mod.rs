@@ -1,10 +1,10 @@
-//! Where members come from: sources, the member list, its refresh and its cache.
+//! The cluster's members: their sources, the member list, its refresh and its cache.
 //!
-//! The control plane owns a [`tracker::Tracker`], which has the peers from a [`peer_discovery`] (a
+//! The control plane owns a [`tracker::Tracker`]. It gets the peers from a [`peer_discovery`] (a
 //! list, a [`discovery_service`] or [`srv`] records), asks them ([`peer_query`], [`fetch`]), pins
 //! the cluster ([`pin`]) and keeps the last good peers on disk ([`mod@file`]). [`eligibility`] then
-//! says which client URLs of the list may get traffic. Nothing here forwards a request, and nothing
-//! here imports `upstream`: the daemon builds each generation from what it finds here.
+//! decides which client URLs of the list may get traffic. Nothing here forwards a request or
+//! imports `upstream`: the daemon builds each generation from the results.
 
 pub mod agree;
 pub mod confirm;

@@ -1,11 +1,12 @@
-//! Finding the peers in the background, for sources that have to be asked: a registry or the DNS.
+//! Finds the peers in the background, for sources that have to be asked: a registry or the DNS.
 //!
 //! A [`PeerDiscovery`] is a task of its own, because a registry may take days to fill up, and
-//! pauses between tries grow to minutes. Whoever refreshes the member list reads what was found so
-//! far, and says when no peer answers, which is a reason to look again. What was found once is kept
-//! until something better is found.
+//! pauses between tries grow to minutes. The refresh of the member list reads the peers found so
+//! far, and reports when none of them answers; then the source is asked again. Peers that were
+//! found are kept until the source names others.
 //!
-//! Its log lines are few by themselves (`every = true`): changes, and tries at growing pauses.
+//! Its log lines are not limited when they repeat (`every = true`), because there are few: one for
+//! each change, and one for each try at growing pauses.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -20,47 +21,48 @@ use super::srv::{Looked, Records};
 use crate::config::{Discovery, PeerSource, PeerUrl, SrvDomain};
 use crate::tls::Connector;
 
-/// How long a wait for registrations lasts before the registry is looked at again: shorter than the
-/// patience of load balancers, so that a connection that is silently lost costs no more.
+/// How long one wait for registrations lasts before the registry is read again. It is shorter than
+/// the idle timeouts of load balancers, and limits what a silently lost connection costs.
 const WAIT: Duration = Duration::from_secs(60);
 
-/// Least time between two looks, whatever the source does.
+/// Least time between two reads of the source, whatever it does.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest of etcd's pauses between tries, in powers of two of seconds.
+/// The longest pause between tries, as etcd's: 2^8 seconds.
 const MOST_DOUBLINGS: u32 = 8;
 
-/// What stands between a trouble and when it is tried again.
+/// The separator between an error and the time of the next try.
 const NEXT_TRY: &str = "; next try after ";
 
 /// Pause after a failed DNS lookup.
 const SRV_RETRY: Duration = Duration::from_secs(10);
 
-/// The longest pause between two lookups while no peer answers, if the records do not expire
-/// sooner.
+/// The longest pause between two lookups while no peer answers, unless the records expire sooner.
 const SRV_RARELY: Duration = Duration::from_secs(30);
 
-/// What a source has given so far.
+/// The result of a source so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Discovered {
-    /// The peers, in the order in which they are to be asked.
+    /// The peers, in the order in which to ask them.
     pub peers: Vec<PeerUrl>,
-    /// What the source lacks or suffers, in one line; `None` when all is well, or nothing is known
-    /// yet.
+    /// What is missing or wrong at the source, in one line; `None` when all is well, or nothing is
+    /// known yet.
     pub trouble: Option<String>,
-    /// Whether the source has said anything yet, if only that it does not work.
+    /// Whether there was a result yet, even if only an error.
     pub settled: bool,
 }
 
 impl Discovered {
-    /// What the source lacks or suffers, for somebody who will not wait for another try.
+    /// Returns what is missing or wrong at the source, without the time of the next try, for
+    /// callers that will not wait for it.
     pub fn trouble_now(&self) -> Option<&str> {
         let trouble = self.trouble.as_deref()?;
         Some(trouble.split(NEXT_TRY).next().unwrap_or(trouble))
     }
 }
 
-/// Knows what the source has given, and looks for more. The last clone to go ends the search.
+/// A handle to the search for peers, and its result so far. Dropping the last clone ends the
+/// search.
 #[derive(Debug, Clone)]
 pub struct PeerDiscovery {
     found: watch::Receiver<Discovered>,
@@ -68,17 +70,17 @@ pub struct PeerDiscovery {
     _search: Option<Arc<Search>>,
 }
 
-/// What those who ask the peers have said.
+/// Feedback from the refresh, which asks the peers.
 #[derive(Debug, Default)]
 struct Feedback {
-    /// No peer answers.
+    /// Notified when no peer answers.
     none_answers: Notify,
-    /// A peer has answered since this was last looked at.
+    /// Whether a peer has answered since this was last read.
     one_answered: AtomicBool,
 }
 
 impl Feedback {
-    /// Forgets that no peer answers.
+    /// Discards an earlier report that no peer answers.
     fn forget(&self) {
         pin!(self.none_answers.notified()).as_mut().enable();
     }
@@ -95,10 +97,10 @@ impl Drop for Search {
 }
 
 impl PeerDiscovery {
-    /// Starts to look for the peers of `source`, by `tls` where a registry wants it; `before` is
-    /// what it gave to a peer discovery before this one.
+    /// Starts to look for the peers of `source`, with `tls` for a registry that is reached by
+    /// `https`. `before` are the peers that an earlier discovery found at the same source.
     ///
-    /// A list needs no task; anything else does, and so a runtime.
+    /// A static list needs no task; any other source does, and so a runtime.
     pub fn start(source: &PeerSource, tls: &Connector, before: Vec<PeerUrl>) -> Self {
         let feedback = Arc::<Feedback>::default();
         let task = |peers: Vec<PeerUrl>| {
@@ -122,32 +124,32 @@ impl PeerDiscovery {
         Self { found, feedback, _search: search.map(|task| Arc::new(Search(task))) }
     }
 
-    /// What was found so far.
+    /// Returns the result so far.
     pub fn found(&self) -> Discovered {
         self.found.borrow().clone()
     }
 
-    /// Waits until the source has said something, for at most `limit`.
+    /// Waits for the first result of the source, for at most `limit`.
     pub async fn first_result(&self, limit: Duration) -> Discovered {
         let mut found = self.found.clone();
         let _ = timeout(limit, found.wait_for(|found| found.settled)).await;
         self.found()
     }
 
-    /// Notes every change from now on of what was found, so that it need not wait for the next
-    /// refresh.
+    /// Returns a receiver of every later change of the result, so that a change need not wait for
+    /// the next refresh.
     pub fn changes(&self) -> watch::Receiver<Discovered> {
         let mut changes = self.found.clone();
         changes.mark_unchanged();
         changes
     }
 
-    /// Says that no peer answers, so that the source may have something newer.
+    /// Reports that no peer answers: the source is asked for newer ones.
     pub fn search_again(&self) {
         self.feedback.none_answers.notify_one();
     }
 
-    /// Says that a peer of those that were found has answered.
+    /// Reports that one of the peers found has answered.
     pub fn is_good(&self) {
         self.feedback.one_answered.store(true, Ordering::Relaxed);
     }
@@ -157,9 +159,9 @@ impl PeerDiscovery {
 struct DiscoveryTask {
     found: watch::Sender<Discovered>,
     feedback: Arc<Feedback>,
-    /// Tries that failed since one went well.
+    /// Failed tries since the last success.
     tries: u32,
-    /// How often the source named the same peers again, while none of them answered.
+    /// How often in a row the source named the same peers, while none of them answered.
     repeats: u32,
 }
 
@@ -176,8 +178,8 @@ impl DiscoveryTask {
         }
     }
 
-    /// Looks at the registry once, and waits for more members if some are missing. Returns whether
-    /// all are there.
+    /// Reads the registry once, and waits for more members if some are missing. Returns whether all
+    /// are registered.
     async fn fetch_once(
         &mut self,
         discovery: &Discovery,
@@ -200,8 +202,8 @@ impl DiscoveryTask {
         Ok(false)
     }
 
-    /// Publishes the peers of a complete cluster. To name the same again helps nobody, so the next
-    /// look comes later.
+    /// Publishes the peers of a complete cluster. If they are the same again although none of them
+    /// answers, the next read comes later.
     fn complete(&mut self, seen: &Registered, peers: Vec<PeerUrl>) {
         let is_same = self.found.borrow().peers == peers;
         if !is_same || self.found.borrow().trouble.is_some() {
@@ -211,17 +213,16 @@ impl DiscoveryTask {
         self.publish(Some(peers), None);
     }
 
-    /// Counts looks that brought nothing new while no peer answered; they come at longer and longer
-    /// pauses.
+    /// Counts reads that brought nothing new while no peer answered; the pauses between them grow.
     fn count_in_vain(&mut self, has_changed: bool) {
         let has_answered = self.feedback.one_answered.swap(false, Ordering::Relaxed);
         let repeats = if has_changed || has_answered { 0 } else { self.repeats + 1 };
         self.repeats = MOST_DOUBLINGS.min(repeats);
     }
 
-    /// Publishes what is wrong, and lets the time pass that etcd would: twice as long after each
-    /// failure. Where etcd would end, the longest pause is made: its service manager would start it
-    /// again, too.
+    /// Publishes the error and waits as long as etcd would: twice as long after each failure. For
+    /// an error at which etcd would exit it waits the longest pause, because etcd's service manager
+    /// would restart it, too.
     async fn back_off(&mut self, error: &RegistryError) {
         self.tries =
             if error.is_fatal() { MOST_DOUBLINGS } else { MOST_DOUBLINGS.min(self.tries + 1) };
@@ -262,7 +263,7 @@ impl DiscoveryTask {
         }
     }
 
-    /// Takes over what the records name now, if that is something else than before.
+    /// Publishes the peers that the records name now, if they have changed, and clears the error.
     fn take(&mut self, srv: &SrvDomain, peers: Option<Vec<PeerUrl>>) {
         if let Some(peers) = &peers {
             tracing::info!(every = true, domain = srv.domain, peers = %shown(peers), "SRV records name these peers");
@@ -280,16 +281,16 @@ impl DiscoveryTask {
         });
     }
 
-    /// Waits until no peer answers, and a little.
+    /// Waits for at least `least`, and then until no peer answers.
     async fn wait(&self, least: Duration) {
-        // What was said before now was about the answer before.
+        // Feedback from before now was about the previous result.
         self.feedback.forget();
         sleep(least).await;
         self.feedback.none_answers.notified().await;
     }
 
-    /// Waits until no peer answers, or for `most`; always a little, and longer while that helps
-    /// nobody.
+    /// Waits until no peer answers, for at most `most`. It always waits a little, and longer each
+    /// time that nothing new was found.
     async fn wait_at_most(&self, most: Duration) {
         let least = LEAST_PAUSE * (1 << (1 + self.repeats));
         let _ = timeout(most, self.wait(least.min(SRV_RARELY))).await;

@@ -1,9 +1,9 @@
-//! Asking all peers for the member list: in order, a little after one another, until one answers
-//! well.
+//! Asks all peers for the member list: in order, with staggered starts (as RFC 8305 has them for
+//! addresses), until one gives a good answer.
 //!
-//! A peer that does not answer delays the next by [`STAGGER`] only, one that fails not at all.
-//! While some peer still hangs, those that failed are asked again each second, so that a peer that
-//! comes back is not missed behind one that never answers. Dropping the future closes all
+//! A peer that does not answer delays the next one only by [`STAGGER`], and one that fails not at
+//! all. While a peer still hangs, those that failed are asked again every second, so that a peer
+//! that comes back is not missed behind one that never answers. Dropping the future closes all
 //! connections.
 
 use std::collections::VecDeque;
@@ -18,39 +18,40 @@ use super::member::MemberList;
 use super::pin::Pin;
 use crate::config::PeerUrl;
 
-/// Head start of one peer over the next.
+/// The head start of each peer over the next.
 pub const STAGGER: Duration = Duration::from_millis(500);
 
-/// Time after which a failed peer is asked again, as long as another is still expected to answer.
+/// Time after which a failed peer is asked again, while another may still answer.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// How long all peers are waited for once one has shown the cluster that is expected.
+/// How long to wait for the other peers once one has shown the expected cluster.
 const OTHERS: Duration = Duration::from_secs(1);
 
-/// The same, when it has shown another one or nothing says which is meant: the others may be of
-/// that, and slower.
+/// How long to wait for the other peers once one has shown an unexpected cluster, or when none is
+/// expected: those of the right cluster may be slower.
 const OTHERS_UNSURE: Duration = Duration::from_secs(3);
 
-/// What came of asking.
+/// The result of asking.
 #[derive(Debug)]
 pub struct Asked {
     /// The first good list, and the peer it is from.
     pub answer: Option<(PeerUrl, MemberList)>,
-    /// Other peers that answered well.
+    /// Other peers with a good answer.
     pub agreeing: Vec<PeerUrl>,
-    /// Why the others' answers were of no use; peers that were not waited for are not in it.
+    /// The errors of the other peers, without those that were not waited for.
     pub errors: Vec<(PeerUrl, FetchError)>,
 }
 
-/// Asks `peers` for a list of the cluster that `pin` admits, for at most `limit` altogether.
+/// Asks `peers` for a list of the cluster that `pin` admits, for at most `limit` in all.
 pub async fn ask(peers: &[PeerUrl], pin: Pin, access: &Access, limit: Duration) -> Asked {
     ask_as(peers, Manner::InTurn, pin, access, limit).await
 }
 
-/// Asks all of `peers` at once, for at most `limit` altogether, and after the first good answer for
-/// [`OTHERS`] if it shows the cluster in force or the pinned one, else for [`OTHERS_UNSURE`]: none
-/// moves everybody to another cluster because the rest is slower. There is no answer when they show
-/// several clusters, and neither settings nor pin decide.
+/// Asks all of `peers` at once, for at most `limit` in all. After the first good answer it waits
+/// for the others: for [`OTHERS`] if that answer shows the cluster in force, the pinned one or the
+/// accepted one, else for [`OTHERS_UNSURE`], so that a fast peer of another cluster does not take
+/// everybody there. There is no answer when the peers show several clusters, and neither settings
+/// nor pin decide.
 pub async fn ask_all(
     peers: &[PeerUrl],
     pin: Pin,
@@ -87,21 +88,21 @@ async fn ask_as(
     }
 }
 
-/// In which order peers are asked, and for how long.
+/// The order in which peers are asked, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Manner {
-    /// One after the other, until one answers well.
+    /// One after the other, until one gives a good answer.
     InTurn,
-    /// All, until all have answered.
+    /// All at once, until all have answered.
     AllAtOnce {
-        /// The cluster that is served until now.
+        /// The cluster that is served so far.
         in_force: Option<u64>,
     },
 }
 
 impl Asked {
-    /// Adds what a peer answered that was only looked at: worth a word if it shows another cluster,
-    /// or does no more.
+    /// Adds the answer of a peer that was only looked at. Its error counts only if the peer shows
+    /// another cluster.
     pub fn add(&mut self, looked: Option<(PeerUrl, Result<MemberList, FetchError>)>) {
         match looked {
             Some((peer, Ok(_))) => self.agreeing.push(peer),
@@ -114,7 +115,7 @@ impl Asked {
         }
     }
 
-    /// Whether peers show several clusters, and nothing says which is meant.
+    /// Returns whether peers show several clusters, and nothing decides which one is meant.
     pub fn is_disputed(&self) -> bool {
         self.errors.iter().any(|(_, error)| matches!(error, FetchError::Disputed(_)))
     }
@@ -122,23 +123,23 @@ impl Asked {
 
 type Answer = (usize, Result<MemberList, FetchError>);
 
-/// One round of asking. Peers go by their index in `peers`.
+/// One round of asking. Peers are identified by their index in `peers`.
 struct Asking<'a> {
     peers: &'a [PeerUrl],
     manner: Manner,
     pin: Pin,
     access: &'a Access,
     deadline: Instant,
-    /// Good answers, while more are waited for.
+    /// Good answers so far, while others are waited for.
     good: Vec<(usize, MemberList)>,
-    /// The first peer that was not asked yet.
+    /// The first peer that has not been asked yet.
     unasked: usize,
-    /// When to ask it.
+    /// When to ask that peer.
     next: Instant,
-    /// Peers that failed and are asked again, in the order of their times.
+    /// Failed peers to ask again, in the order of their times.
     again: VecDeque<(Instant, usize)>,
     running: JoinSet<Answer>,
-    /// When each peer was last asked, while it has not answered.
+    /// When each peer was last asked; `None` when it has not been, or has answered.
     since: Vec<Option<Instant>>,
     errors: Vec<Option<FetchError>>,
 }
@@ -191,15 +192,15 @@ impl<'a> Asking<'a> {
         self.running.spawn(async move { (index, fetch(&peer, &access).await) });
     }
 
-    /// When [`Self::start_due`] has something to do again; the deadline when it never has.
+    /// Returns when [`Self::start_due`] has work again; the deadline if it never has.
     fn wake(&self) -> Instant {
         let unasked = (self.unasked < self.peers.len()).then_some(self.next);
-        // Nobody is worth asking again once there is nobody left to wait for.
+        // Failed peers are asked again only while others are still waited for.
         let again = self.again.front().map(|(due, _)| *due).filter(|_| !self.running.is_empty());
         [unasked, again].into_iter().flatten().min().unwrap_or(self.deadline)
     }
 
-    /// Notes an answer, and returns it if it is a good one.
+    /// Records an answer, and returns it if it is good.
     fn take(&mut self, answer: Result<Answer, JoinError>) -> Option<(usize, MemberList)> {
         let (index, result) = answer.ok()?; // A fetch does not panic, and only dropping the set cancels one.
         self.since[index] = None;
@@ -217,7 +218,7 @@ impl<'a> Asking<'a> {
         }
     }
 
-    /// Keeps a good answer while others are waited for, a little longer.
+    /// Keeps a good answer, and limits how long the others are waited for.
     fn keep(&mut self, good: (usize, MemberList), in_force: Option<u64>) {
         self.errors[good.0] = None;
         let shown = Some(good.1.cluster_id);
@@ -228,8 +229,8 @@ impl<'a> Asking<'a> {
         self.deadline = self.deadline.min(Instant::now() + wait);
     }
 
-    /// Ends the round with the answer of the first peer of the cluster that is meant, if it is
-    /// clear which that is.
+    /// Ends the round with the list of the first peer of the cluster that is meant, if that is
+    /// clear.
     fn agreed(mut self) -> Asked {
         let mut good = std::mem::take(&mut self.good);
         good.sort_by_key(|(peer, _)| *peer);
@@ -251,8 +252,8 @@ impl<'a> Asking<'a> {
         Asked { agreeing, ..asked }
     }
 
-    /// Ends the round with the list of `peer`; who had his chance and did not use it is called
-    /// slow.
+    /// Ends the round with the list of `peer`. Other peers that had their head start and gave no
+    /// answer are marked slow.
     fn won(mut self, peer: usize, list: MemberList) -> Asked {
         self.errors[peer] = None;
         for (since, error) in self.since.iter().zip(&mut self.errors) {

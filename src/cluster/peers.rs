@@ -1,4 +1,4 @@
-//! The peers that are asked for the member list, and what came of it last.
+//! The peers that are asked for the member list, and their last errors.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,51 +9,51 @@ use super::url::parse_listed;
 use crate::config::PeerUrl;
 use crate::telemetry::snapshot::PeerStatus;
 
-/// All peers that are known. A peer is asked once, however many ways it became known.
+/// All known peers. A peer is asked once, however many ways it became known.
 #[derive(Debug, Clone, Default)]
 pub struct Peers {
-    /// What the configured source gave; asked first.
+    /// The peers of the configured source; asked first.
     pub configured: Vec<PeerUrl>,
-    /// What the last good member list gave; asked next, so that a cluster can move away from its
+    /// The peers of the last good member list; asked next, so that a cluster can move away from its
     /// configured peers.
     pub adopted: Vec<PeerUrl>,
-    /// What the cluster file gave; asked only when nobody else answers.
+    /// The peers of the cluster file; asked only when no other answers.
     pub cached: Vec<PeerUrl>,
     errors: HashMap<PeerUrl, FetchError>,
 }
 
 impl Peers {
-    /// Knows the configured peers only.
+    /// Makes a set of the configured peers only.
     pub fn new(configured: Vec<PeerUrl>) -> Self {
         Self { configured, ..Self::default() }
     }
 
-    /// The peers to ask: configured, then adopted.
+    /// Returns the peers to ask: configured, then adopted.
     pub fn to_ask(&self) -> Vec<PeerUrl> {
         once_each(self.configured.iter().chain(&self.adopted))
     }
 
-    /// The peers of the cluster file that are not among [`Self::to_ask`].
+    /// Returns the peers of the cluster file that are not among [`Self::to_ask`].
     pub fn last_resort(&self) -> Vec<PeerUrl> {
         let asked: HashSet<&PeerUrl> = self.configured.iter().chain(&self.adopted).collect();
         once_each(self.cached.iter().filter(|peer| !asked.contains(peer)))
     }
 
-    /// Takes over the peer URLs of a good list, in place of those of the list before; unusable ones
-    /// are left out.
+    /// Adopts the peer URLs of a good list in place of those of the one before, without unusable
+    /// ones.
     pub fn adopt(&mut self, list: &MemberList) {
         self.adopted = list.peer_urls().iter().filter_map(|url| parse_listed(url).ok()).collect();
-        // The list says it better now.
+        // The list replaces the cluster file's peers.
         self.cached.clear();
         let known: HashSet<&PeerUrl> = self.configured.iter().chain(&self.adopted).collect();
         self.errors.retain(|peer, _| known.contains(peer));
     }
 
-    /// Notes what came of asking. Returns the peers that were not known before to be of another
-    /// cluster, or to tell of more than is believed.
+    /// Records the answers. Returns the peers that were refused, as foreign or for a list that is
+    /// too large, and were not known for it before.
     ///
-    /// Once there is an answer, old errors of peers that were not asked this time are history; only
-    /// a foreign cluster does not go away by itself.
+    /// Once there is a good answer, old errors of peers that were not asked this time are dropped.
+    /// Only a foreign cluster does not go away by itself.
     pub fn note(&mut self, asked: &Asked) -> Vec<(PeerUrl, FetchError)> {
         if let Some((winner, _)) = &asked.answer {
             let told: HashSet<&PeerUrl> = asked.errors.iter().map(|(peer, _)| peer).collect();
@@ -73,12 +73,13 @@ impl Peers {
         foreign
     }
 
-    /// Forgets who was of another cluster than the one that is served no more.
+    /// Drops the errors of foreign peers, because another cluster is served now.
     pub fn forget_foreign(&mut self) {
         self.errors.retain(|_, error| !matches!(error, FetchError::Foreign(_)));
     }
 
-    /// The peers that last showed another cluster's ID, or more than is believed, each as one line.
+    /// Returns the peers that last showed another cluster's ID or too large a list, each in one
+    /// line.
     pub fn foreign(&self) -> Vec<String> {
         let errors =
             self.to_ask().into_iter().filter_map(|peer| Some((self.errors.get(&peer)?, peer)));
@@ -86,7 +87,7 @@ impl Peers {
         foreign.map(|(error, peer)| format!("peer {peer}: {error}")).collect()
     }
 
-    /// One line for each peer that is or was asked.
+    /// Returns the status of each peer that is or was asked.
     pub fn statuses(&self) -> Vec<PeerStatus> {
         let mut peers = self.to_ask();
         peers.extend(self.last_resort());
@@ -98,7 +99,7 @@ impl Peers {
     }
 }
 
-/// Whether a peer answered well and is not believed, which people should know whoever else answers.
+/// Returns whether a peer answered but is refused, which people should know whoever else answers.
 fn is_refusal(error: &FetchError) -> bool {
     match error {
         FetchError::Foreign(_) | FetchError::TooLarge => true,

@@ -1,27 +1,27 @@
-//! Which cluster we serve: pinned at the first answer, so that a peer of another cluster is
+//! The cluster that is served: pinned at the first answer, so that a peer of another cluster is
 //! refused.
 
 use super::member::{MemberList, hex_id};
 
-/// The cluster ID that peers must show.
+/// The cluster ID that peers must have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pin {
-    /// The cluster that was found first; `None` until then, when any is taken.
+    /// The cluster that was found first; `None` until then, while any is accepted.
     pub pinned: Option<u64>,
-    /// `accept-cluster-id`: a cluster that may take the pinned one's place.
+    /// `accept-cluster-id`: a cluster that may replace the pinned one.
     pub accepted: Option<u64>,
 }
 
 impl Pin {
-    /// Says whether a peer of cluster `id` may be believed.
+    /// Returns whether a peer of cluster `id` is accepted.
     fn admits(self, id: u64) -> bool {
         self.pinned.is_none_or(|pinned| pinned == id) || self.accepted == Some(id)
     }
 
-    /// Lets the list of an admitted cluster pass.
+    /// Passes on the list of an admitted cluster.
     ///
     /// # Errors
-    /// [`ForeignCluster`] for one of another.
+    /// [`ForeignCluster`] for a list of any other.
     pub fn check(self, list: MemberList) -> Result<MemberList, ForeignCluster> {
         match self.pinned {
             Some(ours) if !self.admits(list.cluster_id) => {
@@ -31,13 +31,14 @@ impl Pin {
         }
     }
 
-    /// Pins `id`, which was admitted. From now on only it is.
+    /// Pins `id`, which must have been admitted. From now on only this cluster and the accepted one
+    /// are.
     pub fn hold(&mut self, id: u64) {
         self.pinned = Some(id);
     }
 }
 
-/// A peer of another cluster, and what to do about it.
+/// The error for a peer of another cluster, with its remedy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "it belongs to cluster {}, but this proxy serves cluster {}; if the cluster was rebuilt, \
@@ -45,7 +46,7 @@ impl Pin {
     hex_id(*theirs), hex_id(*ours), hex_id(*theirs)
 )]
 pub struct ForeignCluster {
-    /// The ID that the peer showed.
+    /// The peer's cluster ID.
     pub theirs: u64,
     /// The pinned ID.
     pub ours: u64,

@@ -1,4 +1,4 @@
-//! How the refresh of the member list has been going: counters, times, and what is wrong now.
+//! Statistics of the refreshes of the member list: counters, times, and what is wrong now.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,37 +12,38 @@ pub struct RefreshStats {
     last_success_ms: Option<u64>,
     /// Why the last refresh failed; `None` when it did not.
     pub failing: Option<Ongoing>,
-    /// Why the cluster file could not be written the last time.
+    /// Why the last write of the cluster file failed; `None` when it did not.
     pub file: Option<Ongoing>,
-    /// Whether the list was had by way of the cluster file, and no configured peer has answered
-    /// since.
+    /// Whether the list was found with the help of the cluster file, and no configured peer has
+    /// answered since.
     pub from_file: bool,
 }
 
-/// Something that is wrong, and since when.
+/// An ongoing problem, and when it began.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ongoing {
-    /// Milliseconds since the Unix epoch.
+    /// When it began, in milliseconds since the Unix epoch.
     pub since_ms: u64,
     /// What is wrong.
     pub reason: String,
 }
 
 impl RefreshStats {
-    /// Notes a good refresh. Returns whether the one before had failed.
+    /// Records a good refresh. Returns whether the one before had failed.
     pub fn success(&mut self) -> bool {
         self.succeeded += 1;
         self.last_success_ms = Some(now_ms());
         self.failing.take().is_some()
     }
 
-    /// Notes a failed refresh. Returns whether it failed in another way than the one before.
+    /// Records a failed refresh. Returns whether its reason differs from that of the one before.
     pub fn failure(&mut self, reason: &str) -> bool {
         self.failed += 1;
         replace(&mut self.failing, reason)
     }
 
-    /// Notes what became of writing the cluster file. Returns whether that is news.
+    /// Records the result of writing the cluster file. Returns whether it is news: another reason,
+    /// or the first success after failures.
     pub fn file_written(&mut self, result: Result<(), String>) -> bool {
         match result {
             Ok(()) => self.file.take().is_some(),
@@ -50,7 +51,7 @@ impl RefreshStats {
         }
     }
 
-    /// The statistics as they are shown to people.
+    /// Returns the statistics as they are shown to people.
     pub fn status(&self) -> RefreshStatus {
         RefreshStatus {
             last_success_ms: self.last_success_ms,
@@ -62,8 +63,8 @@ impl RefreshStats {
     }
 }
 
-/// Puts `reason` in place and keeps the time at which the trouble began. Returns whether the reason
-/// is another.
+/// Replaces the reason, but keeps the time at which the problem began. Returns whether the reason
+/// is new.
 fn replace(trouble: &mut Option<Ongoing>, reason: &str) -> bool {
     let before = trouble.take();
     let is_news = before.as_ref().is_none_or(|before| before.reason != reason);

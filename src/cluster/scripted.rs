@@ -15,7 +15,7 @@ use crate::tls::configs::{self, Purpose};
 pub(super) enum Script {
     /// Sends these bytes and closes.
     Say(Vec<u8>),
-    /// Keeps the connection open and says nothing.
+    /// Keeps the connection open and sends nothing.
     Hang,
 }
 
@@ -54,12 +54,12 @@ impl ScriptedPeer {
         self.set(Script::Say(answer.as_ref().to_vec()));
     }
 
-    /// How many requests came.
+    /// Returns the number of requests received.
     pub(super) fn asked(&self) -> usize {
         *self.asked.borrow()
     }
 
-    /// Waits until a request came.
+    /// Waits until a request has come.
     pub(super) async fn wait_asked(&self) {
         let _ = self.asked.subscribe().wait_for(|asked| *asked > 0).await;
     }
@@ -78,12 +78,12 @@ impl Drop for ScriptedPeer {
     }
 }
 
-/// A peer URL that refuses connections.
+/// Returns a peer URL that refuses connections.
 pub(super) async fn refusing() -> PeerUrl {
     ScriptedPeer::new(Script::Hang).await.stop().await
 }
 
-/// A good answer: a member list of a cluster.
+/// Makes a good answer: a member list of a cluster.
 pub(super) fn members(cluster_id: &str, json: &str) -> String {
     answer(
         "200 OK",
@@ -92,7 +92,7 @@ pub(super) fn members(cluster_id: &str, json: &str) -> String {
     )
 }
 
-/// An HTTP answer of a status line, header lines and a body.
+/// Makes an HTTP answer of a status line, header lines and a body.
 pub(super) fn answer(status: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{headers}\r\n{body}", body.len())
 }
@@ -121,7 +121,7 @@ async fn follow(mut stream: TcpStream, script: Arc<Mutex<Script>>, asked: watch:
     }
 }
 
-/// A connector that trusts the machine's authorities and shows nothing.
+/// Returns a connector that trusts the machine's authorities and presents no certificate.
 pub(super) fn connector() -> Connector {
     let inputs = Inputs {
         args: Vec::new(),

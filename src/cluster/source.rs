@@ -1,10 +1,10 @@
-//! Where the peers to ask come from, in words: what to show before there are any, and what tells
-//! two sources apart.
+//! The source of the peers in words: for display before any are known, and to tell two sources
+//! apart.
 
 use super::discovery_service;
 use crate::config::{Discovery, PeerSource, PeerUrl, WebUrl};
 
-/// Names the peers that are known without asking anybody, to be shown before the first refresh.
+/// Returns the peers that are known without asking anybody, for display before the first refresh.
 pub fn known(source: &PeerSource) -> &[PeerUrl] {
     match source {
         PeerSource::Static(peers) => peers,
@@ -12,7 +12,7 @@ pub fn known(source: &PeerSource) -> &[PeerUrl] {
     }
 }
 
-/// Names a source that has to be asked, for people; `None` for a list.
+/// Returns the name of a source that has to be asked, for people; `None` for a list.
 pub fn describe(source: &PeerSource) -> Option<String> {
     match source {
         PeerSource::Static(_) => None,
@@ -23,9 +23,10 @@ pub fn describe(source: &PeerSource) -> Option<String> {
     }
 }
 
-/// Identifies what the operator wrote: equal for equal sources, whatever the order of their peers.
+/// Returns a text that identifies the configured source. Equal sources have equal texts, whatever
+/// the order of their peers.
 ///
-/// It is readable text, because it stands in the cluster file, where people look for the reason of
+/// It is readable, because it stands in the cluster file, where people look for the reason of
 /// things.
 pub fn fingerprint(source: &PeerSource) -> String {
     match source {

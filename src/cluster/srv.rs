@@ -1,9 +1,9 @@
-//! The peers that a domain's SRV records name, as etcd 3.5 and later read them.
+//! The peers named by a domain's SRV records, read as etcd 3.5 and later do.
 //!
-//! `_etcd-server-ssl._tcp.DOMAIN` has the peers that speak TLS, `_etcd-server._tcp.DOMAIN` the
-//! others; both count, the first before the second, each by priority and weight (RFC 2782). A
-//! target that does not resolve is left out. A lookup that fails keeps what the one before had
-//! brought.
+//! `_etcd-server-ssl._tcp.DOMAIN` names the peers that use TLS, `_etcd-server._tcp.DOMAIN` the
+//! others. Both count, the first before the second, each by priority and weight (RFC 2782). A
+//! target that does not resolve is left out. When a lookup fails, the result of the previous one
+//! stays.
 
 mod query;
 mod resolv_conf;
@@ -19,30 +19,30 @@ use super::url::parse_listed;
 use crate::config::{PeerUrl, SrvDomain};
 use crate::net::lookup;
 
-/// The service names, and the scheme that each means.
+/// The service names, and the scheme for each.
 const SERVICES: [(&str, &str); 2] = [("etcd-server-ssl", "https"), ("etcd-server", "http")];
 
-/// Limit for one lookup, retries of the resolver included.
+/// Limit for one lookup, including the resolver's retries.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// Records whose time to live is shorter or longer are looked up as if it were this.
+/// The bounds on the time until the next lookup; a shorter or longer time to live is cut to these.
 const TTL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(3600));
 
-/// Targets that are looked at; more than any cluster has members.
+/// Most targets that are used: more than any cluster has members.
 const MOST: usize = 128;
 
-/// What the records of a domain last said.
+/// The last known records of a domain.
 #[derive(Debug, Clone, Default)]
 pub struct Records {
     services: [Vec<Target>; 2],
 }
 
-/// What came of looking up the records.
+/// The result of a lookup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Looked {
-    /// After what time to do it again.
+    /// The time until the next lookup.
     pub ttl: Duration,
-    /// Whether they are others than before.
+    /// Whether the records have changed.
     pub changed: bool,
 }
 
@@ -54,22 +54,22 @@ struct Target {
     weight: u16,
 }
 
-/// Why there are no peers to be had from the DNS.
+/// Why the DNS gave no peers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SrvError {
-    /// There is no such record.
+    /// There are no such records.
     #[error("the DNS has neither {0} nor {1}; is `discovery-srv` the right domain?")]
     NoRecords(String, String),
-    /// The resolver has trouble.
+    /// The lookup failed.
     #[error("cannot look up {0}: {1}")]
     Failed(String, String),
-    /// There are records, and all lead nowhere.
-    #[error("the SRV records of {0} are of no use: {1}")]
+    /// There are records, but none of their targets can be used.
+    #[error("none of the SRV records of {0} can be used: {1}")]
     NoTargets(String, String),
 }
 
 impl Records {
-    /// Looks up both names. An error leaves everything as it was.
+    /// Looks up both names. On an error the known records stay.
     pub async fn look_up(&mut self, srv: &SrvDomain) -> Result<Looked, SrvError> {
         let [tls, plain] = SERVICES.map(|(service, _)| srv.record(service));
         let (tls_answer, plain_answer) = tokio::join!(records(&tls), records(&plain));
@@ -112,8 +112,8 @@ impl Records {
         Ok(Looked { ttl: ttl.max(TTL.0), changed })
     }
 
-    /// The peers in the order in which they are to be asked: by priority, and by chance among
-    /// equals, the heavier the sooner.
+    /// Returns the peers in the order in which to ask them: by priority, and within one priority at
+    /// random, in favour of higher weights.
     pub fn in_order(&self) -> Vec<PeerUrl> {
         let mut peers = Vec::new();
         for service in &self.services {
@@ -138,9 +138,10 @@ fn shuffled(targets: &[Target]) -> Vec<Target> {
     ordered
 }
 
-/// Draws one of these, each with the chance of its weight; a weight of zero has a small one.
+/// Draws one of these at random, with a chance proportional to its weight; a weight of zero has a
+/// small one.
 fn drawn(targets: &[Target]) -> usize {
-    // So many weights of 16 bits stay far below the limit of 64.
+    // At most 128 weights of 16 bits, times 100, stay far below 64 bits.
     let chance = |target: &Target| u64::from(target.weight) * 100 + 1;
     let mut ball = fastrand::u64(..targets.iter().map(chance).sum::<u64>().max(1));
     for (index, target) in targets.iter().enumerate() {
@@ -152,7 +153,7 @@ fn drawn(targets: &[Target]) -> usize {
     0
 }
 
-/// What the DNS said of one name.
+/// The DNS answer for one name.
 struct Answer {
     /// Empty when there is no such record.
     records: Vec<Srv>,
@@ -161,7 +162,7 @@ struct Answer {
 
 async fn records(name: &str) -> Result<Answer, String> {
     let looking = async {
-        // Read anew each time, so that a changed resolv.conf counts.
+        // Read each time, so that a changed resolv.conf takes effect.
         let conf = ResolvConf::read().await.map_err(|error| error.to_string())?;
         query::srv(&conf, name).await
     };
@@ -176,7 +177,7 @@ async fn records(name: &str) -> Result<Answer, String> {
     Ok(Answer { records, ttl: answer.ttl.unwrap_or(TTL.1).min(TTL.1) })
 }
 
-/// Keeps the targets that resolve and can be used, and says of the others why not.
+/// Returns the targets that resolve and can be used, and for each of the others why not.
 async fn resolved(records: Vec<Srv>, scheme: &str) -> (Vec<Target>, Vec<String>) {
     let (mut targets, mut useless) = (Vec::new(), Vec::new());
     let mut looking = JoinSet::new();
@@ -197,7 +198,7 @@ async fn resolved(records: Vec<Srv>, scheme: &str) -> (Vec<Target>, Vec<String>)
             Err(_) => {}
         }
     }
-    // The order in which a server tells them means nothing.
+    // The order of records in an answer has no meaning.
     targets.sort();
     useless.sort();
     (targets, useless)

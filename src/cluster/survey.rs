@@ -1,8 +1,7 @@
-//! Asking every peer once, each for itself: what somebody wants to know who looks at settings
-//! before they are used.
+//! Asks every peer once, each on its own, to check settings before they are used.
 //!
-//! A refresh is content with the first good answer; a survey has the answer of each. It keeps
-//! nothing and writes nothing.
+//! A refresh stops at the first good answer; a survey has the answer of each peer. It keeps nothing
+//! and writes nothing.
 
 use tokio::task::JoinSet;
 
@@ -17,25 +16,26 @@ use super::tracker::Setup;
 use crate::config::PeerUrl;
 use crate::telemetry::snapshot::SourceStatus;
 
-/// A peer, and what it answers.
+/// A peer and its answer.
 pub type Answer = (PeerUrl, Result<MemberList, FetchError>);
 
-/// What the peers of some settings answer.
+/// The answers of all peers of some settings.
 #[derive(Debug)]
 pub struct Survey {
-    /// The source of the peers, if it has to be asked, and what it lacks or suffers.
+    /// The source of the peers, if it has to be asked, and what is missing or wrong there.
     pub source: Option<SourceStatus>,
-    /// Each peer, in the order in which the daemon would ask them.
+    /// The answer of each peer, in the order in which the daemon would ask them.
     pub peers: Vec<Answer>,
-    /// The peers of the cluster file, which are asked when no other has a good answer.
+    /// The answers of the peers of the cluster file, which are asked when no other has a good
+    /// answer.
     pub kept: Vec<Answer>,
-    /// Why the cluster file is of no use, if it is there and should be.
+    /// Why the cluster file cannot be used; `None` when it can, or does not exist.
     pub file_trouble: Option<String>,
 }
 
 impl Survey {
-    /// Asks the source, then all of its peers at once, then those of the cluster file: 10 s each at
-    /// most.
+    /// Asks the source, then all of its peers at once, then those of the cluster file. Each step
+    /// takes 10 s at most.
     pub async fn take(setup: &Setup) -> Self {
         let discovery = PeerDiscovery::start(&setup.source, &setup.registry, Vec::new());
         let found = discovery.first_result(FETCH_LIMIT).await;
@@ -61,18 +61,19 @@ impl Survey {
         survey
     }
 
-    /// The list that the daemon would follow: that of the first peer with a good one.
+    /// Returns the list that the daemon would follow: that of the first peer with a good one.
     pub fn list(&self) -> Option<&MemberList> {
         self.answers().find_map(|(_, answer)| answer.as_ref().ok())
     }
 
-    /// All answers, those of the cluster file's peers last.
+    /// Returns all answers, those of the cluster file's peers last.
     pub fn answers(&self) -> impl Iterator<Item = &Answer> {
         self.peers.iter().chain(&self.kept)
     }
 }
 
-/// Asks all peers at once, and believes those of the cluster that is meant, which is pinned then.
+/// Asks all peers at once and accepts the answers of the cluster that is meant, which is then
+/// pinned.
 async fn ask_each(peers: Vec<PeerUrl>, access: &Access, pin: &mut Pin) -> Vec<Answer> {
     let mut asking = JoinSet::new();
     for (at, peer) in peers.into_iter().enumerate() {

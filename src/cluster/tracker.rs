@@ -1,17 +1,17 @@
-//! The tracker: knows the cluster's members and keeps knowing them.
+//! The tracker: knows the cluster's members and keeps that knowledge up to date.
 //!
-//! It owns the configured source, the peers it adopted from the last good list, the cluster it is
-//! pinned to and the cluster file. A refresh replaces the member list only by a good one of the
-//! right cluster: errors, junk, an empty list and a foreign cluster change nothing but the record.
-//! The pin is held over a restart by the cluster file, and released when the configured source is
-//! changed or the settings accept another cluster.
+//! It owns the configured source, the peers adopted from the last good list, the pinned cluster and
+//! the cluster file. A refresh replaces the member list only by a good one of the right cluster:
+//! errors, junk, an empty list and a foreign cluster change only the statistics. The cluster file
+//! keeps the pin over a restart. The pin is released when the configured source changes or the
+//! settings accept another cluster.
 //!
 //! The peers of a source that has to be asked come from a [`PeerDiscovery`], which asks it in the
-//! background; the first refresh waits for its first word, so that the cluster file stays the last
-//! resort.
+//! background. The first refresh waits for its first result, so that the cluster file stays the
+//! last resort.
 //!
-//! The control plane calls [`Tracker::refresh`] each `proxy-refresh-interval`, or each second until
-//! the first list.
+//! The control plane calls [`Tracker::refresh`] every `proxy-refresh-interval`, or every second
+//! until the first list.
 
 mod candidate;
 
@@ -37,28 +37,28 @@ use crate::config::{PeerSource, PeerUrl, Settings};
 use crate::telemetry::snapshot::{PeerStatus, Problem, RefreshStatus, SourceStatus};
 use crate::tls::{Connector, TlsConfigs};
 
-/// How long a peer is waited for that is only looked at.
+/// How long the additional peer of a refresh may take to answer; see `look_at`.
 const LOOK_LIMIT: Duration = Duration::from_secs(1);
-/// Peers whose errors one message tells; the status shows all.
+/// How many peers' errors one message repeats; the status shows all.
 const MOST_TOLD: usize = 16;
 
 /// The settings that the tracker depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setup {
-    /// Where the peers come from.
+    /// The source of the peers.
     pub source: PeerSource,
-    /// How a registry is talked to in TLS.
+    /// The connector for a registry that is reached by `https`.
     pub registry: Connector,
-    /// A cluster ID that is accepted in place of the pinned one.
+    /// The cluster ID that is accepted in place of the pinned one.
     pub accept_cluster_id: Option<u64>,
-    /// How peers are reached.
+    /// How to connect to the peers.
     pub access: Access,
-    /// The cluster file is `proxy/cluster` below this directory.
+    /// The directory below which the cluster file is `proxy/cluster`.
     pub data_dir: PathBuf,
 }
 
 impl Setup {
-    /// Takes what the tracker needs from settings and TLS configs of one generation.
+    /// Takes the tracker's settings from the settings and TLS configs of one generation.
     pub fn new(settings: &Settings, tls_configs: &TlsConfigs) -> Self {
         Self {
             source: settings.peers.clone(),
@@ -70,50 +70,50 @@ impl Setup {
     }
 }
 
-/// What came of a refresh.
+/// The outcome of a refresh.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// A peer gave a good list, which is now [`Tracker::list`].
+    /// A peer returned a good list, which is now [`Tracker::list`].
     Fresh {
         /// Whether it differs from the one before.
         changed: bool,
     },
-    /// No peer did; the list is what it was (nothing, before the first).
+    /// No peer did; the list is unchanged (missing, before the first).
     CachedPeers {
         /// What each peer answered, in one line.
         reason: String,
     },
 }
 
-/// Knows the cluster's members. See the module's description.
+/// The tracker of the cluster's members; see the [module](self).
 #[derive(Debug, Clone)]
 pub struct Tracker {
     setup: Setup,
     fingerprint: String,
     discovery: PeerDiscovery,
-    /// What the source lacks or suffers.
+    /// What is missing or wrong at the source.
     source_trouble: Option<String>,
     file: ClusterFile,
     peers: Peers,
     pin: Pin,
     list: Option<Arc<MemberList>>,
-    /// Members that the last look missed for the first time.
+    /// Members that the last list missed, not confirmed yet.
     suspected: Vec<u64>,
-    /// Whether all peers are asked the next time, since it is not clear that they are of one
+    /// Whether the next refresh asks all peers, because it is not clear that they are of one
     /// cluster.
     asks_all: bool,
-    /// Which peer was last looked at beside the one that gave a list.
+    /// Counts refreshes, to choose the additional peer that each one looks at.
     looked_at: usize,
     stats: RefreshStats,
-    /// What the cluster file should hold.
+    /// The content that the cluster file should have.
     keep: Option<CachedPeers>,
-    /// What is to be logged.
+    /// Events that are still to be logged.
     events: Vec<ClusterEvent>,
 }
 
 impl Tracker {
-    /// Makes a tracker that knows no members yet. Reads the cluster file; the search for peers
-    /// begins.
+    /// Makes a tracker that knows no members yet. Reads the cluster file, and starts the search for
+    /// peers.
     pub fn new(setup: Setup) -> Self {
         let mut tracker = Self {
             fingerprint: String::new(),
@@ -135,7 +135,7 @@ impl Tracker {
         tracker
     }
 
-    /// Forgets what depends on the source, and recalls what the cluster file holds of it.
+    /// Resets what depends on the source, and reads what the cluster file holds for it.
     fn start_over(&mut self) {
         self.fingerprint = source::fingerprint(&self.setup.source);
         self.peers = Peers::new(source::known(&self.setup.source).to_vec());
@@ -155,9 +155,9 @@ impl Tracker {
         }
     }
 
-    /// Reaches peers and the registry in this way from the next refresh on: what they are shown, or
-    /// whom we trust, has changed. For a registry that is reached in another way the search begins
-    /// anew, with what it has found.
+    /// Sets how to connect to peers and the registry from the next refresh on, after a change of
+    /// the client certificates or trust anchors. If the registry's connector has changed, its
+    /// search starts again with the peers found so far.
     pub fn set_access(&mut self, access: Access, registry: &Connector) {
         self.setup.access = access;
         if self.setup.registry != *registry {
@@ -170,16 +170,17 @@ impl Tracker {
     /// Asks the peers for the member list, keeps the cluster file up to date, and logs what has
     /// changed.
     ///
-    /// Takes some 10 s at most while peers hang, as long again when the cluster file's peers are
-    /// asked as well, and as long again when the source has not said anything yet. May be dropped
-    /// at any time: what was learned is kept whole or not at all.
+    /// Takes at most about 10 s while peers hang, as long again when the cluster file's peers are
+    /// asked too, and as long again when the source has no result yet. May be dropped at any time:
+    /// what was learned is kept whole or not at all.
     pub async fn refresh(&mut self) -> Outcome {
         let outcome = self.learn_within(FETCH_LIMIT).await;
         self.settle().await;
         outcome
     }
 
-    /// Asks and learns, without a log line and without touching the cluster file.
+    /// Asks the peers and records the result, without logging and without touching the cluster
+    /// file.
     async fn learn_within(&mut self, limit: Duration) -> Outcome {
         let inquiry = self.inquire(limit).await;
         self.learn(inquiry)
@@ -215,8 +216,8 @@ impl Tracker {
         Inquiry { found, asked, from_file }
     }
 
-    /// Looks whether a peer that need not be asked is still of our cluster: a refresh is content
-    /// with the first good answer, and would never notice.
+    /// Checks whether a peer that need not be asked is still of our cluster: a refresh stops at the
+    /// first good answer, and would never notice.
     async fn look_at(
         &self,
         peer: Option<&PeerUrl>,
@@ -253,7 +254,8 @@ impl Tracker {
         if from_file {
             self.events.push(ClusterEvent::FromFile(self.file.path().to_owned()));
         }
-        // Peers adopted from a list that was had by the file's help are the file's peers still.
+        // Peers adopted from a list that was found with the help of the cluster file still count as
+        // the file's.
         self.stats.from_file =
             from_file || self.stats.from_file && !self.peers.configured.contains(peer);
     }
@@ -284,8 +286,8 @@ impl Tracker {
         Outcome::Fresh { changed }
     }
 
-    /// Notes that there is no list. Where nobody could be asked, the peer discovery has told why
-    /// already.
+    /// Records that there is no list. When no peer could be asked, the peer discovery has already
+    /// logged why.
     fn keep_last(&mut self, reason: String, is_told: bool) -> Outcome {
         if self.stats.failure(&reason) && !(is_told && self.source_trouble.is_some()) {
             self.events.push(ClusterEvent::Failing {
@@ -296,7 +298,7 @@ impl Tracker {
         Outcome::CachedPeers { reason }
     }
 
-    /// Writes the cluster file if there is something new for it, and logs the events.
+    /// Logs the events, and writes the cluster file if its content has changed.
     async fn settle(&mut self) {
         self.log_news();
         let Some(keep) = self.keep.clone() else { return };
@@ -311,7 +313,7 @@ impl Tracker {
         }
     }
 
-    /// Why there is no list: what the source says, then what each peer answered.
+    /// Returns why there is no list: the source's trouble, then each peer's error.
     fn reason(&self, asked: &Asked) -> String {
         let peers = asked.errors.iter().map(|(peer, error)| format!("{peer}: {error}"));
         let more = asked.errors.len().saturating_sub(MOST_TOLD);
@@ -325,30 +327,30 @@ impl Tracker {
         self.events.drain(..).for_each(|event| event.log());
     }
 
-    /// Whether the last list lacked members for the first time, so that another look should come
-    /// soon.
+    /// Returns whether the last list lacked members for the first time, so that the next refresh
+    /// should come soon.
     pub fn needs_confirmation(&self) -> bool {
         !self.suspected.is_empty()
     }
 
-    /// The last good member list; `None` until the first.
+    /// Returns the last good member list; `None` before the first.
     pub fn list(&self) -> Option<&Arc<MemberList>> {
         self.list.as_ref()
     }
 
-    /// The cluster that is served: the pinned one, which is known before the first list when the
-    /// cluster file names it; else that of the last list.
+    /// Returns the cluster that is served: the pinned one, which is known before the first list
+    /// when the cluster file names it, else that of the last list.
     pub fn cluster_id(&self) -> Option<u64> {
         self.pin.pinned.or_else(|| self.list.as_ref().map(|list| list.cluster_id))
     }
 
-    /// The peers that are asked, and their last errors.
+    /// Returns the peers that are asked, and their last errors.
     pub fn peer_statuses(&self) -> Vec<PeerStatus> {
         self.peers.statuses()
     }
 
-    /// Names the source of the peers, if it has to be asked, and what it lacks or suffers while
-    /// that matters: until it has named peers, and whenever none of them answers.
+    /// Returns the source of the peers, if it has to be asked. What is wrong there is included
+    /// while it matters: until the source has named peers, and whenever none of them answers.
     pub fn source_status(&self) -> Option<SourceStatus> {
         let name = source::describe(&self.setup.source)?;
         let matters = self.peers.configured.is_empty() || self.stats.failing.is_some();
@@ -356,18 +358,18 @@ impl Tracker {
         Some(SourceStatus { name, trouble })
     }
 
-    /// Notes what the source gives from now on: a reason to refresh at once. Ends with the
-    /// tracker's source.
+    /// Returns a receiver of later results of the source, each a reason to refresh at once. It ends
+    /// when the tracker drops the source.
     pub fn source_changes(&self) -> watch::Receiver<Discovered> {
         self.discovery.changes()
     }
 
-    /// How the refresh has been going.
+    /// Returns the statistics of the refreshes.
     pub fn refresh_status(&self) -> RefreshStatus {
         self.stats.status()
     }
 
-    /// What is wrong now, worst first.
+    /// Returns the current problems, worst first.
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut add = |since_ms, text| problems.push(Problem { since_ms, text });
@@ -402,13 +404,13 @@ impl Tracker {
     }
 }
 
-/// Chooses the peer to look at beside the first, which is asked anyway: each in its turn.
+/// Chooses the peer to look at besides the first, which is asked anyway: the others take turns.
 fn another(peers: &[PeerUrl], turn: usize) -> Option<&PeerUrl> {
     let others = peers.get(1..).filter(|others| !others.is_empty())?;
     others.get(turn % others.len())
 }
 
-/// What was found out by asking.
+/// The results of one round of asking.
 struct Inquiry {
     found: Discovered,
     asked: Asked,

@@ -1,13 +1,13 @@
-//! The URLs that members advertise, and which of them can be used.
+//! Parses the URLs that members advertise, and decides which of them can be used.
 
 use crate::config::{PeerUrl, zone};
 use crate::net::member_address;
 
-/// Takes `http://HOST:PORT` or `https://HOST:PORT` apart, for peer and client URLs alike; the host
-/// is in lower case then.
+/// Parses `http://HOST:PORT` or `https://HOST:PORT`, for peer and client URLs alike. The host is
+/// returned in lower case.
 ///
-/// Stricter than a general URL parser on purpose: etcd wants a port and no path, and the host goes
-/// into a header.
+/// It is deliberately stricter than a general URL parser: etcd wants a port and no path, and the
+/// host goes into a header.
 pub fn parse_url(url: &str) -> Result<PeerUrl, UnusableUrl> {
     let (scheme, rest) = url.split_once("://").ok_or(UnusableUrl::Malformed)?;
     match scheme.to_ascii_lowercase().as_str() {
@@ -21,12 +21,12 @@ pub fn parse_url(url: &str) -> Result<PeerUrl, UnusableUrl> {
     }
 }
 
-/// Takes a URL apart that the network has named: in a member list, a registry, the DNS or the
-/// cluster file.
+/// Parses a URL that came from the network: from a member list, a registry, the DNS or the cluster
+/// file.
 ///
 /// # Errors
-/// As [`parse_url`], and for an address that no listed member can have. What a name leads to is
-/// looked at when it is dialled.
+/// As [`parse_url`], and for an address that no listed member can have. The addresses of a host
+/// name are checked when it is dialled.
 pub fn parse_listed(url: &str) -> Result<PeerUrl, UnusableUrl> {
     let parsed = parse_url(url)?;
     let ip = zone::without_zone(&parsed.host).parse().ok();
@@ -46,7 +46,8 @@ fn split_authority(authority: &str, tls: bool) -> Option<PeerUrl> {
     Some(PeerUrl { tls, host, port })
 }
 
-/// Letters, digits, dots, dashes and underscores: also all of an IPv4 literal.
+/// Returns whether this is a host name of letters, digits, dots, dashes and underscores. IPv4
+/// literals are, too.
 fn is_host_name(host: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
     !host.is_empty() && host.len() <= 255 && host.bytes().all(fits)
@@ -55,16 +56,16 @@ fn is_host_name(host: &str) -> bool {
 /// Why an advertised URL cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnusableUrl {
-    /// It names a file on the member's own machine.
+    /// A unix socket, which is a file on the member's own machine.
     #[error("a unix socket is not reachable from another machine")]
     Socket,
-    /// It has a scheme that etcd does not know.
+    /// A scheme that etcd does not know.
     #[error("unknown scheme")]
     Scheme,
-    /// It has an address, of this kind, that means something else on every host.
+    /// An address of this kind, which means something else on every host.
     #[error("no listed member can have {0}")]
     Address(&'static str),
-    /// It does not parse.
+    /// It cannot be parsed.
     #[error("not a URL of the form http://HOST:PORT or https://HOST:PORT")]
     Malformed,
 }

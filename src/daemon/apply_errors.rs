@@ -1,11 +1,11 @@
-//! What keeps settings that can be used from being put in force here and now, each with the place
-//! that names it.
+//! Errors that keep valid settings from being applied on this host now, each with the place in the
+//! settings that is to blame.
 
 use crate::config::{Discovery, ListenUrl, Loaded, Location, PeerSource, Problem};
 use crate::net::listen::BindError;
 use crate::telemetry::log::LogError;
 
-/// Returns the addresses that cannot be had.
+/// Returns a problem for each address that cannot be bound.
 pub fn of_listeners(errors: &[BindError], loaded: &Loaded) -> Vec<Problem> {
     let problem =
         |error: &BindError| Problem::error(error.to_string(), location(&error.url, loaded));
@@ -16,7 +16,7 @@ fn location(url: &ListenUrl, loaded: &Loaded) -> Location {
     loaded.origins.listener_location(url).clone()
 }
 
-/// Returns what is wrong with peers that belong to different clusters.
+/// Returns the problem of peers that belong to different clusters.
 pub(super) fn of_peers(reason: String, loaded: &Loaded) -> Problem {
     let key = match &loaded.settings.peers {
         PeerSource::Static(_) => "initial-cluster",
@@ -27,7 +27,7 @@ pub(super) fn of_peers(reason: String, loaded: &Loaded) -> Problem {
     Problem::error(reason, loaded.origins.location(key).clone())
 }
 
-/// Returns the outputs of the log that cannot be had.
+/// Returns a problem for each log output that cannot be opened.
 pub fn of_log(errors: &[LogError], loaded: &Loaded) -> Vec<Problem> {
     let location = |error: &LogError| match error {
         LogError::Journal(_) if *loaded.origins.location("log-format") != Location::Default => {

@@ -1,7 +1,7 @@
-//! Follows the files of certificates, keys, authorities and revocation lists while the daemon runs.
+//! Watches the files of certificates, keys, authorities and revocation lists while the daemon runs.
 //!
-//! Says when something is due: a file has changed, files had their time to fit together, or a day
-//! has passed. [`renewal`](super::renewal) does it.
+//! Reports when something is due: a file has changed, the time for files to match is over, or a day
+//! has passed. [`renewal`](super::renewal) acts on it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,16 +14,16 @@ use crate::tls::system_roots;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// What is to be done about certificates.
+/// The reason to look at the certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
     /// A file has changed.
     Changed,
-    /// Files did not fit together, and the time that they had is over.
+    /// Files did not match, and the time for them to do so is over.
     OutOfPatience,
     /// A day has passed.
     Daily,
-    /// A file has changed that refused settings name, so that they may be good now.
+    /// A file that refused settings name has changed, so that they may be accepted now.
     SecondChance,
 }
 
@@ -31,17 +31,16 @@ pub enum Due {
 #[derive(Debug)]
 pub struct Certificates {
     watches: FilesWatcher,
-    /// When files that do not fit together are to be reported; `None` while all is well, or was
-    /// reported.
+    /// When files that do not match are to be reported; `None` when they match, or were reported.
     pub(super) report_at: Option<Instant>,
     daily: Interval,
-    /// Settings that were refused for the files that they name, and the watch on those.
+    /// Settings that were refused because of their TLS files, and the watch on those files.
     refused: Option<(FileState, FilesWatcher)>,
 }
 
 impl Certificates {
-    /// Follows the files that `settings` name. They are looked at again at once, since they may
-    /// have changed after they were read.
+    /// Watches the files that `settings` name. They are checked again at once, because they may
+    /// have changed since they were read.
     pub fn follow(settings: &Settings) -> Self {
         Self {
             watches: FilesWatcher::start("the files for TLS", paths(settings)),
@@ -51,26 +50,26 @@ impl Certificates {
         }
     }
 
-    /// Watches the files that settings name which are about to be tried.
+    /// Watches the files of settings that are about to be tried.
     pub(super) async fn watch_for(tried: &Settings) -> FilesWatcher {
         let mut watches = FilesWatcher::start("the files for TLS", paths(tried));
         watches.catch_up().await;
         watches
     }
 
-    /// Remembers settings that were refused for the files that they name: who deploys both may well
-    /// write the settings first. `watches` must be older than the try, so that no file is mended
-    /// unseen.
+    /// Remembers settings that were refused because of their TLS files: a deployment of both may
+    /// well write the settings first. `watches` must be older than the attempt, so that no repair
+    /// of a file goes unnoticed.
     pub(super) fn remember(&mut self, seen: FileState, watches: FilesWatcher) {
         self.refused = Some((seen, watches));
     }
 
-    /// Takes the settings that were refused out.
+    /// Takes out the refused settings.
     pub fn take_refused(&mut self) -> Option<FileState> {
         self.refused.take().map(|(seen, _)| seen)
     }
 
-    /// Waits until something is to be done. Dropping the future loses nothing.
+    /// Waits until something is due. Dropping the future loses nothing.
     pub async fn due(&mut self) -> Due {
         let report = async {
             match self.report_at {

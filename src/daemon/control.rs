@@ -1,9 +1,9 @@
-//! The control loop: the only place that decides anything about the daemon as a whole.
+//! The control loop: the only place that makes decisions about the daemon as a whole.
 //!
-//! It waits for whatever comes next (a refresh that is due, the settings file, a signal, a command,
-//! an endpoint's health, a worker's end) and acts on it. All of its state is in [`Control`]; the
-//! parts it acts through are modules of their own. A refresh works on a copy of the tracker in a
-//! task, so that slow peers never hold up the loop.
+//! It waits for the next event (a refresh that is due, a change of the settings file, a signal, a
+//! command, an endpoint's health, a worker's end) and acts on it. All of its state is in
+//! [`Control`]; the parts that it acts through are modules of their own. A refresh works on a copy
+//! of the tracker in its own task, so that slow peers never hold up the loop.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -41,22 +41,23 @@ use crate::telemetry::snapshot::{ReloadRecord, Snapshot};
 use crate::tls::TlsConfigs;
 use crate::upstream::balance::MOST_CONSIDERED;
 
-/// Pause between two tries to get the first member list, and while no endpoint is known.
+/// Pause between two tries to get the first member list, and between two refreshes while no
+/// endpoint is known.
 const FIRST_TRIES: Duration = Duration::from_secs(1);
-/// How often STATUS is looked over; it is sent only when it differs. The first time is at the
+/// How often STATUS is made anew; it is sent only when it differs. The first one is made at the
 /// start, before anything else.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
-/// Least time between two STATUS lines for the health of members: with many, it changes faster than
-/// anybody reads.
+/// Least time between two STATUS lines about the health of members: with many members it changes
+/// faster than anybody can read.
 const HEALTH_PAUSE: Duration = Duration::from_millis(250);
-/// What the start timeout is extended by while the cluster is away; asked for again with each look
-/// at STATUS.
+/// How far the start timeout is extended while the cluster cannot be reached; asked for again with
+/// each STATUS.
 const EXTENSION: Duration = Duration::from_secs(60);
 
-/// What a stop may take beside draining.
+/// The time that a stop may take in addition to draining.
 const STOP_MARGIN: Duration = Duration::from_secs(10);
 
-/// Everything the control plane knows and has.
+/// The state of the control plane.
 pub struct Control {
     pub(super) inputs: Inputs,
     pub(super) loaded: Loaded,
@@ -82,11 +83,11 @@ pub struct Control {
     pub(super) draining: bool,
     pub(super) refreshing: Option<JoinHandle<(Tracker, Outcome, Option<EvaluatedMembers>)>>,
     pub(super) refresh_at: Instant,
-    /// When clients are let in at the latest, should they be held until the first list.
+    /// When held listeners are opened at the latest, even without a member list.
     pub(super) open_at: Instant,
 }
 
-/// What wakes the loop from outside.
+/// The sources of events that are not part of [`Control`].
 pub struct Events {
     pub(super) signals: Signals,
     pub(super) health: Arc<Notify>,
@@ -96,23 +97,23 @@ pub struct Events {
 /// Why the loop has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// It was told to, and everything is closed.
+    /// It was told to stop, and everything is closed.
     Stopped,
-    /// A worker ended that should not have.
+    /// A worker ended unexpectedly.
     WorkerLost,
 }
 
 impl Control {
-    /// Runs until a signal ends it.
+    /// Runs until a stop signal, or until a worker is lost.
     pub async fn run(mut self, mut events: Events) -> End {
         let mut status = interval(STATUS_EVERY);
         let mut watchdog = Watchdog::new(&self.notifier, self.workers.notifier());
         let mut health = Throttle::new(HEALTH_PAUSE);
         self.publish_state();
         loop {
-            // What takes time, as a file or a peer may, is given up when a stop comes.
+            // Work that takes time, on a file or a peer, is abandoned when a stop comes.
             let mut is_stopped = false;
-            // All that wait when a reload begins want the settings as they are then.
+            // All requests that wait when a reload begins are answered by it.
             let mut requests = Vec::new();
             tokio::select! {
                 signal = events.signals.next() => match signal {
@@ -133,7 +134,7 @@ impl Control {
                 1.. = events.commands.recv_many(&mut requests, MOST_RELOADS) => {
                     let reload = Box::pin(self.reload_anew(Trigger::Command));
                     match until_stop(&mut events.signals, &mut watchdog, reload).await {
-                        // Whoever asked may have left; the log has it too.
+                        // The client may have left; the outcome is in the log too.
                         Some(record) => requests.into_iter().for_each(|request| {
                             let _ = request.answer.send(record.clone());
                         }),
@@ -222,13 +223,15 @@ impl Control {
                 self.report_status();
                 self.notifier.ready();
             }
-            // Members that have not started, or that nobody can ask: there is nothing to serve yet.
+            // The members have not started, or have no usable client URL: there is nothing to serve
+            // yet.
             _ => {}
         }
     }
 
-    /// Tells systemd what is waited for, and asks for more time while that goes on. Not only when a
-    /// refresh has ended: peers that hang make one take longer than a start may.
+    /// Reports to systemd what the start waits for, and asks for more time meanwhile. This runs on
+    /// a timer and not only after each refresh, because one with peers that hang can take longer
+    /// than the start timeout.
     fn report_start_progress(&mut self) {
         if !self.ready {
             self.notifier.extend_timeout(EXTENSION);
@@ -242,9 +245,8 @@ impl Control {
 
     /// Publishes a generation with these members and the settings in force.
     ///
-    /// A list of the same cluster that leaves nothing to send requests to does not replace
-    /// endpoints that may still answer: such a list has been seen from a member that had just lost
-    /// its own.
+    /// A list of the same cluster without any usable client URL does not replace endpoints that may
+    /// still answer: such a list has been seen from a member that had just lost its own.
     pub(super) fn publish(&mut self, listed: Arc<EvaluatedMembers>) {
         let cluster = self.tracker.cluster_id();
         let mut endpoints =
@@ -270,7 +272,7 @@ impl Control {
         self.publish_state();
     }
 
-    /// Publishes the present state for snapshots.
+    /// Publishes the current state for snapshots.
     pub(super) fn publish_state(&self) {
         let mut base = Snapshot {
             version: 1,
@@ -300,8 +302,8 @@ impl Control {
         });
     }
 
-    /// Tells of changed health, and puts those first that can serve when the list is longer than
-    /// requests look at.
+    /// Reports changed health. When there are more endpoints than a request considers, also
+    /// reorders them so that those that can serve come first.
     fn apply_health(&mut self) {
         if self.endpoint_set.endpoints().len() > MOST_CONSIDERED {
             self.publish(self.listed.clone());
@@ -309,23 +311,23 @@ impl Control {
         self.send_status_line();
     }
 
-    /// Publishes the present state, and tells systemd of it.
+    /// Publishes the current state and reports it to systemd.
     pub(super) fn report_status(&mut self) {
         self.publish_state();
         self.send_status_line();
     }
 
-    /// Tells systemd of the present state. What is published holds no health, so that a change of
-    /// that needs no more.
+    /// Reports the current state to systemd. Health is not part of what is published, so a change
+    /// of health needs no more than this.
     fn send_status_line(&mut self) {
         let line = status_line(&self.status_source.snapshot(), now_ms());
         self.notifier.status(&line);
     }
 
-    /// Ends in good order: no new connections, open exchanges finish, and what is still open at the
-    /// deadline is ended. A second signal ends at once.
+    /// Stops in good order: no new connections are accepted, open exchanges finish, and what is
+    /// still open at the deadline is cut off. A second signal stops at once.
     async fn stop(mut self, events: &mut Events) -> End {
-        // Who asks for a reload now is told that it is too late.
+        // Reload requests that come now are told that it is too late.
         events.commands.close();
         while events.commands.try_recv().is_ok() {}
         let limit = self.loaded.settings.drain_timeout;
@@ -344,7 +346,7 @@ impl Control {
                 },
             }
         }
-        // "stopped" is the last line: what is held back as repeated comes before it.
+        // "stopped" is the last line: repeated lines that are held back are written before it.
         self.log.flush_held(Duration::from_secs(1));
         tracing::info!("stopped");
         self.log.flush(Duration::from_secs(1));
@@ -352,7 +354,8 @@ impl Control {
     }
 }
 
-/// Does the work, and feeds the watchdog beside it, unless a stop comes first; `None` when it came.
+/// Runs the work, and feeds the watchdog meanwhile. Returns `None` when a stop came first, which
+/// drops the work.
 async fn until_stop<T>(
     signals: &mut Signals,
     watchdog: &mut Watchdog,

@@ -1,4 +1,5 @@
-//! The endpoints in force: made for new client URLs, kept for those that stay, let go for the rest.
+//! The endpoints in force: created for new client URLs, kept for those that stay, dropped for the
+//! rest.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -21,15 +22,15 @@ pub struct EndpointSet {
 }
 
 impl EndpointSet {
-    /// Makes an empty endpoint set for so many workers.
+    /// Makes an empty endpoint set for this number of workers.
     pub fn new(workers: usize) -> Self {
         Self { endpoints: Arc::default(), cluster: None, workers }
     }
 
-    /// Returns the endpoints for `listed`, in the order in which they are preferred: members
-    /// shuffled, the first URL of each before the second of any, and healthy ones before others.
-    /// What stays keeps its health, its counters and its connections, as long as it is to belong to
-    /// the same `cluster`.
+    /// Returns the endpoints for `listed`, in order of preference: members shuffled, the first URL
+    /// of each member before the second of any, and healthy ones before others. An endpoint that
+    /// stays keeps its health, its counters and its connections, provided that `cluster` is the
+    /// same.
     pub fn plan(&self, listed: &EvaluatedMembers, cluster: u64) -> Vec<Arc<Endpoint>> {
         let of_cluster = |old: &&Arc<Endpoint>| old.proofs().cluster() == cluster;
         let known = self.endpoints.iter().filter(of_cluster);
@@ -47,7 +48,7 @@ impl EndpointSet {
             for (member, urls) in &mut urls {
                 let Some(url) = urls.next() else { continue };
                 is_over = false;
-                // A member that says a URL twice has one endpoint there.
+                // A member that lists a URL twice has one endpoint for it.
                 if seen.insert((member.id, &*url.url)) {
                     planned.extend(self.endpoint(&known, cluster, member, url));
                 }
@@ -56,12 +57,12 @@ impl EndpointSet {
                 break;
             }
         }
-        // A request looks at some of a long list only.
+        // A request considers only the first endpoints of a long list.
         planned.sort_by_key(|endpoint| (!endpoint.is_healthy(), !endpoint.is_trusted()));
         planned
     }
 
-    /// Puts a plan into force: who is not in it is not listed any more.
+    /// Applies a plan: endpoints that are not in it are no longer listed.
     pub fn commit(&mut self, planned: &[Arc<Endpoint>], cluster: Option<u64>) {
         let stays: HashSet<*const Endpoint> = planned.iter().map(Arc::as_ptr).collect();
         for old in self.endpoints.iter() {
@@ -71,12 +72,12 @@ impl EndpointSet {
         self.cluster = cluster;
     }
 
-    /// The ID of the cluster that the endpoints belong to, once there are any.
+    /// Returns the ID of the cluster that the endpoints belong to, once there are any.
     pub fn cluster(&self) -> Option<u64> {
         self.cluster
     }
 
-    /// The endpoints in force.
+    /// Returns the endpoints in force.
     pub fn endpoints(&self) -> &Arc<[Arc<Endpoint>]> {
         &self.endpoints
     }

@@ -38,7 +38,7 @@ impl Generation {
     }
 }
 
-/// The limits of connections to members.
+/// Returns the timeouts of connections to members.
 pub fn timeouts(settings: &Settings) -> Timeouts {
     Timeouts {
         dial: settings.dial_timeout,
@@ -49,7 +49,7 @@ pub fn timeouts(settings: &Settings) -> Timeouts {
     }
 }
 
-/// The names that this host goes by: its own, and those of the URLs that it advertises.
+/// Returns the names of this host: its hostname, and the hosts of the URLs that it advertises.
 fn page_hosts(settings: &Settings) -> Vec<String> {
     let advertised = settings.advertise_client_urls.iter().filter_map(|url| {
         let uri = http::Uri::try_from(url).ok()?;
@@ -59,7 +59,8 @@ fn page_hosts(settings: &Settings) -> Vec<String> {
     advertised.chain(own).collect()
 }
 
-/// etcd takes an empty list and one with `*` for everything.
+/// Returns the list, or `None` when it allows everything: in etcd an empty list does, and one with
+/// `*`.
 fn unless_all(list: &[String]) -> Option<Vec<String>> {
     let all = list.is_empty() || list.iter().any(|entry| entry == "*");
     (!all).then(|| list.to_vec())

@@ -1,6 +1,6 @@
-//! What became of the last reloads: the answer to "is my edit in force?".
+//! The outcomes of the last reloads: the answer to "is my edit in force?".
 //!
-//! Every reload is recorded here once, whatever asked for it. The command's answer, the log, the
+//! Every reload is recorded here once, whatever triggered it. The command's answer, the log, the
 //! metrics and the snapshot are all made from the record that [`History::record`] returns.
 
 use std::collections::VecDeque;
@@ -12,21 +12,21 @@ use crate::telemetry::snapshot::{ReloadRecord, ReloadResult, Snapshot};
 /// How many records are kept.
 pub const KEPT: usize = 32;
 
-/// What asked for a reload.
+/// What triggered a reload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trigger {
     /// The settings file changed.
     File,
-    /// SIGHUP.
+    /// A SIGHUP.
     Signal,
     /// `etcd-proxy reload`.
     Command,
-    /// A file for TLS changed.
+    /// A TLS file changed.
     Certificates,
 }
 
 impl Trigger {
-    /// The word for it in records, logs and metrics.
+    /// Returns its name in records, logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::File => "file",
@@ -37,7 +37,7 @@ impl Trigger {
     }
 }
 
-/// How a reload ended.
+/// The outcome of a reload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// A new generation is in force.
@@ -47,12 +47,12 @@ pub enum Outcome {
         /// Warnings, each as one line.
         warnings: Vec<String>,
     },
-    /// The settings are those in force.
+    /// The settings are the same as those in force.
     Unchanged {
         /// Warnings, each as one line.
         warnings: Vec<String>,
     },
-    /// The settings are unusable; the old generation serves on.
+    /// The settings cannot be used; the old generation stays in force.
     Refused {
         /// Every reason, each as one line (`PLACE: MESSAGE`).
         reasons: Vec<String>,
@@ -79,7 +79,7 @@ pub struct History {
     last_good_ms: Option<u64>,
     /// The newest refusal of the settings, until some are accepted.
     settings_refused: Option<ReloadRecord>,
-    /// The newest refusal of files for TLS alone, until some are accepted.
+    /// The newest refusal of TLS files alone, until some are accepted.
     certificates_refused: Option<ReloadRecord>,
 }
 
@@ -113,8 +113,9 @@ impl History {
         *counter += 1;
     }
 
-    /// Keeps a refusal until its like is accepted. A renewed certificate says nothing of a settings
-    /// file that was refused; settings that are accepted were read with all their files.
+    /// Keeps a refusal until the same kind is accepted. A renewed certificate does not clear the
+    /// refusal of a settings file. Accepted settings clear both, because they were read with all
+    /// their files.
     fn keep_open(&mut self, trigger: Trigger, record: &ReloadRecord) {
         let refused = record.is_refused().then(|| record.clone());
         match trigger {
@@ -129,7 +130,7 @@ impl History {
         }
     }
 
-    /// Returns why files for TLS are not in force that should be, if so.
+    /// Returns the refusal of the TLS files on disk, if there is one.
     pub fn certificates_refused(&self) -> Option<&ReloadRecord> {
         self.certificates_refused.as_ref()
     }
@@ -146,7 +147,7 @@ impl History {
     }
 }
 
-/// Returns the milliseconds since the Unix epoch; 0 when the clock stands before it.
+/// Returns the milliseconds since the Unix epoch, or 0 when the clock is before it.
 pub fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
@@ -196,7 +197,7 @@ mod tests {
         assert_eq!(history.last_good_ms, Some(good.at_ms));
     }
 
-    /// What is refused after a history, by its reasons.
+    /// Returns the reasons of all open refusals.
     fn open(history: &History) -> Vec<String> {
         let mut snapshot = Snapshot::default();
         history.fill(&mut snapshot);

@@ -1,12 +1,13 @@
-//! The listeners in force: which addresses are open, which a change adds, and which it lets go.
+//! The listeners in force: which addresses are open, which ones a change adds, and which ones it
+//! closes.
 //!
-//! A change is planned first: every new address is bound while all the old ones stay open, so that
-//! a change that cannot be made leaves everything as it was.
+//! A change is planned first: every new address is bound while all old ones stay open. If one
+//! cannot be bound, everything stays as it was.
 //!
-//! Every socket is also put into the service manager's store when its address is opened, and taken
-//! out when the settings let it go. So a restart, whatever its reason, refuses no connection:
-//! clients wait in the queues of the sockets that systemd holds, until the next process takes these
-//! up. A `.socket` unit's stay with their unit.
+//! Every socket is also put into the service manager's descriptor store when its address is opened,
+//! and taken out when the settings drop it. So a restart, whatever its reason, refuses no
+//! connection: clients wait in the queues of the sockets that systemd holds until the next process
+//! takes them over. The sockets of a `.socket` unit stay with their unit.
 //!
 //! An address is opened once, whether its URLs say http, https or both.
 
@@ -37,12 +38,12 @@ pub struct Listeners {
 struct Open {
     /// As the settings name it; with port 0 the bound address differs.
     asked: ListenAddress,
-    /// What new connections may speak.
+    /// The scheme of new connections.
     scheme: ListenScheme,
-    /// Keeps a unix socket's file.
+    /// The bound address; it owns the file of a unix socket.
     bound: Bound,
     number: u64,
-    /// The tasks of a metrics listener, one for each socket, and where they learn what to speak.
+    /// The tasks of a metrics listener, one for each socket, and the scheme that they share.
     tasks: Option<(Vec<AbortHandle>, Rc<Cell<ListenScheme>>)>,
 }
 
@@ -51,25 +52,25 @@ impl Open {
         self.scheme.urls(&self.bound.url.at)
     }
 
-    /// Its URLs in one line.
+    /// Returns its URLs in one line.
     fn shown(&self) -> String {
         let urls: Vec<String> = self.urls().iter().map(ToString::to_string).collect();
         urls.join(",")
     }
 }
 
-/// New addresses, bound and not served yet.
+/// New addresses, bound but not served yet.
 pub struct Plan {
     clients: Vec<(ListenAddress, ListenScheme, Bound)>,
     metrics: Vec<(ListenAddress, ListenScheme, Bound)>,
 }
 
 impl Listeners {
-    /// Binds the addresses of `settings` that are not open yet, but for those that came with the
-    /// start.
+    /// Binds the addresses of `settings` that are not open yet, taking inherited sockets where
+    /// there are some.
     ///
     /// # Errors
-    /// One for each address that cannot be had; nothing has changed then.
+    /// One for each address that cannot be bound; nothing has changed then.
     pub fn plan(
         &self,
         settings: &Settings,
@@ -96,15 +97,15 @@ impl Listeners {
         }
     }
 
-    /// Addresses that would change over from clients to metrics or back. Their sockets are with the
-    /// workers or with the control plane, and a queue of clients that wait cannot go along; at a
-    /// start there is nothing to take from anybody.
+    /// Returns the addresses that would change from clients to metrics or back. Their sockets are
+    /// owned by the workers or by the control plane, and clients that wait in their queues cannot
+    /// be moved along. At the start nothing is open yet, so none is moved.
     fn moved(&self, settings: &Settings) -> Vec<BindError> {
         let clients = (&self.metrics, &settings.listen_client_urls, "metrics", "clients");
         let metrics = (&self.clients, &settings.listen_metrics_urls, "clients", "metrics");
         let mut moved = Vec::new();
         for (open, wanted, from, to) in [clients, metrics] {
-            // Port 0 is another port each time.
+            // Port 0 means a different port each time.
             let is_any =
                 |at: &ListenAddress| matches!(at, ListenAddress::Tcp(at) if at.port() == 0);
             let here =
@@ -112,7 +113,7 @@ impl Listeners {
             moved.extend(wanted.iter().filter(here).map(|url| BindError {
                 url: url.clone(),
                 source: io::Error::other(format!(
-                    "it serves {from}; it can go over to {to} by a restart, or by two reloads, the first without it"
+                    "it serves {from}; to make it serve {to}, restart, or reload twice, the first time without it"
                 )),
                 owner: None,
             }));
@@ -120,7 +121,7 @@ impl Listeners {
         moved
     }
 
-    /// Serves what was planned, and closes what `settings` do not name any more.
+    /// Serves the planned addresses, and closes those that `settings` no longer name.
     pub fn commit(
         &mut self,
         plan: Plan,
@@ -154,7 +155,7 @@ impl Listeners {
         self.change_schemes(settings, workers);
     }
 
-    /// An address that stays and changes its scheme keeps its socket.
+    /// Changes the scheme of addresses that stay; they keep their sockets.
     fn change_schemes(&mut self, settings: &Settings, workers: &Workers) {
         let clients = (&mut self.clients, &settings.listen_client_urls);
         let metrics = (&mut self.metrics, &settings.listen_metrics_urls);
@@ -197,8 +198,8 @@ impl Listeners {
         }
     }
 
-    /// Takes a listener that was closed out of the store, unless its address has gone over to
-    /// another one.
+    /// Takes a closed listener out of the descriptor store, unless another open listener has the
+    /// same address.
     fn forget(&self, mut open: Open, notifier: &mut Notifier) {
         let name = store_name(&open.asked);
         open.bound.keep_file(false);
@@ -208,12 +209,12 @@ impl Listeners {
         }
     }
 
-    /// The client listeners as URLs, with their real ports.
+    /// Returns the client listeners as URLs, with their real ports.
     pub fn client_urls(&self) -> Vec<String> {
         self.clients.iter().flat_map(Open::urls).map(|url| url.to_string()).collect()
     }
 
-    /// The metrics listeners as URLs, with their real ports.
+    /// Returns the metrics listeners as URLs, with their real ports.
     pub fn metrics_urls(&self) -> Vec<String> {
         self.metrics.iter().flat_map(Open::urls).map(|url| url.to_string()).collect()
     }
@@ -226,20 +227,21 @@ impl Listeners {
             .collect()
     }
 
-    /// The TCP addresses that clients are served on, to know our own when a member advertises them.
+    /// Returns the TCP addresses of the client listeners, by which our own address is recognized
+    /// when a member advertises it.
     pub fn client_addresses(&self) -> Vec<SocketAddr> {
         self.clients.iter().filter_map(|open| open.bound.url.tcp_address()).collect()
     }
 }
 
 impl Plan {
-    /// The TCP addresses that it would add for clients.
+    /// Returns the TCP addresses that the plan adds for clients.
     pub fn client_addresses(&self) -> Vec<SocketAddr> {
         self.clients.iter().filter_map(|(_, _, bound)| bound.url.tcp_address()).collect()
     }
 }
 
-/// Has the service manager keep the sockets of an address for the next run.
+/// Asks the service manager to keep the sockets of an address for the next run.
 fn store(notifier: &mut Notifier, asked: &ListenAddress, bound: &mut Bound) {
     if !bound.of_unit {
         let kept = notifier.store(&store_name(asked), &bound.sockets);
@@ -247,7 +249,8 @@ fn store(notifier: &mut Notifier, asked: &ListenAddress, bound: &mut Bound) {
     }
 }
 
-/// Lets go of sockets of the last run that the settings do not name any more.
+/// Closes sockets of the last run that the settings no longer name, and warns about those that a
+/// socket unit keeps open.
 pub fn let_go(inherited: Inherited, notifier: &mut Notifier) {
     for leftover in inherited.leftovers() {
         match leftover {
@@ -271,7 +274,7 @@ fn is_named(urls: &[ListenUrl], open: &Open) -> bool {
     urls.iter().any(|url| url.at == open.asked)
 }
 
-/// Binds each address that is not open, once.
+/// Binds each address that is not open yet, once.
 fn bind_missing(
     open: &[Open],
     wanted: &[ListenUrl],

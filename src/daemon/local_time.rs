@@ -1,12 +1,12 @@
 //! Times for people: the local time of day, as in "no answer since 12:01".
 //!
-//! Local and not UTC, because these words stand beside the journal's own local times in
-//! `systemctl status`. Machines get milliseconds since the epoch instead, never these.
+//! They are local and not UTC because they stand beside the journal's own local times in `systemctl
+//! status`. Machines get milliseconds since the Unix epoch instead, never these.
 
 use nix::libc;
 
-/// Formats milliseconds since the epoch as local `12:01`, or `2026-11-21 12:01` when that is not
-/// the day of `now_ms`.
+/// Formats milliseconds since the Unix epoch as local `12:01`, or as `2026-11-21 12:01` when that
+/// is not the day of `now_ms`.
 pub fn time_of_day(at_ms: u64, now_ms: u64) -> String {
     let at = local(at_ms);
     let now = local(now_ms);
@@ -18,8 +18,8 @@ pub fn time_of_day(at_ms: u64, now_ms: u64) -> String {
     format!("{year}-{:02}-{:02} {clock}", at.tm_mon + 1, at.tm_mday)
 }
 
-/// Breaks a time down in the zone of `TZ` or `/etc/localtime`, in UTC when there is none. A time
-/// that has no year of its own (billions of years from now) becomes the epoch.
+/// Breaks a time down in the zone of `TZ` or `/etc/localtime`, or in UTC when there is none. A time
+/// that `time_t` cannot hold becomes the Unix epoch.
 #[expect(unsafe_code, reason = "nothing safe in our dependencies knows the local zone")]
 fn local(at_ms: u64) -> libc::tm {
     let seconds = libc::time_t::try_from(at_ms / 1000).unwrap_or(0);

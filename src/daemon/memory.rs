@@ -1,10 +1,10 @@
-//! Looks after the memory: gives back what clients leave behind, and keeps below the process's
-//! limits.
+//! Keeps memory in bounds: gives back what closed connections leave in the heap, and keeps the
+//! daemon below the process's limits.
 //!
-//! Near a limit new clients wait in the kernel's queue, and idle connections are closed, those
-//! first that have been idle longest. If that frees little, new clients are let in as far as what
-//! is left allows. Nobody's exchange is ended for it: without this the allocator would abort the
-//! daemon, or the kernel kill it, and end all of them.
+//! Near a limit new clients wait in the kernel's queue, and idle connections are closed, the
+//! longest idle first. If that frees little, new clients are let in as far as the remaining memory
+//! allows. No exchange is ended for it. Without this the allocator would abort the daemon, or the
+//! kernel kill it, and all exchanges would end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,42 +21,44 @@ use crate::telemetry::memory::{Memory, Usage};
 use crate::telemetry::snapshot::MemoryStatus;
 use crate::upstream::http1::ChunkBudget;
 
-/// How often it is looked at while there is plenty, or no limit.
+/// How often memory is checked while there is plenty, or no limit.
 const CALM: Duration = Duration::from_secs(1);
-/// The same while there is not; what comes in meanwhile is bounded by what was admitted.
+/// How often memory is checked near a limit; what comes in meanwhile is bounded by what was
+/// admitted.
 const NEAR: Duration = Duration::from_millis(100);
-/// Clients that there must be room for, else the memory is looked at often.
+/// Memory is checked often while there is room for fewer clients than this.
 const PLENTY: u64 = 10_000;
-/// What a client may cost until the next look: a TLS handshake, or the first request and what it
-/// needs of a member. An idle one has 13 to 50 KiB.
+/// Bytes that a client may need until the next check: for a TLS handshake, or for its first request
+/// and that request's connection to a member. An idle client takes 13 to 50 KiB.
 const PER_CLIENT: u64 = 128 * 1024;
-/// With so much, some of the clients that wait are let in during a shortage, each for half of what
-/// is left.
+/// Bytes that must be left for each waiting client that is let in during a shortage: together they
+/// may use half of what is left.
 const ENOUGH: u64 = 2 * PER_CLIENT;
-/// Idle connections are closed in rounds, so that those go first which have been idle longest.
+/// The rounds in which idle connections are closed, by the time that they have been idle: the
+/// longest idle go first.
 const ROUNDS: [Duration; 4] = [
     Duration::from_secs(60),
     Duration::from_secs(10),
     Duration::from_secs(1),
     Duration::from_millis(100),
 ];
-/// The time between two rounds, for what was closed to be given back.
+/// The time between two rounds, in which the memory of closed connections is given back.
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(500);
-/// How often memory is given back at most; a trim holds the heap's lock for milliseconds.
+/// Least time between two trims: a trim holds the heap's lock for milliseconds.
 const BETWEEN_TRIMS: Duration = Duration::from_secs(10);
-/// Clients or exchanges that must have gone before giving back is worth it: a few MB.
+/// Clients or exchanges that must have ended before a trim is worth it: they held a few MB.
 const WORTH_A_TRIM: u64 = 200;
 
-/// What looks after the memory.
+/// The task that keeps memory in bounds.
 pub struct Keeper {
     memory: Memory,
     conn_limit: ConnLimit,
     workers: WorkerNotifier,
     counters: Vec<Arc<WorkerCounters>>,
     status_source: Arc<StatusSource>,
-    /// There while the limit is too near.
+    /// The current shortage; `None` while enough is left.
     short: Option<Shortage>,
-    /// Clients and exchanges, the most since the last trim.
+    /// The highest number of clients and exchanges since the last trim.
     most: u64,
     trimmed: Instant,
 }
@@ -66,10 +68,10 @@ struct Shortage {
     since_ms: u64,
     /// The next one of [`ROUNDS`].
     round: usize,
-    /// Whether all of them have been through.
+    /// Whether all rounds have run once.
     is_through: bool,
     next_round: Instant,
-    /// Whether there may be something to give back.
+    /// Whether a trim may free something: at first, and once connections were closed.
     to_trim: bool,
 }
 
@@ -84,11 +86,12 @@ impl Shortage {
         }
     }
 
-    /// How long a connection must have been idle to be closed in the round that is due; `None` when
-    /// there is none.
+    /// Returns how long a connection must have been idle to be closed in the round that is due, or
+    /// `None` when no round is.
     ///
-    /// Once all rounds have been through, most of what is left in use is nobody's to close. Only as
-    /// much is freed then as lets clients in, or each of them would be closed as soon as it pauses.
+    /// Once all rounds have run, most of the memory still in use cannot be freed by closing
+    /// connections. Then only as much is freed as lets clients in: otherwise each of them would be
+    /// closed as soon as it pauses.
     fn next_round(&mut self, left: u64) -> Option<Duration> {
         if self.is_through && left >= ENOUGH {
             self.round = 0;
@@ -102,7 +105,7 @@ impl Shortage {
 }
 
 impl Keeper {
-    /// Makes one for these workers and their clients.
+    /// Makes a keeper for these workers and their clients.
     pub fn new(
         conn_limit: ConnLimit,
         workers: WorkerNotifier,
@@ -120,11 +123,11 @@ impl Keeper {
         }
     }
 
-    /// Looks after it for ever.
+    /// Checks memory for ever.
     pub async fn run(mut self) {
         let mut pause = CALM;
         loop {
-            // As long as it cannot be told, all stays as it was.
+            // When usage cannot be read, everything stays as it was.
             if let Ok(usage) = self.memory.usage() {
                 let left = usage.as_ref().map(Usage::left);
                 self.watch(usage);
@@ -163,7 +166,7 @@ impl Keeper {
             state = "memory",
             used = usage.used,
             limit = usage.limit,
-            "memory is short: new clients wait and idle connections are closed; raise {} if there are rightly so many",
+            "memory is short: new clients wait and idle connections are closed; raise {} if this many clients are expected",
             usage.limited_by
         );
         self.close_idle(usage.left());
@@ -187,10 +190,10 @@ impl Keeper {
     fn end(&mut self) {
         self.short = None;
         ChunkBudget::stop(false);
-        tracing::info!(state = "memory", "there is memory again, accepting connections");
+        tracing::info!(state = "memory", "memory is no longer short, accepting connections again");
     }
 
-    /// Gives memory back once many clients or exchanges have gone.
+    /// Returns memory to the system once many clients or exchanges have ended.
     fn give_back(&mut self) {
         let traffic = counters::traffic(&self.counters);
         let now = traffic.connections + traffic.requests_in_flight + traffic.rpcs_in_flight;
@@ -203,7 +206,7 @@ impl Keeper {
     }
 }
 
-/// How many clients may come until the next look where so many bytes are left.
+/// Returns how many clients may be accepted until the next check when this many bytes are left.
 fn clients(left: u64, is_short: bool) -> u64 {
     left / if is_short { ENOUGH } else { PER_CLIENT }
 }

@@ -1,7 +1,7 @@
 //! The control plane: builds generations, keeps them fresh, and talks to systemd.
 //!
-//! [`run`] is the daemon. It binds everything, starts the workers ([`workers`], [`worker`]) and
-//! then turns the loop of [`control`] until it is told to stop.
+//! [`run`] is the daemon. It binds all listeners, starts the workers ([`workers`], [`worker`]) and
+//! then runs the loop of [`control`] until it is told to stop.
 
 pub mod apply_errors;
 pub mod certificates;

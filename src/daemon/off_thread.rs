@@ -1,21 +1,21 @@
-//! Work with files, off the control thread: a mount that hangs must hold up neither a stop nor
-//! systemd's watchdog.
+//! File work off the control thread: a mount that hangs must hold up neither a stop nor systemd's
+//! watchdog.
 
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-/// How long it may take; less than half of the watchdog's time in the unit. Each file has a shorter
-/// limit of its own, see [`regular_file`](crate::config::regular_file), so that the file is named
-/// as a rule.
+/// How long the work may take: less than half of the watchdog's time in the unit. Each file has a
+/// shorter limit of its own, see [`regular_file`](crate::config::regular_file), so the error
+/// usually names the file.
 const LIMIT: Duration = Duration::from_secs(6);
 
-/// Does work that may block, about `what`, on another thread. Dropping the future leaves it to
-/// itself.
+/// Runs work about `what` that may block, on another thread. If the future is dropped, the work
+/// continues unattended.
 ///
 /// # Errors
-/// That it has taken too long, as the one reason.
+/// One reason: that the work took too long, or that it panicked.
 pub(super) async fn off_thread<T: Send + 'static>(
     what: &str,
     work: impl FnOnce() -> T + Send + 'static,

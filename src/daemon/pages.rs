@@ -1,5 +1,5 @@
-//! What the control plane renders for HTTP: the pages of client listeners, and the metrics
-//! listeners with all of it.
+//! Everything that the control plane renders for HTTP: the pages of client listeners, and the
+//! metrics listeners as a whole.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -37,10 +37,10 @@ use crate::telemetry::metrics::{self, Format};
 use crate::telemetry::profile;
 use crate::tls::Acceptor;
 
-/// Connections to a metrics listener at a time: a few scrapers and a person.
+/// Most connections to a metrics listener at a time: a few scrapers and a person.
 const CONNECTIONS: usize = 64;
 
-/// A connection to a metrics listener is closed after this: longer than the longest profile.
+/// How long a connection to a metrics listener may last: longer than the longest profile.
 const LONGEST_VISIT: Duration = Duration::from_secs(profile::MAX_SECONDS + 60);
 
 /// Renders pages from the status source.
@@ -63,12 +63,12 @@ impl Renderer {
         }
     }
 
-    /// Says whether profiles may be taken (`enable-pprof`).
+    /// Sets whether profiles may be taken (`enable-pprof`).
     pub fn set_profiles(&self, enabled: bool) {
         self.profiles.store(enabled, Relaxed);
     }
 
-    /// Says what metrics listeners with TLS show and demand; `None` when no certificate is set.
+    /// Sets the TLS config of metrics listeners; `None` when no certificate is set.
     pub fn set_acceptor(&self, acceptor: Option<Acceptor>) {
         self.acceptor.store(acceptor.map(Arc::new));
     }
@@ -82,7 +82,7 @@ impl Renderer {
                 }
                 Page::Status => self.status(),
             };
-            // Whoever asked may have left.
+            // The client may have left.
             let _ = answer.send(rendered);
         }
     }
@@ -105,8 +105,8 @@ impl Renderer {
         }
     }
 
-    /// Ready means: settings in force, listeners open, and a member that can be asked. One ailing
-    /// member does not make it flap.
+    /// Reports whether the daemon is ready: settings in force, listeners open, and at least one
+    /// healthy member. A single unhealthy member does not make it flap.
     fn readyz(&self) -> Response<Bytes> {
         let snapshot = self.status_source.snapshot();
         let healthy = snapshot
@@ -163,8 +163,8 @@ async fn profile_page(query: Option<&str>) -> Response<Bytes> {
     }
 }
 
-/// Serves a metrics listener for ever, on the control plane's thread; a connection may speak what
-/// `scheme` says at that moment. Cancel by dropping.
+/// Serves a metrics listener for ever, on the control plane's thread. A connection uses the
+/// `scheme` of the moment when it is accepted. Cancel by dropping.
 pub async fn serve_metrics(
     socket: ListenSocket,
     renderer: Renderer,
@@ -199,7 +199,7 @@ pub async fn serve_metrics(
                 let label = label.clone();
                 let scheme = scheme.get();
                 tokio::task::spawn_local(async move {
-                    // Neither a slow scraper nor one that never reads keeps its seat.
+                    // Neither a slow scraper nor one that never reads may keep its permit.
                     let visit = async {
                         match stream {
                             Stream::Tcp(stream, from) => {
@@ -230,7 +230,7 @@ enum Stream {
     Unix(tokio::net::UnixStream),
 }
 
-/// Serves one connection that may speak this.
+/// Serves one connection with this scheme.
 async fn receive<S>(
     stream: S,
     scheme: ListenScheme,
@@ -247,7 +247,7 @@ async fn receive<S>(
         one => one,
     };
     if scheme == ListenScheme::Tls {
-        // Settings with a URL for TLS and no certificate are refused.
+        // Never missing: settings with an https URL and no certificate are refused.
         let Some(acceptor) = renderer.acceptor.load_full() else { return };
         let accepting = accept_tls(stream, &acceptor, OfferedProtocols::Http1, (label, from));
         if let Ok(Ok(stream)) = timeout(limits::HANDSHAKE, accepting).await {
@@ -269,6 +269,6 @@ async fn visit<S: AsyncRead + AsyncWrite + Unpin>(stream: S, renderer: Renderer)
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(limits::FIRST_HEAD);
-    // A scraper that breaks off is no news.
+    // A scraper that breaks off is not worth a log line.
     let _ = builder.serve_connection(TokioIo::new(stream), service).await;
 }

@@ -13,7 +13,7 @@ use crate::tls::Connector;
 use crate::upstream::endpoint::{Endpoint, ProbeResult};
 use crate::upstream::health::{self, ProbeConfig};
 
-/// The name of what changes, for the log.
+/// The `state` field of log lines about health.
 const HEALTH: &str = "health";
 
 /// The running probers.
@@ -23,7 +23,7 @@ pub struct Probes {
     notifier: HealthNotifier,
 }
 
-/// Who is told of changed health: the workers at once, since requests wait there, and the control
+/// Notifies of changed health: the workers at once, since requests wait there, and the control
 /// plane.
 #[derive(Clone)]
 struct HealthNotifier {
@@ -32,15 +32,15 @@ struct HealthNotifier {
 }
 
 impl Probes {
-    /// Makes an empty set that tells `workers` of changed health, and what tells the control plane:
-    /// once, however many changes there were since it looked.
+    /// Makes an empty set that notifies `workers` of changed health. The [`Notify`] is for the
+    /// control plane, which is notified once, however many changes there were since it last looked.
     pub fn new(workers: WorkerNotifier) -> (Self, Arc<Notify>) {
         let changes = Arc::<Notify>::default();
         let notifier = HealthNotifier { workers, control: changes.clone() };
         (Self { running: Vec::new(), probe_config: None, notifier }, changes)
     }
 
-    /// Probes exactly `endpoints`, in the way that `settings` say, by TLS with `connector`.
+    /// Probes exactly `endpoints`, as `settings` say, over TLS with `connector`.
     pub fn follow(
         &mut self,
         endpoints: &[Arc<Endpoint>],
@@ -67,7 +67,7 @@ impl Probes {
             self.running.iter().map(|(endpoint, _)| Arc::as_ptr(endpoint)).collect();
         for endpoint in endpoints {
             if probe_config.interval.is_none() {
-                // Nothing would ever take back what the last probe found.
+                // Without probes, nothing would ever correct the result of the last one.
                 endpoint.mark_probed(&ProbeResult::Healthy);
             }
             if !running.contains(&Arc::as_ptr(endpoint)) {
@@ -95,7 +95,7 @@ async fn probe(endpoint: Arc<Endpoint>, probe_config: ProbeConfig, notifier: Hea
             ProbeResult::Unresponsive(reason) => {
                 tracing::warn!(state = HEALTH, %member, endpoint = %url, %reason, "member does not answer")
             }
-            // Told where the proof is had.
+            // Logged where the proof is checked.
             ProbeResult::Unproved(_) => {}
         }
         notifier.workers.recheck();

@@ -1,5 +1,5 @@
-//! A reload: reads, resolves and builds everything new first, then swaps, or changes nothing at
-//! all.
+//! A reload: reads, resolves and builds everything new first, then swaps it in, or changes nothing
+//! at all.
 
 use std::time::Duration;
 
@@ -18,15 +18,15 @@ use crate::telemetry::log::OpenLog;
 use crate::telemetry::snapshot::ReloadRecord;
 use crate::tls::configs::{self, Purpose};
 
-/// How long new peers may take to answer before the reload goes on without their list.
+/// How long new peers may take to answer before the reload continues without their list.
 const NEW_PEERS: Duration = Duration::from_secs(3);
 
 /// How long a reload waits for workers that are busy.
 const WORKERS: Duration = Duration::from_secs(1);
 
 impl Control {
-    /// Reloads the settings from the file as it was seen. Says what came of it in the log, to
-    /// systemd, in the history.
+    /// Reloads the settings from the file as it was seen. Reports the outcome in the log, to
+    /// systemd and in the history.
     pub(super) async fn reload(&mut self, trigger: Trigger, seen: FileState) -> ReloadRecord {
         self.notifier.reloading();
         let outcome = match self.prepare_and_commit(seen).await {
@@ -45,14 +45,14 @@ impl Control {
         record
     }
 
-    /// Opens the outputs in force anew: whoever has rotated a log file asks for it by a reload, and
-    /// settings that are refused must not keep the old file filling.
+    /// Reopens the log outputs in force. A reload is how log rotation asks for it, and the old file
+    /// must not keep filling because the settings were refused.
     async fn reopen_log(&self) {
         match open_log(&self.loaded).await {
             Ok(log) => self.log.apply(log),
             Err(errors) => {
                 for error in errors {
-                    tracing::warn!(%error, "cannot open the log anew, writing on to what is open");
+                    tracing::warn!(%error, "cannot reopen the log, still writing to the old outputs");
                 }
             }
         }
@@ -96,7 +96,7 @@ impl Control {
             return Ok(Outcome::Unchanged { warnings });
         }
 
-        // A refresh that is under way knows nothing of the new settings.
+        // A refresh under way does not know the new settings.
         if let Some(refresh) = self.refreshing.take() {
             refresh.abort();
         }
@@ -120,7 +120,7 @@ impl Control {
         self.certificates = Certificates::follow(&self.loaded.settings);
         self.number += 1;
         listed.log_changes(Some(&self.listed));
-        // What a new listener with TLS shows must be there before its first client.
+        // The certificate of a new TLS listener must be in place before its first client.
         self.publish(listed);
         self.listeners.commit(
             plan,
@@ -130,8 +130,8 @@ impl Control {
             &mut self.notifier,
         );
         self.refresh_at = tokio::time::Instant::now();
-        // So that what is reported as applied is applied: workers take commands in turn, and answer
-        // when all are done.
+        // Waits so that a reload is reported as applied only once it is: workers take commands in
+        // order, and answer after all that came before.
         let _ = tokio::time::timeout(WORKERS, self.workers.ping_all()).await;
         Ok(Outcome::Applied {
             changes: changes.iter().map(ToString::to_string).chain(changed_files).collect(),
@@ -139,8 +139,8 @@ impl Control {
         })
     }
 
-    /// Says why settings that need a restart are refused, and what is wrong with them besides. No
-    /// file is made for them.
+    /// Returns why settings that need a restart are refused, together with anything else that is
+    /// wrong with them. Creates no files.
     async fn more_than_a_restart(&self, restarts: &[Problem], loaded: &Loaded) -> Vec<String> {
         let mut reasons = one_lines(restarts);
         let draft = loaded.clone();
@@ -160,7 +160,7 @@ impl Control {
     async fn load(&self, seen: FileState) -> Result<Loaded, Vec<String>> {
         let content = match seen {
             FileState::Content(content) => Some(content),
-            // What is wrong with the path, `load` finds out itself and says in its own words.
+            // `load` opens the path itself, and reports what is wrong with it in its own words.
             FileState::Missing | FileState::Unreadable(_) => None,
         };
         let inputs = self.inputs.clone();
@@ -173,7 +173,7 @@ impl Control {
     }
 }
 
-/// Opens the log that the settings name.
+/// Opens the log outputs that the settings name.
 async fn open_log(loaded: &Loaded) -> Result<OpenLog, Vec<String>> {
     let settings = loaded.settings.log.clone();
     let log = off_thread("the log files", move || OpenLog::open(&settings)).await?;
@@ -184,7 +184,7 @@ fn refuse(problems: Vec<Problem>) -> Result<(), Vec<String>> {
     if problems.is_empty() { Ok(()) } else { Err(one_lines(&problems)) }
 }
 
-/// Writes what became of a reload to the log.
+/// Writes the outcome of a reload to the log.
 pub(super) fn log(record: &ReloadRecord) {
     let ReloadRecord { trigger, generation, changes, messages, .. } = record;
     if record.is_refused() {

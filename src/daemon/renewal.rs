@@ -1,9 +1,9 @@
-//! Takes over certificates, keys, authorities and revocation lists that have changed on disk.
+//! Applies certificates, keys, authorities and revocation lists that have changed on disk.
 //!
 //! A certificate and its key are two files, and no tool changes both at once. So files that do not
-//! fit together are no error before [`PATIENCE`] is over; every further change is tried again. What
-//! was in force stays in force all the while. Certificates that expire within 30 days are warned
-//! about once a day, and at the start.
+//! match are an error only once they have not matched for [`PATIENCE`]. Until then every further
+//! change is tried again, and the old ones stay in force. Certificates that expire within 30 days
+//! are warned about once a day, and at the start.
 
 use std::time::{Duration, SystemTime};
 
@@ -19,12 +19,12 @@ use crate::config::{Loaded, one_lines};
 use crate::tls::TlsConfigs;
 use crate::tls::configs::{self, Purpose};
 
-/// How long files that do not fit together are waited for.
+/// How long files that do not match may take to do so before they are reported.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Control {
-    /// Reads the files for TLS for settings that are about to be in force. Returns the TLS configs
-    /// and warnings.
+    /// Reads the TLS files of settings that are about to be applied. Returns the TLS configs and
+    /// warnings.
     pub(super) async fn load_tls_configs(
         &self,
         loaded: &Loaded,
@@ -38,7 +38,7 @@ impl Control {
             .map_err(|problems| one_lines(&problems.0))
     }
 
-    /// Does what is due about certificates.
+    /// Handles what is due for certificates.
     pub(super) async fn renew_certificates(&mut self, due: Due) {
         if due == Due::SecondChance {
             if let Some(seen) = self.certificates.take_refused() {
@@ -48,7 +48,7 @@ impl Control {
         }
         if due == Due::Daily {
             self.warn_of_expiry();
-            // Only what we make ourselves is renewed by the clock.
+            // The clock renews only the certificate that the daemon makes itself.
             if self.loaded.settings.tls.listener.auto_tls.is_none() {
                 return;
             }
@@ -63,7 +63,7 @@ impl Control {
                 self.conclude(Outcome::Refused { reasons });
             }
             Err(reasons) => {
-                tracing::debug!(reason = %reasons.join("; "), "files for TLS do not fit yet, waiting");
+                tracing::debug!(reason = %reasons.join("; "), "TLS files do not match yet, waiting");
                 self.certificates.report_at.get_or_insert(Instant::now() + PATIENCE);
             }
         }
@@ -71,7 +71,7 @@ impl Control {
 
     fn take_over(&mut self, tls_configs: TlsConfigs, warnings: Vec<String>) {
         if tls_configs == self.tls_configs {
-            // Whoever has put the old files back wants to know that all is well again.
+            // The old files were put back: report that the refusal is over.
             if self.history.certificates_refused().is_some() {
                 self.conclude(Outcome::Unchanged { warnings });
             }
@@ -80,7 +80,7 @@ impl Control {
         let changes = tls_configs.changed_files(&self.tls_configs);
         self.tls_configs = tls_configs;
         self.number += 1;
-        // A refresh that is under way would bring back what peers were shown before.
+        // A refresh under way would bring back the old TLS config for peers.
         if let Some(refresh) = self.refreshing.take() {
             refresh.abort();
         }

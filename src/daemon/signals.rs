@@ -1,4 +1,4 @@
-//! Signals as a stream: SIGHUP reloads, SIGTERM and SIGINT stop, a second one of those stops at
+//! Signals as a stream: SIGHUP reloads, SIGTERM and SIGINT stop, and a second one of those stops at
 //! once.
 
 use std::io;
@@ -16,8 +16,8 @@ pub enum Signal {
     StopNow,
 }
 
-/// The signals sent to this process from the making of this on. Equal ones that arrive together
-/// count once.
+/// The signals sent to this process since this was created. Equal ones that arrive together count
+/// once.
 #[derive(Debug)]
 pub struct Signals {
     hangup: Source,
@@ -27,7 +27,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes over the three signals; dropping this does not give them back their default effect.
+    /// Takes over the three signals. Dropping this does not restore their default effect.
     ///
     /// # Errors
     /// When the kernel refuses the handlers. Must be called inside a runtime.
@@ -42,7 +42,7 @@ impl Signals {
 
     /// Waits for the next signal. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Signal {
-        // A stop goes before a reload that came with it.
+        // A stop takes precedence over a reload that came with it.
         tokio::select! {
             biased;
             _ = self.terminate.recv() => self.stop(),
@@ -51,8 +51,8 @@ impl Signals {
         }
     }
 
-    /// Waits for the next signal that stops; hangups are left for [`Self::next`]. Dropping the
-    /// future loses nothing.
+    /// Waits for the next stop signal; hangups are left for [`Self::next`]. Dropping the future
+    /// loses nothing.
     pub async fn next_stop(&mut self) -> Signal {
         tokio::select! {
             _ = self.terminate.recv() => self.stop(),
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
     use nix::sys::signal::{Signal as Nix, raise};
 
-    // One test for all of it: signals belong to the process, so two tests would hear each other's.
+    // One test for everything: signals belong to the process, so two tests would see each other's.
     #[tokio::test]
     async fn hangups_reload_and_a_second_stop_is_told_from_the_first() {
         let mut signals = Signals::new().unwrap();

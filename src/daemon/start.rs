@@ -1,4 +1,4 @@
-//! The start: everything is bound and running before the first member is asked for.
+//! The start: all listeners are bound and the workers run before the first peer is asked.
 
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -35,14 +35,14 @@ use crate::telemetry::log::{self, LogError, LogHandle};
 use crate::telemetry::{heap, memory};
 use crate::tls::TlsConfigs;
 
-/// Pages that may be asked for while one is rendered.
+/// Page requests that may be queued while one is rendered.
 const RENDER_QUEUE: usize = 64;
 
-/// Clients that have waited through a restart are answered after this time, also without a member
-/// list.
+/// How long clients that waited through a restart are held at most: after this they are served even
+/// without a member list.
 const LONGEST_HOLD: Duration = Duration::from_secs(3);
 
-/// Why the daemon could not be started: each a line for people.
+/// Why the daemon could not be started, one line for each reason.
 type Reasons = Vec<String>;
 
 /// Runs the daemon with these settings and these TLS configs until it is told to stop.
@@ -51,8 +51,8 @@ pub fn run(inputs: Inputs, loaded: Loaded, tls_configs: TlsConfigs) -> ExitCode 
         heap::keep_to_one();
     }
     let log = match log::init(&loaded.settings.log) {
-        // Kept here to the end: dropping the last hold on it waits for the last lines, a failed
-        // start's reasons included.
+        // Kept until the end: dropping the last handle waits for the last lines to be written,
+        // including the reasons of a failed start.
         Ok(log) => Rc::new(log),
         Err(errors) => return not_started(&errors, &loaded),
     };
@@ -74,7 +74,7 @@ pub fn run(inputs: Inputs, loaded: Loaded, tls_configs: TlsConfigs) -> ExitCode 
         let (control, events) = build(inputs, loaded, tls_configs, log.clone())?;
         Ok::<End, Reasons>(Box::pin(control.run(events)).await)
     });
-    // A name lookup that hangs must not keep us from ending.
+    // Does not wait for blocking tasks: a hanging name lookup must not delay the exit.
     runtime.shutdown_background();
     match end {
         Ok(End::Stopped) => ExitCode::SUCCESS,
@@ -88,8 +88,8 @@ pub fn run(inputs: Inputs, loaded: Loaded, tls_configs: TlsConfigs) -> ExitCode 
     }
 }
 
-/// Reports what keeps the log from being opened, and the addresses that cannot be had beside it:
-/// who repairs one thing should not find the next one at the next start.
+/// Reports why the log cannot be opened, and with it the addresses that cannot be bound, so that a
+/// second problem is not found only at the next start.
 fn not_started(errors: &[LogError], loaded: &Loaded) -> ExitCode {
     let mut problems = Problems(apply_errors::of_log(errors, loaded));
     if let Err(errors) = Listeners::default().plan(&loaded.settings, &mut Inherited::from_env()) {
@@ -100,7 +100,7 @@ fn not_started(errors: &[LogError], loaded: &Loaded) -> ExitCode {
     ExitCode::from(problems.exit_status())
 }
 
-/// Binds and starts everything; nothing has asked a peer yet.
+/// Binds all listeners and starts all tasks. No peer has been asked yet.
 fn build(
     inputs: Inputs,
     loaded: Loaded,
@@ -168,8 +168,8 @@ fn build(
     Ok((control, Events { signals, health, commands }))
 }
 
-/// Opens the admin socket. Without one the daemon runs all the same: by default it is where only
-/// root may write.
+/// Opens the admin socket. The daemon runs without one too, because only root may write to its
+/// default directory.
 fn serve_admin(loaded: &Loaded, status_source: Arc<StatusSource>) -> mpsc::Receiver<ReloadRequest> {
     let (reload, commands) = mpsc::channel(MOST_RELOADS);
     let path = &loaded.settings.admin_socket;
@@ -190,7 +190,8 @@ fn serve_admin(loaded: &Loaded, status_source: Arc<StatusSource>) -> mpsc::Recei
     commands
 }
 
-/// Each client connection needs up to three descriptors, and the usual soft limit is 1024.
+/// Raises the soft limit of open files to the hard one: a client connection needs up to three
+/// descriptors, and the usual soft limit is 1024.
 fn raise_descriptor_limit() {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < hard

@@ -1,17 +1,17 @@
-//! The one line that `systemctl status` shows: what matters most now, then the facts.
+//! The one line that `systemctl status` shows: first what matters most now, then the facts.
 //!
-//! Made from the [`Snapshot`] alone, so that it never says other things than `etcd-proxy status`
-//! and the metrics do. Whatever is wrong stands first, because terminals cut the line on the right.
+//! It is made from the [`Snapshot`] alone, so that it never contradicts `etcd-proxy status` or the
+//! metrics. Problems come first, because terminals cut the line on the right.
 
 use crate::daemon::local_time::time_of_day;
 use crate::telemetry::snapshot::{
     EndpointStatus, MemberStatus, ReloadRecord, ServingMode, Snapshot,
 };
 
-/// Members or peers that are named before "and N more".
+/// How many members or peers are named before "and N more".
 const NAMED: usize = 3;
 
-/// Says in one line what the daemon does; `now_ms` decides which times need a date.
+/// Describes the daemon's state in one line; `now_ms` decides which times need a date.
 pub fn status_line(snapshot: &Snapshot, now_ms: u64) -> String {
     let line = if snapshot.draining {
         stopping(snapshot)
@@ -59,7 +59,7 @@ fn waiting(snapshot: &Snapshot) -> String {
     }
 }
 
-/// Who has not answered yet: the peers, or what is to name them.
+/// Returns who has not answered yet: the peers, or else the source that is to name them.
 fn asked(snapshot: &Snapshot) -> String {
     let peers: Vec<String> =
         snapshot.peers.iter().map(|peer| short(&peer.url).to_owned()).collect();
@@ -95,7 +95,7 @@ fn health(snapshot: &Snapshot, ailing: usize) -> String {
     format!("{} of {all} members healthy", all - ailing)
 }
 
-/// The members that should get traffic: learners and those that have not started are no trouble.
+/// Returns the members that should get traffic, without learners and members that have not started.
 fn traffic_members(snapshot: &Snapshot) -> impl Iterator<Item = &MemberStatus> {
     snapshot.members.iter().filter(|member| member.left_out.is_none())
 }
@@ -104,9 +104,9 @@ fn is_healthy(member: &MemberStatus) -> bool {
     member.endpoints.iter().any(|endpoint| endpoint.usable && endpoint.healthy)
 }
 
-/// Says what ails a member: `infra2: no answer since 12:01`.
+/// Describes why a member is unhealthy: `infra2: no answer since 12:01`.
 fn ailment(member: &MemberStatus, now_ms: u64) -> String {
-    // The endpoint that last changed tells why the member as a whole is gone.
+    // The endpoint that changed last tells why the member as a whole is unhealthy.
     let Some(endpoint) = member.endpoints.iter().max_by_key(|e| (e.usable, e.since_ms)) else {
         return format!("{}: no client URL", called(member));
     };
@@ -121,7 +121,7 @@ fn since(endpoint: &EndpointStatus, now_ms: u64) -> String {
     }
 }
 
-/// The name people know a member by: its own, else its ID.
+/// Returns the name of a member, or its ID when it has none.
 fn called(member: &MemberStatus) -> &str {
     if member.name.is_empty() { &member.id } else { &member.name }
 }
@@ -142,7 +142,7 @@ fn counted(n: u64, thing: &str) -> Option<String> {
     }
 }
 
-/// What was refused, the settings before files for TLS: what is on disk is not what is in force.
+/// Returns the open refusal, settings before TLS files: what is on disk is not what is in force.
 fn refused(snapshot: &Snapshot) -> Option<&ReloadRecord> {
     snapshot.refusals().next()
 }
@@ -157,7 +157,7 @@ fn refusal(record: &ReloadRecord, now_ms: u64) -> String {
     format!("config refused at {at}: {reason}{more}")
 }
 
-/// The worst problem that neither the refusal nor the ailing members have told already.
+/// Returns the worst problem that is not already part of the refusal or of the ailing members.
 fn other_problem<'a>(snapshot: &'a Snapshot, ailing: &[&MemberStatus]) -> Option<&'a str> {
     let refusal = refused(snapshot).and_then(|record| record.messages.first());
     let is_told = |text: &str| {
@@ -167,13 +167,13 @@ fn other_problem<'a>(snapshot: &'a Snapshot, ailing: &[&MemberStatus]) -> Option
     snapshot.problems.iter().map(|problem| problem.text.as_str()).find(|text| !is_told(text))
 }
 
-/// Whether a problem is that of one of the member's URLs, as the status source words it.
+/// Returns whether a problem is about one of the member's URLs, as the status source words it.
 fn names(text: &str, member: &MemberStatus) -> bool {
     let rest = text.strip_prefix("member ").and_then(|rest| rest.strip_prefix(called(member)));
     rest.is_some_and(|rest| rest.starts_with(" at "))
 }
 
-/// Drops the scheme, which says nothing here.
+/// Drops the scheme, which adds nothing here.
 fn short(url: &str) -> &str {
     url.split_once("://").map_or(url, |(_, rest)| rest)
 }

@@ -1,8 +1,8 @@
-//! The snapshot's source: one place that knows everything worth showing, asked from any thread of
-//! the control plane.
+//! The source of snapshots: one place that knows everything worth showing, which any thread of the
+//! control plane may ask.
 //!
 //! The control loop publishes what changes rarely; health and traffic are read from their atomics
-//! at each asking. Status, metrics and the STATUS line are all made from
+//! for each snapshot. Status, metrics and the STATUS line are all made from
 //! [`StatusSource::snapshot`], so they cannot disagree.
 
 use std::borrow::Cow;
@@ -25,10 +25,10 @@ use crate::telemetry::snapshot::{
 use crate::tls::expiry::{Expiring, Kind};
 use crate::upstream::endpoint::{Endpoint, State};
 
-/// Client URLs whose ailment is told by itself.
+/// Unhealthy client URLs that get a problem of their own; the others are counted.
 const MOST_AILING: usize = 20;
 
-/// What the control loop publishes: everything but health, traffic and problems.
+/// The state that the control loop publishes: everything but health, traffic and problems.
 #[derive(Debug, Clone, Default)]
 pub struct ControlState {
     /// The snapshot without members, problems and traffic.
@@ -37,13 +37,13 @@ pub struct ControlState {
     pub listed: Arc<EvaluatedMembers>,
     /// The endpoints in force.
     pub endpoints: Arc<[Arc<Endpoint>]>,
-    /// What the member list's tracker finds wrong.
+    /// Problems found by the member list's tracker.
     pub list_problems: Vec<Problem>,
-    /// What may expire: certificates, authorities and revocation lists.
+    /// Everything that can expire: certificates, authorities and revocation lists.
     pub certificates: Vec<Expiring>,
 }
 
-/// Everything worth showing.
+/// The published state, and the counters that are read for each snapshot.
 #[derive(Debug)]
 pub struct StatusSource {
     published: ArcSwap<ControlState>,
@@ -53,7 +53,7 @@ pub struct StatusSource {
 }
 
 impl StatusSource {
-    /// Makes an empty status source over the workers' counters and the clients of all of them.
+    /// Makes an empty status source over the workers' counters and their limit on connections.
     pub fn new(counters: Vec<Arc<WorkerCounters>>, conn_limit: ConnLimit) -> Self {
         Self { published: ArcSwap::default(), memory: ArcSwapOption::empty(), counters, conn_limit }
     }
@@ -63,22 +63,22 @@ impl StatusSource {
         self.published.store(Arc::new(published));
     }
 
-    /// Replaces what is known of the memory.
+    /// Replaces the memory status; `None` when there is no limit.
     pub fn set_memory(&self, memory: Option<MemoryStatus>) {
         self.memory.store(memory.map(Arc::new));
     }
 
-    /// The workers' counters.
+    /// Returns the workers' counters.
     pub fn counters(&self) -> &[Arc<WorkerCounters>] {
         &self.counters
     }
 
-    /// The endpoints in force.
+    /// Returns the endpoints in force.
     pub fn endpoints(&self) -> Arc<[Arc<Endpoint>]> {
         self.published.load().endpoints.clone()
     }
 
-    /// Makes a snapshot of this moment.
+    /// Makes a snapshot of the current state.
     pub fn snapshot(&self) -> Snapshot {
         let published = self.published.load();
         let mut snapshot = published.base.clone();
@@ -104,7 +104,7 @@ impl StatusSource {
     }
 }
 
-/// Takes what looks like a secret out of every text that others have a say in.
+/// Masks what looks like a secret in every text that others can influence.
 fn mask(snapshot: &mut Snapshot) {
     let endpoints = snapshot.members.iter_mut().flat_map(|member| &mut member.endpoints);
     let peers = &mut snapshot.peers;
@@ -188,8 +188,8 @@ fn proof(endpoint: &Endpoint) -> Proof {
     }
 }
 
-/// Says why nobody is served. While endpoints are all unhealthy they are tried nevertheless, but
-/// that is no service.
+/// Returns why no request can be served. While all endpoints are unhealthy they are still tried,
+/// but that does not count as serving.
 fn not_serving(published: &ControlState) -> Option<String> {
     let ControlState { base, endpoints, .. } = published;
     if base.draining {
@@ -212,12 +212,12 @@ fn clients_wait(traffic: &TrafficStatus) -> Problem {
     let TrafficStatus { connections, connections_limit, .. } = traffic;
     let text = format!(
         "new clients wait to be accepted: {connections} are connected, and the limit of open files has room for \
-         {connections_limit}; raise LimitNOFILE= if there are rightly so many"
+         {connections_limit}; raise LimitNOFILE= if this many clients are expected"
     );
     Problem { since_ms: None, text }
 }
 
-/// What is wrong now, worst first.
+/// Returns the current problems, worst first.
 fn problems(published: &ControlState, snapshot: &Snapshot) -> Vec<Problem> {
     let mut problems = Vec::new();
     let usable = |member: &EvaluatedMember| member.usable_urls().next().is_some();
@@ -254,7 +254,8 @@ fn problems(published: &ControlState, snapshot: &Snapshot) -> Vec<Problem> {
     problems
 }
 
-/// What keeps this host from probing members: as a rule the same for all.
+/// Returns what keeps this host from probing members, as one problem: it is usually the same for
+/// all.
 fn hindrances(endpoints: &[Arc<Endpoint>]) -> Option<Problem> {
     let mut hindered = endpoints.iter().filter_map(|it| Some((it, it.hindrance()?)));
     let (endpoint, State { reason, since_ms }) = hindered.next()?;
@@ -268,7 +269,7 @@ fn hindrances(endpoints: &[Arc<Endpoint>]) -> Option<Problem> {
     Some(Problem { since_ms: Some(since_ms), text })
 }
 
-/// A name whose lookup fails: this host's trouble, or the name server's.
+/// Makes a problem of a name whose lookup fails, whether this host or the name server is to blame.
 fn unresolved(failing: &Failing) -> Problem {
     let Failing { host, since, error, is_known } = failing;
     let use_of_old = if *is_known { ", using the addresses it had last" } else { "" };
@@ -284,7 +285,7 @@ fn memory_problem(memory: &MemoryStatus) -> Option<Problem> {
     let (used, limit) = (used_bytes >> 20, limit_bytes >> 20);
     let text = format!(
         "memory is short ({used} of {limit} MiB): new clients wait and idle connections are closed; raise {limited_by} if \
-         there are rightly so many clients"
+         this many clients are expected"
     );
     short_since_ms.map(|since| Problem { since_ms: Some(since), text })
 }

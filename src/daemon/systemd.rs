@@ -1,14 +1,14 @@
-//! What we tell systemd, on the socket named by `NOTIFY_SOCKET`; without that, nothing is sent.
+//! Messages to systemd, on the socket named by `NOTIFY_SOCKET`; without it, nothing is sent.
 //!
-//! The words are sd-notify's; the sending is ours, because that crate reads the environment at
-//! every call, opens a socket each time, knows no abstract addresses, and lets a line break in a
-//! status smuggle in another message. Sending never blocks for longer than a second and never fails
-//! for the caller: a supervisor that does not listen is no reason to stop serving.
+//! The messages are formatted by sd-notify but sent here, because that crate reads the environment
+//! at every call, opens a socket each time, does not support abstract addresses, and would let a
+//! line break in a status smuggle in another message. Sending never blocks for longer than a second
+//! and never fails for the caller: a supervisor that does not listen is no reason to stop serving.
 //!
-//! The descriptor store is told here too: the listening sockets travel beside `FDSTORE=1` as
+//! The descriptor store is served here too: listening sockets are sent beside `FDSTORE=1` as
 //! ancillary data, under the names of [`store_name`](crate::net::inherited::store_name), and come
 //! back through [`Inherited`](crate::net::inherited::Inherited). systemd keeps them over a restart,
-//! also one after a crash, and closes them when the unit has stopped for good.
+//! even after a crash, and closes them when the unit has stopped for good.
 
 use std::ffi::OsStr;
 use std::io::{self, IoSlice};
@@ -31,10 +31,10 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest status sent, in bytes: systemd drops a whole datagram above 4096.
 const STATUS_LIMIT: usize = 1024;
 
-/// Descriptors in one message; the kernel takes 253.
+/// Most descriptors in one message; the kernel allows 253.
 const FDS_LIMIT: usize = 128;
 
-/// The line to the service manager.
+/// A connection to the service manager.
 #[derive(Debug, Default)]
 pub struct Notifier {
     target: Option<Rc<Target>>,
@@ -49,8 +49,8 @@ struct Target {
 }
 
 impl Notifier {
-    /// Makes the line that the environment names; one that says nothing when there is none, or none
-    /// that can be used (which is logged).
+    /// Connects to the socket that the environment names. Returns a notifier that sends nothing
+    /// when none is named, or when it cannot be used (which is logged).
     pub fn from_env() -> Self {
         match std::env::var_os("NOTIFY_SOCKET") {
             Some(name) if !name.is_empty() => Self::to(&name).unwrap_or_else(|error| {
@@ -61,10 +61,10 @@ impl Notifier {
         }
     }
 
-    /// Makes a line to one socket: a path, or an abstract name written with a leading `@`.
+    /// Makes a notifier for one socket: a path, or an abstract name written with a leading `@`.
     ///
     /// # Errors
-    /// When the name is no socket address; nobody needs to listen yet.
+    /// When the name is not a socket address. Nobody needs to listen there yet.
     pub fn to(name: &OsStr) -> io::Result<Self> {
         let address = match name.as_bytes().strip_prefix(b"@") {
             Some(name) => SocketAddr::from_abstract_name(name)?,
@@ -75,18 +75,18 @@ impl Notifier {
         Ok(Self { target: Some(Rc::new(Target { socket, address })), ..Self::default() })
     }
 
-    /// Makes another handle of the same line.
+    /// Returns another handle of the same connection.
     pub fn another(&self) -> Self {
         Self { target: self.target.clone(), ..Self::default() }
     }
 
-    /// Says that the start, or a reload, is over.
+    /// Reports that the start, or a reload, is complete.
     pub fn ready(&mut self) {
         self.send(&[NotifyState::Ready]);
     }
 
-    /// Says in one line what goes on; a line equal to the last is not sent again. Control
-    /// characters become spaces, and what is longer than 1024 bytes is cut.
+    /// Sends a one-line status, unless it equals the last one. Control characters become spaces,
+    /// and text beyond 1024 bytes is cut.
     pub fn status(&mut self, text: &str) {
         let line = one_line(&masked(text));
         if line != self.last_status {
@@ -95,8 +95,8 @@ impl Notifier {
         }
     }
 
-    /// Says that a reload begins; [`ready`](Self::ready) must follow, also when it is refused. The
-    /// time stamp goes in the same datagram, without which newer systemd waits for ever.
+    /// Reports that a reload begins; [`ready`](Self::ready) must follow, even when it is refused.
+    /// The time stamp is in the same datagram: without it, newer versions of systemd wait for ever.
     pub fn reloading(&mut self) {
         match NotifyState::monotonic_usec_now() {
             Ok(stamp) => self.send(&[NotifyState::Reloading, stamp]),
@@ -104,17 +104,18 @@ impl Notifier {
         }
     }
 
-    /// Says that the daemon is draining and will end.
+    /// Reports that the daemon is draining and will end.
     pub fn stopping(&mut self) {
         self.send(&[NotifyState::Stopping]);
     }
 
-    /// Leaves the line to a program that takes this process over and knows neither the watchdog nor
-    /// the descriptors that are kept for us; `env` says which these are. Closes what of them this
-    /// process was given.
+    /// Prepares for a program that is to replace this process and uses neither the watchdog nor the
+    /// stored descriptors, which `env` names: turns the watchdog off, has the descriptors removed
+    /// from the store, and closes those that this process was given.
     pub fn hand_over(&mut self, env: &[(std::ffi::OsString, std::ffi::OsString)]) {
         self.send(&[NotifyState::WatchdogUsec(0)]);
-        // It may wait long for others before it is ready, and does not ask for more time itself.
+        // The program may wait long for others before it is ready, and does not ask for more time
+        // itself.
         self.extend_timeout(Duration::MAX);
         let variable = |name: &str| env.iter().find(|(key, _)| key == name)?.1.to_str();
         for name in variable("LISTEN_FDNAMES").unwrap_or_default().split(':') {
@@ -135,17 +136,17 @@ impl Notifier {
         self.send(&[NotifyState::Watchdog]);
     }
 
-    /// Asks that the start or stop under way may take this much longer from now on.
+    /// Asks for this much more time, from now on, for the start or stop under way.
     pub fn extend_timeout(&mut self, by: Duration) {
-        // sd-notify's own has 32 bits, which are 71 minutes; and systemd ignores the largest number
-        // of 64 bits.
+        // Not sd-notify's own message, whose 32 bits end at 71 minutes. Capped, because systemd
+        // ignores the largest 64-bit number.
         let micros = u64::try_from(by.as_micros()).unwrap_or(u64::MAX).min(u64::MAX / 4);
         self.send(&[NotifyState::Custom(&format!("EXTEND_TIMEOUT_USEC={micros}"))]);
     }
 
-    /// Asks that these sockets be kept for the next run, under a name that more of them may have.
-    /// One that is kept already is not kept twice. Returns whether there is anybody to keep them;
-    /// whether it does, nobody tells.
+    /// Asks systemd to keep these sockets for the next run, under a name that several may share. A
+    /// socket that is already in the store is not added again. Returns whether there is a service
+    /// manager to ask; it does not confirm that it keeps them.
     pub fn store(&mut self, name: &str, sockets: &[impl AsFd]) -> bool {
         let fds: Vec<RawFd> = sockets.iter().map(|socket| socket.as_fd().as_raw_fd()).collect();
         for fds in fds.chunks(FDS_LIMIT) {
@@ -155,7 +156,7 @@ impl Notifier {
         self.target.is_some()
     }
 
-    /// Asks that the sockets of this name be closed.
+    /// Asks systemd to close the sockets of this name.
     pub fn forget(&mut self, name: &str) {
         let name = format!("FDNAME={name}");
         self.send(&[NotifyState::Custom("FDSTOREREMOVE=1"), NotifyState::Custom(&name)]);
@@ -195,8 +196,8 @@ impl Target {
     }
 }
 
-/// Returns how often to feed the watchdog: half of `WATCHDOG_USEC`; `None` when systemd expects
-/// nothing of us.
+/// Returns how often to feed the watchdog: half of `WATCHDOG_USEC`, or `None` when systemd does not
+/// expect it.
 pub fn watchdog_interval() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|limit| limit / 2).filter(|half| !half.is_zero())
 }

@@ -1,8 +1,9 @@
-//! Waits for a task that may not run.
+//! Waits for a task that may not have been started.
 
 use tokio::task::JoinHandle;
 
-/// Waits for a task's end; for ever when there is none. `None` when it was aborted or has panicked.
+/// Waits until the task ends, or for ever if there is none. Returns `None` when it was aborted or
+/// panicked.
 pub(super) async fn finished<T>(task: &mut Option<JoinHandle<T>>) -> Option<T> {
     match task {
         Some(task) => task.await.ok(),

@@ -1,10 +1,11 @@
-//! Does something at most so often, and never misses the last reason to do it.
+//! Limits how often something is done, without losing the last request for it.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// Passes on wishes: the first at once, those that follow soon together, when the pause is over.
+/// Merges requests: the first is due at once, and those that follow within the pause are due
+/// together at its end.
 #[derive(Debug)]
 pub(super) struct Throttle {
     pause: Duration,
@@ -13,17 +14,18 @@ pub(super) struct Throttle {
 }
 
 impl Throttle {
-    /// Makes one that lets so much time pass between two.
+    /// Makes a throttle with this pause between two actions.
     pub(super) fn new(pause: Duration) -> Self {
         Self { pause, next: Instant::now(), is_wanted: false }
     }
 
-    /// Wishes for it.
+    /// Requests the action.
     pub(super) fn want(&mut self) {
         self.is_wanted = true;
     }
 
-    /// Waits until it is to be done; for ever while nobody wants it. May be dropped at any time.
+    /// Waits until the action is due, or for ever while nobody has requested it. May be dropped at
+    /// any time.
     pub(super) async fn due(&mut self) {
         if !self.is_wanted {
             std::future::pending::<()>().await;

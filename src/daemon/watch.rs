@@ -1,15 +1,15 @@
-//! Notices that files changed, however they were changed: the settings file, and those that it
-//! names for TLS.
+//! Notices changes of files, however they are made: the settings file, and the TLS files that it
+//! names.
 //!
-//! An edit can be a write in place, a rename over the file, or the swap of a symlink anywhere on
-//! the way to it (Kubernetes swaps `..data`); file and directories can vanish and come back. So
-//! what is watched is the *directory* of every step of the path (see `trail`), and events are only
-//! hints: after each, once it has been quiet for a moment, the path is walked anew, the file is
-//! read, and what counts is whether its content differs from what was handed out last.
+//! An edit can be a write in place, a rename over the file, or the swap of a symlink anywhere along
+//! its path (Kubernetes swaps `..data`). The file and its directories can vanish and come back. So
+//! the *directory* of every step of the path is watched (see `trail`), and events are only hints.
+//! After a hint, once there has been a short quiet time, the path is walked again and the file is
+//! read. A change is reported only if its content differs from the content last reported.
 //!
-//! When inotify cannot be had (its per-user limits are low on many machines), the file is read each
-//! second instead. With it, it is still read now and then, for mounts and network file systems tell
-//! nothing.
+//! Where inotify is not available (its per-user limits are low on many machines), the file is read
+//! every second instead. With inotify it is still read every 30 seconds, because some mounts and
+//! network file systems send no events.
 
 mod events;
 mod trail;
@@ -28,21 +28,21 @@ use trail::Trail;
 
 /// A change is read when nothing more has happened for this long.
 const QUIET: Duration = Duration::from_millis(100);
-/// A change is read this long after its first event, however much goes on.
+/// A change is read at most this long after its first event, however many follow.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// Time between two scans without inotify.
 const POLL_UNWATCHED: Duration = Duration::from_secs(1);
-/// Time between two scans beside inotify.
+/// Time between two scans with inotify.
 const POLL_WATCHED: Duration = Duration::from_secs(30);
 /// The longest file for TLS, in bytes; `tls` refuses what is longer.
 const LARGEST: u64 = 16 << 20;
-/// How often the path may change under our hands before we give it a second's rest.
+/// Tries to follow a path that changes meanwhile, before a pause of [`POLL_UNWATCHED`].
 const TRIES: usize = 5;
 
-/// What the path led to.
+/// What was found at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileState {
-    /// A file with this content, which may be cut off if its writer was slow.
+    /// A file with this content, which may be incomplete if its writer was slow.
     Content(Vec<u8>),
     /// Nothing.
     Missing,
@@ -55,9 +55,9 @@ pub enum FileState {
 pub struct FileWatcher(FilesWatcher);
 
 impl FileWatcher {
-    /// Starts to watch, and reads the file: only what differs from [`FileWatcher::last`] is a
-    /// change. An absolute path is meant; a relative one is taken from the working directory at
-    /// each scan. Needs a runtime with time.
+    /// Starts to watch, and reads the file. Only what differs from [`FileWatcher::last`] is a
+    /// change. The path should be absolute; a relative one is resolved against the working
+    /// directory at each scan. Needs a runtime with time enabled.
     #[cfg(test)]
     pub async fn start(path: impl Into<PathBuf>) -> Self {
         let mut watch = Self(Self::begin(path.into()));
@@ -65,8 +65,8 @@ impl FileWatcher {
         watch
     }
 
-    /// Starts to watch for changes of what the settings in force were read from; `None` means that
-    /// there was no file. A change since then comes at once.
+    /// Starts to watch for changes since the settings in force were read from `text`; `None` means
+    /// that there was no file. A change since then is reported at once.
     pub fn since(path: impl Into<PathBuf>, text: Option<Vec<u8>>) -> Self {
         let mut watches = Self::begin(path.into());
         watches.last = vec![text.map_or(FileState::Missing, FileState::Content)];
@@ -77,56 +77,58 @@ impl FileWatcher {
         FilesWatcher::limited("the settings file", vec![path], LARGEST_FILE)
     }
 
-    /// Returns what was handed out last, at first what the start found.
+    /// Returns the state last reported; at first, the one found at the start.
     pub fn last(&self) -> &FileState {
         self.0.last.first().unwrap_or(&FileState::Missing)
     }
 
-    /// Reads the file now and counts it as handed out: for a reload that was asked for otherwise
-    /// (by signal or command), so that the same content does not reload twice.
+    /// Reads the file now and marks it as reported. Used by reloads with another trigger (a signal
+    /// or a command), so that the same content does not reload twice.
     pub async fn catch_up(&mut self) -> &FileState {
         self.0.catch_up().await;
         self.last()
     }
 
-    /// Waits until the content differs from what was handed out last, and hands it out. Use what is
-    /// handed out and do not read the file again, for it may be in the middle of the next write by
-    /// then. Dropping the future loses nothing: the next call goes on where it stopped.
+    /// Waits until the content differs from the one last reported, and returns it. Callers should
+    /// use the content returned and not read the file again, for by then it may be in the middle of
+    /// the next write. Dropping the future loses nothing: the next call continues where it stopped.
     pub async fn changed(&mut self) -> FileState {
         self.0.changed().await;
         self.last().clone()
     }
 }
 
-/// A watch on some files at once. The file system is asked on other threads, for a mount may hang.
+/// A watch on several files at once. The file system is read on other threads, because a mount may
+/// hang.
 #[derive(Debug)]
 pub struct FilesWatcher {
-    /// What they are, in the log.
+    /// What the files are called in the log.
     what: &'static str,
     paths: Arc<[PathBuf]>,
-    /// As many bytes are read of each, and one more, which tells that it is too long.
+    /// At most this many bytes are read of each file, and one more, which shows that it is too
+    /// long.
     largest: u64,
-    /// The state of each, as last handed out.
+    /// The state of each file, as last reported.
     last: Vec<FileState>,
     course: Course,
-    /// A scan that is under way, which has the course with it.
+    /// A scan under way; it owns the course meanwhile.
     scanning: Option<JoinHandle<(Course, Scan)>>,
     next_scan: Instant,
-    /// When the first event came of a change that is not read yet.
+    /// The time of the first event of a change that has not been read yet.
     changing_since: Option<Instant>,
-    /// Whether it was said that there are no watches.
+    /// Whether the lack of watches was logged.
     is_unwatched: bool,
 }
 
-/// What watches the way to the files.
+/// The trail to the files and the watches along it.
 #[derive(Debug, Default)]
 struct Course {
     trail: Trail,
-    /// The inotify watches along the trail; `None` when they cannot be had.
+    /// The inotify watches along the trail; `None` when inotify is not available.
     watches: Option<DirWatches>,
 }
 
-/// What a scan has found.
+/// The result of a scan.
 #[derive(Debug)]
 struct Scan {
     files: Vec<FileState>,
@@ -134,8 +136,8 @@ struct Scan {
 }
 
 impl FilesWatcher {
-    /// Starts to watch. Nothing counts as handed out, so that the first change comes at once when
-    /// any file exists.
+    /// Starts to watch. Nothing is marked as reported, so that any file that exists is a change at
+    /// once.
     pub fn start(what: &'static str, paths: Vec<PathBuf>) -> Self {
         Self::limited(what, paths, LARGEST)
     }
@@ -154,17 +156,18 @@ impl FilesWatcher {
         }
     }
 
-    /// Reads the files now and counts them as handed out.
+    /// Reads the files now and marks them as reported.
     pub async fn catch_up(&mut self) {
         if self.scanning.is_some() {
-            // It may have read them before they were changed.
+            // The scan under way may have read the files before they were changed.
             self.scan().await;
         }
         self.last = self.scan().await;
     }
 
-    /// Waits until the content of any file differs from what was handed out last; for ever when
-    /// there are none. Dropping the future loses nothing: the next call goes on where it stopped.
+    /// Waits until the content of any file differs from the one last reported, or for ever when
+    /// there are no files. Dropping the future loses nothing: the next call continues where it
+    /// stopped.
     pub async fn changed(&mut self) {
         if self.paths.is_empty() {
             std::future::pending().await
@@ -194,7 +197,7 @@ impl FilesWatcher {
                 false
             }
         };
-        // A scan by the clock reads at once: its time may be over by the quiet already.
+        // A periodic scan reads at once, without a quiet time.
         self.changing_since = hinted.then(Instant::now);
     }
 
@@ -204,8 +207,7 @@ impl FilesWatcher {
         };
         let end = since + LONGEST_WAIT;
         loop {
-            // Who has begun to write gets the whole time to finish; the file may be cut to nothing
-            // now.
+            // A writer that has begun gets the whole time to finish; the file may be truncated now.
             let quiet = if watches.is_being_written() { end } else { Instant::now() + QUIET };
             if timeout_at(quiet.min(end), watches.wait()).await.is_err() {
                 return;
@@ -213,8 +215,8 @@ impl FilesWatcher {
         }
     }
 
-    /// Makes sure that the watches stand where the paths lead now, then reads the files. Goes on
-    /// with a scan that was under way when its future was dropped.
+    /// Makes sure that the watches follow the paths as they lead now, then reads the files.
+    /// Continues a scan that was under way when its future was dropped.
     async fn scan(&mut self) -> Vec<FileState> {
         let scanning = self.scanning.get_or_insert_with(|| {
             let (paths, largest) = (Arc::clone(&self.paths), self.largest);
@@ -224,7 +226,7 @@ impl FilesWatcher {
         let scanned = scanning.await;
         self.scanning = None;
         let Ok((course, scan)) = scanned else {
-            // It has panicked, or the runtime ends.
+            // The scan panicked, or the runtime is shutting down.
             self.next_scan = Instant::now() + POLL_UNWATCHED;
             return self.last.clone();
         };
@@ -260,8 +262,8 @@ impl Course {
         (course, Scan { files, followed })
     }
 
-    /// Lays the watches along the paths. Each round lays them first and walks again after, so that
-    /// no change between the two is missed.
+    /// Sets the watches along the paths. Each round sets them first and walks the paths again
+    /// after, so that no change between the two is missed.
     fn follow(&mut self, paths: &[PathBuf]) -> notify::Result<Followed> {
         for _ in 0..TRIES {
             let trail = Trail::walk_all(paths);
@@ -283,15 +285,15 @@ impl Course {
     }
 }
 
-/// Whether the watches stand along the whole path.
+/// Whether the watches cover the whole path.
 #[derive(Debug)]
 enum Followed {
     ToTheEnd,
-    /// It changes faster than we can follow.
+    /// The path changes faster than it can be followed.
     NotYet,
 }
 
-/// Reads the file, as far as anybody wants it.
+/// Reads the file, but at most one byte more than `largest`.
 fn read(path: &Path, largest: u64) -> FileState {
     match regular_file::read(path, largest) {
         Ok(content) => FileState::Content(content),

@@ -1,5 +1,5 @@
-//! Feeds systemd's watchdog, but only after every worker has answered: a worker that hangs must not
-//! be hidden by a control plane that does not.
+//! Feeds systemd's watchdog, but only after every worker has answered: a healthy control plane must
+//! not mask a hung worker.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use super::systemd::{Notifier, watchdog_interval};
 use super::task::finished;
 use super::workers::WorkerNotifier;
 
-/// How long work that the control loop waits for may take without being taken for hung. A reload
-/// has limits for each of its steps, which come to less.
+/// How long the watchdog is fed during work that the control loop waits for. After that the work
+/// counts as hung. The limits of a reload's steps add up to less.
 const LONGEST_WORK: Duration = Duration::from_secs(60);
 
-/// Asks the workers from time to time, and tells systemd when all have answered.
+/// Pings the workers periodically, and feeds systemd's watchdog when all have answered.
 pub(super) struct Watchdog {
-    /// `None` when systemd expects nothing of us.
+    /// The time between two feeds; `None` when systemd expects none.
     every: Option<Duration>,
     next: Instant,
     answers: Option<JoinHandle<bool>>,
@@ -25,7 +25,7 @@ pub(super) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Makes the one that systemd has asked for.
+    /// Makes a watchdog with the interval that systemd asks for.
     pub(super) fn new(notifier: &Notifier, workers: WorkerNotifier) -> Self {
         Self::with(watchdog_interval(), notifier, workers)
     }
@@ -34,8 +34,8 @@ impl Watchdog {
         Self { every, next: Instant::now(), answers: None, workers, notifier: notifier.another() }
     }
 
-    /// Waits until the watchdog is due and all workers have answered, and feeds it; for ever when
-    /// nothing is expected. Dropping the future loses nothing.
+    /// Waits until the watchdog is due and all workers have answered, and feeds it. Waits for ever
+    /// when systemd expects nothing. Dropping the future loses nothing.
     pub(super) async fn beat(&mut self) {
         let Some(every) = self.every else { return std::future::pending().await };
         if self.answers.is_none() {
@@ -50,7 +50,7 @@ impl Watchdog {
         }
     }
 
-    /// Does work that takes time, and feeds the watchdog beside it for [`LONGEST_WORK`].
+    /// Runs work that takes time, and feeds the watchdog meanwhile, for up to [`LONGEST_WORK`].
     pub(super) async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
         let beats = async {
             let beats = async {

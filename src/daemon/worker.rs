@@ -1,7 +1,8 @@
 //! A data-plane thread: its own runtime, its own listeners, its own connections to members.
 //!
-//! The control plane sends it [`Command`]s; nothing else passes between them but the generation's
-//! pointer. A worker that ends, by command or by a panic, is reported through its [`ExitGuard`].
+//! The control plane sends it [`Command`]s. Besides those, the two share only the pointer to the
+//! newest generation. The end of a worker, by command or by a panic, is reported by its
+//! [`ExitGuard`].
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -23,29 +24,30 @@ use crate::server::drain::{DrainSignal, LINGER};
 use crate::server::listener::{ConnContext, Listener};
 use crate::server::local::RenderHandle;
 
-/// How often idle connections to members are looked over.
+/// How often idle connections to members are checked.
 const SWEEP: Duration = Duration::from_secs(5);
 /// How long connections may take to flush and close once their exchanges have ended.
 const FLUSH_GRACE: Duration = Duration::from_secs(1);
 
-/// What the control plane tells a worker.
+/// A command from the control plane.
 #[derive(Debug)]
 pub enum Command {
-    /// Accept connections on this socket that speak this; the number names the listener from then
-    /// on. One listener may have several.
+    /// Accept connections on this socket, with this scheme. The number identifies the listener in
+    /// later commands. A listener may have several sockets.
     Open(u64, ListenSocket, ListenScheme),
-    /// New connections of the listener of this number speak this.
+    /// Use this scheme for new connections of the listener with this number.
     SetScheme(u64, ListenScheme),
-    /// Close the listener of this number. Its connections finish what they have.
+    /// Close the listener with this number. Its connections finish their exchanges.
     Close(u64),
-    /// A generation was published, or an endpoint's health has changed. The mark says that it is
-    /// under way.
+    /// A generation was published, or an endpoint's health has changed. The flag is true while this
+    /// command is queued.
     Recheck(Arc<AtomicBool>),
-    /// Close client connections that have been idle for so long, and all idle ones to members.
+    /// Close client connections that have been idle for at least this long, and all idle
+    /// connections to members.
     Shed(Duration),
-    /// Say that you are alive.
+    /// Answer, as a sign of life.
     Ping(oneshot::Sender<()>),
-    /// Close all listeners, let exchanges end for this long, end the rest, and end yourself.
+    /// Close all listeners, let exchanges finish for up to this long, cut off the rest, and end.
     Drain(Duration),
 }
 
@@ -61,10 +63,10 @@ impl Drop for ExitGuard {
     }
 }
 
-/// Starts the thread of worker `number`. `make` makes its state there.
+/// Starts the thread of worker `number`. `make` is called on that thread and creates its state.
 ///
 /// # Errors
-/// When the thread or its runtime cannot be had.
+/// When the thread cannot be created.
 pub fn start(
     number: usize,
     make: impl FnOnce() -> Worker + Send + 'static,
@@ -79,7 +81,7 @@ pub fn start(
             Ok(runtime) => {
                 let context = ConnContext { worker: Rc::new(make()), pages, conn_limit };
                 runtime.block_on(work(context, commands));
-                // A name lookup that hangs must not keep the thread.
+                // Does not wait for blocking tasks: a hanging name lookup must not keep the thread.
                 runtime.shutdown_background();
             }
             Err(error) => {
@@ -92,13 +94,13 @@ pub fn start(
 /// An open socket of a listener on this worker.
 struct OpenListener {
     drain: Rc<DrainSignal>,
-    /// What new connections may speak.
+    /// The scheme of new connections.
     scheme: Rc<Cell<ListenScheme>>,
     accepting: tokio::task::JoinHandle<()>,
 }
 
 impl OpenListener {
-    /// Stops to accept, and tells the connections to finish. The socket is closed when this
+    /// Stops accepting, and tells the connections to finish. The socket is closed when this
     /// returns.
     async fn close(&mut self) {
         self.accepting.abort();
@@ -110,7 +112,7 @@ impl OpenListener {
 async fn work(context: ConnContext, mut commands: mpsc::UnboundedReceiver<Command>) {
     let worker = &context.worker;
     let mut listeners = HashMap::new();
-    // Drain signals of listeners that were closed while their connections finish.
+    // Drain signals of closed listeners whose connections are still finishing.
     let mut leaving: Vec<Rc<DrainSignal>> = Vec::new();
     let mut sweep = interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -135,7 +137,7 @@ async fn work(context: ConnContext, mut commands: mpsc::UnboundedReceiver<Comman
                     }
                 }
                 Some(Command::Recheck(called)) => {
-                    // Before the recheck: a change from now on needs another one.
+                    // Reset before the recheck: a change from now on needs another one.
                     called.swap(false, AcqRel);
                     worker.interrupt_lost();
                 }
@@ -166,8 +168,8 @@ fn open(socket: ListenSocket, scheme: ListenScheme, context: &ConnContext) -> Op
     Some(OpenListener { drain, scheme, accepting: tokio::task::spawn_local(run) })
 }
 
-/// Long streams never end by themselves, so they are ended as soon as nothing else is left to wait
-/// for.
+/// Drains the worker. Long streams never end by themselves, so they are ended as soon as only
+/// streams are left.
 async fn drain(
     worker: &Worker,
     mut listeners: HashMap<u64, Vec<OpenListener>>,
@@ -180,7 +182,7 @@ async fn drain(
     leaving.extend(listeners.into_values().flatten().map(|listener| listener.drain));
     let exchanges = async {
         if leaving.iter().any(|drain| !drain.is_empty()) {
-            // Idle connections may bring one more request each.
+            // Idle connections may send one more request each.
             sleep(LINGER).await;
         }
         worker.only_streams_left().await;

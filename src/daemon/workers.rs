@@ -1,4 +1,4 @@
-//! All workers: started together, given commands together, watched for life.
+//! All workers: starts them, sends them commands, and notices when one ends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::AcqRel};
@@ -22,22 +22,22 @@ use crate::telemetry::counters::WorkerCounters;
 pub struct Workers {
     commands: Vec<mpsc::UnboundedSender<Command>>,
     notifier: WorkerNotifier,
-    /// Counters, one for each worker.
+    /// The counters of each worker.
     pub counters: Vec<Arc<WorkerCounters>>,
-    /// The clients of all workers.
+    /// The limit on client connections, shared by all workers.
     pub conn_limit: ConnLimit,
-    /// Listeners that are to open later.
+    /// Listeners to open on [`release`](Self::release); `None` when they are opened at once.
     held: Option<Vec<(u64, Vec<ListenSocket>, ListenScheme)>>,
     ended: mpsc::UnboundedReceiver<usize>,
 }
 
-/// Sends commands to the workers. Each has a mark that a recheck is under way.
+/// Sends commands to the workers. The flag of each is true while a recheck is queued.
 #[derive(Clone)]
 pub struct WorkerNotifier(Vec<(mpsc::UnboundedSender<Command>, Arc<AtomicBool>)>);
 
 impl WorkerNotifier {
-    /// Has every worker look at the newest generation and at the health of its endpoints: once,
-    /// however often it was called until it does.
+    /// Makes every worker check the newest generation and the health of its endpoints. Calls that
+    /// come before a worker has got to it are merged into one.
     pub fn recheck(&self) {
         for (commands, called) in &self.0 {
             if !called.swap(true, AcqRel) {
@@ -47,14 +47,15 @@ impl WorkerNotifier {
         }
     }
 
-    /// Has every worker close client connections that have been idle for so long.
+    /// Makes every worker close client connections that have been idle for at least this long.
     pub fn shed(&self, idle: Duration) {
         for (commands, _) in &self.0 {
             let _ = commands.send(Command::Shed(idle));
         }
     }
 
-    /// Waits until every worker has answered, however long that takes. False when one has ended.
+    /// Waits until every worker has answered, without a time limit. Returns false when one has
+    /// ended.
     pub fn ping_all(&self) -> impl Future<Output = bool> + use<> {
         let answers: Vec<_> = self
             .0
@@ -75,7 +76,7 @@ impl WorkerNotifier {
         }
     }
 
-    /// Calls workers that a test plays.
+    /// Makes a notifier for workers that a test plays.
     #[cfg(test)]
     pub(super) fn of(commands: Vec<mpsc::UnboundedSender<Command>>) -> Self {
         Self(commands.into_iter().map(|commands| (commands, Arc::default())).collect())
@@ -86,7 +87,7 @@ impl Workers {
     /// Starts `count` workers that follow `newest`.
     ///
     /// # Errors
-    /// When a thread cannot be had.
+    /// When a thread cannot be created.
     pub fn start(
         count: usize,
         newest: &Arc<ArcSwap<Generation>>,
@@ -114,8 +115,9 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Gives each worker its socket of a listener that is known as `number` from then on; sockets
-    /// of a run that had more workers go round, so that none is left unread.
+    /// Gives each worker its socket of a listener, which is known as `number` from then on. When
+    /// there are more sockets than workers, as after a run with more of them, some workers get
+    /// several, so that every queue is served.
     pub fn open(&mut self, number: u64, bound: &mut Bound, scheme: ListenScheme) {
         let sockets = bound.take_sockets();
         match &mut self.held {
@@ -130,25 +132,25 @@ impl Workers {
         }
     }
 
-    /// Leaves clients in the kernel's queues until [`release`](Self::release): those that a restart
-    /// has kept waiting shall not be told that nothing is there a moment before it is.
+    /// Leaves clients in the kernel's queues until [`release`](Self::release). Clients that waited
+    /// through a restart are not to get an error moments before there are members to serve them.
     pub fn hold(&mut self) {
         self.held.get_or_insert_default();
     }
 
-    /// Whether clients are kept waiting.
+    /// Whether listeners are being held back.
     pub fn holds(&self) -> bool {
         self.held.is_some()
     }
 
-    /// Opens what was held, and from now on opens at once.
+    /// Opens the listeners that were held; later ones are opened at once.
     pub fn release(&mut self) {
         for (number, sockets, scheme) in self.held.take().unwrap_or_default() {
             self.hand_out(number, sockets, scheme);
         }
     }
 
-    /// Has new connections of a listener speak this.
+    /// Sets the scheme of new connections of a listener.
     pub fn set_scheme(&self, number: u64, scheme: ListenScheme) {
         self.tell_all(|| Command::SetScheme(number, scheme));
     }
@@ -158,18 +160,18 @@ impl Workers {
         self.tell_all(|| Command::Close(number));
     }
 
-    /// What calls the workers when an endpoint's health has changed, also while the control plane
-    /// is busy with a reload.
+    /// Returns a handle that notifies the workers of an endpoint's changed health, even while the
+    /// control plane is busy with a reload.
     pub fn notifier(&self) -> WorkerNotifier {
         self.notifier.clone()
     }
 
-    /// Has every worker look at the newest generation and at the health of its endpoints.
+    /// Makes every worker check the newest generation and the health of its endpoints.
     pub fn recheck(&self) {
         self.notifier.recheck();
     }
 
-    /// Has every worker finish within `limit` and end.
+    /// Makes every worker finish within `limit` and end.
     pub fn drain(&self, limit: Duration) {
         self.tell_all(|| Command::Drain(limit));
     }
@@ -178,7 +180,7 @@ impl Workers {
     pub async fn one_ended(&mut self) -> usize {
         match self.ended.recv().await {
             Some(number) => number,
-            // Every worker has ended before and said so.
+            // Every worker has ended and was reported.
             None => std::future::pending().await,
         }
     }
@@ -188,7 +190,7 @@ impl Workers {
         while self.ended.recv().await.is_some() {}
     }
 
-    /// Waits until every worker has answered, however long that takes.
+    /// Waits until every worker has answered; see [`WorkerNotifier::ping_all`].
     pub fn ping_all(&self) -> impl Future<Output = bool> + use<> {
         self.notifier.ping_all()
     }
@@ -201,8 +203,8 @@ impl Workers {
     }
 }
 
-/// What this process marks requests with: random, so that no other process on any host has the
-/// same.
+/// Returns the mark that this process adds to requests. It is random, so that no other process on
+/// any host has the same.
 fn hop_mark() -> HeaderValue {
     let mark = format!("{:016x}", fastrand::u64(..));
     HeaderValue::try_from(mark).unwrap_or_else(|_| HeaderValue::from_static("0"))

@@ -216,7 +216,7 @@ fn what_is_wrong_with_a_token_is_said_and_can_be_mended_in_the_file() {
         ),
         (
             registry::plain("many"),
-            "the cluster's size there is \"many\", and not a number above zero".to_owned(),
+            "the cluster's size there is \"many\", which is not a number above zero".to_owned(),
         ),
         (twice, "the 2 members have only 1 name between them".to_owned()),
     ];

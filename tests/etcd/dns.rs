@@ -110,7 +110,7 @@ fn a_domain_without_records_is_asked_again_until_it_has_some() {
          _etcd-server._tcp.example.test",
     );
     dns.answer(&with_hosts(&[srv("etcd-server", "dead", 2380, 0)]));
-    wait_for_status(&proxy, "are of no use: dead.example.test does not resolve");
+    wait_for_status(&proxy, "can be used: dead.example.test does not resolve");
     dns.answer(&with_hosts(&[srv("etcd-server", "infra0", peer_port(&cluster, 0), 0)]));
     proxy.wait_until_ready();
 }

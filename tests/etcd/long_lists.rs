@@ -60,7 +60,7 @@ fn a_list_of_two_thousand_members_is_refused_and_requests_go_on() {
     peer.set(say(&list));
     wait_until("the list is refused", || {
         let error = proxy.status()["peers"][0]["error"].to_string();
-        error.contains("it has 2000 members, and 128 are the most that are believed")
+        error.contains("it has 2000 members; at most 128 are accepted")
     });
     let (begin, used) = (Instant::now(), processor_ms(proxy.process.pid()));
     for number in 0..10 {

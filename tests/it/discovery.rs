@@ -62,7 +62,7 @@ fn what_etcd_would_end_at_is_asked_once_and_told() {
         if target.contains("_config") { size("2") } else { entries(&same) }
     };
     let registries = [
-        (Registry::start(junk), "the entry \"junk\" is of no use: not NAME=URL"),
+        (Registry::start(junk), "the entry \"junk\" cannot be used: not NAME=URL"),
         (Registry::start(twice), "the 2 members have only 1 name between them"),
         (
             Registry::start(|_| page("200 OK", "<html>")),

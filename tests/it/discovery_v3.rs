@@ -80,7 +80,7 @@ fn what_etcd_would_end_at_is_asked_once_and_told() {
     let registries = [
         (with_size(values(&[])), "no size is set there, so the token is unknown"),
         (with_size(values(&["many"])), "the cluster's size there is \"many\""),
-        (registry("1", &["a=127.0.0.1"]), "the entry \"a=127.0.0.1\" is of no use: not a URL"),
+        (registry("1", &["a=127.0.0.1"]), "the entry \"a=127.0.0.1\" cannot be used: not a URL"),
     ];
     let proxies: Vec<_> =
         registries.iter().map(|(registry, _)| proxy(&[&registry.endpoint])).collect();

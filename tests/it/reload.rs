@@ -306,7 +306,7 @@ fn an_address_that_would_go_over_to_metrics_is_refused_with_the_way_to_do_it() {
         assert_eq!(code, 78, "{err}");
         assert!(
             err.contains(&format!(
-                "cannot listen on http://{moves}: it serves clients; it can go over to metrics by a restart, or by two reloads, the first without it"
+                "cannot listen on http://{moves}: it serves clients; to make it serve metrics, restart, or reload twice, the first time without it"
             )),
             "{err}"
         );
@@ -325,10 +325,7 @@ fn an_address_that_would_go_over_to_metrics_is_refused_with_the_way_to_do_it() {
         .await;
         fixture.write(&settings(&members, "on", &[&stays, &moves], ""));
         let (code, _, err) = command(&proxy, &["reload"]);
-        assert!(
-            code == 78 && err.contains("it serves metrics; it can go over to clients"),
-            "{err}"
-        );
+        assert!(code == 78 && err.contains("it serves metrics; to make it serve clients"), "{err}");
     });
 }
 

@@ -1,4 +1,4 @@
-//! Why a registry was of no use, in an operator's words, and whether etcd would try again.
+//! Why a registry could not be used, in an operator's words, and whether etcd would try again.
 
 use std::time::Duration;
 
@@ -6,25 +6,25 @@ use crate::cluster::grpc::CallError;
 use crate::net::dial::DialReason;
 use crate::tls::HandshakeError;
 
-/// A registry, and what is the matter with it.
+/// A registry and its fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {fault}")]
 pub struct RegistryError {
-    /// The registry, as people call it.
+    /// The registry's name in messages.
     pub place: String,
-    /// What is the matter.
+    /// What is wrong with it.
     pub fault: Fault,
 }
 
 impl RegistryError {
-    /// Whether etcd ends here instead of trying again: asking again will not help until somebody
-    /// changes something.
+    /// Returns whether etcd would give up instead of trying again: another try will not help until
+    /// somebody changes something.
     pub fn is_fatal(&self) -> bool {
         self.fault.is_fatal()
     }
 }
 
-/// What can be the matter with a registry.
+/// What can be wrong with a registry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// No connection.
@@ -33,53 +33,53 @@ pub enum Fault {
     /// No answer in time.
     #[error("no answer within {0:?}")]
     NoAnswer(Duration),
-    /// The exchange broke off, or was no HTTP.
+    /// The exchange broke off, or was not HTTP.
     #[error("{0}")]
     Broken(String),
-    /// No TLS with the registry.
+    /// The TLS handshake failed.
     #[error(transparent)]
     Tls(#[from] HandshakeError),
-    /// A status that says that the service, not the question, is in trouble.
+    /// A 5xx status: the service is in trouble, not the request.
     #[error("it answered status {0}")]
     Status(u16),
-    /// One redirect after the other, or one to nowhere.
+    /// Too many redirects, or one that cannot be followed.
     #[error("{0}")]
     Redirect(&'static str),
-    /// The HTTP proxy on the way refused.
+    /// The HTTP proxy that is used refused the tunnel.
     #[error("the HTTP proxy {0} answered status {1} to CONNECT")]
     Proxy(String, u16),
     /// A gRPC call failed.
     #[error("{}", printable(&.0.to_string()))]
     Call(#[from] CallError),
-    /// No endpoint of v3 discovery was of use.
+    /// Every endpoint of v3 discovery failed.
     #[error("{}", .0.join("; "))]
     NoEndpoint(Vec<String>),
-    /// Something else than an etcd with the v2 API.
+    /// The answer of something other than an etcd with the v2 API.
     #[error(
         "its answer is not that of an etcd registry (status {0}); is `discovery` the whole URL of a token?"
     )]
     NotARegistry(u16),
-    /// Larger than any registry.
+    /// An answer larger than any registry.
     #[error("its answer is larger than any registry")]
     TooLarge,
-    /// Nobody has set a size, so that the token is not known, or mistyped.
+    /// No size is set, so the token is unknown, or mistyped.
     #[error(
         "no size is set there, so the token is unknown; make it first, with the cluster's size in `{0}`"
     )]
     NoSize(String),
-    /// A size that is none.
-    #[error("the cluster's size there is \"{0}\", and not a number above zero")]
+    /// A size that is not a number above zero.
+    #[error("the cluster's size there is \"{0}\", which is not a number above zero")]
     BadSize(String),
     /// An error of etcd's v2 API.
     #[error("it answered \"{message}\" (etcd error {code})")]
     Etcd {
-        /// etcd's number for it.
+        /// etcd's error code.
         code: u64,
-        /// etcd's words.
+        /// etcd's message.
         message: String,
     },
-    /// An entry that is not `name=url`.
-    #[error("the entry \"{0}\" is of no use: {1}; delete it, or use another token")]
+    /// An entry that cannot be used, and why.
+    #[error("the entry \"{0}\" cannot be used: {1}; delete it, or use another token")]
     BadEntry(String, String),
     /// Members that have the same name.
     #[error(
@@ -87,9 +87,9 @@ pub enum Fault {
         if *names == 1 { "" } else { "s" }
     )]
     DuplicateName {
-        /// How many names there are.
+        /// The number of different names.
         names: usize,
-        /// How many members.
+        /// The number of members.
         size: usize,
     },
     /// The user or password is wrong.
@@ -121,10 +121,10 @@ impl Fault {
     }
 }
 
-/// Longest text of a registry that a message repeats, in characters.
+/// The longest text from a registry that a message repeats, in characters.
 const SHOWN: usize = 80;
 
-/// Returns text that came from a registry so that it fits into a message.
+/// Shortens and escapes text from a registry so that it fits into a message.
 pub(super) fn printable(text: &str) -> String {
     let more = if text.chars().nth(SHOWN).is_some() { "..." } else { "" };
     let shown: String = text.chars().take(SHOWN).collect();

@@ -9,16 +9,17 @@ use crate::config::WebUrl;
 use crate::net::dial::{NamedBy, dial};
 use crate::tls::{Alpn, Connector};
 
-/// Something to talk over.
+/// A byte stream in both directions.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// An open connection.
+/// An open connection, with or without TLS.
 pub(super) type Link = Box<dyn Stream>;
 
-/// Connects to the host of `url`, which was named by somebody, in TLS if it says so. `limit` is for
-/// connecting alone.
+/// Connects to the host of `url`, with TLS if it is `https`. The `NamedBy` says where the URL came
+/// from, which decides which addresses are allowed. `limit` covers only connecting: neither the
+/// name lookup nor the handshake.
 pub(super) async fn connect(
     (url, named_by): (&WebUrl, NamedBy),
     limit: Option<Duration>,
@@ -30,7 +31,7 @@ pub(super) async fn connect(
     if url.tls { secure(Box::new(stream), url, tls, alpn).await } else { Ok(Box::new(stream)) }
 }
 
-/// Begins TLS on a connection that is there already.
+/// Starts TLS on an existing connection.
 pub(super) async fn secure(
     link: Link,
     url: &WebUrl,

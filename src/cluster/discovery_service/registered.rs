@@ -1,4 +1,5 @@
-//! Who is registered: what both protocols of discovery come to, and the peers that it names.
+//! The members that are registered, in a form that both discovery protocols share, and the peers
+//! that they name.
 
 use std::collections::BTreeSet;
 
@@ -6,35 +7,36 @@ use super::error::{Fault, RegistryError, printable};
 use crate::cluster::url::parse_listed;
 use crate::config::PeerUrl;
 
-/// Peer URLs that are taken from a registry; more than any cluster has. All of them are asked, and
-/// shown.
+/// Most peer URLs that are taken from a registry: more than any cluster has. All of them are asked,
+/// and shown.
 const MOST_URLS: usize = 300;
 
-/// What a registry said.
+/// The content of a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registered {
-    /// How many members the cluster is to have; at least one.
+    /// The number of members that the cluster is to have; at least one.
     pub size: usize,
-    /// Everybody who is registered, in the order of registration: the first `size` are the members.
+    /// All registrations, in order: the first `size` are the members.
     pub members: Vec<Registration>,
-    /// Where to go on when changes are waited for.
+    /// The position in the registry's history after which to wait for changes: the index of the
+    /// store in v2, its revision in v3.
     pub(super) position: u64,
-    /// Whether each name counts once, and twice is an error (v2).
+    /// Whether names must be unique: in v2 a name that is used twice is an error.
     pub(super) names_are_unique: bool,
-    /// The registry, as messages call it.
+    /// The registry's name in messages.
     pub(super) place: String,
 }
 
 /// One entry of a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
-    /// The member's ID as the entry's key has it, in hexadecimal.
+    /// The member's ID in the entry's key, in hexadecimal.
     pub id: String,
     /// The member's name; empty when the entry is junk.
     pub name: String,
-    /// Its peer URLs as they are written, unchecked.
+    /// Its peer URLs as written, unchecked.
     pub peer_urls: Vec<String>,
-    /// The entry as it is written, `name=url,name=url2`.
+    /// The entry as written: `name=url,name=url2`.
     pub value: String,
 }
 
@@ -50,20 +52,20 @@ impl Registration {
         }
     }
 
-    /// The names in it: one, unless somebody wrote it by hand.
+    /// Returns the names in the entry: one, unless somebody wrote it by hand.
     fn names(&self) -> impl Iterator<Item = &str> {
         self.value.split(',').filter_map(|pair| Some(pair.trim().split_once('=')?.0))
     }
 }
 
 impl Registered {
-    /// Whether all members are registered. Who comes later is not one.
+    /// Returns whether all members are registered. Later registrations do not count.
     pub fn is_complete(&self) -> bool {
         self.members.len() >= self.size
     }
 
-    /// Whether the member of this name with these peer URLs (in any order) is among the first
-    /// `size`.
+    /// Returns whether the member of this name with these peer URLs (in any order) is among the
+    /// first `size`.
     pub fn has(&self, name: &str, peer_urls: &[String]) -> bool {
         let sorted = |urls: &[String]| urls.iter().cloned().collect::<BTreeSet<_>>();
         self.cluster()
@@ -71,15 +73,17 @@ impl Registered {
             .any(|member| member.name == name && sorted(&member.peer_urls) == sorted(peer_urls))
     }
 
-    /// The members: the first `size` that are registered, fewer while it is not complete.
+    /// Returns the members: the first `size` registrations, or fewer while the cluster is not
+    /// complete.
     pub fn cluster(&self) -> &[Registration] {
         &self.members[..self.size.min(self.members.len())]
     }
 
-    /// The peers of a complete cluster.
+    /// Returns the peers of a complete cluster.
     ///
     /// # Errors
-    /// What makes etcd give up: an entry without a peer URL, and in v2 one name twice.
+    /// For an entry without a usable peer URL, and in v2 for a name that is used twice: etcd gives
+    /// up at these as well. Also for more peer URLs than are taken.
     pub fn peers(&self) -> Result<Vec<PeerUrl>, RegistryError> {
         let fault = |fault| RegistryError { place: self.place.clone(), fault };
         let mut peers = Vec::new();
@@ -106,7 +110,7 @@ impl Registered {
     }
 }
 
-/// How many are registered, as people are told: `2 of 3 members registered at http://...`.
+/// Writes how many are registered, for people: `2 of 3 members registered at http://...`.
 impl std::fmt::Display for Registered {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let here = self.cluster().len();
@@ -114,7 +118,7 @@ impl std::fmt::Display for Registered {
     }
 }
 
-/// Reads a size as etcd does: decimal digits and nothing else; zero is no size.
+/// Parses a size as etcd does: decimal digits only, and not zero.
 pub(super) fn size(text: &str) -> Result<usize, Fault> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let size = digits.then(|| text.parse().ok()).flatten().filter(|size| *size > 0);
@@ -167,11 +171,11 @@ mod tests {
     fn entries_that_name_no_peers_are_told() {
         assert_eq!(
             hosts(&registered(1, &["junk\n"])).unwrap_err(),
-            "http://r/t: the entry \"junk\\n\" is of no use: not NAME=URL; delete it, or use another token"
+            "http://r/t: the entry \"junk\\n\" cannot be used: not NAME=URL; delete it, or use another token"
         );
         assert_eq!(
             hosts(&registered(1, &["a=http://a"])).unwrap_err(),
-            "http://r/t: the entry \"a=http://a\" is of no use: not a URL of the form http://HOST:PORT or \
+            "http://r/t: the entry \"a=http://a\" cannot be used: not a URL of the form http://HOST:PORT or \
              https://HOST:PORT; delete it, or use another token"
         );
     }

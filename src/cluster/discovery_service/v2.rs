@@ -1,10 +1,10 @@
-//! etcd's first discovery protocol: a directory of the v2 API, read over HTTP, usually by way of a
+//! etcd's first discovery protocol: a directory of the v2 API, read over HTTP, usually from a
 //! discovery service.
 //!
-//! `TOKEN/_config/size` has the size; every other child of `TOKEN` is a member, in the order of
+//! `TOKEN/_config/size` holds the size; every other child of `TOKEN` is a member, in the order of
 //! `createdIndex`. Changes are waited for with a long poll, and whatever ends it leads to another
-//! fetch: so an event that is lost (etcd keeps the last thousand), a poll cut short by a load
-//! balancer and a restarted service all end well.
+//! fetch. So an event that is lost (etcd keeps the last thousand), a poll cut short by a load
+//! balancer and a restarted service do no harm.
 
 use std::time::Duration;
 
@@ -19,19 +19,19 @@ use crate::tls::Connector;
 /// Limit for one request, as etcd's.
 const REQUEST_LIMIT: Duration = Duration::from_secs(5);
 
-/// etcd's number for a key that is not there.
+/// etcd's error code for a key that does not exist.
 const KEY_NOT_FOUND: u64 = 100;
 
-/// etcd's number for events that are too old to be told.
+/// etcd's error code for events that are too old to be reported.
 const EVENT_INDEX_CLEARED: u64 = 401;
 
 /// The key of the size, below the token.
 const SIZE_KEY: &str = "/_config/size";
 
-/// What etcd's client asks for when it reads.
+/// The query of a read, as etcd's client sends it.
 const QUERY: &str = "?quorum=false&recursive=false&sorted=false";
 
-/// Asks for the size and the members.
+/// Reads the size and the members.
 pub(super) async fn fetch(
     registry: &RegistryUrl,
     tls: &Connector,
@@ -49,7 +49,8 @@ pub(super) async fn changed(
     let next = position.saturating_add(1);
     let query = format!("?recursive=true&wait=true&waitIndex={next}");
     match get(registry, tls, &query, limit).await {
-        // Nobody came; or events were lost, so that nothing helps but to fetch.
+        // Either nobody has registered, or events were lost. In both cases the caller fetches
+        // again.
         Err(Fault::NoAnswer(_)) => Ok(()),
         Err(fault) => Err(error(registry, fault)),
         Ok(page) if page.status == 200 => Ok(()),
@@ -88,7 +89,7 @@ async fn read(registry: &RegistryUrl, tls: &Connector) -> Result<Registered, Fau
     })
 }
 
-/// A node of the v2 API; what Go leaves out is empty.
+/// A node of the v2 API; fields that Go omits are empty.
 #[derive(Deserialize)]
 struct Node {
     #[serde(default)]
@@ -122,8 +123,8 @@ fn node(page: &Page) -> Result<Node, Fault> {
     got.map(|got| got.node).map_err(|_| Fault::NotARegistry(page.status))
 }
 
-/// Finds out what a page that is no answer means: a service in trouble, an etcd that refuses, or
-/// something else.
+/// Turns an error page into a fault: of a service in trouble, of an etcd that refuses, or of
+/// something that is not a registry.
 fn complaint(page: &Page) -> Fault {
     if page.status / 100 == 5 {
         return Fault::Status(page.status);
@@ -134,7 +135,7 @@ fn complaint(page: &Page) -> Fault {
     }
 }
 
-/// The index that the whole store was at.
+/// Returns the index of the whole store.
 fn index(page: &Page) -> Option<u64> {
     page.headers.get("x-etcd-index")?.to_str().ok()?.parse().ok()
 }

@@ -1,9 +1,9 @@
-//! etcd's discovery protocol of 3.6 and later: keys of any etcd with the v3 API, read over gRPC.
+//! The discovery protocol of etcd 3.6 and later: keys of any etcd with the v3 API, read over gRPC.
 //!
-//! `/_etcd/registry/TOKEN/_config/size` has the size; every key below
+//! `/_etcd/registry/TOKEN/_config/size` holds the size; every key below
 //! `/_etcd/registry/TOKEN/members` is a member, in the order of its creation. Changes are waited
-//! for with a watch, whose first event leads to another fetch. The endpoints are tried in the order
-//! given until one answers.
+//! for with a watch, whose first event leads to another fetch. The endpoints are tried in the given
+//! order until one answers.
 
 use std::time::Duration;
 
@@ -21,23 +21,23 @@ use crate::config::{Login, RegistryToken, WebUrl};
 use crate::net::dial::{Authority, NamedBy};
 use crate::tls::{Alpn, Connector};
 
-/// etcd forbids more frequent pings, and ends the connection; Go's client keeps to this minimum as
-/// well.
+/// Least time between two pings. etcd closes a connection that pings more often; Go's client keeps
+/// to this minimum as well.
 const LEAST_KEEPALIVE: Duration = Duration::from_secs(10);
 
-/// gRPC's code for a request that can never be right: here, a wrong password.
+/// gRPC's code for a request that can never succeed: here, a wrong password.
 const INVALID_ARGUMENT: u8 = 3;
 
-/// gRPC's code for a request at the wrong time: here, a password where none is asked for.
+/// gRPC's code for a request in the wrong state: here, a password where auth is not enabled.
 const FAILED_PRECONDITION: u8 = 9;
 
-/// What people call the registry.
+/// Returns the registry's name in messages.
 pub(super) fn place(registry: &RegistryToken) -> String {
     let endpoints: Vec<String> = registry.endpoints.iter().map(WebUrl::to_string).collect();
     format!("{} (token {})", endpoints.join(","), printable(&registry.token))
 }
 
-/// Asks for the size and the members.
+/// Reads the size and the members.
 pub(super) async fn fetch(
     registry: &RegistryToken,
     tls: &Connector,
@@ -69,7 +69,7 @@ pub(super) async fn changed(
     Err(faults.all())
 }
 
-/// Why each endpoint was of no use.
+/// Why each endpoint failed.
 struct Faults<'a> {
     registry: &'a RegistryToken,
     noted: Vec<(&'a WebUrl, Fault)>,
@@ -80,8 +80,8 @@ impl<'a> Faults<'a> {
         Self { registry, noted: Vec::new() }
     }
 
-    /// Notes why an endpoint was of no use. What is wrong with the registry itself is the same
-    /// everywhere.
+    /// Records why an endpoint failed. A fatal fault is returned at once: it is the registry's own,
+    /// and the same at every endpoint.
     fn note(&mut self, endpoint: &'a WebUrl, fault: Fault) -> Result<(), RegistryError> {
         let error = RegistryError { place: place(self.registry), fault: fault.clone() };
         if error.is_fatal() {
@@ -118,7 +118,7 @@ async fn open(
     let mut channel = timeout(limit, opening).await.unwrap_or(Err(Fault::NoAnswer(limit)))?;
     let Some(Login { user, password }) = &registry.login else { return Ok(channel) };
     match channel.authenticate(user, password, registry.request_timeout).await {
-        // An etcd whose auth is off takes everybody.
+        // An etcd without auth needs no login.
         Ok(()) | Err(CallError::Status(FAILED_PRECONDITION, _)) => Ok(channel),
         Err(CallError::Status(INVALID_ARGUMENT, words)) => Err(Fault::Login(printable(&words))),
         Err(error) => Err(error.into()),
@@ -142,7 +142,8 @@ async fn fetch_at(
     let mut got: RangeResponse = channel.call(RANGE, &message, limit).await?;
     got.kvs.sort_by_key(|pair| pair.create_revision);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    // As etcd does: what is no entry is left out here, and in v2 makes the whole registry unusable.
+    // As etcd does: anything that is not an entry is skipped here, while in v2 it makes the whole
+    // registry unusable.
     let entries = got.kvs.iter().map(|pair| (text(&pair.key), text(&pair.value)));
     let members = entries.filter(|(_, value)| value.contains('='));
     Ok(Registered {
@@ -173,7 +174,7 @@ async fn watch(
     let opened = opening.await.map_err(|_| Fault::NoAnswer(registry.request_timeout))??;
     let mut answers = Answers::new(opened);
     let event = async {
-        // The first answer says that the watch was created, and has no event.
+        // The first answer confirms the watch, and has no event.
         while let Some(answer) = answers.next::<WatchResponse>().await? {
             if answer.canceled || !answer.events.is_empty() {
                 break;
@@ -194,18 +195,18 @@ async fn watch(
     }
 }
 
-/// The key below the token, cleaned as etcd cleans it.
+/// Returns the key `rest` below the token, which is cleaned as in etcd.
 fn key(registry: &RegistryToken, rest: &str) -> String {
     let token: Vec<&str> = registry.token.split('/').filter(|part| !part.is_empty()).collect();
     format!("/_etcd/registry/{}/{rest}", token.join("/"))
 }
 
-/// The keys that begin like the members': the first, and the first behind the last.
+/// Returns the range of keys that begin with `members`: its first key, and the first one after it.
 fn members(registry: &RegistryToken) -> (Vec<u8>, Vec<u8>) {
     let first = key(registry, "members").into_bytes();
     let mut end = first.clone();
     if let Some(last) = end.last_mut() {
-        // An `s`, so that it cannot overflow.
+        // The last byte is an `s`, so this cannot overflow.
         *last += 1;
     }
     (first, end)

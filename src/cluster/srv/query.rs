@@ -1,8 +1,8 @@
-//! One question for SRV records: to the servers of resolv.conf, in glibc's order, by UDP and by TCP
-//! where an answer is cut.
+//! One query for SRV records: to the servers of resolv.conf, in glibc's order, by UDP, and by TCP
+//! when an answer is truncated.
 //!
-//! Whatever SRV records are in the answer are taken, whoever owns them: a CNAME before them is
-//! legal, and the server has followed it already. Nothing is cached here.
+//! All SRV records of an answer are taken, whatever their owner name: a CNAME before them is legal,
+//! and the server has already followed it. Nothing is cached here.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -17,37 +17,39 @@ use tokio::time::timeout;
 
 use super::resolv_conf::ResolvConf;
 
-/// Largest answer by UDP that is asked for: as glibc's, below what is fragmented.
+/// Largest UDP answer to ask for, in bytes: as in glibc, small enough not to be fragmented.
 const PAYLOAD: u16 = 1200;
 
-/// A record, as it is written.
+/// An SRV record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Srv {
-    /// The host, without a dot at its end.
+    /// The host, without a trailing dot.
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) priority: u16,
     pub(super) weight: u16,
 }
 
-/// What the DNS said of one name.
+/// The DNS answer for one name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Answer {
     /// Empty when there is no such record.
     pub(super) records: Vec<Srv>,
-    /// The shortest time to live of what led there; `None` without any.
+    /// The shortest time to live of the records and the CNAMEs that led to them; `None` without
+    /// any.
     pub(super) ttl: Option<Duration>,
 }
 
-/// Looks `name` up, with the domains of resolv.conf behind it as far as glibc would try them.
+/// Looks up `name`, with the search domains of resolv.conf appended as glibc would.
 ///
 /// # Errors
-/// What the last server said or did not say, when none gave an answer.
+/// The error of the first name whose lookup failed, when none has records; or that none is a valid
+/// DNS name.
 pub(super) async fn srv(conf: &ResolvConf, name: &str) -> Result<Answer, String> {
     let mut nothing = None;
     let mut failure = None;
     for candidate in conf.candidates(name) {
-        // A domain may make it too long, which is no reason not to try the others.
+        // An appended domain may make the name too long, which is no reason to skip the others.
         let Ok(candidate) = Name::from_ascii(&candidate) else { continue };
         match ask(conf, &candidate).await {
             Ok(answer) if answer.records.is_empty() => nothing = Some(answer),
@@ -60,11 +62,11 @@ pub(super) async fn srv(conf: &ResolvConf, name: &str) -> Result<Answer, String>
     match (failure, nothing) {
         (Some(reason), _) => Err(reason),
         (None, Some(answer)) => Ok(answer),
-        (None, None) => Err("it is not a name that the DNS can have".to_owned()),
+        (None, None) => Err("it is not a valid DNS name".to_owned()),
     }
 }
 
-/// Asks one server after the other, as often as resolv.conf says.
+/// Asks one server after the other, as many times as resolv.conf says.
 async fn ask(conf: &ResolvConf, name: &Name) -> Result<Answer, String> {
     static TURN: AtomicUsize = AtomicUsize::new(0);
     let first = if conf.rotate { TURN.fetch_add(1, Relaxed) } else { 0 };
@@ -110,13 +112,14 @@ async fn by_udp(server: SocketAddr, question: &Message, bytes: &[u8]) -> io::Res
     let any: IpAddr =
         if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0)).await?;
-    // Only from there are answers taken, and a closed port is told at once.
+    // Connected, so that only this server's answers are received, and a closed port is reported at
+    // once.
     socket.connect(server).await?;
     socket.send(bytes).await?;
     let mut buffer = vec![0; 4096];
     loop {
         let length = socket.recv(&mut buffer).await?;
-        // What is no answer to this is somebody else's, or too late; the right one may still come.
+        // Anything else is a stray or late datagram; the right answer may still come.
         if let Ok(answer) = Message::from_vec(&buffer[..length])
             && is_answer(&answer, question)
         {
@@ -196,7 +199,8 @@ mod tests {
 
     type Change = Arc<dyn Fn(&mut Message) + Send + Sync>;
 
-    /// A server that answers by UDP and TCP with what the changes make of an empty answer.
+    /// Starts a server that answers by UDP and TCP, each with an empty answer changed by its
+    /// function.
     async fn server(
         udp: impl Fn(&mut Message) + Send + Sync + 'static,
         tcp: impl Fn(&mut Message) + Send + Sync + 'static,

@@ -1,5 +1,5 @@
-//! Which DNS servers are asked, and how: `/etc/resolv.conf`, `LOCALDOMAIN` and `RES_OPTIONS`, read
-//! as glibc reads them (resolv/res_init.c, resolv.conf(5)).
+//! Which DNS servers to ask, and how: `/etc/resolv.conf`, `LOCALDOMAIN` and `RES_OPTIONS`, read as
+//! glibc reads them (resolv/res_init.c, resolv.conf(5)).
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
@@ -8,36 +8,37 @@ use std::time::Duration;
 use crate::config::zone;
 
 const PATH: &str = "/etc/resolv.conf";
-/// Where glibc's resolver asks.
+/// The port that glibc's resolver uses.
 const PORT: u16 = 53;
-/// A larger file is not read to its end.
+/// Most bytes that are read of the file.
 const SIZE_LIMIT: u64 = 64 * 1024;
 
-/// glibc's bounds: of nameservers, dots, seconds and tries (MAXNS, RES_MAXNDOTS, RES_MAXRETRANS,
+/// glibc's limits of nameservers, dots, seconds and tries (MAXNS, RES_MAXNDOTS, RES_MAXRETRANS,
 /// RES_MAXRETRY).
 const MOST_SERVERS: usize = 3;
 const MOST_DOTS: usize = 15;
 const MOST_SECONDS: u64 = 30;
 const MOST_TRIES: u32 = 5;
 
-/// How names are looked up.
+/// The configuration of name lookups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ResolvConf {
-    /// The servers, in the order in which they are asked; never none.
+    /// The servers, in the order in which to ask them; never empty.
     pub(super) servers: Vec<SocketAddr>,
-    /// Domains that are put behind a name.
+    /// Domains to append to a name.
     pub(super) search: Vec<String>,
-    /// A name with as many dots is tried as it is before anything is put behind it.
+    /// A name with at least this many dots is tried as it is before any domain is appended
+    /// (`ndots`).
     pub(super) dots: usize,
-    /// What the first try of a server may take.
+    /// How long the first try of a server may take.
     pub(super) timeout: Duration,
-    /// How often each server is tried.
+    /// How many times each server is tried.
     pub(super) tries: u32,
-    /// Whether each lookup begins with another server.
+    /// Whether each lookup starts with another server.
     pub(super) rotate: bool,
-    /// Whether TCP is spoken from the start.
+    /// Whether TCP is used from the start (`use-vc`).
     pub(super) by_tcp: bool,
-    /// Whether larger answers than 512 bytes may come by UDP.
+    /// Whether answers by UDP may exceed 512 bytes.
     pub(super) edns: bool,
 }
 
@@ -57,10 +58,10 @@ impl Default for ResolvConf {
 }
 
 impl ResolvConf {
-    /// Reads what is in force now. Without a file, the server is this host.
+    /// Reads the current configuration. Without a file, the only server is this host.
     ///
     /// # Errors
-    /// When there is a file that cannot be read.
+    /// When the file exists but cannot be read.
     pub(super) async fn read() -> io::Result<Self> {
         let text = match read_file().await {
             Ok(text) => text,
@@ -73,16 +74,17 @@ impl ResolvConf {
         Ok(Self::parse(&text, domain.as_deref(), options.as_deref(), host.trim()))
     }
 
-    /// Reads `text`, with what the environment says and this host's name.
+    /// Parses `text`, together with the environment's settings (`domain`, `options`) and this
+    /// host's name.
     fn parse(text: &str, domain: Option<&str>, options: Option<&str>, host: &str) -> Self {
         let mut conf = Self::default();
         let mut search: Option<Vec<String>> = domain.map(words);
-        // A line's keyword stands at its beginning, and a comment too.
+        // A keyword stands at the beginning of its line, and so does a comment's mark.
         for line in text.lines() {
             let Some((keyword, rest)) = line.split_once([' ', '\t']) else { continue };
             match keyword {
                 "nameserver" => conf.servers.extend(server(rest)),
-                // The last of the two counts.
+                // The last one of `domain` and `search` counts.
                 "domain" if domain.is_none() => {
                     search = Some(words(rest).into_iter().take(1).collect());
                 }
@@ -114,15 +116,15 @@ impl ResolvConf {
                 "rotate" => self.rotate = true,
                 "use-vc" => self.by_tcp = true,
                 "edns0" => self.edns = true,
-                // The rest (trust-ad, no-aaaa, single-request, ...) is about what is not looked up
-                // or not used here.
+                // The rest (trust-ad, no-aaaa, single-request, ...) concerns lookups or features
+                // that are not used here.
                 _ => {}
             }
         }
     }
 
-    /// What one server may take at the nth try of it: twice as long each time, shared among the
-    /// servers.
+    /// Returns how long the nth try of one server may take: twice as long each time, divided among
+    /// the servers, and at least 1 s.
     pub(super) fn patience(&self, nth: u32) -> Duration {
         if nth == 0 {
             return self.timeout;
@@ -131,7 +133,7 @@ impl ResolvConf {
         shared.max(Duration::from_secs(1))
     }
 
-    /// The names that are looked up for `name`, one after the other until there is an answer.
+    /// Returns the names to look up for `name`, in order, until one has an answer.
     pub(super) fn candidates(&self, name: &str) -> Vec<String> {
         if name.ends_with('.') {
             return vec![name.to_owned()];
@@ -159,7 +161,7 @@ async fn read_file() -> io::Result<String> {
     reading.await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
-/// Reads an address; what follows it is a comment.
+/// Parses an address; anything after it is a comment.
 fn server(text: &str) -> Option<SocketAddr> {
     let address = text.split([' ', '\t', ';', '#']).find(|word| !word.is_empty())?;
     if let Some((ip, zone)) = zone::with_zone(address) {
@@ -175,10 +177,10 @@ fn words(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Reads a number as C's `atoi`: the digits at the beginning, 0 without any.
+/// Parses a number like C's `atoi`: the leading digits, 0 without any.
 fn number(text: &str) -> usize {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    // More digits than fit are more than any bound.
+    // A number with more digits than fit exceeds every bound.
     if digits == 0 { 0 } else { text[..digits].parse().unwrap_or(usize::from(u16::MAX)) }
 }
 

@@ -1,4 +1,4 @@
-//! Rehearsing a reload: what the tracker would be with new settings, found out before anything is
+//! Prepares a reload: a tracker with the new settings is built and asked before anything is
 //! swapped.
 
 use std::time::Duration;
@@ -8,11 +8,11 @@ use super::super::source;
 use super::{Outcome, Setup, Tracker};
 
 impl Tracker {
-    /// Makes the tracker that a reload with `setup` would put in this one's place.
+    /// Makes the tracker that would replace this one in a reload with `setup`.
     ///
-    /// Neither touches this tracker nor the cluster file; refresh neither of the two until the
-    /// candidate is committed or dropped, or the record of that refresh is lost. `data_dir` is
-    /// taken as unchanged.
+    /// Changes neither this tracker nor the cluster file. Neither of the two may be refreshed until
+    /// the candidate is committed or dropped, or the result of that refresh is lost. `data_dir`
+    /// must be the same.
     pub fn candidate(&self, setup: Setup) -> Candidate {
         let source_changed = source::fingerprint(&setup.source) != self.fingerprint;
         let accepts_another = setup.accept_cluster_id.is_some_and(|id| self.pin.pinned != Some(id));
@@ -36,7 +36,7 @@ impl Tracker {
     }
 }
 
-/// A tracker with new settings, to be put in place once everything else of a reload is ready too.
+/// A tracker with new settings, to be put in place once everything else of a reload is ready.
 ///
 /// Dropping it leaves no trace.
 #[derive(Debug)]
@@ -46,14 +46,15 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// Asks the peers, if the settings name others than before, for `limit` at most.
+    /// Asks the peers, for `limit` at most, if the settings name another source or accept another
+    /// cluster than before.
     ///
-    /// Returns a warning when they were asked and none answered. The reload may go on nevertheless:
-    /// the old member list stays in use, and each refresh asks the new peers again.
+    /// Returns a warning when they were asked and none answered. The reload may continue
+    /// nevertheless: the old member list stays in use, and each refresh asks the new peers again.
     ///
     /// # Errors
-    /// What is wrong when those that answered belong to several clusters, and `accept-cluster-id`
-    /// names none of them.
+    /// When the peers that answered belong to several clusters, and `accept-cluster-id` names none
+    /// of them.
     pub async fn prepare(&mut self, limit: Duration) -> Result<Option<String>, String> {
         if !self.ask {
             return Ok(None);
@@ -68,13 +69,13 @@ impl Candidate {
         Ok(Some(format!("no peer of the new settings gives a member list{list}: {reason}")))
     }
 
-    /// The tracker as it would be.
+    /// Returns the tracker as it would be after the reload.
     pub fn tracker(&self) -> &Tracker {
         &self.tracker
     }
 
-    /// Ends the rehearsal: logs the changes and writes the cluster file. Put the result in the old
-    /// tracker's place.
+    /// Logs the changes, writes the cluster file, and returns the tracker to put in place of the
+    /// old one.
     pub async fn commit(self) -> Tracker {
         let mut tracker = self.tracker;
         tracker.settle().await;

@@ -28,7 +28,7 @@ fn dir() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-/// A peer of cluster `a1` that lists itself, and a tracker that has had its list.
+/// A peer of cluster `a1` that lists itself, and a tracker that has received its list.
 async fn tracked(dir: &Path) -> (ScriptedPeer, Tracker) {
     let peer = ScriptedPeer::new(Script::Hang).await;
     peer.say(members("a1", &one("infra0", &peer.url)));
@@ -358,7 +358,7 @@ async fn at_a_start_peers_of_two_clusters_are_none_until_the_pin_or_the_settings
     let mut tracker = Tracker::new(accepting);
     tracker.refresh().await;
     assert_eq!(names(&tracker), ["infra0"]);
-    // The cluster file has the pin now.
+    // The cluster file holds the pin now.
     let mut tracker = Tracker::new(mixed);
     tracker.refresh().await;
     assert_eq!(names(&tracker), ["infra0"]);

@@ -1,4 +1,4 @@
-//! inotify along a trail: tells that something may have changed, never what.
+//! inotify watches along a trail: they tell that something may have changed, never what.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -20,21 +20,21 @@ pub(super) struct DirWatches {
 
 #[derive(Debug, Default)]
 struct SharedWatch {
-    /// Holds one wake-up at most, however many events come.
+    /// Holds at most one wake-up, however many events come.
     wake: Notify,
-    /// Whether something was written last and its writer has not closed it yet.
+    /// Whether the last change was a write whose writer has not closed the file yet.
     being_written: AtomicBool,
-    /// Whether a watch may be gone: the kernel and notify drop it with its directory, also when
-    /// that comes back as the very same one.
+    /// Whether a watch may be gone: the kernel and notify drop it with its directory, even when the
+    /// very same directory comes back.
     stale: AtomicBool,
 }
 
 impl DirWatches {
-    /// Lays a watch on each directory of a trail.
+    /// Sets a watch on each directory of a trail.
     ///
     /// # Errors
-    /// `PathNotFound` when a directory is gone already; anything else means that inotify cannot be
-    /// had.
+    /// `PathNotFound` when a directory is already gone; any other error means that inotify is not
+    /// available.
     pub(super) fn along(trail: &Trail) -> notify::Result<Self> {
         let shared = Arc::new(SharedWatch::default());
         let tell = Arc::clone(&shared);
@@ -51,31 +51,31 @@ impl DirWatches {
         Ok(Self { shared, _watcher: watcher })
     }
 
-    /// Waits for the next hint; one that came before the call counts. Dropping the future loses
+    /// Waits for the next hint; one that came before the call counts too. Dropping the future loses
     /// nothing.
     pub(super) async fn wait(&self) {
         self.shared.wake.notified().await;
     }
 
-    /// Whether the watches must be laid anew, even if the path leads the same way.
+    /// Returns whether the watches must be set anew, even if the path leads the same way.
     pub(super) fn are_stale(&self) -> bool {
         self.shared.stale.load(Ordering::Relaxed)
     }
 
-    /// Whether a writer seems to be in the middle of it.
+    /// Returns whether a writer seems to be in the middle of a write.
     pub(super) fn is_being_written(&self) -> bool {
         self.shared.being_written.load(Ordering::Relaxed)
     }
 }
 
-/// What the watches stand along.
+/// The paths that the watches cover.
 struct WatchedPaths {
     steps: BTreeSet<PathBuf>,
     directories: BTreeSet<PathBuf>,
 }
 
 impl SharedWatch {
-    /// Takes an event in, on notify's thread. Errors and lost events are hints too.
+    /// Handles an event, on notify's thread. Errors and lost events are hints too.
     fn handle(&self, event: notify::Result<Event>, paths: &WatchedPaths) {
         let Ok(event) = event else {
             self.stale.store(true, Ordering::Relaxed);
@@ -102,12 +102,13 @@ impl WatchedPaths {
     }
 }
 
-/// Whether something is taken away from where it was.
+/// Returns whether something was removed from its place.
 fn is_going(kind: EventKind) -> bool {
     matches!(kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)))
 }
 
-/// Opening and reading change nothing, and we do both ourselves.
+/// Returns whether an event may change content. Opening and reading do not, and scans do both
+/// themselves.
 fn is_change(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),

@@ -7,7 +7,7 @@ use super::*;
 
 /// Far more than any change takes; only a failing test waits for it.
 const DEADLINE: Duration = Duration::from_secs(20);
-/// Long enough that a change would have been handed out.
+/// Long enough for a change to have been reported.
 const NOTHING: Duration = Duration::from_millis(400);
 
 struct Fixture {
@@ -39,12 +39,12 @@ fn content(text: &str) -> FileState {
 
 async fn change(watch: &mut FileWatcher) -> FileState {
     assert!(watch.0.course.watches.is_some(), "these tests need inotify");
-    timeout(DEADLINE, watch.changed()).await.expect("a change is handed out")
+    timeout(DEADLINE, watch.changed()).await.expect("a change is reported")
 }
 
 async fn assert_nothing(watch: &mut FileWatcher) {
     if let Ok(state) = timeout(NOTHING, watch.changed()).await {
-        panic!("handed out {state:?}");
+        panic!("reported {state:?}");
     }
 }
 
@@ -143,7 +143,7 @@ async fn a_directory_that_is_deleted_may_come_back() {
     assert_eq!(change(&mut watch).await, content("back"));
 }
 
-/// The watch must not trust that a directory which looks the same is still watched.
+/// The watcher must not assume that a directory which looks the same is still watched.
 #[tokio::test]
 async fn a_directory_that_is_away_for_a_moment_is_watched_again() {
     let fixture = Fixture::new();
@@ -152,7 +152,8 @@ async fn a_directory_that_is_away_for_a_moment_is_watched_again() {
     fs::write(fixture.path("etc/p.toml"), "old").unwrap();
     let mut watch = FileWatcher::start(fixture.path("etc/p.toml")).await;
     for n in 0..3 {
-        // Moved away and back it is the same inode; a new one often gets the number of the old one.
+        // Moved away and back, it is the same inode; a new directory often gets the old one's
+        // number.
         if n % 2 == 0 {
             fs::rename(&etc, &away).unwrap();
             fs::rename(&away, &etc).unwrap();
@@ -190,7 +191,7 @@ async fn two_hundred_rapid_edits_end_with_the_last() {
         seen += 1;
     }
     writer.join().unwrap();
-    assert!(seen < 100, "handed out {seen} times");
+    assert!(seen < 100, "reported {seen} times");
     assert_nothing(&mut watch).await;
 }
 
@@ -218,7 +219,8 @@ async fn a_slow_writer_is_not_read_half_way() {
         },
         change(&mut watch)
     );
-    // On a machine that stalls us for longer than any writer is waited for, the half is right.
+    // On a machine that stalls longer than the longest wait for a writer, half of the file is
+    // right.
     assert!(state == content("whole") || !in_time, "{state:?}");
 }
 
@@ -234,7 +236,7 @@ async fn a_dropped_wait_loses_nothing() {
             }
         }
     });
-    assert_eq!(state.await.expect("a change is handed out"), content("new"));
+    assert_eq!(state.await.expect("a change is reported"), content("new"));
 }
 
 #[tokio::test]
@@ -251,9 +253,9 @@ async fn without_inotify_the_file_is_polled() {
     watch.0.course.watches = None;
     watch.0.next_scan = Instant::now();
     fs::write(fixture.path("p.toml"), "new").unwrap();
-    let state = timeout(DEADLINE, watch.changed()).await.expect("the next look finds it");
+    let state = timeout(DEADLINE, watch.changed()).await.expect("the next scan finds it");
     assert_eq!(state, content("new"));
-    assert!(watch.0.course.watches.is_some(), "inotify is taken up again when it can be had");
+    assert!(watch.0.course.watches.is_some(), "inotify is used again once it is available");
 }
 
 #[tokio::test]
@@ -265,7 +267,7 @@ async fn a_pipe_in_place_of_the_file_does_not_hang() {
     assert_eq!(state, FileState::Unreadable("not a regular file".to_owned()));
 }
 
-/// Kubernetes puts a certificate and its key in place by swapping one link.
+/// Kubernetes replaces a certificate and its key by swapping one link.
 #[tokio::test]
 async fn several_files_that_change_at_once_are_one_change() {
     let fixture = Fixture::new();

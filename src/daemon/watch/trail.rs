@@ -1,8 +1,8 @@
-//! The steps that a path takes: every directory entry that decides where it leads.
+//! The steps of a path: every directory entry that decides where it leads.
 //!
 //! For `/cfg/p.toml -> ..data/p.toml` with `/cfg/..data -> ..1`, these are `/cfg`, `/cfg/p.toml`,
 //! `/cfg/..data`, `/cfg/..1` and `/cfg/..1/p.toml`. If none of these entries changes, the path
-//! leads to the same file; whoever watches the directories that hold them misses nothing.
+//! leads to the same file, so watching the directories that hold them misses nothing.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
@@ -10,22 +10,22 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-/// The kernel gives up after as many symlinks, too.
+/// Most symlinks that are followed; the kernel's own limit (`MAXSYMLINKS`) is the same.
 const MOST_LINKS: usize = 40;
 
-/// The steps of one walk. Two walks are equal when they went the same way through the same
-/// directories.
+/// The steps of one walk. Two trails are equal when their walks took the same steps through the
+/// same directories.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Trail {
     /// The entries that were looked up, free of symlinks but for the last step of each.
     pub(super) steps: BTreeSet<PathBuf>,
-    /// The directories that hold them, with device and inode: a new directory of the old name needs
-    /// a new watch.
+    /// The directories that hold the entries, with device and inode: a new directory of the same
+    /// name needs a new watch.
     pub(super) directories: BTreeMap<PathBuf, (u64, u64)>,
 }
 
 impl Trail {
-    /// Walks several paths; the trail is that of all together.
+    /// Walks several paths and returns the trail of all together.
     pub(super) fn walk_all(paths: &[PathBuf]) -> Self {
         let mut all = Self::default();
         for path in paths {
@@ -36,12 +36,11 @@ impl Trail {
         all
     }
 
-    /// Walks a path as far as it leads; a missing step ends the walk and is part of it, for it may
-    /// come back.
+    /// Walks a path as far as it leads. A missing step ends the walk and is part of the trail,
+    /// because it may come back.
     pub(super) fn walk(path: &Path) -> Self {
         let mut trail = Self::default();
-        // `absolute` fails only without a working directory; the path as it stands is all we have
-        // then.
+        // `absolute` fails only without a working directory; then there is only the path as given.
         let start = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let mut ahead = components(&start);
         let mut here = PathBuf::from("/");
@@ -83,7 +82,7 @@ impl Trail {
     }
 }
 
-/// The names that a path goes through, `..` included.
+/// Returns the names along a path, `..` included.
 fn components(path: &Path) -> VecDeque<OsString> {
     let names = path.components().filter_map(|component| match component {
         Component::Normal(name) => Some(name.to_owned()),

@@ -8,7 +8,7 @@ use crate::cluster::discovery_service::{changed as wait_at, fetch as fetch_at};
 use crate::cluster::scripted::{answer, connector};
 use crate::config::{Discovery, WebUrl};
 
-/// A registry that answers each path by its script; a path that is not in it is never answered.
+/// A registry that answers each path by its script; paths that are not in it are never answered.
 struct Scripted {
     url: String,
     answers: Arc<Mutex<Vec<(String, String)>>>,
@@ -25,7 +25,7 @@ impl Scripted {
         Self { url, answers, asked, accepting }
     }
 
-    /// Answers requests for targets that begin like this; what is said later counts first.
+    /// Sets the answer to requests whose targets begin like this; later calls take precedence.
     fn say(&self, target: &str, answer: String) {
         self.answers.lock().unwrap().insert(0, (target.to_owned(), answer));
     }
@@ -37,7 +37,7 @@ impl Scripted {
             .iter()
             .enumerate()
             .map(|(index, value)| {
-                // The latest first, to see that the order is made.
+                // The latest first, to check that they are sorted.
                 let created = 100 - index;
                 format!(
                     r#"{{"key":"/r/t/{created:x}","value":"{value}","createdIndex":{created}}}"#
@@ -65,7 +65,7 @@ impl Scripted {
         fetch_at(&self.discovery(), &connector()).await
     }
 
-    /// What is said of the registry, and whether etcd would end.
+    /// Returns the registry's error, and whether etcd would give up.
     async fn fault(&self) -> (String, bool) {
         let error = self.fetch().await.unwrap_err();
         (error.to_string().replace(&self.url, "URL"), error.is_fatal())
@@ -164,11 +164,11 @@ async fn what_etcd_ends_at_is_told_apart_from_what_it_tries_again() {
         ),
         (
             page("200 OK", r#"{"node":{"value":"three"}}"#),
-            "URL/t: the cluster's size there is \"three\", and not a number above zero",
+            "URL/t: the cluster's size there is \"three\", which is not a number above zero",
         ),
         (
             page("200 OK", r#"{"node":{}}"#),
-            "URL/t: the cluster's size there is \"\", and not a number above zero",
+            "URL/t: the cluster's size there is \"\", which is not a number above zero",
         ),
         (
             page("401 Unauthorized", denied),
@@ -241,7 +241,7 @@ async fn an_http_proxy_gets_the_whole_url() {
     let through = Some(WebUrl::parse(&proxy.url).unwrap());
     let discovery = Discovery::V2(RegistryUrl { url, proxy: through.clone() });
     assert_eq!(names(&fetch_at(&discovery, &connector()).await.unwrap()), ["a"]);
-    // Towards https it is asked for a tunnel, and may refuse.
+    // For https the proxy is asked for a tunnel, and may refuse.
     proxy.say("registry.invalid:443", page("403 Forbidden", ""));
     let url = WebUrl::parse("https://registry.invalid/t").unwrap();
     let discovery = Discovery::V2(RegistryUrl { url, proxy: through });
@@ -255,7 +255,7 @@ async fn an_http_proxy_gets_the_whole_url() {
     );
 }
 
-/// How a wait ends when the registry answers it like this.
+/// Returns how a wait ends when the registry answers it like this.
 async fn wait(answer: Option<String>) -> Result<(), String> {
     let registry = Scripted::with("2", &["a=http://a:1"]).await;
     let seen = registry.fetch().await.unwrap();
