@@ -98,7 +98,7 @@ impl Listener {
                 tracing::error!(
                     state = "accepting",
                     error = problem,
-                    "cannot accept connections; raise LimitNOFILE= if there are rightly so many"
+                    "cannot accept connections; raise LimitNOFILE= if this many clients are expected"
                 );
             }
             tokio::time::sleep(limits::ACCEPT_PAUSE).await;

@@ -295,7 +295,7 @@ impl Found {
             None => {}
         }
         let file = self.survey.file_trouble.iter();
-        lines.extend(file.map(|trouble| format!("the cluster file is of no use: {trouble}")));
+        lines.extend(file.map(|trouble| format!("the cluster file cannot be used: {trouble}")));
         lines
     }
 
