@@ -148,7 +148,7 @@ fn a_watch_that_leaves_a_stopped_leader_lands_where_a_leader_is_known(generation
             assert!(refused < 20, "{failure}");
         }
         println!("{refused} watches were refused before one was created");
-        assert!(refused <= 2, "{refused} watches went where no leader was known");
+        assert!(refused <= 2, "{refused} watches went to members without a leader");
     });
 }
 

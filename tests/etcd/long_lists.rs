@@ -96,7 +96,7 @@ fn the_largest_list_that_is_taken_keeps_nobody_waiting() {
     // the last, so the probes must find it.
     let plan = Proxy::with_peers(&format!("a={}", peer.url));
     let proxy = plan.arguments(&["--health-interval", "500"]).start();
-    wait_until("nothing but the member is healthy", || {
+    wait_until("only the real member is healthy", || {
         let status = proxy.status();
         let members = status["members"].as_array().expect("members").clone();
         let healthy = members

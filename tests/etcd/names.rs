@@ -45,7 +45,7 @@ fn the_last_good_addresses_serve_while_the_dns_is_away() {
         let (status, well) = proxy.command(&["status"]);
         !well && status.contains(words) && status.contains("using the addresses it had last")
     };
-    wait_until("the lookup is told", || told("infra0.example.test: host lookup failed: "));
+    wait_until("the failure is reported", || told("infra0.example.test: host lookup failed: "));
     cluster.restart(0);
     let is_healthy = || proxy.status()["members"][0]["endpoints"][0]["healthy"] == true;
     wait_until("the member is healthy again", is_healthy);
@@ -53,7 +53,7 @@ fn the_last_good_addresses_serve_while_the_dns_is_away() {
     // The last addresses are also used when the name no longer exists.
     dns.answer(&[]);
     cluster.kill(0);
-    wait_until("the lookup is told", || told("infra0.example.test: host not found"));
+    wait_until("the failure is reported", || told("infra0.example.test: host not found"));
     cluster.restart(0);
     wait_until("the member is healthy again", is_healthy);
     proxy.etcdctl(GENERATION).run(&["put", "without", "record"]);

@@ -83,7 +83,7 @@ fn with_both_urls_advertised_everything_works_and_nobody_is_unhealthy(generation
                     .unary::<Done>(rpc::PUT, &PutRequest::new("split/a", "v"))
                     .await
                     .unwrap_or_else(|failure| panic!("{failure}"));
-                assert_eq!(member_of(&channel).await, member, "the client was moved");
+                assert_eq!(member_of(&channel).await, member, "the client was sent elsewhere");
             }
             if probed {
                 is_well(proxy, 6).await;
@@ -113,7 +113,7 @@ fn with_grpc_urls_alone_http_is_refused_clearly_and_grpc_notices_nothing(generat
                     assert_eq!(answer.header("etcd-proxy-reason"), Some("no-http"), "{path}");
                     assert!(answer.text().contains("listen-client-http-urls"), "{}", answer.text());
                 }
-                assert_eq!(member_of(&channel).await, member, "the client was moved");
+                assert_eq!(member_of(&channel).await, member, "the client was sent elsewhere");
             }
             is_well(proxy, 3).await;
         });

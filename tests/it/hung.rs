@@ -314,7 +314,7 @@ fn a_read_moves_on_from_a_hung_member_also_while_a_reload_takes_its_time() {
         let exchange = members.exchange().await;
         assert_ne!(exchange.member, waiting.member);
         let reloads = std::thread::scope(|scope| scope.spawn(|| proxy.reloads()).join());
-        assert_eq!(reloads.unwrap(), 0, "the reload was over before");
+        assert_eq!(reloads.unwrap(), 0, "the reload was done too early");
         exchange.answer(200, "fine").await;
         assert_eq!(client.head().await.unwrap().status, 200);
     });

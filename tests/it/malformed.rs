@@ -80,7 +80,7 @@ fn a_length_beside_chunks_does_not_count_and_ends_the_connection() {
         let head = client.head().await.unwrap();
         assert_eq!(client.body(&head).await.unwrap(), b"fine");
         assert!(client.is_closed().await);
-        assert!(members.is_quiet(), "what followed was not taken for a request");
+        assert!(members.is_quiet(), "the bytes that followed were no request");
     });
 }
 
@@ -293,7 +293,7 @@ fn a_request_behind_a_broken_chunked_body_is_neither_swallowed_nor_answered() {
                     loop {
                         let mut exchange = members.exchange().await;
                         assert_eq!(exchange.target(), "/v3/kv/range", "{body:?}");
-                        assert!(exchange.body().await.is_err(), "{body:?} passed for whole");
+                        assert!(exchange.body().await.is_err(), "{body:?} was taken for complete");
                     }
                 } => unreachable!(),
             };

@@ -67,7 +67,7 @@ fn what_a_list_adds_gets_no_request_before_its_proof_and_none_without() {
                 listed = !proof_of(&proxy, "m2").await.is_empty();
                 assert!(Instant::now() < deadline, "{}", proxy.story());
             }
-            eventually("it is known as another's", PATIENCE, async || {
+            eventually("it is reported as a foreign member", PATIENCE, async || {
                 proof_of(&proxy, "m1").await == "failed"
             })
             .await;
@@ -169,7 +169,7 @@ fn a_member_whose_connections_have_closed_must_prove_itself_again() {
         assert_eq!(answer.header("etcd-proxy-reason"), Some("cluster-unproved"), "{answer:?}");
         assert!(proxy.process.wait_for_line("cluster bad answers there", PATIENCE).is_some());
         serving.members.claim(0, CLUSTER);
-        eventually("it is believed again", PATIENCE, async || {
+        eventually("it is trusted again", PATIENCE, async || {
             http1::get(&proxy.address, "/version").await.status == 200
         })
         .await;

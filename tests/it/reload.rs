@@ -275,7 +275,7 @@ fn an_occupied_address_is_refused_and_leaves_the_old_listeners_open() {
         let exchange = members.exchange().await;
         exchange.answer(200, "fine").await;
         assert_eq!(asked.await.unwrap().status, 200, "the old mode is in force");
-        assert!(http1::Connection::open(&new).await.is_err(), "nothing of it is in force");
+        assert!(http1::Connection::open(&new).await.is_err(), "no part of it is in force");
 
         drop(occupant);
         let (code, _, err) = command(&proxy, &["reload"]);
@@ -316,7 +316,7 @@ fn an_address_that_would_go_over_to_metrics_is_refused_with_the_way_to_do_it() {
         fixture.write(&settings(&members, "on", &[&stays], ""));
         assert_eq!(command(&proxy, &["reload"]).0, 0);
         fixture.write(&settings(&members, "on", &[&stays], &metrics));
-        eventually("it has gone over", PATIENCE, async || {
+        eventually("it serves metrics", PATIENCE, async || {
             command(&proxy, &["reload"]);
             let Ok(answer) = http1::request(&moves, "GET", "/livez", "").await else {
                 return false;

@@ -405,7 +405,7 @@ fn a_reset_with_another_code_before_the_head_is_never_answered_with_a_second_wri
             assert_eq!(client.ended(), None);
             assert!(members.is_quiet());
         }
-        assert_eq!(members.open_connections(), 1, "a reset stream costs no connection");
+        assert_eq!(members.open_connections(), 1, "a reset must not cost the connection");
     });
 }
 
@@ -588,7 +588,7 @@ fn a_grpc_stream_that_is_cut_ends_with_unavailable() {
         reply.cut();
         let failure = client.next_bytes().await.unwrap_err();
         assert_eq!(failure.code(), Some(14), "{failure}");
-        assert_eq!(channel.ended(), None, "the client's connection is not at fault");
+        assert_eq!(channel.ended(), None, "the client's connection must stay");
     });
 }
 

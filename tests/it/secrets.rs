@@ -78,7 +78,7 @@ impl Key {
         let mut pieces = words.flat_map(|word| word.as_bytes().windows(LEFT));
         let found = pieces
             .find(|piece| str::from_utf8(piece).is_ok_and(|piece| self.base64.contains(piece)));
-        assert!(found.is_none(), "{of}: a piece of the key is told:\n{told}");
+        assert!(found.is_none(), "{of}: a piece of the key is in the output:\n{told}");
     }
 }
 

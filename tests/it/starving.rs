@@ -203,7 +203,7 @@ fn long_streams_beyond_the_bound_are_refused_and_come_back_when_others_end() {
         assert_eq!(refused.headers["etcd-proxy-reason"], "too-many-streams");
         assert_eq!(client.exchange("GET", "/version", &[], b"").await.unwrap().body, b"fine");
         open.truncate(500);
-        eventually("a stream is taken again", PATIENCE, async || {
+        eventually("a new stream is accepted", PATIENCE, async || {
             let answer = http2::whole(wait().await.0);
             tokio::time::timeout(Duration::from_millis(50), answer).await.is_err()
         })

@@ -268,7 +268,7 @@ fn answers_without_a_body_stay_without_one() {
             assert_eq!(head.header("transfer-encoding"), None, "{method} {answer}");
             exchange.go_on();
         }
-        assert_eq!(members.connections(0), 1, "each of them leaves the connection in order");
+        assert_eq!(members.connections(0), 1, "each answer must leave it usable");
     });
 }
 

@@ -48,6 +48,6 @@ fn a_socket_that_was_changed_in_the_file_is_refused_by_the_daemon_itself() {
     let journal = machine.journal();
     assert!(!journal.contains("not running"), "{journal}");
     assert!(journal.contains("admin-socket"), "{journal}");
-    machine.run("etcd-proxy status").out.find("serving").expect("it is found");
+    machine.run("etcd-proxy status").out.find("serving").expect("an answer");
     machine.ok("systemctl restart etcd-proxy && systemctl reload etcd-proxy");
 }

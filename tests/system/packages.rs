@@ -45,7 +45,7 @@ fn install_upgrade_and_removal_end_soon_while_no_cluster_is_in_reach() {
     machine.ok("test -e /etc/etcd-proxy.toml -a -e /etc/default/etcd-proxy");
 
     within_limit(&machine, &format!("apt-get install -y {}", deb(VERSION)));
-    assert_eq!(machine.state(), "activating", "a removal that was taken back");
+    assert_eq!(machine.state(), "activating", "installed again after a removal");
     within_limit(&machine, "apt-get purge -y etcd-proxy");
 }
 

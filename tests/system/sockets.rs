@@ -87,7 +87,7 @@ fn the_socket_unit_starts_the_service_and_holds_the_port_over_restarts_and_stops
     assert_eq!(machine.state(), "inactive");
     let load = Load::start(CLIENT);
     machine.wait_until_active();
-    assert_eq!(stored(&machine), "0", "the unit holds it already");
+    assert_eq!(stored(&machine), "0", "the socket unit holds it");
     for _ in 0..3 {
         machine.ok("systemctl restart etcd-proxy");
         load.wait_for_reads(20);

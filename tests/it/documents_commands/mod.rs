@@ -30,7 +30,7 @@ fn every_block_says_what_it_is() {
     }
     for (path, page) in pages() {
         let (_, prose) = split(&path, &page);
-        assert!(!prose.contains("\n\n    "), "{path}: a block without a fence is read by no test");
+        assert!(!prose.contains("\n\n    "), "{path}: an indented block is not checked");
     }
 }
 

@@ -103,7 +103,7 @@ pub(super) fn commands() -> Vec<(String, Vec<String>)> {
         for line in lines {
             let words = words(line);
             let joined = words.iter().any(|word| word == "&&" || word.ends_with(';'));
-            assert!(!joined, "{}: one command a line, so that each is looked at", block.place);
+            assert!(!joined, "{}: only one command on a line is checked", block.place);
             for command in words.split(|word| word == "|").filter(|words| !words.is_empty()) {
                 found.push((format!("{} ({line})", block.place), command.to_vec()));
             }

@@ -105,7 +105,7 @@ fn files_that_do_not_fit_are_waited_for_and_then_reported_until_they_do() {
         let good = std::fs::read_to_string(fixture.path("server.key")).unwrap();
         replace(&fixture.path("server.key"), &fixture.authority.issue(&Leaf::loopback()).key);
         tokio::time::sleep(Duration::from_secs(2)).await;
-        assert!(!fixture.problems().contains("is not the key"), "it is waited for");
+        assert!(!fixture.problems().contains("is not the key"), "its certificate may still come");
         let process = &fixture.proxy.as_ref().unwrap().process;
         let line = process.wait_for_line("is not the key of the certificate", PATIENCE);
         assert!(line.is_some_and(|line| line.contains("certificates")), "{}", process.tail());
