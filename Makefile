@@ -1,4 +1,4 @@
-# The commands of this repository. `make` alone lists them.
+# The commands of this repository; `make` without a target lists them.
 #
 #   make run                       a demo cluster of three members, and the proxy in front
 #   make run PEERS=infra0=http://10.0.1.10:2380,...      the proxy in front of that cluster
@@ -54,7 +54,7 @@ deny: ## check licences, duplicates and advisories of the libraries, where cargo
 	@if ! $(CARGO) deny --version >/dev/null 2>&1; then echo "deny: skipped, cargo-deny is not installed"; exit 0; fi; set -e; \
 	$(CARGO) deny --locked check licenses bans sources; \
 	if $(CARGO) deny fetch db >/dev/null 2>&1; then $(CARGO) deny --locked check advisories; \
-	else echo "advisories: skipped, their database cannot be had"; fi
+	else echo "advisories: skipped, their database cannot be fetched"; fi
 
 generate: ## write man pages, completions, references and the full example from the code's tables
 	$(CARGO) run --locked --quiet --example generate

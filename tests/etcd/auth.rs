@@ -44,7 +44,7 @@ fn users_see_what_their_roles_allow(generation: Generation) {
     assert_eq!(nobody.run(&["get", "--print-value-only", "private/a"]), "hidden\n");
 }
 
-/// Simple tokens belong to the member that gave them until the others have heard of them.
+/// A simple token is valid only at the member that issued it until the others have applied it.
 fn a_token_stays_valid_on_one_client_connection(generation: Generation) {
     let _machine = shared();
     let fixture = with_auth(generation);

@@ -1,4 +1,4 @@
-//! `check --connect`: what a start would find, before anybody depends on it.
+//! `check --connect`: what a start would find, reported before anything depends on it.
 
 use serde_json::Value;
 
@@ -19,10 +19,10 @@ on_each_generation!(
     a_check_that_connects_knows_the_peers_of_the_cluster_file,
 );
 
-/// A busy machine is no unhealthy member.
+/// A member on a busy machine must not count as unhealthy.
 const PATIENT: [&str; 2] = ["--health-timeout", "20s"];
 
-/// What `check --connect` says as a table, as JSON, and its exit status.
+/// Runs `check --connect`. Returns its table, its JSON and its exit status.
 fn check(arguments: &[&str]) -> (String, Value, i32) {
     let scratch = Scratch::new("check");
     let run = |form: &str| {
@@ -69,7 +69,7 @@ fn a_check_that_connects_tells_what_a_start_would_find(generation: Generation) {
     assert_eq!((status, &json["connect"]["serves"]), (0, &Value::Bool(true)), "{table}");
     assert!(table.ends_with("would serve: 2 of 3 client URLs are healthy\n"), "{table}");
 
-    // Without a quorum the members still list each other, and none of them is healthy.
+    // Without a quorum the members still list each other, but none of them is healthy.
     cluster.kill(2);
     let (table, json, status) = check(&settings[..4]);
     assert_eq!((status, &json["connect"]["serves"]), (69, &Value::Bool(false)), "{table}");
@@ -161,7 +161,7 @@ fn a_check_that_connects_knows_the_peers_of_the_cluster_file(generation: Generat
     assert!(well, "{text}");
     assert_eq!(text.matches("good (from the cluster file)").count(), 2, "{text}");
     assert!(text.contains("would serve: 2 of 3 client URLs are healthy\n"), "{text}");
-    // The file is of a cluster that has been rebuilt since.
+    // The file gets another ID, as if the cluster had been rebuilt since it was written.
     let kept = std::fs::read_to_string(&file).expect("the cluster file");
     let mut kept: serde_json::Value = serde_json::from_str(&kept).expect("JSON");
     kept["clusterID"] = "abc".into();

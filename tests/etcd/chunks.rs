@@ -1,5 +1,5 @@
-//! Clients that parse a stream chunk by chunk, as etcd3gw does: each message of a member is one
-//! chunk.
+//! Clients that parse a stream chunk by chunk, as etcd3gw does: each message of a member must
+//! arrive as one chunk.
 
 use crate::fixture::{Fixture, on_each_generation, on_generations_with_v2};
 use crate::support::generation::Generation;
@@ -13,12 +13,12 @@ on_each_generation!(each_event_of_a_json_watch_is_one_chunk);
 
 on_generations_with_v2!(each_event_of_a_v2_stream_is_one_chunk);
 
-/// The sizes of the values that are written, one behind the other.
+/// The sizes of the values, in the order of their writes.
 fn sizes() -> impl Iterator<Item = usize> {
     std::iter::repeat_n(10_000, 40).chain(std::iter::repeat_n(60_000, 20)).chain([1_500_000])
 }
 
-/// The daemons before members that speak http, and https.
+/// Returns daemons in front of members without TLS and with it.
 fn ways(generation: Generation) -> Vec<(&'static str, &'static str, Dialer)> {
     let mut ways = vec![("http", &*Fixture::shared(generation).proxy.address, Dialer::plain())];
     for way in TlsFixture::shared(generation).ways() {
@@ -27,7 +27,7 @@ fn ways(generation: Generation) -> Vec<(&'static str, &'static str, Dialer)> {
     ways
 }
 
-/// Parses each chunk by itself, until one has come for each of `sizes`. Some generations send a
+/// Parses each chunk by itself until one has come for each of `sizes`. Some versions of etcd send a
 /// newline as a chunk of its own.
 async fn read_each(
     watch: &mut Connection,

@@ -1,4 +1,4 @@
-//! An old command line of `etcd --proxy` works when its first word is replaced.
+//! An old command line of `etcd --proxy` works with its first word replaced.
 
 use crate::fixture::on_each_generation;
 use crate::support::cluster::Cluster;
@@ -61,7 +61,7 @@ fn works(proxy: &Proxy, generation: Generation) {
     assert_eq!(etcdctl.run(&["get", "--print-value-only", "old"]), "works\n");
     let local = run(http1::get(&proxy.address, "/v2/config/local/proxy")).json();
     assert_eq!(local["endpoints"].as_array().expect("endpoints").len(), 3, "{local}");
-    // etcd's default place and form of what the proxy knows about the cluster.
+    // The default path and format of etcd's proxy for its cluster file.
     let file = proxy.directory().join("infra-proxy1.etcd/proxy/cluster");
     run(eventually("the cluster file is written", PATIENCE, async || file.exists()));
     let known = std::fs::read_to_string(file).expect("the cluster file");

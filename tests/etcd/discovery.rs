@@ -1,4 +1,4 @@
-//! Members and proxies that find each other in a real registry, started in any order.
+//! Members and proxies that find each other through a real registry, started in any order.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,24 +12,24 @@ use crate::support::settings_file::Way;
 use crate::support::tls::Authority;
 use crate::support::{PATIENCE, http1, run, scratch::Scratch, shared, wait_until};
 
-/// A cluster of three that is about to find itself by these flags.
+/// Plans a cluster of three that finds its members by these flags.
 fn planned(generation: Generation, flags: &[String]) -> Cluster {
     Cluster::planned(generation, 3).found_by(flags)
 }
 
-/// A proxy whose peers come from these settings.
+/// Plans a proxy that takes its peers from these settings.
 fn proxy(settings: &str) -> Plan {
     Proxy::with_peers("").file(settings)
 }
 
-/// A proxy that keeps its data in a directory that outlives it.
+/// Plans a proxy whose data directory outlives it.
 fn proxy_with_data(settings: &str, data: &Path) -> Plan {
     let plan = proxy(settings).bare();
     let listen = format!("http://{}", plan.address());
     plan.arguments(&["--listen-client-urls", &listen, "--data-dir", &data.display().to_string()])
 }
 
-/// The flags of members and the settings of proxies for a v2 registry.
+/// Returns the members' flags and the proxies' settings for a v2 registry.
 fn v2(url: &str) -> (Vec<String>, String) {
     (vec![format!("--discovery={url}")], format!("discovery = \"{url}\"\n"))
 }
@@ -46,8 +46,8 @@ fn wait_until_serving(members: &[Notify]) {
     }
 }
 
-/// One proxy is there before all, the other comes between the members; `halfway` happens when two
-/// are registered.
+/// One proxy starts before all members, the other between them. `halfway` runs when two members are
+/// registered.
 fn three_members_and_two_proxies(
     generation: Generation,
     flags: &[String],
@@ -87,7 +87,7 @@ fn proxies_serve_once_the_third_member_is_at_the_discovery_service() {
     }
     let Some(service) = Service::start() else { return };
     let (flags, settings) = v2(&service.token(3));
-    // Members and proxies wait in long polls, which a restart of the service cuts.
+    // Members and proxies wait in long polls, which a restart of the registry cuts.
     let restart = || service.restart();
     three_members_and_two_proxies(Generation::V3_4, &flags, &settings, restart);
 }
@@ -114,7 +114,7 @@ fn proxies_may_be_first_and_last() {
     for proxy in &first {
         wait_for_status(proxy, "waiting for members: 0 of 3 members registered at ");
     }
-    // All at once, so that more than one may come between two looks.
+    // All three start at once, so that several may register between two polls.
     let members = [0, 1, 2].map(|index| cluster.start_member(index));
     wait_until_serving(&members);
     for proxy in first {
@@ -127,7 +127,7 @@ fn proxies_may_be_first_and_last() {
     }
 }
 
-/// A registry of v3 discovery, and a token of three made there.
+/// Makes a token for three members in a v3 registry. Returns the flags and settings for it.
 fn v3(registry: &Cluster, token: &str) -> (Vec<String>, String) {
     registry.etcdctl().run(&["put", &format!("/_etcd/registry/{token}/_config/size"), "3"]);
     let endpoint = format!("http://{}", registry.client(0));
@@ -182,10 +182,10 @@ fn a_registry_of_v3_may_want_tls_and_a_password() {
     };
     let proxy = proxy(&settings("hunter1")).spawn();
     wait_for_status(&proxy, "unknown authority");
-    // The file is watched, and the registry asked again at once when it has changed.
+    // The file is watched, and its change lets the daemon ask the registry at once.
     std::fs::copy(&files.authority, &trusted).expect("the right one");
     wait_for_status(&proxy, "it refuses `discovery-user`: etcdserver: authentication failed");
-    // What a person mends is taken up at once, whatever pause was being made.
+    // New settings also end the pause before the next attempt.
     proxy.edit(Way::Rename, &settings("hunter2"));
     proxy.wait_until_ready();
     assert!(
@@ -222,7 +222,7 @@ fn what_is_wrong_with_a_token_is_said_and_can_be_mended_in_the_file() {
     ];
     let proxy = proxy(&v2(&bad[0].0).1).spawn();
     for (url, words) in bad {
-        // The first is there already, and writing it again changes nothing.
+        // The daemon has the first settings already, and writing them again changes nothing.
         proxy.file.as_ref().expect("a file").write(Way::Rename, &v2(&url).1);
         wait_for_status(&proxy, &words);
     }
@@ -230,7 +230,7 @@ fn what_is_wrong_with_a_token_is_said_and_can_be_mended_in_the_file() {
     proxy.wait_until_ready();
     let (status, _) = proxy.command(&["status"]);
     assert!(status.contains(&format!("discovery at {good}")), "{status}");
-    // From discovery to a list and back, while it serves.
+    // From discovery to a list of peers and back, while it serves.
     let list = format!("initial-cluster = \"{}\"\n", members.initial_cluster());
     for settings in [list, v2(&good).1] {
         proxy.edit(Way::Rename, &settings);
@@ -261,10 +261,10 @@ fn the_cluster_file_stands_in_for_a_registry_that_is_gone() {
     assert!(status.contains("connection refused; next try after"), "{status}");
     assert!(status.contains("the members come from peers in the cluster file"), "{status}");
     assert!(!well);
-    // The registry comes back, and all is well again.
+    // The registry comes back, and the problem is gone.
     service.restart();
     wait_until("no problem is left", || proxy.command(&["status"]).1);
-    // Another token is another cluster, of which the file says nothing.
+    // Another token means another cluster, for which the file's members are of no use.
     drop(proxy);
     let (_, other) = v2(&service.unknown_token());
     let proxy = proxy_with_data(&other, data.path()).spawn();

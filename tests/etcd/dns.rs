@@ -1,4 +1,4 @@
-//! Peers named by SRV records of a real DNS server.
+//! Peers from SRV records of a real DNS server.
 
 use std::time::{Duration, Instant};
 
@@ -18,12 +18,12 @@ fn proxy(dns: &Dns, more: &str) -> Plan {
     Proxy::with_peers("").file(&settings).resolver(&dns.resolver())
 }
 
-/// A record of `service` that leads to a host and port, with this priority.
+/// Returns an SRV record of `service` for a host and port, with this priority.
 fn srv(service: &str, host: &str, port: u16, priority: u16) -> String {
     format!("srv-host=_{service}._tcp.example.test,{host}.example.test,{port},{priority},10")
 }
 
-/// The hosts that resolve: all but `dead`.
+/// Returns the records of the hosts that resolve: all but `dead`.
 fn hosts() -> Vec<String> {
     ["infra0", "infra1", "infra2"]
         .map(|host| format!("host-record={host}.example.test,127.0.0.1"))
@@ -38,7 +38,7 @@ fn peer_port(cluster: &Cluster, index: usize) -> u16 {
     cluster.peer_url(index).rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
 }
 
-/// The URLs of the peers that a proxy asks, and whether it names them as its source has them.
+/// Returns the URLs in a proxy's list of peers that name a host of the domain.
 fn configured(proxy: &Proxy) -> Vec<String> {
     let status = proxy.status();
     let urls = status["peers"].as_array().expect("peers").iter();
@@ -60,8 +60,8 @@ fn a_domain_that_has_http_records_only_is_enough() {
     }
     let cluster = Cluster::start(GENERATION, 3);
     let port = |index| peer_port(&cluster, index);
-    // By priority: the last record is the first to be asked, and a target that does not resolve is
-    // left out.
+    // Peers are asked by priority, so the last record comes first. A target that does not resolve
+    // is left out.
     let records = [
         srv("etcd-server", "infra0", port(0), 30),
         srv("etcd-server", "dead", 2380, 5),
@@ -76,11 +76,11 @@ fn a_domain_that_has_http_records_only_is_enough() {
     let (status, well) = proxy.command(&["status"]);
     assert!(well && status.contains("peers:    SRV records of example.test"), "{status}");
 
-    // An answer that changes is followed when its time to live is over.
+    // A changed answer is used when the TTL of the old one has ended.
     dns.answer(&with_hosts(&[srv("etcd-server", "infra0", port(0), 1)]));
     wait_until("the new answer is used", || configured(&proxy) == [url("infra0", 0)]);
 
-    // A domain that has no records any more, and a server that is gone, change nothing.
+    // Neither a domain without records nor a DNS server that is gone changes the peers.
     dns.answer(&hosts());
     let told = proxy.process.wait_for_line("the DNS has neither", PATIENCE);
     assert!(told.is_some(), "{}", proxy.story());
@@ -148,7 +148,7 @@ fn https_records_come_before_http_ones_and_bring_tls() {
     let cluster = Cluster::planned(GENERATION, 1).secured(&authority);
     cluster.start_all();
     let port = peer_port(&cluster, 0);
-    // The member's certificate is good for `localhost`, and not for the domain.
+    // The member's certificate is valid for `localhost` and not for the domain.
     let tls = format!("srv-host=_etcd-server-ssl._tcp.example.test,localhost,{port},0,10");
     let Some(dns) = Dns::start(&with_hosts(std::slice::from_ref(&tls))) else { return };
     let (files, identity) = (cluster.client_files(), cluster.client_identity());
@@ -158,7 +158,7 @@ fn https_records_come_before_http_ones_and_bring_tls() {
         identity.key.display()
     );
     let trusting = format!("{shown}peer-trusted-ca-file = \"{}\"\n", files.authority.display());
-    // Without an authority of its own, etcd wants the certificate to be good for the domain.
+    // Without `peer-trusted-ca-file`, the certificate must be valid for the domain, as in etcd.
     let machine = files.authority.display().to_string();
     let domain = proxy(&dns, &shown).variable("SSL_CERT_FILE", &machine).spawn();
     wait_for_status(&domain, "example.test");
@@ -177,7 +177,7 @@ fn https_records_come_before_http_ones_and_bring_tls() {
     proxy.etcdctl(GENERATION).run(&["put", "by", "both"]);
 }
 
-/// The name of the service that is looked up for http.
+/// The SRV name that is looked up for http.
 const PLAIN: &str = "_etcd-server._tcp.example.test";
 
 #[test]
@@ -192,7 +192,7 @@ fn records_are_good_for_their_time_unless_no_peer_answers() {
     let Some(dns) = Dns::start_with_ttl(&first, 3600) else { return };
     let proxy = proxy(&dns, "").start();
     assert_eq!(dns.queries(PLAIN), 1);
-    // Longer than the least time that is kept to.
+    // The pause is longer than 5 s, the minimum to which a shorter TTL is raised.
     dns.answer(&with_hosts(&[srv("etcd-server", "infra1", port, 0)]));
     std::thread::sleep(Duration::from_secs(7));
     assert_eq!(dns.queries(PLAIN), 0, "{}", proxy.story());
@@ -234,20 +234,19 @@ fn a_service_that_cannot_be_looked_up_keeps_its_peers() {
     }
     let cluster = Cluster::start(GENERATION, 3);
     let plain = |index| srv("etcd-server", &format!("infra{index}"), peer_port(&cluster, index), 0);
-    // Nobody is there to be asked about the one for TLS, which is not known to have any records
-    // yet.
+    // The lookup for TLS gets no answer, and the service is not known to have records yet.
     let nobody = format!("server=/_etcd-server-ssl._tcp.example.test/127.0.0.1#{}", port::free());
     let Some(dns) = Dns::start(&with_hosts(&[plain(0), nobody.clone()])) else { return };
     let proxy = proxy(&dns, "").start();
     let url = |index| format!("http://infra{index}.example.test:{}", peer_port(&cluster, index));
     assert_eq!(configured(&proxy), [url(0)]);
-    // It has some, and the answers to both are taken.
+    // Now it has records, and those of both services are used.
     let tls = srv("etcd-server-ssl", "infra2", 1, 0);
     dns.answer(&with_hosts(&[plain(1), tls]));
     let both = ["https://infra2.example.test:1".to_owned(), url(1)];
     wait_until("both are there", || configured(&proxy) == both);
-    // It is not to be had again: neither its peers nor those of the other, which has new ones,
-    // change.
+    // Its lookup fails again: its peers stay, and so do those of the other service, although that
+    // has new records.
     let mark = proxy.process.mark();
     dns.answer(&with_hosts(&[plain(0), nobody]));
     let words = "cannot look up _etcd-server-ssl._tcp.example.test";

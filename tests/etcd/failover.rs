@@ -1,8 +1,8 @@
-//! Members that are killed, stopped, replaced, under constant reads, writes and watches.
+//! Members that are killed, stopped or replaced under constant reads, writes and watches.
 //!
-//! What is promised here about reads holds for every read as a client sees it, a moment without a
-//! leader included: etcd's clients repeat a read when etcd itself says that it cannot serve now,
-//! and so does the load; the time of the read goes on meanwhile.
+//! The promises about reads hold for every read as a client sees it, even while there is no leader.
+//! etcd's clients repeat a read when etcd itself answers that it cannot serve at the moment, and so
+//! does the load; its time covers the repetitions.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -23,12 +23,12 @@ on_each_generation!(
     all_members_gone_and_back_is_survived,
 );
 
-/// No read is slower, apart from the time in which the members themselves answered nobody: an
-/// election that a slow disk has drawn out is not the daemon's.
+/// The limit for a read, not counting the time in which no member answered at all: the daemon is
+/// not responsible for an election that a slow disk draws out.
 const SLOWEST: Duration = Duration::from_secs(3);
 
 fn fixture(generation: Generation) -> (Cluster, Proxy) {
-    // Elections of half a second, so that what is measured is the daemon and not etcd's waiting.
+    // Elections take half a second, so that the daemon is measured and not etcd's own waiting.
     let cluster = Cluster::planned(generation, 3)
         .with_flag("--heartbeat-interval=50")
         .with_flag("--election-timeout=500")
@@ -44,8 +44,8 @@ fn proxy(cluster: &Cluster, balance: &str) -> Proxy {
     plan.arguments(&["--proxy-refresh-interval", "1000"]).start()
 }
 
-/// Writes the key that is read, and removes those of an earlier load. An election meanwhile makes
-/// etcd refuse once or twice.
+/// Writes the key that is read and removes the keys of an earlier load. During an election etcd may
+/// refuse this once or twice.
 fn lay_out(cluster: &Cluster) {
     let deadline = Instant::now() + PATIENCE;
     let etcdctl = cluster.etcdctl();
@@ -67,7 +67,7 @@ fn load(proxy: &Proxy, cluster: &Cluster, serializable: bool) -> Load {
     load
 }
 
-/// What must hold of any load through a cluster that never lost its quorum.
+/// Asserts what must hold for any load on a cluster that never lost its quorum.
 fn nothing_was_lost(report: &Report, cluster: &Cluster, member: usize) {
     let beyond = report.slowest_beyond_silence();
     println!(
@@ -131,7 +131,8 @@ fn members_killed_one_after_another_fail_no_read_and_lose_no_write(generation: G
     let (cluster, sticky) = fixture(generation);
     let p2c = proxy(&cluster, "p2c");
     for (proxy, serializable) in [(sticky, false), (p2c, true)] {
-        // The second round watches from here on, so the first one's keys are none of its own.
+        // The second round's watches start at this revision, so that they do not see the first
+        // round's keys.
         lay_out(&cluster);
         let load = load(&proxy, &cluster, serializable);
         for member in 0..3 {
@@ -151,7 +152,7 @@ fn members_stopped_one_after_another_fail_no_read_and_lose_no_write(generation: 
     let load = load(&proxy, &cluster, false);
     for member in 0..3 {
         cluster.pause(member);
-        // Long enough for whoever hangs on it to be seen hanging.
+        // Long enough for a request that hangs on the member to be noticed.
         std::thread::sleep(Duration::from_secs(4));
         load.wait_for_reads(100);
         cluster.resume(member);
@@ -161,8 +162,8 @@ fn members_stopped_one_after_another_fail_no_read_and_lose_no_write(generation: 
     nothing_was_lost(&load.finish(), &cluster, 0);
 }
 
-/// The cluster's last original member is gone at the end, and the daemon was told of none of the
-/// new ones.
+/// In the end none of the original members is left, and no setting of the daemon has named a new
+/// one.
 fn every_member_is_replaced_without_a_failed_read(generation: Generation) {
     let _machine = exclusive();
     let (cluster, proxy) = fixture(generation);
@@ -198,7 +199,7 @@ fn all_members_gone_and_back_is_survived(generation: Generation) {
     cluster.start_all();
     load.wait_for_reads(100);
     let report = load.finish();
-    // In etcd's words for it, and never in others.
+    // Every read fails with one of these messages.
     for (_, why) in &report.failed_reads {
         let known = [
             "httpproxy: ",

@@ -1,5 +1,5 @@
-//! `proxy = "off"` with discovery: hosts that are members while there is room, and proxies or
-//! nothing when there is none.
+//! `proxy = "off"` with discovery: hosts become members while there is room, and then proxies, or
+//! they end.
 
 use std::time::{Duration, Instant};
 
@@ -11,11 +11,11 @@ use crate::support::registry::{self, Service};
 use crate::support::scratch::Scratch;
 use crate::support::{PATIENCE, cluster::Cluster, port, shared, wait_until};
 
-/// How the daemon ends when the cluster is full and it may not be a proxy.
+/// The daemon's exit status when the cluster is full and it may not become a proxy.
 const FULL: i32 = 69;
 
-/// A host of its own loopback address with the daemon as its service, started again by the unit's
-/// rules.
+/// A host with its own loopback address that runs the daemon as a service and restarts it by the
+/// rules of the unit.
 struct Host {
     name: String,
     client: String,
@@ -24,7 +24,7 @@ struct Host {
     scratch: Scratch,
     starts: u32,
     running: Option<(Process, Notify)>,
-    /// The exit status that ended the service for good.
+    /// The exit status after which the service is not started again.
     ended: Option<i32>,
 }
 
@@ -89,7 +89,7 @@ impl Host {
         })
     }
 
-    /// Whether the service's own process is etcd now.
+    /// Returns whether the service's process is now etcd.
     fn is_member(&self) -> bool {
         let pid = self.running.as_ref().map(|(process, _)| process.pid()).unwrap_or_default();
         let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
@@ -111,7 +111,7 @@ impl Host {
     }
 }
 
-/// Five hosts, all started at once.
+/// Starts five hosts at once.
 fn five(generation: Generation, discovery: &[String]) -> Vec<Host> {
     let mut hosts: Vec<_> =
         (1..=5).map(|number| Host::new(number, generation, discovery)).collect();
@@ -148,7 +148,7 @@ fn story(hosts: &[Host]) -> String {
     hosts.iter().map(tell).collect()
 }
 
-/// Three are members, two are proxies, and all of them lead to the same data.
+/// Asserts that three hosts are members, two are proxies, and all give access to the same data.
 fn assert_three_and_two(hosts: &[Host]) {
     let members: Vec<_> = hosts.iter().filter(|host| host.is_member()).collect();
     assert_eq!(members.len(), 3, "{}", story(hosts));
@@ -176,7 +176,7 @@ fn three_of_five_become_members_and_two_proxies() {
     let mut hosts = five(Generation::V3_4, &[format!("--discovery={}", service.token(3))]);
     assert_three_and_two(&hosts);
 
-    // What each is holds over a restart; the registry is not even asked for a member.
+    // Each host keeps its role over a restart; a member does not even ask the registry.
     let before: Vec<_> = hosts.iter().map(Host::is_member).collect();
     let member = before.iter().position(|is_member| *is_member).expect("a member");
     let proxy = before.iter().position(|is_member| !is_member).expect("a proxy");
@@ -187,7 +187,7 @@ fn three_of_five_become_members_and_two_proxies() {
     settle(&mut hosts);
     assert_eq!(hosts.iter().map(Host::is_member).collect::<Vec<_>>(), before, "{}", story(&hosts));
     assert_three_and_two(&hosts);
-    // etcd does not feed the watchdog, so systemd is told that there is none.
+    // etcd does not send watchdog keep-alives, so the daemon has switched the watchdog off before.
     let (_, notify) = hosts[member].running.as_ref().expect("a process");
     wait_until("no watchdog", || notify.heard().contains(&"WATCHDOG_USEC=0".to_owned()));
     let (process, _) = hosts[member].running.as_ref().expect("a process");
@@ -234,7 +234,7 @@ fn the_same_by_v3_discovery() {
     ];
     assert_three_and_two(&five(Generation::V3_7, &discovery));
 
-    // A cluster that was full before this host came, and no proxy is wanted.
+    // The cluster is full before this host comes, and it may not become a proxy.
     registry.etcdctl().run(&["put", "/_etcd/registry/full/_config/size", "1"]);
     registry.etcdctl().run(&["put", "/_etcd/registry/full/members/1", "a=http://127.0.0.1:1"]);
     let discovery = [

@@ -1,5 +1,5 @@
-//! Clusters that tests share, one for each generation, with one daemon in front, and the macro that
-//! makes a test of each generation.
+//! Clusters that tests share, one for each version of etcd, with a daemon in front, and the macros
+//! that make a test for each version.
 
 use std::sync::LazyLock;
 
@@ -8,23 +8,21 @@ use crate::support::etcdctl::Etcdctl;
 use crate::support::generation::Generation;
 use crate::support::proxy::Proxy;
 
-/// A running cluster and a daemon in front of it. Tests keep to keys below their own names.
+/// A running cluster with a daemon in front. Tests use only keys below their own names.
 pub struct Fixture {
-    /// The members.
     pub cluster: Cluster,
-    /// The daemon.
     pub proxy: Proxy,
 }
 
 impl Fixture {
-    /// A fixture of one's own, with this many members.
+    /// Starts a fixture with this many members for one test.
     pub fn new(generation: Generation, members: usize) -> Self {
         let cluster = Cluster::start(generation, members);
         let proxy = Proxy::before(&cluster).start();
         Self { cluster, proxy }
     }
 
-    /// The fixture that tests of a generation share.
+    /// Returns the fixture that the tests of an etcd version share.
     pub fn shared(generation: Generation) -> &'static Self {
         static V3_4: LazyLock<Fixture> = LazyLock::new(|| Fixture::new(Generation::V3_4, 3));
         static V3_5: LazyLock<Fixture> = LazyLock::new(|| Fixture::new(Generation::V3_5, 3));
@@ -38,14 +36,14 @@ impl Fixture {
         }
     }
 
-    /// An etcdctl that talks to the daemon.
+    /// Returns an etcdctl that talks to the daemon.
     pub fn etcdctl(&self) -> Etcdctl {
         self.proxy.etcdctl(self.cluster.generation)
     }
 }
 
-/// Makes a test of each of the generations that are named, as `[on_3_6 V3_6, on_3_7 V3_7]`, from
-/// functions that take one.
+/// Makes a test for each named version, as in `[on_3_6 V3_6, on_3_7 V3_7]`, from functions that
+/// take the version.
 macro_rules! on_generations {
     (one $name:ident [$($test:ident $generation:ident),*]) => {
         mod $name {
@@ -65,7 +63,7 @@ macro_rules! on_generations {
     };
 }
 
-/// Makes a test of each generation from functions that take one: `on_each_generation!(name,
+/// Makes a test for each version from functions that take the version: `on_each_generation!(name,
 /// other_name)` gives `name::on_3_4`, `name::on_3_5`, `name::on_3_6`, `name::on_3_7`, and so on.
 macro_rules! on_each_generation {
     ($($names:tt)*) => {
@@ -75,7 +73,7 @@ macro_rules! on_each_generation {
     };
 }
 
-/// Like `on_each_generation!`, for what 3.6 and later do not have.
+/// Like `on_each_generation!`, for features that 3.6 and later do not have.
 macro_rules! on_generations_with_v2 {
     ($($names:tt)*) => {
         $crate::fixture::on_generations!([on_3_4 V3_4, on_3_5 V3_5] $($names)*);
@@ -84,7 +82,7 @@ macro_rules! on_generations_with_v2 {
 
 pub(crate) use {on_each_generation, on_generations, on_generations_with_v2};
 
-/// Runs a body when the generation's programs are there.
+/// Runs a test if the programs of this version are installed.
 pub fn when_here(generation: Generation, body: fn(Generation)) {
     if generation.is_here() {
         body(generation);

@@ -1,4 +1,4 @@
-//! Another cluster where a member should be: it gets no request, and people are told.
+//! A foreign cluster at the address of a member gets no request, and the status names it.
 
 use crate::fixture::on_each_generation;
 use crate::support::cluster::Cluster;
@@ -20,8 +20,8 @@ on_each_generation!(
     a_cluster_rebuilt_in_place_serves_once_it_is_accepted_and_not_before,
 );
 
-/// Writes through the daemon in both protocols, on new connections each time. Returns how many
-/// writes were acknowledged.
+/// Writes through the daemon with both protocols, each time on a new connection. Returns the number
+/// of acknowledged writes.
 fn write(proxy: &Proxy, rounds: usize) -> usize {
     run(async {
         let mut acknowledged = 0;
@@ -42,7 +42,7 @@ fn has_no_key(etcdctl: &Etcdctl) {
     assert_eq!(etcdctl.run(&["get", "--prefix", "", "--keys-only"]), "");
 }
 
-/// Waits until the daemon says that this cluster answers where it should not.
+/// Waits until the status names this cluster as the wrong one at an address.
 fn until_named(proxy: &Proxy, id: &str) {
     let named = format!("cluster {id}");
     run(eventually("the other cluster is named", PATIENCE, async || {
@@ -57,7 +57,7 @@ fn with_auth(etcdctl: &Etcdctl) {
     etcdctl.run(&["auth", "enable"]);
 }
 
-/// A cluster one of whose members advertises an address of the other.
+/// Starts two clusters. A member of one advertises an address of the other.
 fn astray(generation: Generation, make: impl Fn(Cluster) -> Cluster) -> (Cluster, Cluster) {
     let token = "--initial-cluster-token=foreign";
     let foreign = make(Cluster::planned(generation, 1)).with_flag(token);
@@ -119,7 +119,7 @@ fn a_stranger_on_the_port_of_a_dead_member_gets_no_request(generation: Generatio
         let token = "--initial-cluster-token=foreign";
         let foreign = Cluster::planned(generation, 1).with_flag(token).with_client(&ours.client(0));
         foreign.start_all();
-        // While there is no leader members refuse writes themselves.
+        // Without a leader the members themselves would refuse writes.
         ours.leader();
         assert_eq!(write(&proxy, 50), 100, "{}", proxy.story());
         until_named(&proxy, &foreign.id());
@@ -161,13 +161,13 @@ fn peers_of_two_clusters_are_refused_unless_the_settings_decide(generation: Gene
     assert_eq!(write(&proxy, 5), 10);
     has_no_key(&foreign.etcdctl());
 
-    // At a start without a pin nobody can tell which is meant.
+    // A start without a pinned cluster cannot tell which one is meant.
     let new = Proxy::with_peers(&last).spawn();
     let line = new.process.wait_for_line("other peers belong to others", PATIENCE);
     assert!(line.is_some(), "{}", new.story());
     assert_eq!(write(&new, 1), 0);
     assert_eq!(new.status()["ready"], false);
-    // And everybody may move to another cluster as a whole.
+    // If all peers move to another cluster, that is accepted.
     proxy.edit(Way::Rename, &settings("on", &foreign.initial_cluster()));
     assert_eq!(write(&proxy, 1), 2);
     assert_ne!(foreign.etcdctl().run(&["get", "--prefix", "", "--keys-only"]), "");
@@ -186,7 +186,7 @@ fn a_cluster_rebuilt_in_place_serves_once_it_is_accepted_and_not_before(generati
     rebuilt.start_all();
     until_named(&proxy, &rebuilt.id());
     assert_eq!(write(&proxy, 5), 0);
-    // On a busy machine a proof may also take too long, which is another failure.
+    // On a busy machine a proof may also time out, which is reported as another failure.
     run(eventually("the proxy says why", PATIENCE, async || {
         let refused = http1::post(&proxy.address, "/v3/kv/put", "{}").await;
         let reason = refused.header("etcd-proxy-reason");

@@ -1,4 +1,4 @@
-//! Members that are stopped while something waits for them.
+//! Members that are stopped while requests wait for them.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ fn writes_in_flight_to_a_stopped_member_are_answered_and_not_repeated(generation
     let never = Proxy::before(&cluster).arguments(&["--health-interval", "0"]).start();
     let address = |which: usize| if which == 0 { &often.address } else { &never.address };
     let begin = run(async {
-        // Connections that are there before: over a new one a stopped member gets no write.
+        // The connections exist before the stop, since a stopped member gets no write on a new one.
         let mut channels = Vec::new();
         for which in [0, 1] {
             assert_eq!(http1::get(address(which), "/version").await.status, 200);
@@ -89,7 +89,7 @@ fn a_write_waits_for_a_member_that_has_lost_its_quorum(generation: Generation) {
         let body = json_put("hung/quorum");
         let json = http1::post(&proxy.address, "/v3/kv/put", &body);
         let (grpc, json) = tokio::join!(grpc, json);
-        // The words are etcd's own, after its own time of 7 s.
+        // etcd's own message, after its own timeout of 7 s.
         let failure = grpc.expect_err("no quorum");
         let known = ["etcdserver: request timed out", "context deadline exceeded"];
         for text in [failure.to_string(), json.text()] {
@@ -98,7 +98,8 @@ fn a_write_waits_for_a_member_that_has_lost_its_quorum(generation: Generation) {
     });
 }
 
-/// Watches until the watch ends; returns how.
+/// Watches until the watch ends. Returns the failure that ended it; `None` if `until_created` is
+/// set and it was created.
 async fn watch(channel: &Channel, until_created: bool) -> Option<Failure> {
     let mut call = channel.call(rpc::WATCH).await.expect("a call");
     call.send(&WatchRequest::prefix("hung/watched", 0)).expect("sent");
@@ -140,18 +141,18 @@ fn a_watch_that_leaves_a_stopped_leader_lands_where_a_leader_is_known(generation
         cluster.pause(index);
         let ended = (&mut watched).await.expect("a task");
         assert_eq!(ended.as_ref().and_then(Failure::code), Some(14), "{ended:?}");
-        // As Go's clients do: at once again.
+        // Tries again at once, as Go's clients do.
         let mut refused = 0;
         while let Some(failure) = watch(&channel, true).await {
             refused += 1;
             assert!(refused < 20, "{failure}");
         }
         println!("{refused} watches were refused before one was created");
-        assert!(refused <= 2, "{refused} watches went where no leader was known");
+        assert!(refused <= 2, "{refused} watches went to members without a leader");
     });
 }
 
-/// ID and URL of the member that has something in flight.
+/// Returns the ID and URL of a member with a request in flight.
 fn busy_member(status: &serde_json::Value) -> Option<(String, String)> {
     for member in status["members"].as_array()? {
         for endpoint in member["endpoints"].as_array()? {

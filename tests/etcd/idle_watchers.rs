@@ -1,4 +1,4 @@
-//! Thousands of idle watchers: what each costs, and that nothing of them is left when they go.
+//! Thousands of idle watchers: the cost of each, and that nothing remains when they leave.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -21,7 +21,7 @@ fn three_thousand_idle_watchers_leave_nothing_behind(generation: Generation) {
     let proxy = Proxy::before(&cluster).start();
     let pid = proxy.process.pid();
     run(async {
-        // A first round grows what stays, such as pools and thread stacks.
+        // A first round grows what is never given back, such as pools and thread stacks.
         drop(watchers(&proxy, 50).await);
         all_gone(&cluster).await;
         let (memory, descriptors) = (meter::resident_bytes(pid), meter::descriptors(pid));
@@ -65,7 +65,7 @@ async fn all_gone(cluster: &Cluster) {
     .await;
 }
 
-/// How many watchers the members have, by their own count.
+/// Returns how many watchers the members count.
 async fn member_watchers(cluster: &Cluster) -> usize {
     let mut count = 0;
     for member in 0..cluster.len() {

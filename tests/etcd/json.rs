@@ -67,7 +67,7 @@ fn a_watch_comes_in_chunks_as_events_come(generation: Generation) {
             let put = format!("{{\"key\":\"{key}\",\"value\":\"{value}\"}}");
             http1::post(address, "/v3/kv/put", &put).await;
             let mut event = String::new();
-            // A newline comes as a chunk of its own from some generations.
+            // Some versions of etcd send a newline as a chunk of its own.
             while !event.contains(&value) {
                 let chunk = watch.chunk().await.expect("a chunk").expect("no end");
                 event.push_str(&String::from_utf8_lossy(&chunk));
@@ -100,7 +100,8 @@ fn a_watch_works_over_a_websocket(generation: Generation) {
     });
 }
 
-/// A client's text frame of less than 126 bytes; the mask of zeros leaves the text as it is.
+/// Encodes a client's text frame of less than 126 bytes. The mask of zeros leaves the text as it
+/// is.
 fn text_frame(text: &str) -> Vec<u8> {
     let length = u8::try_from(text.len()).expect("a short text");
     assert!(length < 126);
@@ -109,7 +110,7 @@ fn text_frame(text: &str) -> Vec<u8> {
     frame
 }
 
-/// The text of the next frame of less than 64 KiB.
+/// Returns the text of the next frame of less than 64 KiB.
 async fn next_frame(socket: &mut Connection) -> String {
     let head = socket.exactly(2).await.expect("a frame");
     let length = match head[1] {

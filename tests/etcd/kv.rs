@@ -59,7 +59,7 @@ fn a_value_of_a_megabyte_comes_back_whole(generation: Generation) {
     assert!(got.trim_end_matches('\n') == value, "the value came back changed");
 }
 
-/// It names its list of endpoints as the authority (client/v3 3.5.0, `internal/resolver`).
+/// This client sends its list of endpoints as the authority (client/v3 3.5.0, `internal/resolver`).
 fn a_put_of_etcd_s_client_3_5_0_is_done(generation: Generation) {
     let _machine = shared();
     let fixture = Fixture::shared(generation);

@@ -31,7 +31,7 @@ fn a_lease_lives_as_long_as_it_is_kept_alive(generation: Generation) {
     let lease = grant(&etcdctl, 2);
     etcdctl.run(&["put", "lease/kept", "x", &format!("--lease={lease}")]);
     let keeper = etcdctl.start(&["lease", "keep-alive", &lease]);
-    // The client renews at a third of the TTL, so four renewals are more than one TTL.
+    // The client renews after a third of the TTL, so four renewals take longer than one TTL.
     wait_for_renewals(&keeper, 4);
     assert_eq!(etcdctl.run(&["get", "--print-value-only", "lease/kept"]), "x\n");
     keeper.kill();

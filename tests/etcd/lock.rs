@@ -17,7 +17,7 @@ fn a_lock_is_held_by_one_and_then_by_the_next(generation: Generation) {
     let first = etcdctl.start(&["lock", "lock/one"]);
     assert!(first.wait_for_line("lock/one/", PATIENCE).is_some());
     let second = etcdctl.start(&["lock", "lock/one", "echo", "the second has it"]);
-    // Both contenders have their key before the first lets go.
+    // Both contenders have created their key before the first gives up its lock.
     let contenders = || {
         etcdctl.run(&["get", "--prefix", "--keys-only", "lock/one/"]).matches("lock/one/").count()
     };

@@ -1,5 +1,5 @@
-//! Member lists that no cluster has: too long, as long as may be, and with addresses that no member
-//! can have. The cluster is real, and so is its ID; only the peer that tells of it is scripted.
+//! Member lists that no real cluster has: too long, of the maximum length, and with addresses that
+//! no member can have. The cluster and its ID are real, and the peer that lists it is scripted.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::support::{run, shared, wait_until};
 
 const GENERATION: Generation = Generation::V3_5;
 
-/// The ID and the list of a cluster, as its first peer tells them.
+/// Returns the ID and the member list of a cluster, as its first peer reports them.
 fn told(cluster: &Cluster) -> (String, Vec<serde_json::Value>) {
     let peer = cluster.peer_url(0);
     let address = peer.trim_start_matches("http://").to_owned();
@@ -22,7 +22,7 @@ fn told(cluster: &Cluster) -> (String, Vec<serde_json::Value>) {
     (id, answer.json().as_array().expect("members").clone())
 }
 
-/// A member that is not there, with these client URLs.
+/// Returns a member with these client URLs that does not exist.
 fn absent(id: u64, urls: &[String]) -> serde_json::Value {
     serde_json::json!({ "id": id, "name": format!("absent{id}"), "peerURLs": [], "clientURLs": urls })
 }
@@ -36,7 +36,7 @@ fn members(proxy: &Proxy) -> usize {
     proxy.status()["members"].as_array().map_or(0, Vec::len)
 }
 
-/// Says how long `status` takes, which asks on the admin socket.
+/// Returns how long `status` takes, which asks on the admin socket.
 fn status_takes(proxy: &Proxy) -> Duration {
     let begin = Instant::now();
     assert!(proxy.command(&["status", "-w", "json"]).0.contains("\"version\""));
@@ -71,7 +71,7 @@ fn a_list_of_two_thousand_members_is_refused_and_requests_go_on() {
     let used = processor_ms(proxy.process.pid()) - used;
     let passed = begin.elapsed().as_millis() as u64;
     assert!(used < passed / 2 + 100, "{used} ms of {passed} ms");
-    // What was refused is told, and told no longer once the peer tells less.
+    // `status` reports the refused list until the peer gives a shorter one.
     assert!(!proxy.command(&["status"]).1);
     list.truncate(1);
     peer.set(say(&list));
@@ -92,11 +92,11 @@ fn the_largest_list_that_is_taken_keeps_nobody_waiting() {
     };
     list.extend((1..128).map(|member| absent(member, &urls(member))));
     let peer = Peer::start(Reply::members(&id, &serde_json::json!(list).to_string()));
-    // No refresh comes to help: requests look at some of the URLs only, and the member's may be the
-    // last.
+    // No refresh comes to help. A request tries only some of the URLs, and the real member's may be
+    // the last, so the probes must find it.
     let plan = Proxy::with_peers(&format!("a={}", peer.url));
     let proxy = plan.arguments(&["--health-interval", "500"]).start();
-    wait_until("nothing but the member is healthy", || {
+    wait_until("only the real member is healthy", || {
         let status = proxy.status();
         let members = status["members"].as_array().expect("members").clone();
         let healthy = members
@@ -107,7 +107,8 @@ fn the_largest_list_that_is_taken_keeps_nobody_waiting() {
     let (begin, used) = (Instant::now(), processor_ms(proxy.process.pid()));
     for number in 0..10 {
         proxy.etcdctl(GENERATION).run(&["put", "among", &number.to_string()]);
-        // A second on a quiet machine; this build is not optimised, and others run beside it.
+        // One second on a quiet machine. This build is not optimised, and other tests run beside
+        // it.
         assert!(status_takes(&proxy) < Duration::from_secs(3));
     }
     let used = processor_ms(proxy.process.pid()) - used;

@@ -1,4 +1,4 @@
-//! A proxy that would call itself refuses to, at once and without load.
+//! A proxy refuses at once to send a request to itself, and without any load.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ fn members_that_advertise_the_proxy_are_not_called(generation: Generation) {
         let port = plan.address().rsplit_once(':').expect("a port").1.to_owned();
         let cluster = cluster.advertising(0, &format!("http://{host}:{port}"));
         cluster.start_all();
-        // Not ready, since there is nobody to ask.
+        // It does not become ready, since it has nobody to ask.
         let proxy = plan.spawn();
         run(proxy.wait_until_open());
         let dropped = format!("url=http://{host}:{port} reason=");
@@ -45,12 +45,12 @@ fn a_member_that_advertises_the_proxy_beside_itself_is_called_itself(generation:
     proxy.etcdctl(generation).run(&["put", "beside", "itself"]);
 }
 
-/// Each takes the other for the only member of its cluster.
+/// Each proxy takes the other for the only member of its cluster.
 #[test]
 fn two_proxies_in_a_circle_refuse_at_the_first_return() {
     let _machine = exclusive();
     let (first_peer, second_peer) = (Peer::start(Reply::Never), Peer::start(Reply::Never));
-    // A request waits for so long while neither can prove its cluster.
+    // A request waits this long while neither proxy can prove its cluster.
     let wait = ["--health-timeout", "200ms"];
     let first = Proxy::with_peers(&format!("a={}", first_peer.url)).arguments(&wait);
     let second = Proxy::with_peers(&format!("b={}", second_peer.url)).arguments(&wait);
@@ -71,8 +71,8 @@ fn only_member(client: &str, peer: &str) -> Reply {
     Reply::members("7", &list)
 }
 
-/// Sends requests that must all be refused at once; gives the HTTP and gRPC status they were
-/// refused with.
+/// Sends requests that must all be refused at once. Returns the HTTP and gRPC status of the
+/// refusals.
 fn refusals(proxy: &Proxy) -> (u16, u32) {
     let (processor, descriptors) =
         (meter::processor_ms(proxy.process.pid()), meter::descriptors(proxy.process.pid()));
@@ -95,7 +95,7 @@ fn refusals(proxy: &Proxy) -> (u16, u32) {
         let failure = failure.expect_err("nobody can answer");
         (http, failure.code().unwrap_or_else(|| panic!("{failure}")))
     });
-    // And it stays calm when nobody asks.
+    // Nothing must be going on when no client asks, either.
     std::thread::sleep(Duration::from_secs(2));
     let used = meter::processor_ms(proxy.process.pid()) - processor;
     println!("{used} ms of processor time in {:?}", begin.elapsed());

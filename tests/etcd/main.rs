@@ -1,4 +1,4 @@
-//! The daemon before real etcd, on each generation of it.
+//! The daemon in front of real etcd, for each version of it.
 
 #[path = "../support/mod.rs"]
 mod support;

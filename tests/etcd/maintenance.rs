@@ -1,4 +1,4 @@
-//! etcdctl's look at members, and snapshots, through the daemon.
+//! etcdctl's status of members, and snapshots, through the daemon.
 
 use crate::fixture::{Fixture, on_each_generation};
 use crate::support::generation::Generation;
@@ -37,7 +37,7 @@ fn a_snapshot_is_saved_whole(generation: Generation) {
     let file = scratch.join("db");
     let etcdctl = Fixture::shared(generation).etcdctl();
     etcdctl.run(&["snapshot", "save", file.to_str().expect("a path")]);
-    // The database comes in pages, and then its SHA-256.
+    // The file has whole pages of the database, followed by a SHA-256.
     let size = std::fs::metadata(&file).expect("a snapshot").len();
     assert!(size > 4096 && size % 512 == 32, "{size} bytes");
 }
@@ -48,7 +48,8 @@ fn a_compaction_is_passed_on(generation: Generation) {
     let put = etcdctl.run(&["put", "compaction", "x", "-w", "json"]);
     let put: serde_json::Value = serde_json::from_str(&put).expect("JSON");
     let revision = put["header"]["revision"].as_i64().expect("a revision");
-    // Only what is there already, because others watch the history of this cluster.
+    // A revision in the future, so that nothing is compacted: other tests watch the history of this
+    // cluster.
     let refused = etcdctl.try_run(&["compact", &(revision + 1000).to_string()]);
     let refused = refused.expect_err("a revision in the future");
     assert!(refused.contains("required revision is a future revision"), "{refused}");

@@ -1,4 +1,4 @@
-//! `/members` answers that must not harm a running service, and members that must get no traffic.
+//! `/members` answers that must not harm a running service, and members that must get no requests.
 
 use crate::fixture::on_each_generation;
 use crate::support::cluster::Cluster;
@@ -15,10 +15,10 @@ on_each_generation!(
     a_learner_gets_no_traffic,
 );
 
-/// An ID that no cluster here has.
+/// A cluster ID that no cluster here has.
 const ID: &str = "cafe0000000000a1";
 
-/// A list with one member: this client URL, and the scripted peer as its only peer.
+/// Returns a list with one member: this client URL, and the scripted peer as its only peer.
 fn list(client: &str, peer: &str) -> String {
     format!(
         "[{{\"id\":10276657743932975437,\"peerURLs\":[\"{peer}\"],\"name\":\"m0\",\
@@ -63,7 +63,7 @@ fn a_bad_answer_from_the_only_peer_harms_no_request(generation: Generation) {
     for reply in bad {
         let asked = peer.asked();
         peer.set(reply.clone());
-        // A peer that never answers is asked once in the time that one asking may take.
+        // A peer that never answers is asked only once within the time limit of one attempt.
         let enough = if reply == Reply::Never { 1 } else { 3 };
         let wait =
             eventually("the peer is asked", PATIENCE, async || peer.asked() >= asked + enough);
@@ -91,7 +91,7 @@ fn a_peer_of_another_cluster_is_refused_from_the_start(generation: Generation) {
     ours.etcdctl().run(&["put", "mine", "yes"]);
     let etcdctl = proxy.etcdctl(generation);
     assert_eq!(etcdctl.run(&["get", "--print-value-only", "mine"]), "yes\n");
-    // The pinned cluster is gone; the other one answers, and is not taken for it.
+    // The pinned cluster is gone; the other one answers and is not accepted in its place.
     ours.kill(0);
     let refused = proxy.process.wait_for_line("cluster", PATIENCE);
     assert!(refused.is_some(), "{}", proxy.story());
@@ -127,7 +127,7 @@ fn a_learner_gets_no_traffic(generation: Generation) {
         members.as_array().expect("members").iter().find(|member| member["learner"] == true);
     assert!(listed.is_some_and(|member| member["left_out"].is_string()), "{members}");
     run(async {
-        // A learner would refuse linearizable reads.
+        // A learner would refuse a linearizable read.
         for number in 0..100 {
             let answer = http1::post(&proxy.address, "/v3/kv/range", "{\"key\":\"YQ==\"}").await;
             assert_eq!(answer.status, 200, "read {number}: {answer:?}");

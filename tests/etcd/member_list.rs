@@ -1,4 +1,4 @@
-//! `rewrite-members`: what real clients learn from a member list, and where they go afterwards.
+//! `rewrite-members`: the member list that real clients get, and where they connect afterwards.
 
 use std::sync::LazyLock;
 
@@ -20,7 +20,8 @@ on_each_generation!(
 );
 on_generations_with_v2!(v2_lists_name_the_proxy, etcdctl_v2_syncs_to_the_proxy);
 
-/// A cluster of one and a proxy that rewrites, for each generation.
+/// Returns a cluster of two members with a proxy that rewrites; the tests of an etcd version share
+/// it.
 fn rewriting(generation: Generation) -> &'static Fixture {
     static FIXTURES: [LazyLock<Fixture>; 4] = [
         LazyLock::new(|| fixture(Generation::V3_4)),
@@ -58,7 +59,7 @@ fn every_list_names_the_proxy(generation: Generation) {
     for index in 0..2 {
         assert!(!table.contains(&fixture.cluster.client(index)), "{table}");
         let url = format!("http://{}", fixture.cluster.client(index));
-        // All but the client URLs is as the members say it.
+        // Everything except the client URLs is unchanged.
         let line = theirs.lines().find(|line| line.contains(&url)).expect("the member's line");
         assert!(table.contains(&line.replace(&url, &ours)), "{table}\n{theirs}");
     }
@@ -75,7 +76,7 @@ fn every_list_names_the_proxy(generation: Generation) {
     json_over_http2(&fixture.proxy.address, &ours);
 }
 
-/// With the header by which clients ask for a compressed answer.
+/// Asks with the header by which clients accept a compressed answer.
 fn json_over_http2(address: &str, ours: &str) {
     let answer = run(async {
         let connection = http2::Connection::open(address).await;
@@ -107,7 +108,7 @@ fn etcdctl_asks_the_proxy_where_it_would_ask_the_members(generation: Generation)
     }
 }
 
-/// What etcd's Go client has for endpoints after it has synced with those at this address.
+/// Returns the endpoints of etcd's Go client after a sync with those at this address.
 fn synced(address: &str) -> Vec<String> {
     let mut client = process::command(Generation::V3_7.etcd().with_file_name("endpoints"));
     client.arg(address);
@@ -126,7 +127,7 @@ fn a_go_client_that_syncs_stays_behind_the_proxy(generation: Generation) {
     let mut endpoints = synced(&fixture.proxy.address);
     endpoints.dedup();
     assert_eq!(endpoints, [format!("http://{}", fixture.proxy.address)]);
-    // Without the setting it walks past the proxy, which is what the setting is for.
+    // Without the setting the client goes around the proxy.
     let fixture = Fixture::shared(generation);
     let mut expected: Vec<_> =
         (0..3).map(|index| format!("http://{}", fixture.cluster.client(index))).collect();
@@ -162,7 +163,7 @@ fn v2_lists_name_the_proxy(generation: Generation) {
             expected = expected.replace(&url, &ours);
         }
         assert_eq!(members.text(), expected);
-        // One member, and no list.
+        // The answer is one member and not a list.
         let leader = http1::get(&fixture.proxy.address, "/v2/members/leader").await;
         assert_eq!(leader.status, 200, "{leader:?}");
     });
@@ -174,7 +175,7 @@ fn etcdctl_v2_syncs_to_the_proxy(generation: Generation) {
     let ours = format!("http://{}", fixture.proxy.address);
     let list = etcdctl_v2_with_sync(fixture).run(&["member", "list"]);
     assert_eq!(list.matches(&format!("clientURLs={ours} ")).count(), 2, "{list}");
-    // What it says while it works is only shown when it fails.
+    // etcdctl prints its debug output only when the command fails.
     let said = etcdctl_v2_with_sync(fixture).with("--debug").try_run(&["get", "/v2/never-set"]);
     let said = said.expect_err("no such key");
     assert!(said.contains("Key not found"), "{said}");

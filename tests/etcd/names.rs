@@ -1,4 +1,4 @@
-//! Members that advertise names, and a DNS that fails.
+//! Members that advertise host names, and a DNS that fails.
 
 use std::net::UdpSocket;
 
@@ -12,7 +12,7 @@ const GENERATION: Generation = Generation::V3_5;
 
 const HOST: &str = "host-record=infra0.example.test,127.0.0.1";
 
-/// A cluster whose member advertises `infra0.example.test`.
+/// Starts a cluster whose member advertises `infra0.example.test`.
 fn named() -> Cluster {
     let cluster = Cluster::planned(GENERATION, 1);
     let client = format!("http://infra0.example.test:{}", port_of(&cluster.client(0)));
@@ -38,26 +38,26 @@ fn the_last_good_addresses_serve_while_the_dns_is_away() {
     let proxy = plan.arguments(&often).start();
     proxy.etcdctl(GENERATION).run(&["put", "with", "dns"]);
     assert!(proxy.command(&["status"]).1, "{}", proxy.command(&["status"]).0);
-    // No connection outlives this, and the name has to be looked up again.
+    // No connection survives this, so the name has to be looked up again.
     dns.stop();
     cluster.kill(0);
     let told = |words: &str| {
         let (status, well) = proxy.command(&["status"]);
         !well && status.contains(words) && status.contains("using the addresses it had last")
     };
-    wait_until("the lookup is told", || told("infra0.example.test: host lookup failed: "));
+    wait_until("the failure is reported", || told("infra0.example.test: host lookup failed: "));
     cluster.restart(0);
     let is_healthy = || proxy.status()["members"][0]["endpoints"][0]["healthy"] == true;
     wait_until("the member is healthy again", is_healthy);
     proxy.etcdctl(GENERATION).run(&["put", "without", "dns"]);
-    // A name that is not known any more is no better than a server that is away.
+    // The last addresses are also used when the name no longer exists.
     dns.answer(&[]);
     cluster.kill(0);
-    wait_until("the lookup is told", || told("infra0.example.test: host not found"));
+    wait_until("the failure is reported", || told("infra0.example.test: host not found"));
     cluster.restart(0);
     wait_until("the member is healthy again", is_healthy);
     proxy.etcdctl(GENERATION).run(&["put", "without", "record"]);
-    // Nobody needs another connection, and still it is found out that the trouble is over.
+    // No request needs a new connection, and still the daemon notices that the lookup works again.
     dns.answer(&[HOST.to_owned()]);
     wait_until("nothing is wrong", || proxy.command(&["status"]).1);
 }
@@ -70,14 +70,14 @@ fn a_dead_first_nameserver_costs_time_and_no_request() {
     }
     let Some(dns) = Dns::start(&[HOST.to_owned()]) else { return };
     let cluster = named();
-    // It takes questions and never answers.
+    // A name server that receives queries and never answers.
     let dead = (1..=200).find_map(|n| UdpSocket::bind((format!("127.9.{n}.1").as_str(), 53)).ok());
     let dead = dead.expect("a free address");
     let servers = std::fs::read_to_string(dns.resolver()).expect("a resolv.conf");
     let servers = servers.replace("timeout:1", "timeout:3");
     let dead_first = format!("nameserver {}\n{servers}", dead.local_addr().expect("bound").ip());
     std::fs::write(dns.resolver(), dead_first).expect("a resolv.conf");
-    // Three seconds are more than proxy-dial-timeout and less than the lookup's own limit.
+    // Three seconds are more than proxy-dial-timeout and less than the limit of a lookup.
     let proxy = Proxy::before(&cluster).resolver(&dns.resolver()).start();
     proxy.etcdctl(GENERATION).run(&["put", "late", "1"]);
     proxy.etcdctl(GENERATION).run(&["put", "late", "2"]);

@@ -1,5 +1,5 @@
-//! From one member and one proxy to two members, on real etcd; what is refused, and what was
-//! interrupted.
+//! Promotions on real etcd, from one member and one proxy to two members: successes, refusals and
+//! interruptions.
 
 use std::path::PathBuf;
 use std::process::Output;
@@ -27,7 +27,7 @@ on_each_generation!(
     a_cluster_with_a_dead_member_does_not_grow,
 );
 
-/// A cluster, and a host beside it on which the proxy runs.
+/// A cluster, and a host on which the proxy runs.
 struct Fixture {
     cluster: Cluster,
     host: Host,
@@ -48,9 +48,9 @@ impl Fixture {
         Self::with_flags(cluster, Vec::new())
     }
 
-    /// A proxy that needs these flags to get at the members.
+    /// Starts a proxy that needs these flags to reach the members.
     fn with_flags(cluster: Cluster, flags: Vec<String>) -> Self {
-        // The proxy's data outlives it, as on a real host.
+        // The proxy's data directory outlives it, as on a real host.
         let scratch = Scratch::new("promoted");
         let proxy_data = scratch.join("data");
         let data_dir = proxy_data.display().to_string();
@@ -80,7 +80,7 @@ impl Fixture {
         Said::from(process::output(command))
     }
 
-    /// An etcdctl for the new member alone.
+    /// Returns an etcdctl that talks to the new member alone.
     fn new_member(&self) -> Etcdctl {
         Etcdctl::v3(self.cluster.generation, &self.address)
     }
@@ -107,7 +107,7 @@ impl Fixture {
     }
 }
 
-/// What a command said.
+/// The result of a command.
 #[derive(Debug)]
 struct Said {
     ok: bool,
@@ -137,7 +137,7 @@ fn a_proxy_becomes_a_member(generation: Generation) {
 
     let said = fixture.promote(&["--yes"]);
     fixture.assert_promoted(&said);
-    // Word for word what `etcdctl member add` prints.
+    // Exactly the output of `etcdctl member add`.
     let list = fixture.member_list();
     let id =
         list.lines().find(|line| line.contains(", two, ")).and_then(|line| line.split(',').next());
@@ -190,7 +190,7 @@ fn a_run_that_was_killed_or_failed_anywhere_is_finished_by_the_next(generation: 
     });
 }
 
-/// At which verb of systemctl, what happens there, and what the failure says.
+/// The verb of systemctl at which a fault happens, the fault, and words of the failure's message.
 type Case = (&'static str, fn(&Fixture) -> Hook, &'static str);
 
 fn interrupted(
@@ -220,7 +220,7 @@ fn interrupted(
     let second = fixture.promote(&["--yes"]);
     fixture.assert_promoted(&second);
     assert_eq!(fixture.new_member().run(&["get", "--print-value-only", "before"]), "kept\n");
-    // Both runs name the member that is there, and there is no other.
+    // Both runs print the same member's ID, and no other member was added.
     let list = fixture.member_list();
     let line = list.lines().find(|line| line.contains(", two, ")).expect("the member");
     let id = line.split(',').next().expect("its ID");
@@ -286,7 +286,7 @@ fn what_would_harm_the_cluster_or_the_host_is_refused(generation: Generation) {
         refused(fixture.promote(&["--yes"]), "this host is or was a member");
         std::fs::remove_dir_all(directory.join("member")).expect("a directory");
     }
-    // Somebody added it by hand, and it is not known whether that was meant for here.
+    // The member was added by hand, perhaps not for this host.
     let added = fixture.added_by_hand();
     let id = added.split_whitespace().nth(1).expect("an ID").to_owned();
     refused(fixture.promote(&["--yes"]), "was not added by a promotion here");
@@ -294,7 +294,7 @@ fn what_would_harm_the_cluster_or_the_host_is_refused(generation: Generation) {
         fixture.promote_as("two", "http://127.0.0.1:1", &["--yes"]),
         &format!("`etcdctl member remove {id}`"),
     );
-    // What was added by a run that was killed before it heard the answer, however, is ours.
+    // A member that a killed run added before it got the answer, however, is taken over.
     std::fs::write(
         fixture.proxy_data.join("promotion.json"),
         format!(
@@ -319,13 +319,13 @@ fn a_cluster_with_a_dead_member_does_not_grow(generation: Generation) {
         "{said:?}"
     );
     assert!(fixture.host.runs_proxy() && fixture.member_list_of_the_living().lines().count() == 3);
-    // The proxy serves on.
+    // The proxy goes on serving.
     let version = run(http1::get(&fixture.address, "/version"));
     assert_eq!(version.status, 200);
 }
 
 impl Fixture {
-    /// Members take nobody in before they have been connected for five seconds.
+    /// Adds a member. etcd refuses that until its members have been connected for five seconds.
     fn added_by_hand(&self) -> String {
         let peer_url = format!("--peer-urls={}", self.peer_url);
         let deadline = Instant::now() + PATIENCE;

@@ -1,4 +1,4 @@
-//! The settings file is the switch: edits under load, and files that cannot be used.
+//! The settings file as a switch: edits under load, and files that cannot be used.
 
 use nix::sys::signal::Signal;
 
@@ -20,7 +20,7 @@ on_each_generation!(
 
 const WAYS: [Way; 3] = [Way::InPlace, Way::Rename, Way::SymlinkSwap];
 
-/// A cluster with `load/r` in it, and a daemon that has its mode and peers from a file.
+/// Starts a cluster with the key `load/r`, and a daemon that takes its mode and peers from a file.
 fn with_file(generation: Generation) -> (Cluster, Proxy) {
     let cluster = Cluster::start(generation, 3);
     cluster.etcdctl().run(&["put", "load/r", "v"]);
@@ -35,7 +35,7 @@ fn two_hundred_edits_under_load_fail_no_read(generation: Generation) {
     load.wait_for_reads(20);
     for edit in 0..200 {
         let mode = if edit % 2 == 0 { "readonly" } else { "on" };
-        // The peers change with every edit, too: another one is left out.
+        // Each edit also changes the peers: another one is left out.
         let peers: Vec<_> = (0..3).filter(|index| *index != edit % 4).collect();
         let text = settings(mode, &cluster.initial_cluster_of(&peers));
         proxy.edit(WAYS[edit % 3], &text);
@@ -44,7 +44,7 @@ fn two_hundred_edits_under_load_fail_no_read(generation: Generation) {
     let report = load.finish();
     println!("{} reads, slowest {:?}, {} edits", report.reads, report.slowest_read, 200);
     assert_eq!(report.failed_reads, [], "of {} reads", report.reads);
-    // Writes fail in readonly, in its own words, and in no other way.
+    // In readonly mode writes fail with the proxy's own error and no other.
     assert!(!report.written.is_empty() && !report.failed_writes.is_empty());
     for (_, why) in &report.failed_writes {
         assert!(why.starts_with("status 12"), "{why}");
@@ -73,7 +73,8 @@ fn a_file_that_cannot_be_used_leaves_the_old_settings(generation: Generation) {
             proxy.notify.statuses().last().is_some_and(|status| status.contains("etcd-proxy.toml"))
         );
     }
-    // An empty file would mean default peers, a deleted one no settings at all: neither is wanted.
+    // An empty file would mean the default peers, and a deleted one no settings: neither is
+    // applied.
     for way in [Some(""), None] {
         let mark = proxy.process.mark();
         match way {
@@ -147,7 +148,8 @@ fn a_listener_that_is_added_and_removed_disturbs_no_other(generation: Generation
             "the removed listener still accepts"
         );
     }
-    // An address that another program has: refused, and the listeners stay as they are.
+    // The address is taken by another program: the reload is refused, and the listeners stay as
+    // they are.
     let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = other.local_addr().expect("an address");
     proxy.edit(Way::Rename, &text(&format!("http://{second},http://{taken}")));

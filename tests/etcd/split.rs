@@ -1,6 +1,6 @@
-//! Members that speak gRPC at one port and HTTP at another (`--listen-client-http-urls`). Of the
-//! etcds here 3.6 and 3.7 have the flag; 3.4 and 3.5 got it with 3.4.25 and 3.5.8, which are not
-//! here.
+//! Members that speak gRPC on one port and HTTP on another (`--listen-client-http-urls`). Of the
+//! versions of etcd that are installed here, 3.6 and 3.7 have the flag. 3.4 and 3.5 got it in
+//! 3.4.25 and 3.5.8, which are not installed.
 
 use crate::fixture::on_generations;
 use crate::support::cluster::Cluster;
@@ -20,7 +20,8 @@ on_generations!(
     with_grpc_urls_alone_http_is_refused_clearly_and_grpc_notices_nothing,
 );
 
-/// Three members, in the clear and by TLS, and daemons in front of them with probes and without.
+/// Runs `check` with three members, without TLS and with it, and with daemons that probe and that
+/// do not.
 fn each_way(generation: Generation, both_urls: bool, check: impl Fn(&Cluster, &Proxy, bool)) {
     for secured in [false, true] {
         let planned = Cluster::planned(generation, 3);
@@ -28,8 +29,8 @@ fn each_way(generation: Generation, both_urls: bool, check: impl Fn(&Cluster, &P
         let cluster = planned.split(both_urls);
         cluster.start_all();
         for interval in ["1s", "0"] {
-            // On a busy machine three members behind TLS are slow, and that is not what is looked
-            // at here.
+            // Three members with TLS are slow on a busy machine, which must not matter in these
+            // tests.
             let patient = ["--health-timeout", "10s", "--proxy-dial-timeout", "10000"];
             let plan = Proxy::before(&cluster).arguments(&patient);
             let plan = plan.arguments(&["--health-interval", interval]);
@@ -61,7 +62,8 @@ fn with_both_urls_advertised_everything_works_and_nobody_is_unhealthy(generation
             if probed {
                 is_well(proxy, 6).await;
             }
-            // A write comes first: it may not be lost to a listener that speaks no HTTP.
+            // The first request is a write: it must not be lost at a listener that does not speak
+            // HTTP.
             let key = base64(b"split/a");
             let put = format!("{{\"key\":\"{key}\",\"value\":\"{key}\"}}");
             for _ in 0..4 {
@@ -69,7 +71,7 @@ fn with_both_urls_advertised_everything_works_and_nobody_is_unhealthy(generation
                 assert_eq!(answer.status, 200, "{} {}", answer.text(), proxy.story());
             }
             if !probed {
-                // Nobody has found out which URLs speak gRPC; a read does.
+                // Without probes nobody has found out which URLs speak gRPC; a read does.
                 let channel = Channel::open(address).await.expect("a connection");
                 member_of(&channel).await;
             }
@@ -81,7 +83,7 @@ fn with_both_urls_advertised_everything_works_and_nobody_is_unhealthy(generation
                     .unary::<Done>(rpc::PUT, &PutRequest::new("split/a", "v"))
                     .await
                     .unwrap_or_else(|failure| panic!("{failure}"));
-                assert_eq!(member_of(&channel).await, member, "the client was moved");
+                assert_eq!(member_of(&channel).await, member, "the client was sent elsewhere");
             }
             if probed {
                 is_well(proxy, 6).await;
@@ -111,7 +113,7 @@ fn with_grpc_urls_alone_http_is_refused_clearly_and_grpc_notices_nothing(generat
                     assert_eq!(answer.header("etcd-proxy-reason"), Some("no-http"), "{path}");
                     assert!(answer.text().contains("listen-client-http-urls"), "{}", answer.text());
                 }
-                assert_eq!(member_of(&channel).await, member, "the client was moved");
+                assert_eq!(member_of(&channel).await, member, "the client was sent elsewhere");
             }
             is_well(proxy, 3).await;
         });

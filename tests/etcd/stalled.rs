@@ -1,4 +1,4 @@
-//! Watchers that stop reading beside watchers that read: nobody but themselves may notice.
+//! Watchers that stop reading, beside watchers that read: no other client may be affected.
 
 use std::time::{Duration, Instant};
 
@@ -71,13 +71,13 @@ async fn stall(cluster: &Cluster, proxy: &Proxy, before: u64) {
     let mut stalled = Vec::new();
     for _ in 0..3 {
         readers.push(Watcher::open(&proxy.address).await);
-        // One whose stream is not read, and one whose whole connection is not.
+        // A watcher whose stream is not read, and one whose whole connection is not.
         stalled.push(Watcher::open(&proxy.address).await);
         let frozen = Watcher::open(&proxy.address).await;
         frozen.channel.stall(true);
         stalled.push(frozen);
     }
-    // And one that shares its connection with a reader.
+    // A watcher that shares its connection with a reader.
     let shared = readers[0].channel.clone();
     stalled.push(Watcher::on(shared).await);
     let begin = Instant::now();
@@ -93,7 +93,7 @@ async fn stall(cluster: &Cluster, proxy: &Proxy, before: u64) {
     for watcher in readers.iter().chain(&stalled) {
         assert_eq!(watcher.channel.ended(), None, "a connection ended");
     }
-    // Those that stopped can go on, and miss nothing.
+    // The watchers that stopped can continue and miss nothing.
     for (index, watcher) in stalled.iter_mut().enumerate() {
         watcher.channel.stall(false);
         watcher.read_all(&format!("stalled {index}")).await;

@@ -1,4 +1,4 @@
-//! The daemon is started before the cluster.
+//! The daemon starts before the cluster.
 
 use std::time::{Duration, Instant};
 
@@ -32,11 +32,11 @@ fn before_the_cluster_is_there_it_answers_503_and_is_not_ready(generation: Gener
         assert_eq!((answer.status, &answer.json()["code"]), (503, &14.into()));
         let channel = Channel::open(&proxy.address).await.expect("a connection");
         let failure = channel.unary::<RangeResponse>(rpc::PUT, &PutRequest::new("a", "b")).await;
-        // The words that let etcd's clients send even a write again.
+        // On this message etcd's clients send even a write again.
         let message = "there is no connection available".to_owned();
         assert_eq!(failure, Err(Failure::Status { code: 14, message }));
     });
-    // A second round of asking the peers, and still no readiness.
+    // The peers are asked a second time, and the daemon is still not ready.
     std::thread::sleep(Duration::from_millis(1500));
     let heard = proxy.notify.heard();
     assert!(!heard.contains(&"READY=1".to_owned()), "{heard:?}");

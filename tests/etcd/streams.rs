@@ -1,5 +1,5 @@
-//! gRPC's streams and sizes: many on one connection, half closed, cancelled together, large beside
-//! small.
+//! Streams and sizes in gRPC: many streams on one connection, half closed, cancelled together, and
+//! large messages beside small ones.
 
 use crate::fixture::{Fixture, on_each_generation};
 use crate::support::cluster::Cluster;
@@ -154,7 +154,8 @@ fn a_large_value_and_a_large_range_pass_beside_a_watch(generation: Generation) {
     });
 }
 
-/// An alarm makes `/health` of all members false; a proxy that believed it would have nobody left.
+/// An alarm makes `/health` false at all members; a proxy that relied on it would have no member
+/// left.
 fn a_full_cluster_still_reads_and_deletes(generation: Generation) {
     let _machine = shared();
     let fixture = Fixture::new(generation, 1);
@@ -170,7 +171,7 @@ fn a_full_cluster_still_reads_and_deletes(generation: Generation) {
     });
     let full = etcdctl.try_run(&["put", "full", "y"]).expect_err("no space");
     assert!(full.contains("database space exceeded"), "{full}");
-    // Longer than any probe takes to see what it sees.
+    // Longer than a probe needs to notice the alarm.
     std::thread::sleep(std::time::Duration::from_secs(3));
     assert_eq!(etcdctl.run(&["get", "--print-value-only", "full"]), "x\n");
     assert_eq!(etcdctl.run(&["del", "full"]), "1\n");
@@ -179,7 +180,8 @@ fn a_full_cluster_still_reads_and_deletes(generation: Generation) {
     etcdctl.run(&["put", "full", "again"]);
 }
 
-/// etcd itself would send GOAWAY for them; nobody expects that of a proxy on the same machine.
+/// etcd itself would send GOAWAY after so many PINGs; clients do not expect that of a proxy on
+/// their own machine.
 fn pings_without_a_call_end_no_connection(generation: Generation) {
     let _machine = shared();
     let address = &Fixture::shared(generation).proxy.address;
@@ -213,8 +215,8 @@ fn a_storm_of_short_watches_leaves_nothing_behind(generation: Generation) {
     });
 }
 
-/// In each round 100 connections with 5 watches each; half of them go before an answer, half after
-/// it.
+/// Opens 100 connections with 5 watches each per round. Half of them are closed before the answer
+/// and half after it.
 async fn storm(address: &str, rounds: usize) {
     for round in 0..rounds {
         let mut watches = Vec::new();

@@ -1,4 +1,4 @@
-//! The v2 API through the daemon: etcdctl's, and the wire's.
+//! The v2 API through the daemon, with etcdctl and as plain HTTP.
 
 use std::time::{Duration, Instant};
 

@@ -14,7 +14,7 @@ on_each_generation!(
 fn a_watch_shows_what_is_put_and_deleted_after_it_began(generation: Generation) {
     let _machine = shared();
     let etcdctl = Fixture::shared(generation).etcdctl();
-    // From the next revision on, so that it does not matter how soon the watch is there.
+    // The watch starts at the next revision, so that it does not matter how soon it is created.
     let next = revision_after_put(&etcdctl, "watch/marker") + 1;
     let watch = etcdctl.start(&["watch", "--prefix", &format!("--rev={next}"), "watch/live/"]);
     etcdctl.run(&["put", "watch/live/a", "one"]);

@@ -1,11 +1,11 @@
-//! A member takes any `:authority`, so we do.
+//! gRPC calls pass with any `:authority`, since etcd's members accept any.
 
 use crate::support::members::Members;
 use crate::support::raw_http2::{RST_STREAM, RawHttp2, text};
 use crate::support::rpc::RANGE;
 use crate::support::{run, shared};
 
-/// The value as a literal that is kept in the dynamic table.
+/// Encodes the authority as a literal with incremental indexing (it enters the dynamic table).
 fn kept(value: &[u8]) -> Vec<u8> {
     [&[0x41], &text(value)[..]].concat()
 }
@@ -19,7 +19,7 @@ fn calls_pass_whatever_their_authority_is() {
         let mut client = RawHttp2::open(&proxy.address).await;
         let authorities = [
             kept(b"127.0.0.1:2379"),
-            // etcd's client 3.5.0, and again from the dynamic table.
+            // The authority of etcd's client 3.5.0, and then the same from the dynamic table.
             kept(b"#initially=[127.0.0.1:2379;127.0.0.1:22379]"),
             vec![0xbe],
             kept(b"http://127.0.0.1:2379"),
@@ -28,7 +28,7 @@ fn calls_pass_whatever_their_authority_is() {
             kept(b"a b"),
             kept(b"\xff\xfe"),
             kept(b""),
-            // None at all.
+            // An empty one from HPACK's static table, and then no authority at all.
             vec![0x81],
             Vec::new(),
         ];

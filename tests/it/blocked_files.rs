@@ -1,4 +1,4 @@
-//! Settings and files that would hold up whoever reads them: pipes, devices, mounts that hang.
+//! Settings and other files whose reading may block: pipes, devices, mounts that hang.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::support::proxy::Proxy;
 use crate::support::scratch::Scratch;
 use crate::support::{PATIENCE, eventually, http1, port, process, run, shared};
 
-/// A settings file that can become a link to something else.
+/// A settings file that can be replaced by a link.
 struct Settings {
     scratch: Scratch,
     text: String,
@@ -34,7 +34,7 @@ impl Settings {
         self.scratch.join("etcd-proxy.toml")
     }
 
-    /// Where nothing answers.
+    /// The directory whose file system never answers.
     fn hung(&self) -> PathBuf {
         self.scratch.join("hung")
     }
@@ -57,7 +57,7 @@ impl Settings {
     }
 }
 
-/// Runs a command against the daemon: exit status and what it complained of.
+/// Runs a command against the daemon. Returns its exit status and standard error.
 fn command(proxy: &Proxy, arguments: &[&str]) -> (i32, String) {
     let mut command = process::command(env!("CARGO_BIN_EXE_etcd-proxy"));
     let admin = proxy.directory().join("admin.sock");
@@ -83,7 +83,7 @@ fn settings_that_are_no_file_are_refused_and_the_old_ones_serve_on() {
             assert_eq!(code, 78, "{}: {said}", target.display());
             let path = settings.path().display().to_string();
             let wanted = format!("{path}: the settings file is not a regular file");
-            // The kernel's log may have something to say, or be nobody's to read.
+            // /proc/kmsg may be readable at once, or not at all for this user.
             assert!(said.contains(&wanted) || target == kmsg, "{said}");
             let (code, said) = command(&proxy, &["check", "--config-file", &path]);
             assert_eq!(code, 78, "{said}");
@@ -110,7 +110,7 @@ fn a_mount_that_hangs_is_named_and_a_stop_does_not_wait_for_it() {
         let listen = format!("127.0.0.1:{}", port::free());
         let settings = Settings::new(&members, &listen);
         let proxy = start(settings.plan().hung_mount(&settings.hung())).await;
-        // A file for TLS.
+        // First a TLS file on the mount that hangs.
         let ca = settings.hung().join("ca.pem").display().to_string();
         settings.write(&format!("trusted-ca-file = \"{ca}\"\n"));
         let (code, said) = command(&proxy, &["reload"]);
@@ -120,8 +120,8 @@ fn a_mount_that_hangs_is_named_and_a_stop_does_not_wait_for_it() {
             "{said}"
         );
         assert_eq!(http1::get(&listen, "/proxy/status").await.status, 200);
-        // The settings themselves: the file's change alone is noticed, and nothing more has to be
-        // done.
+        // Then the settings file itself. The daemon notices the change by itself, without a
+        // command.
         settings.link_to(&settings.hung().join("etcd-proxy.toml"));
         let refused = "the settings file cannot be read: its file system does not answer";
         eventually("a refusal", PATIENCE, async || {

@@ -1,4 +1,4 @@
-//! A client that leaves: its request ends at the member at once, and nobody else notices.
+//! A client that leaves ends its request at the member at once, and no other client notices.
 
 use h2::Reason;
 
@@ -81,7 +81,7 @@ fn a_grpc_client_that_resets_a_stream_cancels_it_at_the_member() {
         let proxy = members.proxy().await;
         let client = Connection::open(&proxy.address).await;
         for path in [RANGE, PUT, WATCH] {
-            // A second stream, so that the connection to the member has a reason to stay.
+            // Keeps the connection to the member in use.
             let (kept, _open) = client.request("POST", path, &GRPC, false).await;
             let keeper = members.call().await;
             let (response, stream) = client.request("POST", path, &GRPC, false).await;
@@ -91,7 +91,7 @@ fn a_grpc_client_that_resets_a_stream_cancels_it_at_the_member() {
 
             let (response, stream) = client.request("POST", path, &GRPC, false).await;
             let mut reply = members.call().await.begin();
-            // A short answer to a read would be held.
+            // More than the proxy holds back of the answer to a read.
             reply.message(&[0; 20_000]);
             let mut body = response.await.unwrap().into_body();
             assert!(next(&mut body).await.unwrap().is_some());
@@ -119,11 +119,11 @@ fn an_http2_client_whose_connection_is_cut_ends_all_it_had_open() {
         let mut json = members.exchange().await;
         client.cut();
         assert_eq!(unary.until_reset().await, Some(Reason::CANCEL));
-        // The watch had a connection of its own, which goes with it.
+        // The watch had a connection to itself, which is closed with it.
         watch.until_reset().await;
         json.until_closed().await;
         eventually("only the shared connection is left", PATIENCE, async || {
-            members.open_connections() == 2 // It, and the exchange that this test still holds.
+            members.open_connections() == 2 // The shared one, and `json`'s (held here).
         })
         .await;
     });
@@ -139,7 +139,7 @@ fn five_hundred_streams_cancelled_at_once_harm_no_other_stream() {
         for path in [WATCH, RANGE] {
             let (kept, _open) = client.request("POST", path, &GRPC, false).await;
             let mut keeper = members.call().await.begin();
-            // A short answer to a read would be held.
+            // More than the proxy holds back of the answer to a read.
             keeper.message(&[0; 20_000]);
             let mut kept = kept.await.unwrap().into_body();
             let mut missing = 20_005;
@@ -160,7 +160,7 @@ fn five_hundred_streams_cancelled_at_once_harm_no_other_stream() {
             assert_eq!(next(&mut kept).await.unwrap().unwrap(), "\0\0\0\0\x05after", "{path}");
             assert_eq!(client.ended(), None);
         }
-        // The same before the proxy has had a chance to look at any of them.
+        // The same, reset before the proxy has read any of the requests.
         let streams: Vec<_> = {
             let mut streams = Vec::new();
             for _ in 0..500 {
@@ -192,7 +192,7 @@ fn a_thousand_watches_live_on_one_client_connection() {
             let Arrival::Http2(call) = arrival else { return };
             let mut reply = call.begin();
             reply.message(b"created");
-            // Each message of the client is answered by an event.
+            // Each message from the client is answered with an event.
             while let Some(Ok(data)) = reply.body.data().await {
                 let _ = reply.body.flow_control().release_capacity(data.len());
                 reply.message(b"event");

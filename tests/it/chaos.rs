@@ -1,5 +1,5 @@
-//! Many clients, and members of which all but one misbehave at random: no read fails, no write is
-//! seen twice.
+//! Many clients and members, of which all but one misbehave at random: no read fails, and no write
+//! is received twice.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,7 @@ fn note(seen: &Seen, body: &[u8]) {
     *seen.lock().unwrap().entry(id).or_default() += 1;
 }
 
-/// Answers, or fails in one of the ways in which members fail before their answer.
+/// Answers, or fails in one of the ways in which a member can fail before its answer.
 async fn answer(arrival: Arrival, seen: Seen) {
     let way = fastrand::u8(..8);
     match arrival {
@@ -42,7 +42,7 @@ async fn answer(arrival: Arrival, seen: Seen) {
                     let _ = exchange.send(head).await;
                 }
                 4 => {
-                    // Closed as soon as it is idle.
+                    // The connection is closed as soon as it is idle.
                     let head = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine";
                     let _ = exchange.send(head).await;
                 }
@@ -71,20 +71,20 @@ async fn answer(arrival: Arrival, seen: Seen) {
     }
 }
 
-/// Waits for an answer, whatever it is: nothing may hang among members that do not.
+/// Waits for an answer of any kind. No request may hang, since no member here does.
 async fn soon<T>(answer: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, answer).await.expect("no answer")
 }
 
-/// A write or watch may fail as unavailable, or by its member's own reset of the stream, which is
-/// passed on.
+/// A write or watch may fail with UNAVAILABLE, or with the member's own RST_STREAM, which is passed
+/// on.
 fn assert_is_honest(failure: &Failure) {
     let is_reset = failure.code().is_none()
         && failure.to_string().contains(Reason::INTERNAL_ERROR.description());
     assert!(failure.code() == Some(14) || is_reset, "{failure}");
 }
 
-/// One client's life. Returns the writes that were acknowledged.
+/// Runs one client. Returns the writes that were acknowledged.
 async fn live(client: usize, address: String) -> Vec<String> {
     let mut done = Vec::new();
     let mut http = http1::Connection::open(&address).await.unwrap();

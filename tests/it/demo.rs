@@ -1,4 +1,4 @@
-//! `make run` where it cannot work: it ends, and says why.
+//! `make run` where it cannot work: it ends and prints the reason.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -7,8 +7,8 @@ use std::path::Path;
 use crate::support::scratch::Scratch;
 use crate::support::{port, process, shared};
 
-/// A copy of what the demonstration needs, on a free port, with no more programs than these and
-/// maybe an etcd.
+/// Runs a copy of the demonstration on a free port. Its PATH has only the programs that it needs,
+/// and `etcd` if that is given. Returns its exit status and standard error.
 fn demo(etcd: Option<&str>) -> (i32, String) {
     let scratch = Scratch::new("demo");
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -63,7 +63,7 @@ fn a_member_that_ends_ends_it_with_the_members_last_words() {
         "[ \"$1\" = --version ] && echo 'etcd Version: 3.5.16' && exit\necho 'no disk' >&2; exit 1",
     ));
     assert_eq!(status, 1);
-    // The daemon's own lines may come between, and any of the three may be the first to end.
+    // Lines of the daemon may come between, and each of the three members may be the first to end.
     let (_, behind) = said.split_once("no disk\n").unwrap_or_else(|| panic!("{said}"));
     let ended =
         |line: &str| line.starts_with("make run: the member infra") && line.ends_with(" ended");

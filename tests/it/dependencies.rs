@@ -1,5 +1,5 @@
-//! What the crates below us may be: `deny.toml` says it, for cargo-deny too, and this holds
-//! licences and duplicates to it on machines that have no cargo-deny.
+//! Checks licences and duplicates of the dependencies against `deny.toml`, as cargo-deny does, on
+//! machines without cargo-deny.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// The crates that are built on Linux, as `cargo metadata` tells them.
+/// Returns the crates that are built on Linux, from `cargo metadata`.
 fn crates() -> Vec<Value> {
     let mut metadata = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     metadata.args(["metadata", "--locked", "--offline", "--format-version", "1"]);
@@ -26,7 +26,7 @@ fn policy() -> toml::Table {
     std::fs::read_to_string(path).unwrap().parse().unwrap()
 }
 
-/// Whether an SPDX expression can be met: one of each `OR`, all of each `AND`.
+/// Returns whether an SPDX expression is met: one of each `OR`, all of each `AND`.
 fn is_met(expression: &str, allowed: &[&str]) -> bool {
     let expression = expression.trim();
     for (operator, all) in [(" AND ", true), (" OR ", false), (" / ", false), ("/", false)] {

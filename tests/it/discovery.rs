@@ -1,5 +1,4 @@
-//! The daemon before registries that do not do what they should: what STATUS says, and how often it
-//! asks.
+//! The daemon with v2 registries that misbehave: its STATUS, and how often it asks.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -136,7 +135,7 @@ fn lost_history_and_a_cut_wait_are_survived() {
                 "400 Bad Request",
                 r#"{"errorCode":401,"message":"The event in requested index is outdated and cleared"}"#,
             ),
-            // The connection ends without a word.
+            // An empty answer: the connection is closed without a byte.
             2 => Some(String::new()),
             _ => page("200 OK", r#"{"action":"set","node":{"value":"b"}}"#),
         }
@@ -166,7 +165,7 @@ fn a_complete_registry_whose_peers_are_silent_is_asked_at_growing_pauses_and_tol
     let proxy = proxy(&registry.url).spawn();
     wait_for_status(&proxy, "connection refused");
     std::thread::sleep(Duration::from_secs(6));
-    // At the start, and after 1, 2 and 4 s.
+    // Asked at the start and after 1, 2 and 4 s.
     let looks = registry.count("/t/_config");
     assert!((3..=4).contains(&looks), "{looks} looks in 6 s");
     let told =

@@ -1,5 +1,4 @@
-//! The daemon before registries of v3 discovery that do not do what they should: what STATUS says,
-//! and how often it asks.
+//! The daemon with v3 registries that misbehave: its STATUS, and how often it asks.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use crate::support::peer::{Peer, Reply};
 use crate::support::proxy::Proxy;
 use crate::support::{PATIENCE, http1, port, run, shared, wait_until};
 
-/// A daemon whose registry has these endpoints.
+/// Starts a daemon with these endpoints of a registry.
 fn proxy(endpoints: &[&str]) -> Proxy {
     let endpoints = endpoints.join("\", \"");
     let settings = format!(
@@ -25,7 +24,7 @@ fn wait_for_status(proxy: &Proxy, words: &str) {
     wait_until(words, said);
 }
 
-/// A registry of so many members, in which these are.
+/// Starts a registry for a cluster of this size in which these members are registered.
 fn registry(size: &'static str, members: &[&str]) -> Registry {
     let members: Vec<String> = members.iter().map(|member| (*member).to_owned()).collect();
     Registry::start(move |asked| match asked {
@@ -46,13 +45,13 @@ fn endpoints_that_are_dead_or_hang_are_passed_by() {
     peer.set(Reply::members("a1", &list));
     let registry = registry("1", &[&format!("a={}", peer.url)]);
     let dead = format!("127.0.0.1:{}", port::free());
-    // It is connected to, and says nothing.
+    // Accepts connections and never answers.
     let hung = TcpListener::bind(("127.0.0.1", port::free())).expect("a port");
     let hung = (hung.local_addr().expect("an address").to_string(), hung);
     let proxy = proxy(&[&dead, &hung.0, &registry.endpoint]);
     proxy.wait_until_ready();
     assert_eq!(registry.count(Asked::Size), 1);
-    assert_eq!(registry.count(Asked::Watch), 0, "there is nobody to wait for");
+    assert_eq!(registry.count(Asked::Watch), 0, "all members are registered");
 }
 
 #[test]
@@ -129,7 +128,7 @@ fn entries_that_are_none_do_not_count_and_who_comes_late_is_no_member() {
 #[test]
 fn watches_that_do_not_last_are_not_asked_for_in_a_loop() {
     let _machine = shared();
-    // A watch that fails is a failure like others, and the pause after it doubles.
+    // A watch that is refused is a failure like any other, and the pause after it doubles.
     let watches = [
         (Said::Watched(Ending::Cancelled), 2..=4),
         (Said::Watched(Ending::Over), 2..=4),

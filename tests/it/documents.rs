@@ -1,8 +1,8 @@
-//! The documents name only what exists: paths, modules, tests, and sections of each other.
+//! Paths, modules, tests and sections that the documents name exist.
 
 use std::path::{Path, PathBuf};
 
-/// Code spans that begin with one of these are paths of the repository.
+/// A code span that begins with one of these is a path in the repository.
 const FOLDERS: [&str; 7] =
     ["src/", "tests/", "docs/", "packaging/", "etc/", "systemd/", "examples/"];
 
@@ -31,7 +31,7 @@ impl Document {
         Self { path, text }
     }
 
-    /// Its paragraphs, each as the code spans in it and the prose around them.
+    /// Returns its paragraphs, each as its code spans and the prose around them.
     fn paragraphs(&self) -> impl Iterator<Item = (Vec<&str>, String)> {
         self.text.split("\n\n").map(code_spans)
     }
@@ -47,7 +47,7 @@ fn without_blocks(text: &str) -> String {
     prose.collect::<Vec<_>>().join("\n")
 }
 
-/// Takes the code spans out of a paragraph. A span ends at as many backticks as it began with.
+/// Takes the code spans out of a paragraph. A span ends at as many backticks as it begins with.
 fn code_spans(paragraph: &str) -> (Vec<&str>, String) {
     let ticks = |text: &str| text.len() - text.trim_start_matches('`').len();
     let (mut spans, mut prose, mut rest) = (Vec::new(), String::new(), paragraph);
@@ -70,8 +70,8 @@ fn code_spans(paragraph: &str) -> (Vec<&str>, String) {
     (spans, prose)
 }
 
-/// The file or folder that a span names: a path with or without a line or arguments behind it, or a
-/// module with or without a type in it.
+/// Returns the files or folders that a span may name: a path, perhaps with a line or arguments
+/// behind it, or a module, perhaps with a type in it. `None` if it is neither.
 fn named_path(span: &str) -> Option<Vec<PathBuf>> {
     let first = span.split_whitespace().next()?;
     if FOLDERS.iter().any(|folder| first.starts_with(folder)) {
@@ -86,14 +86,14 @@ fn named_path(span: &str) -> Option<Vec<PathBuf>> {
     })
 }
 
-/// The part of a document below the heading `title`, up to the next heading of its level.
+/// Returns the part of a document below the heading `title`, up to the next heading of its level.
 fn section<'a>(text: &'a str, title: &str) -> &'a str {
     let heading = format!("\n## {title}\n");
     let (_, below) = text.split_once(&heading).unwrap_or_else(|| panic!("no section {title}"));
     below.split("\n## ").next().unwrap()
 }
 
-/// The anchor of a heading, as GitHub makes it.
+/// Returns the anchor of a heading, as GitHub makes it.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
     kept.collect::<String>().to_lowercase().replace(' ', "-")
@@ -104,7 +104,7 @@ fn anchors(text: &str) -> Vec<String> {
     headings.map(|line| anchor(line.trim_start_matches('#'))).collect()
 }
 
-/// The targets of links that lead to a file or a section here.
+/// Returns the targets of links to a file or section of this repository.
 fn links(prose: &str) -> Vec<&str> {
     let targets = prose.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     targets.filter(|target| !target.contains("://") && !target.starts_with("mailto:")).collect()
@@ -150,7 +150,7 @@ fn every_invariant_names_tests_that_exist() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// The items of a numbered list.
+/// Returns the items of a numbered list.
 fn items(list: &str) -> Vec<String> {
     let mut items: Vec<String> = Vec::new();
     for line in list.lines() {

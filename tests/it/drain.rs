@@ -1,4 +1,4 @@
-//! The end of the daemon: what is in flight finishes, and what never would is ended.
+//! Shutdown: requests in flight finish, and those that would never end are ended.
 
 use std::time::{Duration, Instant};
 
@@ -52,12 +52,12 @@ fn requests_in_flight_finish_and_connections_end_in_order() {
         call.answer(b"fine");
         let answer = whole(response).await.unwrap();
         assert_eq!(answer.trailers.unwrap()["grpc-status"], "0");
-        // Nothing is left but the stream.
+        // Only the watch is left, so it is ended.
         let failure = watch.next_bytes().await.unwrap_err();
         assert_eq!(failure.code(), Some(14), "{failure}");
         let status = proxy.process.wait(PATIENCE).expect("it ends");
         assert_eq!(status.code(), Some(0));
-        eventually("the GOAWAY is in good order", PATIENCE, async || http2.ended() == Some(Ok(())))
+        eventually("the connection ends well", PATIENCE, async || http2.ended() == Some(Ok(())))
             .await;
     });
 }
@@ -75,7 +75,7 @@ fn a_request_that_comes_on_a_kept_connection_while_it_stops_is_answered_as_the_l
         proxy.process.signal(Signal::SIGTERM);
         assert!(proxy.notify.wait_for("STOPPING=1", PATIENCE).is_some());
         client.send_request("GET", "/v2/keys/a", &[], "").await.unwrap();
-        // Longer than anything but an open exchange may take.
+        // A shutdown waits this long only for a request in flight.
         let exchange = members.exchange().await;
         tokio::time::sleep(Duration::from_secs(2)).await;
         exchange.answer(200, "fine").await;

@@ -1,5 +1,5 @@
-//! Answers of our own to requests whose body nobody needs arrive with clients that send it all the
-//! same.
+//! The proxy's early answers to requests with a body reach clients that send the whole body before
+//! they read.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use crate::support::members::{Members, start};
 use crate::support::rpc::PUT;
 use crate::support::{http1, run, shared};
 
-/// What curl reports of each of several requests: its own status, and that of the answer.
+/// Runs curl several times. Returns its exit status and the HTTP status of each run.
 async fn curl(address: &str, arguments: &[&str], body: usize) -> Vec<(Option<i32>, String)> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), vec![b'x'; body]).unwrap();
@@ -69,7 +69,7 @@ fn a_stream_that_is_refused_is_not_reset_after_a_body_of_a_megabyte() {
         stream.reserve_capacity(1 << 20);
         let sent = tokio::spawn(async move {
             for left in (0..16).rev() {
-                // It fails if the stream was reset.
+                // Fails if the stream was reset.
                 stream.send_data(bytes::Bytes::from(vec![0; 1 << 16]), left == 0).unwrap();
                 tokio::task::yield_now().await;
             }
@@ -78,7 +78,7 @@ fn a_stream_that_is_refused_is_not_reset_after_a_body_of_a_megabyte() {
         assert_eq!(answer.headers["grpc-status"], "12");
         sent.await.unwrap();
         let mut client = http1::Connection::open(&proxy.address).await.unwrap();
-        // A kept connection goes on behind it.
+        // The connection is kept and takes the next request.
         for _ in 0..2 {
             let answer = client.exchange("PUT", "/v2/keys/a", &[], &"x".repeat(1_000_000)).await;
             assert_eq!(answer.unwrap().status, 501);

@@ -1,5 +1,5 @@
-//! `proxy = "off"` on a host that has been a proxy of its cluster, when the registry is of no use
-//! any more.
+//! `proxy = "off"` on a host that has been a proxy of its cluster, whose registry can no longer be
+//! used.
 
 use crate::scripted_registry::{Registry, page};
 use crate::support::peer::{Peer, Reply};
@@ -8,7 +8,7 @@ use crate::support::proxy::Proxy;
 use crate::support::scratch::Scratch;
 use crate::support::{PATIENCE, port, shared};
 
-/// A peer of a cluster of one.
+/// Starts the peer of a cluster with one member.
 fn peer() -> Peer {
     let peer = Peer::start(Reply::Never);
     let list = format!(
@@ -19,7 +19,8 @@ fn peer() -> Peer {
     peer
 }
 
-/// A host that found this peer by way of `before`, and whose settings say `url` now.
+/// Starts a host whose cluster file names this peer, found through the discovery URL `before`. Its
+/// settings name `url`.
 fn host(scratch: &Scratch, peer: &Peer, before: &str, url: &str, more: &str) -> Proxy {
     std::fs::create_dir_all(scratch.join("proxy")).expect("a directory");
     let kept = format!(

@@ -1,4 +1,4 @@
-//! Clients that want too much: they are refused or slowed down, and the others go on.
+//! Clients that ask for too much are refused or slowed down, and the others are served.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::support::proxy::Proxy;
 use crate::support::rpc::{RANGE, WATCH};
 use crate::support::{PATIENCE, eventually, exclusive, http1, meter, run, shared};
 
-/// Members that answer everything.
+/// Members that answer every request.
 async fn willing() -> Serving {
     Members::start(1).await.serve(async |arrival| match arrival {
         Arrival::Http1(exchange) => exchange.answer(200, "fine").await,
@@ -22,7 +22,7 @@ async fn willing() -> Serving {
     })
 }
 
-/// Asks the proxy a few times by both protocols; each answer must come in good time.
+/// Makes a few requests with both protocols; each must be answered quickly.
 async fn others_are_served(proxy: &Proxy) {
     let channel = Channel::open(&proxy.address).await.unwrap();
     let mut client = http1::Connection::open(&proxy.address).await.unwrap();
@@ -59,7 +59,7 @@ fn a_head_that_is_too_large_is_refused_and_ordinary_ones_pass() {
             (target(100 << 10), 414),
         ] {
             let mut client = http1::Connection::open(&proxy.address).await.unwrap();
-            // It may be refused before all of it is sent.
+            // The proxy may refuse the request before all of it is sent.
             let _ = client.send(&request).await;
             let Ok(head) = client.head().await else {
                 assert_ne!(status, 200, "no answer to {} bytes", request.len());
@@ -76,7 +76,7 @@ fn a_head_that_is_too_large_is_refused_and_ordinary_ones_pass() {
     });
 }
 
-/// One HTTP/2 frame.
+/// Encodes one HTTP/2 frame.
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut frame = vec![length[1], length[2], length[3], kind, flags];
@@ -85,7 +85,7 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The head of a gRPC call in HPACK, without tables.
+/// Encodes the header block of a gRPC call in HPACK without the dynamic table.
 fn call_head(path: &str) -> Vec<u8> {
     let mut block = vec![0x83, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
     block.extend(path.as_bytes());
@@ -94,7 +94,7 @@ fn call_head(path: &str) -> Vec<u8> {
     block
 }
 
-/// Opens an HTTP/2 connection by hand.
+/// Opens an HTTP/2 connection and sends its frames by hand.
 async fn bare_http2(address: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
@@ -102,8 +102,8 @@ async fn bare_http2(address: &str) -> TcpStream {
     stream
 }
 
-/// Sends `next(0)`, `next(1)` and so on without ever reading, until `limit` bytes are sent or
-/// nobody takes more.
+/// Sends `next(0)`, `next(1)` and so on without reading, until `limit` bytes are sent or the other
+/// side takes no more.
 async fn pour(
     mut stream: TcpStream,
     limit: usize,
@@ -204,7 +204,7 @@ fn without_descriptors_the_proxy_waits_and_serves_again() {
         assert!(proxy.process.wait_for_line("cannot accept connections", PATIENCE).is_some());
         let before = meter::processor_ms(pid);
         let since = std::time::Instant::now();
-        // What it does while starved: next to nothing.
+        // Without free descriptors it must not spin.
         tokio::time::sleep(Duration::from_millis(500)).await;
         let spent = meter::processor_ms(pid) - before;
         assert!(spent < 200, "{spent} ms of processor time in {:?}", since.elapsed());
@@ -249,7 +249,7 @@ fn a_crowd_of_silent_clients_leaves_descriptors_for_those_who_ask() {
             assert_eq!(head.status, 200);
             assert_eq!(client.body(&head).await.unwrap(), b"fine");
         }
-        // Who waits in the queue is served when the others leave.
+        // A client in the listen queue is served when the others leave.
         let late = tokio::spawn({
             let address = proxy.address.clone();
             async move { http1::get(&address, "/version").await.status }
@@ -293,7 +293,7 @@ fn a_client_that_makes_a_thousand_calls_and_reads_nothing_holds_a_bounded_part()
             others_call(&proxy).await;
         }
         let grown = meter::resident_bytes(proxy.process.pid()).saturating_sub(before);
-        // 32 windows of 1 MiB, two connections of 64 MiB, and what a thousand streams cost besides.
+        // 32 windows of 1 MiB, two connections of 64 MiB, and the cost of a thousand streams.
         assert!(grown < 256 << 20, "{} KiB more", grown / 1024);
     });
 }
@@ -356,10 +356,10 @@ fn slow_readers_of_large_answers_hold_little() {
             assert_eq!(other.unary_bytes("/etcdserverpb.KV/Put", b"").await.unwrap(), "fine");
         }
         let grown = meter::resident_bytes(proxy.process.pid()).saturating_sub(before);
-        // About a window for each stream and the buffers of each connection: far below the 320 MiB
+        // About one window per stream and the buffers of each connection: far less than the 320 MiB
         // that were asked for.
         assert!(grown < 48 << 20, "{} KiB more", grown / 1024);
-        // One that reads again gets all of it.
+        // A client that reads again gets its whole answer.
         let mut first = unread.swap_remove(0);
         assert!(first.exactly(16 << 20).await.unwrap().iter().all(|byte| *byte == 7));
     });

@@ -1,11 +1,11 @@
-//! The shape of the source: which module may know which, and how long a file may be.
+//! The structure of the source: which modules a module may use, and how long a file may be.
 
 mod circles;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The floors of ARCHITECTURE.md; a module knows only what is below it.
+/// The floors of ARCHITECTURE.md. A module may use only modules of lower floors.
 const FLOORS: [(&str, u8); 13] = [
     ("main", 7),
     ("lib", 7),
@@ -46,13 +46,13 @@ fn sources() -> BTreeMap<PathBuf, String> {
     found
 }
 
-/// The top module that a file belongs to.
+/// Returns the top-level module that a file belongs to.
 fn module_of(path: &Path) -> String {
     let first = path.components().next().unwrap().as_os_str().to_str().unwrap();
     first.trim_end_matches(".rs").to_owned()
 }
 
-/// What is not a test: everything up to the tests at a file's end; nothing of a file of tests.
+/// Returns the code before the unit tests at a file's end; nothing for a file of tests.
 fn without_tests<'a>(path: &Path, text: &'a str) -> &'a str {
     if path.with_extension("").iter().any(|part| part == "tests") {
         return "";
@@ -61,7 +61,7 @@ fn without_tests<'a>(path: &Path, text: &'a str) -> &'a str {
     code.split("#[cfg(test)]\npub(super) mod tests").next().unwrap()
 }
 
-/// The top modules that a text names through `crate::`.
+/// Returns the top-level modules that a text names through `crate::`.
 fn named(text: &str) -> Vec<String> {
     let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
     let code: Vec<&str> = code.collect();
@@ -81,7 +81,7 @@ fn named(text: &str) -> Vec<String> {
     named
 }
 
-/// The first segments of `a::b, c::{d, e}}`.
+/// Returns the first segments of `a::b, c::{d, e}}`.
 fn top_of_group(group: &str) -> Vec<String> {
     let (mut depth, mut at_start, mut names) = (0, true, Vec::new());
     for (at, c) in group.char_indices() {

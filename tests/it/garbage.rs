@@ -1,5 +1,4 @@
-//! Random bytes, made of what parsers look for: the daemon neither panics nor stops to serve,
-//! whatever comes.
+//! Random bytes, made of pieces that parsers look for: the daemon neither panics nor stops serving.
 
 use std::time::Duration;
 
@@ -56,7 +55,7 @@ const WORDS: [&str; 40] = [
     "X-Forwarded-For: \u{e9}\r\n",
 ];
 
-/// Something like a request, and sometimes exactly one.
+/// Returns something like a request, which may even be valid.
 fn http1_garbage() -> Vec<u8> {
     let mut bytes = Vec::new();
     if fastrand::bool() {
@@ -75,12 +74,12 @@ fn http1_garbage() -> Vec<u8> {
     bytes
 }
 
-/// Frames with kinds, flags and payloads that may or may not fit.
+/// Returns frames whose kinds, flags and payloads may or may not fit together.
 fn http2_garbage() -> Vec<u8> {
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
     for _ in 0..fastrand::usize(1..20) {
         let payload: Vec<u8> = match fastrand::u8(..4) {
-            // The head of a gRPC call.
+            // A HEADERS frame of a gRPC call.
             0 => {
                 let path = fastrand::choice([
                     "/etcdserverpb.KV/Range",
@@ -132,7 +131,7 @@ fn garbage_of_any_kind_is_survived() {
             let address = proxy.address.clone();
             attempts.push(tokio::spawn(async move {
                 let mut stream = TcpStream::connect(address).await.unwrap();
-                // It may be cut at any point.
+                // The proxy may close the connection at any point.
                 let _ = stream.write_all(&garbage).await;
                 if garbage.len() % 2 == 0 {
                     let _ = stream.shutdown().await;

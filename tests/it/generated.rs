@@ -1,4 +1,4 @@
-//! The man pages, completions, references and the full example say what the tables in the code say.
+//! The man pages, completions, references and the full example match the tables in the code.
 
 use std::path::Path;
 use std::process::Command;
@@ -20,7 +20,7 @@ fn no_generated_file_has_drifted_from_the_tables() {
 fn every_setting_is_in_every_generated_file() {
     for (path, text) in etcd_proxy::cli::manual::files() {
         let text = text.replace("\\-", "-");
-        // These tell of commands and of metrics.
+        // These two describe commands and metrics, and no settings.
         let has_none = path.ends_with(".8") || path.ends_with("/metrics.md");
         for setting in etcd_proxy::config::schema::all().filter(|_| !has_none) {
             let is_there = text.contains(setting.name) || setting.name == "config-file";
@@ -50,8 +50,7 @@ fn the_full_example_can_be_used_as_it_is_and_with_every_line_switched_on() {
     }
 }
 
-/// The shells parse what is meant for them, those of them that are installed; bash is, and
-/// tests/system has them all.
+/// Each installed shell parses its completion. bash is always there; tests/system has all shells.
 #[test]
 fn the_shells_accept_their_completions() {
     for (shell, file) in [

@@ -1,5 +1,5 @@
-//! Answers to gRPC reads that have begun and are not whole: nothing of a short one is passed on, so
-//! it can be asked for elsewhere.
+//! Answers to gRPC reads that have begun and are not complete: a short one is held back, so that
+//! the read can still be sent to another member.
 
 use bytes::Bytes;
 use h2::Reason;
@@ -12,7 +12,7 @@ use crate::support::members::http2::Reply;
 use crate::support::rpc::{NOTHING_SENT, PUT, RANGE};
 use crate::support::{run, shared};
 
-/// More than is held.
+/// More than the proxy holds back.
 const LONG: usize = 20_000;
 
 /// A call whose answer has begun.
@@ -24,8 +24,8 @@ struct Begun {
     reply: Reply,
 }
 
-/// Calls, and sends these pieces of the answer, each in a frame. They are with the proxy when it
-/// returns.
+/// Makes a call and sends these pieces of the answer, each in a DATA frame. Returns when the proxy
+/// has received them.
 async fn begin(members: &mut Members, address: &str, path: &'static str, parts: &[Bytes]) -> Begun {
     let channel = Channel::open(address).await.unwrap();
     let caller = channel.clone();
@@ -42,7 +42,8 @@ async fn begin(members: &mut Members, address: &str, path: &'static str, parts: 
 }
 
 impl Begun {
-    /// What was sent before the answer to another call has arrived when that has.
+    /// Waits until the proxy has received all pieces: it has when it has answered a later call on
+    /// the same connection.
     async fn has_arrived(&self, members: &mut Members) {
         let channel = self.channel.clone();
         let behind = tokio::spawn(async move { channel.unary_bytes(PUT, b"").await });
@@ -53,7 +54,7 @@ impl Begun {
     }
 }
 
-/// Another member than that one is asked; its answer is what the client gets.
+/// Asserts that a member other than `not` is asked and that the client gets its answer.
 async fn is_asked_elsewhere(
     members: &mut Members,
     called: JoinHandle<Result<Bytes, Failure>>,
@@ -66,7 +67,7 @@ async fn is_asked_elsewhere(
 }
 
 fn frames(lengths: &[usize]) -> Vec<Bytes> {
-    // One message over all of them.
+    // One message, split into all of them.
     let all: usize = lengths.iter().sum();
     let mut message = crate::support::members::http2::framed(&vec![b'x'; all.saturating_sub(5)]);
     lengths.iter().map(|length| message.split_to(*length)).collect()
@@ -76,7 +77,7 @@ fn frames(lengths: &[usize]) -> Vec<Bytes> {
 fn a_member_lost_within_a_short_answer_fails_no_read_and_repeats_no_write() {
     let _machine = shared();
     run(async {
-        // The last is how members behind TLS send it.
+        // The last has the frame sizes of members behind TLS.
         for lengths in [&[][..], &[100], &[16_384], &[4_096, 4_096, 4_096, 4_000]] {
             for path in [RANGE, PUT] {
                 let mut members = Members::start(2).await;
@@ -164,8 +165,8 @@ fn what_was_held_is_passed_on_in_order_and_whole() {
         let proxy = members.proxy().await;
         let client = Connection::open(&proxy.address).await;
         let head = [("content-type", "application/grpc"), ("te", "trailers")];
-        // More frames than are held, empty ones among them; the last ends the stream without
-        // trailers.
+        // More frames than the proxy holds back, some of them empty. The last one ends the stream
+        // without trailers.
         let (response, _stream) = client.request("POST", RANGE, &head, true).await;
         let mut reply = members.call().await.begin();
         let mut sent = Vec::new();

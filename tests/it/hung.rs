@@ -1,4 +1,5 @@
-//! A member that accepts and does not answer: what waits on it, and what comes after.
+//! A member that accepts and does not answer: what happens to requests that wait for it, and to
+//! later ones.
 
 use std::time::{Duration, Instant};
 
@@ -62,15 +63,15 @@ fn while_the_first_peers_hang_systemd_is_told_whom_it_waits_for_and_gives_more_t
     let peer = Peer::start(Reply::Never);
     let proxy = Proxy::with_peers(&format!("a={}", peer.url)).spawn();
     let asking = format!("waiting for members: asking {}", peer.url.trim_start_matches("http://"));
-    // A round of asking takes 10 s.
+    // One round of asking the peers takes 10 s; the message must not wait for its end.
     wait_until("it says whom it asks", || proxy.notify.statuses().contains(&asking));
     let heard = proxy.notify.heard();
     assert!(heard.iter().any(|line| line == "EXTEND_TIMEOUT_USEC=60000000"), "{heard:?}");
     assert!(proxy.started.elapsed() < Duration::from_secs(9), "{:?}", proxy.started.elapsed());
 }
 
-/// Writes in all three ways to members of which the one that is asked freezes, behind a daemon that
-/// probes as `arguments` say: all are answered as lost, and sent to nobody else.
+/// Writes in all three ways to a member that freezes, behind a daemon with these `arguments` for
+/// its probes. All writes must be answered as lost and sent to no other member.
 async fn writes_to_a_frozen_member(arguments: &'static [&'static str]) {
     let mut members = Members::start(2).await;
     let plan = Proxy::with_peers(&members.initial_cluster()).arguments(&["--workers", "1"]);
@@ -125,7 +126,7 @@ fn a_write_in_flight_to_a_hung_member_is_answered_as_lost_and_never_sent_again()
     });
 }
 
-/// Longer than a hung member is waited for, on a busy machine.
+/// Longer than a request waits for a hung member, even on a busy machine.
 const LONG: Duration = Duration::from_secs(8);
 
 #[test]
@@ -187,7 +188,8 @@ fn streams_leave_a_hung_member_only_when_there_is_one_with_a_quorum() {
         let begin = Instant::now();
         members.hang(hung, true);
         until_usable(&proxy, 0).await;
-        // It is known to hang, and the other one has no leader.
+        // The watch's member is known to hang, but the other one has no leader: the watch is kept
+        // for now.
         let ended = tokio::time::timeout(Duration::from_millis(500), watch.next_bytes()).await;
         assert!(ended.is_err() || begin.elapsed() > Duration::from_secs(4), "{ended:?}");
         members.lose_quorum(1 - hung, false);
@@ -250,7 +252,7 @@ fn when_all_members_hang_all_are_tried_and_the_first_that_recovers_gets_what_wai
         called.await.unwrap().unwrap();
         (0..2).for_each(|member| members.hang(member, true));
         until_usable(&proxy, 0).await;
-        // Answers are taken from whoever gives them, healthy or not, where a connection is open.
+        // Without a healthy member, an unhealthy one with an open connection is asked.
         let caller = channel.clone();
         let called = tokio::spawn(async move { caller.unary_bytes(PUT, b"x").await });
         members.call().await.answer(b"fine");
@@ -304,7 +306,7 @@ fn a_read_moves_on_from_a_hung_member_also_while_a_reload_takes_its_time() {
         let mut client = http1::Connection::open(&proxy.address).await.unwrap();
         client.send_request("GET", "/v2/keys/a", &[], "").await.unwrap();
         let waiting = members.exchange().await;
-        // A peer that accepts and says nothing: the new settings wait three seconds for it.
+        // A peer that accepts and never answers. The new settings wait three seconds for it.
         let silent = Peer::start(Reply::Never);
         proxy.write_settings(Way::Rename, &settings(&format!("silent={}", silent.url)));
         eventually("the new peer is asked", PATIENCE, async || silent.asked() > 0).await;
@@ -312,7 +314,7 @@ fn a_read_moves_on_from_a_hung_member_also_while_a_reload_takes_its_time() {
         let exchange = members.exchange().await;
         assert_ne!(exchange.member, waiting.member);
         let reloads = std::thread::scope(|scope| scope.spawn(|| proxy.reloads()).join());
-        assert_eq!(reloads.unwrap(), 0, "the reload was over before");
+        assert_eq!(reloads.unwrap(), 0, "the reload was done too early");
         exchange.answer(200, "fine").await;
         assert_eq!(client.head().await.unwrap().status, 200);
     });

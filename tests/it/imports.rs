@@ -1,9 +1,9 @@
-//! The order of imports, which rustfmt sets only within a group: std, then crates, then our own, a
+//! The order of import groups, which rustfmt does not check: std, then crates, then our own, with a
 //! blank line between them.
 
 use std::path::{Path, PathBuf};
 
-/// Which group an import belongs to, and its name in a message.
+/// Returns the group of an import and the group's name for messages.
 fn group(import: &str, modules: &[&str]) -> (u8, &'static str) {
     let path = import.trim_start_matches("pub ").trim_start_matches("use ");
     let path = path.trim_start_matches("::");
@@ -16,7 +16,7 @@ fn group(import: &str, modules: &[&str]) -> (u8, &'static str) {
     }
 }
 
-/// Says what is wrong with the order of a file's private imports at its top level.
+/// Returns the mistakes in the order of a file's private top-level imports.
 fn complaints(path: &Path, text: &str) -> Vec<String> {
     let modules: Vec<&str> = text
         .lines()

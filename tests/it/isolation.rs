@@ -1,5 +1,5 @@
-//! One client can neither slow nor break another, nor one stream of a client its others, by not
-//! reading.
+//! A client that does not read neither slows nor breaks other clients, and an unread stream does
+//! not affect the other streams of its client.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::{exclusive, meter, run};
 
 const EVENTS: usize = 20_000;
 
-/// Members whose watches send this many small events as fast as they are taken.
+/// Members whose watches send this many small events as fast as the proxy takes them.
 async fn eventful() -> Serving {
     Members::start(1).await.serve(async |arrival| {
         let Arrival::Http2(call) = arrival else { return };
@@ -34,7 +34,7 @@ async fn watch(channel: &Channel) -> Call {
     watch
 }
 
-/// Reads all events and checks that none is missing.
+/// Reads all events and asserts that none is missing.
 async fn read_all(mut watch: Call) {
     for number in 0..EVENTS {
         let event = watch.next_bytes().await;
@@ -73,7 +73,7 @@ fn a_client_that_stops_reading_holds_up_nobody_else() {
         }
         let grown = meter::resident_bytes(proxy.process.pid()).saturating_sub(before);
         assert!(grown < 32 << 20, "{} KiB more", grown / 1024);
-        // Nobody ended the one that did not read: it gets everything when it reads again.
+        // The connection that did not read is still open, and gets everything when it reads again.
         bad.stall(false);
         for one in unread {
             read_all(one).await;
@@ -120,8 +120,7 @@ fn an_upload_that_its_member_does_not_take_holds_up_no_other() {
         let mut stuck = Vec::new();
         for _ in 0..10 {
             let mut call = channel.call(RANGE).await.unwrap();
-            // More than the member's window and less than the client's connection window has room
-            // for.
+            // More than the member's window, and less than the client's connection window allows.
             call.send_raw(&vec![7; 4 << 20], false).unwrap();
             stuck.push((call, members.call().await));
         }

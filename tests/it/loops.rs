@@ -1,4 +1,4 @@
-//! A way that leads back to where it came from is refused at its first return.
+//! A request that comes back to a proxy it has already passed is refused at its first return.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::proxy::Proxy;
 use crate::support::rpc::{PUT, RANGE, WATCH};
 use crate::support::{PATIENCE, eventually, run, shared};
 
-/// A peer whose only member has this client URL.
+/// Starts a peer whose only member has this client URL.
 fn peer_of(url: &str) -> Peer {
     let member = format!("{{\"id\":1,\"peerURLs\":[],\"name\":\"me\",\"clientURLs\":[\"{url}\"]}}");
     Peer::start(Reply::members("cafe", &format!("[{member}]\n")))
@@ -30,7 +30,7 @@ fn a_member_that_advertises_the_proxy_itself_gets_no_traffic() {
             peer.set(Reply::members("cafe", &member));
             let proxy = plan.spawn();
             assert!(proxy.process.wait_for_line("client URL gets no traffic", PATIENCE).is_some());
-            // Nothing is served, and that is said wherever somebody looks.
+            // Nothing is served, and STATUS, `status` and the answers all say so.
             let waiting =
                 "waiting for members: the member list names no client URL that can be used";
             eventually("STATUS", PATIENCE, async || {
@@ -56,7 +56,7 @@ fn a_member_that_advertises_the_proxy_itself_gets_no_traffic() {
 fn two_proxies_in_a_circle_refuse_a_request_at_its_first_return() {
     let _machine = shared();
     run(async {
-        // Each finds the other to lead to the cluster while both have a member of it.
+        // At first both have a real member too, so that each can prove its cluster to the other.
         let members = Members::start(1).await;
         let (to_one, to_other) = (peer_of("http://127.0.0.1:1"), peer_of("http://127.0.0.1:1"));
         let arguments = ["--health-interval", "0", "--proxy-refresh-interval", "100"];
@@ -127,7 +127,7 @@ fn two_proxies_that_know_only_each_other_send_nothing_round() {
     });
 }
 
-/// Waits until a daemon's members are so.
+/// Waits until the daemon's members satisfy the condition.
 async fn until(proxy: &Proxy, are_so: impl Fn(&[serde_json::Value]) -> bool) {
     let deadline = std::time::Instant::now() + PATIENCE;
     loop {

@@ -1,12 +1,13 @@
-//! Requests that two parsers could read in two ways are refused, and no reply of ours leaves bytes
-//! behind.
+//! Requests that two parsers could read differently are refused, and none of our own answers leaves
+//! bytes of a body to be read as a request.
 
 use crate::support::http2::Connection;
 use crate::support::members::Members;
 use crate::support::rpc::{PUT, RANGE};
 use crate::support::{PATIENCE, eventually, http1, run, shared};
 
-/// The status of the answer to these bytes, and whether the connection is closed after it.
+/// Sends these bytes. Returns the status of the answer and whether the connection is closed after
+/// it.
 async fn status_of(address: &str, bytes: &str) -> (u16, bool) {
     let mut client = http1::Connection::open(address).await.unwrap();
     client.send(bytes).await.unwrap();
@@ -79,7 +80,7 @@ fn a_length_beside_chunks_does_not_count_and_ends_the_connection() {
         let head = client.head().await.unwrap();
         assert_eq!(client.body(&head).await.unwrap(), b"fine");
         assert!(client.is_closed().await);
-        assert!(members.is_quiet(), "what followed was not taken for a request");
+        assert!(members.is_quiet(), "the bytes that followed were no request");
     });
 }
 
@@ -136,7 +137,7 @@ fn http2_requests_that_http1_could_not_carry_reach_no_member() {
             }
         }
         let client = Connection::open(&proxy.address).await;
-        // Says four bytes and sends five.
+        // Announces four bytes and sends five.
         let (response, mut stream) =
             client.request("PUT", "/v2/keys/a", &[("content-length", "4")], false).await;
         let mut exchange = members.exchange().await;
@@ -164,7 +165,8 @@ fn a_reply_of_our_own_leaves_no_byte_of_the_body_to_be_read_as_a_request() {
             assert_eq!(answer.status, 501);
             let body = client.body(&answer).await.unwrap();
             assert_eq!(body, b"");
-            // Whether the rest is drained or the connection is closed, this is no request.
+            // The rest may be drained or the connection closed, but these bytes are never a
+            // request.
             let _ = client.send(smuggled).await;
             if length == smuggled.len() {
                 let _ = client.send("GET /v2/keys/honest HTTP/1.1\r\nHost: a\r\n\r\n").await;
@@ -200,7 +202,8 @@ fn a_client_that_expects_100_and_is_refused_is_not_asked_for_its_body() {
         let head = "PUT /v2/keys/a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
         client.send(head).await.unwrap();
         assert_eq!(client.head().await.unwrap().status, 501);
-        // Either it is closed, or what comes next is the body that was announced and no request.
+        // Either the connection is closed, or these bytes are the announced body; they are never a
+        // request.
         let _ = client.send("GET /v2/keys/smuggled HTTP/1.1\r\nHost: a\r\n\r\n").await;
         assert!(client.is_closed().await);
         assert!(members.is_quiet());
@@ -221,8 +224,8 @@ fn a_txn_that_stops_half_way_is_given_up_by_a_readonly_proxy() {
     });
 }
 
-/// Those that hyper refuses before there is a request, those that we refuse, and HTTP/2 that is
-/// none; what the client sent is not repeated.
+/// Covers requests that hyper refuses, requests that we refuse, and broken HTTP/2. The log line
+/// must not repeat the client's bytes.
 #[test]
 fn malformed_requests_are_counted_and_leave_a_line_that_says_where() {
     let _machine = shared();
@@ -252,7 +255,7 @@ fn malformed_requests_are_counted_and_leave_a_line_that_says_where() {
     });
 }
 
-/// What RFC 9112 section 7.1 does not allow in a chunked body, each followed by two requests.
+/// Bodies that violate RFC 9112 section 7.1, each to be followed by two requests.
 const BROKEN_BODIES: [&str; 16] = [
     "2\r\n{}\r\n0\r\nx: y\n\r\n",
     "2\r\n{}\r\n0\r\nx: y\n\n",
@@ -290,7 +293,7 @@ fn a_request_behind_a_broken_chunked_body_is_neither_swallowed_nor_answered() {
                     loop {
                         let mut exchange = members.exchange().await;
                         assert_eq!(exchange.target(), "/v3/kv/range", "{body:?}");
-                        assert!(exchange.body().await.is_err(), "{body:?} passed for whole");
+                        assert!(exchange.body().await.is_err(), "{body:?} was taken for complete");
                     }
                 } => unreachable!(),
             };

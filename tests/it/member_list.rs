@@ -1,4 +1,4 @@
-//! `rewrite-members` before members that answer in every way but the usual one.
+//! `rewrite-members` with members that give every answer but the usual one.
 
 use crate::support::grpc::Channel;
 use crate::support::http1::Answer;
@@ -19,13 +19,13 @@ async fn rewriting(members: &Members) -> Proxy {
         .await
 }
 
-/// Asks for a list, and has the member say these bytes.
+/// Asks for a list and makes the member send these bytes.
 async fn answered(members: &mut Members, proxy: &Proxy, path: &str, said: &[u8]) -> Answer {
     let mut client = http1::Connection::open(&proxy.address).await.unwrap();
     let asked = ["Accept-Encoding: gzip"];
     client.send_request("GET", path, &asked, "").await.unwrap();
     let mut exchange = members.exchange().await;
-    assert_eq!(exchange.header("accept-encoding"), None, "the member is asked not to compress");
+    assert_eq!(exchange.header("accept-encoding"), None, "it must not reach the member");
     exchange.send(said).await.unwrap();
     drop(exchange);
     let head = client.head().await.unwrap();
@@ -114,7 +114,7 @@ fn grpc_lists_keep_unknown_fields_and_trailers() {
         let mut members = Members::start(1).await;
         let proxy = rewriting(&members).await;
         let channel = Channel::open(&proxy.address).await.unwrap();
-        // Field 9 is not known to anybody; field 2 is a member with one client URL.
+        // Field 9 is unknown; field 2 is a member with one client URL.
         let list = |url: &str| {
             let member = [&[8, 1, 34, url.len() as u8], url.as_bytes()].concat();
             [&[0x4a, 1, b'?', 18, member.len() as u8], member.as_slice()].concat()

@@ -1,4 +1,4 @@
-//! Memory: given back when clients leave, and not asked for beyond a limit.
+//! Memory is given back when clients leave, and a limit is not exceeded.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn watched() -> Serving {
     })
 }
 
-/// Clients that have asked for something and stay, every fourth with a watch.
+/// Opens connections that make one request and stay open; every fourth has a watch.
 async fn crowd(proxy: &Proxy, count: usize) -> Vec<http1::Connection> {
     let mut clients = Vec::new();
     for number in 0..count {
@@ -58,7 +58,7 @@ fn memory_is_given_back_when_clients_leave() {
     });
 }
 
-/// Sets the limit of the address space so much above what is in use.
+/// Sets RLIMIT_AS to `more` bytes above the current use.
 fn limit_address_space(pid: u32, more: u64) {
     let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
     let pages: u64 = statm.split(' ').next().unwrap().parse().unwrap();
@@ -74,7 +74,7 @@ fn near_its_limit_the_proxy_closes_idle_connections_and_lets_no_more_in() {
     let _machine = exclusive();
     run(async {
         let serving = watched().await;
-        // As when it is started under such a limit.
+        // As if the daemon had been started with such a limit.
         let plan = serving.members.plan().variable("GLIBC_TUNABLES", "glibc.malloc.arena_max=1");
         let proxy = members::start(plan).await;
         let pid = proxy.process.pid();
@@ -88,7 +88,7 @@ fn near_its_limit_the_proxy_closes_idle_connections_and_lets_no_more_in() {
             loop {
                 let mut client = http1::Connection::open(&proxy.address).await.unwrap();
                 client.send_request("GET", "/version", &[], "").await.unwrap();
-                // Who is let in is answered, and stays.
+                // A connection that is accepted is answered and stays open.
                 if let Ok(Ok(head)) = timeout(Duration::from_secs(5), client.head()).await {
                     client.body(&head).await.unwrap();
                 }

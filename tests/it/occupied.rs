@@ -1,4 +1,4 @@
-//! A port that is taken: the daemon does not start, and says by whom it is taken.
+//! A port that is taken: the daemon does not start, and names the process that has it.
 
 use crate::support::members::{Members, start};
 use crate::support::proxy::Proxy;
@@ -53,13 +53,13 @@ fn check_tells_a_taken_address_from_the_running_daemons_own() {
             "{said}"
         );
         assert!(!said.contains(&own), "{said}");
-        // The members live on this thread; a peer that refuses is enough to see that it connects
-        // all the same.
+        // The members live on this thread and cannot answer now. A peer that refuses is enough to
+        // show that `--connect` is carried out all the same.
         let (status, said) =
             check(&taken, &["--connect", "--initial-cluster=a=http://127.0.0.1:1"]);
         assert_eq!(status, 78, "{said}");
         assert!(said.contains("in use by pid") && said.contains("127.0.0.1:1"), "{said}");
-        // Another daemon's address is as taken as a stranger's.
+        // The same holds for the address of another daemon of ours.
         let other = members.proxy().await;
         let (status, said) = check(&format!("http://{}", other.address), &[]);
         assert_eq!(status, 78, "{said}");

@@ -1,5 +1,5 @@
-//! What the proxy answers itself, on client and metrics listeners, and who may ask: CORS and the
-//! host whitelist.
+//! The proxy's own pages on client and metrics listeners, and who may fetch them: CORS and the host
+//! whitelist.
 
 use crate::support::grpc::Channel;
 use crate::support::http1::{self, Answer, Connection};
@@ -7,7 +7,7 @@ use crate::support::members::{Arrival, Members, Serving, start};
 use crate::support::rpc::RANGE;
 use crate::support::{exclusive, port, run, shared};
 
-/// Members that answer everything, and say the CORS headers that etcd says.
+/// Members that answer every request, with etcd's CORS headers.
 async fn willing() -> Serving {
     Members::start(1).await.serve(async |arrival| match arrival {
         Arrival::Http1(mut exchange) => {
@@ -117,7 +117,7 @@ fn metrics_listeners_answer_for_the_process() {
         assert_eq!(ask(&address, "POST", "/metrics", &[]).await.status, 405);
         let profile = get("/debug/pprof/profile?seconds=1").await;
         assert_eq!(profile.status, 200, "{}", profile.text());
-        // Gzip, as pprof wants it, or the bare protobuf, which it takes too.
+        // Gzip, as pprof expects it, or the bare protobuf, which it accepts too.
         assert!(profile.body.starts_with(&[0x1f, 0x8b]) || profile.body.starts_with(&[0x0a]));
         assert_eq!(http1::get(&proxy.address, "/livez").await.header("x-member"), Some("yes"));
     });
@@ -208,14 +208,14 @@ fn the_host_whitelist_holds_for_http1_and_grpc_does_not_care() {
         let absolute = "GET http://evil.test/version HTTP/1.1\r\nHost: etcd.test\r\n\r\n";
         client.send(absolute).await.unwrap();
         assert_eq!(client.head().await.unwrap().status, 421);
-        // Its authority is 127.0.0.1, which is not on the list: etcd holds no gRPC client to it
-        // either.
+        // The authority of this call is 127.0.0.1, which is not on the list. etcd does not apply
+        // the list to gRPC either.
         let channel = Channel::open(&proxy.address).await.unwrap();
         assert_eq!(channel.unary_bytes(RANGE, b"").await.unwrap(), "fine");
     });
 }
 
-/// A stranger's web page whose name was made to resolve to this host still names itself.
+/// DNS rebinding: a page whose host name was made to resolve to this host still sends its own name.
 #[test]
 fn a_foreign_host_name_gets_none_of_the_proxys_own_pages() {
     let _machine = shared();
@@ -239,13 +239,13 @@ fn a_foreign_host_name_gets_none_of_the_proxys_own_pages() {
                 assert_eq!(status(host, path).await.status, 200, "{host}{path}");
             }
         }
-        // What is a member's is the member's to judge: etcd has a whitelist of its own.
+        // Members' pages are left to the member: etcd has a whitelist of its own.
         assert_eq!(status("evil.test:2379", "/version").await.status, 200);
     });
 }
 
-/// As etcd's proxy measured it (`proxy/httpproxy/reverse.go` at v3.4.23 reports before it copies
-/// the body).
+/// etcd's proxy measures the same: `proxy/httpproxy/reverse.go` at v3.4.23 reports before it copies
+/// the body.
 #[test]
 fn the_duration_of_a_request_ends_with_the_head_of_its_answer() {
     let _machine = shared();
@@ -259,8 +259,8 @@ fn the_duration_of_a_request_ends_with_the_head_of_its_answer() {
         exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n").await.unwrap();
         let head = client.head().await.unwrap();
         let until_head = begin.elapsed();
-        // Longer than the request may have taken to reach the proxy, by which its measure begins
-        // later than ours.
+        // Twice as long, since the proxy starts its clock later than this test, by the time that
+        // the request took to reach it.
         tokio::time::sleep(until_head * 2).await;
         exchange.send("late").await.unwrap();
         assert_eq!(client.body(&head).await.unwrap(), b"late");

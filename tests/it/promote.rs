@@ -1,5 +1,5 @@
-//! A promotion where the members speak nothing but v2, and what is said when they say strange
-//! things.
+//! Promotions with members that speak only v2, and the messages about unexpected answers of
+//! members.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -17,15 +17,14 @@ use crate::support::shared;
 use crate::support::systemd::{Hook, Host, variables};
 use crate::support::tls::{Authority, Leaf};
 
-/// A member of etcd 2: it lists itself, and a member that was added to it as one that has started.
+/// A member of etcd 2. It lists itself, and lists a member that was added to it as started.
 struct Old {
     url: String,
-    /// What was sent to it, head and body.
+    /// The requests that it received, head and body.
     requests: Arc<Mutex<Vec<String>>>,
 }
 
-/// The statuses that it answers to a member that is to be added, and to the question for its
-/// health.
+/// The statuses of its answers to adding a member and to the health check.
 type Statuses = (u16, u16);
 
 impl Old {
@@ -79,7 +78,7 @@ fn answer(
         }
         ["GET", "/health"] => (health, "{\"health\": \"true\"}".to_owned()),
         ["GET", "/members"] => (200, format!("[{}]", first.replace("\"a\"", "10"))),
-        // HTTP/2's preface among the rest.
+        // Everything else, HTTP/2's preface included.
         _ => (400, String::new()),
     };
     let head = format!(
@@ -110,7 +109,7 @@ fn a_cluster_that_speaks_only_v2_takes_a_member() {
     let old = Old::start();
     let host = Host::new(None, Proxy::with_peers(&old.url).spawn());
     let scratch = Scratch::new("data");
-    // What an etcd has left that lost the race for the last place of a cluster.
+    // Left behind by an etcd that lost the race for the last place of a cluster.
     std::fs::create_dir_all(scratch.join("data/member/snap")).expect("a directory");
     let learner = promote(&host, &scratch.join("data"), &old.url, &["--learner"]);
     assert!(!learner.0 && learner.2.contains("has no learners"), "{learner:?}");
@@ -140,7 +139,7 @@ fn a_cluster_that_cannot_be_asked_is_left_alone() {
         let (peers, host) = (members.initial_cluster(), Host::new(None, proxy));
         let scratch = Scratch::new("data");
         let data = scratch.join("data");
-        // Whatever the members are asked is answered with what is none.
+        // The members answer every request with something meaningless.
         let serving = members.serve(async |arrival| match arrival {
             crate::support::members::Arrival::Http1(exchange) => {
                 exchange.answer(200, "<html>").await
@@ -192,7 +191,7 @@ fn what_etcds_unit_cannot_do_is_refused_before_anything_is_done() {
     };
     let line = "ExecStart={ path=/usr/bin/etcd ; argv[]=/usr/bin/etcd --name=here $DAEMON_ARGS ; }";
     refused(line, &[], "starts etcd with --name, which ETCD_NAME cannot change");
-    // The proxy's key is only for the proxy.
+    // Only the proxy's user can read its key.
     let directory = Scratch::new("keys");
     let authority = Authority::new("peers");
     let files = authority.issue(&Leaf::loopback()).write(directory.path(), "peer");
@@ -205,7 +204,7 @@ fn what_etcds_unit_cannot_do_is_refused_before_anything_is_done() {
     assert!(old.posted().is_empty() && host.asked().is_empty() && host.runs_proxy());
 }
 
-/// A host, and a record of a run that was killed while it added the member.
+/// Makes a host with the record of a run that was killed while it added the member.
 fn half_added(old: &Old) -> (Host, Scratch) {
     let host = Host::new(None, Proxy::with_peers(&old.url).spawn());
     let scratch = Scratch::new("data");
@@ -221,7 +220,7 @@ fn half_added(old: &Old) -> (Host, Scratch) {
 #[test]
 fn a_member_that_lags_behind_does_not_cost_the_record_of_the_first_run() {
     let _machine = shared();
-    // It lists the member only after it has refused to add it once more.
+    // It lists the member only after it has refused to add it again.
     let old = Old::answering((409, 200));
     let (host, scratch) = half_added(&old);
     let data = scratch.join("data");

@@ -1,4 +1,5 @@
-//! An address gets a client's request only after it has proved that it belongs to the cluster.
+//! A member's address gets clients' requests only after it has proved that it belongs to the
+//! cluster.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ async fn answer(arrival: Arrival) {
     }
 }
 
-/// What the status says of a member's proof.
+/// Returns the state of a member's proof from the status page.
 async fn proof_of(proxy: &Proxy, name: &str) -> String {
     let status = http1::get(&proxy.address, "/proxy/status").await.json();
     let members = status["members"].as_array().cloned().unwrap_or_default();
@@ -66,7 +67,7 @@ fn what_a_list_adds_gets_no_request_before_its_proof_and_none_without() {
                 listed = !proof_of(&proxy, "m2").await.is_empty();
                 assert!(Instant::now() < deadline, "{}", proxy.story());
             }
-            eventually("it is known as another's", PATIENCE, async || {
+            eventually("it is reported as a foreign member", PATIENCE, async || {
                 proof_of(&proxy, "m1").await == "failed"
             })
             .await;
@@ -136,8 +137,8 @@ fn the_proof_is_needed_again_once_all_connections_have_closed_and_not_before() {
         let proxy = members.proxy().await;
         let serving = members.serve(answer);
         assert_eq!(serving.members.proofs(0), 1);
-        // A connection that was made under the proof is open: whoever says otherwise now is not
-        // even asked.
+        // A connection that was made under the proof is still open, so the member is not asked
+        // again, although it would now name another cluster.
         serving.members.claim(0, FOREIGN);
         for _ in 0..3 {
             let channel = Channel::open(&proxy.address).await.unwrap();
@@ -146,7 +147,7 @@ fn the_proof_is_needed_again_once_all_connections_have_closed_and_not_before() {
         }
         assert_eq!(serving.members.proofs(0), 1);
         serving.members.cut(0);
-        // The HTTP/1.1 connection is open still, and keeps the proof.
+        // The HTTP/1.1 connection is still open and keeps the proof valid.
         assert_eq!(http1::get(&proxy.address, "/version").await.status, 200);
     });
 }
@@ -168,7 +169,7 @@ fn a_member_whose_connections_have_closed_must_prove_itself_again() {
         assert_eq!(answer.header("etcd-proxy-reason"), Some("cluster-unproved"), "{answer:?}");
         assert!(proxy.process.wait_for_line("cluster bad answers there", PATIENCE).is_some());
         serving.members.claim(0, CLUSTER);
-        eventually("it is believed again", PATIENCE, async || {
+        eventually("it is trusted again", PATIENCE, async || {
             http1::get(&proxy.address, "/version").await.status == 200
         })
         .await;
@@ -223,7 +224,8 @@ fn check_connect_asks_for_the_proof_too() {
     });
 }
 
-/// A port that speaks HTTP/1.1 alone and answers one path with a cluster's ID.
+/// Starts a server that speaks HTTP/1.1 alone and answers one path with a cluster's ID. Returns its
+/// port.
 async fn http_only(path: &'static str, answer: &'static str) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -244,7 +246,7 @@ async fn http_only(path: &'static str, answer: &'static str) -> u16 {
                     _ => "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
                 };
                 stream.write_all(said.as_bytes()).await.unwrap();
-                // The proof lasts as long as this.
+                // The proof lasts as long as this connection.
                 while stream.read(&mut [0; 64]).await.is_ok_and(|count| count > 0) {}
             });
         }
@@ -256,7 +258,7 @@ async fn http_only(path: &'static str, answer: &'static str) -> u16 {
 fn a_port_that_speaks_http_alone_proves_itself_by_http() {
     let _machine = shared();
     run(async {
-        // 0xcafe in the decimal of the gateway's JSON.
+        // 0xcafe in decimal, as the JSON gateway writes it.
         let gateway =
             "HTTP/1.1 200 OK\r\nContent-Length: 33\r\n\r\n{\"header\":{\"cluster_id\":\"51966\"}}";
         let watch = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\

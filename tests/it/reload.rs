@@ -1,5 +1,5 @@
-//! Settings that change while clients are served: nothing fails, nothing is half in force, and who
-//! asked is told.
+//! Settings that change while clients are served: no request fails, no change is applied in part,
+//! and the command that asked for it reports the result.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::support::rpc::{PUT, WATCH};
 use crate::support::scratch::Scratch;
 use crate::support::{PATIENCE, eventually, http1, port, process, run, shared};
 
-/// A daemon whose every setting comes from a file.
+/// A daemon that takes every setting from a file.
 struct Fixture {
     scratch: Scratch,
 }
@@ -32,7 +32,7 @@ impl Fixture {
         self.scratch.join("etcd-proxy.toml")
     }
 
-    /// Replaces the file at once, so that no half of it is ever seen.
+    /// Replaces the file by a rename, so that it is never seen half written.
     fn write(&self, settings: &str) {
         let new = self.scratch.join("new");
         std::fs::write(&new, settings).unwrap();
@@ -55,7 +55,8 @@ fn settings(members: &Members, mode: &str, listen: &[&str], more: &str) -> Strin
     )
 }
 
-/// Runs one of the daemon's commands against it: exit status, standard output, standard error.
+/// Runs one of the daemon's commands against it. Returns exit status, standard output and standard
+/// error.
 fn command(proxy: &Proxy, arguments: &[&str]) -> (i32, String, String) {
     let mut command = process::command(env!("CARGO_BIN_EXE_etcd-proxy"));
     let admin = proxy.directory().join("admin.sock");
@@ -84,7 +85,7 @@ fn the_reload_command_tells_by_its_exit_status_what_became_of_it() {
         fixture.write(&settings(&members, "readonly", &[&listen], ""));
         let (code, out, _) = command(&proxy, &["reload"]);
         assert_eq!(code, 0, "{out}");
-        // The watch on the file may have been quicker.
+        // The daemon may have noticed the new file before the command.
         assert!(out.contains("readonly") || out.trim() == "unchanged", "{out}");
         let mut client = http1::Connection::open(&listen).await.unwrap();
         assert_eq!(client.exchange("PUT", "/v2/keys/a", &[], "x").await.unwrap().status, 501);
@@ -274,7 +275,7 @@ fn an_occupied_address_is_refused_and_leaves_the_old_listeners_open() {
         let exchange = members.exchange().await;
         exchange.answer(200, "fine").await;
         assert_eq!(asked.await.unwrap().status, 200, "the old mode is in force");
-        assert!(http1::Connection::open(&new).await.is_err(), "nothing of it is in force");
+        assert!(http1::Connection::open(&new).await.is_err(), "no part of it is in force");
 
         drop(occupant);
         let (code, _, err) = command(&proxy, &["reload"]);
@@ -315,7 +316,7 @@ fn an_address_that_would_go_over_to_metrics_is_refused_with_the_way_to_do_it() {
         fixture.write(&settings(&members, "on", &[&stays], ""));
         assert_eq!(command(&proxy, &["reload"]).0, 0);
         fixture.write(&settings(&members, "on", &[&stays], &metrics));
-        eventually("it has gone over", PATIENCE, async || {
+        eventually("it serves metrics", PATIENCE, async || {
             command(&proxy, &["reload"]);
             let Ok(answer) = http1::request(&moves, "GET", "/livez", "").await else {
                 return false;

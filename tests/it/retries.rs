@@ -1,5 +1,5 @@
-//! What a failure does to a request, on the wire: who is asked, how often, and what the client is
-//! told.
+//! What a failure does to a request, on the wire: which members are asked, how often, and what the
+//! client receives.
 
 use bytes::Bytes;
 use h2::Reason;
@@ -12,7 +12,7 @@ use crate::support::proxy::Proxy;
 use crate::support::rpc::{NOTHING_SENT, PUT, RANGE, WATCH};
 use crate::support::{PATIENCE, http1, run, shared};
 
-/// The member that a new client is sent to. No connection to it is left.
+/// Returns the member that a new client is sent to. No connection to it is left open.
 async fn preferred(members: &mut Members, proxy: &Proxy) -> usize {
     let asked = tokio::spawn(ask(proxy.address.clone(), "GET", "/version", ""));
     let mut exchange = members.exchange().await;
@@ -87,7 +87,7 @@ fn a_kept_connection_that_its_member_has_closed_costs_no_request() {
             assert_eq!(exchange.body().await.unwrap(), b"x");
             exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
             assert_eq!(client.head().await.unwrap().status, 200);
-            // Kept by the proxy, and now closed under it.
+            // The proxy has kept the connection for reuse; now the member closes it.
             drop(exchange);
         }
         assert!(members.is_quiet());
@@ -187,7 +187,7 @@ fn a_write_whose_connection_is_lost_is_seen_once_and_answered_502() {
             }
             assert!(members.is_quiet(), "{method} {path}");
         }
-        // The watch is no write.
+        // The watch does not count as a write.
         let metrics = http1::get(&proxy.address, "/metrics").await.text();
         let count = "etcd_proxy_unanswered_writes_total{reason=\"connection_lost\"} 5";
         assert!(metrics.contains(count), "{metrics}");
@@ -277,7 +277,7 @@ fn a_stream_that_every_member_refuses_may_be_sent_again_by_the_client() {
 async fn read_to_headers(stream: &mut TcpStream) -> u32 {
     let mut preface = [0; 24];
     stream.read_exact(&mut preface).await.unwrap();
-    // Our SETTINGS, and the acknowledgement of theirs.
+    // Our SETTINGS, and the acknowledgement of the proxy's.
     stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0]).await.unwrap();
     loop {
         let (kind, id) = read_frame(stream).await;
@@ -295,7 +295,7 @@ async fn read_frame(stream: &mut TcpStream) -> (u8, u32) {
     (head[3], u32::from_be_bytes([head[5], head[6], head[7], head[8]]))
 }
 
-/// Reads frames until a stream's client has sent all of it.
+/// Reads frames until the end of what the client sends on a stream.
 async fn read_to_end_of(stream: &mut TcpStream, wanted: u32) {
     while read_frame(stream).await != (0, wanted) {}
 }
@@ -363,7 +363,7 @@ fn a_call_in_flight_at_a_graceful_goaway_is_finished_and_the_next_one_moves() {
         let mut call = members.call().await;
         call.read_all().await.unwrap();
         call.go_away();
-        // The connection says GOAWAY, and a second one as soon as its PING has come back.
+        // The connection sends a GOAWAY, and a second one as soon as its PING has come back.
         crate::support::eventually("a new connection", PATIENCE, async || {
             let other = other.clone();
             let asked = tokio::spawn(async move { other.unary_bytes(RANGE, b"").await });
@@ -392,8 +392,8 @@ fn a_reset_with_another_code_before_the_head_is_never_answered_with_a_second_wri
             let mut call = members.call().await;
             call.read_all().await.unwrap();
             call.reset(reason);
-            // The member's own reset, which says nothing of a lost connection and is no status that
-            // clients ask again on.
+            // The client gets the member's own reset. It does not say that a connection was lost,
+            // and it has no status on which clients retry.
             let error = match response.await {
                 Err(error) => error,
                 Ok(answer) => {
@@ -405,7 +405,7 @@ fn a_reset_with_another_code_before_the_head_is_never_answered_with_a_second_wri
             assert_eq!(client.ended(), None);
             assert!(members.is_quiet());
         }
-        assert_eq!(members.open_connections(), 1, "a reset stream costs no connection");
+        assert_eq!(members.open_connections(), 1, "a reset must not cost the connection");
     });
 }
 
@@ -432,7 +432,7 @@ fn a_read_whose_leader_changed_goes_to_the_next_member_once_and_a_write_stays() 
         const CHANGED: &str = "etcdserver: leader changed";
         let mut members = Members::start(3).await;
         let proxy = members.proxy().await;
-        // In the head alone, or behind it, as members send it in the clear and by TLS.
+        // In the head alone or in trailers after it, as members send it without TLS and with TLS.
         for in_head in [true, false] {
             let refuse = |call: crate::support::members::http2::Call| match in_head {
                 true => call.refuse(14, CHANGED),
@@ -588,7 +588,7 @@ fn a_grpc_stream_that_is_cut_ends_with_unavailable() {
         reply.cut();
         let failure = client.next_bytes().await.unwrap_err();
         assert_eq!(failure.code(), Some(14), "{failure}");
-        assert_eq!(channel.ended(), None, "the client's connection is not at fault");
+        assert_eq!(channel.ended(), None, "the client's connection must stay");
     });
 }
 

@@ -1,4 +1,4 @@
-//! A scripted registry of v2 discovery: answers what a test wants, and remembers what it was asked.
+//! A scripted registry of v2 discovery, which records the requests it gets.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crate::support::port;
 
-/// What a registry answers to a target; `None` is nothing, ever.
+/// Maps a target to the registry's answer; `None` means that it never answers.
 type Script = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
-/// A scripted registry; remembers what it was asked for.
+/// A running registry.
 pub struct Registry {
     /// A token's URL.
     pub url: String,
@@ -18,7 +18,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Starts one that answers each target by a script.
+    /// Starts a registry that answers each target by a script.
     pub fn start(script: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port::free())).expect("a port");
         let url = format!("http://{}/t", listener.local_addr().expect("an address"));
@@ -33,7 +33,7 @@ impl Registry {
         Self { url, asked }
     }
 
-    /// How often targets that begin like this were asked for.
+    /// Counts the requests whose target begins like this.
     pub fn count(&self, target: &str) -> usize {
         let asked = self.asked.lock().expect("asked");
         asked.iter().filter(|asked| asked.starts_with(target)).count()
@@ -58,7 +58,7 @@ fn serve(mut stream: TcpStream, script: &Script, asked: &Mutex<Vec<String>>) {
     }
 }
 
-/// A whole answer.
+/// Builds a whole HTTP answer.
 pub fn page(status: &str, body: &str) -> Option<String> {
     let length = body.len();
     Some(format!(
@@ -66,12 +66,12 @@ pub fn page(status: &str, body: &str) -> Option<String> {
     ))
 }
 
-/// The answer to the question for the size.
+/// Answers the request for the cluster's size.
 pub fn size(size: &str) -> Option<String> {
     page("200 OK", &format!(r#"{{"node":{{"value":"{size}"}}}}"#))
 }
 
-/// The answer to the question for the members.
+/// Answers the request for the members.
 pub fn entries(entries: &[&str]) -> Option<String> {
     let nodes: Vec<String> = entries
         .iter()

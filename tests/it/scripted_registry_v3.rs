@@ -1,5 +1,5 @@
-//! A scripted registry of v3 discovery: an etcd that says what a test wants, and remembers what it
-//! was asked.
+//! A scripted registry of v3 discovery: an etcd that answers as a test wants and records the
+//! requests it gets.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,53 +16,53 @@ use crate::support::rpc::{
     Event, Header, KeyValue, RANGE, RangeRequest, RangeResponse, WatchResponse,
 };
 
-/// What a registry is asked.
+/// A request to the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
-    /// How many members there will be.
+    /// For the cluster's size.
     Size,
-    /// Who they are.
+    /// For the registered members.
     Members,
-    /// To tell when somebody comes.
+    /// To watch for new members.
     Watch,
 }
 
-/// What it says.
+/// An answer of the registry.
 #[derive(Debug, Clone)]
 pub enum Said {
-    /// These values, the first created last.
+    /// These values, in descending order of their creation.
     Values(Vec<String>),
-    /// A message that is none.
+    /// Bytes that are not a message of the protocol.
     Junk,
-    /// A status and words for it.
+    /// A gRPC status and its message.
     Status(&'static str, &'static str),
-    /// Nothing, ever.
+    /// No answer, ever.
     Nothing,
-    /// The watch is there, and has this event or end.
+    /// A watch is created and goes on like this.
     Watched(Ending),
 }
 
-/// What becomes of a watch.
+/// The course of a watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// Nothing happens.
+    /// It stays open without an event.
     Waits,
-    /// Something was registered.
+    /// It has an event: a member was registered.
     Event,
-    /// It was cancelled, for its revision is gone.
+    /// It is cancelled because its revision was compacted.
     Cancelled,
-    /// The call ends well.
+    /// The call ends with status 0.
     Over,
 }
 
-/// Values in the order of their creation.
+/// Answers with these values, given in the order of their creation.
 pub fn values(values: &[&str]) -> Said {
     Said::Values(values.iter().rev().map(|value| (*value).to_owned()).collect())
 }
 
 type Script = Arc<dyn Fn(Asked) -> Said + Send + Sync>;
 
-/// The registry.
+/// A running registry.
 pub struct Registry {
     /// `HOST:PORT`.
     pub endpoint: String,
@@ -70,7 +70,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Starts one that answers by a script.
+    /// Starts a registry that answers by a script.
     pub fn start(script: impl Fn(Asked) -> Said + Send + Sync + 'static) -> Self {
         let endpoint = format!("127.0.0.1:{}", port::free());
         let listener = std::net::TcpListener::bind(&endpoint).expect("a port");
@@ -89,7 +89,7 @@ impl Registry {
         Self { endpoint, asked }
     }
 
-    /// How often it was asked this.
+    /// Counts the requests of this kind.
     pub fn count(&self, what: Asked) -> usize {
         self.asked.lock().expect("asked").iter().filter(|asked| **asked == what).count()
     }
@@ -111,7 +111,7 @@ async fn answer(
     let is_range = request.uri().path() == RANGE;
     let mut body = request.into_body();
     let mut sent = BytesMut::new();
-    // A watch is asked for in one piece, and its call stays open.
+    // The client sends its whole watch request at once and then leaves the call open.
     while let Some(Ok(data)) = body.data().await {
         sent.extend_from_slice(&data);
         if !is_range {
@@ -142,7 +142,7 @@ async fn answer(
                 stream.send_trailers(status).expect("an end");
                 return;
             }
-            // Dropping either would end the call.
+            // Dropping one of these would end the call.
             let _open = (stream, body);
             return std::future::pending().await;
         }

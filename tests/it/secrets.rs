@@ -1,5 +1,5 @@
-//! No message repeats a key, a password, or the text of a file that may hold one, whatever is
-//! broken and wherever it stands.
+//! No message repeats a key, a password, or the text of a file that may hold one, however the file
+//! is broken and whichever setting names it.
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -16,10 +16,10 @@ use crate::support::scratch::Scratch;
 use crate::support::tls::{Authority, Leaf};
 use crate::support::{PATIENCE, port};
 
-/// Longest piece of a key's base64 that may be found anywhere.
+/// Length of a piece of a key's base64 that must not appear in any output.
 const LEFT: usize = 12;
 
-/// A key, and what people make of its file.
+/// A key, and the ways in which its file gets damaged.
 struct Key {
     pem: String,
     base64: String,
@@ -31,7 +31,7 @@ impl Key {
         Self { pem, base64 }
     }
 
-    /// Every broken form, with what it is.
+    /// Returns every damaged form with its name.
     fn forms(&self, certificate: &str) -> Vec<(&'static str, Vec<u8>)> {
         let Self { pem, base64 } = self;
         let lines: Vec<&str> = pem.lines().collect();
@@ -71,14 +71,14 @@ impl Key {
         forms
     }
 
-    /// Fails when a piece of the key is in what was told.
+    /// Panics if a piece of the key is in the output.
     #[track_caller]
     fn assert_untold(&self, told: &str, of: &str) {
         let words = told.split(|c: char| !c.is_ascii_alphanumeric() && !"+/=".contains(c));
         let mut pieces = words.flat_map(|word| word.as_bytes().windows(LEFT));
         let found = pieces
             .find(|piece| str::from_utf8(piece).is_ok_and(|piece| self.base64.contains(piece)));
-        assert!(found.is_none(), "{of}: a piece of the key is told:\n{told}");
+        assert!(found.is_none(), "{of}: a piece of the key is in the output:\n{told}");
     }
 }
 
@@ -91,8 +91,8 @@ fn inputs(directory: &Path, args: &[&str], env: &[(&str, &str)]) -> Inputs {
     }
 }
 
-/// Everything that a load tells: of the settings, of the files, of the effective values, and of a
-/// change to them.
+/// Returns all output of a load: about the settings, the files, the effective values, and the
+/// difference to the settings before.
 fn told(inputs: &Inputs) -> String {
     let (loaded, mut problems) = config::draft(inputs, None);
     if !loaded.settings.tls.files().is_empty() {
@@ -190,7 +190,7 @@ fn a_key_that_stands_in_the_settings_file_is_not_told() {
     }
 }
 
-/// A daemon whose files can be broken one by one, and everything that it tells.
+/// A daemon whose files can be damaged one by one, and all its output.
 struct Fixture {
     scratch: Scratch,
     process: Process,
@@ -241,7 +241,7 @@ impl Fixture {
         Self { scratch, process, notify, address }
     }
 
-    /// What a command tells of the settings in this file.
+    /// Returns the output of a command about the settings in this file.
     fn command(&self, args: &[&str], file: &Path) -> String {
         let mut command = process::command(env!("CARGO_BIN_EXE_etcd-proxy"));
         command.current_dir(self.scratch.path()).args(args);
@@ -251,7 +251,7 @@ impl Fixture {
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     }
 
-    /// What the running daemon tells of a reload.
+    /// Returns the running daemon's output about a reload.
     fn reload(&self) -> String {
         let file = self.scratch.join("p.toml");
         let commands = [&["reload"][..], &["status"], &["status", "-w", "json"]];
@@ -278,7 +278,7 @@ fn a_key_in_any_file_is_told_by_no_command_page_or_log() {
     let fixture = Fixture::start(&authority, &key, &identity.certificate);
     let settings = fixture.scratch.join("p.toml");
     for (at, (what, form)) in key.forms(&identity.certificate).into_iter().enumerate() {
-        // Each form in one file of each kind, in turn.
+        // Over all forms, each file of each kind gets its turn.
         for (setting, file) in FILES.into_iter().skip(at % 5).step_by(5) {
             let path = fixture.scratch.join(file);
             let whole = std::fs::read(&path).unwrap();

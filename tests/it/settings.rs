@@ -1,9 +1,9 @@
-//! What the built binary says about settings, word for word.
+//! The built binary's messages about settings, word for word.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// A directory with a settings file, and the binary with nothing in its environment.
+/// A directory with a settings file; the binary runs there with an empty environment.
 struct Fixture {
     directory: tempfile::TempDir,
     env: Vec<(String, String)>,
@@ -26,7 +26,7 @@ impl Fixture {
         self.directory.path().join("etcd-proxy.toml")
     }
 
-    /// Runs a command line; `FILE` in it is the settings file.
+    /// Runs a command line, in which `FILE` stands for the settings file.
     fn run(&self, line: &str) -> Said {
         let file = self.file().display().to_string();
         let args: Vec<String> =
@@ -39,7 +39,7 @@ impl Fixture {
     }
 }
 
-/// What a command said, with the settings file called `FILE`.
+/// A command's output, in which `FILE` stands for the settings file.
 struct Said {
     status: i32,
     out: String,
@@ -51,7 +51,7 @@ fn assert_text(said: &str, expected: &str) {
     assert!(said == expected, "--- said\n{said}--- expected\n{expected}");
 }
 
-/// The shipped file of this repository.
+/// Returns the path of a file that this repository ships.
 fn shipped(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
@@ -308,7 +308,7 @@ error: unknown flag `--strict`
 1 error, 0 warnings; see `etcd-proxy help`
 ",
     );
-    // Mistakes elsewhere are not in the way of asking.
+    // Mistakes in other settings do not stop a command that only asks the daemon.
     for line in ["status -wjson", "status -w json", "reload"] {
         let said = fixture.run(&format!("{line} --config-file FILE --admin-socket nobody.sock"));
         assert_eq!(said.status, 3, "{line}: {}", said.err);
@@ -401,7 +401,7 @@ fn the_shipped_file_works_as_it_is() {
     assert_eq!((said.status, said.err), (0, expected));
 }
 
-/// Takes the comment sign off every line that holds a setting.
+/// Returns the file with every commented setting switched on.
 fn uncommented(path: &str) -> String {
     let text = std::fs::read_to_string(shipped(path)).unwrap();
     let lines = text.lines().filter(|line| !line.starts_with("# "));

@@ -1,4 +1,4 @@
-//! Constant requests while everything around them changes: no request fails for it.
+//! Constant requests while everything around them changes: none fails because of a change.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use crate::support::rpc::{PUT, RANGE};
 use crate::support::scratch::Scratch;
 use crate::support::{PATIENCE, http1, port, run, shared};
 
-/// Members that answer everything.
+/// Members that answer every request.
 async fn willing() -> Serving {
     Members::start(2).await.serve(async |arrival| match arrival {
         Arrival::Http1(mut exchange) => {
@@ -22,8 +22,7 @@ async fn willing() -> Serving {
     })
 }
 
-/// Reads and writes until told to stop, on kept connections and on new ones. Counts what was
-/// answered.
+/// Reads and writes until told to stop, on kept connections and on new ones. Counts the answers.
 async fn ask(address: String, stop: Arc<AtomicBool>, answered: Arc<AtomicUsize>) {
     let mut kept = http1::Connection::open(&address).await.unwrap();
     let channel = Channel::open(&address).await.unwrap();

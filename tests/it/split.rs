@@ -1,4 +1,4 @@
-//! Members that speak gRPC alone where they were asked over HTTP.
+//! Members that speak only gRPC on a port that was asked over HTTP.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -8,7 +8,7 @@ use crate::support::members::{Conduct, Members};
 use crate::support::rpc::PUT;
 use crate::support::{http1, run, shared};
 
-/// What grpc-go sends to whoever connects: SETTINGS with MAX_FRAME_SIZE.
+/// The first frame that grpc-go sends to every client: SETTINGS with MAX_FRAME_SIZE.
 const SETTINGS: &[u8] = b"\0\0\x06\x04\0\0\0\0\0\0\x05\0\0\x40\0";
 
 async fn head(stream: &mut TcpStream) -> String {
@@ -75,13 +75,13 @@ fn when_nobody_speaks_http_the_answer_says_so_and_grpc_stays_healthy() {
         let asked = tokio::spawn(async move { http1::get(&address, "/version").await });
         let (_, mut stream) = members.raw().await;
         head(&mut stream).await;
-        // In two pieces, as a slow line has it.
+        // In two pieces, as they may come over a slow network.
         stream.write_all(&SETTINGS[..4]).await.unwrap();
         tokio::task::yield_now().await;
         stream.write_all(&SETTINGS[4..]).await.unwrap();
         let answer = asked.await.unwrap();
         assert_eq!((answer.status, answer.header("etcd-proxy-reason")), (502, Some("no-http")));
-        // It is remembered: nothing is dialled.
+        // The result is remembered, so no connection is made.
         let answer = http1::request(&proxy.address, "PUT", "/v2/keys/a", "x").await.unwrap();
         assert_eq!((answer.status, answer.header("etcd-proxy-reason")), (502, Some("no-http")));
         assert!(answer.text().contains("listen-client-http-urls"), "{}", answer.text());

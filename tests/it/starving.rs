@@ -1,5 +1,5 @@
-//! Many requests of one client at a time, each of which needs an HTTP/1.1 connection to a member:
-//! they wait for each other, and nobody else waits for them.
+//! Many concurrent requests of one client that each need an HTTP/1.1 connection to a member: they
+//! wait for each other, and no other client waits for them.
 
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,12 @@ use crate::support::members::{Arrival, Members, Serving};
 use crate::support::proxy::Proxy;
 use crate::support::{PATIENCE, eventually, exclusive, http1, http2, meter, run};
 
-/// Streams of one client; the proxy lets it have 10,000.
+/// Concurrent streams of one client; the proxy allows 10,000.
 const STREAMS: u32 = 9_000;
-/// Requests of a bystander.
+/// Number of requests that a bystander makes.
 const ASKED: u32 = 300;
 
-/// A head in HPACK, without tables: `GET` or `POST` of a path, and fields.
+/// Encodes a header block in HPACK without the dynamic table: `GET` or `POST`, a path, and fields.
 fn head(post: bool, path: &str, fields: &[(&str, &str)]) -> Vec<u8> {
     let text = |block: &mut Vec<u8>, text: &str| {
         block.push(u8::try_from(text.len()).unwrap());
@@ -37,7 +37,7 @@ fn head(post: bool, path: &str, fields: &[(&str, &str)]) -> Vec<u8> {
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// The ways of one client to ask for much; each takes the number of a stream.
+/// A way for one client to ask for too much: its name, and the frames for a stream's ID.
 type Way = (&'static str, fn(u32) -> Vec<u8>);
 
 const WAYS: [Way; 7] = [
@@ -72,7 +72,7 @@ const WAYS: [Way; 7] = [
     }),
 ];
 
-/// Members whose waits never end.
+/// Members whose long polls never end.
 async fn patient() -> Serving {
     Members::start(1).await.serve(async |arrival| match arrival {
         Arrival::Http1(mut exchange) if exchange.target().contains("wait") => {
@@ -88,7 +88,7 @@ async fn patient() -> Serving {
     })
 }
 
-/// Sends the whole flood on one connection, and then reads frames without ever giving a window.
+/// Sends the whole flood on one connection, and then reads without ever sending WINDOW_UPDATE.
 async fn flood(address: String, way: fn(u32) -> Vec<u8>) {
     let stream = TcpStream::connect(&address).await.unwrap();
     let (mut reader, mut writer) = stream.into_split();
@@ -97,7 +97,7 @@ async fn flood(address: String, way: fn(u32) -> Vec<u8>) {
         while matches!(reader.read(&mut waste).await, Ok(1..)) {}
     };
     let write = async {
-        // No answer's body has a window.
+        // SETTINGS_INITIAL_WINDOW_SIZE of 0: no answer's body may be sent.
         let settings = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
         let mut begin = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
         begin.extend(settings);
@@ -111,7 +111,7 @@ async fn flood(address: String, way: fn(u32) -> Vec<u8>) {
     tokio::select! { () = read => {}, _ = write => {} }
 }
 
-/// How long a bystander needs for its requests, one behind the other.
+/// Returns how long a bystander needs for its requests, made one after the other.
 async fn bystander(proxy: &Proxy) -> Duration {
     let begin = Instant::now();
     let mut client = http1::Connection::open(&proxy.address).await.unwrap();
@@ -121,8 +121,8 @@ async fn bystander(proxy: &Proxy) -> Duration {
     begin.elapsed()
 }
 
-/// What a flood had of the proxy and the members at most, and how long a bystander took at its
-/// height.
+/// Runs a flood. Returns the largest number of connections or descriptors that it took, and how
+/// long a bystander needed meanwhile.
 async fn suffer(proxy: &Proxy, serving: &Serving, way: fn(u32) -> Vec<u8>) -> (usize, Duration) {
     let flood = tokio::spawn(flood(proxy.address.clone(), way));
     let mut most = 0;
@@ -154,7 +154,7 @@ fn one_clients_flood_takes_a_bounded_part_of_the_members_and_of_the_others_time(
             let (most, took) = suffer(&proxy, &serving, way).await;
             let allowed = if name == "waits" { 1_000 } else { 64 };
             assert!(most < quiet + allowed + 20, "{name}: {most}, and {quiet} before");
-            // The rest is for a machine that has other work.
+            // One second more, since the machine may be busy.
             assert!(took < 2 * alone + Duration::from_secs(1), "{name}: {took:?}, {alone:?} alone");
         }
     });
@@ -171,7 +171,7 @@ fn all_requests_of_one_client_are_answered_in_turn_on_few_connections() {
         for _ in 0..2_000 {
             asked.push(client.request("GET", "/version", &[], true).await.0);
         }
-        // A third of them is not wanted any more.
+        // The client gives up a third of them.
         let mut number = 0;
         asked.retain(|_| {
             number += 1;
@@ -203,7 +203,7 @@ fn long_streams_beyond_the_bound_are_refused_and_come_back_when_others_end() {
         assert_eq!(refused.headers["etcd-proxy-reason"], "too-many-streams");
         assert_eq!(client.exchange("GET", "/version", &[], b"").await.unwrap().body, b"fine");
         open.truncate(500);
-        eventually("a stream is taken again", PATIENCE, async || {
+        eventually("a new stream is accepted", PATIENCE, async || {
             let answer = http2::whole(wait().await.0);
             tokio::time::timeout(Duration::from_millis(50), answer).await.is_err()
         })

@@ -1,5 +1,5 @@
-//! docs/status-json.md and the answers of real daemons: each field of an answer is in its tables,
-//! with its type and its values, and each field of the tables is in an answer.
+//! docs/status-json.md matches the answers of real daemons: each field of an answer is in its
+//! tables, with its type and values, and each field of the tables is in an answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -20,11 +20,11 @@ const DOCUMENT: &str = include_str!("../../docs/status-json.md");
 /// A row of the document's tables.
 struct Row {
     types: Vec<&'static str>,
-    /// The values that it may have, where the document lists them all.
+    /// The values that the document lists, if it lists them all.
     values: Vec<&'static str>,
 }
 
-/// The rows of the tables, by field.
+/// Returns the rows of the tables by field.
 fn rows() -> BTreeMap<&'static str, Row> {
     let lines = DOCUMENT.lines().filter_map(|line| line.strip_prefix("| `"));
     lines
@@ -45,11 +45,11 @@ fn rows() -> BTreeMap<&'static str, Row> {
         .collect()
 }
 
-/// Every field of an answer, with the values that it has there.
+/// Every field of an answer, with all its values there.
 type Fields = BTreeMap<String, Vec<Value>>;
 
 fn collect(path: &str, value: &Value, fields: &mut Fields) {
-    // These two have the form of a reload.
+    // The objects below these two have the fields of a reload.
     let of_reload = ["settings_refused.", "certificates_refused."];
     let rest = of_reload.iter().find_map(|prefix| path.strip_prefix(prefix));
     let path = &rest.map_or(path.to_owned(), |rest| format!("reloads[].{rest}"));
@@ -62,7 +62,7 @@ fn collect(path: &str, value: &Value, fields: &mut Fields) {
             collect(&format!("{path}{dot}{key}"), value, fields);
         }),
         Value::Array(array) => {
-            // A list of objects tells of their fields, one of texts of itself.
+            // A list of objects stands for their fields, a list of strings for itself.
             for item in array {
                 match item {
                     Value::Object(object) => object
@@ -93,8 +93,8 @@ fn limit_address_space(pid: u32) {
     assert!(prlimit.status().unwrap().success(), "prlimit");
 }
 
-/// One that serves, with a certificate and a limit of memory, after a reload that was applied and
-/// one that was refused.
+/// Returns the status of a daemon that serves, has a certificate and a memory limit, and has
+/// applied one reload and refused another.
 async fn serving() -> Value {
     let members = Members::start(1).await;
     let scratch = Scratch::new("status");
@@ -116,12 +116,12 @@ async fn serving() -> Value {
             .await;
     }
     eventually("its memory", PATIENCE, async || !status().await["memory"].is_null()).await;
-    // What the command prints is the same form.
+    // The command prints the same document.
     let (printed, _) = proxy.command(&["status", "-w", "json"]);
     serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}"))
 }
 
-/// One that waits for a registry, which hangs.
+/// Returns the status of a daemon that waits for a registry that never answers.
 async fn waiting() -> Value {
     let registry = Registry::start(|_| None);
     let settings = format!("discovery = \"{}\"\n", registry.url);
@@ -151,7 +151,7 @@ fn every_field_of_the_status_is_documented_and_every_documented_field_is_there()
     assert!(unseen.is_empty(), "no daemon answers {unseen:?}");
 }
 
-/// jq takes the recipes, where it is installed.
+/// jq accepts the recipes, where it is installed.
 #[test]
 fn the_recipes_are_programs_of_jq() {
     let recipes = DOCUMENT.lines().filter_map(|line| line.split_once("| jq "));

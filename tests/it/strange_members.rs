@@ -1,5 +1,5 @@
-//! Members that say what no member should: it is passed on, or held against them, and never taken
-//! for another answer.
+//! Members that violate the protocol: their bytes are passed on or the connection is closed, but
+//! they are never taken for another answer.
 
 use http::Response;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,10 +21,10 @@ fn what_a_member_says_unasked_is_no_answer_to_the_next_request() {
         let mut client = http1::Connection::open(&proxy.address).await.unwrap();
         let answer = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n";
         for (round, (now, later)) in [
-            // More than the answer, in the same breath.
+            // More than the announced answer, in one write.
             (format!("{answer}fineHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"), ""),
             (format!("{answer}fine-and-more"), ""),
-            // An answer to nothing, on an idle connection.
+            // An unrequested answer on an idle connection.
             (format!("{answer}fine"), "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"),
             (format!("{answer}fine"), "x"),
             (format!("{answer}fine"), ""),
@@ -72,8 +72,8 @@ fn an_answer_with_two_lengths_reaches_the_client_with_one_or_not_at_all() {
             assert_eq!(said.count(), 1, "{head:?} for {answer:?}");
             if head.status == 200 {
                 assert_eq!(client.body(&head).await.unwrap(), b"fine");
-                // The next write may come on the same connection, and a member that closes it just
-                // then loses that.
+                // The member must not close the connection now: the next write may be sent on it
+                // and would be lost.
                 exchange.go_on();
             } else {
                 assert_eq!(head.status, 502);
@@ -224,7 +224,7 @@ fn an_early_answer_ends_an_upload_that_nobody_wants() {
         client.send(head).await.unwrap();
         client.send(vec![7; 100_000]).await.unwrap();
         let mut exchange = members.exchange().await;
-        // The member reads no more of it.
+        // The member reads no more of the body.
         let head = "HTTP/1.1 413 Request Entity Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\n";
         exchange.send(format!("{head}big")).await.unwrap();
         let head = client.head().await.unwrap();

@@ -1,4 +1,5 @@
-//! The timeouts of etcd's old proxy, each for one read or write of a member's connection.
+//! The timeouts of etcd's old proxy, which apply to each single read or write on a member's
+//! connection.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What reaches the member is what the client sent, and the other way round.
+//! The member receives exactly what the client sent, and the client what the member sent.
 
 use std::time::{Duration, Instant};
 
@@ -202,7 +202,7 @@ fn a_member_may_answer_before_the_client_has_sent_all() {
     });
 }
 
-/// The median of these times.
+/// Returns the median of these times.
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times[times.len() / 2]
@@ -261,14 +261,14 @@ fn answers_without_a_body_stay_without_one() {
             let mut exchange = members.exchange().await;
             assert!(exchange.first_line.starts_with(method));
             exchange.send(format!("HTTP/1.1 {answer}\r\n\r\n")).await.unwrap();
-            // The next answer follows directly, so nothing came that was no head.
+            // The next answer follows directly, so no byte of a body came after the head.
             let head = client.head().await.unwrap();
             assert_eq!(head.status, status, "{method} {answer}");
             assert_eq!(head.header("content-length"), length, "{method} {answer}");
             assert_eq!(head.header("transfer-encoding"), None, "{method} {answer}");
             exchange.go_on();
         }
-        assert_eq!(members.connections(0), 1, "each of them leaves the connection in order");
+        assert_eq!(members.connections(0), 1, "each answer must leave it usable");
     });
 }
 
@@ -466,7 +466,7 @@ fn a_unix_socket_serves_like_a_port() {
     });
 }
 
-/// A chunk with its size line and its end.
+/// Encodes a chunk with its size line and its end.
 fn chunk_of(size: usize) -> Vec<u8> {
     let data: Vec<u8> = (0..size).map(|n| b'a' + (n % 23) as u8).collect();
     [format!("{size:x}\r\n").as_bytes(), &data, b"\r\n"].concat()
@@ -498,7 +498,7 @@ fn a_members_chunk_arrives_as_one_chunk_however_its_bytes_come() {
         let member = async {
             exchange.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await.unwrap();
             let all: Vec<u8> = SIZES.into_iter().flat_map(chunk_of).collect();
-            // All in quick succession, in writes that end anywhere.
+            // All in quick succession, in writes that end anywhere in a chunk.
             for piece in all.chunks(7_777) {
                 exchange.send(piece).await.unwrap();
                 tokio::task::yield_now().await;

@@ -1,5 +1,4 @@
-//! WebSocket on the JSON gateway: after the member's 101 the bytes go both ways, and before it none
-//! do.
+//! WebSocket on the JSON gateway: bytes go both ways after the member's 101, and not before it.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -71,8 +70,8 @@ fn nothing_that_follows_the_handshake_reaches_the_member_before_its_101() {
         while !seen.ends_with(b"\r\n\r\n") {
             seen.push(member.read_u8().await.unwrap());
         }
-        // A refusal: what follows is a request of its own, to be judged as such, and not bytes for
-        // this connection.
+        // The member refuses the upgrade. The bytes that followed are then a request of their own,
+        // which the proxy has to examine, and must not reach this connection.
         member.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno").await.unwrap();
         let head = client.head().await.unwrap();
         assert_eq!(head.status, 400);
@@ -94,7 +93,7 @@ fn what_a_client_says_before_the_101_arrives_as_it_is_or_ends_the_connection() {
             client.send(HANDSHAKE).await.unwrap();
             let mut exchange = members.exchange().await;
             client.send(early).await.unwrap();
-            // Usually long enough for the proxy to read it.
+            // Usually enough time for the proxy to read the early bytes.
             exchange.until_closed_or_idle().await;
             exchange.send(SWITCH).await.unwrap();
             assert_eq!(client.head().await.unwrap().status, 101);
@@ -124,7 +123,7 @@ fn a_refusal_passes_with_its_status_and_body() {
         let head = client.head().await.unwrap();
         assert_eq!(head.status, 403);
         assert_eq!(client.body(&head).await.unwrap(), b"not you");
-        // The connection is still good for requests.
+        // The connection can still be used for requests.
         client.send_request("GET", "/version", &[], "").await.unwrap();
         members.exchange().await.answer(200, "fine").await;
         assert_eq!(client.head().await.unwrap().status, 200);
@@ -160,8 +159,8 @@ fn a_handshake_elsewhere_is_a_plain_request() {
     });
 }
 
-/// Whatever else the client offers, a member is asked for WebSocket alone: it must not switch to
-/// what nobody here reads.
+/// Only WebSocket is offered to a member, whatever else the client offers: the member must not
+/// switch to a protocol that the proxy does not read.
 #[test]
 fn only_websocket_is_offered_to_a_member_and_only_that_is_switched_to() {
     let _machine = shared();

@@ -1,4 +1,4 @@
-//! A real etcd cluster on loopback, whose members can be killed, stopped, brought back, added and
+//! A real etcd cluster on loopback whose members can be killed, stopped, restarted, added and
 //! removed.
 
 use std::process::Command;
@@ -16,15 +16,15 @@ use super::process::{self, Process};
 use super::scratch::Scratch;
 use super::tls::{Authority, ClientFiles, Files, Leaf};
 
-/// The members of one cluster; all end, and their data goes, when it is dropped.
+/// The members of one cluster. Dropping it ends them and removes their data.
 pub struct Cluster {
-    /// Which etcd the members are.
+    /// The etcd version of all members.
     pub generation: Generation,
     members: Mutex<Vec<Member>>,
     flags: Vec<String>,
-    /// Flags that say where the members find each other, in place of `--initial-cluster`.
+    /// Discovery flags, which replace `--initial-cluster` when there are any.
     found_by: Vec<String>,
-    /// What a client of the members needs; `None` while they speak plain HTTP.
+    /// Files for a client of the members; `None` while they speak plain HTTP.
     secured: Option<ClientFiles>,
     scratch: Scratch,
 }
@@ -34,11 +34,11 @@ struct Member {
     name: String,
     client: u16,
     peer: u16,
-    /// The port for HTTP, when that has one of its own.
+    /// The port for HTTP, if the member serves HTTP and gRPC on two ports.
     http: Option<u16>,
-    /// `--advertise-client-urls`, when it is not the member's own address.
+    /// `--advertise-client-urls`, if it is not the member's own address.
     advertised: Option<String>,
-    /// `--initial-cluster`, when the member joined a cluster that was there already.
+    /// `--initial-cluster`, if the member joined a running cluster.
     joined: Option<String>,
     starts: u32,
     running: Option<Process>,
@@ -64,14 +64,14 @@ impl Member {
 }
 
 impl Cluster {
-    /// Starts a cluster of so many members and waits until each serves clients.
+    /// Starts a cluster of `members` members and waits until each serves clients.
     pub fn start(generation: Generation, members: usize) -> Self {
         let cluster = Self::planned(generation, members);
         cluster.start_all();
         cluster
     }
 
-    /// A cluster with its addresses chosen and nothing running.
+    /// Chooses the addresses of a cluster and starts nothing.
     pub fn planned(generation: Generation, members: usize) -> Self {
         let members = (0..members).map(Member::planned).collect();
         let scratch = Scratch::new(&format!("etcd-{}", generation.number()));
@@ -86,7 +86,7 @@ impl Cluster {
         }
     }
 
-    /// Puts the members where those of `another` cluster are, or were.
+    /// Gives the members the addresses of those of `another` cluster.
     pub fn in_place_of(self, another: &Self) -> Self {
         for (member, other) in self.lock().iter_mut().zip(another.lock().iter()) {
             (member.client, member.peer) = (other.client, other.peer);
@@ -101,13 +101,13 @@ impl Cluster {
         self
     }
 
-    /// Lets the members find each other by discovery, not by a list.
+    /// Makes the members find each other by discovery, with these flags, and not by a list.
     pub fn found_by(mut self, flags: &[String]) -> Self {
         self.found_by = flags.to_vec();
         self
     }
 
-    /// Gives every member one more flag.
+    /// Adds a flag to every member's command line.
     pub fn with_flag(mut self, flag: &str) -> Self {
         self.flags.push(flag.to_owned());
         self
@@ -131,13 +131,13 @@ impl Cluster {
         self
     }
 
-    /// What a client of the members needs, when they speak TLS: an authority, and a certificate to
-    /// show to either port.
+    /// Returns the files for a client of members with TLS: an authority, and a certificate that
+    /// both ports accept.
     pub fn client_files(&self) -> &ClientFiles {
         self.secured.as_ref().expect("a cluster with TLS")
     }
 
-    /// The certificate that a client of the members shows.
+    /// Returns the certificate that a client shows to the members.
     pub fn client_identity(&self) -> &Files {
         self.client_files().identity.as_ref().expect("an identity")
     }
@@ -147,7 +147,7 @@ impl Cluster {
         if self.secured.is_some() { "https" } else { "http" }
     }
 
-    /// An etcdctl with what it needs to be let in.
+    /// Returns an etcdctl with the certificates that the members ask for.
     fn etcdctl_for(&self, endpoints: &str) -> Etcdctl {
         let etcdctl = Etcdctl::v3(self.generation, endpoints);
         match &self.secured {
@@ -156,14 +156,14 @@ impl Cluster {
         }
     }
 
-    /// Makes a member advertise other client URLs than its own.
+    /// Makes a member advertise client URLs that are not its own.
     pub fn advertising(self, index: usize, urls: &str) -> Self {
         self.lock()[index].advertised = Some(urls.to_owned());
         self
     }
 
-    /// Gives members a port of its own for HTTP, so that the other one speaks gRPC alone; they
-    /// advertise both, or gRPC's only.
+    /// Gives each member a second port for HTTP, so that the first one speaks gRPC alone. The
+    /// members advertise both ports, or only gRPC's.
     pub fn split(self, both_urls: bool) -> Self {
         let scheme = self.scheme();
         for member in self.lock().iter_mut() {
@@ -180,7 +180,7 @@ impl Cluster {
         self.members.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Starts all members that do not run, and waits until each serves clients.
+    /// Starts all members that do not run and waits until each serves clients.
     pub fn start_all(&self) {
         let mut members = self.lock();
         let initial: Vec<_> = members.iter().map(|member| member.initial(self.scheme())).collect();
@@ -197,8 +197,8 @@ impl Cluster {
         }
     }
 
-    /// Starts one member without waiting for it: alone it has no quorum. Its `READY=1` comes over
-    /// the result.
+    /// Starts one member and does not wait for it, since alone it has no quorum. The result
+    /// receives its `READY=1`.
     pub fn start_member(&self, index: usize) -> Notify {
         let mut members = self.lock();
         let initial: Vec<_> = members.iter().map(|member| member.initial(self.scheme())).collect();
@@ -249,33 +249,33 @@ impl Cluster {
             command.arg("--enable-v2");
         }
         if self.generation != Generation::V3_4 {
-            // The page cache outlives a killed process; only a power cut would lose data.
+            // The page cache survives a killed process; only a power cut would lose data.
             command.arg("--unsafe-no-fsync");
         }
         command.args(&self.flags);
         command
     }
 
-    /// The cluster's ID in hexadecimal, as peers show it.
+    /// Returns the cluster's ID in hexadecimal, as etcd's peers write it.
     pub fn id(&self) -> String {
         let text = self.etcdctl().run(&["endpoint", "status", "-w", "json"]);
         let status: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         format!("{:x}", status[0]["Status"]["header"]["cluster_id"].as_u64().expect("an ID"))
     }
 
-    /// How many members there are, running or not.
+    /// Returns the number of members, running or not.
     pub fn len(&self) -> usize {
         self.lock().len()
     }
 
-    /// The value for `--initial-cluster`.
+    /// Returns the value for `--initial-cluster`.
     pub fn initial_cluster(&self) -> String {
         let initial: Vec<_> =
             self.lock().iter().map(|member| member.initial(self.scheme())).collect();
         initial.join(",")
     }
 
-    /// The value for `--initial-cluster` with only some of the members.
+    /// Returns the value for `--initial-cluster` with only these members.
     pub fn initial_cluster_of(&self, indexes: &[usize]) -> String {
         let members = self.lock();
         let initial: Vec<_> =
@@ -283,51 +283,49 @@ impl Cluster {
         initial.join(",")
     }
 
-    /// A member's client address, `127.0.0.1:PORT`.
+    /// Returns a member's client address, `127.0.0.1:PORT`.
     pub fn client(&self, index: usize) -> String {
         format!("127.0.0.1:{}", self.lock()[index].client)
     }
 
-    /// All members' client addresses with commas between, as `--endpoints` wants them.
+    /// Returns all members' client addresses, separated by commas as for `--endpoints`.
     pub fn endpoints(&self) -> String {
         let clients: Vec<_> = (0..self.len()).map(|index| self.client(index)).collect();
         clients.join(",")
     }
 
-    /// A member's peer URL.
     pub fn peer_url(&self, index: usize) -> String {
         format!("{}://127.0.0.1:{}", self.scheme(), self.lock()[index].peer)
     }
 
-    /// A member's process ID.
     pub fn pid(&self, index: usize) -> u32 {
         self.lock()[index].running.as_ref().expect("the member runs").pid()
     }
 
-    /// An etcdctl for the members themselves.
+    /// Returns an etcdctl that talks to the members directly.
     pub fn etcdctl(&self) -> Etcdctl {
         self.etcdctl_for(&self.endpoints())
     }
 
-    /// An etcdctl for one member.
+    /// Returns an etcdctl that talks to one member directly.
     pub fn etcdctl_of(&self, index: usize) -> Etcdctl {
         self.etcdctl_for(&self.client(index))
     }
 
-    /// Kills a member at once.
+    /// Kills a member with SIGKILL.
     pub fn kill(&self, index: usize) {
         if let Some(process) = self.lock()[index].running.take() {
             process.kill();
         }
     }
 
-    /// Stops a member with SIGSTOP: its connections stay open and nothing answers. The signal is on
-    /// its way for a moment; this returns when every thread has stopped.
+    /// Stops a member with SIGSTOP: its connections stay open and it answers nothing. Signals are
+    /// delivered asynchronously, so this returns when every thread has stopped.
     pub fn pause(&self, index: usize) {
         self.signal(index, Signal::SIGSTOP);
         let tasks = format!("/proc/{}/task", self.pid(index));
         let is_stopped = |task: std::fs::DirEntry| {
-            // `PID (NAME) STATE ...`; a thread may have ended meanwhile.
+            // `PID (NAME) STATE ...`; empty if the thread has ended meanwhile.
             let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
             stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
         };
@@ -337,7 +335,7 @@ impl Cluster {
         });
     }
 
-    /// Lets a stopped member go on.
+    /// Resumes a stopped member with SIGCONT.
     pub fn resume(&self, index: usize) {
         self.signal(index, Signal::SIGCONT);
     }
@@ -352,8 +350,8 @@ impl Cluster {
         assert!(ready.wait_for("READY=1", PATIENCE).is_some(), "member {index} did not come back");
     }
 
-    /// Adds a member to the running cluster and waits until it serves clients. Its index is the
-    /// last one.
+    /// Adds a member to the running cluster and waits until it serves clients. It gets the last
+    /// index.
     pub fn add(&self) -> usize {
         let index = self.add_as(&[]);
         self.restart(index);
@@ -363,7 +361,7 @@ impl Cluster {
     /// Adds a learner and waits until the others know its client URLs.
     pub fn add_learner(&self) -> usize {
         let index = self.add_as(&["--learner"]);
-        // A learner says READY as well.
+        // A learner sends `READY=1` as well.
         self.restart(index);
         index
     }
@@ -384,11 +382,11 @@ impl Cluster {
         index
     }
 
-    /// Removes a member from the cluster and kills it. Its index stays, as a member that does not
-    /// run.
+    /// Removes a member from the cluster and kills it. Its index stays and stands for a member that
+    /// does not run.
     pub fn remove(&self, index: usize) {
         let name = self.lock()[index].name.clone();
-        // Asked of another one: the removed member stops, with or without an answer.
+        // Another member is asked: the one that is removed stops, whether it has answered or not.
         let another = (0..self.len()).find(|other| *other != index && self.runs(*other));
         let etcdctl = self.etcdctl_for(&self.client(another.expect("another member")));
         let list = etcdctl.run(&["member", "list"]);
@@ -410,7 +408,7 @@ impl Cluster {
         self.etcdctl_for(&clients.join(","))
     }
 
-    /// Which of the running members leads.
+    /// Returns the index of the running member that leads.
     pub fn leader(&self) -> usize {
         let deadline = std::time::Instant::now() + PATIENCE;
         loop {

@@ -1,4 +1,4 @@
-//! A real DNS server, and the `resolv.conf` that leads to it.
+//! A real DNS server, and a `resolv.conf` that points to it.
 
 use std::net::UdpSocket;
 use std::path::PathBuf;
@@ -8,22 +8,22 @@ use super::process::{self, Process};
 use super::scratch::Scratch;
 use super::tools;
 
-/// dnsmasq on a loopback address of its own, port 53, answering for `example.test` alone.
+/// A dnsmasq on port 53 of its own loopback address that answers for `example.test` alone.
 pub struct Dns {
     address: String,
-    /// Time to live of its answers, in seconds.
+    /// TTL of its answers, in seconds.
     ttl: u32,
     running: Mutex<Option<Process>>,
     scratch: Scratch,
 }
 
 impl Dns {
-    /// Starts it with these lines of configuration; `None` where it cannot be had.
+    /// Starts it with these configuration lines; `None` without dnsmasq or without root.
     pub fn start(lines: &[String]) -> Option<Self> {
         Self::start_with_ttl(lines, 1)
     }
 
-    /// The same, with answers that are good for so many seconds.
+    /// Like [`Self::start`], with a TTL in seconds for its answers.
     pub fn start_with_ttl(lines: &[String], ttl: u32) -> Option<Self> {
         tools::find("dnsmasq").filter(|_| tools::is_root())?;
         let scratch = Scratch::new("dns");
@@ -34,12 +34,12 @@ impl Dns {
         Some(dns)
     }
 
-    /// A `resolv.conf` that names this server.
+    /// Returns the path of a `resolv.conf` that names this server.
     pub fn resolver(&self) -> PathBuf {
         self.scratch.join("resolv.conf")
     }
 
-    /// Answers by these lines from now on.
+    /// Restarts it with these configuration lines.
     pub fn answer(&self, lines: &[String]) {
         let configuration = self.scratch.join("dnsmasq.conf");
         std::fs::write(&configuration, lines.join("\n")).expect("a configuration");
@@ -61,7 +61,7 @@ impl Dns {
         *self.running.lock().expect("dnsmasq") = Some(process);
     }
 
-    /// How often this name's SRV records were asked for since the answers last changed.
+    /// Counts the queries for this name's SRV records since the answers last changed.
     pub fn queries(&self, name: &str) -> usize {
         let running = self.running.lock().expect("dnsmasq");
         let lines = running.as_ref().map(Process::lines).unwrap_or_default();
@@ -69,13 +69,13 @@ impl Dns {
         lines.iter().filter(|line| line.contains(&query)).count()
     }
 
-    /// Ends it: whoever asks is refused.
+    /// Ends it, so that queries are refused.
     pub fn stop(&self) {
         *self.running.lock().expect("dnsmasq") = None;
     }
 }
 
-/// A loopback address on whose port 53 nobody listens.
+/// Returns a loopback address on whose port 53 nobody listens.
 fn free_address() -> String {
     for _ in 0..1000 {
         let address =

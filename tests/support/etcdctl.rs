@@ -1,4 +1,4 @@
-//! etcd's own command line client, of the cluster's generation.
+//! etcd's own command line client, of the same version as the cluster.
 
 use std::process::Command;
 
@@ -11,19 +11,19 @@ use super::tls::ClientFiles;
 #[derive(Clone)]
 pub struct Etcdctl {
     generation: Generation,
-    /// `3` or `2`.
+    /// The value of `ETCDCTL_API`: `3` or `2`.
     api: &'static str,
     first: Vec<String>,
 }
 
 impl Etcdctl {
-    /// For the v3 API; endpoints as `HOST:PORT,HOST:PORT`.
+    /// Uses the v3 API. Endpoints are written `HOST:PORT,HOST:PORT`.
     pub fn v3(generation: Generation, endpoints: &str) -> Self {
         Self { generation, api: "3", first: vec![format!("--endpoints={endpoints}")] }
     }
 
-    /// For the v2 API, which 3.4's and 3.5's etcdctl speak. It asks the endpoint itself, and not
-    /// the members it advertises.
+    /// Uses the v2 API, which the etcdctl of 3.4 and 3.5 speaks. It asks the endpoint itself and
+    /// not the members that the endpoint advertises (`--no-sync`).
     pub fn v2(generation: Generation, endpoint: &str) -> Self {
         Self {
             generation,
@@ -32,19 +32,19 @@ impl Etcdctl {
         }
     }
 
-    /// For the v2 API as people use it: the member list is asked for first, and then the members
-    /// that it names.
+    /// Uses the v2 API with etcdctl's default: it asks for the member list first, and then talks to
+    /// the members in it.
     pub fn v2_with_sync(generation: Generation, endpoint: &str) -> Self {
         Self { generation, api: "2", first: vec![format!("--endpoints=http://{endpoint}")] }
     }
 
-    /// Adds a flag that every command gets, such as `--user=root:pw`.
+    /// Adds a flag to every command, such as `--user=root:pw`.
     pub fn with(mut self, flag: &str) -> Self {
         self.first.push(flag.to_owned());
         self
     }
 
-    /// Speaks TLS to the same endpoints, trusting and showing what these files hold.
+    /// Uses TLS to the same endpoints, with the authority and the certificate of these files.
     pub fn secured(mut self, files: &ClientFiles) -> Self {
         let endpoints = self.first.iter().find_map(|flag| flag.strip_prefix("--endpoints="));
         let hosts = endpoints.unwrap_or_default().replace("http://", "");
@@ -72,17 +72,17 @@ impl Etcdctl {
         command
     }
 
-    /// Runs a command that must succeed and gives its standard output.
+    /// Runs a command that must succeed and returns its standard output.
     pub fn run(&self, arguments: &[&str]) -> String {
         self.try_run(arguments).unwrap_or_else(|error| panic!("etcdctl {arguments:?}: {error}"))
     }
 
-    /// Runs a command; standard output when it succeeds, else both streams.
+    /// Runs a command. Returns its standard output if it succeeds, and both streams if it fails.
     pub fn try_run(&self, arguments: &[&str]) -> Result<String, String> {
         self.finish(self.command(arguments))
     }
 
-    /// Runs a command with a text on its standard input.
+    /// Runs a command with `input` on its standard input.
     pub fn run_with_input(&self, arguments: &[&str], input: &str) -> String {
         let scratch = Scratch::new("input");
         std::fs::write(scratch.join("text"), input).expect("a file for the input");
@@ -91,7 +91,7 @@ impl Etcdctl {
         self.finish(command).unwrap_or_else(|error| panic!("etcdctl {arguments:?}: {error}"))
     }
 
-    /// Starts a command that goes on, such as `watch`.
+    /// Starts a command that keeps running, such as `watch`.
     pub fn start(&self, arguments: &[&str]) -> Process {
         Process::start(&format!("etcdctl {}", arguments.join(" ")), self.command(arguments))
     }

@@ -1,13 +1,13 @@
-//! The four generations of real etcd that `tests/etcd/provision` puts below `target/etcd`.
+//! The four versions of real etcd that `tests/etcd/provision` puts below `target/etcd`.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-/// A generation of etcd.
+/// A minor version of etcd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Generation {
-    /// 3.4, Debian's; has the v2 API and the old proxy.
+    /// 3.4, Debian's package; has the v2 API and the old proxy.
     V3_4,
     /// 3.5, from PyPI; has the v2 API and the old proxy.
     V3_5,
@@ -18,7 +18,7 @@ pub enum Generation {
 }
 
 impl Generation {
-    /// Its number as etcd writes it.
+    /// Returns the version as etcd writes it.
     pub fn number(self) -> &'static str {
         match self {
             Self::V3_4 => "3.4",
@@ -28,17 +28,17 @@ impl Generation {
         }
     }
 
-    /// Whether its members can serve the v2 API.
+    /// Returns whether its members can serve the v2 API.
     pub fn has_v2(self) -> bool {
         matches!(self, Self::V3_4 | Self::V3_5)
     }
 
-    /// Its server.
+    /// Returns the path of its server.
     pub fn etcd(self) -> PathBuf {
         self.directory().join("etcd")
     }
 
-    /// Its client.
+    /// Returns the path of its client.
     pub fn etcdctl(self) -> PathBuf {
         self.directory().join("etcdctl")
     }
@@ -47,8 +47,8 @@ impl Generation {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("target/etcd").join(self.number())
     }
 
-    /// Whether its programs are there. If not, says so once on the real standard error, or fails
-    /// when `CI` is set.
+    /// Returns whether its programs are installed. If they are not, prints that once to the real
+    /// standard error, or panics if `CI` is set.
     pub fn is_here(self) -> bool {
         static SAID: Mutex<Vec<Generation>> = Mutex::new(Vec::new());
         if self.etcd().exists() && self.etcdctl().exists() {
@@ -61,7 +61,7 @@ impl Generation {
         let mut said = SAID.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if !said.contains(&self) {
             said.push(self);
-            // The macros would be captured with a passing test's output.
+            // libtest would capture the output of `eprintln!` with that of a passing test.
             let _ = writeln!(std::io::stderr(), "skipping tests: {text}");
         }
         false

@@ -1,5 +1,5 @@
-//! A gRPC client on plain HTTP/2 that hides nothing: single messages, half-close, stalls, how a
-//! connection ended.
+//! A gRPC client directly on HTTP/2 that gives access to single messages, half-close, stalls and
+//! the end of a connection.
 
 use std::future::Future;
 use std::pin::pin;
@@ -15,22 +15,22 @@ use prost::Message;
 
 use super::tls::{Dialer, Stream};
 
-/// Why a call did not end well.
+/// The reason why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// The server said so.
+    /// The server answered with a status other than 0.
     Status {
         /// gRPC status code.
         code: u32,
         /// `grpc-message` as sent.
         message: String,
     },
-    /// The stream or connection broke, or the answer was no gRPC.
+    /// The stream or connection broke, or the answer was not gRPC.
     Broken(String),
 }
 
 impl Failure {
-    /// The status code, when there is one.
+    /// Returns the gRPC status code, if there is one.
     pub fn code(&self) -> Option<u32> {
         match self {
             Self::Status { code, .. } => Some(*code),
@@ -52,7 +52,7 @@ fn broken(error: impl std::fmt::Display) -> Failure {
     Failure::Broken(error.to_string())
 }
 
-/// One HTTP/2 connection. Clones share it; it closes when all clones and calls are gone.
+/// One HTTP/2 connection. Clones share it; it closes when all clones and calls are dropped.
 #[derive(Clone)]
 pub struct Channel {
     send: SendRequest<Bytes>,
@@ -61,7 +61,7 @@ pub struct Channel {
     line: Arc<Line>,
 }
 
-/// What is known of the connection's life.
+/// The state of the connection, shared with the task that drives it.
 #[derive(Default)]
 struct Line {
     stalled: AtomicBool,
@@ -71,18 +71,17 @@ struct Line {
 }
 
 impl Channel {
-    /// Connects by prior knowledge to `HOST:PORT`, with the windows that Go's clients use for
-    /// streams.
+    /// Connects by prior knowledge to `HOST:PORT`, with the stream window of Go's clients.
     pub async fn open(address: &str) -> Result<Self, Failure> {
         Self::open_by(&Dialer::plain(), address).await
     }
 
-    /// Connects to `HOST:PORT`, by TLS if the dialer does.
+    /// Connects to `HOST:PORT`, with TLS if the dialer has it.
     pub async fn open_by(dialer: &Dialer, address: &str) -> Result<Self, Failure> {
         let stream = dialer.dial(address, "h2").await.map_err(broken)?;
-        // The connection's window is wide so that one unread stream holds up no other on this side,
-        // and so that h2's budget for unread small frames (half of it) is never what ends the
-        // connection.
+        // The connection's window is wide so that an unread stream holds up no other stream on this
+        // side. h2 allows unread small frames half of that window, and that budget must never be
+        // the reason why the connection ends.
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(65_535).initial_connection_window_size(64 << 20);
         builder.max_concurrent_reset_streams(10_000).initial_max_send_streams(10_000);
@@ -93,13 +92,13 @@ impl Channel {
         Ok(Self { send, authority: address.to_owned(), metadata: Vec::new(), line })
     }
 
-    /// The same connection with one more metadata entry on each call.
+    /// Returns the same connection with one more metadata entry on each call.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.metadata.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Stops reading and writing the socket, as a process stopped with SIGSTOP would; or goes on.
+    /// Stops reading and writing the socket, like a process stopped with SIGSTOP, or resumes it.
     pub fn stall(&self, stalled: bool) {
         self.line.stalled.store(stalled, Ordering::Relaxed);
         if let Some(waker) = self.line.waker.lock().expect("waker").take() {
@@ -107,17 +106,17 @@ impl Channel {
         }
     }
 
-    /// How the connection ended; `None` while it lives.
+    /// Returns how the connection ended; `None` while it is open.
     pub fn ended(&self) -> Option<String> {
         self.line.ended.lock().expect("ended").clone()
     }
 
-    /// Takes the connection's PING, of which there is one; `None` when it was taken before.
+    /// Takes the handle for PINGs, of which h2 gives out one; `None` if it was taken before.
     pub fn pings(&self) -> Option<h2::PingPong> {
         self.line.pings.lock().expect("pings").take()
     }
 
-    /// Opens a call, without a message yet.
+    /// Opens a call without sending a message.
     pub async fn call(&self, path: &str) -> Result<Call, Failure> {
         let mut request = http::Request::post(format!("http://{}{path}", self.authority))
             .header("content-type", "application/grpc")
@@ -132,7 +131,7 @@ impl Channel {
         Ok(Call { send, response: Some(response), body: None, buffer: BytesMut::new() })
     }
 
-    /// One request, one answer, as bytes.
+    /// Makes a unary call with encoded messages.
     pub async fn unary_bytes(&self, path: &str, request: &[u8]) -> Result<Bytes, Failure> {
         let mut call = self.call(path).await?;
         call.send_bytes(request, true)?;
@@ -143,7 +142,7 @@ impl Channel {
         }
     }
 
-    /// One request, one answer.
+    /// Makes a unary call.
     pub async fn unary<A: Message + Default>(
         &self,
         path: &str,
@@ -185,7 +184,7 @@ impl Call {
         self.send_bytes(&message.encode_to_vec(), false)
     }
 
-    /// Sends an encoded message; the last one closes the sending side.
+    /// Sends an encoded message, and closes the sending side if it is the last.
     pub fn send_bytes(&mut self, message: &[u8], last: bool) -> Result<(), Failure> {
         let mut frame = BytesMut::with_capacity(message.len() + 5);
         frame.put_u8(0);
@@ -194,7 +193,7 @@ impl Call {
         self.send.send_data(frame.freeze(), last).map_err(broken)
     }
 
-    /// Sends bytes that may be no gRPC message at all.
+    /// Sends bytes that need not be a gRPC message.
     pub fn send_raw(&mut self, bytes: &[u8], last: bool) -> Result<(), Failure> {
         self.send.send_data(Bytes::copy_from_slice(bytes), last).map_err(broken)
     }
@@ -204,7 +203,7 @@ impl Call {
         self.send.send_data(Bytes::new(), true).map_err(broken)
     }
 
-    /// Waits for the next message; `None` is the end with status 0.
+    /// Waits for the next message; `None` if the call ended with status 0.
     pub async fn next<M: Message + Default>(&mut self) -> Result<Option<M>, Failure> {
         match self.next_bytes().await? {
             Some(bytes) => M::decode(bytes).map(Some).map_err(broken),
@@ -212,7 +211,8 @@ impl Call {
         }
     }
 
-    /// Waits for the answer's head; a call that ends with it is a failure or, with status 0, `Ok`.
+    /// Waits for the head of the answer. A trailers-only answer is `Ok` with status 0 and a failure
+    /// otherwise.
     pub async fn head(&mut self) -> Result<(), Failure> {
         let Some(response) = self.response.take() else { return Ok(()) };
         let response = response.await.map_err(broken)?;
@@ -226,7 +226,7 @@ impl Call {
         Ok(())
     }
 
-    /// Waits for the next message's bytes; `None` is the end with status 0.
+    /// Waits for the next message in its encoded form; `None` if the call ended with status 0.
     pub async fn next_bytes(&mut self) -> Result<Option<Bytes>, Failure> {
         self.head().await?;
         let Some(body) = self.body.as_mut() else { return Ok(None) };

@@ -1,5 +1,5 @@
-//! A small HTTP/1.1 client that shows what is on the wire: raw requests, heads, single chunks, ends
-//! and aborts.
+//! A small HTTP/1.1 client that shows the bytes on the wire: raw requests, heads, single chunks,
+//! regular and aborted ends.
 
 use std::io::{Error, ErrorKind, Result};
 
@@ -7,10 +7,9 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use super::tls::{Dialer, Stream};
 
-/// The first line and headers of an answer.
+/// The status and headers of an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Head {
-    /// Status code.
     pub status: u16,
     /// Headers in their order, names in lower case.
     pub headers: Vec<(String, String)>,
@@ -19,33 +18,32 @@ pub struct Head {
 /// A whole answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answer {
-    /// Status code.
     pub status: u16,
     /// Headers in their order, names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The body, without its chunk lines.
+    /// The body, without its chunked coding.
     pub body: Vec<u8>,
 }
 
 impl Head {
-    /// The first header of that name (in lower case).
+    /// Returns the first header of that name (in lower case).
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 }
 
 impl Answer {
-    /// The first header of that name (in lower case).
+    /// Returns the first header of that name (in lower case).
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body as JSON; fails the test when it is none.
+    /// Parses the body as JSON and panics if it is not.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {self:?}"))
     }
@@ -62,7 +60,7 @@ impl Connection {
         Self::open_by(&Dialer::plain(), address).await
     }
 
-    /// Connects to `HOST:PORT`, by TLS if the dialer does.
+    /// Connects to `HOST:PORT`, with TLS if the dialer has it.
     pub async fn open_by(dialer: &Dialer, address: &str) -> Result<Self> {
         let stream = dialer.dial(address, "http/1.1").await?;
         Ok(Self { stream: BufReader::with_capacity(512, stream) })
@@ -74,8 +72,7 @@ impl Connection {
         self.stream.get_mut().flush().await
     }
 
-    /// Sends a request with a body of known length, and the headers given besides `Host` and
-    /// `Content-Length`.
+    /// Sends a request with `Host`, `Content-Length` if there is a body, and the given headers.
     pub async fn send_request(
         &mut self,
         method: &str,
@@ -134,7 +131,7 @@ impl Connection {
         Ok(Head { status, headers })
     }
 
-    /// Reads the body that belongs to a head, to its end.
+    /// Reads the whole body that belongs to a head.
     pub async fn body(&mut self, head: &Head) -> Result<Vec<u8>> {
         let mut body = Vec::new();
         if head
@@ -155,7 +152,8 @@ impl Connection {
         Ok(body)
     }
 
-    /// Reads one chunk of a chunked body; `None` is its regular end, an error its abort.
+    /// Reads one chunk of a chunked body; `None` after the last one, an error if the body is cut
+    /// off.
     pub async fn chunk(&mut self) -> Result<Option<Vec<u8>>> {
         let line = self.line().await?;
         let size = line.split(';').next().unwrap_or_default();
@@ -171,39 +169,39 @@ impl Connection {
         Ok(Some(chunk))
     }
 
-    /// Reads exactly so many bytes, after a switch of protocols.
+    /// Reads exactly `count` bytes, after a protocol upgrade.
     pub async fn exactly(&mut self, count: usize) -> Result<Vec<u8>> {
         let mut bytes = vec![0; count];
         self.stream.read_exact(&mut bytes).await?;
         Ok(bytes)
     }
 
-    /// Waits until the other side closes; true when it did so without a byte more.
+    /// Waits until the other side closes; true if no byte came before that.
     pub async fn is_closed(&mut self) -> bool {
         matches!(self.stream.fill_buf().await, Ok([]) | Err(_))
     }
 }
 
-/// Sends one request on a connection of its own.
+/// Sends one request on a new connection.
 pub async fn request(address: &str, method: &str, path: &str, body: &str) -> Result<Answer> {
     let mut connection = Connection::open(address).await?;
     let headers: &[&str] = if method == "POST" { &["Content-Type: application/json"] } else { &[] };
     connection.exchange(method, path, headers, body).await
 }
 
-/// GET on a connection of its own; fails the test when there is no answer.
+/// Sends a GET on a new connection and panics if there is no answer.
 pub async fn get(address: &str, path: &str) -> Answer {
     request(address, "GET", path, "").await.unwrap_or_else(|error| panic!("GET {path}: {error}"))
 }
 
-/// POST of JSON on a connection of its own; fails the test when there is no answer.
+/// Sends a POST of JSON on a new connection and panics if there is no answer.
 pub async fn post(address: &str, path: &str, body: &str) -> Answer {
     request(address, "POST", path, body)
         .await
         .unwrap_or_else(|error| panic!("POST {path}: {error}"))
 }
 
-/// A v2 request with a form as its body.
+/// Sends a v2 request with a form as its body.
 pub async fn form(address: &str, method: &str, path: &str, form: &str) -> Answer {
     let mut connection = Connection::open(address).await.expect("a connection");
     let headers = ["Content-Type: application/x-www-form-urlencoded"];

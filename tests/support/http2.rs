@@ -1,4 +1,4 @@
-//! A plain HTTP/2 client that shows heads, bodies, trailers and resets as they come.
+//! An HTTP/2 client that shows heads, bodies, trailers and resets as they arrive.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +9,7 @@ use http::{HeaderMap, Request};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
-/// One connection; it closes when it and all that came of it is dropped.
+/// One connection. It closes when it and all its streams are dropped.
 pub struct Connection {
     send: SendRequest<Bytes>,
     authority: String,
@@ -20,13 +20,9 @@ pub struct Connection {
 /// A whole answer.
 #[derive(Debug)]
 pub struct Answer {
-    /// Status code.
     pub status: u16,
-    /// Headers.
     pub headers: HeaderMap,
-    /// The body.
     pub body: Vec<u8>,
-    /// Trailers, if any.
     pub trailers: Option<HeaderMap>,
 }
 
@@ -49,7 +45,7 @@ impl Connection {
         Self { send, authority: address.to_owned(), ended, driver: driver.abort_handle() }
     }
 
-    /// Sends a request's head; `last` when it has no body.
+    /// Sends a request's head; `last` if it has no body.
     pub async fn request(
         &self,
         method: &str,
@@ -81,18 +77,18 @@ impl Connection {
         whole(response).await
     }
 
-    /// How the connection ended; `None` while it lives.
+    /// Returns how the connection ended; `None` while it is open.
     pub fn ended(&self) -> Option<Result<(), String>> {
         let ended = self.ended.lock().expect("end");
         ended.as_ref().map(|end| end.as_ref().copied().map_err(ToString::to_string))
     }
 
-    /// Whether the other side takes new streams: false after its GOAWAY.
+    /// Returns whether new streams can be opened: false after the other side's GOAWAY.
     pub async fn takes_streams(&self) -> bool {
         self.send.clone().ready().await.is_ok()
     }
 
-    /// Cuts the connection as it is, without a GOAWAY.
+    /// Closes the TCP connection without a GOAWAY.
     pub fn cut(&self) {
         self.driver.abort();
     }
@@ -115,7 +111,7 @@ pub async fn whole(response: ResponseFuture) -> Result<Answer, h2::Error> {
     Ok(Answer { status: head.status.as_u16(), headers: head.headers, body: bytes, trailers })
 }
 
-/// Waits for the next part of a body and makes room for more; `None` at its end.
+/// Waits for the next part of a body and gives its window back; `None` at the end.
 pub async fn next(body: &mut RecvStream) -> Result<Option<Bytes>, h2::Error> {
     let Some(data) = body.data().await.transpose()? else { return Ok(None) };
     let _ = body.flow_control().release_capacity(data.len());

@@ -1,10 +1,10 @@
-//! Constant reads and writes through an address, on a thread and runtime of their own, and what
-//! became of them.
+//! Constant reads and writes through an address, on their own thread and runtime, and a report of
+//! the results.
 //!
-//! Reads are repeated the way etcd's own clients do it only when etcd itself answered that it could
-//! not serve now (`etcdserver: ...`, UNAVAILABLE); the time of a read includes that. Anything else
-//! is a failed read. Writes are never repeated: each has a key of its own, so that one applied
-//! twice shows as version 2.
+//! A read is repeated, as etcd's own clients do it, only if etcd itself answered that it cannot
+//! serve at the moment (`etcdserver: ...`, UNAVAILABLE); the time of the read includes the
+//! repetitions. Any other failure is a failed read. Writes are never repeated. Each write has a key
+//! of its own, so that one applied twice shows as version 2.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,33 +21,35 @@ use super::rpc::{
 };
 use super::tls::Dialer;
 
-/// What is to be done all the time.
+/// The requests to make.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Where clients connect.
     pub address: String,
     /// How they connect.
     pub dialer: Dialer,
-    /// Whether each request has a connection of its own.
+    /// Whether each request opens a new connection.
     pub fresh: bool,
-    /// Keys are below it; `PREFIX/r` must be there, with the value `v`.
+    /// The prefix of all keys. `PREFIX/r` must exist with the value `v`.
     pub prefix: String,
-    /// HTTP/1.1 connections that read JSON.
+    /// Number of HTTP/1.1 connections that read JSON.
     pub json_readers: usize,
-    /// gRPC connections that read.
+    /// Number of gRPC connections that read.
     pub grpc_readers: usize,
-    /// Whether reads ask one member only.
+    /// Whether reads are serializable, that is answered by one member alone.
     pub serializable: bool,
-    /// gRPC connections that write.
+    /// Number of gRPC connections that write.
     pub writers: usize,
-    /// gRPC watches of what is written, resumed where they ended.
+    /// Number of gRPC watches of the written keys. A watch that ends is resumed at the next
+    /// revision.
     pub watchers: usize,
     /// Pause of each client between two requests.
     pub pause: Duration,
 }
 
 impl Plan {
-    /// Two readers of each kind and one writer, every few milliseconds, linearizable.
+    /// Two readers of each kind and one writer, with linearizable reads and a pause of a few
+    /// milliseconds.
     pub fn new(address: &str, prefix: &str) -> Self {
         Self {
             address: address.to_owned(),
@@ -72,37 +74,37 @@ impl Plan {
     }
 }
 
-/// What became of the load.
+/// The results of the load.
 #[derive(Debug, Default, Clone)]
 pub struct Report {
-    /// Reads with the right answer.
+    /// Reads that returned the right answer.
     pub reads: usize,
-    /// What was wrong with the others, and when, since the load's start.
+    /// Time since the load's start and the error of each failed read.
     pub failed_reads: Vec<(Duration, String)>,
-    /// The slowest read, and when it began.
+    /// The start of the slowest read, and its duration.
     pub slowest_read: (Duration, Duration),
-    /// The reads that took longer than [`NOTABLE`]: when each began, and how long it took.
+    /// The start and duration of each read that took longer than [`NOTABLE`].
     pub slow_reads: Vec<(Duration, Duration)>,
-    /// When no member of the control answered a read for longer than [`NOTABLE`], and how long that
-    /// was.
+    /// The start and duration of each period longer than [`NOTABLE`] in which no control member
+    /// answered a read.
     pub silences: Vec<(Duration, Duration)>,
-    /// How often etcd itself asked a reader to come again.
+    /// How often etcd itself asked a reader to try again.
     pub asked_again: usize,
     /// Keys whose write was acknowledged.
     pub written: Vec<String>,
-    /// What became of the other writes.
+    /// Time since the load's start and the error of each failed write.
     pub failed_writes: Vec<(Duration, String)>,
-    /// For each watcher: how often it saw each key.
+    /// For each watcher, how often it saw each key.
     pub seen: Vec<BTreeMap<String, usize>>,
-    /// For each watcher: how often its stream ended and was opened again.
+    /// For each watcher, how often its stream ended and was opened again.
     pub resumed: Vec<usize>,
 }
 
-/// What is shorter than this is not looked at one by one.
+/// Reads and silences shorter than this are not reported one by one.
 const NOTABLE: Duration = Duration::from_millis(500);
 
 impl Report {
-    /// The longest time that a read took beyond what the members themselves were silent meanwhile.
+    /// Returns the longest time that a read took in excess of the members' own silence meanwhile.
     pub fn slowest_beyond_silence(&self) -> Duration {
         let beyond = self.slow_reads.iter().map(|(begin, took)| {
             let end = *begin + *took;
@@ -126,15 +128,14 @@ struct Shared {
     begin: Instant,
     stop: AtomicBool,
     report: Mutex<Report>,
-    /// Members that are read from directly meanwhile, to know when the cluster itself would have
-    /// answered.
+    /// Members that are read from directly at the same time, to know when the cluster itself would
+    /// have answered.
     control: Mutex<Vec<String>>,
-    /// When one of them answered last.
+    /// The time of the last answer from one of them.
     answered: Mutex<Instant>,
 }
 
 impl Load {
-    /// Starts it.
     pub fn start(plan: Plan) -> Self {
         let report = Report {
             seen: vec![BTreeMap::new(); plan.watchers],
@@ -158,22 +159,22 @@ impl Load {
         Self { shared, thread: Some(thread) }
     }
 
-    /// Reads from this member directly as well, from now on.
+    /// Adds a control member, which is read from directly from now on.
     pub fn control(&self, member: &str) {
         self.shared.control.lock().expect("control").push(member.to_owned());
     }
 
-    /// A look at what has happened so far.
+    /// Returns the results so far.
     pub fn so_far(&self) -> Report {
         self.shared.report.lock().expect("report").clone()
     }
 
-    /// Waits until so many more reads went well.
+    /// Waits until `more` more reads have succeeded.
     pub fn wait_for_reads(&self, more: usize) {
         self.wait_for("reads", more, |report| report.reads);
     }
 
-    /// Waits until so many more writes were acknowledged.
+    /// Waits until `more` more writes have been acknowledged.
     pub fn wait_for_writes(&self, more: usize) {
         self.wait_for("writes", more, |report| report.written.len());
     }
@@ -189,7 +190,8 @@ impl Load {
         }
     }
 
-    /// Ends the reads and writes, lets each watcher see the last write, and gives the report.
+    /// Ends the reads and writes, waits until each watcher has seen the last write, and returns the
+    /// report.
     pub fn finish(mut self) -> Report {
         self.shared.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -290,7 +292,7 @@ impl Shared {
     }
 }
 
-/// Reads longer than this have failed, whatever they would have said.
+/// A read that takes longer has failed, whatever it would have returned.
 const HOPELESS: Duration = Duration::from_secs(20);
 
 async fn within<T>(what: impl Future<Output = Result<T, String>>) -> Result<T, String> {
@@ -372,7 +374,7 @@ async fn one_grpc_read(
     }
 }
 
-/// Reads from each member of the control, those that come later too.
+/// Reads from each control member, also from those that are added later.
 async fn read_all_directly(shared: Arc<Shared>) {
     let mut readers = tokio::task::JoinSet::new();
     loop {
@@ -385,7 +387,7 @@ async fn read_all_directly(shared: Arc<Shared>) {
     }
 }
 
-/// Reads from one member, at most as often as it takes to tell when the cluster serves.
+/// Reads from one member every 20 ms, which is often enough to tell when the cluster serves.
 async fn read_directly(shared: Arc<Shared>, member: String) {
     let mut plan = shared.plan.clone();
     plan.address = member;
@@ -400,7 +402,7 @@ async fn read_directly(shared: Arc<Shared>, member: String) {
     }
 }
 
-/// The channel, opened when there is none or when it has been closed between two requests.
+/// Returns the channel; opens a new one if there is none or if it was closed between two requests.
 async fn opened<'a>(channel: &'a mut Option<Channel>, plan: &Plan) -> Result<&'a Channel, Failure> {
     if channel.as_ref().is_none_or(|channel| channel.ended().is_some()) {
         *channel = Some(plan.open_grpc().await?);
@@ -433,7 +435,7 @@ async fn one_write(
     open.unary::<Done>(rpc::PUT, &PutRequest::new(key, "w")).await.map(|_| ()).map_err(text)
 }
 
-/// Writes one more key, as often as it takes, for the watchers to end with.
+/// Writes the key that tells the watchers to end, and tries again until a write succeeds.
 async fn last_write(shared: &Shared) -> String {
     let deadline = Instant::now() + super::PATIENCE;
     let mut number = 0;
@@ -451,7 +453,7 @@ async fn last_write(shared: &Shared) -> String {
     }
 }
 
-/// Watches what is written. After its stream has ended it goes on behind the last revision seen.
+/// Watches the written keys. Resumes a watch that ended behind the last revision seen.
 async fn watch(shared: Arc<Shared>, index: usize) {
     let mut next_revision = first_revision(&shared).await;
     loop {
@@ -468,7 +470,7 @@ async fn first_revision(shared: &Shared) -> i64 {
             let request = RangeRequest::key(&format!("{}/r", shared.plan.prefix));
             channel.unary::<RangeResponse>(rpc::RANGE, &request).await
         };
-        // From where `PREFIX/r` was written, so that no later write can be missed.
+        // Starts where `PREFIX/r` was written, so that no later write can be missed.
         match range.await {
             Ok(answer) if !answer.kvs.is_empty() => return answer.kvs[0].mod_revision + 1,
             _ => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -498,7 +500,7 @@ fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-/// Standard base64 with padding, as the JSON gateway wants keys and values.
+/// Encodes as standard base64 with padding, the form of keys and values in the JSON gateway.
 pub fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();

@@ -1,8 +1,9 @@
-//! What the tests stand on: real etcd clusters, the daemon as a process, and small clients of our
+//! The fixtures of the tests: real etcd clusters, the daemon as a process, and small clients of our
 //! own.
 //!
-//! Nothing here knows the crate's inside; the daemon is its binary and its command line. Every
-//! process that a test starts dies with the test process, however that ends, and so do its files.
+//! Nothing here uses the crate's internals; the daemon is its binary and its command line. Every
+//! process that a test starts is killed when the test process ends, however that ends, and its
+//! files are removed.
 #![allow(dead_code, reason = "each test binary uses its part of the fixtures")]
 
 pub mod cluster;
@@ -33,16 +34,16 @@ use std::future::Future;
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-/// How long anything may take that should be quick, on a busy machine.
+/// A generous limit for anything that should be quick, since the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Runs an async test body on a single-threaded runtime, and fails when it takes longer than two
+/// Runs an async test body on a single-threaded runtime and panics if it takes longer than two
 /// minutes.
 pub fn run<T>(body: impl Future<Output = T>) -> T {
     run_within(Duration::from_secs(120), body)
 }
 
-/// Like [`run`], with a limit of one's own.
+/// Like [`run`], with another limit.
 pub fn run_within<T>(limit: Duration, body: impl Future<Output = T>) -> T {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -53,7 +54,7 @@ pub fn run_within<T>(limit: Duration, body: impl Future<Output = T>) -> T {
 
 static MACHINE: RwLock<()> = RwLock::new(());
 
-/// Held by ordinary tests: they run beside each other, but not beside one that measures time.
+/// Held by ordinary tests: they run beside each other, but not beside one that holds [`exclusive`].
 pub fn shared() -> RwLockReadGuard<'static, ()> {
     MACHINE.read().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
@@ -63,7 +64,7 @@ pub fn exclusive() -> RwLockWriteGuard<'static, ()> {
     MACHINE.write().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// Waits until the condition holds, looking every few milliseconds; for states that no event
+/// Waits until the condition holds and checks it every few milliseconds. For states that no event
 /// announces.
 pub async fn eventually(what: &str, within: Duration, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + within;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-/// What a process said to its notification socket, with the time of each message.
+/// The messages that a process sent to its notification socket, with the time of each.
 #[derive(Clone)]
 pub struct Notify {
     path: PathBuf,
@@ -20,7 +20,7 @@ struct Heard {
 
 impl Notify {
     /// Listens on a socket in the directory. The listening thread ends when the socket's file is
-    /// gone.
+    /// removed.
     pub fn listen(directory: &Path) -> Self {
         let path = directory.join("notify");
         let socket = UnixDatagram::bind(&path).expect("a notification socket");
@@ -42,18 +42,18 @@ impl Notify {
         }
     }
 
-    /// The value for `NOTIFY_SOCKET`.
+    /// Returns the value for `NOTIFY_SOCKET`.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// All assignments heard so far, such as `READY=1`, one each.
+    /// Returns all assignments received so far, such as `READY=1`, one per element.
     pub fn heard(&self) -> Vec<String> {
         let messages = self.heard.messages.lock().expect("messages");
         messages.iter().flat_map(|(_, text)| text.lines().map(str::to_owned)).collect()
     }
 
-    /// The texts of all `STATUS=` assignments so far.
+    /// Returns the texts of all `STATUS=` assignments so far.
     pub fn statuses(&self) -> Vec<String> {
         self.heard()
             .iter()
@@ -61,13 +61,13 @@ impl Notify {
             .collect()
     }
 
-    /// Waits for an assignment and tells when its first message came; `None` when it does not come
-    /// in time.
+    /// Waits for an assignment and returns the time of the first message with it; `None` if it does
+    /// not arrive in time.
     pub fn wait_for(&self, assignment: &str, within: Duration) -> Option<Instant> {
         self.wait_for_nth(assignment, 1, within)
     }
 
-    /// Waits until an assignment was heard `count` times.
+    /// Like [`Self::wait_for`], for the assignment's `count`th occurrence.
     pub fn wait_for_nth(
         &self,
         assignment: &str,

@@ -1,4 +1,4 @@
-//! A scripted peer: answers `GET /members` as it is told.
+//! A scripted peer that answers `GET /members`.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -6,34 +6,31 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What the peer does with a request.
+/// How the peer treats a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// This status, cluster ID header and body.
+    /// Answers with this status, cluster ID header and body.
     Answer {
-        /// Status code.
         status: u16,
-        /// Value of `X-Etcd-Cluster-ID`; none when empty.
+        /// Value of `X-Etcd-Cluster-ID`; the header is left out when this is empty.
         cluster_id: String,
-        /// The body.
         body: String,
     },
     /// Closes the connection.
     Hangup,
-    /// Keeps the connection and says nothing.
+    /// Keeps the connection open and sends nothing.
     Never,
 }
 
 impl Reply {
-    /// A good list under a cluster ID.
+    /// Answers 200 with this list and cluster ID.
     pub fn members(cluster_id: &str, body: &str) -> Self {
         Self::Answer { status: 200, cluster_id: cluster_id.to_owned(), body: body.to_owned() }
     }
 }
 
-/// A listening peer; it stops answering when dropped.
+/// A listening peer; dropping it stops it.
 pub struct Peer {
-    /// Its URL.
     pub url: String,
     shared: Arc<Shared>,
 }
@@ -44,7 +41,7 @@ struct Shared {
 }
 
 impl Peer {
-    /// Starts it with its first reply.
+    /// Starts a peer with its first reply.
     pub fn start(reply: Reply) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", super::port::free())).expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -61,12 +58,12 @@ impl Peer {
         Self { url, shared }
     }
 
-    /// Changes what it does from now on.
+    /// Changes the reply to all later requests.
     pub fn set(&self, reply: Reply) {
         *self.shared.reply.lock().expect("reply") = Some(reply);
     }
 
-    /// How often it was asked.
+    /// Returns how many requests it has received.
     pub fn asked(&self) -> usize {
         self.shared.asked.load(Ordering::Relaxed)
     }
@@ -80,7 +77,7 @@ impl Shared {
                 return;
             }
             self.asked.fetch_add(1, Ordering::Relaxed);
-            // Not in the match itself, which would hold the lock until its end.
+            // A statement of its own: in the `match` itself the lock would be held until its end.
             let reply = self.reply.lock().expect("reply").clone();
             match reply {
                 Some(Reply::Answer { status, cluster_id, body }) => {

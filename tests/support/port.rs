@@ -1,12 +1,13 @@
 //! Ports that nobody else takes between choosing and using them.
 //!
 //! They come from below the kernel's range for outgoing connections, in blocks. A block belongs to
-//! the process that has bound its first port, so that test runs beside each other keep apart.
+//! the process that has bound its first port, so that test runs beside each other use different
+//! ports.
 //!
-//! Whether a port is free is found out by binding it without listening. A test starts daemons while
-//! others look for ports, and a child has a copy of every socket of its parent between `fork` and
-//! `exec`: the copy of one that listens keeps the port taken after it was closed here, the copy of
-//! one that is only bound does not.
+//! A port is tested by binding it without listening. A test starts daemons while others look for
+//! ports, and between `fork` and `exec` a child has a copy of every socket of its parent. A copy of
+//! a listening socket keeps the port taken after the original was closed; a copy of a socket that
+//! is only bound does not.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
@@ -26,7 +27,7 @@ struct Block {
 
 static BLOCKS: Mutex<Vec<Block>> = Mutex::new(Vec::new());
 
-/// A TCP port on 127.0.0.1 that is free now and that no other test will be given.
+/// Returns a TCP port on 127.0.0.1 that is free now and that no other test gets.
 pub fn free() -> u16 {
     let mut blocks = BLOCKS.lock().expect("ports");
     loop {

@@ -1,4 +1,4 @@
-//! A program that a test runs beside itself: its output line by line, signals, and a sure end.
+//! A program that runs beside a test: its output line by line, signals, and its certain end.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
@@ -11,8 +11,8 @@ use nix::unistd::Pid;
 
 type Order = (Command, mpsc::Sender<std::io::Result<Child>>);
 
-/// The thread that starts all processes. The kernel ends a child with the *thread* that started it
-/// (`setpriv --pdeathsig`), so that must not be the thread of a single test.
+/// The thread that starts all processes. The kernel kills a child when the *thread* that started it
+/// ends (`setpriv --pdeathsig`), so it must not be the thread of a single test.
 static SPAWNER: LazyLock<Mutex<mpsc::Sender<Order>>> = LazyLock::new(|| {
     let (orders, inbox) = mpsc::channel::<Order>();
     std::thread::spawn(move || {
@@ -23,8 +23,8 @@ static SPAWNER: LazyLock<Mutex<mpsc::Sender<Order>>> = LazyLock::new(|| {
     Mutex::new(orders)
 });
 
-/// A command whose process ends with the test process, whatever happens to that. The environment is
-/// empty but for PATH.
+/// Returns a command whose process is killed when the test process ends for whatever reason. Its
+/// environment has only PATH.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program);
@@ -33,7 +33,7 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Runs a command of [`command`] to its end and gives what it printed.
+/// Runs a command made by [`command`] to its end and returns its output.
 pub fn output(mut command: Command) -> std::process::Output {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     spawn(command).wait_with_output().expect("the program's output")
@@ -49,11 +49,11 @@ fn spawn(command: Command) -> Child {
         .unwrap_or_else(|error| panic!("cannot start {what}: {error}"))
 }
 
-/// What failed last, on whatever thread.
+/// The last panic message of any thread.
 static FAILURE: Mutex<String> = Mutex::new(String::new());
 
-/// Keeps what a failing test says, so that it can be said again behind the long logs of its
-/// processes: of a long output, the end is what people get to see.
+/// Keeps the message of a failing test so that it can be repeated after the long logs of its
+/// processes, where a reader of the output's end finds it.
 fn remember_failures() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -67,8 +67,8 @@ fn remember_failures() {
     });
 }
 
-/// A running program. Killed when dropped; when that happens in a failing test, its last lines are
-/// shown, and once more what failed.
+/// A running program. Dropping it kills it; in a failing test that also prints its last lines and
+/// repeats the test's panic message.
 pub struct Process {
     name: String,
     child: Mutex<Child>,
@@ -94,27 +94,26 @@ impl Process {
         Self { name: name.to_owned(), pid: child.id(), child: Mutex::new(child), log }
     }
 
-    /// Process ID.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Whether it has ended, and how.
+    /// Returns its exit status; `None` while it runs.
     pub fn ended(&self) -> Option<ExitStatus> {
         self.child.lock().expect("child").try_wait().expect("the process can be waited for")
     }
 
-    /// Everything printed so far, both streams.
+    /// Returns everything printed so far to both streams.
     pub fn lines(&self) -> Vec<String> {
         self.log.lines.lock().expect("log").clone()
     }
 
-    /// How many lines were printed so far; a mark for [`Process::wait_for_line_after`].
+    /// Returns how many lines were printed so far: a mark for [`Process::wait_for_line_after`].
     pub fn mark(&self) -> usize {
         self.log.lines.lock().expect("log").len()
     }
 
-    /// Waits for a line that contains the text; `None` when it does not come in time.
+    /// Waits for a line that contains the text; `None` if it does not appear in time.
     pub fn wait_for_line(&self, text: &str, within: Duration) -> Option<String> {
         self.wait_for_line_after(0, text, within)
     }
@@ -128,21 +127,20 @@ impl Process {
         find(&waited.expect("log").0)
     }
 
-    /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.pid).expect("a process ID");
         kill(Pid::from_raw(pid), signal)
             .unwrap_or_else(|error| panic!("{}: {signal}: {error}", self.name));
     }
 
-    /// Kills it and waits until it is gone. Nothing happens when it has ended already.
+    /// Kills it and waits until it has ended. Does nothing if it has ended already.
     pub fn kill(&self) {
         let mut child = self.child.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let _ = child.kill();
         let _ = child.wait();
     }
 
-    /// Waits for its own end.
+    /// Waits until it ends by itself; `None` if it does not in time.
     pub fn wait(&self, within: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + within;
         loop {
@@ -156,7 +154,7 @@ impl Process {
         }
     }
 
-    /// Its last lines, for the message of a failing test.
+    /// Returns its last lines, for a failing test's message.
     pub fn tail(&self) -> String {
         let lines = self.lines();
         let from = lines.len().saturating_sub(20);

@@ -1,7 +1,7 @@
 //! The daemon under test, as a process.
 //!
-//! `ETCD_PROXY_TESTS_STAND_IN=gateway` puts `etcd gateway` in its place, `=old` puts `etcd
-//! --proxy`: so one sees what a test is worth, and that the fixtures themselves work.
+//! `ETCD_PROXY_TESTS_STAND_IN=gateway` runs `etcd gateway` in its place and `=old` runs `etcd
+//! --proxy`. That shows which tests really test the daemon, and that the fixtures work.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -20,24 +20,24 @@ use super::settings_file::SettingsFile;
 use super::tls::Dialer;
 use super::{http1, port};
 
-/// A running daemon; killed when dropped.
+/// A running daemon; dropping it kills it.
 pub struct Proxy {
-    /// The process, with its log.
+    /// The process and its log.
     pub process: Process,
-    /// What it told its notification socket.
+    /// The messages that it sent to its notification socket.
     pub notify: Notify,
-    /// Where clients connect, `127.0.0.1:PORT`.
+    /// The address that clients connect to, `127.0.0.1:PORT`.
     pub address: String,
-    /// Its settings file, when it was given one.
+    /// Its settings file, if it was given one.
     pub file: Option<SettingsFile>,
-    /// When it was started.
+    /// The time of its start.
     pub started: Instant,
     dialer: Dialer,
     admin: PathBuf,
     scratch: Scratch,
 }
 
-/// How the daemon will be started.
+/// The configuration that the daemon will be started with.
 pub struct Plan {
     mode: String,
     initial_cluster: String,
@@ -54,18 +54,18 @@ pub struct Plan {
     minds_modes: bool,
 }
 
-/// The text of a settings file with these two settings.
+/// Returns the text of a settings file with these two settings.
 pub fn settings(mode: &str, initial_cluster: &str) -> String {
     format!("proxy = \"{mode}\"\ninitial-cluster = \"{initial_cluster}\"\n")
 }
 
 impl Proxy {
-    /// In front of a cluster, by flags, with `--proxy on`.
+    /// Plans a daemon in front of a cluster, configured by flags, with `--proxy on`.
     pub fn before(cluster: &Cluster) -> Plan {
         Plan { endpoints: cluster.endpoints(), ..Self::with_peers(&cluster.initial_cluster()) }
     }
 
-    /// With these peers, by flags, with `--proxy on`.
+    /// Plans a daemon with these peers, configured by flags, with `--proxy on`.
     pub fn with_peers(initial_cluster: &str) -> Plan {
         Plan {
             mode: "on".to_owned(),
@@ -84,23 +84,23 @@ impl Proxy {
         }
     }
 
-    /// Its working directory.
+    /// Returns its working directory.
     pub fn directory(&self) -> &Path {
         self.scratch.path()
     }
 
-    /// An etcdctl v3 that talks to the daemon.
+    /// Returns an etcdctl of the v3 API that talks to the daemon.
     pub fn etcdctl(&self, generation: Generation) -> Etcdctl {
         Etcdctl::v3(generation, &self.address)
     }
 
-    /// An etcdctl v2 that talks to the daemon.
+    /// Returns an etcdctl of the v2 API that talks to the daemon.
     pub fn etcdctl_v2(&self, generation: Generation) -> Etcdctl {
         Etcdctl::v2(generation, &self.address)
     }
 
-    /// Runs one of the daemon's own commands against it, such as `status -w json`: what it printed,
-    /// and whether it succeeded.
+    /// Runs one of the daemon's own commands against it, such as `status -w json`. Returns its
+    /// output and whether it succeeded.
     pub fn command(&self, arguments: &[&str]) -> (String, bool) {
         let mut command = process::command(env!("CARGO_BIN_EXE_etcd-proxy"));
         command.args(arguments).arg("--admin-socket").arg(&self.admin);
@@ -109,7 +109,7 @@ impl Proxy {
         (String::from_utf8_lossy(&text).into_owned(), output.status.success())
     }
 
-    /// As [`Self::command`], with the exit status.
+    /// Like [`Self::command`], but returns the exit status and the output.
     pub fn exit_status(&self, arguments: &[&str]) -> (i32, String) {
         let mut command = process::command(env!("CARGO_BIN_EXE_etcd-proxy"));
         command.args(arguments).arg("--admin-socket").arg(&self.admin);
@@ -118,7 +118,7 @@ impl Proxy {
         (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
     }
 
-    /// What its `/proxy/status` says.
+    /// Returns the answer of its `/proxy/status`.
     pub fn status(&self) -> serde_json::Value {
         super::run(async {
             let mut connection = http1::Connection::open_by(&self.dialer, &self.address).await?;
@@ -128,7 +128,7 @@ impl Proxy {
         .json()
     }
 
-    /// Waits for `READY=1` and tells when it came.
+    /// Waits for `READY=1` and returns the time of its arrival.
     pub fn wait_until_ready(&self) -> Instant {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -140,7 +140,7 @@ impl Proxy {
         }
     }
 
-    /// What it said and how it is, for the message of a failing test.
+    /// Returns its state and its last messages, for a failing test's message.
     pub fn story(&self) -> String {
         let ended = self.process.ended();
         format!(
@@ -150,8 +150,7 @@ impl Proxy {
         )
     }
 
-    /// Waits until something accepts connections at its address, as it does long before it is
-    /// ready.
+    /// Waits until its address accepts connections, which is long before it is ready.
     pub async fn wait_until_open(&self) {
         super::eventually("the listener is open", PATIENCE, async || {
             http1::Connection::open(&self.address).await.is_ok()
@@ -159,7 +158,7 @@ impl Proxy {
         .await;
     }
 
-    /// Writes the settings file and waits until the daemon has reloaded it, whatever came of that.
+    /// Writes the settings file and waits until the daemon has reloaded it, with whatever result.
     pub fn edit(&self, way: super::settings_file::Way, content: &str) {
         let before = self.reloads();
         self.write_settings(way, content);
@@ -170,12 +169,12 @@ impl Proxy {
         }
     }
 
-    /// Writes the settings file and does not wait.
+    /// Writes the settings file without waiting.
     pub fn write_settings(&self, way: super::settings_file::Way, content: &str) {
         self.file.as_ref().expect("a settings file").write(way, content);
     }
 
-    /// How many reloads it has done, with any result.
+    /// Returns how many reloads it has done, with whatever result.
     pub fn reloads(&self) -> u64 {
         let status = self.status();
         let count =
@@ -183,7 +182,7 @@ impl Proxy {
         count("reloads_applied") + count("reloads_unchanged") + count("reloads_refused")
     }
 
-    /// Asks it to stop and waits for its end.
+    /// Sends SIGTERM and waits until it ends.
     pub fn terminate(&self, within: Duration) -> Option<ExitStatus> {
         self.process.signal(Signal::SIGTERM);
         self.process.wait(within)
@@ -191,63 +190,64 @@ impl Proxy {
 }
 
 impl Plan {
-    /// `on` or `readonly`.
+    /// Sets the mode: `on` or `readonly`.
     pub fn mode(mut self, mode: &str) -> Self {
         self.mode = mode.to_owned();
         self
     }
 
-    /// More arguments.
+    /// Adds arguments.
     pub fn arguments(mut self, arguments: &[&str]) -> Self {
         self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         self
     }
 
-    /// A variable of its environment, which is otherwise empty.
+    /// Adds an environment variable; the environment is otherwise empty.
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Mode and peers come from a settings file with this text, not from flags.
+    /// Puts mode and peers into a settings file with this text instead of flags.
     pub fn file(mut self, content: &str) -> Self {
         self.file = Some(content.to_owned());
         self
     }
 
-    /// Nothing is added to the arguments given: for old command lines. [`Plan::address`] is the
-    /// address to use.
+    /// Passes only the arguments that were given, as an old command line does. [`Plan::address`] is
+    /// the address to put into them.
     pub fn bare(mut self) -> Self {
         self.bare = true;
         self
     }
 
-    /// It listens by https, and its own fixture asks it by this dialer.
+    /// Makes it listen with https. The fixture's own requests use this dialer.
     pub fn https(mut self, dialer: &Dialer) -> Self {
         self.scheme = "https";
         self.dialer = dialer.clone();
         self
     }
 
-    /// It sees this file as `/etc/resolv.conf` (needs root).
+    /// Shows it this file as `/etc/resolv.conf` (needs root).
     pub fn resolver(mut self, file: &Path) -> Self {
         self.resolver = Some(file.to_owned());
         self
     }
 
-    /// It sees a file system on this directory that never answers (needs root and FUSE).
+    /// Mounts a file system that never answers on this directory, for it alone (needs root and
+    /// FUSE).
     pub fn hung_mount(mut self, directory: &Path) -> Self {
         self.hung = Some(directory.to_owned());
         self
     }
 
-    /// Files that it may not read it cannot read, even as root.
+    /// Takes away root's capability to read files against their modes.
     pub fn minding_modes(mut self) -> Self {
         self.minds_modes = nix::unistd::geteuid().is_root();
         self
     }
 
-    /// The address that it will listen on.
+    /// Returns the address that it will listen on.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
@@ -259,7 +259,7 @@ impl Plan {
         proxy
     }
 
-    /// Starts it.
+    /// Starts it without waiting.
     pub fn spawn(self) -> Proxy {
         let scratch = Scratch::new("proxy");
         let notify = Notify::listen(scratch.path());
@@ -287,10 +287,10 @@ impl Plan {
         }
     }
 
-    /// The command for `binary`, in the surroundings that were asked for.
+    /// Returns the command for `binary`, in the environment that was asked for.
     fn wrapped(&self, binary: &str) -> Command {
         if let Some(resolver) = &self.resolver {
-            // A mount namespace of its own: the network stays the tests'.
+            // Only the mount namespace is new: the network stays that of the tests.
             let mut command = process::command("unshare");
             let mount = "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"";
             command.args(["--mount", "sh", "-c", mount]).arg(resolver).arg(binary);

@@ -1,10 +1,10 @@
-//! An HTTP/2 client that sends frames as a test writes them, for what h2's own client would not
-//! send.
+//! An HTTP/2 client that sends frames exactly as a test writes them, including those that h2 would
+//! not send.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// What a client says first.
+/// The client's connection preface.
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
@@ -20,7 +20,7 @@ pub struct RawHttp2 {
     stream: TcpStream,
 }
 
-/// A frame of the server.
+/// A frame from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     pub kind: u8,
@@ -30,7 +30,7 @@ pub struct Frame {
 }
 
 impl RawHttp2 {
-    /// Connects, and sends the preface with empty SETTINGS.
+    /// Connects and sends the preface with empty SETTINGS.
     pub async fn open(address: &str) -> Self {
         let stream = TcpStream::connect(address).await.expect("a connection");
         stream.set_nodelay(true).expect("TCP_NODELAY");
@@ -40,7 +40,7 @@ impl RawHttp2 {
         client
     }
 
-    /// Sends bytes; whether they arrive shows in what comes back.
+    /// Sends bytes. Write errors are ignored; the frames that come back show what has arrived.
     pub async fn send_bytes(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes).await;
     }
@@ -50,7 +50,7 @@ impl RawHttp2 {
         self.send_bytes(&frame(kind, flags, stream, payload)).await;
     }
 
-    /// The next frame; `None` when the server has closed.
+    /// Returns the next frame; `None` if the server has closed the connection.
     pub async fn next(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
         self.stream.read_exact(&mut head).await.ok()?;
@@ -60,7 +60,8 @@ impl RawHttp2 {
         Some(Frame { kind, flags, stream: u32::from_be_bytes(stream), payload })
     }
 
-    /// The DATA of a stream up to its end; the frame that broke it off otherwise, if there was one.
+    /// Reads a stream's DATA to its end. The error is the GOAWAY or RST_STREAM that cut it off, if
+    /// there was one.
     pub async fn answer(&mut self, stream: u32) -> Result<Vec<u8>, Option<Frame>> {
         let mut body = Vec::new();
         loop {
@@ -80,7 +81,7 @@ impl RawHttp2 {
         }
     }
 
-    /// Makes a gRPC call, with its authority as it stands in the header block.
+    /// Makes a gRPC call whose authority is given as bytes of the header block.
     pub async fn call(
         &mut self,
         stream: u32,
@@ -96,7 +97,7 @@ impl RawHttp2 {
     }
 }
 
-/// A frame's bytes.
+/// Encodes a frame.
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("a frame").to_be_bytes();
     let mut frame = length[1..].to_vec();
@@ -106,13 +107,13 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A string of a header block, not in Huffman code.
+/// Encodes a string of a header block without Huffman coding.
 pub fn text(string: &[u8]) -> Vec<u8> {
     let length = u8::try_from(string.len()).ok().filter(|length| *length < 127);
     [&[length.expect("a short string")], string].concat()
 }
 
-/// The header block of a gRPC call.
+/// Encodes the header block of a gRPC call.
 pub fn grpc_head(path: &str, authority: &[u8]) -> Vec<u8> {
     let path = text(path.as_bytes());
     // POST, http, the path, the authority, content-type and te.

@@ -1,4 +1,4 @@
-//! Real registries of members: a plain etcd, and Debian's discovery service in front of one.
+//! Real discovery registries: a plain etcd, and Debian's discovery service in front of one.
 
 use std::sync::{LazyLock, Mutex};
 
@@ -7,13 +7,13 @@ use super::generation::Generation;
 use super::process::{self, Process};
 use super::{PATIENCE, eventually, http1, port, run, tools};
 
-/// The etcd 3.4 that all v2 registries are in.
+/// Returns the etcd 3.4 that holds all v2 registries.
 pub fn etcd() -> &'static Cluster {
     static ETCD: LazyLock<Cluster> = LazyLock::new(|| Cluster::start(Generation::V3_4, 1));
     &ETCD
 }
 
-/// Makes a token for a cluster of this size in the plain etcd. Returns its URL.
+/// Makes a token for a cluster of this size in the plain etcd and returns its URL.
 pub fn plain(size: &str) -> String {
     let token =
         format!("http://{}/v2/keys/_etcd/registry/{:032x}", etcd().client(0), fastrand::u128(..));
@@ -46,7 +46,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts it in front of [`etcd`]; `None` where it is not installed.
+    /// Starts the service in front of [`etcd`]; `None` if it is not installed.
     pub fn start() -> Option<Self> {
         tools::find("discovery.etcd.io")?;
         let service =
@@ -55,24 +55,24 @@ impl Service {
         Some(service)
     }
 
-    /// Makes a token for a cluster of this size. Returns its URL.
+    /// Makes a token for a cluster of this size and returns its URL.
     pub fn token(&self, size: usize) -> String {
         let answer = run(http1::get(&self.address, &format!("/new?size={size}")));
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.text().trim().to_owned()
     }
 
-    /// The URL of a token that nobody has made.
+    /// Returns the URL of a token that does not exist.
     pub fn unknown_token(&self) -> String {
         format!("http://{}/{:032x}", self.address, fastrand::u128(..))
     }
 
-    /// Kills it if it runs.
+    /// Kills the service if it runs.
     pub fn stop(&self) {
         *self.running.lock().expect("service") = None;
     }
 
-    /// Kills it if it runs, and starts it at the same address.
+    /// Kills the service if it runs, and starts it at the same address.
     pub fn restart(&self) {
         self.stop();
         let program = tools::find("discovery.etcd.io").expect("it was there");

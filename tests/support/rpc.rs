@@ -1,27 +1,18 @@
-//! The messages of etcd's v3 API that the tests speak, as far as they need them, and the paths of
-//! the calls.
+//! The messages of etcd's v3 API, with the fields that the tests need, and the paths of its
+//! methods.
 
 use prost::Message;
 
-/// The text on which Go's client sends a write again.
+/// The status message on which Go's client sends even a write again.
 pub const NOTHING_SENT: &str = "there is no connection available";
-/// `/etcdserverpb.KV/Range`
 pub const RANGE: &str = "/etcdserverpb.KV/Range";
-/// `/etcdserverpb.KV/Put`
 pub const PUT: &str = "/etcdserverpb.KV/Put";
-/// `/etcdserverpb.KV/DeleteRange`
 pub const DELETE_RANGE: &str = "/etcdserverpb.KV/DeleteRange";
-/// `/etcdserverpb.KV/Txn`
 pub const TXN: &str = "/etcdserverpb.KV/Txn";
-/// `/etcdserverpb.Watch/Watch`
 pub const WATCH: &str = "/etcdserverpb.Watch/Watch";
-/// `/etcdserverpb.Lease/LeaseGrant`
 pub const LEASE_GRANT: &str = "/etcdserverpb.Lease/LeaseGrant";
-/// `/etcdserverpb.Lease/LeaseRevoke`
 pub const LEASE_REVOKE: &str = "/etcdserverpb.Lease/LeaseRevoke";
-/// `/etcdserverpb.Lease/LeaseKeepAlive`
 pub const LEASE_KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
-/// `/etcdserverpb.Lease/LeaseTimeToLive`
 pub const LEASE_TIME_TO_LIVE: &str = "/etcdserverpb.Lease/LeaseTimeToLive";
 
 /// The header of every answer.
@@ -37,7 +28,7 @@ pub struct Header {
     pub raft_term: u64,
 }
 
-/// A key with its value and history numbers.
+/// A key with its value, revisions and version.
 #[derive(Clone, PartialEq, Message)]
 pub struct KeyValue {
     #[prost(bytes = "vec", tag = "1")]
@@ -94,7 +85,7 @@ pub struct PutRequest {
     pub lease: i64,
 }
 
-/// An answer of which only the header matters: Put, Txn, LeaseRevoke and more.
+/// An answer of which the tests read only the header: Put, Txn, LeaseRevoke and others.
 #[derive(Clone, PartialEq, Message)]
 pub struct Done {
     #[prost(message, optional, tag = "1")]
@@ -117,7 +108,7 @@ pub struct DeleteRangeResponse {
     pub deleted: i64,
 }
 
-/// Exactly one of the fields is set, as in the protocol's oneof.
+/// An operation in a transaction. Exactly one field is set, as in the protocol's oneof.
 #[derive(Clone, PartialEq, Message)]
 pub struct Operation {
     #[prost(message, optional, tag = "1")]
@@ -130,7 +121,7 @@ pub struct Operation {
     pub txn: Option<Box<TxnRequest>>,
 }
 
-/// A transaction without compares: `success` happens.
+/// A transaction without compares, so that `success` is always executed.
 #[derive(Clone, PartialEq, Message)]
 pub struct TxnRequest {
     #[prost(message, repeated, tag = "2")]
@@ -155,7 +146,7 @@ pub struct TxnResponse {
     pub responses: Vec<OperationResponse>,
 }
 
-/// Either `create` or `cancel` is set.
+/// Exactly one of `create` and `cancel` is set.
 #[derive(Clone, PartialEq, Message)]
 pub struct WatchRequest {
     #[prost(message, optional, tag = "1")]
@@ -215,7 +206,7 @@ pub struct LeaseGrantRequest {
     pub id: i64,
 }
 
-/// The answer to a grant and to a keep-alive.
+/// The answer to a grant or a keep-alive.
 #[derive(Clone, PartialEq, Message)]
 pub struct LeaseResponse {
     #[prost(message, optional, tag = "1")]
@@ -234,7 +225,7 @@ pub struct LeaseRequest {
 }
 
 impl WatchRequest {
-    /// Watches all keys with a prefix from a revision on (0: from now).
+    /// Watches all keys with a prefix, from a revision on; 0 means from now.
     pub fn prefix(prefix: &str, start_revision: i64) -> Self {
         let create = WatchCreate {
             key: prefix.as_bytes().to_vec(),
@@ -247,30 +238,30 @@ impl WatchRequest {
 }
 
 impl RangeRequest {
-    /// One key, linearizable.
+    /// Reads one key, linearizable.
     pub fn key(key: &str) -> Self {
         Self { key: key.as_bytes().to_vec(), ..Self::default() }
     }
 
-    /// All keys with a prefix, linearizable.
+    /// Reads all keys with a prefix, linearizable.
     pub fn prefix(prefix: &str) -> Self {
         Self { key: prefix.as_bytes().to_vec(), range_end: after_prefix(prefix), ..Self::default() }
     }
 
-    /// The same, served by a member without asking the others.
+    /// Makes the read serializable: one member answers it without asking the others.
     pub fn serializable(self) -> Self {
         Self { serializable: true, ..self }
     }
 }
 
 impl PutRequest {
-    /// A key and its value, without a lease.
+    /// Puts a key and its value, without a lease.
     pub fn new(key: &str, value: &str) -> Self {
         Self { key: key.as_bytes().to_vec(), value: value.as_bytes().to_vec(), lease: 0 }
     }
 }
 
-/// The end of the range of all keys with a prefix.
+/// Returns the range end that covers all keys with a prefix.
 pub fn after_prefix(prefix: &str) -> Vec<u8> {
     let mut end = prefix.as_bytes().to_vec();
     if let Some(last) = end.last_mut() {
@@ -279,12 +270,12 @@ pub fn after_prefix(prefix: &str) -> Vec<u8> {
     end
 }
 
-/// A message put together field by field, for requests that have no type here.
+/// A message built field by field, for requests that have no type here.
 #[derive(Clone, Default)]
 pub struct Fields(Vec<u8>);
 
 impl Fields {
-    /// No field.
+    /// Starts with no field.
     pub fn new() -> Self {
         Self::default()
     }
@@ -310,7 +301,7 @@ impl Fields {
         self.text(tag, &inner.0)
     }
 
-    /// The encoded message.
+    /// Returns the encoded message.
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }

@@ -1,5 +1,5 @@
-//! Directories for data, sockets and settings, gone when the test process is gone, even if it was
-//! killed.
+//! Directories for data, sockets and settings that are removed when the test process ends, even if
+//! it is killed.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The directory of this test process. A small shell outlives the process and removes it: the shell
-/// waits for the end of its input, which nobody but this process holds open.
+/// waits for EOF on its standard input, whose other end only this process holds.
 static RUN: LazyLock<PathBuf> = LazyLock::new(|| {
     let path = std::env::temp_dir().join(format!("etcd-proxy-test-{}", std::process::id()));
     std::fs::create_dir_all(&path).expect("a directory for the tests");
@@ -22,13 +22,13 @@ static RUN: LazyLock<PathBuf> = LazyLock::new(|| {
     path
 });
 
-/// A directory of its own, removed when dropped.
+/// A directory for one fixture; dropping it removes it.
 pub struct Scratch {
     path: PathBuf,
 }
 
 impl Scratch {
-    /// Makes an empty directory; the name only helps people.
+    /// Makes an empty directory; the name is only for people who look at it.
     pub fn new(name: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let path = RUN.join(format!("{}-{name}", COUNT.fetch_add(1, Ordering::Relaxed)));
@@ -36,12 +36,11 @@ impl Scratch {
         Self { path }
     }
 
-    /// The directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A path below it.
+    /// Returns a path below it.
     pub fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }

@@ -1,9 +1,9 @@
-//! A settings file and the ways in which people and machines change one.
+//! A settings file and the ways in which people and programs change one.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The daemon's settings file in a directory of its own.
+/// The daemon's settings file, in a directory of its own.
 pub struct SettingsFile {
     directory: PathBuf,
     edits: AtomicU32,
@@ -12,16 +12,16 @@ pub struct SettingsFile {
 /// A way to change a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// Open, truncate, write: shells and simple editors.
+    /// Open, truncate and write, as shells and simple editors do.
     InPlace,
-    /// Write another file and rename it over: most editors and Ansible.
+    /// Write another file and rename it over the old one, as most editors and Ansible do.
     Rename,
-    /// The file is a link through a link to a directory, and that link is swapped: Kubernetes.
+    /// Swap the directory link that the file's own link goes through, as Kubernetes does.
     SymlinkSwap,
 }
 
 impl SettingsFile {
-    /// Writes the first content.
+    /// Creates the file with its first content.
     pub fn create(directory: &Path, content: &str) -> Self {
         std::fs::create_dir_all(directory).expect("a directory for the settings");
         let file = Self { directory: directory.to_owned(), edits: AtomicU32::new(0) };
@@ -29,7 +29,7 @@ impl SettingsFile {
         file
     }
 
-    /// Its path, the one given to `--config-file`.
+    /// Returns the path for `--config-file`.
     pub fn path(&self) -> PathBuf {
         self.directory.join("etcd-proxy.toml")
     }

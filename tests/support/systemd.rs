@@ -1,6 +1,6 @@
-//! A systemctl with nothing of systemd behind it but a thread of the test: it stops the daemon and
-//! starts a real etcd with the variables of its environment file, and a test may step in before any
-//! of its commands.
+//! A scripted systemctl, served by a thread of the test instead of systemd. It stops the daemon,
+//! starts a real etcd with the variables of its environment file, and lets a test interfere before
+//! any command.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -19,23 +19,24 @@ use super::process::{self, Process};
 use super::proxy::Proxy;
 use super::scratch::Scratch;
 
-/// What a test does before a command.
+/// How a test interferes with a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hook {
-    /// The command fails and does nothing.
+    /// The command fails and changes nothing.
     Fail,
-    /// Who runs systemctl is killed, and nothing else happens.
+    /// The process that ran systemctl is killed, and the command changes nothing.
     Kill,
-    /// The command is done, and who ran systemctl is killed before it learns of it.
+    /// The command is executed, and the process that ran systemctl is killed before it gets the
+    /// result.
     DoAndKill,
-    /// The directory is replaced by a file, so that it can be neither removed nor written to; the
-    /// command is done.
+    /// The directory is replaced by a file, so that it can be neither removed nor written to. The
+    /// command is then executed.
     Spoil(PathBuf),
 }
 
-/// One host: its services and their files.
+/// A host: its services and their files.
 pub struct Host {
-    /// The program to run as systemctl.
+    /// The program that stands in for systemctl.
     pub systemctl: PathBuf,
     /// etcd's environment file.
     pub environment_file: PathBuf,
@@ -48,17 +49,17 @@ struct Inner {
     generation: Option<Generation>,
     scratch: Scratch,
     proxy: Mutex<Option<Proxy>>,
-    /// Whether etcd-proxy.socket listens; `None` where it is not installed.
+    /// Whether etcd-proxy.socket listens; `None` if it is not installed.
     socket: Mutex<Option<bool>>,
-    /// What systemd knows of etcd's unit besides.
+    /// Further properties of etcd's unit, as `systemctl show` prints them.
     more: Mutex<String>,
     etcd: Mutex<Option<Process>>,
-    /// A verb, and what happens at its next use.
+    /// A verb, and the interference at its next use.
     hooks: Mutex<Vec<(&'static str, Hook)>>,
     asked: Mutex<Vec<String>>,
 }
 
-/// Puts a request where the thread finds it, and waits for the answer.
+/// Writes a request file for the thread and waits for the answer file.
 const SCRIPT: &str = r#"#!/bin/sh
 cd "$(dirname "$0")" || exit 1
 echo "$PPID $*" >.new.$$ && mv .new.$$ request.$$
@@ -68,8 +69,8 @@ tail -n +2 answer.$$
 "#;
 
 impl Host {
-    /// A host on which `proxy` runs, with an etcd of this generation installed; with `None` a unit
-    /// that starts nothing.
+    /// Makes a host on which `proxy` runs. It has an etcd of this version installed, or with `None`
+    /// a unit that starts nothing.
     pub fn new(generation: Option<Generation>, proxy: Proxy) -> Self {
         let scratch = Scratch::new("host");
         let systemctl = scratch.join("systemctl");
@@ -103,12 +104,12 @@ impl Host {
         Self { systemctl, environment_file, data_dir, inner }
     }
 
-    /// Has this happen at the next use of a verb: `show`, `disable`, `enable`.
+    /// Runs a hook at the next use of a verb: `show`, `disable`, `enable`.
     pub fn hook(&self, verb: &'static str, hook: Hook) {
         self.inner.hooks.lock().expect("hooks").push((verb, hook));
     }
 
-    /// Has systemd know this line of etcd's unit as well.
+    /// Adds a line to what `systemctl show` prints of etcd's unit.
     pub fn show_of_etcd(&self, line: &str) {
         *self.inner.more.lock().expect("more") = format!("{line}\n");
     }
@@ -118,29 +119,29 @@ impl Host {
         *self.inner.socket.lock().expect("socket") = Some(true);
     }
 
-    /// All that was asked of systemctl, without `show`.
+    /// Returns all systemctl command lines so far, except those of `show`.
     pub fn asked(&self) -> Vec<String> {
         let asked = self.inner.asked.lock().expect("asked").clone();
         asked.into_iter().filter(|line| !line.starts_with("show")).collect()
     }
 
-    /// Starts etcd behind systemd's back.
+    /// Starts etcd without systemctl.
     pub fn start_etcd(&self) {
         self.inner.start_etcd();
     }
 
-    /// Whether the proxy runs.
+    /// Returns whether the proxy runs.
     pub fn runs_proxy(&self) -> bool {
         self.inner.proxy.lock().expect("proxy").is_some()
     }
 
-    /// What etcd said, for the message of a failing test.
+    /// Returns etcd's last log lines, for a failing test's message.
     pub fn etcd_said(&self) -> String {
         let etcd = self.inner.etcd.lock().expect("etcd");
         etcd.as_ref().map(Process::tail).unwrap_or_default()
     }
 
-    /// A file of the host that is gone with it.
+    /// Returns the path of a file in the host's scratch directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.inner.scratch.join(name)
     }
@@ -230,7 +231,8 @@ impl Inner {
         )
     }
 
-    /// As a unit of `Type=notify` does: waits for `READY=1`. Returns systemctl's exit status.
+    /// Starts etcd and waits for `READY=1`, as for a unit of `Type=notify`. Returns systemctl's
+    /// exit status.
     fn start_etcd(&self) -> u8 {
         let mut running = self.etcd.lock().expect("etcd");
         if running.as_ref().is_some_and(|etcd| etcd.ended().is_none()) {
@@ -268,7 +270,7 @@ fn spoil(directory: &Path) {
     fs::write(directory, "in the way").expect("a file in its place");
 }
 
-/// What an environment file says.
+/// Reads the variables of an environment file.
 pub fn variables(file: &Path) -> Vec<(String, String)> {
     let text = fs::read(file).unwrap_or_default();
     let read = parse(&text, Systemd::Since254).expect("systemd would use it");

@@ -1,8 +1,8 @@
-//! Certificate authorities, certificates and revocation lists of our own, and a client that speaks
-//! TLS.
+//! Certificate authorities, certificates and revocation lists made for the tests, and a client that
+//! speaks TLS.
 //!
-//! Keys are ECDSA P-256. A certificate has no CN unless one is asked for: etcd takes a CN for the
-//! name of a user.
+//! Keys are ECDSA P-256. A certificate has no CN unless a test asks for one, because etcd takes the
+//! CN for a user name.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,7 +28,7 @@ pub struct Authority {
     lists: AtomicU64,
 }
 
-/// What a certificate is to say.
+/// The content of a certificate.
 #[derive(Debug, Clone, Default)]
 pub struct Leaf {
     names: Vec<String>,
@@ -42,12 +42,12 @@ pub struct Leaf {
 pub struct Identity {
     /// The certificate in PEM.
     pub certificate: String,
-    /// Its key in PEM.
+    /// The key in PEM.
     pub key: String,
     serial: u64,
 }
 
-/// Where a certificate and its key were written.
+/// The paths that a certificate and its key were written to.
 #[derive(Debug, Clone)]
 pub struct Files {
     /// The certificate's file.
@@ -56,23 +56,23 @@ pub struct Files {
     pub key: PathBuf,
 }
 
-/// What a client needs: whom it trusts, and what it shows.
+/// The files of a client: the authority that it trusts and the certificate that it shows.
 #[derive(Debug, Clone)]
 pub struct ClientFiles {
-    /// The authority's file.
+    /// The file of the trusted authority.
     pub authority: PathBuf,
-    /// What the client shows; `None` for nothing.
+    /// The client's certificate; `None` if it shows none.
     pub identity: Option<Files>,
 }
 
-/// A serial number that no other certificate of this test process has.
+/// Returns a serial number that no other certificate of this test process has.
 fn next_serial() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1000);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Authority {
-    /// Makes one of this name.
+    /// Makes an authority of this name.
     pub fn new(name: &str) -> Self {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::default();
@@ -84,7 +84,7 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem, lists: AtomicU64::new(1) }
     }
 
-    /// Its own certificate.
+    /// Returns its own certificate in PEM.
     pub fn pem(&self) -> &str {
         &self.pem
     }
@@ -116,7 +116,7 @@ impl Authority {
         Identity { certificate, key: key.serialize_pem(), serial }
     }
 
-    /// Signs a list that revokes these, and no others.
+    /// Signs a list that revokes exactly these.
     pub fn revoke(&self, revoked: &[&Identity]) -> String {
         let revoked = revoked.iter().map(|identity| RevokedCertParams {
             serial_number: SerialNumber::from(identity.serial),
@@ -137,40 +137,40 @@ impl Authority {
 }
 
 impl Leaf {
-    /// For these names and addresses.
+    /// Describes a certificate for these names and addresses.
     pub fn of(names: &[&str]) -> Self {
         Self { names: names.iter().map(|name| (*name).to_owned()).collect(), ..Self::default() }
     }
 
-    /// For a server on loopback.
+    /// Describes a certificate for a server on loopback.
     pub fn loopback() -> Self {
         Self::of(&["127.0.0.1", "localhost"])
     }
 
-    /// For a client, without any name.
+    /// Describes a certificate for a client, without any name.
     pub fn client() -> Self {
         Self::default()
     }
 
-    /// With a CN.
+    /// Adds a CN.
     pub fn common_name(mut self, name: &str) -> Self {
         self.common_name = Some(name.to_owned());
         self
     }
 
-    /// Allowed to sign others.
+    /// Allows it to sign other certificates.
     pub fn authority(mut self) -> Self {
         self.signs = true;
         self
     }
 
-    /// Valid for this much longer.
+    /// Ends its validity after this time from now.
     pub fn for_only(mut self, left: Duration) -> Self {
         self.ends = Some(SystemTime::now() + left);
         self
     }
 
-    /// Valid until 3 February 2001 only.
+    /// Ends its validity on 3 February 2001.
     pub fn expired(mut self) -> Self {
         self.expired = true;
         self
@@ -178,7 +178,7 @@ impl Leaf {
 }
 
 impl Identity {
-    /// The certificate as it is shown.
+    /// Returns the certificate in DER, as it is sent in a handshake.
     pub fn der(&self) -> Vec<u8> {
         CertificateDer::from_pem_slice(self.certificate.as_bytes()).expect("PEM").to_vec()
     }
@@ -193,14 +193,14 @@ impl Identity {
         files
     }
 
-    /// Writes these files anew: first the certificate, then the key, each by a rename.
+    /// Replaces these files, first the certificate and then the key, each by a rename.
     pub fn write_to(&self, files: &Files) {
         replace(&files.certificate, &self.certificate);
         replace(&files.key, &self.key);
     }
 }
 
-/// Puts a file in place by a rename, readable by its owner only.
+/// Replaces a file by a rename; only its owner can read it.
 pub fn replace(path: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt;
     let next = path.with_extension("next");
@@ -209,23 +209,23 @@ pub fn replace(path: &Path, text: &str) {
     std::fs::rename(&next, path).expect("the file in place");
 }
 
-/// A stream to a server, in the clear or not.
+/// A stream to a server, with TLS or without.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// How test clients connect: in the clear, or by TLS. Clones change together, and resume each
-/// other's sessions.
+/// How test clients connect: with TLS or without. Clones change together and resume each other's
+/// sessions.
 #[derive(Debug, Clone, Default)]
 pub struct Dialer(Arc<Mutex<Option<Arc<ClientConfig>>>>);
 
 impl Dialer {
-    /// In the clear.
+    /// Connects without TLS.
     pub fn plain() -> Self {
         Self::default()
     }
 
-    /// By TLS, trusting these authorities and showing this certificate, if any.
+    /// Connects with TLS, trusts these authorities, and shows this certificate if there is one.
     pub fn tls(authorities: &[&Authority], identity: Option<&Identity>) -> Self {
         let mut roots = RootCertStore::empty();
         for authority in authorities {
@@ -248,7 +248,7 @@ impl Dialer {
         Self(Arc::new(Mutex::new(Some(Arc::new(config)))))
     }
 
-    /// Connects in `other`'s way from now on.
+    /// Takes over the configuration of `other`.
     pub fn become_like(&self, other: &Self) {
         let config = other.config();
         *self.0.lock().expect("dialer") = config;
@@ -258,7 +258,7 @@ impl Dialer {
         self.0.lock().expect("dialer").clone()
     }
 
-    /// Connects to a TLS port and tells the certificate that it showed.
+    /// Connects to a TLS port and returns the certificate that it showed.
     pub async fn fetch_certificate(&self, address: &str) -> std::io::Result<Vec<u8>> {
         let config = self.config().expect("a dialer with TLS");
         let stream = connect(&config, address, "").await?;
@@ -266,7 +266,7 @@ impl Dialer {
         Ok(shown.map(|certificate| certificate.to_vec()).unwrap_or_default())
     }
 
-    /// Connects to `HOST:PORT`, offering this protocol by ALPN (none when empty).
+    /// Connects to `HOST:PORT` and offers this protocol by ALPN (none if empty).
     pub async fn dial(&self, address: &str, alpn: &str) -> std::io::Result<Box<dyn Stream>> {
         let Some(config) = self.config() else {
             let stream = TcpStream::connect(address).await?;

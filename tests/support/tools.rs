@@ -1,10 +1,11 @@
-//! The programs beside etcd that `tests/etcd/provision-discovery` puts below `target/etcd/tools`.
+//! The programs other than etcd that `tests/etcd/provision-discovery` puts below
+//! `target/etcd/tools`.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Where a tool is. If it is not there, says so on the real standard error, or fails when `CI` is
-/// set.
+/// Returns the path of a tool. If it is not installed, prints that to the real standard error, or
+/// panics if `CI` is set.
 pub fn find(name: &str) -> Option<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/etcd/tools");
     let path = directory.join(name);
@@ -17,8 +18,8 @@ pub fn find(name: &str) -> Option<PathBuf> {
     None
 }
 
-/// Whether this process may make mount namespaces and listen on port 53. If not, says so as
-/// [`find`] does.
+/// Returns whether this process is root and so may make mount namespaces and listen on port 53. If
+/// it is not, reports that as [`find`] does.
 pub fn is_root() -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
@@ -29,6 +30,6 @@ pub fn is_root() -> bool {
 
 fn skip(text: &str) {
     assert!(std::env::var_os("CI").is_none_or(|ci| ci.is_empty()), "{text}");
-    // The macros would be captured with a passing test's output.
+    // libtest would capture the output of `eprintln!` with that of a passing test.
     let _ = writeln!(std::io::stderr(), "skipping a test: {text}");
 }

@@ -1,5 +1,5 @@
-//! What people type beside the service: it is about the daemon that systemd runs, with the
-//! environment that systemd gives it.
+//! Commands that people run beside the service: they refer to the daemon that systemd runs, with
+//! the environment that systemd gives it.
 
 use crate::machine::{PEERS, turn};
 
@@ -7,7 +7,7 @@ use crate::machine::{PEERS, turn};
 fn what_the_environment_file_says_is_shown_with_its_line_and_checked() {
     let Some(machine) = turn() else { return };
     machine.start_members();
-    // As README tells.
+    // The steps of README.
     machine.install();
     machine.ok(&format!("echo ETCD_INITIAL_CLUSTER={PEERS} >>/etc/default/etcd-proxy"));
     machine.ok("systemctl restart etcd-proxy");
@@ -28,12 +28,12 @@ fn what_the_environment_file_says_is_shown_with_its_line_and_checked() {
     machine.write("/etc/sysconfig/etcd-proxy", "\nETCD_PROXY=sometimes\n");
     let said = machine.fails("etcd-proxy check");
     assert!(said.contains("/etc/sysconfig/etcd-proxy:2 (ETCD_PROXY)"), "{said}");
-    // With settings of one's own it is another daemon that is meant.
+    // With settings of its own, a command refers to another daemon.
     machine
         .ok("etcd-proxy check --proxy on; ETCD_CONFIG_FILE=/etc/etcd-proxy.toml etcd-proxy check");
     machine.ok("rm /etc/sysconfig/etcd-proxy");
 
-    // So does who asks the daemon.
+    // Commands that ask the daemon use the environment file too.
     machine.ok("echo ETCD_ADMIN_SOCKET=/run/etcd-proxy/other.sock >>/etc/default/etcd-proxy");
     machine.ok("systemctl restart etcd-proxy && test -S /run/etcd-proxy/other.sock");
     machine.ok("etcd-proxy status && etcd-proxy reload");
@@ -48,6 +48,6 @@ fn a_socket_that_was_changed_in_the_file_is_refused_by_the_daemon_itself() {
     let journal = machine.journal();
     assert!(!journal.contains("not running"), "{journal}");
     assert!(journal.contains("admin-socket"), "{journal}");
-    machine.run("etcd-proxy status").out.find("serving").expect("it is found");
+    machine.run("etcd-proxy status").out.find("serving").expect("an answer");
     machine.ok("systemctl restart etcd-proxy && systemctl reload etcd-proxy");
 }

@@ -1,4 +1,4 @@
-//! Environment files: what systemd makes of them, and what this program does.
+//! Environment files: this program reads them as systemd does.
 
 #[path = "../../src/config/environment_file/corpus.rs"]
 mod corpus;
@@ -11,7 +11,7 @@ use etcd_proxy::config::environment_file::{Systemd, parse};
 use crate::machine::{Machine, turn};
 use corpus::{CORPUS, REFUSED};
 
-/// A command inside a unit whose environment file is the one of this name.
+/// Returns a command line that runs `command` in a unit with this environment file.
 fn unit(file: &str, command: &str) -> String {
     format!("systemd-run --quiet --wait --pipe --property=EnvironmentFile=-{file} {command}")
 }
@@ -38,7 +38,7 @@ fn environments(machine: &Machine, files: &[&[u8]]) -> Vec<BTreeMap<String, Stri
 fn systemd_reads_every_file_as_we_do() {
     let Some(machine) = turn() else { return };
     let texts = CORPUS.iter().map(|(text, _)| text.as_bytes());
-    // Last an empty file: what systemd sets of its own.
+    // The last file is empty and shows the variables that systemd itself sets.
     let files: Vec<&[u8]> = texts.chain(REFUSED.iter().copied()).chain([&b""[..]]).collect();
     let mut found = environments(&machine, &files);
     assert_eq!(found.len(), files.len());

@@ -1,4 +1,4 @@
-//! What becomes of the service when something else fails.
+//! The service when something else fails.
 
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, waitpid};
@@ -13,13 +13,13 @@ fn a_worker_that_hangs_is_noticed_and_the_process_replaced() {
         "[Service]\nWatchdogSec=2s\n",
     );
     machine.install_before_a_cluster("");
-    // Only this one thread stands still, as if it were in an endless loop.
+    // Only this one thread stops, as if it were in an endless loop.
     let worker = machine.ok("grep --files-with-matches worker-1 /proc/$(systemctl show -p MainPID --value etcd-proxy)/task/*/comm");
     let thread = machine.outside_pid(worker.split('/').nth(4).expect("a thread ID"));
     ptrace::attach(thread).expect("the worker can be stopped");
     waitpid(thread, Some(WaitPidFlag::__WALL)).expect("it has stopped");
     machine.wait_for("the watchdog", || machine.journal().contains("Watchdog timeout"));
-    // The process is not gone before its stopped thread has been seen to end.
+    // The process ends only after its stopped thread was reaped here.
     waitpid(thread, Some(WaitPidFlag::__WALL)).expect("it has ended");
     machine.wait_for("the next process", || machine.property("NRestarts") == "1");
     machine.wait_until_active();
@@ -71,7 +71,7 @@ fn a_read_only_etc_is_served_from_as_it_is() {
     assert_eq!(restarted.status, 0, "{restarted:?}");
     assert_eq!(said.out, "OK\n", "{said:?}");
 
-    // The file is still watched by the process that was started meanwhile.
+    // The process that was started meanwhile still watches the file.
     machine.ok(edit);
     machine.wait_for("writes are refused", || {
         machine.etcdctl("put other value").err.contains("readonly")

@@ -1,5 +1,5 @@
-//! Constant reads through the proxy: each over a connection of its own, so that every one needs a
-//! listener, or one after another on connections that are kept as long as the proxy keeps them.
+//! Constant reads through the proxy: each on a new connection, so that every one needs a listener,
+//! or one after another on connections that stay open as long as the proxy keeps them.
 
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::machine::PATIENCE;
 
-/// Clients that read at the same time.
+/// Number of clients that read at the same time.
 const CLIENTS: usize = 4;
 
 /// A running load.
@@ -25,26 +25,26 @@ struct Shared {
     reads: AtomicUsize,
 }
 
-/// What became of it.
+/// The results of the load.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Answers that were whole and right.
+    /// Number of complete and correct answers.
     pub reads: usize,
-    /// Connections that were refused or could not be made.
+    /// Connections that were refused or failed.
     pub refused: Vec<String>,
-    /// Answers that were wrong, cut off, or did not come.
+    /// Answers that were wrong, cut off or missing.
     pub broken: Vec<String>,
     /// The longest wait for an answer.
     pub slowest: Duration,
 }
 
 impl Load {
-    /// Starts it, in the network of the calling thread. A member must answer `/version`.
+    /// Starts a load in the calling thread's network namespace. A member must answer `/version`.
     pub fn start(address: &'static str) -> Self {
         Self::of(address, read_all_the_time)
     }
 
-    /// The same on connections that are kept.
+    /// Like [`Self::start`], on connections that are kept.
     pub fn start_kept(address: &'static str) -> Self {
         Self::of(address, read_on_kept_connections)
     }
@@ -61,7 +61,7 @@ impl Load {
         load
     }
 
-    /// Waits until this many more reads went well.
+    /// Waits until this many more reads have succeeded.
     pub fn wait_for_reads(&self, more: usize) {
         let goal = self.shared.reads.load(Relaxed) + more;
         let deadline = Instant::now() + PATIENCE;
@@ -71,7 +71,7 @@ impl Load {
         }
     }
 
-    /// Ends it.
+    /// Ends the load and returns the results.
     pub fn end(self) -> Report {
         self.shared.stop.store(true, Relaxed);
         let mut all = Report::default();
@@ -148,7 +148,7 @@ fn read_on_kept_connections(address: &str, shared: &Shared) -> Report {
     report
 }
 
-/// One more read on this connection. Returns whether it is kept.
+/// Makes one more read on this connection. Returns whether the connection is kept.
 fn read_next(stream: &mut BufReader<TcpStream>) -> Result<bool, String> {
     let why = |error: std::io::Error| error.to_string();
     stream.get_ref().set_read_timeout(Some(PATIENCE)).map_err(why)?;

@@ -10,30 +10,30 @@ use nix::sched::{CloneFlags, setns};
 
 use crate::support::process::{Process, command, output};
 
-/// How long anything may take that should be quick, on a busy machine.
+/// A generous limit for anything that should be quick, since the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
-/// Where the proxy serves by default.
+/// The proxy's default address for clients.
 pub const CLIENT: &str = "127.0.0.1:2379";
 
 /// The peer ports of the members.
 pub const PEERS: &str =
     "m0=http://127.0.0.1:12380,m1=http://127.0.0.1:22380,m2=http://127.0.0.1:32380";
 
-/// Mounts a file system in memory over the root and boots that, in control groups of its own. It is
-/// the first process of a process namespace, so that nothing of the machine outlives it.
+/// Mounts a tmpfs over the root and boots that, in control groups of its own. It is the first
+/// process of a PID namespace, so that nothing of the machine outlives it.
 const BOOT: &str = r#"
 set -e
 for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
     [ -e "$hierarchy/cgroup.procs" ] || continue
-    find "$hierarchy" -depth -type d -path '*/etcd-proxy-test-*' -exec rmdir {} + 2>/dev/null || true # those of before
+    find "$hierarchy" -depth -type d -path '*/etcd-proxy-test-*' -exec rmdir {} + 2>/dev/null || true # of earlier runs
     mkdir "$hierarchy/$3" && echo 0 >"$hierarchy/$3/cgroup.procs"
 done
 mount -t tmpfs tmpfs "$1/run"
 mkdir "$1/run/upper" "$1/run/work" "$1/run/merged"
 mount -t overlay overlay -o "lowerdir=$1/root,upperdir=$1/run/upper,workdir=$1/run/work" "$1/run/merged"
 status=133
-while [ "$status" = 133 ]; do # what a reboot ends with
+while [ "$status" = 133 ]; do # the status of a reboot
     status=0
     systemd-nspawn --quiet --keep-unit --register=no --private-network --machine=etcd-proxy-test --hostname=machine \
         --bind-ro="$2:/packages" --directory="$1/run/merged" --boot </dev/null || status=$?
@@ -44,11 +44,11 @@ done
 pub struct Machine {
     container: Process,
     leader: u32,
-    /// Where the journal was at the beginning of this test.
+    /// The end of the journal when this test began.
     cursor: String,
 }
 
-/// What a command printed, and its status.
+/// The output and exit status of a command.
 #[derive(Debug)]
 pub struct Said {
     pub status: i32,
@@ -58,7 +58,7 @@ pub struct Said {
 
 static MACHINE: Mutex<Option<Machine>> = Mutex::new(None);
 
-/// The machine, for one test: nothing of etcd or the proxy is in it.
+/// The machine, for one test. At the start nothing of etcd or the proxy is in it.
 pub struct Turn(MutexGuard<'static, Option<Machine>>);
 
 impl std::ops::Deref for Turn {
@@ -78,8 +78,8 @@ impl Drop for Turn {
     }
 }
 
-/// Waits for this test's turn and tidies the machine; `None` when the machine cannot be had, which
-/// is said once. Then the test is to return; under `CI` it fails.
+/// Waits for this test's turn and tidies the machine. Returns `None`, with a line on standard
+/// error, if there is no machine to boot: the test must then return. Panics instead if `CI` is set.
 pub fn turn() -> Option<Turn> {
     let mut guard = MACHINE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     if let Err(why) = is_possible() {
@@ -103,7 +103,7 @@ fn target() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target")
 }
 
-/// A package of this version, built by `provision`.
+/// Returns the path of a package of this version, built by `provision`.
 pub fn package(kind: &str, version: &str) -> PathBuf {
     let found = std::fs::read_dir(target().join("package")).into_iter().flatten().flatten();
     let mut paths = found.map(|entry| entry.path()).filter(|path| {
@@ -134,8 +134,8 @@ impl Machine {
         machine
     }
 
-    /// Restarts the machine, and waits until it is at multi-user.target again. Returns how long
-    /// that took.
+    /// Restarts the machine and waits until it has reached multi-user.target again. Returns how
+    /// long that took.
     pub fn reboot(turn: &mut Turn) -> Duration {
         let machine = turn.0.as_mut().expect("it was booted");
         let before = machine.leader;
@@ -154,8 +154,8 @@ impl Machine {
         self.run("systemctl is-active multi-user.target").status == 0
     }
 
-    /// The first process inside is the child of the container's own, which is a child of the shell
-    /// that boots it, which is a child of the process that made the namespaces.
+    /// Finds the container's first process. It is a child of systemd-nspawn, which is a child of
+    /// the shell that boots the machine, which is a child of the process that made the namespaces.
     fn find_leader(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -175,7 +175,7 @@ impl Machine {
         }
     }
 
-    /// Runs a shell command inside.
+    /// Runs a shell command in the machine.
     pub fn run(&self, line: &str) -> Said {
         let mut nsenter = command("nsenter");
         nsenter.args(["--all", "--target", &self.leader.to_string(), "--", "env", "-i"]);
@@ -192,7 +192,7 @@ impl Machine {
         Said { status, out: text(&output.stdout), err: text(&output.stderr) }
     }
 
-    /// Runs a shell command inside that must succeed, and returns what it printed, trimmed.
+    /// Runs a shell command that must succeed, and returns its standard output, trimmed.
     #[track_caller]
     pub fn ok(&self, line: &str) -> String {
         let said = self.run(line);
@@ -200,7 +200,7 @@ impl Machine {
         said.out.trim().to_owned()
     }
 
-    /// Runs a shell command inside that must fail, and returns all that it printed.
+    /// Runs a shell command that must fail, and returns its whole output.
     #[track_caller]
     pub fn fails(&self, line: &str) -> String {
         let said = self.run(line);
@@ -208,7 +208,7 @@ impl Machine {
         said.out + &said.err
     }
 
-    /// Puts a file inside, in place, as an editor may do.
+    /// Writes a file in place, as some editors do.
     pub fn write(&self, path: &str, text: &str) {
         let outside = format!("/proc/{}/root{path}", self.leader);
         std::fs::create_dir_all(Path::new(&outside).parent().expect("a directory")).expect(path);
@@ -225,13 +225,14 @@ impl Machine {
         }
     }
 
-    /// Moves this thread, and the threads that it starts from now on, into the machine's network.
+    /// Moves this thread, and all threads that it starts later, into the machine's network
+    /// namespace.
     pub fn enter_network(&self) {
         let network = std::fs::File::open(format!("/proc/{}/ns/net", self.leader)).expect("netns");
         setns(network, CloneFlags::CLONE_NEWNET).expect("the machine's network");
     }
 
-    /// Everything that a test may have left goes.
+    /// Removes everything that a test may have left.
     fn tidy(&mut self) {
         self.ok(
             "umount -q /var/lib/etcd-proxy; umount -q /etc; \
@@ -245,13 +246,13 @@ impl Machine {
         self.cursor = last.rsplit("cursor: ").next().unwrap_or_default().to_owned();
     }
 
-    /// Installs the package of this commit. Its service is started, and not waited for.
+    /// Installs the package of this commit. The service is started, but not waited for.
     pub fn install(&self) {
         self.ok(&format!("dpkg --install {}", inside(&package("deb", VERSION))));
     }
 
-    /// Installs the package with these settings, before a cluster of three members, and waits until
-    /// it is active.
+    /// Starts a cluster of three members, installs the package with these settings, and waits until
+    /// the service is active.
     pub fn install_before_a_cluster(&self, settings: &str) {
         self.start_members();
         self.write("/etc/etcd-proxy.toml", &format!("initial-cluster = \"{PEERS}\"\n{settings}"));
@@ -259,7 +260,7 @@ impl Machine {
         self.wait_until_active();
     }
 
-    /// Starts three members as units, and waits until all have joined.
+    /// Starts three members as units and waits until all have joined.
     pub fn start_members(&self) {
         static STARTS: AtomicUsize = AtomicUsize::new(0);
         let start = STARTS.fetch_add(1, Relaxed);
@@ -287,17 +288,17 @@ impl Machine {
         self.wait_for("the service is active", || self.state() == "active");
     }
 
-    /// What systemd calls the service's state: `active`, `activating`, `failed`, ...
+    /// Returns the state of the service as systemd calls it: `active`, `activating`, `failed`, ...
     pub fn state(&self) -> String {
         self.run("systemctl is-active etcd-proxy.service").out.trim().to_owned()
     }
 
-    /// A property of the service.
+    /// Returns a property of the service.
     pub fn property(&self, name: &str) -> String {
         self.ok(&format!("systemctl show --property={name} --value etcd-proxy.service"))
     }
 
-    /// The messages of the service in the journal.
+    /// Returns the service's messages in the journal since the beginning of the test.
     pub fn journal(&self) -> String {
         self.run(&format!(
             "journalctl --no-pager --output=short-precise --unit=etcd-proxy.service --after-cursor='{}'",
@@ -306,7 +307,7 @@ impl Machine {
         .out
     }
 
-    /// A process or thread of the service as this side numbers it.
+    /// Returns the PID, outside the machine, of a process or thread of the service.
     pub fn outside_pid(&self, inside: &str) -> nix::unistd::Pid {
         let is_it = |status: &str| {
             let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
@@ -340,7 +341,7 @@ fn children(pid: u32) -> Vec<u32> {
     list.unwrap_or_default().split_whitespace().filter_map(|child| child.parse().ok()).collect()
 }
 
-/// Where a file of `target/package` is inside.
+/// Returns the path in the machine of a file in `target/package`.
 pub fn inside(package: &Path) -> String {
     let name = package.file_name().expect("a file");
     format!("/packages/{}", name.to_string_lossy())

@@ -1,9 +1,9 @@
 //! The packages on a booted systemd: install, start, reload, restart, upgrade, failures and
 //! removal.
 //!
-//! One Debian is booted in a container with a network of its own (`provision` makes its root), and
-//! the tests take turns in it: each begins with the package purged and everything else stopped.
-//! What runs in it, real etcd members included, runs as units of that systemd.
+//! One Debian is booted in a container with its own network (`provision` makes its root), and the
+//! tests take turns in it. Each test begins with the package purged and everything else stopped.
+//! Everything in it, real etcd members included, runs in units of that systemd.
 
 #[path = "../support/mod.rs"]
 #[allow(unused, reason = "only processes are started the way the other tests do it")]

@@ -1,5 +1,5 @@
 //! Hosts that are or become members: `proxy = "off"` in the unit's own sandbox, and `promote` with
-//! the real systemctl and Debian's own etcd.service.
+//! the real systemctl and Debian's etcd.service.
 
 use crate::machine::{CLIENT, VERSION, inside, package, turn};
 
@@ -23,7 +23,7 @@ fn a_host_with_room_in_its_cluster_runs_etcd_as_this_service() {
              initial-advertise-peer-urls = \"http://127.0.0.1:2380\"\n"
         )
     };
-    // etcd does not feed the watchdog: it must have been told off.
+    // etcd does not send watchdog keep-alives, so the daemon must have switched the watchdog off.
     machine.write(
         "/etc/systemd/system/etcd-proxy.service.d/watchdog.conf",
         "[Service]\nWatchdogSec=2s\n",
@@ -44,8 +44,8 @@ fn a_host_with_room_in_its_cluster_runs_etcd_as_this_service() {
     assert_eq!(machine.ok("ETCDCTL_API=3 etcdctl get --print-value-only kept"), "here");
     assert!(machine.journal().contains("this host has a member's data: running etcd"));
 
-    // Another host finds the cluster full; its one member is gone, so there is nothing to be ready
-    // for.
+    // Another host finds the cluster full. The cluster's one member is gone, so this host never
+    // becomes ready.
     machine.ok("systemctl stop etcd-proxy && rm -rf /var/lib/etcd-proxy/member");
     machine.write("/etc/etcd-proxy.toml", &settings("second"));
     machine.ok("systemctl --no-block start etcd-proxy");
@@ -64,12 +64,12 @@ fn a_promotion_replaces_this_service_by_etcds_own() {
     let Some(machine) = turn() else { return };
     machine.install_before_a_cluster("");
     machine.ok("ETCDCTL_API=3 etcdctl put before here");
-    // A socket unit would keep the port that the member needs.
+    // A socket unit would keep the port that the new member needs.
     machine.ok("systemctl stop etcd-proxy && systemctl enable --now etcd-proxy.socket");
     machine.ok("systemctl start etcd-proxy");
     machine.wait_until_active();
     let promote = "etcd-proxy promote --yes --name machine --peer-url http://127.0.0.1:2380";
-    // Members take nobody in before they have been connected for five seconds.
+    // etcd accepts no new member until its members have been connected for five seconds.
     machine.wait_for("the promotion", || {
         let said = machine.run(promote);
         assert!(said.status == 0 || said.err.contains("unhealthy cluster"), "{said:?}");

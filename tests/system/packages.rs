@@ -1,11 +1,11 @@
-//! Install, upgrade, remove and purge, with no cluster in reach.
+//! Install, upgrade, remove and purge while no cluster can be reached.
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use crate::machine::{Machine, PEERS, VERSION, inside, package, turn};
 
-/// How long a package manager may take.
+/// The longest time that a package manager may take.
 const LIMIT: Duration = Duration::from_secs(15);
 
 #[track_caller]
@@ -20,7 +20,7 @@ fn deb(version: &str) -> String {
     inside(&package("deb", version))
 }
 
-/// Every file of the machine that carries our name, or belongs to our user.
+/// Returns every file of the machine that has our name or belongs to our user.
 fn traces(machine: &Machine) -> String {
     machine.ok(
         r"find / -xdev \( -path /proc -o -path /sys -o -path /packages -o -path /var/log \) -prune -o \( -name '*etcd-proxy*' -o -user etcd-proxy \) -print 2>/dev/null | sort",
@@ -45,7 +45,7 @@ fn install_upgrade_and_removal_end_soon_while_no_cluster_is_in_reach() {
     machine.ok("test -e /etc/etcd-proxy.toml -a -e /etc/default/etcd-proxy");
 
     within_limit(&machine, &format!("apt-get install -y {}", deb(VERSION)));
-    assert_eq!(machine.state(), "activating", "a removal that was taken back");
+    assert_eq!(machine.state(), "activating", "installed again after a removal");
     within_limit(&machine, "apt-get purge -y etcd-proxy");
 }
 
@@ -61,7 +61,7 @@ fn purge_leaves_nothing_but_what_others_have_made() {
     machine.ok(
         "systemctl restart etcd-proxy && test -s /var/lib/etcd-proxy/proxy/clientCerts/key.pem",
     );
-    // As a loss of power leaves them.
+    // Left behind by a loss of power in the middle of writing.
     machine.ok("cd /var/lib/etcd-proxy && touch proxy/cluster.tmp proxy/clientCerts/key.pem.new promotion.json");
     machine.ok("systemctl enable etcd-proxy.socket");
     machine.ok("apt-get purge -y etcd-proxy");
@@ -87,8 +87,8 @@ fn an_upgrade_asks_nothing_and_keeps_what_was_edited_stopped_and_disabled() {
     machine.install();
     machine.write("/etc/etcd-proxy.toml", "proxy = \"readonly\"\n");
     machine.ok("systemctl disable --now etcd-proxy.service");
-    // The new version has another file, for which dpkg would ask, and does not where it is told so
-    // in the usual way.
+    // The new version has another settings file. dpkg would ask about it, unless it is told not to
+    // with the usual options.
     let usual = "-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold";
     machine.ok(&format!("apt-get install -y {usual} {} </dev/null", deb("99.0.0")));
     assert_eq!(machine.ok("cat /etc/etcd-proxy.toml"), "proxy = \"readonly\"");
@@ -125,7 +125,8 @@ fn the_units_have_no_mistake_and_little_exposure() {
     let said = machine.run(&format!("systemd-analyze verify --man=no {units}"));
     assert_eq!((said.status, said.out + &said.err), (0, String::new()));
     let rating = machine.ok("systemd-analyze security etcd-proxy.service --no-pager");
-    // Also in the log of a run that goes well, where `eprintln` would be kept back.
+    // Written so that it also appears in the log of a successful run, where libtest captures
+    // `eprintln`.
     let _ = writeln!(std::io::stderr(), "systemd-analyze security etcd-proxy.service\n{rating}");
     let overall = rating.lines().last().unwrap_or_default();
     let score = overall.split_whitespace().find_map(|word| word.parse::<f32>().ok());
@@ -149,7 +150,7 @@ fn the_examples_of_drop_ins_have_no_mistake() {
     }
     assert_eq!(verify("etcd.service", "wait-at-boot.conf"), "");
     let said = verify("etcd-proxy.service", "notify-reload.conf");
-    // This systemd does not know the type; the rest it has read.
+    // An older systemd does not know this type, but reads the rest of the file.
     let version = machine.ok("systemctl --version | sed -n 's/^systemd \\([0-9]*\\).*/\\1/p'");
     let complaints: Vec<&str> = said.lines().filter(|line| !line.is_empty()).collect();
     if version.parse::<u32>().is_ok_and(|version| version < 253) {

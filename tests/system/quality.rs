@@ -1,5 +1,4 @@
-//! The packages as files: their checkers, the same bytes twice, and the RPM where there is only
-//! rpm.
+//! The package files: their checkers, reproducible builds, and the RPM installed with rpm alone.
 
 use std::process::Command;
 
@@ -56,7 +55,8 @@ fn a_package_that_is_built_again_has_the_same_bytes() {
 fn the_rpm_is_installed_upgraded_and_removed_by_rpm() {
     let Some(machine) = turn() else { return };
     let rpm = |version| inside(&package("rpm", version));
-    // Debian's rpm wants to be told that it is meant, and its database knows nothing of libc.
+    // Debian's rpm refuses to install without `--force-debian`, and its database does not know
+    // libc.
     let install = "rpm --install --force-debian --nodeps";
     machine.ok(&format!("{install} {}", rpm(VERSION)));
     machine.ok("getent passwd etcd-proxy");

@@ -1,5 +1,4 @@
-//! Reads that are in flight while the service is restarted: large answers that their clients take
-//! slowly.
+//! Reads in flight while the service is restarted: large answers that their clients read slowly.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,7 +8,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::machine::{CLIENT, Turn, turn};
 
-/// Puts values that make an answer of some 10 MB, far more than all buffers on the way hold.
+/// Puts values for an answer of about 10 MB, which is far more than all buffers on the way hold.
 fn put_much(machine: &Turn) {
     machine.ok(
         "head --bytes=1000000 /dev/zero | tr '\\0' x >/run/value && \
@@ -17,7 +16,7 @@ fn put_much(machine: &Turn) {
     );
 }
 
-/// A connection that takes in little at a time.
+/// Connects with a small receive buffer.
 fn connect() -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.set_recv_buffer_size(16 * 1024).expect("a small buffer");
@@ -26,7 +25,7 @@ fn connect() -> TcpStream {
     socket.into()
 }
 
-/// Asks for everything and waits for the beginning of the answer.
+/// Asks for all keys and waits for the beginning of the answer.
 fn ask() -> (TcpStream, Vec<u8>) {
     let body = r#"{"key":"AA==","range_end":"AA=="}"#;
     let mut stream = connect();
@@ -54,8 +53,8 @@ fn read_slowly((mut stream, mut answer): (TcpStream, Vec<u8>)) -> Vec<u8> {
     }
 }
 
-/// The keys and values of an answer, which must be whole; what is before them tells of the member
-/// that answered.
+/// Returns the keys and values of a complete answer, without the header, which depends on the
+/// member.
 fn values(answer: &[u8]) -> Vec<u8> {
     let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("the head's end");
     let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();

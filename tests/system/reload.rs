@@ -1,4 +1,4 @@
-//! Changes of the settings in the running service.
+//! Changes of the settings while the service runs.
 
 use crate::machine::{PEERS, turn};
 

@@ -75,6 +75,6 @@ fn a_process_that_is_killed_is_replaced_and_no_connection_is_refused() {
     load.wait_for_reads(100);
     let report = load.end();
     assert!(report.refused.is_empty(), "{report:#?}");
-    // What the dead process had in its hands is lost, and nothing else.
+    // Only the requests that the killed process was serving are lost.
     assert!(report.broken.len() <= 4, "{report:#?}");
 }

@@ -1,5 +1,5 @@
-//! Where listening sockets come from and go to: the descriptor store, the socket unit, files of
-//! unix sockets.
+//! Where listening sockets come from and where they go: the descriptor store, the socket unit, unix
+//! socket files.
 
 use crate::load::Load;
 use crate::machine::{CLIENT, Machine, PEERS, turn};
@@ -30,7 +30,8 @@ fn a_listener_that_is_not_configured_any_more_leaves_the_store() {
     machine.wait_for("a reload that removes one", || stored(&machine) == "4");
     machine.fails("curl --silent --max-time 5 http://[::1]:2379/version");
 
-    // Removed while it was down, and its port given to an address that covers the other one.
+    // While it is down, the address is removed and its port given to one that covers the other
+    // address.
     machine.ok("systemctl kill --signal=STOP etcd-proxy");
     listen_on(&machine, "http://0.0.0.0:2379");
     machine.ok("systemctl kill --signal=KILL etcd-proxy");
@@ -86,7 +87,7 @@ fn the_socket_unit_starts_the_service_and_holds_the_port_over_restarts_and_stops
     assert_eq!(machine.state(), "inactive");
     let load = Load::start(CLIENT);
     machine.wait_until_active();
-    assert_eq!(stored(&machine), "0", "the unit holds it already");
+    assert_eq!(stored(&machine), "0", "the socket unit holds it");
     for _ in 0..3 {
         machine.ok("systemctl restart etcd-proxy");
         load.wait_for_reads(20);
@@ -104,16 +105,16 @@ fn a_socket_unit_before_settings_that_cannot_be_used_fails_and_is_restarted_afte
     machine.ok("systemctl stop etcd-proxy; systemctl start etcd-proxy.socket");
     machine.write("/etc/etcd-proxy.toml", "proxxy = 1\n");
     machine.fails("curl --silent --max-time 5 http://127.0.0.1:2379/version");
-    // Each start leaves the client in the queue, so that the next one follows, until systemd has
-    // had enough.
+    // Each failed start leaves the client in the queue, which triggers the next start, until
+    // systemd gives up.
     let socket = || machine.run("systemctl is-active etcd-proxy.socket").out.trim().to_owned();
     machine.wait_for("the socket unit has given up", || socket() == "failed");
     assert_eq!(machine.property("ExecMainStatus"), "78");
     machine.fails("curl --silent --max-time 5 http://127.0.0.1:2379/version");
 
     machine.write("/etc/etcd-proxy.toml", &format!("initial-cluster = \"{PEERS}\"\n"));
-    // systemd counts over two seconds, and a restart does not make it forget; mending takes people
-    // longer.
+    // systemd counts triggers over two seconds, and a restart does not reset the count. People need
+    // longer than that to mend the settings.
     std::thread::sleep(std::time::Duration::from_secs(3));
     machine.ok("systemctl reset-failed etcd-proxy.service; systemctl restart etcd-proxy.socket");
     machine.ok("curl --silent --fail --max-time 20 http://127.0.0.1:2379/version");

@@ -1,4 +1,4 @@
-//! Starts: without a cluster, with settings that cannot be used, on ports that are taken or low.
+//! Starts without a cluster, with settings that cannot be used, and on ports that are taken or low.
 
 use std::time::Duration;
 
@@ -25,10 +25,10 @@ fn without_a_cluster_it_says_what_it_waits_for_and_becomes_active_when_the_clust
     assert_eq!(members.lines().count(), 3, "{members}");
 }
 
-/// How long a start may take here, instead of 90 s.
+/// systemd's time limit for a start, instead of 90 s.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Makes systemd give up on starts after that.
+/// Makes systemd end a start after [`LIMIT`].
 fn shorten_starts(machine: &Machine) {
     let short = format!("[Manager]\nDefaultTimeoutStartSec={}s\n", LIMIT.as_secs());
     machine.write("/etc/systemd/system.conf.d/short.conf", &short);
@@ -39,7 +39,7 @@ fn shorten_starts(machine: &Machine) {
 fn peers_that_hang_do_not_end_the_start_and_are_named() {
     let Some(machine) = turn() else { return };
     shorten_starts(&machine);
-    // It listens and never answers.
+    // A peer that accepts connections and never answers.
     machine.ok("systemd-run --quiet --collect --unit=member-mute --socket-property=ListenStream=127.0.0.1:12380 sleep infinity");
     machine.write("/etc/etcd-proxy.toml", "initial-cluster = \"m0=http://127.0.0.1:12380\"\n");
     machine.ok("dpkg --force-confold --install /packages/etcd-proxy_[0-8]*.deb");
@@ -55,7 +55,7 @@ fn peers_that_hang_do_not_end_the_start_and_are_named() {
 #[test]
 fn as_installed_it_serves_a_member_on_this_host() {
     let Some(machine) = turn() else { return };
-    // The peer port is the usual one, and 2379 is the proxy's.
+    // The member's peer port is the default one, and 2379 belongs to the proxy.
     machine.ok(
         "systemd-run --quiet --collect --service-type=notify --unit=member-local etcd --data-dir=/var/lib/members/local \
          --listen-client-urls=http://127.0.0.1:12379 --advertise-client-urls=http://127.0.0.1:12379",
@@ -122,12 +122,12 @@ fn a_command_line_that_cannot_be_used_ends_the_start_at_once_and_for_good() {
 #[test]
 fn a_port_that_is_taken_is_named_and_the_start_given_up_after_a_while() {
     let Some(machine) = turn() else { return };
-    // As on a host with a member of its own.
+    // A member on the same host has the port.
     machine.ok("systemctl start etcd.service");
     machine.install();
     machine.wait_for("it has given up", || machine.state() == "failed");
     let journal = machine.journal();
-    // Whose it is, the unit's sandbox does not let it see.
+    // The unit's sandbox hides which process has it.
     let words = "cannot listen on http://127.0.0.1:2379: in use by another process; `ss -ltnp` as root names it";
     assert!(journal.contains(words), "{journal}");
     assert!(machine.ok("ss -ltnp").contains("\"etcd\""));

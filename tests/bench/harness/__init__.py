@@ -1,1 +1,1 @@
-"""The benchmark's parts: what is started, how it is loaded, how the figures become a table."""
+"""The parts of the benchmark: the programs it starts, the loads, and the report."""

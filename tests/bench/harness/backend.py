@@ -1,4 +1,4 @@
-"""What stands behind the proxies: a static nginx that looks like a member to its callers, and a real etcd of three members."""
+"""The members behind the proxies: a static nginx that looks like a member, and a real etcd of three members."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ from harness.process import Daemon, Trouble, free_port, wait_until
 
 KEY, VALUE = "bench", "v" * 64
 CLUSTER_ID = "cdf818194e3a8c32"
-# As an etcd 3.4 answers GET /v2/keys/foo.
+# The answer of an etcd 3.4 to GET /v2/keys/foo.
 ANSWER = '{"action":"get","node":{"key":"/foo","value":"bar","modifiedIndex":8,"createdIndex":8}}'
 
 STATIC_NGINX = """
@@ -39,7 +39,7 @@ http {{
             add_header X-Etcd-Cluster-ID {cluster_id};
             return 200 '[{{"id":10276657743932975437,"peerURLs":["http://127.0.0.1:{peer}"],"name":"x","clientURLs":["http://127.0.0.1:{client}"]}}]';
         }}
-        # By this etcd-proxy knows that the port belongs to the cluster.
+        # This header proves to etcd-proxy that the port belongs to the cluster.
         location = /v2/members {{ add_header X-Etcd-Cluster-ID {cluster_id}; return 200 '{{"members":[]}}'; }}
         location / {{ return 200 '{answer}'; }}
     }}
@@ -47,20 +47,20 @@ http {{
 """
 
 
-# The environment's http_proxy is not for loopback.
+# Ignores the environment's http_proxy, which must not be used for loopback.
 _open = urllib.request.build_opener(
     urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=ssl._create_unverified_context())
 ).open
 
 
 class Backend:
-    """A cluster as the proxies see it: `clients` and `peers` are its members' ports, `daemons` what runs it."""
+    """A cluster: `clients` and `peers` are the ports of its members, `daemons` its processes."""
 
     def __init__(self, clients, peers, daemons):
         self.clients, self.peers, self.daemons = clients, peers, daemons
 
     def initial_cluster(self):
-        """The peers in etcd's notation for `--initial-cluster`."""
+        """Returns the peers in the notation of `--initial-cluster`."""
         return ",".join(f"x{i}=http://127.0.0.1:{port}" for i, port in enumerate(self.peers))
 
     def stop(self):
@@ -70,12 +70,12 @@ class Backend:
 
 
 def nginx_user():
-    """A `user` line that lets nginx's worker read a private directory; only root needs (and may have) one."""
+    """Returns a `user` line that lets nginx's worker read a private directory; only root needs one (and may have it)."""
     return "user root;\n" if os.geteuid() == 0 else ""
 
 
 def static_http(scratch, cpus=None, files=4096):
-    """One nginx worker that answers everything from memory, and `/members` as a member's peer port does."""
+    """Starts an nginx with one worker that answers everything from memory, and `/members` like a peer port."""
     directory = tempfile.mkdtemp(prefix="static-", dir=scratch)
     client, peer = free_port(), free_port()
     with open(f"{directory}/nginx.conf", "w") as conf:
@@ -91,7 +91,7 @@ def static_http(scratch, cpus=None, files=4096):
 
 
 def certificate(scratch):
-    """A self-signed certificate with an ECDSA P-256 key, for every proxy the same: (certificate, key, both in one file)."""
+    """Makes a self-signed ECDSA P-256 certificate for all proxies. Returns (certificate, key, both in one file)."""
     cert, key, both = (os.path.join(scratch, name) for name in ("cert.pem", "key.pem", "both.pem"))
     argv = [
         need("openssl"), "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-days", "2",
@@ -106,7 +106,7 @@ def certificate(scratch):
 
 
 def etcd_cluster(scratch, size=3, cpus=None):
-    """A real etcd that holds one key; members on loopback, data in the scratch directory."""
+    """Starts a real etcd with one key: members on loopback, data in the scratch directory."""
     clients, peers = [free_port() for _ in range(size)], [free_port() for _ in range(size)]
     everyone = ",".join(f"m{i}=http://127.0.0.1:{port}" for i, port in enumerate(peers))
     daemons = []
@@ -126,25 +126,25 @@ def etcd_cluster(scratch, size=3, cpus=None):
 
 
 def put(port, value):
-    """Writes our one key through the JSON gateway of the member at `port`."""
+    """Writes the benchmark's key through the JSON gateway of the member at `port`."""
     body = json.dumps({"key": as_base64(KEY), "value": as_base64(value)}).encode()
     _open(f"http://127.0.0.1:{port}/v3/kv/put", body, timeout=5).close()
 
 
 def put_v2(port, value):
-    """The same through the v2 API, where the key is another one."""
+    """Writes the key through the v2 API, which has a key space of its own."""
     form = urllib.parse.urlencode({"value": value}).encode()
     request = urllib.request.Request(f"http://127.0.0.1:{port}/v2/keys/{KEY}", form, method="PUT")
     _open(request, timeout=5).close()
 
 
 def as_base64(text):
-    """As the JSON gateway wants its bytes."""
+    """Encodes bytes as the JSON gateway expects them (base64)."""
     return base64.b64encode(text.encode()).decode()
 
 
 def status_of(url):
-    """The HTTP status that a GET of `url` gives now, or 0 when nothing answers."""
+    """Returns the HTTP status of a GET of `url`, or 0 if nothing answers."""
     try:
         with _open(url, timeout=2) as answer:
             return answer.status
@@ -155,7 +155,7 @@ def status_of(url):
 
 
 def need(name):
-    """The path of a program without which this part of the benchmark cannot run."""
+    """Returns the path of a program, without which this part of the benchmark cannot run."""
     path = program(name)
     if not path:
         raise Trouble(f"{name} is not installed")
@@ -163,6 +163,6 @@ def need(name):
 
 
 def first_line(*argv):
-    """The first line that a command prints, on either stream: how programs tell their version."""
+    """Returns the first line of a command's output on either stream, where programs print their version."""
     done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     return (done.stdout.strip().splitlines() or [""])[0]

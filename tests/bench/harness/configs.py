@@ -1,4 +1,4 @@
-"""The configuration files of the proxies that need one: each the plain best that a careful operator would write.
+"""The configuration files of the proxies that need one: each the best that a careful operator would write.
 
 One worker thread, connections to members kept and shared, no access log, no limit that would cut a watch or recycle a
 connection in the middle of a run. `suite` is `http1`, `grpc` (h2c on both sides), `watch` (HTTP/1.1 streams) or one of the
@@ -57,7 +57,7 @@ http {{
 NGINX_LOCATION = {
     "http1": 'proxy_pass http://members; proxy_http_version 1.1; proxy_set_header Connection "";',
     "grpc": "grpc_pass grpc://members; grpc_read_timeout 1h; grpc_send_timeout 1h;",
-    # Buffering off: what is written everywhere about streams through nginx.
+    # Buffering off, the common advice for streams through nginx.
     "watch": 'proxy_pass http://members; proxy_http_version 1.1; proxy_set_header Connection "";'
     " proxy_buffering off; proxy_request_buffering off; proxy_read_timeout 1h;",
 }
@@ -71,19 +71,19 @@ NGINX_TLS = """        ssl_certificate {cert};
 
 
 def haproxy(suite, port, members, files, pair=None):
-    """HAProxy's file: one thread, TCP health checks, server connections shared by all clients."""
+    """Returns HAProxy's file: one thread, TCP health checks, server connections shared by all clients."""
     proto = " proto h2" if suite == "grpc" else ""
     servers = "\n".join(f"    server m{i} 127.0.0.1:{m}{proto} check" for i, m in enumerate(members))
-    # Without this a client that hangs up in the middle of a watch leaves both connections open.
+    # Without this, a client that closes its connection during a watch leaves both connections open.
     options = "    option abortonclose\n" if suite == "watch" else ""
-    # It refuses to start when it may not open two descriptors for each connection.
+    # HAProxy refuses to start if it may not open two descriptors for each connection.
     connections = min(8000, files // 2 - 100)
     tls = f" ssl crt {pair[2]} alpn http/1.1" if pair else ""
     return HAPROXY.format(port=port, proto=proto, tls=tls, servers=servers, options=options, connections=connections)
 
 
 def nginx(suite, port, members, directory, files, pair=None):
-    """nginx's file: one worker, its upstream connections kept."""
+    """Returns nginx's file: one worker, upstream connections kept."""
     return NGINX.format(
         user=nginx_user(),
         files=files,
@@ -97,7 +97,7 @@ def nginx(suite, port, members, directory, files, pair=None):
 
 
 def envoy(suite, port, members):
-    """Envoy's file: no admin port, no circuit breaker (its defaults end at 1024), no request IDs, no timeouts on streams."""
+    """Returns Envoy's file: no admin port, no circuit breaker (default limits: 1024), no request IDs, no stream timeouts."""
     h2 = suite == "grpc"
     connections = {
         "name": "envoy.filters.network.http_connection_manager",

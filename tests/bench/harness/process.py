@@ -1,7 +1,7 @@
-"""Daemons we start: they say what they cost, and none of them outlives us.
+"""The daemons that the benchmark starts: the resources they use, and their certain end.
 
-Every daemon runs in a session of its own, so that one signal reaches its whole tree, and asks the kernel for SIGTERM
-should this program be killed.
+Every daemon runs in a session of its own, so that one signal reaches its whole process tree. The kernel sends it
+SIGTERM if this program is killed.
 """
 
 import atexit
@@ -22,13 +22,13 @@ _handed_out = set()
 
 
 class Trouble(Exception):
-    """Something could not be started or measured; the text says what, for the person at the terminal."""
+    """Something could not be started or measured; the text is shown to the user."""
 
 
 class Daemon:
     """One running process tree.
 
-    `cpus` are the processor numbers it may use (None: all). `env` is added to a copy of ours that has no `ETCD_*` in it.
+    `cpus` are the processor numbers it may use (None: all). `env` is added to a copy of our environment without `ETCD_*`.
     """
 
     def __init__(self, name, argv, log, env=None, cpus=None):
@@ -47,16 +47,16 @@ class Daemon:
         _running.append(self)
 
     def alive(self):
-        """Whether the first process of the tree still runs."""
+        """Returns whether the first process of the tree still runs."""
         return self.popen.poll() is None
 
     def last_words(self, lines=5):
-        """The end of what it printed, for an error message."""
+        """Returns the end of its output, for an error message."""
         with open(self.log, errors="replace") as log:
             return "\n".join("    " + line.rstrip() for line in log.readlines()[-lines:])
 
     def tree(self):
-        """The process and all its descendants."""
+        """Returns the process and all its descendants."""
         children = {}
         for pid in (int(e) for e in os.listdir("/proc") if e.isdigit()):
             fields = _stat(pid)
@@ -70,11 +70,11 @@ class Daemon:
         return found
 
     def cpu(self, tree):
-        """CPU seconds so far of the processes of `tree`: utime + stime, at the scheduler's nanoseconds, not at clock ticks."""
+        """Returns the CPU seconds of the processes of `tree`: utime + stime, in the scheduler's nanoseconds, not clock ticks."""
         return sum(_cpu_seconds(pid) for pid in tree)
 
     def memory(self):
-        """Resident and proportional set size of the whole tree, in KiB."""
+        """Returns the resident and the proportional set size of the whole tree, in KiB."""
         rss = pss = 0
         for pid in self.tree():
             try:
@@ -87,7 +87,7 @@ class Daemon:
         return rss, pss
 
     def descriptors(self):
-        """Open file descriptors of the whole tree."""
+        """Returns the number of open file descriptors of the whole tree."""
         total = 0
         for pid in self.tree():
             try:
@@ -97,7 +97,7 @@ class Daemon:
         return total
 
     def stop(self, seconds=3.0):
-        """SIGTERM, then SIGKILL after some seconds; returns when the process is gone."""
+        """Sends SIGTERM, and SIGKILL after some seconds. Returns when the process has ended."""
         if self in _running:
             _running.remove(self)
         self._signal(signal.SIGTERM)
@@ -116,14 +116,14 @@ class Daemon:
 
 
 def before_exec(cpus):
-    """In a new process: end with us, and use only these processors (None: all)."""
+    """Runs in a new process: makes it end with this program and use only these processors (None: all)."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if cpus:
         os.sched_setaffinity(0, cpus)
 
 
 def _stat(pid):
-    """The fields of /proc/PID/stat from the state on, or None when the process is gone."""
+    """Returns the fields of /proc/PID/stat from the state on, or None if the process has ended."""
     try:
         with open(f"/proc/{pid}/stat") as stat:
             return stat.read().rsplit(")", 1)[1].split()
@@ -140,21 +140,21 @@ def _cpu_seconds(pid):
 
 
 def machine_busy_seconds():
-    """CPU seconds that the whole machine has spent working since it booted."""
+    """Returns the busy CPU seconds of the whole machine since its boot."""
     with open("/proc/stat") as stat:
         user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, stat.readline().split()[1:9])
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def known_cpu_seconds():
-    """CPU seconds of this program, of the children it has waited for (the load generators) and of all running daemons."""
+    """Returns the CPU seconds of this program, its ended children (the load generators) and all running daemons."""
     times = os.times()
     own = times.user + times.system + times.children_user + times.children_system
     return own + sum(daemon.cpu(daemon.tree()) for daemon in _running)
 
 
 def free_port():
-    """A TCP port that nothing on 127.0.0.1 uses now; never the same one twice."""
+    """Returns a TCP port that is free on 127.0.0.1; never the same one twice."""
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -165,7 +165,7 @@ def free_port():
 
 
 def wait_until(what, condition, seconds=15.0, daemon=None):
-    """Polls `condition` until it is true; says why it never was. Gives up at once when `daemon` ends."""
+    """Polls `condition` until it is true. Raises `Trouble` with the reason if it never is, or at once if `daemon` ends."""
     deadline = time.monotonic() + seconds
     while not condition():
         if daemon and not daemon.alive():
@@ -176,7 +176,7 @@ def wait_until(what, condition, seconds=15.0, daemon=None):
 
 
 def raise_descriptor_limit():
-    """Takes all the file descriptors the system allows; our daemons inherit it. Returns how many."""
+    """Raises the limit of file descriptors to the hard limit, which our daemons inherit. Returns it."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
@@ -189,7 +189,7 @@ def stop_all():
 
 
 def scratch_directory():
-    """A directory for this run, and the promise that it and all daemons are gone when the program ends."""
+    """Makes a directory for this run. It is removed, and all daemons are stopped, when the program ends."""
     path = tempfile.mkdtemp(prefix="etcd-proxy-bench-")
     atexit.register(lambda: (stop_all(), shutil.rmtree(path, ignore_errors=True)))
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -198,5 +198,5 @@ def scratch_directory():
 
 
 def raise_exit():
-    """Turns a signal into an orderly end, so that what was registered above runs."""
+    """Turns a signal into a regular exit, so that the functions registered above run."""
     raise SystemExit(130)

@@ -8,15 +8,15 @@ from harness import configs
 from harness.backend import first_line, need, status_of
 from harness.process import Daemon, Trouble, free_port, wait_until
 
-# Suites whose listeners speak TLS, in front of members that do not.
+# Suites whose listeners speak TLS; the members do not.
 TLS_SUITES = ("tls", "full", "resumed")
-# Go's runtime threads for one processor; its own helpers (GC, network poller) share it.
+# Limits Go to one processor, which its own helpers (GC, network poller) share.
 ONE_PROCESSOR = {"GOMAXPROCS": "1"}
 
 
 @dataclass
 class Start:
-    """All that a proxy's command line may need. `scratch` is an empty directory of its own."""
+    """The inputs of a proxy's command line. `scratch` is an empty directory for it."""
 
     suite: str
     port: int
@@ -26,24 +26,24 @@ class Start:
     tools: dict
 
     def pair(self):
-        """Certificate, key and both, when this suite's listeners speak TLS; else None."""
+        """Returns certificate, key and both if this suite's listeners speak TLS, else None."""
         return self.tools["certificate"] if self.suite in TLS_SUITES else None
 
     def write(self, name, text):
-        """Puts a file into the scratch directory and gives its path."""
+        """Writes a file into the scratch directory and returns its path."""
         path = os.path.join(self.scratch, name)
         with open(path, "w") as out:
             out.write(text)
         return path
 
     def endpoints(self):
-        """The members' client addresses in the notation of etcd's own proxies."""
+        """Returns the members' client addresses in the notation of etcd's own proxies."""
         return ",".join(f"127.0.0.1:{port}" for port in self.backend.clients)
 
 
 @dataclass
 class Proxy:
-    """One column of the comparison: a name for `--only`, a name for people, and what it can do."""
+    """A proxy of the comparison: its name for `--only`, its label in the report, and its suites."""
 
     name: str
     label: str
@@ -54,7 +54,7 @@ class Proxy:
 
 
 def ours(start):
-    """The release binary. It may not probe the static nginx by gRPC, which that cannot answer; etcd it probes as shipped."""
+    """Our release binary. Probes are off in front of the static nginx, which cannot answer gRPC, and as shipped for etcd."""
     pair = start.pair()
     argv = [
         _ours_binary(start.tools),
@@ -102,7 +102,7 @@ def etcd_gateway(start):
 
 
 def etcd_grpc_proxy(start):
-    """etcd's caching gRPC proxy; our linearizable reads are not what it caches."""
+    """etcd's caching gRPC proxy; it does not cache the linearizable reads of this benchmark."""
     argv = [need("etcd"), "grpc-proxy", "start", "--endpoints", start.endpoints(), "--listen-addr", f"127.0.0.1:{start.port}"]
     return [*argv, "--data-dir", f"{start.scratch}/data", "--advertise-client-url", f"127.0.0.1:{start.port}"]
 
@@ -138,7 +138,7 @@ PROXIES = [
     Proxy("v2-proxy", "`etcd --proxy on`", ("http1", "watch"), etcd_proxy_on, _etcd_version, ONE_PROCESSOR),
     Proxy("grpc-proxy", "`etcd grpc-proxy`", ("grpc",), etcd_grpc_proxy, _etcd_version, ONE_PROCESSOR),
 ]
-# What ratios are taken against: the better of these two.
+# Ratios are taken against the better of these two.
 RIVALS = ("haproxy", "nginx")
 
 
@@ -158,12 +158,12 @@ def launch(proxy, suite, backend, scratch, tools, files, cpus=None):
 
 
 def serves_https(port):
-    """The same by TLS."""
+    """Like `serves_http`, with TLS."""
     return lambda: status_of(f"https://127.0.0.1:{port}/version") == 200
 
 
 def serves_http(port):
-    """A condition for `wait_until`: the proxy at `port` passes a GET to a member."""
+    """Returns a condition for `wait_until`: the proxy at `port` passes a GET to a member."""
     return lambda: status_of(f"http://127.0.0.1:{port}/version") == 200
 
 

@@ -1,4 +1,4 @@
-"""Figures to Markdown. Ratios are taken within a round against that round's better rival, then their median is shown."""
+"""Formats the figures as Markdown. A ratio is taken against the better rival of the same round; the median is shown."""
 
 import datetime
 import os
@@ -16,12 +16,12 @@ TITLES = {
     "grpc": "gRPC unary Range",
     "watch": "idle HTTP/1.1 watcher",
 }
-# Above this share of the machine, other people's work makes absolute figures worthless and ratios doubtful.
+# Above this share, other work on the machine makes absolute figures worthless and ratios doubtful.
 NOISY = 0.05
 
 
 def throughput(suite, samples, labels):
-    """The table of one load suite."""
+    """Returns the table of one load suite."""
     each, every = ("connection", "handshakes/s") if suite in ("full", "resumed") else ("request", "requests/s")
     rows = [
         f"| {TITLES[suite]} | CPU µs per {each} | × best | {every} | × best | p50 ms | p99 ms |",
@@ -41,7 +41,7 @@ def throughput(suite, samples, labels):
 
 
 def memory(figures, labels):
-    """The table of the watch suite."""
+    """Returns the table of the watch suite."""
     rows = [
         f"| {TITLES['watch']} | RSS KiB | × best | PSS KiB | RSS after an event | RSS left after the drop | descriptors left | idle RSS MiB |",
         "|---|---|---|---|---|---|---|---|",
@@ -57,7 +57,7 @@ def memory(figures, labels):
 
 
 def wrong_answers(suites, labels):
-    """One line for each run whose answers were not all good: such figures mean nothing."""
+    """Returns a line for each run with wrong answers, whose figures are meaningless."""
     return [
         f"- {TITLES[suite]}, {labels[name]}, round {number}: {sample['wrong']}"
         for suite, samples in suites.items()
@@ -68,7 +68,7 @@ def wrong_answers(suites, labels):
 
 
 def foreign_work(suites):
-    """A sentence about what else the machine did while we measured."""
+    """Returns a sentence about other work on the machine during the measurement."""
     shares = [r["foreign"] for samples in suites.values() for rounds in samples.values() for r in rounds]
     if not shares:
         return ""
@@ -77,7 +77,7 @@ def foreign_work(suites):
 
 
 def machine():
-    """What the figures were taken on."""
+    """Describes the machine and the commit of the measurement."""
     with open("/proc/cpuinfo") as info:
         model = next((line.split(": ", 1)[1].strip() for line in info if line.startswith("model name")), platform.machine())
     gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -102,7 +102,7 @@ def _commit():
 
 
 def _spread(values, digits):
-    """Median (least–most)."""
+    """Formats the median (least–most)."""
     values = [v for v in values if v is not None]
     if not values:
         return "–"
@@ -111,7 +111,7 @@ def _spread(values, digits):
 
 
 def _ratio(samples, name, key, better):
-    """Median over the rounds of this proxy's figure by the better rival's figure of the same round."""
+    """Returns the median over the rounds of this proxy's figure divided by the better rival's of the same round."""
     ratios = []
     for number, sample in enumerate(samples[name]):
         rivals = [samples[r][number][key] for r in RIVALS if r in samples and samples[r][number][key]]

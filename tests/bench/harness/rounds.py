@@ -1,4 +1,4 @@
-"""Interleaved rounds: every proxy once per round, in an order that changes, so that a machine's drift hits all alike."""
+"""Interleaved rounds: every proxy once per round in a changing order, so that a drift of the machine affects all alike."""
 
 import random
 import time
@@ -9,9 +9,9 @@ from harness import process
 
 @dataclass
 class Sample:
-    """One proxy in one round. `cpu_us` is CPU microseconds per request of the proxy's whole process tree (None: no proxy).
+    """One proxy in one round. `cpu_us` is the CPU time per request of its process tree in microseconds (None: no proxy).
 
-    `foreign` is the share of the machine (0 to 1) that processes we did not start used meanwhile.
+    `foreign` is the share of the machine (0 to 1) used by processes that the benchmark did not start.
     """
 
     requests: int
@@ -26,7 +26,7 @@ class Sample:
 
 @dataclass
 class Target:
-    """Something that can be loaded: a proxy, or (`daemon` is None) the backend itself."""
+    """A target for load: a proxy, or the backend itself if `daemon` is None."""
 
     name: str
     port: int
@@ -36,7 +36,7 @@ class Target:
 def compare(targets, load, rounds, cores):
     """Runs `load(port)` for every target, `rounds` times. Returns {name: [sample as a dict, …]}."""
     samples = {target.name: [] for target in targets}
-    order = random.Random(2379)  # the same in each run: what differs between two runs is not our dice
+    order = random.Random(2379)  # the same order in each run, so that it makes no difference between two runs
     for number in range(rounds):
         print(f"  round {number + 1} of {rounds}:", end="", flush=True)
         for target in order.sample(targets, len(targets)):

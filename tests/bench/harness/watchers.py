@@ -1,7 +1,7 @@
 """Idle watchers: thousands of watches on HTTP/1.1 connections, opened, held, read once and dropped.
 
-A watch is a `POST /v3/watch` stream. For `etcd --proxy on`, which passes on nothing of a stream before it has a buffer
-full, it is a v2 long poll.
+A watch is a `POST /v3/watch` stream, or a v2 long poll for `etcd --proxy on`, which passes on nothing of a stream until
+it has filled a buffer.
 """
 
 import json
@@ -12,7 +12,7 @@ import time
 from harness.backend import KEY, as_base64, put, put_v2
 from harness.process import Trouble, wait_until
 
-# Opened at once: enough to be quick, too few to overflow a listening socket's queue.
+# Watches opened at once: enough to be quick, too few to overflow a listening socket's queue.
 BURST = 100
 _BODY = json.dumps({"create_request": {"key": as_base64(KEY)}})
 STREAM = f"POST /v3/watch HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(_BODY)}\r\n\r\n{_BODY}"
@@ -37,19 +37,19 @@ class Watchers:
         return stream
 
     def read_event(self, member):
-        """Makes one event at the member whose client port this is, and waits until every watcher has received it."""
+        """Makes one event at the member with this client port and waits until every watcher has received it."""
         (put_v2 if self.long_poll else put)(member, "event")
         await_text(self.sockets, b'"action":"set"' if self.long_poll else b'"events":', 60)
 
     def drop(self):
-        """Closes all connections without a word, as clients that die do."""
+        """Closes all connections without ending the watches, as clients that die do."""
         for stream in self.sockets:
             stream.close()
         self.sockets = []
 
 
 def await_text(sockets, wanted, seconds):
-    """Reads each socket until `wanted` has come on it."""
+    """Reads each socket until `wanted` has arrived on it."""
     deadline = time.monotonic() + seconds
     seen = dict.fromkeys(sockets, b"")
     with selectors.DefaultSelector() as ready:
@@ -70,7 +70,7 @@ def await_text(sockets, wanted, seconds):
 
 
 def settled(daemon, seconds=4.0):
-    """The daemon's memory (RSS, PSS in KiB) once it has stopped to change, or after some seconds."""
+    """Returns the daemon's memory (RSS, PSS in KiB) when it no longer changes, or after some seconds."""
     deadline = time.monotonic() + seconds
     last, steady = daemon.memory(), 0
     while steady < 3 and time.monotonic() < deadline:
@@ -82,13 +82,13 @@ def settled(daemon, seconds=4.0):
 
 
 def measure(daemon, port, count, member, long_poll=False):
-    """What `count` idle watchers cost this daemon, in KiB each. `member` is the client port where the event is made."""
-    first = Watchers(port, 20, long_poll)  # what the first connections allocate once is not a watcher's
+    """Measures the cost of `count` idle watchers in KiB each. The event is made at the client port `member`."""
+    first = Watchers(port, 20, long_poll)  # so that one-time allocations are not counted
     first.drop()
     before, descriptors = settled(daemon), daemon.descriptors()
     watchers = Watchers(port, count, long_poll)
     try:
-        # One connection from the client, one to a member: a long poll says nothing else when it is under way.
+        # One connection from the client and one to a member: nothing else shows that a long poll is in flight.
         wait_until("watches under way", lambda: daemon.descriptors() - descriptors >= 1.9 * count, 30, daemon)
         held, held_descriptors = settled(daemon), daemon.descriptors()
         watchers.read_event(member)
@@ -110,7 +110,7 @@ def measure(daemon, port, count, member, long_poll=False):
 
 
 def _await_descriptors(daemon, most, seconds=5.0):
-    """Waits until the daemon has let go; one that keeps them is not an error here but a figure in the report."""
+    """Waits until the daemon has closed its descriptors. A daemon that keeps them is no error but a figure in the report."""
     deadline = time.monotonic() + seconds
     while daemon.descriptors() > most and time.monotonic() < deadline:
         time.sleep(0.1)

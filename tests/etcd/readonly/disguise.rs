@@ -1,4 +1,4 @@
-//! Writes that do not look like writes, or that a proxy and a member could read differently.
+//! Writes that do not look like writes, or that a proxy and a member could parse differently.
 
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ fn put_body() -> String {
     format!("{{\"key\":\"{}\",\"value\":\"{}\"}}", base64(b"kept"), base64(b"changed"))
 }
 
-/// Sends bytes on a connection of their own and reads what comes within a moment: an answer, or the
-/// end.
+/// Sends bytes on a new connection and returns what arrives within 200 ms, or until the connection
+/// is closed.
 async fn raw(fixture: &Fixture, bytes: String) -> String {
     let mut connection = Connection::open(&fixture.proxy.address).await.expect("a connection");
     connection.send(bytes).await.expect("sent");
@@ -129,7 +129,7 @@ fn a_websocket_cannot_write(generation: Generation) {
             "/v3beta/kv/put",
             "/v3/lease/keepalive",
         ] {
-            // The frame comes behind the head, as if the upgrade had been granted.
+            // The frame follows the head at once, as if the upgrade had been granted.
             let head = format!("GET {path} HTTP/1.1\r\nHost: etcd.test\r\n{upgrade}\r\n");
             let answer = raw(fixture, format!("{head}{frame}")).await;
             no_success(path, &answer);
@@ -225,7 +225,7 @@ fn grpc_over_http1_and_other_content_types_write_nothing(generation: Generation)
     fixture.is_unchanged();
 }
 
-/// JSON, and gRPC under another name, over HTTP/2.
+/// Sends JSON, and gRPC with another content type, over HTTP/2.
 async fn h2_with_other_content_types(fixture: &Fixture, put: &[u8]) {
     let stream =
         tokio::net::TcpStream::connect(&fixture.proxy.address).await.expect("a connection");

@@ -14,7 +14,7 @@ on_each_generation!(
     an_unknown_method_does_not_pass,
 );
 
-/// Method and request of every call that writes.
+/// Returns the method and request of every call that writes.
 fn writes() -> Vec<(&'static str, Fields)> {
     let lease = LEASE.unsigned_abs();
     let text = |value: &str| Fields::new().text(1, value);
@@ -81,8 +81,8 @@ fn each_writing_method_is_unimplemented_and_writes_nothing(generation: Generatio
     fixture.is_unchanged();
 }
 
-/// Method and request of calls that read and answer with a message, or refuse for a reason of their
-/// own.
+/// Returns the method and request of calls that read. They are answered with a message or refused
+/// for a reason of their own.
 fn reads(generation: Generation) -> Vec<(&'static str, Fields)> {
     let lease = Fields::new().number(1, LEASE.unsigned_abs());
     let text = |value: &str| Fields::new().text(1, value);
@@ -120,7 +120,7 @@ fn each_reading_method_passes(generation: Generation) {
             let answer = channel.unary_bytes(&format!("/{method}"), request.bytes()).await;
             answer.unwrap_or_else(|failure| panic!("{method}: {failure}"));
         }
-        // These are let through to a member that has its own reason to refuse them.
+        // These are passed on to a member, which refuses them for a reason of its own.
         for (method, request, code) in [
             ("etcdserverpb.Auth/Authenticate", Fields::new().text(1, "root").text(2, "pw"), 9),
             ("v3electionpb.Election/Leader", Fields::new().text(1, "nobody"), 2),
@@ -164,7 +164,7 @@ fn an_unknown_method_does_not_pass(generation: Generation) {
             let failure = channel.unary_bytes(method, &[]).await.expect_err(method);
             assert_eq!(failure.code(), Some(12), "{method}: {failure}");
         }
-        // What passes is still served on the same connection.
+        // Calls that are allowed are still served on the same connection.
         let range = channel.unary::<RangeResponse>(rpc::RANGE, &RangeRequest::key("kept")).await;
         assert_eq!(
             range.map_err(|failure: Failure| failure.to_string()).expect("a range").count,

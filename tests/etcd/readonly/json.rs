@@ -14,7 +14,7 @@ on_each_generation!(
     an_alarm_passes_only_when_it_asks,
 );
 
-/// Path behind the prefix, and body, of every request that writes.
+/// Returns the path behind the prefix and the body of every request that writes.
 fn writes() -> Vec<(&'static str, String)> {
     let key = base64(b"kept");
     let pair = format!("{{\"key\":\"{key}\",\"value\":\"{key}\"}}");

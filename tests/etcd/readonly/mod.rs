@@ -1,5 +1,5 @@
-//! In readonly nothing that a client sends changes a cluster: every writing request on every
-//! protocol is sent at real etcd through the daemon, and the data is compared afterwards.
+//! In readonly mode no request changes a cluster: every writing request of every protocol is sent
+//! to real etcd through the daemon, and the data is compared afterwards.
 
 mod disguise;
 mod grpc;
@@ -15,7 +15,7 @@ use crate::support::generation::Generation;
 use crate::support::proxy::Proxy;
 use state::{LEASE, State};
 
-/// A member with data that writes could harm, and a readonly daemon in front.
+/// A member with data that writes could change, and a readonly daemon in front.
 pub struct Fixture {
     cluster: Cluster,
     proxy: Proxy,
@@ -43,7 +43,8 @@ impl Fixture {
         Self { cluster, proxy, before }
     }
 
-    /// The one that the tests of a generation share: none of them changes anything.
+    /// Returns the fixture that the tests of an etcd version share, since none of them changes
+    /// anything.
     fn shared(generation: Generation) -> &'static Self {
         static V3_4: LazyLock<Fixture> = LazyLock::new(|| Fixture::new(Generation::V3_4));
         static V3_5: LazyLock<Fixture> = LazyLock::new(|| Fixture::new(Generation::V3_5));
@@ -57,7 +58,7 @@ impl Fixture {
         }
     }
 
-    /// Compares what the member holds with what it held.
+    /// Asserts that the member's data is the same as at the start.
     fn is_unchanged(&self) {
         self.before.is_still(&State::of(&self.cluster));
     }

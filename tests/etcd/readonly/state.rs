@@ -1,4 +1,4 @@
-//! Everything in a cluster that a client could change, asked of the member itself.
+//! Everything in a cluster that a client could change, read from the member itself.
 
 use crate::support::cluster::Cluster;
 use crate::support::grpc::Channel;
@@ -7,11 +7,11 @@ use crate::support::rpc::{
 };
 use crate::support::{PATIENCE, eventually, http1, run};
 
-/// A lease that is there, for 5,000 seconds.
+/// The ID of a lease that exists, with a TTL of 5,000 seconds.
 pub const LEASE: i64 = 0x1234;
 const LEASE_TTL: i64 = 5_000;
 
-/// A picture of a cluster.
+/// A snapshot of a cluster's state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct State {
     revision: i64,
@@ -22,7 +22,7 @@ pub struct State {
 }
 
 impl State {
-    /// Looks at a cluster of one member.
+    /// Reads the state of a cluster of one member.
     pub fn of(cluster: &Cluster) -> Self {
         let etcdctl = cluster.etcdctl();
         let lists = [
@@ -52,7 +52,8 @@ impl State {
         })
     }
 
-    /// Fails the test when the later picture differs in more than the lease's age.
+    /// Panics if the later state differs in more than the lease's remaining time, or if that has
+    /// grown.
     pub fn is_still(&self, later: &Self) {
         assert!(
             later.lease_left <= self.lease_left,
@@ -72,7 +73,7 @@ pub fn grant_lease(member: &str) {
     });
 }
 
-/// Waits until a renewal of [`LEASE`] would show.
+/// Waits until a renewal of [`LEASE`] could be noticed.
 pub fn let_the_lease_age(member: &str) {
     run(async {
         let channel = Channel::open(member).await.expect("a connection to the member");

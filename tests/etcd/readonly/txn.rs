@@ -1,4 +1,4 @@
-//! Transactions that hide a write in protobuf or JSON.
+//! Transactions that hide a write in unusual protobuf or JSON.
 
 use super::Fixture;
 use crate::fixture::on_each_generation;
@@ -24,7 +24,7 @@ fn put() -> Fields {
     Fields::new().text(1, "kept").text(2, "changed")
 }
 
-/// A length-delimited field whose tag is written with more bytes than it needs.
+/// Encodes a length-delimited field whose tag has more bytes than it needs.
 fn long_tag(tag: u8, inner: &Fields) -> Vec<u8> {
     let length = u8::try_from(inner.bytes().len()).expect("a short message");
     [&[tag << 3 | 2 | 0x80, 0x80, 0, length][..], inner.bytes()].concat()
@@ -100,7 +100,7 @@ fn json_writes() -> Vec<String> {
     }
     writes.push(format!("{{\"success\":[{{\"request_delete_range\":{{\"key\":\"{key}\"}}}}]}}"));
     writes.push(format!("{{\"success\":[{{\"requestDeleteRange\":{{\"key\":\"{key}\"}}}}]}}"));
-    // Readers that keep the first or the last of two would be deceived.
+    // A parser that keeps the first or the last of two equal names would see only a read.
     writes.push(format!("{{\"success\":[{range}],\"success\":[{{\"request_put\":{put}}}]}}"));
     writes.push(format!("{{\"success\":[{{\"request_put\":{put}}}],\"success\":[{range}]}}"));
     writes.push(format!("{{\"success\":[],\"Success\":[{{\"request_put\":{put}}}]}}"));

@@ -1,5 +1,5 @@
-//! curl and openssl as clients: both protocols by ALPN, no ALPN, both versions of TLS, and what is
-//! no TLS at all.
+//! curl and openssl as clients: both protocols with ALPN, no ALPN, both TLS versions, and bytes
+//! that are not TLS.
 
 use std::io::Write;
 
@@ -17,8 +17,8 @@ on_each_generation!(
     openssl_speaks_tls_1_2_and_1_3_with_and_without_alpn,
 );
 
-/// Whether a program is there. If not, says so on the real standard error, or fails when `CI` is
-/// set.
+/// Returns whether a program is installed. If it is not, prints that to the real standard error, or
+/// panics if `CI` is set.
 fn have(program: &str) -> bool {
     let mut which = process::command("sh");
     which.args(["-c", &format!("command -v {program}")]);
@@ -38,7 +38,7 @@ fn paths(files: &ClientFiles) -> (&str, &str, &str) {
     (leaked(&files.authority), leaked(certificate), leaked(key))
 }
 
-/// Runs curl against a path of a daemon: the body, and `STATUS HTTP-VERSION`.
+/// Fetches a path of a daemon with curl. Returns the body and `STATUS HTTP-VERSION`.
 fn curl(way: &Way<'_>, arguments: &[&str], path: &str) -> String {
     let mut command = process::command("curl");
     command.args(["--silent", "--show-error", "--write-out", " %{http_code} %{http_version}"]);
@@ -81,7 +81,7 @@ fn curl_speaks_both_protocols_and_both_versions(generation: Generation) {
     }
 }
 
-/// Runs `openssl s_client` with an input; everything it printed.
+/// Runs `openssl s_client` with an input. Returns everything it printed.
 fn s_client(fixture: &TlsFixture, arguments: &[&str], input: &str) -> String {
     let (authority, certificate, key) = paths(&fixture.pki.client_files);
     let scratch = Scratch::new("s_client");
@@ -103,7 +103,7 @@ fn openssl_speaks_tls_1_2_and_1_3_with_and_without_alpn(generation: Generation) 
     let fixture = TlsFixture::shared(generation);
     let request = "GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     for (flag, version) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")] {
-        // -ign_eof waits for the answer after the input's end.
+        // `-ign_eof` makes it wait for the answer after the end of the input.
         let answer = s_client(fixture, &[flag, "-ign_eof"], request);
         assert!(answer.contains("etcdserver"), "{flag}: {answer}");
         assert!(answer.contains("No ALPN negotiated"), "{flag}: {answer}");

@@ -1,5 +1,5 @@
-//! An ordinary certificate, which has a CN, on the listeners: clients are served with it, and
-//! members never see it.
+//! An ordinary certificate with a CN on the listeners: clients are served with it, and members are
+//! never shown it.
 
 use super::TlsFixture;
 use crate::fixture::{Fixture, on_each_generation};
@@ -37,8 +37,8 @@ fn a_certificate_with_a_cn_serves_clients_and_is_not_shown_to_members(generation
     let count = || proxy.process.lines().iter().filter(|line| line.contains(warning)).count();
     assert_eq!(count(), 1, "{}", proxy.process.tail());
 
-    // Members that want to see one are not shown it either, and the settings that would help are
-    // named.
+    // Members that demand a certificate are not shown it either, and the status names the settings
+    // that would help.
     let secured = &TlsFixture::shared(generation).secured;
     let (trusted, peer) = (&secured.client_files().authority, secured.client_identity());
     let towards = [

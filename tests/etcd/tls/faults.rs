@@ -1,5 +1,4 @@
-//! Files that cannot be used: at the start they are refused, and a daemon that serves already
-//! serves on.
+//! Files that cannot be used: a start is refused, and a daemon that is running goes on serving.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -30,29 +29,29 @@ const FILES: [(&str, &str); 11] = [
     ("peer-crl-file", "peers.crl"),
 ];
 
-/// A cluster, and a daemon's files, which can be spoilt in several ways and mended again.
+/// A cluster, and a daemon's files, which can be damaged in several ways and restored.
 struct Fixture {
     scratch: Scratch,
     clients: Authority,
     members: Authority,
-    /// What a client shows.
+    /// The certificate of a client.
     client: Identity,
     cluster: Cluster,
-    /// What is good, by file.
+    /// The usable content of each file.
     good: Vec<(&'static str, String)>,
 }
 
-/// How a file is spoilt.
+/// The way in which a file is damaged.
 enum Spoilt {
-    /// By this content.
+    /// It has this content.
     Text(String),
-    /// It is a directory.
+    /// It is replaced by a directory.
     Directory,
-    /// Nobody may read it.
+    /// Nobody has permission to read it.
     Unreadable,
 }
 
-/// A file that cannot be used, and words of the sentence that must be said of it.
+/// A file that cannot be used, and words of the message about it.
 struct Fault {
     file: &'static str,
     spoilt: Spoilt,
@@ -93,7 +92,7 @@ impl Fixture {
         &self.good.iter().find(|(name, _)| *name == file).expect("a file").1
     }
 
-    /// Puts back what is good.
+    /// Restores the usable content of a file.
     fn mend(&self, file: &str) {
         let path = self.path(file);
         let _ = std::fs::remove_dir(&path);
@@ -116,7 +115,7 @@ impl Fixture {
         }
     }
 
-    /// Every file in every way that it can be spoilt.
+    /// Returns every file with every way to damage it.
     fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         let mut add = |file: &'static str, spoilt, what: &str| {
@@ -187,7 +186,7 @@ fn a_start_is_refused_with_a_sentence_for_each_fault() {
         let fixture = Fixture::new(generation);
         for fault in fixture.faults() {
             fixture.spoil(&fault);
-            // A service would wait for better files.
+            // Started by hand: a service would wait for better files.
             let proxy = fixture.plan().variable("NOTIFY_SOCKET", "").spawn();
             let ended = proxy.process.wait(PATIENCE);
             let ended = ended.unwrap_or_else(|| panic!("{:?}: it runs", fault.words));
@@ -227,8 +226,8 @@ fn a_reload_is_refused_with_a_sentence_for_each_fault_and_the_daemon_serves_on()
     });
 }
 
-/// Nobody asks for a reload here: the key that does not fit is waited for, and reported when it
-/// does not come.
+/// Without a reload command, the daemon waits for a key that fits, and reports the problem when
+/// none comes.
 #[test]
 fn a_key_that_does_not_come_is_waited_for_and_then_reported() {
     when_here(Generation::V3_5, |generation| {

@@ -23,7 +23,7 @@ fn etcdctl_reads_writes_watches_and_locks(generation: Generation) {
         let etcdctl = way.etcdctl(generation);
         let key = format!("matrix/{}", way.name);
         let watch = etcdctl.start(&["watch", &key]);
-        // The watch is there once it sees a write; how soon that is, nobody tells.
+        // The watch exists once it sees a write; nothing else tells when it was created.
         let begin = std::time::Instant::now();
         loop {
             etcdctl.run(&["put", &key, "value"]);

@@ -1,4 +1,4 @@
-//! TLS on either side of the daemon, with clusters that ask for client certificates on both ports.
+//! TLS on either side of the daemon, with clusters that demand client certificates on both ports.
 
 mod clients;
 mod common_name;
@@ -21,13 +21,14 @@ use crate::support::proxy::{Plan, Proxy};
 use crate::support::scratch::Scratch;
 use crate::support::tls::{Authority, ClientFiles, Dialer, Identity, Leaf};
 
-/// What a daemon and its clients need: one authority that signs both, and their files.
+/// The keys of a daemon's listeners and their clients: one authority that signs both, and their
+/// files.
 pub struct Pki {
-    /// Signs everything.
+    /// The authority that signs all certificates.
     pub authority: Authority,
-    /// What clients show.
+    /// The certificate of the clients.
     pub client: Identity,
-    /// The same as files, for programs.
+    /// The same in files, for programs.
     pub client_files: ClientFiles,
     /// How test clients connect to a listener.
     pub dialer: Dialer,
@@ -36,7 +37,7 @@ pub struct Pki {
 }
 
 impl Pki {
-    /// Makes all of it in a directory of its own.
+    /// Makes all of it in a new directory.
     pub fn new() -> Self {
         let scratch = Scratch::new("pki");
         let authority = Authority::new("clients");
@@ -56,26 +57,27 @@ impl Pki {
         Self { authority, client, client_files, dialer, flags, scratch }
     }
 
-    /// Where its files are.
+    /// Returns the directory of its files.
     pub fn directory(&self) -> &Path {
         self.scratch.path()
     }
 
-    /// A daemon that listens by https and demands certificates of this authority.
+    /// Makes a daemon listen with https and demand certificates of this authority.
     pub fn listening(&self, plan: Plan) -> Plan {
         let flags: Vec<_> = self.flags.iter().map(String::as_str).collect();
         plan.https(&self.dialer).arguments(&flags)
     }
 }
 
-/// What the daemon shows members and peers of a cluster with TLS, and whom it trusts there.
+/// Gives a daemon the certificate and the authority for the members and peers of a cluster with
+/// TLS.
 pub fn towards(cluster: &Cluster, plan: Plan) -> Plan {
     let flags = towards_flags(cluster);
     let flags: Vec<_> = flags.iter().map(String::as_str).collect();
     plan.arguments(&flags)
 }
 
-/// The flags of [`towards`].
+/// Returns the flags of [`towards`].
 pub fn towards_flags(cluster: &Cluster) -> Vec<String> {
     let (trusted, identity) = (&cluster.client_files().authority, cluster.client_identity());
     let mut flags = Vec::new();
@@ -87,12 +89,12 @@ pub fn towards_flags(cluster: &Cluster) -> Vec<String> {
     flags
 }
 
-/// A cluster with TLS, and daemons with TLS on one side or both; tests share it and keep to keys
+/// A cluster with TLS, and daemons with TLS on one side or both. Tests share it and use only keys
 /// below their own names.
 pub struct TlsFixture {
-    /// Members that ask for certificates on both ports.
+    /// Members that demand certificates on both ports.
     pub secured: Cluster,
-    /// Of the listeners.
+    /// The keys of the listeners.
     pub pki: Pki,
     /// Listens by http in front of [`TlsFixture::secured`].
     pub http_to_https: Proxy,
@@ -104,13 +106,12 @@ pub struct TlsFixture {
 
 /// One daemon of a fixture, and how clients reach it.
 pub struct Way<'a> {
-    /// `http to https` and so on.
+    /// Its name, such as `http to https`.
     pub name: &'static str,
-    /// The daemon.
     pub proxy: &'a Proxy,
     /// How test clients connect.
     pub dialer: Dialer,
-    /// What programs need; `None` in the clear.
+    /// The files for programs; `None` without TLS.
     pub files: Option<&'a ClientFiles>,
 }
 
@@ -126,7 +127,7 @@ impl TlsFixture {
         Self { secured, pki, http_to_https, https_to_http, https_to_https }
     }
 
-    /// The fixture that tests of a generation share.
+    /// Returns the fixture that the tests of an etcd version share.
     pub fn shared(generation: Generation) -> &'static Self {
         static V3_4: LazyLock<TlsFixture> = LazyLock::new(|| TlsFixture::new(Generation::V3_4));
         static V3_5: LazyLock<TlsFixture> = LazyLock::new(|| TlsFixture::new(Generation::V3_5));
@@ -140,7 +141,7 @@ impl TlsFixture {
         }
     }
 
-    /// All three daemons.
+    /// Returns all three daemons.
     pub fn ways(&self) -> [Way<'_>; 3] {
         let tls = Some(&self.pki.client_files);
         let way = |name, proxy, files: Option<_>| Way {
@@ -158,12 +159,12 @@ impl TlsFixture {
 }
 
 impl Way<'_> {
-    /// An etcdctl that goes this way.
+    /// Returns an etcdctl that talks to this daemon.
     pub fn etcdctl(&self, generation: Generation) -> Etcdctl {
         self.prepared(self.proxy.etcdctl(generation))
     }
 
-    /// An etcdctl of the v2 API that goes this way.
+    /// Returns an etcdctl of the v2 API that talks to this daemon.
     pub fn etcdctl_v2(&self, generation: Generation) -> Etcdctl {
         self.prepared(self.proxy.etcdctl_v2(generation))
     }

@@ -1,4 +1,4 @@
-//! Certificates that etcd's own clients take are taken here too.
+//! Certificates that etcd's own clients accept are accepted here too.
 
 use super::TlsFixture;
 use crate::fixture::on_each_generation;
@@ -14,7 +14,7 @@ on_each_generation!(
     members_with_auto_tls_are_spoken_to_behind_a_certificate_for_them,
 );
 
-/// Asks for a key until it is answered: a member may still choose its leader.
+/// Reads a key until the read succeeds, since the member may still be electing its leader.
 fn reads_through(plan: Plan) -> Proxy {
     let proxy = plan.start();
     run(eventually("a read is answered", PATIENCE, async || {
@@ -37,7 +37,7 @@ fn members_that_call_themselves_authorities_are_spoken_to(generation: Generation
     let cluster = cluster.with_flag(&format!("--cert-file={}", signs.certificate.display()));
     let cluster = cluster.with_flag(&format!("--key-file={}", signs.key.display()));
     cluster.start_all();
-    // What members are shown says the same of itself, and etcd takes it.
+    // Our certificate towards members is marked as an authority as well, and etcd accepts it.
     let own = authority.issue(&Leaf::client().authority()).write(files.path(), "own");
     let own = [
         format!("--upstream-cert-file={}", own.certificate.display()),
@@ -47,7 +47,7 @@ fn members_that_call_themselves_authorities_are_spoken_to(generation: Generation
     reads_through(plan);
 }
 
-/// Those of 3.6 and later make certificates that say that they are authorities'.
+/// From 3.6 on, etcd makes certificates for auto-tls that are marked as authorities.
 fn members_with_auto_tls_are_spoken_to_behind_a_certificate_for_them(generation: Generation) {
     let _machine = shared();
     let cluster = Cluster::planned(generation, 1).with_flag("--auto-tls");
@@ -66,7 +66,8 @@ fn members_with_auto_tls_are_spoken_to_behind_a_certificate_for_them(generation:
     let warning = "so members' certificates are not verified, as with etcd";
     assert!(proxy.process.wait_for_line(warning, PATIENCE).is_some(), "{}", proxy.story());
 
-    // Without it they are not trusted, and the setting that would name them is.
+    // Without `auto-tls` the members are not trusted, and the status names the setting that would
+    // help.
     let proxy = plan().start();
     run(eventually("the setting is named", PATIENCE, async || {
         let (said, _) = proxy.command(&["status"]);

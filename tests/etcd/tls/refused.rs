@@ -1,4 +1,4 @@
-//! Clients that are let in and clients that are not.
+//! Clients that are accepted and clients that are refused.
 
 use super::{Pki, TlsFixture, towards};
 use crate::fixture::{on_each_generation, when_here};
@@ -9,7 +9,7 @@ use crate::support::proxy::Proxy;
 use crate::support::tls::{Authority, ClientFiles, Dialer, Identity, Leaf};
 use crate::support::{PATIENCE, run, shared};
 
-/// Whether a client that shows this is served, and what it is told when not.
+/// Returns whether a client is served; the error is the reason that it gets.
 pub fn is_served(address: &str, dialer: &Dialer) -> Result<(), String> {
     run(async {
         let text = |error: std::io::Error| error.to_string();
@@ -37,7 +37,7 @@ fn revoked_and_nameless_clients_are_refused_and_the_others_served(generation: Ge
         .arguments(&["--client-cert-allowed-hostname", "else.example,app.example"]);
     let address = proxy.address();
     let by = |identity| Dialer::tls(&[&pki.authority], identity);
-    // The fixture's own client has no name.
+    // The client of the shared fixture has no name in its certificate.
     let proxy = proxy.https(&by(Some(&good))).start();
     is_served(&address, &by(Some(&good))).expect("a good client");
     for (what, identity) in [
@@ -63,8 +63,8 @@ fn etcdctl_is_refused(proxy: &Proxy, pki: &Pki, revoked: &Identity, generation: 
     etcdctl.try_run(&["get", "a"]).expect_err("a revoked client");
 }
 
-/// A cluster that has revoked what the daemon shows: no request gets through, and the status says
-/// why.
+/// The cluster has revoked the daemon's certificate: no request gets through, and the status gives
+/// the reason.
 #[test]
 fn members_that_refuse_our_certificate_are_named_with_the_reason() {
     when_here(Generation::V3_5, |generation| {
@@ -78,7 +78,7 @@ fn members_that_refuse_our_certificate_are_named_with_the_reason() {
         std::fs::write(&list, authority.revoke(&[&shown])).expect("a list");
         let cluster = cluster.with_flag(&format!("--client-crl-file={}", list.display()));
         cluster.start_all();
-        // Peers still take it, so there is a list of members, and nobody to send requests to.
+        // The peers still accept it, so the member list is known, but no member takes requests.
         let proxy = towards(&cluster, Proxy::before(&cluster))
             .arguments(&["--upstream-cert-file", files.certificate.to_str().expect("UTF-8")])
             .arguments(&["--upstream-key-file", files.key.to_str().expect("UTF-8")])

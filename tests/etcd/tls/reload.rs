@@ -1,7 +1,7 @@
 //! Certificates, authorities and revocation lists that change under load.
 //!
-//! Four loads run at a time: clients with and without a certificate, on kept connections (with
-//! watches) and on new ones.
+//! Four loads run at the same time: clients with and without a certificate, on kept connections
+//! (with watches) and on new ones.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,12 +20,12 @@ use crate::support::{PATIENCE, eventually, exclusive, run, shared};
 
 const CHANGES: usize = 50;
 
-/// A cluster with TLS, a daemon that asks clients for certificates and one that does not, and load
+/// A cluster with TLS, a daemon that asks clients for certificates and one that does not, and loads
 /// on both.
 struct Fixture {
     with: Proxy,
     without: Proxy,
-    /// What clients of each connect by; the loads follow when it changes.
+    /// The dialers for each daemon. The loads use them too, so they follow a change.
     dialers: [Dialer; 2],
     loads: Vec<Load>,
     files: Scratch,
@@ -80,7 +80,7 @@ impl Fixture {
         self.files.join(name)
     }
 
-    /// Puts another certificate in place and waits until both daemons show it.
+    /// Replaces the certificate and waits until both daemons show it.
     fn show(&self, identity: &Identity) {
         identity.write_to(&Files {
             certificate: self.file("server.pem"),
@@ -96,7 +96,7 @@ impl Fixture {
         }
     }
 
-    /// Waits until a client is served, or is not, at its next connection.
+    /// Waits until a client is served, or is refused, on its next connection.
     fn wait_until(&self, served: bool, dialer: &Dialer) {
         let deadline = std::time::Instant::now() + PATIENCE;
         loop {
@@ -108,13 +108,13 @@ impl Fixture {
         }
     }
 
-    /// Ends the loads; nothing of them may have failed.
+    /// Ends the loads and asserts that nothing failed.
     fn finish(self) {
         self.loads.into_iter().for_each(finish);
     }
 }
 
-/// Ends a load; nothing of it may have failed, and no watch ended.
+/// Ends a load and asserts that no request failed and no watch ended.
 pub fn finish(load: Load) {
     load.wait_for_reads(5);
     load.wait_for_writes(5);
@@ -124,7 +124,7 @@ pub fn finish(load: Load) {
     assert_eq!(report.failed_reads, [], "of {reads} reads");
     assert_eq!(report.failed_writes, [], "of {writes} writes");
     assert!(report.resumed.iter().all(|ends| *ends == 0), "a watch ended: {:?}", report.resumed);
-    // The newest may be on their way.
+    // The events of the last five writes may not have arrived yet.
     let sure = &report.written[..writes - 5];
     for seen in &report.seen {
         let missed = sure.iter().find(|key| !seen.contains_key(*key));
@@ -132,8 +132,8 @@ pub fn finish(load: Load) {
     }
 }
 
-/// What members and peers are shown at first is a stranger's; the right files come while the daemon
-/// runs.
+/// At first the daemon shows a stranger's certificates to members and peers. The right files come
+/// while it runs.
 #[test]
 fn the_certificates_shown_to_members_and_peers_are_renewed_too() {
     when_here(Generation::V3_5, |generation| {
@@ -184,9 +184,9 @@ fn fifty_changes_of_the_certificate_fail_no_request() {
     });
 }
 
-/// Each time both are trusted, then everybody shows what the new one has signed, then only the new
-/// one is trusted. Every other time the new one has the name of the old one, and only its key is
-/// another.
+/// In each round both authorities are trusted first. Then all certificates are replaced by those of
+/// the new one, and then only the new one is trusted. In every other round the new authority has
+/// the old one's name and differs only in its key.
 #[test]
 fn fifty_changes_of_the_authority_fail_no_request() {
     when_here(Generation::V3_5, |generation| {
@@ -227,7 +227,7 @@ fn fifty_changes_of_the_revocation_list_fail_no_request_but_those_of_the_revoked
         let runtime = runtime.expect("a runtime");
         for _ in 0..CHANGES {
             let client = authority.issue(&Leaf::client());
-            // One and the same dialer, so that a session could be resumed.
+            // The same dialer is used again, so that a session could be resumed.
             let dialer = Dialer::tls(&[&authority], Some(&client));
             is_served(&fixture.with.address, &dialer).expect("a client that is not revoked yet");
             let open = Connection::open_by(&dialer, &fixture.with.address);
@@ -239,9 +239,10 @@ fn fifty_changes_of_the_revocation_list_fail_no_request_but_those_of_the_revoked
             let said =
                 fixture.with.process.wait_for_line_after(mark, "settings reloaded", PATIENCE);
             assert!(said.is_some(), "{}", fixture.with.story());
-            // It holds a ticket, and is refused at the very next connection.
+            // The client has a session ticket and is refused all the same, on its very next
+            // connection.
             is_served(&fixture.with.address, &dialer).expect_err("a client that is revoked");
-            // What is open lives on.
+            // Open connections stay open.
             let answer = runtime.block_on(open.exchange("GET", "/version", &[], ""));
             assert_eq!(answer.expect("an answer").status, 200);
         }

@@ -1,4 +1,4 @@
-//! What is wrong between the daemon and its members and peers, in the words of `status`.
+//! Problems of TLS between the daemon and its members and peers, in the words of `status`.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ on_each_generation!(
     a_member_that_cannot_be_spoken_to_is_explained,
 );
 
-/// Starts a daemon and waits until its status says this.
+/// Starts a daemon and waits until its status contains this text.
 fn says(plan: Plan, wanted: &str) -> Proxy {
     let proxy = plan.spawn();
     run(eventually(wanted, PATIENCE, async || {
@@ -77,7 +77,7 @@ fn a_member_that_cannot_be_spoken_to_is_explained(generation: Generation) {
     let told = run(crate::support::http1::get(&proxy.address, "/version"));
     assert_eq!(told.status, 502, "{}", told.text());
 
-    // etcd's peer port compares the names in our certificate with the address that we come from.
+    // etcd's peer port compares the names in our certificate with the address that we connect from.
     let peers = cluster.initial_cluster();
     let [trusted, certificate, key] = [
         flag("peer-trusted-ca-file", &cluster.client_files().authority),

@@ -1,4 +1,4 @@
-//! What members and peers are shown and held to, changed under load.
+//! The files for members and peers, changed under load.
 
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use crate::support::{PATIENCE, exclusive};
 
 const CHANGES: usize = 50;
 
-/// Each time it is all of them: certificate, authorities and, for peers, the revocation list.
+/// Each change replaces all of them: the certificates, the authorities and, for peers, the
+/// revocation list.
 #[test]
 fn fifty_changes_of_what_members_and_peers_are_shown_and_held_to_fail_no_request() {
     when_here(Generation::V3_7, |generation| {
@@ -26,7 +27,7 @@ fn fifty_changes_of_what_members_and_peers_are_shown_and_held_to_fail_no_request
         let files = Scratch::new("upstream");
         let mut flags = Vec::new();
         let put = |number: usize| {
-            // Of another name and of the same name by turns.
+            // The other authority has another name and the same name by turns.
             let other =
                 Authority::new(if number.is_multiple_of(2) { "cluster" } else { "another" });
             let lists = [authority.revoke(&[]), other.revoke(&[])].concat();

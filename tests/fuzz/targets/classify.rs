@@ -1,4 +1,5 @@
-//! Any target, method and header: no panic, and readonly passes v3 calls by POST or WebSocket only.
+//! Any target, method and header: nothing panics, and readonly passes v3 calls only as POST or
+//! WebSocket.
 #![no_main]
 
 use etcd_proxy::proxy::classify::{Protocol, classify};

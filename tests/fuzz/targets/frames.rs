@@ -1,4 +1,4 @@
-//! gRPC frames in pieces: never more memory than the cap, and the same answer as in one piece.
+//! gRPC frames in pieces: memory stays below the cap, and the result is the same as in one piece.
 #![no_main]
 
 use etcd_proxy::message::grpc::FirstMessage;

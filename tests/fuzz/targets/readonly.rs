@@ -1,5 +1,4 @@
-//! Messages under inspection: no input panics, and what JSON inspection lets through names no
-//! write.
+//! Messages that readonly inspects: no input panics, and JSON that passes contains no write.
 #![no_main]
 
 use etcd_proxy::proxy::readonly::InspectedRpc;

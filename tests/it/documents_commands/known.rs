@@ -1,5 +1,5 @@
-//! What is known of commands and names: of this program by its `help`, of others by the tests that
-//! run them.
+//! The known commands and names: those of this program from its `help`, those of other programs
+//! from the tests that run them.
 
 use std::collections::HashMap;
 use std::process::{Command, Output};
@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 
 use super::text::read;
 
-/// Commands of other programs as the documents have them, and a test or script that runs them: the
-/// words that they begin with, the file, and what stands in it.
+/// Commands of other programs in the documents, and where a test or script runs them: the words
+/// they begin with, the file, and the text to find in it.
 pub(super) const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
     ("apt install", "tests/system/packages.rs", "apt-get install -y {}"),
     ("echo ETCD_INITIAL_CLUSTER=", "tests/system/commands.rs", "echo ETCD_INITIAL_CLUSTER="),
@@ -30,7 +30,7 @@ pub(super) const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
     ("jq", "tests/it/status_json.rs", r#"Command::new("jq")"#),
 ];
 
-/// Flags of other programs that the documents name.
+/// Flags of other programs that appear in the documents.
 pub(super) const FLAGS_ELSEWHERE: &[&str] = &[
     "cacert",
     "cert",
@@ -46,20 +46,20 @@ pub(super) const FLAGS_ELSEWHERE: &[&str] = &[
     "trusted-ca-file",
 ];
 
-/// Words with dashes in backticks that are no settings of ours: etcd's, and `log-output`, which is
-/// taken with a warning.
+/// Words with dashes in backticks that are not settings of ours: etcd's own, and `log-output`,
+/// which is accepted with a warning.
 pub(super) const WORDS_ELSEWHERE: &[&str] = &["listen-peer-urls", "log-output", "snapshot-count"];
 
-/// Variables in backticks that are no settings: fields of journal lines.
+/// Variables in backticks that are not settings: fields of journal entries.
 pub(super) const FIELDS: &[&str] = &["ETCD_PROXY_MEMBER"];
 
-/// Runs the program with this environment alone.
+/// Runs the program with only this environment.
 pub(super) fn program(args: &[String], env: &[(String, String)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_etcd-proxy"));
     command.env_clear().envs(env.iter().cloned()).args(args).output().expect("etcd-proxy")
 }
 
-/// Fails unless settings with these flags and this environment can be used, without a warning.
+/// Panics unless settings with these flags and this environment are valid and give no warning.
 #[track_caller]
 pub(super) fn assert_usable(place: &str, args: &[String], env: &[(String, String)]) {
     let args: Vec<_> =
@@ -69,11 +69,12 @@ pub(super) fn assert_usable(place: &str, args: &[String], env: &[(String, String
     assert!(said.status.success() && complaint.is_empty(), "{place}: {complaint}");
 }
 
-/// Commands and flags, as `help` lists them.
+/// The commands and flags that `help` lists.
 pub(super) struct Help {
-    /// The flags of each command, and whether a value follows; the daemon's command is empty.
+    /// The flags of each command and whether they take a value. The daemon itself has the empty
+    /// name.
     pub(super) commands: HashMap<String, HashMap<String, bool>>,
-    /// The settings, and whether a value follows.
+    /// The settings and whether they take a value.
     pub(super) settings: HashMap<String, bool>,
 }
 
@@ -98,14 +99,14 @@ pub(super) static HELP: LazyLock<Help> = LazyLock::new(|| {
     for line in settings.lines() {
         let Some(rest) = line.strip_prefix("  --") else { continue };
         let name = rest.split([' ', '=']).next().unwrap_or_default();
-        // A switch is shown as `--debug=false`.
+        // `help` shows a switch as `--debug=false`.
         help.settings.insert(name.to_owned(), rest[name.len()..].starts_with(' '));
     }
     assert!(help.commands.len() > 6 && help.settings.len() > 60, "the form of `help` has changed");
     help
 });
 
-/// Looks at the words behind `etcd-proxy`; returns those that are settings.
+/// Checks the words behind `etcd-proxy`. Returns the command and the settings among the words.
 pub(super) fn own_command(place: &str, args: &[String]) -> (String, Vec<String>) {
     let mut args = args.iter().peekable();
     let word = args.next_if(|arg| !arg.starts_with('-')).cloned().unwrap_or_default();
@@ -121,7 +122,7 @@ pub(super) fn own_command(place: &str, args: &[String]) -> (String, Vec<String>)
             (None, None) => panic!("{place}: there is no flag `{arg}`"),
         };
         let value = if takes_value && !arg.contains('=') { args.next() } else { None };
-        // The file that is named need not be here.
+        // The file in a document's `--config-file` need not exist.
         if !is_own && name != "config-file" {
             settings.extend([Some(arg), value].into_iter().flatten().cloned());
         }
@@ -129,7 +130,7 @@ pub(super) fn own_command(place: &str, args: &[String]) -> (String, Vec<String>)
     (word, settings)
 }
 
-/// Whether some test or script runs what begins like this.
+/// Asserts that a test or script runs a command that begins like this.
 #[track_caller]
 pub(super) fn assert_run_elsewhere(place: &str, words: &[String]) {
     let mut words = words.to_vec();
@@ -143,7 +144,7 @@ pub(super) fn assert_run_elsewhere(place: &str, words: &[String]) {
     }
     let line = words.join(" ");
     let unquoted = |words: &str| words.replace('\'', "");
-    // In prose `systemctl reload` may stand for the whole.
+    // Prose may name only the beginning, such as `systemctl reload`.
     let fits = |begin: &str| line.starts_with(begin) || begin.starts_with(&line);
     let known = RUN_ELSEWHERE.iter().find(|(begin, ..)| fits(&unquoted(begin)));
     let (_, file, text) = known.unwrap_or_else(|| panic!("{place}: no test runs `{line}`"));

@@ -1,9 +1,9 @@
-//! README and docs/ say what the program does: settings load, commands are known, names exist,
-//! links lead somewhere.
+//! README and docs/ match the program: settings load, commands and names exist, and links have a
+//! target.
 //!
-//! A block's language decides what is done with it: `toml` is a settings file of ours, `ini` an
-//! environment file or lines of a unit, `sh` and `console` (behind `$`) are commands. Other
-//! programs' files are not looked into.
+//! The language of a code block decides how it is checked. `toml` is a settings file of ours, `ini`
+//! an environment file or lines of a unit, and `sh` and `console` (behind `$`) are commands. Files
+//! of other programs are not checked.
 
 mod known;
 mod text;
@@ -18,7 +18,7 @@ use known::{
 };
 use text::{Block, anchor, blocks, commands, pages, read, repository, spans, split, words};
 
-/// The languages of blocks: those that are read here, and those of other programs.
+/// The languages of code blocks: those that are checked here, and those of other programs.
 const LANGUAGES: [&str; 10] =
     ["toml", "ini", "sh", "console", "yaml", "json", "promql", "haproxy", "nginx", "text"];
 
@@ -30,7 +30,7 @@ fn every_block_says_what_it_is() {
     }
     for (path, page) in pages() {
         let (_, prose) = split(&path, &page);
-        assert!(!prose.contains("\n\n    "), "{path}: a block without a fence is read by no test");
+        assert!(!prose.contains("\n\n    "), "{path}: an indented block is not checked");
     }
 }
 
@@ -126,7 +126,7 @@ fn every_name_in_backticks_exists() {
         .collect();
     let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let mut unknown = Vec::new();
-    // What stands in backticks in troubleshooting is messages.
+    // The code spans of the troubleshooting pages are messages.
     for (path, code) in spans().into_iter().filter(|(path, _)| !path.contains("troubleshooting")) {
         let place = format!("{path}: `{code}`");
         let first = |fits: fn(char) -> bool| code.split(|c| !fits(c)).next().unwrap_or_default();

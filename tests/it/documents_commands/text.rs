@@ -1,4 +1,4 @@
-//! The pages, taken apart: blocks, what stands in backticks, the words of commands, headings.
+//! Parses the pages: code blocks, code spans, the words of commands, headings.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ pub(super) fn read(path: &str) -> String {
     std::fs::read_to_string(repository(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// README and every page of docs/, by path.
+/// Returns README and every page of docs/, by path.
 pub(super) fn pages() -> Vec<(String, String)> {
     let entries = std::fs::read_dir(repository("docs")).expect("docs/");
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -21,7 +21,7 @@ pub(super) fn pages() -> Vec<(String, String)> {
     paths.into_iter().map(|path| (path.clone(), read(&path))).collect()
 }
 
-/// A fenced block, and where it begins.
+/// A fenced block and its place.
 pub(super) struct Block {
     pub(super) place: String,
     pub(super) language: String,
@@ -50,7 +50,7 @@ pub(super) fn blocks() -> Vec<Block> {
     pages().iter().flat_map(|(path, page)| split(path, page).0).collect()
 }
 
-/// What stands in backticks in the prose of all pages, with the page.
+/// Returns the code spans in the prose of all pages, each with its page.
 pub(super) fn spans() -> Vec<(String, String)> {
     let mut spans = Vec::new();
     for (path, page) in pages() {
@@ -64,7 +64,8 @@ pub(super) fn spans() -> Vec<(String, String)> {
     spans
 }
 
-/// Splits a line as a shell does, as far as the documents need it: quotes, comments, redirections.
+/// Splits a line as a shell does, as far as the documents need it: quotes, comments and
+/// redirections.
 pub(super) fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
     for c in line.chars() {
@@ -84,7 +85,7 @@ pub(super) fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// Every command in the blocks, with its place; one for each part of a pipe.
+/// Returns every command in the blocks with its place, one for each part of a pipe.
 pub(super) fn commands() -> Vec<(String, Vec<String>)> {
     let mut found = Vec::new();
     for block in blocks() {
@@ -92,7 +93,7 @@ pub(super) fn commands() -> Vec<(String, Vec<String>)> {
         let lines = text.lines().filter_map(|line| match block.language.as_str() {
             "sh" => Some(line),
             "console" => line.strip_prefix("$ "),
-            // Ansible's.
+            // Commands in Ansible's tasks.
             "yaml" => {
                 let key = |name: &str| line.trim().strip_prefix(name);
                 key("validate: ").or_else(|| key("ansible.builtin.command: "))
@@ -102,7 +103,7 @@ pub(super) fn commands() -> Vec<(String, Vec<String>)> {
         for line in lines {
             let words = words(line);
             let joined = words.iter().any(|word| word == "&&" || word.ends_with(';'));
-            assert!(!joined, "{}: one command a line, so that each is looked at", block.place);
+            assert!(!joined, "{}: only one command on a line is checked", block.place);
             for command in words.split(|word| word == "|").filter(|words| !words.is_empty()) {
                 found.push((format!("{} ({line})", block.place), command.to_vec()));
             }

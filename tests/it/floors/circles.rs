@@ -1,23 +1,23 @@
-//! Holds the files of a room to one direction: no file imports, by whatever detour, a file that
-//! imports it.
+//! Checks that files import each other in one direction: no file imports, directly or through
+//! others, a file that imports it.
 //!
-//! - A file imports another one when it names it, in a `use` or in a path, by `crate::`, `super::`,
+//! - A file imports another one if it names it, in a `use` or in a path, by `crate::`, `super::`,
 //!   `self::` or the name of a child. Tests do not count.
-//! - A parent (`a.rs` or `a/mod.rs`) and its children are files like others. `mod b;` does not
-//!   count, and `pub use b::C;` only if the parent's own code names `C`. So a child may import its
-//!   parent when the parent only places the child; a parent that calls its children lends them no
-//!   types: these stand in a file of their own beside the children.
-//! - A name counts for the file that the path leads to, not for one that re-exports from there.
+//! - A parent (`a.rs` or `a/mod.rs`) and its children are ordinary files in this. `mod b;` does not
+//!   count, and `pub use b::C;` counts only if the parent's own code names `C`. So a child may
+//!   import its parent if the parent only declares the child. A parent that calls its children must
+//!   not define the types that they use: these belong in a file of their own beside the children.
+//! - A name counts for the file that its path leads to, not for one that re-exports from there.
 //!
-//! [`LEFT`] lists the circles that are left. A circle that grows, shrinks or is gone fails the test
-//! until the list says so; the list may only become shorter.
+//! [`LEFT`] lists the circles that remain. A circle that grows, shrinks or disappears fails the
+//! test until the list is corrected, and the list may only become shorter.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::{sources, without_tests};
 
-/// The circles that are left, by their modules.
+/// The remaining circles, by their modules.
 const LEFT: &[&[&str]] = &[
     &[
         "config::resolve",
@@ -64,7 +64,7 @@ fn module(path: &Path) -> Module {
     parts
 }
 
-/// The modules other than the root that the code of `module` names.
+/// Returns the modules other than the root that the code of `module` names.
 fn imported(module: &Module, text: &str, known: &BTreeSet<Module>) -> BTreeSet<Module> {
     let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
     let code = lines.collect::<Vec<_>>().join("\n");
@@ -117,7 +117,7 @@ fn take_uses(code: &str) -> (Vec<String>, Vec<String>, String) {
     (private, public, rest)
 }
 
-/// Whether this is `pub ` or `pub(...) `.
+/// Returns whether the text is `pub ` or `pub(...) `.
 fn is_visibility(text: &str) -> bool {
     text == "pub " || text.starts_with("pub(") && text.ends_with(") ")
 }
@@ -147,7 +147,7 @@ fn expand(prefix: &str, tree: &str) -> Vec<String> {
     paths
 }
 
-/// The paths that code names, such as `super::limit` and `child::f`.
+/// Returns the paths that code names, such as `super::limit` and `child::f`.
 fn paths(code: &str) -> impl Iterator<Item = String> {
     let words = code.split(|c: char| !is_of_word(c) && c != ':');
     words.filter(|word| word.contains("::") && !word.starts_with(':')).map(str::to_owned)
@@ -182,7 +182,7 @@ fn resolve(
     Some(at)
 }
 
-/// What `from` imports, directly or by a detour.
+/// Returns the modules that `from` imports, directly or through others.
 fn reachable<'a>(from: &'a Module, imports: &'a Imports) -> BTreeSet<&'a Module> {
     let (mut reached, mut next) = (BTreeSet::new(), vec![from]);
     while let Some(module) = next.pop() {

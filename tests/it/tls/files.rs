@@ -1,5 +1,5 @@
-//! What is said of files for TLS that cannot be used: each has its own sentence, with the file, the
-//! line and the reason.
+//! The messages about TLS files that cannot be used: each fault has its own sentence, with the
+//! file, the line and the reason.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use crate::support::process;
 use crate::support::scratch::Scratch;
 use crate::support::tls::{Authority, Leaf};
 
-/// A directory with an authority, a certificate of it, and settings that name both.
+/// A directory with an authority, a certificate signed by it, and settings that name both.
 struct Fixture {
     scratch: Scratch,
     authority: Authority,
@@ -39,20 +39,20 @@ impl Fixture {
         std::fs::set_permissions(self.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    /// What `check` says to these settings beside [`SETTINGS`]: the lines that are no count, with
-    /// the directory as DIR, and how it ends.
+    /// Runs `check` on [`SETTINGS`] and these. Returns its messages, with DIR for the directory,
+    /// and its exit status.
     fn check(&self, more: &str) -> (String, i32) {
         self.check_alone(&format!("{SETTINGS}{more}"))
     }
 
-    /// The same without [`SETTINGS`].
+    /// Runs `check` on these settings alone.
     fn check_alone(&self, settings: &str) -> (String, i32) {
         let directory = self.scratch.path().display().to_string();
         let text = settings.replace("DIR", &directory);
         std::fs::write(self.path("p.toml"), text).unwrap();
         let mut command = process::command("setpriv");
         if nix::unistd::geteuid().is_root() {
-            // Without the capabilities by which root may read everything.
+            // Without the capabilities that let root read every file.
             command.args(["--bounding-set", "-dac_override,-dac_read_search"]);
         }
         command.arg("--").arg(env!("CARGO_BIN_EXE_etcd-proxy")).arg("check");
@@ -181,7 +181,7 @@ fn a_ca_file_without_a_ca_is_refused() {
 fn a_revocation_list_of_another_key_is_refused_and_of_another_issuer_warned_about() {
     let fixture = Fixture::new();
     fixture.put("crl.pem", &Authority::new("other").revoke(&[]));
-    // An intermediate's, perhaps: those come with what clients show.
+    // It may be that of an intermediate, which clients send with their certificates.
     fixture.warns(
         LISTS,
         "`client-crl-file`: DIR/crl.pem:1: the revocation list is from CN=other, which is not among the authorities",
@@ -195,7 +195,7 @@ fn a_revocation_list_of_another_key_is_refused_and_of_another_issuer_warned_abou
     fixture.refuses(LISTS, "`client-crl-file`: DIR/crl.pem has no revocation list in it");
 }
 
-/// What openssl makes and rcgen does not.
+/// Lists that openssl can make and rcgen cannot.
 #[test]
 fn revocation_lists_that_would_be_misread_are_refused_by_what_they_are() {
     let fixture = Fixture::new();
@@ -235,7 +235,7 @@ fn a_key_of_an_unsupported_kind_is_refused_with_its_line() {
     );
 }
 
-/// In a bundle one has to know which one it is.
+/// The line tells which certificate of a bundle it is.
 #[test]
 fn an_expired_authority_is_warned_about_with_its_line() {
     let fixture = Fixture::new();
@@ -270,7 +270,7 @@ fn unknown_cipher_suites_are_refused_with_the_known_ones() {
     let fixture = Fixture::new();
     fixture
         .refuses("cipher-suites = \"TLS_NULL\"\n", "known are TLS_AES_128_GCM_SHA256, TLS_AES_256");
-    // Go's name, and IANA's.
+    // A Go name and an IANA name.
     let known = "cipher-suites = [\"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305\", \"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256\"]\n";
     assert_eq!(fixture.check(known).1, 0);
     let outdated = "cipher-suites = \"TLS_RSA_WITH_AES_128_CBC_SHA,TLS_AES_128_GCM_SHA256\"\n";
@@ -291,7 +291,7 @@ fn settings_that_cannot_work_together_are_refused() {
     );
 }
 
-/// etcd asks clients for no certificate then, and never reads the list.
+/// etcd then asks clients for no certificate and never reads the list.
 #[test]
 fn what_narrows_clients_has_no_effect_without_an_authority() {
     let fixture = Fixture::new();
@@ -305,7 +305,7 @@ fn what_narrows_clients_has_no_effect_without_an_authority() {
     }
 }
 
-/// Whatever openssl calls it, as Go does.
+/// The label that openssl gave it does not matter, as in Go.
 #[test]
 fn a_key_is_taken_in_each_form_under_each_label() {
     let fixture = Fixture::new();
@@ -350,7 +350,8 @@ fn a_byte_order_mark_and_a_lost_newline_are_named() {
     fixture.refuses(CLIENTS, sentence);
 }
 
-/// Members whose auth is on take whoever shows a certificate for the user that its CN names.
+/// Members with auth take the CN of a certificate as the user's name, so a client without a
+/// certificate must not act with that of the proxy.
 #[test]
 fn a_common_name_is_not_lent_to_clients_that_show_nothing() {
     let fixture = Fixture::new();

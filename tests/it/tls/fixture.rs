@@ -1,4 +1,4 @@
-//! A daemon with a certificate and no members, and a client that speaks TLS to it.
+//! A daemon with a certificate and without members, and a client that speaks TLS to it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use crate::support::scratch::Scratch;
 use crate::support::tls::{Authority, Identity, Leaf, replace};
 use crate::support::{PATIENCE, port};
 
-/// A page that the daemon answers without any member.
+/// A request for a page that the daemon answers without a member.
 const PAGE: &[u8] =
     b"GET /v2/config/local/proxy HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
-/// A daemon whose listeners have a certificate, and no members.
+/// A daemon whose listeners have a certificate. It has no members.
 pub(super) struct Fixture {
     pub(super) scratch: Scratch,
     pub(super) authority: Authority,
@@ -44,8 +44,8 @@ impl Fixture {
         self.scratch.join(name)
     }
 
-    /// Starts the daemon on this URL, with more settings; DIR in both is the directory of the
-    /// files.
+    /// Starts the daemon on this URL with further settings. DIR in both stands for the directory of
+    /// the files.
     pub(super) async fn serve(&mut self, url: &str, more: &str) -> &Proxy {
         self.put_settings(url, more);
         let file = self.path("p.toml").display().to_string();
@@ -111,8 +111,8 @@ impl Client<'_> {
         self.connector(alpn).connect(ServerName::try_from("127.0.0.1").unwrap(), stream).await
     }
 
-    /// Asks for the page over HTTP/1.1. In TLS 1.3 a server refuses a client's certificate only
-    /// after the handshake.
+    /// Fetches the page over HTTP/1.1. In TLS 1.3 the server's refusal of a client's certificate
+    /// comes only after the handshake.
     pub(super) async fn ask(&self, address: &str) -> std::io::Result<String> {
         let mut stream = self.connect(address, &["http/1.1"]).await?;
         page(&mut stream).await
@@ -128,7 +128,7 @@ pub(super) async fn page(
     Ok(answer)
 }
 
-/// A port that the daemon may listen on.
+/// Returns an address for the daemon to listen on.
 pub(super) fn address() -> String {
     format!("127.0.0.1:{}", port::free())
 }

@@ -1,5 +1,5 @@
-//! Listeners that speak TLS: protocols with ALPN and without, versions, clients' certificates, and
-//! mistaken schemes.
+//! Listeners that speak TLS: protocols with and without ALPN, versions, clients' certificates, and
+//! clients that mistake the scheme.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::support::proxy::Proxy;
 use crate::support::tls::{Authority, Leaf, replace};
 use crate::support::{PATIENCE, eventually, run};
 
-/// Speaks HTTP/2 as far as to the server's SETTINGS, its first frame.
+/// Sends an HTTP/2 preface and returns whether the server's first frame is SETTINGS.
 async fn is_http2(stream: &mut TlsStream<TcpStream>) -> bool {
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
     let mut head = [0; 9];
@@ -66,7 +66,7 @@ fn both_versions_are_spoken_unless_one_is_ruled_out() {
             assert_eq!(stream.get_ref().1.protocol_version(), Some(spoken));
         }
 
-        // The same address with other settings: new connections are held to them at once.
+        // Other settings on the same address apply to new connections at once.
         fixture.put_settings(&url, "tls-min-version = \"TLS1.3\"\n");
         let old = Client { versions: &[&version::TLS12], ..fixture.client() };
         eventually("TLS 1.2 is refused", PATIENCE, async || old.ask(&address).await.is_err()).await;
@@ -131,7 +131,7 @@ fn both_schemes_are_served_on_one_port_and_clients_certificates_are_asked_for_un
             assert!(fine(shows(Some(&known)).ask(address).await), "{address}");
             assert!(!fine(shows(None).ask(address).await), "{address}");
         }
-        // HTTP/2 is told apart under both.
+        // HTTP/2 is recognised with TLS and without.
         let mut tls = shows(Some(&known)).connect(&address, &["h2"]).await.unwrap();
         assert!(is_http2(&mut tls).await);
         let mut prior = TcpStream::connect(&address).await.unwrap();
@@ -145,7 +145,7 @@ fn both_schemes_are_served_on_one_port_and_clients_certificates_are_asked_for_un
             "{status}"
         );
 
-        // A reload takes one of the two away, and gives it back.
+        // A reload removes one of the two and adds it again.
         fixture.put_settings(&format!("https://{address}"), &also);
         eventually("http is gone", PATIENCE, async || !fine(plain(&address).await)).await;
         assert!(fine(shows(Some(&known)).ask(&address).await));
@@ -190,15 +190,15 @@ fn an_address_changes_its_scheme_without_being_closed() {
         fixture.serve(&format!("http://{address}"), "").await;
         let mut open = TcpStream::connect(&address).await.unwrap();
         open.write_all(b"GET /proxy/health HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-        // Something was answered, so it was accepted: the whole answer is small and comes in one
-        // piece.
+        // Bytes of the answer show that the connection was accepted. The answer is small, so this
+        // reads all of it.
         assert!(open.read(&mut [0; 4096]).await.unwrap() > 0);
         fixture.put_settings(&format!("https://{address}"), "");
         let client = fixture.client();
         eventually("TLS is spoken", PATIENCE, async || client.ask(&address).await.is_ok()).await;
         let listeners = fixture.proxy.as_ref().unwrap().command(&["status", "-w", "json"]).0;
         assert!(listeners.contains(&format!("https://{address}")), "{listeners}");
-        // Whoever was connected stays.
+        // Open connections stay open.
         assert!(page(&mut open).await.unwrap().starts_with("HTTP/1.1 200"));
     });
 }
@@ -225,7 +225,7 @@ fn clients_show_certificates_that_are_good_and_not_revoked() {
             process.wait_for_line("is from an unknown authority, CN=other", PATIENCE).is_some()
         );
 
-        // A client that keeps its session tickets has to show its certificate again, too.
+        // A client that keeps its session tickets must show its certificate again as well.
         let bobs = shows(&bob).connector(&["http/1.1"]);
         let bob_asks = async || {
             let stream = TcpStream::connect(&address).await?;
@@ -252,7 +252,7 @@ fn clients_show_certificates_that_are_good_and_not_revoked() {
     });
 }
 
-/// rustls resumes a session without a look at the certificate in the ticket.
+/// rustls resumes a session without checking the certificate in the ticket.
 #[test]
 fn a_client_that_has_expired_does_not_come_back_by_its_ticket() {
     run(async {
@@ -284,7 +284,7 @@ fn a_client_that_has_expired_does_not_come_back_by_its_ticket() {
     });
 }
 
-/// Asks for a page by a connector that keeps its tickets, and tells how the session began.
+/// Fetches a page with a connector that keeps its tickets, and returns the kind of handshake.
 async fn resume(connector: &TlsConnector, address: &str) -> std::io::Result<HandshakeKind> {
     let stream = TcpStream::connect(address).await?;
     let name = ServerName::try_from("127.0.0.1").unwrap();
@@ -433,7 +433,7 @@ fn garbage_in_place_of_a_handshake_harms_nobody_else() {
         for round in 0..200_u64 {
             let mut garbage: Vec<u8> =
                 (0..64 + round * 7).map(|at| (at * round * 31) as u8).collect();
-            // As a handshake record of some length, half of the time.
+            // Half of them get a handshake record's header with some length.
             if round % 2 == 0 {
                 garbage[..5].copy_from_slice(&[22, 3, 1, (round % 80) as u8, round as u8]);
             }

@@ -1,4 +1,4 @@
-//! Members that speak TLS, and what its failures do to a request.
+//! Members that speak TLS, and the effect of TLS failures on a request.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -21,8 +21,8 @@ use crate::support::scratch::Scratch;
 use crate::support::tls::{Authority, Leaf, replace};
 use crate::support::{http1, run, shared};
 
-/// A record whose content nobody can decrypt: 32 bytes of application data that were damaged on
-/// their way.
+/// A record that nobody can decrypt, as if 32 bytes of application data had been damaged on their
+/// way.
 const DAMAGED: [u8; 37] = {
     let mut record = [7; 37];
     [record[0], record[1], record[2], record[3], record[4]] = [0x17, 3, 3, 0, 32];
@@ -69,7 +69,7 @@ impl Site {
         site
     }
 
-    /// Takes the next connection. Returns what writes below its TLS as well.
+    /// Accepts the next connection. Returns the TLS stream, and the TCP stream below it.
     async fn accept(&mut self) -> (TlsStream<TcpStream>, std::net::TcpStream) {
         let (_, stream) = self.members.raw().await;
         let stream = stream.into_std().unwrap();
@@ -80,7 +80,7 @@ impl Site {
     }
 }
 
-/// Answers the daemon's question which cluster this is, and keeps the connection.
+/// Answers the proof request on a connection and keeps the connection open.
 async fn prove(member: TlsStream<TcpStream>) {
     let mut connection = h2::server::handshake(member).await.unwrap();
     let mut answers = Vec::new();
@@ -117,7 +117,7 @@ fn a_write_is_seen_once_when_tls_breaks_before_its_answer() {
                 (member, below)
             } else {
                 client.send_request("PUT", "/v2/keys/a", &[], "value=x").await.unwrap();
-                // First it is asked whether it speaks HTTP.
+                // The first request asks whether the member speaks HTTP.
                 let (mut member, _) = site.accept().await;
                 read_until(&mut member, "\r\n\r\n").await;
                 let answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";

@@ -1,4 +1,4 @@
-//! TLS: the files that settings name, listeners that use them, and what happens when they change.
+//! TLS: the files that settings name, the listeners that use them, and changes of the files.
 
 mod files;
 mod fixture;

@@ -1,5 +1,5 @@
-//! Files for TLS that change while clients are served: the new ones count at once, and bad ones
-//! change nothing.
+//! TLS files that change while clients are served: good ones apply at once, and bad ones change
+//! nothing.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use crate::support::tls::{Leaf, replace};
 use crate::support::{PATIENCE, eventually, run};
 
 impl Fixture {
-    /// The certificate that a new connection is shown.
+    /// Returns the certificate that a new connection is shown.
     async fn shown(&self, address: &str) -> Vec<u8> {
         let stream = self.client().connect(address, &[]).await.expect("a handshake");
         stream.get_ref().1.peer_certificates().expect("certificates")[0].to_vec()
     }
 
-    /// What `status` says is wrong.
+    /// Returns the problems in `status`.
     fn problems(&self) -> String {
         let status = self.proxy.as_ref().unwrap().command(&["status", "-w", "json"]).0;
         let status: serde_json::Value = serde_json::from_str(&status).unwrap();
@@ -36,7 +36,8 @@ fn a_new_certificate_is_shown_at_once_and_open_connections_live_on() {
 
         let next = fixture.authority.issue(&Leaf::loopback());
         replace(&fixture.path("server.pem"), &next.certificate);
-        // A watcher sees the certificate alone, as it does with every tool that renews one.
+        // Long enough for the watcher to see the new certificate without its key, as with every
+        // tool that renews both.
         tokio::time::sleep(Duration::from_millis(400)).await;
         assert_eq!(fixture.shown(&address).await, before);
         replace(&fixture.path("server.key"), &next.key);
@@ -54,7 +55,7 @@ fn a_new_certificate_is_shown_at_once_and_open_connections_live_on() {
     });
 }
 
-/// The old files stay in force through everything that can be wrong with the new ones.
+/// The old files stay in force, whatever is wrong with the new ones.
 #[test]
 fn a_bad_file_is_refused_by_a_reload_and_the_old_one_serves_on() {
     run(async {
@@ -104,7 +105,7 @@ fn files_that_do_not_fit_are_waited_for_and_then_reported_until_they_do() {
         let good = std::fs::read_to_string(fixture.path("server.key")).unwrap();
         replace(&fixture.path("server.key"), &fixture.authority.issue(&Leaf::loopback()).key);
         tokio::time::sleep(Duration::from_secs(2)).await;
-        assert!(!fixture.problems().contains("is not the key"), "it is waited for");
+        assert!(!fixture.problems().contains("is not the key"), "its certificate may still come");
         let process = &fixture.proxy.as_ref().unwrap().process;
         let line = process.wait_for_line("is not the key of the certificate", PATIENCE);
         assert!(line.is_some_and(|line| line.contains("certificates")), "{}", process.tail());
@@ -126,8 +127,7 @@ fn no_connection_fails_while_certificate_and_authority_change_again_and_again() 
         let me = fixture.authority.issue(&Leaf::client());
         let client = super::fixture::Client { shows: Some(&me), ..fixture.client() };
         let (stop, asked) = (Cell::new(false), Cell::new(0));
-        // One client that makes a new connection for each request, and one that resumes its
-        // sessions.
+        // One client makes a new connection for each request, and one resumes its sessions.
         let connector = client.connector(&["http/1.1"]);
         let asking = async {
             while !stop.get() {
@@ -160,7 +160,7 @@ fn no_connection_fails_while_certificate_and_authority_change_again_and_again() 
     });
 }
 
-/// Who deploys both may well write the settings first.
+/// A deployment may write the settings before the files.
 #[test]
 fn settings_that_were_refused_for_their_files_get_a_second_chance() {
     run(async {

@@ -1,5 +1,5 @@
-//! A start that meets files for TLS in the middle of a renewal: a service waits for its end, a
-//! person is told at once.
+//! A start in the middle of a renewal of TLS files: a service waits for its end, and a start by
+//! hand fails at once.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::support::tls::{Leaf, replace};
 use crate::support::{PATIENCE, run};
 
 impl Fixture {
-    /// A daemon with a certificate and a key that do not belong together.
+    /// Plans a daemon whose certificate and key do not belong together.
     fn mismatched(&self, url: &str) -> Plan {
         self.put_settings(url, "");
         replace(&self.path("server.pem"), &self.authority.issue(&Leaf::loopback()).certificate);

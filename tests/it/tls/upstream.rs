@@ -1,5 +1,5 @@
-//! Members with TLS whose client certificates, authorities and revocation lists change while
-//! requests go to them.
+//! Members with TLS, while client certificates, authorities and revocation lists change under
+//! requests to them.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,10 +30,11 @@ use crate::support::scratch::Scratch;
 use crate::support::tls::{Authority, Files, Identity, Leaf, replace};
 use crate::support::{PATIENCE, port, run, run_within};
 
-/// A request that came to the member: its path, and the certificate that its connection had shown.
+/// A request to the member: its path, and the certificate that its connection had shown.
 type Seen = (String, Vec<u8>);
 
-/// A member that asks for certificates, answers everything, and notes who asked. Streams stay open.
+/// A member that asks for certificates, answers everything, and records each request. Watches stay
+/// open.
 struct Member {
     peer: Peer,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -65,7 +66,7 @@ impl Member {
         plan.arguments(&["--health-interval", "0", "--workers", "1"])
     }
 
-    /// The certificate that the newest request to a path came with.
+    /// Returns the certificate that came with the newest request to a path.
     fn shown_for(&self, path: &str) -> Vec<u8> {
         let seen = self.seen.lock().expect("seen");
         let newest = seen.iter().rev().find(|(asked, _)| asked == path);
@@ -119,14 +120,14 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, seen: Arc<Mutex<Vec<See
         }
     });
     let io = TokioIo::new(stream);
-    // How a connection ends is not this side's business.
+    // How the connection ends does not matter here.
     let _ = match is_http2 {
         true => http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await,
         false => http1::Builder::new().serve_connection(io, service).await,
     };
 }
 
-/// What the daemon shows the member, which changes.
+/// The files that the daemon uses towards the member, which change.
 struct Shown {
     scratch: Scratch,
     files: Files,
@@ -152,8 +153,8 @@ impl Shown {
     }
 }
 
-/// Asks for `/version` over HTTP/1.1, makes a unary call, and opens a stream, all on these
-/// connections.
+/// Makes a request for `/version` over HTTP/1.1, a unary call and a watch on these connections.
+/// Returns the certificate that came with each.
 async fn ask_in_all_ways(member: &Member, http1: &mut Connection, grpc: &Channel) -> [Vec<u8>; 3] {
     const WATCH: &str = "/etcdserverpb.Watch/Watch";
     http1.exchange("GET", "/version", &[], "").await.expect("an answer");
@@ -164,7 +165,7 @@ async fn ask_in_all_ways(member: &Member, http1: &mut Connection, grpc: &Channel
     while watches() == before {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    // It stays open: a stream must not keep its connection in use for others.
+    // The watch stays open, and must not keep its connection in use for other requests.
     std::mem::forget(call);
     ["/version", "/etcdserverpb.KV/Range", WATCH].map(|path| member.shown_for(path))
 }
@@ -195,8 +196,8 @@ fn a_new_certificate_is_what_every_request_after_the_change_comes_with() {
     });
 }
 
-/// What members show must be from the authority that is trusted now, also on connections that were
-/// open before.
+/// A member's certificate must be from an authority that is trusted now, even on connections that
+/// were open before the change.
 #[test]
 fn a_member_that_is_trusted_no_more_gets_no_request_after_the_change() {
     run_within(PATIENCE * 2, async {
@@ -233,7 +234,7 @@ fn nothing_changes_for_connections_when_the_same_files_are_read_again() {
     });
 }
 
-/// The machine's own authorities are followed like a file that a setting names.
+/// The system's bundle of authorities is watched like a file that a setting names.
 #[test]
 fn the_machines_bundle_is_read_again_when_it_changes() {
     run_within(PATIENCE * 2, async {
@@ -257,7 +258,7 @@ fn the_machines_bundle_is_read_again_when_it_changes() {
         let answer = client.exchange("GET", "/version", &[], "").await.expect("an answer");
         assert_eq!(answer.status, 200, "{}", answer.text());
 
-        // A bundle without anybody in it is none: what was in force stays in force.
+        // An empty bundle is not used: the previous one stays in force.
         replace(&files.join("bundle.pem"), "");
         let (said, went_well) = proxy.command(&["reload"]);
         assert!(went_well && said.contains("bundle of authorities is empty or gone"), "{said}");

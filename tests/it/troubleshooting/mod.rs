@@ -1,9 +1,9 @@
-//! docs/troubleshooting.md and the messages in src/: each message in bold there is one in the code,
-//! and each message in the code is there, or in docs/client-texts.md, or stands below with the
-//! reason why not.
+//! docs/troubleshooting.md matches the messages in src/: each bold message there exists in the
+//! code, and each message in the code is explained there or in docs/client-texts.md, or is listed
+//! below with the reason why not.
 //!
-//! When this fails after a message was reworded, reword it in the document too; a new one wants an
-//! entry that says what it means and what to do.
+//! When this fails after a message was reworded, reword it in the document too. A new message needs
+//! an entry that says what it means and what to do.
 
 mod texts;
 
@@ -15,25 +15,25 @@ use texts::{Text, plain};
 const TROUBLESHOOTING: &str = include_str!("../../../docs/troubleshooting.md");
 const CLIENT_TEXTS: &str = include_str!("../../../docs/client-texts.md");
 
-/// Files whose texts are no messages of the daemon, `status` or `check`.
+/// Files whose texts are not messages of the daemon, `status` or `check`, and the reason.
 const NO_MESSAGES: [(&str, &str); 9] = [
-    ("src/cli/promote/", "promote tells whoever runs it, step by step"),
+    ("src/cli/promote/", "promote explains itself step by step"),
     ("src/cli/manual", "text of the man pages and references"),
     ("src/cli/commands.rs", "text of the man page"),
     ("src/cli/help.rs", "text of the man page"),
-    ("src/config/schema", "docs/settings.md has them"),
-    ("src/telemetry/metrics/", "docs/metrics.md has them"),
-    ("src/proxy/readonly/json.rs", "why a body is no read, which is told nobody"),
+    ("src/config/schema", "in docs/settings.md"),
+    ("src/telemetry/metrics/", "in docs/metrics.md"),
+    ("src/proxy/readonly/json.rs", "reasons that are not shown"),
     ("src/server/authority/huffman.rs", "a table of bytes"),
     ("src/tls/system_roots.rs", "paths"),
 ];
 
-/// Texts that need no entry.
+/// Texts that need no entry, and the reason.
 const NO_ENTRY: [(&str, &str); 9] = [
-    ("no answer to a ping", "logged at debug alone, as why a connection to a member ended"),
-    ("client sent an http request to an https server", "compared with what Go's server says"),
-    ("name or service not known", "compared with what glibc says"),
-    ("no address associated with hostname", "compared with what glibc says"),
+    ("no answer to a ping", "logged at debug level as why a connection ended"),
+    ("client sent an http request to an https server", "compared with the answer of Go's server"),
+    ("name or service not known", "compared with glibc's message"),
+    ("no address associated with hostname", "compared with glibc's message"),
     ("post, get, options, put, delete", "a header's value"),
     ("httpproxy: unable to get response from … endpoint(s)", "docs/client-texts.md writes N"),
     ("a profile takes 1 to … samples a second", "no request can name the rate"),
@@ -41,14 +41,15 @@ const NO_ENTRY: [(&str, &str); 9] = [
     ("this port speaks tls; use https:// for it", "a whole answer; its text has an entry"),
 ];
 
-/// Texts that are shown in any case, however few words they have.
+/// A text in one of these is always shown, however few words it has.
 const TOLD: [&str; 3] = ["warn!", "error!", "error"];
 
-/// Texts that are never shown, or only with a message, as its remedy or at a level below.
+/// A text in one of these is never shown, or only together with a message (as its remedy) or at a
+/// lower log level.
 const NOT_TOLD: [&str; 7] =
     ["hint", "expect", "debug!", "info!", "debug_assert!", "expect_err", "cfg"];
 
-/// Words from which on a text is taken for a sentence that somebody may see.
+/// A text of at least so many words is taken for a message.
 const SENTENCE: usize = 4;
 
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
@@ -65,7 +66,7 @@ fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Every text in src/, with the path of its file.
+/// Returns every text in src/ with the path of its file.
 fn all_texts() -> Vec<(String, Text)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut paths = Vec::new();
@@ -85,11 +86,11 @@ fn words(text: &str) -> usize {
         .count()
 }
 
-/// Whether somebody may see it as a message, or as a part of one.
+/// Returns whether a text may be shown as a message or as a part of one.
 fn is_message(text: &Text) -> bool {
     let is_attribute = text.is_within(&["#"]);
     let is_told = text.is_within(&TOLD[..2]) || is_attribute && text.is_within(&TOLD[2..]);
-    // What is wanted is the remedy of the message before it.
+    // Such a text is the remedy of the message before it.
     let is_remedy = text.words.starts_with("want ") || text.words.starts_with("did you mean");
     if text.is_within(&NOT_TOLD) || is_remedy || is_attribute && !is_told {
         return false;
@@ -119,7 +120,7 @@ fn every_message_of_the_code_is_explained() {
     assert!(missing.is_empty(), "not in docs/troubleshooting.md:\n{}", missing.join("\n"));
     let exceptions = NO_MESSAGES.iter().chain(&NO_ENTRY).map(|(known, _)| *known);
     let idle: Vec<_> = exceptions.filter(|known| !used.contains(known)).collect();
-    assert!(idle.is_empty(), "exceptions of nothing: {idle:?}");
+    assert!(idle.is_empty(), "exceptions that are not needed: {idle:?}");
 }
 
 #[test]
@@ -138,7 +139,7 @@ fn every_message_in_the_document_is_one_of_the_code() {
     assert!(seen.len() > 300, "{} messages", seen.len());
 }
 
-/// A reader in the source that saw nothing would find nothing missing.
+/// Guards the test itself: a parser that finds no texts would find none missing.
 #[test]
 fn the_texts_of_known_places_are_found() {
     let texts = all_texts();

@@ -1,26 +1,26 @@
-//! The texts in Rust source: its string literals, each with the calls and attributes around it.
+//! Finds the string literals in Rust source, with the calls and attributes around each.
 
 use std::path::Path;
 
 /// A string literal.
 pub struct Text {
-    /// What it says, without its placeholders, in the form of [`plain`].
+    /// Its content without the placeholders, in the form of [`plain`].
     pub words: String,
-    /// Its line.
+    /// The line where it begins.
     pub line: usize,
-    /// The names of the calls, macros and attributes that it stands in, outermost first.
+    /// The names of the calls, macros and attributes around it, outermost first.
     pub within: Vec<String>,
 }
 
 impl Text {
-    /// Whether it stands in one of these calls, macros or attributes.
+    /// Returns whether it is inside one of these calls, macros or attributes.
     pub fn is_within(&self, names: &[&str]) -> bool {
         self.within.iter().any(|name| names.contains(&name.as_str()))
     }
 }
 
-/// Returns the text in one line and in small letters, with `…` for each placeholder, without
-/// backticks and without the signs that join it to others.
+/// Returns the text in one line and in lower case, with `…` for each placeholder, and without
+/// backticks and the punctuation that joins it to other texts.
 pub fn plain(text: &str) -> String {
     let mut words = String::new();
     let mut depth = 0;
@@ -40,7 +40,7 @@ pub fn plain(text: &str) -> String {
     words.join(" ").trim_matches(|c: char| " …:;,".contains(c)).to_owned()
 }
 
-/// Returns every literal of a source file but those of its unit tests.
+/// Returns every literal of a source file except those of its unit tests.
 pub fn of(path: &Path) -> Vec<Text> {
     let source = std::fs::read_to_string(path).expect("a source file");
     let source = source.split("mod tests {").next().unwrap_or_default();
@@ -72,14 +72,14 @@ pub fn of(path: &Path) -> Vec<Text> {
     texts
 }
 
-/// The name right before an opening bracket; `#` for that of an attribute.
+/// Returns the name before an opening bracket; `#` if it is that of an attribute.
 fn callee(before: &str) -> String {
     let is_name = |c: char| c.is_alphanumeric() || "_!#".contains(c);
     let start = before.rfind(|c: char| !is_name(c)).map_or(0, |at| at + 1);
     before.get(start..).unwrap_or_default().to_owned()
 }
 
-/// The length of a character literal, or of the quote of a lifetime.
+/// Returns the length of a character literal, or that of a lifetime's quote.
 fn character(rest: &str) -> usize {
     let mut letters = rest.char_indices().skip(1);
     match letters.next() {
@@ -94,7 +94,7 @@ fn character(rest: &str) -> usize {
     }
 }
 
-/// What a literal says, and its length in the source.
+/// Returns a literal's content and its length in the source.
 fn literal(rest: &str) -> (String, usize) {
     let mut text = String::new();
     let mut letters = rest.char_indices().skip(1).peekable();
@@ -102,7 +102,7 @@ fn literal(rest: &str) -> (String, usize) {
         match letter {
             '"' => return (text, at + 1),
             '\\' => match letters.next() {
-                // The line goes on behind the blanks of the next one.
+                // An escaped newline: the content continues after the next line's leading blanks.
                 Some((_, '\n')) => while letters.next_if(|(_, it)| it.is_whitespace()).is_some() {},
                 Some((_, '"')) => text.push('"'),
                 _ => text.push(' '),

@@ -1,4 +1,4 @@
-//! A scripted member's side of HTTP/1: one request, and whatever the test sends back, byte by byte.
+//! A scripted member's side of HTTP/1: one request, and the bytes that the test sends back.
 
 use std::io::{Error, ErrorKind, Result};
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use super::{Arrival, Presence, Shared};
 
 /// A request whose head has arrived. Dropping it closes the connection.
 pub struct Exchange {
-    /// Which member it came to.
+    /// The member that received it.
     pub member: usize,
-    /// Which of that member's connections it came on, from 0.
+    /// The number of its connection among that member's, from 0.
     pub connection: usize,
     /// `METHOD TARGET HTTP/1.1`.
     pub first_line: String,
@@ -50,7 +50,7 @@ impl Wire {
             }
         }
         if headers.iter().any(|(name, value)| name == "user-agent" && value == "etcd-proxy") {
-            // The proxy's own question whether this is HTTP.
+            // The proxy's own request, by which it finds out whether the port speaks HTTP/1.
             let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
             if self.stream.get_mut().write_all(answer).await.is_ok() {
                 Box::pin(self.next()).await;
@@ -76,12 +76,12 @@ impl Wire {
 }
 
 impl Exchange {
-    /// The target of the first line.
+    /// Returns the target of the first line.
     pub fn target(&self) -> &str {
         self.first_line.split(' ').nth(1).unwrap_or_default()
     }
 
-    /// The only header of that name (in lower case); fails the test when there are two.
+    /// Returns the only header of that name (in lower case); panics if there are two.
     #[track_caller]
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(other, _)| other == name);
@@ -90,8 +90,7 @@ impl Exchange {
         first.map(|(_, value)| value.as_str())
     }
 
-    /// Reads the whole body, chunked or of known length; trailers are returned as `name: value`
-    /// lines.
+    /// Reads the whole body, chunked or of known length. Returns trailers as `name: value` lines.
     pub async fn body_and_trailers(&mut self) -> Result<(Vec<u8>, Vec<String>)> {
         let mut body = Vec::new();
         if self.header("transfer-encoding") == Some("chunked") {
@@ -119,7 +118,7 @@ impl Exchange {
         Ok(self.body_and_trailers().await?.0)
     }
 
-    /// Reads one chunk of a chunked body; `None` is the last, whose trailers are not read yet.
+    /// Reads one chunk of a chunked body; `None` is the last one, whose trailers are not read yet.
     pub async fn chunk(&mut self) -> Result<Option<Vec<u8>>> {
         let line = self.wire.line().await?;
         let size = usize::from_str_radix(&line, 16).map_err(Error::other)?;
@@ -132,7 +131,7 @@ impl Exchange {
         Ok(Some(chunk))
     }
 
-    /// Reads exactly so many bytes, whatever they mean.
+    /// Reads exactly `count` bytes, whatever they mean.
     pub async fn exactly(&mut self, count: usize) -> Result<Vec<u8>> {
         let mut bytes = vec![0; count];
         self.wire.stream.read_exact(&mut bytes).await?;
@@ -144,33 +143,33 @@ impl Exchange {
         self.wire.stream.get_mut().write_all(bytes.as_ref()).await
     }
 
-    /// Answers with a status and a body of known length, and waits for the next request on the
+    /// Answers with a status and a body of known length, and then waits for the next request on the
     /// connection.
     pub async fn answer(mut self, status: u16, body: &str) {
         let head = format!("HTTP/1.1 {status} Scripted\r\nContent-Length: {}\r\n\r\n", body.len());
-        // What becomes of it the client sees.
+        // An error needs no handling: the client sees the broken answer.
         let _ = self.send(head + body).await;
         self.go_on();
     }
 
-    /// Waits for the next request on the connection, in a task.
+    /// Waits in a task for the next request on the connection.
     pub fn go_on(self) {
         tokio::spawn(self.wire.next());
     }
 
-    /// Closes the connection with a reset instead of a regular end.
+    /// Closes the connection with a RST instead of a FIN.
     pub fn reset(self) {
         let stream = self.wire.stream.into_inner();
         socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
     }
 
-    /// Lets what was sent arrive: waits a moment for the other side to close, which it need not do.
+    /// Gives sent bytes time to arrive: waits until the other side closes, for 20 ms at most.
     pub async fn until_closed_or_idle(&mut self) {
         let _ = tokio::time::timeout(Duration::from_millis(20), self.until_closed()).await;
     }
 
-    /// Waits until the other side has closed or reset the connection; bytes that come before are
-    /// dropped.
+    /// Waits until the other side has closed or reset the connection, and drops the bytes that come
+    /// before that.
     pub async fn until_closed(&mut self) {
         let mut waste = [0; 4096];
         while matches!(self.wire.stream.read(&mut waste).await, Ok(1..)) {}

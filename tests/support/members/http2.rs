@@ -1,5 +1,5 @@
-//! A scripted member's side of HTTP/2, on h2 itself: one stream, and whatever the test does with
-//! it.
+//! A scripted member's side of HTTP/2, built on h2: one stream, and the frames that the test sends
+//! on it.
 
 use std::sync::Arc;
 
@@ -14,19 +14,19 @@ use super::{Arrival, Shared};
 
 /// A request whose head has arrived.
 pub struct Call {
-    /// Which member it came to.
+    /// The member that received it.
     pub member: usize,
-    /// Which of that member's connections it came on, from 0.
+    /// The number of its connection among that member's, from 0.
     pub connection: usize,
     /// Method, target and headers.
     pub head: Request<()>,
-    /// What the client sends.
+    /// The body that the client sends.
     pub body: RecvStream,
     respond: SendResponse<Bytes>,
     end: watch::Sender<End>,
 }
 
-/// What a test wants of a whole connection.
+/// How a test ends a whole connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     GoOn,
@@ -34,9 +34,9 @@ enum End {
     Cut,
 }
 
-/// Serves a connection until it ends, or the test ends it.
+/// Serves a connection until it ends or the test ends it.
 pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
-    // The daemon's own connections are counted nowhere.
+    // Connections with nothing but the daemon's own requests are not counted.
     let mut counted = None;
     let mut builder = h2::server::Builder::new();
     builder.initial_window_size(1 << 20).initial_connection_window_size(64 << 20);
@@ -101,17 +101,17 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 }
 
 impl Call {
-    /// Answers what the daemon itself asks.
+    /// Answers a request of the daemon itself.
     fn answer_daemon(self, shared: &Shared) {
         self.answer(&shared.header());
     }
 
-    /// The path.
+    /// Returns the path.
     pub fn path(&self) -> &str {
         self.head.uri().path()
     }
 
-    /// Reads what the client sends to its end; trailers are returned with it.
+    /// Reads the client's body to its end and returns it with its trailers.
     pub async fn read_all(&mut self) -> Result<(Vec<u8>, Option<HeaderMap>), h2::Error> {
         let mut all = Vec::new();
         while let Some(data) = self.body.data().await {
@@ -122,7 +122,7 @@ impl Call {
         Ok((all, self.body.trailers().await?))
     }
 
-    /// Reads the next piece of what the client sends; `None` at its end.
+    /// Reads the next piece of the client's body; `None` at its end.
     pub async fn read(&mut self) -> Option<Bytes> {
         let data = self.body.data().await?.expect("a stream that goes on");
         let _ = self.body.flow_control().release_capacity(data.len());
@@ -136,13 +136,13 @@ impl Call {
         reply.finish(0, "");
     }
 
-    /// Answers with a status alone, in the head.
+    /// Answers with a gRPC status in the head alone (trailers-only).
     pub fn refuse(mut self, code: u16, message: &str) {
         let head = grpc_head().header("grpc-status", code).header("grpc-message", message);
         let _ = self.respond.send_response(head.body(()).expect("a head"), true);
     }
 
-    /// Holds the stream open without an answer until it is reset or its connection ends.
+    /// Keeps the stream open without an answer until it is reset or its connection ends.
     pub async fn hold(mut self) {
         self.until_reset().await;
     }
@@ -152,7 +152,7 @@ impl Call {
         self.begin_with(grpc_head().body(()).expect("a head"))
     }
 
-    /// Sends this head.
+    /// Sends this head of an answer.
     pub fn begin_with(mut self, head: Response<()>) -> Reply {
         let stream = self.respond.send_response(head, false).expect("a stream that goes on");
         Reply { stream, body: self.body, end: self.end }
@@ -163,24 +163,24 @@ impl Call {
         self.respond.send_reset(reason);
     }
 
-    /// Waits until the stream is reset from the other side, or its connection ends (then `None`).
+    /// Waits until the other side resets the stream; `None` if its connection ends instead.
     pub async fn until_reset(&mut self) -> Option<Reason> {
         std::future::poll_fn(|cx| self.respond.poll_reset(cx)).await.ok()
     }
 
-    /// Cuts the connection, without a word on its streams.
+    /// Closes the connection without a frame on its streams.
     pub fn cut(self) {
         let _ = self.end.send(End::Cut);
-        // Dropped earlier, the stream would be reset first.
+        // If `self` were dropped earlier, the stream would be reset first.
         tokio::spawn(async move {
             self.end.closed().await;
             drop(self);
         });
     }
 
-    /// Says GOAWAY on the connection, in the graceful way.
+    /// Sends GOAWAY as a graceful shutdown of the connection.
     pub fn go_away(&self) {
-        // A connection that is to be cut is cut, whatever else is wanted of it.
+        // A pending cut takes precedence over a GOAWAY.
         self.end.send_if_modified(|end| {
             let goes_on = *end == End::GoOn;
             *end = if goes_on { End::GoAway } else { *end };
@@ -189,11 +189,11 @@ impl Call {
     }
 }
 
-/// An answer that has begun.
+/// An answer whose head was sent.
 pub struct Reply {
-    /// Where it is sent.
+    /// The sending side.
     pub stream: SendStream<Bytes>,
-    /// What the client sends meanwhile.
+    /// The body that the client still sends.
     pub body: RecvStream,
     end: watch::Sender<End>,
 }
@@ -201,11 +201,11 @@ pub struct Reply {
 impl Reply {
     /// Sends one gRPC message.
     pub fn message(&mut self, message: &[u8]) {
-        // The stream may be reset; then nobody wants it.
+        // An error means that the stream was reset, so nobody waits for the message.
         let _ = self.stream.send_data(framed(message), false);
     }
 
-    /// Sends bytes that need be no message, and waits until there is room for them.
+    /// Sends bytes that need not be a message, and waits for the window to allow them.
     pub async fn bytes(&mut self, mut bytes: Bytes) -> Result<(), h2::Error> {
         while !bytes.is_empty() {
             self.stream.reserve_capacity(bytes.len());
@@ -216,7 +216,7 @@ impl Reply {
         Ok(())
     }
 
-    /// Sends one gRPC message when there is room for it.
+    /// Sends one gRPC message when the window allows it.
     pub async fn message_when_room(&mut self, message: &[u8]) -> Result<(), h2::Error> {
         self.bytes(framed(message)).await
     }
@@ -236,15 +236,15 @@ impl Reply {
         self.stream.send_reset(reason);
     }
 
-    /// Waits until the stream is reset from the other side, or its connection ends (then `None`).
+    /// Waits until the other side resets the stream; `None` if its connection ends instead.
     pub async fn until_reset(&mut self) -> Option<Reason> {
         std::future::poll_fn(|cx| self.stream.poll_reset(cx)).await.ok()
     }
 
-    /// Cuts the connection, without a word on its streams.
+    /// Closes the connection without a frame on its streams.
     pub fn cut(self) {
         let _ = self.end.send(End::Cut);
-        // Dropped earlier, the stream would be reset first.
+        // If `self` were dropped earlier, the stream would be reset first.
         tokio::spawn(async move {
             self.end.closed().await;
             drop(self);
@@ -256,7 +256,7 @@ fn grpc_head() -> http::response::Builder {
     Response::builder().header("content-type", "application/grpc")
 }
 
-/// One gRPC message with its prefix.
+/// Encodes one gRPC message with its prefix.
 pub fn framed(message: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(message.len() + 5);
     frame.put_u8(0);

@@ -1,11 +1,11 @@
-//! Scripted members: real sockets that do what a test says, in place of an etcd that cannot be made
-//! to misbehave.
+//! Scripted members: real sockets that follow a test's instructions, for faults that a real etcd
+//! cannot be made to show.
 //!
-//! [`Members`] listens on one client port for each member and on one peer port that lists them.
-//! Every request that arrives, on any of them, is handed to the test as an [`Arrival`], and nothing
-//! is answered that the test does not answer, but what the daemon asks for itself: probes, and the
-//! proof that a member belongs to the cluster. Since the daemon shuffles its members, tests say
-//! "the first that is asked", not "member 0".
+//! [`Members`] listens on one client port per member and on one peer port that lists them. Every
+//! request on a client port is handed to the test as an [`Arrival`], and only the test answers it.
+//! The exceptions are the daemon's own requests: probes, and the proof that a member belongs to the
+//! cluster. The daemon shuffles its members, so tests speak of "the first that is asked" and not of
+//! "member 0".
 
 pub mod http1;
 pub mod http2;
@@ -24,23 +24,23 @@ use super::{PATIENCE, port};
 use http1::Exchange;
 use http2::Call;
 
-/// The cluster that scripted members belong to, unless they say otherwise.
+/// The ID of the cluster that scripted members belong to, unless a test changes it.
 pub const CLUSTER: u64 = 0xcafe;
 
-/// What a member's client port does with connections that are made from now on.
+/// How a member's client port treats new connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conduct {
-    /// Takes requests and hands them to the test.
+    /// Reads requests and hands them to the test.
     Serve,
-    /// Accepts, and never reads or writes: a process that was stopped.
+    /// Accepts and never reads or writes, like a process that was stopped.
     Silent,
-    /// Hands the bare connection to the test.
+    /// Hands the TCP connection to the test.
     Raw,
     /// Closes it at once.
     Drop,
 }
 
-/// What has come to a member.
+/// A request or connection that has arrived at a member.
 pub enum Arrival {
     /// A request over HTTP/1.
     Http1(Exchange),
@@ -60,7 +60,7 @@ pub struct Members {
     doors: Vec<AbortHandle>,
 }
 
-/// What is known of one member on all its connections.
+/// The state of one member, shared by all its connections.
 pub(crate) struct Shared {
     pub(crate) member: usize,
     conduct: Mutex<Conduct>,
@@ -69,11 +69,11 @@ pub(crate) struct Shared {
     hangs: AtomicBool,
     has_no_quorum: AtomicBool,
     frozen: watch::Sender<bool>,
-    /// How often connections that are open were told to close their windows.
+    /// Number of times that open connections were told to close their windows.
     closed_windows: watch::Sender<usize>,
     has_no_window: AtomicBool,
     cut: watch::Sender<()>,
-    /// The cluster that it says it belongs to; 0 for none.
+    /// The cluster ID in its answers; 0 for none.
     cluster: AtomicU64,
     proofs: AtomicUsize,
     arrivals: mpsc::UnboundedSender<Arrival>,
@@ -81,7 +81,7 @@ pub(crate) struct Shared {
 }
 
 impl Members {
-    /// Starts so many. Must be called within a runtime, which serves them.
+    /// Starts `count` members. Must be called within a runtime, which serves them.
     pub async fn start(count: usize) -> Self {
         let (sender, arrivals) = mpsc::unbounded_channel();
         let ports: Vec<u16> = (0..count).map(|_| port::free()).collect();
@@ -107,57 +107,57 @@ impl Members {
         tokio::spawn(accepting).abort_handle()
     }
 
-    /// What `--initial-cluster` is for a daemon in front of them.
+    /// Returns `--initial-cluster` for a daemon in front of them.
     pub fn initial_cluster(&self) -> String {
         format!("scripted={}", self.peer.url)
     }
 
-    /// The client port of a member, `127.0.0.1:PORT`.
+    /// Returns a member's client address, `127.0.0.1:PORT`.
     pub fn address(&self, member: usize) -> String {
         format!("127.0.0.1:{}", self.ports[member])
     }
 
-    /// The peer that lists them.
+    /// Returns the peer that lists them.
     pub fn peer(&self) -> &Peer {
         &self.peer
     }
 
-    /// What a peer says that lists them.
+    /// Returns the peer's member list.
     pub fn list(&self) -> String {
         list(&self.ports)
     }
 
-    /// Has the peer list only these from now on.
+    /// Makes the peer list only these members from now on.
     pub fn list_only(&self, members: &[usize]) {
         let ports: Vec<u16> = members.iter().map(|member| self.ports[*member]).collect();
         self.peer.set(Reply::members("cafe", &list(&ports)));
     }
 
-    /// A daemon in front of them that does not probe on its own and serves with one thread.
+    /// Plans a daemon in front of them that probes nobody by itself and has one worker.
     pub fn plan(&self) -> Plan {
         let plan = Proxy::with_peers(&self.initial_cluster());
         plan.arguments(&["--health-interval", "0", "--workers", "1"])
     }
 
-    /// A daemon in front of them that probes them every 100 ms. Probes are answered by themselves,
-    /// until a member hangs.
+    /// Plans a daemon in front of them that probes them every 100 ms. Members answer probes without
+    /// the test, until one is made to hang.
     pub fn probing_plan(&self) -> Plan {
         let plan = Proxy::with_peers(&self.initial_cluster()).arguments(&["--workers", "1"]);
         plan.arguments(&["--health-interval", "100ms", "--health-timeout", "400ms"])
     }
 
-    /// Has a member answer probes no more, or again.
+    /// Makes a member ignore probes, or answer them again.
     pub fn hang(&self, member: usize, hangs: bool) {
         self.shared[member].hangs.store(hangs, Ordering::Relaxed);
     }
 
-    /// Has a member answer its probes' health checks only, or all of them again.
+    /// Makes a member answer only the health checks among its probes, or all probes again.
     pub fn lose_quorum(&self, member: usize, is_lost: bool) {
         self.shared[member].has_no_quorum.store(is_lost, Ordering::Relaxed);
     }
 
-    /// Stops all HTTP/2 of a member, PINGs included, as SIGSTOP does; what its HTTP/1 does is up to
-    /// the test anyhow.
+    /// Stops all HTTP/2 of a member, PINGs included, as SIGSTOP does. Its HTTP/1 is up to the test
+    /// in any case.
     pub fn freeze(&self, member: usize) {
         self.shared[member].frozen.send_replace(true);
     }
@@ -167,30 +167,30 @@ impl Members {
         self.shared[member].cut.send_replace(());
     }
 
-    /// Has a member say that it belongs to this cluster from now on; 0 has it answer without saying
-    /// so.
+    /// Changes the cluster ID in a member's answers; with 0 they carry none.
     pub fn claim(&self, member: usize, cluster: u64) {
         self.shared[member].cluster.store(cluster, Ordering::Relaxed);
     }
 
-    /// How often a member was asked for the proof of its cluster.
+    /// Returns how often a member was asked for the proof of its cluster.
     pub fn proofs(&self, member: usize) -> usize {
         self.shared[member].proofs.load(Ordering::Relaxed)
     }
 
-    /// Has a member's open connections take no more data of new requests; with `also_new`, new
-    /// connections too.
+    /// Sets the windows of new requests on a member's open connections to zero; with `also_new`,
+    /// those of new connections too.
     pub fn close_windows(&self, member: usize, also_new: bool) {
         self.shared[member].has_no_window.store(also_new, Ordering::Relaxed);
         self.shared[member].closed_windows.send_modify(|times| *times += 1);
     }
 
-    /// Starts [`Members::plan`] and waits until it is ready.
+    /// Starts the daemon of [`Members::plan`] and waits until all members have proved themselves to
+    /// it.
     pub async fn proxy(&self) -> Proxy {
         self.start_proved(self.plan()).await
     }
 
-    /// Starts a daemon, and waits until all members have proved to it that they belong to the
+    /// Starts a daemon and waits until all members have proved to it that they belong to the
     /// cluster.
     pub async fn start_proved(&self, plan: Plan) -> Proxy {
         let proxy = start(plan).await;
@@ -213,33 +213,33 @@ impl Members {
         }
     }
 
-    /// Sets what one member does with new connections.
+    /// Sets how one member treats new connections.
     pub fn set(&self, member: usize, conduct: Conduct) {
         *self.shared[member].conduct.lock().expect("conduct") = conduct;
     }
 
-    /// Sets what all members do with new connections.
+    /// Sets how all members treat new connections.
     pub fn set_all(&self, conduct: Conduct) {
         (0..self.shared.len()).for_each(|member| self.set(member, conduct));
     }
 
-    /// Closes a member's port: connections are refused from now on, those that are open go on.
+    /// Closes a member's port. New connections are refused; open ones stay.
     pub fn refuse(&self, member: usize) {
         self.doors[member].abort();
     }
 
-    /// How many connections a member has accepted on which a client's request has come, or was
-    /// expected to.
+    /// Returns how many connections a member has accepted for clients' requests. Connections with
+    /// nothing but the daemon's own requests are not counted.
     pub fn connections(&self, member: usize) -> usize {
         self.shared[member].connections.load(Ordering::Relaxed)
     }
 
-    /// How many HTTP connections of all members are open now.
+    /// Returns how many HTTP connections of all members are open.
     pub fn open_connections(&self) -> usize {
         self.shared.iter().map(|shared| shared.open.load(Ordering::Relaxed)).sum()
     }
 
-    /// Waits for what comes next, on any member.
+    /// Waits for the next arrival at any member.
     pub async fn next(&mut self) -> Arrival {
         if let Some(arrival) = self.put_aside.pop_front() {
             return arrival;
@@ -248,7 +248,7 @@ impl Members {
         arrival.expect("nothing arrives at any member").expect("members that live")
     }
 
-    /// Waits for the next request over HTTP/1; anything else fails the test.
+    /// Waits for the next request over HTTP/1; panics on any other arrival.
     pub async fn exchange(&mut self) -> Exchange {
         match self.next().await {
             Arrival::Http1(exchange) => exchange,
@@ -257,8 +257,8 @@ impl Members {
         }
     }
 
-    /// Has one GET answered that comes through the daemon at `address`, which knows then that this
-    /// member speaks HTTP. The connection is closed.
+    /// Answers one GET through the daemon at `address`, which then knows that this member speaks
+    /// HTTP. The connection is closed.
     pub async fn prove_http(&mut self, address: &str) {
         let address = address.to_owned();
         let asked =
@@ -269,7 +269,7 @@ impl Members {
         assert_eq!(asked.await.expect("a task"), 200);
     }
 
-    /// Waits for the next request over HTTP/2; anything else fails the test.
+    /// Waits for the next request over HTTP/2; panics on any other arrival.
     pub async fn call(&mut self) -> Call {
         match self.next().await {
             Arrival::Http2(call) => call,
@@ -278,7 +278,7 @@ impl Members {
         }
     }
 
-    /// Waits for the next bare connection; anything else fails the test.
+    /// Waits for the next bare connection; panics on any other arrival.
     pub async fn raw(&mut self) -> (usize, TcpStream) {
         match self.next().await {
             Arrival::Raw(member, stream) => (member, stream),
@@ -287,7 +287,7 @@ impl Members {
         }
     }
 
-    /// Whether nothing has arrived that was not taken.
+    /// Returns whether no arrival is waiting to be taken.
     pub fn is_quiet(&mut self) -> bool {
         if self.put_aside.is_empty() {
             self.put_aside.extend(self.arrivals.try_recv().ok());
@@ -295,7 +295,7 @@ impl Members {
         self.put_aside.is_empty()
     }
 
-    /// Serves everything that arrives with `answer`, in tasks, until the handle is aborted.
+    /// Answers every arrival with `answer`, each in a task, until the handle is dropped.
     pub fn serve(mut self, answer: impl AsyncAnswer) -> Serving {
         let ports = self.ports.clone();
         let arrivals = std::mem::replace(&mut self.arrivals, mpsc::unbounded_channel().1);
@@ -311,9 +311,9 @@ impl Members {
     }
 }
 
-/// A function that answers what arrives.
+/// A function that answers arrivals.
 pub trait AsyncAnswer: Send + Sync + 'static {
-    /// Answers it.
+    /// Answers one arrival.
     fn answer(&self, arrival: Arrival) -> impl Future<Output = ()> + Send;
 }
 
@@ -327,9 +327,8 @@ where
     }
 }
 
-/// Members that serve by a function.
+/// Members whose arrivals a function answers.
 pub struct Serving {
-    /// The members.
     pub members: Members,
     ports: Vec<u16>,
     task: AbortHandle,
@@ -347,12 +346,12 @@ impl Drop for Members {
     }
 }
 
-/// Starts a daemon without holding up the members, which live on the same thread as the test.
+/// Starts a daemon on another thread, since the members are served on that of the test.
 pub async fn start(plan: Plan) -> Proxy {
     tokio::task::spawn_blocking(|| plan.start()).await.expect("the daemon starts")
 }
 
-/// The header that an answer of a member of this cluster begins with, as field 1 of a message.
+/// Encodes the response header of a member of this cluster, as field 1 of a message.
 pub fn header(cluster: u64) -> Vec<u8> {
     let (mut header, mut varint) = (vec![0x08], cluster);
     while varint >= 0x80 {
@@ -363,7 +362,7 @@ pub fn header(cluster: u64) -> Vec<u8> {
     [&[0x0a, header.len() as u8], &header[..]].concat()
 }
 
-/// The peer's list of members with these client ports.
+/// Returns the peer's list of members with these client ports.
 fn list(ports: &[u16]) -> String {
     let members: Vec<String> = ports
         .iter()
@@ -429,7 +428,7 @@ impl Shared {
         }
     }
 
-    /// Counts a connection. Returns how many there were before.
+    /// Counts a connection and returns how many there were before it.
     pub(crate) fn connected(&self) -> usize {
         self.connections.fetch_add(1, Ordering::Relaxed)
     }
@@ -443,7 +442,7 @@ impl Shared {
     }
 
     pub(crate) fn hand_over(&self, arrival: Arrival) {
-        // The test may be over.
+        // An error means that the test has ended.
         let _ = self.arrivals.send(arrival);
     }
 
@@ -477,7 +476,7 @@ impl Shared {
     }
 }
 
-/// Counts an open connection.
+/// Counts an open connection until it is dropped.
 pub(crate) struct Presence(Arc<Shared>);
 
 impl Drop for Presence {
