@@ -146,7 +146,7 @@ fn many_reload_commands_leave_status_its_room_and_one_reload_answers_many() {
             let answer = answer(client).await;
             match answer.starts_with("HTTP/1.1 200 ") {
                 true => done += 1,
-                false => assert!(answer.contains("reloads wait"), "{answer}"),
+                false => assert!(answer.contains("reloads already wait"), "{answer}"),
             }
         }
         assert!(done > 1, "{done}");
