@@ -19,7 +19,7 @@ pub const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Code {
-    /// The request cannot be forwarded.
+    /// The client sent a request that cannot be forwarded.
     InvalidArgument = 3,
     /// The request needs more than the proxy is willing to hold.
     ResourceExhausted = 8,
