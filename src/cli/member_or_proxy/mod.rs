@@ -138,8 +138,9 @@ fn fetch_registered(
 }
 
 async fn wait(notifier: &mut Notifier, error: &RegistryError, pause: Duration) {
-    let text =
-        format!("cannot tell yet whether this host is a member: {error}; asking again in {pause:?}");
+    let text = format!(
+        "cannot tell yet whether this host is a member: {error}; asking again in {pause:?}"
+    );
     complain(&format!("warning: {text}\n"));
     notifier.status(&text);
     let mut left = pause;
