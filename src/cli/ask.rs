@@ -166,7 +166,7 @@ pub(super) mod tests {
     use std::io::{Read, Write};
     use std::os::unix::net::UnixListener;
 
-    /// A daemon that answers one request with these bytes.
+    /// Starts a daemon that answers one request with these bytes.
     pub(in crate::cli) fn daemon(answer: &str) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("admin.sock");
@@ -181,7 +181,7 @@ pub(super) mod tests {
         (dir, path)
     }
 
-    /// The bytes of an answer with a body.
+    /// Returns the bytes of an HTTP response with a body.
     pub(in crate::cli) fn http(status: &str, body: &str) -> String {
         format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
     }

@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(error.to_string(), said);
         let error = dial("fe80::1%4000000000", 2380, BY_HAND, LIMIT).await.unwrap_err();
         assert!(error.to_string().contains("no network interface"), "{error}");
-        // The kernel takes a zone for every address, and so does Go.
+        // The kernel accepts a zone for every address, and so does Go.
         let listener = TcpListener::bind("[::1]:0").await;
         if let Ok(listener) = listener {
             let port = listener.local_addr().unwrap().port();
@@ -313,13 +313,13 @@ mod tests {
         for host in ["127.0.0.1", "2130706433", "localhost", "::ffff:127.0.0.1"] {
             assert!(dial(host, port, NamedBy::Network, LIMIT).await.is_ok(), "{host}");
         }
-        // Whoever writes it himself knows what he does.
+        // An address from the settings is not checked.
         assert!(dial("0.0.0.0", port, BY_HAND, LIMIT).await.is_ok());
     }
 
     #[tokio::test]
     async fn the_limit_covers_a_host_that_does_not_answer() {
-        // A listener whose queue is full and never emptied answers no more handshakes.
+        // A listener with a full queue answers no further handshakes.
         let listener =
             socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();

@@ -362,7 +362,7 @@ mod tests {
 
     use super::*;
 
-    /// A resolver that answers what it is told to, when it is told to.
+    /// A resolver whose answers the test supplies; it blocks until one is there.
     #[derive(Default)]
     struct Scripted {
         answers: Mutex<VecDeque<Result<Vec<SocketAddr>, LookupError>>>,
@@ -389,7 +389,7 @@ mod tests {
         }
     }
 
-    /// A table over such a resolver; nothing is fresh in it unless `fresh` says so.
+    /// A table with a scripted resolver. Answers stay fresh for `fresh`.
     fn table(fresh: Duration, limit: Duration) -> (Arc<Table>, Arc<Scripted>) {
         let resolver = Arc::<Scripted>::default();
         let limits = Limits { fresh, stale_after: Duration::from_millis(20), limit };
@@ -431,7 +431,7 @@ mod tests {
             let [failing] = &table.failing()[..] else { panic!("one name fails") };
             assert!(failing.error == error && failing.is_known, "{failing:?}");
         }
-        // Who asks what fails has it looked up again, and nobody answers that one in time.
+        // Asking for a failing name begins a new lookup, which is not answered in time.
         assert_eq!(ip(table.addresses("infra0").await), Ok("10.0.0.1".into()));
         resolver.tell(Ok("10.0.0.2"));
         while ip(table.addresses("infra0").await) != Ok("10.0.0.2".into()) {}
@@ -443,7 +443,7 @@ mod tests {
         let (table, resolver) = table(LONG, Duration::from_millis(20));
         let late = LookupError::NoAnswer(Duration::from_millis(20));
         assert_eq!(table.addresses("infra0").await, Err(late.clone()));
-        // The same lookup is still under way, so that nobody waits for it any more.
+        // The same lookup is still running and overdue, so this call does not wait.
         assert_eq!(table.addresses("infra0").await, Err(late.clone()));
         let [failing] = &table.failing()[..] else { panic!("one name fails") };
         assert!(failing.error == late && !failing.is_known, "{failing:?}");
@@ -481,8 +481,7 @@ mod tests {
     async fn the_systems_resolver_knows_localhost_and_not_what_cannot_exist() {
         let found = addresses("localhost").await.unwrap();
         assert!(found.iter().all(|address| address.ip().is_loopback() && address.port() == 0));
-        // RFC 6761 keeps .invalid from ever existing; a machine without any resolver cannot know
-        // that.
+        // RFC 6761 reserves .invalid; a machine without a resolver fails the lookup instead.
         let error = addresses("etcd.invalid").await.unwrap_err();
         assert!(matches!(error, LookupError::NotFound | LookupError::Failed(_)), "{error}");
     }

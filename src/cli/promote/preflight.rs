@@ -110,7 +110,7 @@ mod tests {
             assert!(said[0].contains("quorum would be at risk"), "{said:?}");
             assert_eq!(judged(voters, well, true), Vec::<String>::new(), "a learner does no harm");
         }
-        // Four of five still are the quorum of six.
+        // Four of five healthy voters are a quorum of six.
         assert_eq!(judged(&["a", "b", "c", "d", "e"], 4, false), Vec::<String>::new());
     }
 

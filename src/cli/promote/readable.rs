@@ -185,7 +185,7 @@ mod tests {
             denied.into_iter().map(|line| line.replace(&above, "")).collect()
         }
 
-        /// Somebody else, but for one group.
+        /// A user who does not own the key, and is in its group if `is_in_group`.
         fn stranger(&self, is_in_group: bool) -> Reader {
             let gid = fs::metadata(&self.key).unwrap().gid();
             let groups = if is_in_group { vec![gid] } else { Vec::new() };

@@ -171,10 +171,9 @@ impl Run<'_> {
             written.value(name) != Some(value.as_str()) && !value.is_empty()
         };
         match variables.iter().find(missing) {
-            Some((name, _)) => Err(format!(
-                "{} does not have the value of {name} that was written",
-                host.file.display()
-            )),
+            Some((name, _)) => {
+                Err(format!("{} does not set {name} as written", host.file.display()))
+            }
             None => Ok(()),
         }
     }
