@@ -7,7 +7,7 @@ use std::time::Instant;
 /// The request bodies of one connection whose next piece is awaited.
 #[derive(Debug)]
 pub struct Owed {
-    /// Bodies whose next piece is waited for.
+    /// Number of bodies whose next piece is awaited.
     bodies: Cell<u32>,
     /// When the most recent wait of any body began.
     since: Cell<Instant>,
@@ -19,7 +19,7 @@ impl Owed {
         Rc::new(Self { bodies: Cell::new(0), since: Cell::new(now) })
     }
 
-    /// Bodies whose next piece is waited for.
+    /// Returns the number of bodies whose next piece is awaited.
     pub fn bodies(&self) -> u32 {
         self.bodies.get()
     }

@@ -131,7 +131,7 @@ impl Replay {
         source.incoming.take()
     }
 
-    /// Ends the retry and releases the kept chunks, because the response is being forwarded.
+    /// Ends the retry and releases the kept chunks. Called when the response is being forwarded.
     pub fn release(&self) {
         if let Some(source) = &self.0 {
             // The chunks are dropped by the reader itself, once it has returned all of them: a

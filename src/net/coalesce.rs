@@ -17,7 +17,7 @@ const SMALL: usize = 2048;
 /// written, as any write does.
 ///
 /// # Errors
-/// Returns the stream's error.
+/// Those of the stream.
 pub fn poll_write<S: AsyncWrite>(
     stream: Pin<&mut S>,
     cx: &mut Context<'_>,

@@ -71,7 +71,7 @@ impl ConnLimit {
     /// Checks whether one more client may be accepted.
     ///
     /// # Errors
-    /// Returns which limit is reached.
+    /// The limit that is reached.
     pub fn has_room(&self) -> Result<(), Full> {
         if self.0.admitted.load(Relaxed) <= 0 {
             return Err(Full::Memory);

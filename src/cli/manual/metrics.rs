@@ -78,7 +78,8 @@ const ALERTS: [Alert; 7] = [
         "etcd_proxy_connections > 0.9 * etcd_proxy_connections_limit",
     ),
     (
-        "One gRPC call in twenty ends with `Unavailable` or `DeadlineExceeded`, from a member or from the proxy.",
+        "One gRPC call in twenty ends with `Unavailable` or `DeadlineExceeded`, from a member or \
+         from the proxy.",
         "sum by (instance) (\n  \
            rate(etcd_proxy_rpc_handled_total{code=~\"Unavailable|DeadlineExceeded\"}[5m])\n\
          ) > 0.05 * sum by (instance) (rate(etcd_proxy_rpc_handled_total[5m]))",

@@ -84,8 +84,8 @@ pub(super) fn read(path: &Path) -> Result<Option<PromotionRecord>, String> {
 pub(super) fn write(path: &Path, record: &PromotionRecord) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(directory)?;
-    // Replaced atomically, without following links: the directory does not belong to root, who runs
-    // this.
+    // Replaced without following links: this runs as root, and the directory belongs to another
+    // user.
     atomic_file::replace(path, &serde_json::to_vec_pretty(record)?, Ownership::ours(0o600))
 }
 
