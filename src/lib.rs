@@ -10,7 +10,7 @@
 //! `ARCHITECTURE.md` describes the life of a request, of a refresh and of a reload, the invariants
 //! and their tests, and where to change what.
 //!
-//! The path of a request, in source order:
+//! The path of a request, in reading order:
 //!
 //! 1. [`server::listener`] accepts its connection, [`server::connection`] drives it, and
 //!    [`server::service`] answers the request.
