@@ -1,5 +1,5 @@
-//! Writes the generated files, man pages, completions, references and the full example, where they
-//! belong. `make generate` runs it.
+//! Writes the generated files (man pages, completions, references and the full example) into the
+//! source tree. Run by `make generate`.
 
 fn main() -> std::io::Result<()> {
     for (path, text) in etcd_proxy::cli::manual::files() {

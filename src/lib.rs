@@ -7,21 +7,21 @@
 //! that brought a good member list, also an equal one, and after each reload and each change of a
 //! TLS file that changed something.
 //!
-//! `ARCHITECTURE.md` tells more: the life of a request, of a refresh and of a reload, the
-//! invariants and their tests, and where to change what.
+//! `ARCHITECTURE.md` describes the life of a request, of a refresh and of a reload, the invariants
+//! and their tests, and where to change what.
 //!
-//! The way of a request, without jumping back:
+//! The path of a request, in reading order:
 //!
-//! 1. [`server::listener`] accepts its connection, [`server::connection`] drives that, and
+//! 1. [`server::listener`] accepts its connection, [`server::connection`] drives it, and
 //!    [`server::service`] answers the request.
-//! 2. [`proxy::forward`] classifies it, decides whether it may pass, and tries members as
+//! 2. [`proxy::forward`] classifies it, decides whether it may be forwarded, and tries members as
 //!    [`proxy::retry`] allows.
-//! 3. [`upstream::balance`] chooses one, [`upstream::worker_endpoint`] has a connection to it, and
-//!    [`upstream::http1`] or [`upstream::http2`] sends the request there.
+//! 3. [`upstream::balance`] chooses a member, [`upstream::worker_endpoint`] provides a connection
+//!    to it, and [`upstream::http1`] or [`upstream::http2`] sends the request.
 //!
-//! The way of a member, from the other side: [`cluster::tracker`] asks the peers,
-//! [`cluster::eligibility`] says which URLs may get requests, [`daemon::endpoint_set`] makes
-//! endpoints of them, and [`daemon::control`] publishes these.
+//! The path of a member, from the other side: [`cluster::tracker`] asks the peers for the member
+//! list, [`cluster::eligibility`] decides which URLs may get requests, [`daemon::endpoint_set`]
+//! turns them into endpoints, and [`daemon::control`] publishes those.
 //!
 //! | floor | modules | job; each imports only from the floors below |
 //! |---|---|---|
@@ -33,7 +33,7 @@
 //! | 2 | [`tls`], [`net`], [`telemetry`] | certificates; sockets; logs, metrics, the snapshot |
 //! | 1 | [`config`], [`message`] | settings; bodies, headers, RPCs |
 
-// The map links to modules that are private: it is for who reads the source.
+// The map above links to private modules: it is meant for readers of the source.
 #![allow(rustdoc::private_intra_doc_links)]
 
 pub mod cli;

@@ -1,19 +1,19 @@
-//! The part of the command line that is not settings: the command, and the flags that belong to it.
+//! Parses the part of the command line that is not settings: the command and its own flags.
 
 use std::ffi::OsString;
 
 use crate::config::{Location, Problem, schema};
 
-/// What the program is asked to do.
+/// A command of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     /// Run the daemon.
     Run,
-    /// Look for problems in the settings.
+    /// Report problems in the settings.
     Check,
     /// Show the effective settings.
     PrintConfig,
-    /// Show what a running daemon does.
+    /// Show the state of a running daemon.
     Status,
     /// Make a running daemon reload.
     Reload,
@@ -21,11 +21,11 @@ pub enum Command {
     Promote,
     /// Print the version.
     Version,
-    /// Print how to use all this.
+    /// Print the help.
     Help,
 }
 
-/// A command and what follows it.
+/// A command and its arguments.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Line {
     /// The command; [`Command::Run`] when there is none.
@@ -45,7 +45,7 @@ const COMMANDS: [Command; 7] = [
 ];
 
 impl Command {
-    /// Returns how the command is typed; empty for [`Command::Run`].
+    /// Returns the word that selects the command; empty for [`Command::Run`].
     pub fn word(self) -> &'static str {
         match self {
             Self::Run => "",
@@ -60,8 +60,8 @@ impl Command {
     }
 }
 
-/// Splits the command from the flags. `--help` and `--version` win over everything else, wherever
-/// they stand.
+/// Splits the command from the flags. `--help` and `--version` win over everything else at any
+/// position.
 pub fn parse(mut args: Vec<OsString>) -> Result<Line, Problem> {
     let asks = |words: &[&str]| args.iter().any(|arg| words.iter().any(|word| arg == word));
     if asks(&["-h", "-help", "--help"]) {
@@ -81,7 +81,7 @@ pub fn parse(mut args: Vec<OsString>) -> Result<Line, Problem> {
 fn unknown(word: &str) -> Problem {
     let problem = |message| Problem::error(message, Location::Flag(word.to_owned()));
     if word == "gateway" || word == "grpc-proxy" {
-        let hint = "etcd-proxy carries everything and needs no command";
+        let hint = "etcd-proxy serves all of etcd's APIs without a command";
         return problem(format!("`{word}` is a command of etcd")).hint(hint);
     }
     let distance = |command: &Command| strsim::damerau_levenshtein(word, command.word());
@@ -93,16 +93,15 @@ fn unknown(word: &str) -> Problem {
     }
 }
 
-/// Takes a switch of the command out of `rest`, and returns whether it was there.
+/// Removes a switch of the command from `rest`, and returns whether it was present.
 pub fn take_switch(rest: &mut Vec<OsString>, name: &str) -> bool {
     let before = rest.len();
     rest.retain(|arg| !is_flag(arg, name));
     rest.len() < before
 }
 
-/// Takes a flag of the command and its value out of `rest`; its value must be one of `words`.
-/// Returns the last one, or the first of `words` when the flag is not there. `names` are without
-/// dashes.
+/// Removes a flag of the command and its value from `rest`. The value must be one of `words`.
+/// Returns the last value, or the first of `words` when the flag is absent. `names` have no dashes.
 pub fn take_word(
     rest: &mut Vec<OsString>,
     names: &[&str],
@@ -126,8 +125,8 @@ pub fn take_word(
     Ok(found)
 }
 
-/// Takes a flag of the command and its value out of `rest`. Returns the last one; `None` when the
-/// flag is not there.
+/// Removes a flag of the command and its value from `rest`. Returns the last value; `None` when the
+/// flag is absent.
 pub fn take_value(rest: &mut Vec<OsString>, names: &[&str]) -> Result<Option<String>, Problem> {
     let mut found = None;
     while let Some((at, name, inline)) = position(rest, names) {
@@ -145,7 +144,7 @@ pub fn take_value(rest: &mut Vec<OsString>, names: &[&str]) -> Result<Option<Str
     Ok(found)
 }
 
-/// Returns where one of the flags stands, which one, and the value behind its `=`.
+/// Returns the position of one of the flags, its name, and the value after its `=`.
 fn position<'a>(rest: &[OsString], names: &[&'a str]) -> Option<(usize, &'a str, Option<String>)> {
     rest.iter().enumerate().find_map(|(at, arg)| {
         let arg = arg.to_str()?;
@@ -160,7 +159,7 @@ fn position<'a>(rest: &[OsString], names: &[&'a str]) -> Option<(usize, &'a str,
     })
 }
 
-/// Splits `-wjson`, as people write it for etcdctl, unless it is the name of a setting.
+/// Splits `-wjson`, which etcdctl accepts, unless it is the name of a setting.
 fn glued<'a>(arg: &str, names: &[&'a str]) -> Option<(&'a str, String)> {
     let rest = arg.strip_prefix('-').filter(|rest| !rest.starts_with('-'))?;
     let setting = rest.split_once('=').map_or(rest, |(name, _)| name);

@@ -1,6 +1,6 @@
-//! How the commands ask the running daemon: one HTTP request on its admin socket.
+//! Requests of the commands to the running daemon: one HTTP request on its admin socket.
 //!
-//! Blocking, for commands have nothing else to do; not to be called from within a runtime.
+//! Blocking, because commands have nothing else to do. Must not be called from within a runtime.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,36 +16,36 @@ use serde::Deserialize;
 use tokio::net::UnixStream;
 use tokio::time::sleep;
 
-/// Exit status of a command when no daemon runs; systemctl has the same.
+/// Exit status of a command when no daemon runs, as in systemctl.
 pub const NOT_RUNNING: u8 = 3;
 
-/// Largest answer that is read, in bytes; a snapshot has some kilobytes.
+/// Largest answer that is read, in bytes; a snapshot takes a few kilobytes.
 const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
 
-/// Pause between two tries while the socket's queue is full.
+/// Pause between two attempts while the socket's queue is full.
 const FULL_QUEUE: Duration = Duration::from_millis(20);
 
-/// What the daemon answered.
+/// An answer of the daemon.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The HTTP status.
     pub status: StatusCode,
-    /// The whole body, JSON as a rule.
+    /// The whole body, usually JSON.
     pub body: Bytes,
 }
 
-/// Why there is no answer; displays as one line.
+/// Why there is no answer. Displays as one line.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// Nobody listens there.
+    /// No process listens on the socket.
     #[error("etcd-proxy is not running, or its admin socket is not {}: {source}", socket.display())]
     NotRunning {
         /// Where we asked.
         socket: PathBuf,
-        /// Whether there is no file, or nobody behind it.
+        /// The connect error: the file is missing, or no process listens on it.
         source: io::Error,
     },
-    /// The socket is there but not for us.
+    /// The socket exists, but we may not connect.
     #[error("permission denied on {}: run this as root or as a member of the socket's group", socket.display())]
     Denied {
         /// Where we asked.
@@ -59,7 +59,7 @@ pub enum AskError {
         /// How long we waited.
         limit: Duration,
     },
-    /// The connection broke, or what answers is not our daemon.
+    /// The connection broke, or the answer is not from our daemon.
     #[error("cannot ask {}: {reason}", socket.display())]
     Failed {
         /// Where we asked.
@@ -70,7 +70,8 @@ pub enum AskError {
 }
 
 impl AskError {
-    /// The exit status of a command that ends with this: 3 when no daemon runs, else 1.
+    /// Returns the exit status of a command that fails with this error: 3 when no daemon runs, else
+    /// 1.
     pub fn exit_code(&self) -> u8 {
         if matches!(self, Self::NotRunning { .. }) { NOT_RUNNING } else { 1 }
     }
@@ -79,7 +80,7 @@ impl AskError {
 /// Asks the daemon and waits at most `limit` for the whole answer.
 ///
 /// # Errors
-/// When there is no answer; an answer with an error status is an answer.
+/// When there is no answer. An answer with an error status is not an error.
 pub fn ask(socket: &Path, method: Method, path: &str, limit: Duration) -> Result<Answer, AskError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -103,7 +104,7 @@ async fn exchange(socket: &Path, method: Method, path: &str) -> Result<Answer, A
         .map_err(|error| failed(socket, error))?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(socket, error))?;
-    // Its error comes back through the sender; it ends with the answer, or with the runtime.
+    // Its error is returned by the sender. The task ends with the answer, or with the runtime.
     tokio::spawn(connection);
     let response = sender.send_request(request).await.map_err(|error| failed(socket, error))?;
     let status = response.status();
@@ -111,7 +112,7 @@ async fn exchange(socket: &Path, method: Method, path: &str) -> Result<Answer, A
     Ok(Answer { status, body: body.map_err(|error| failed(socket, error))?.to_bytes() })
 }
 
-/// Connects; waits while the socket's queue is full.
+/// Connects, and waits while the socket's queue is full.
 async fn connect(socket: &Path) -> io::Result<UnixStream> {
     loop {
         match UnixStream::connect(socket).await {
@@ -137,15 +138,16 @@ fn failed(socket: &Path, reason: impl ToString) -> AskError {
 }
 
 impl Answer {
-    /// Reads the body as JSON of the wanted kind.
+    /// Parses the body as JSON.
     ///
     /// # Errors
-    /// When it is something else; the message is the daemon's own when it sent one.
+    /// When the body is something else. The message is the daemon's own if it sent one.
     pub fn json<'a, T: Deserialize<'a>>(&'a self, socket: &Path) -> Result<T, AskError> {
         serde_json::from_slice(&self.body).map_err(|error| failed(socket, self.complaint(error)))
     }
 
-    /// Says why this is not the wanted answer, in the daemon's words if it has any.
+    /// Returns why this is not the expected answer: the daemon's own message if there is one, else
+    /// `reason`.
     pub fn complaint(&self, reason: impl ToString) -> String {
         #[derive(Deserialize)]
         struct Complaint {
@@ -164,7 +166,7 @@ pub(super) mod tests {
     use std::io::{Read, Write};
     use std::os::unix::net::UnixListener;
 
-    /// A daemon that answers one request with these bytes.
+    /// Starts a daemon that answers one request with these bytes.
     pub(in crate::cli) fn daemon(answer: &str) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("admin.sock");
@@ -179,7 +181,7 @@ pub(super) mod tests {
         (dir, path)
     }
 
-    /// The bytes of an answer with a body.
+    /// Returns the bytes of an HTTP response with a body.
     pub(in crate::cli) fn http(status: &str, body: &str) -> String {
         format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
     }

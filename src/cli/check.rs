@@ -1,5 +1,6 @@
-//! `etcd-proxy check`: everything that a start or a reload would say about the settings, without
-//! starting; with `--connect` also what it would find.
+//! `etcd-proxy check`: reports everything that a start or a reload would say about the settings,
+//! without starting. With `--connect` it also reports the peers and members that a start would
+//! find.
 
 mod connect;
 mod taken;
@@ -14,17 +15,18 @@ use super::{args, unit};
 use crate::config::{Inputs, Loaded, Problems};
 use crate::tls::configs::Purpose;
 
-/// The exit status for settings that cannot be used (sysexits' EX_CONFIG).
+/// Exit status for settings that cannot be used (sysexits' EX_CONFIG).
 const CONFIG: u8 = 78;
 
-/// The exit status for settings that lead to nobody who answers (sysexits' EX_UNAVAILABLE).
+/// Exit status of `--connect` when no member is healthy, or with `--strict` when any peer or member
+/// is not (sysexits' EX_UNAVAILABLE).
 const UNAVAILABLE: u8 = 69;
 
-/// Prints every problem and their count. Ends with 0 when the settings can be used; with `--strict`
-/// also warnings make it fail. `--format json` prints the same list as JSON, on standard output.
+/// Prints every problem and their count. Returns 0 when the settings can be used; with `--strict`,
+/// warnings fail too. `--format json` prints the same list as JSON on standard output.
 ///
-/// `--connect` asks the peers and probes the members, once the settings can be used, and ends with
-/// 69 when no member is healthy; with `--strict` already when a peer or member is not well.
+/// `--connect` queries the peers and probes the members if the settings can be used. It returns 69
+/// when no member is healthy; with `--strict`, when any peer or member is unhealthy.
 pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
     let strict = args::take_switch(&mut rest, "strict");
     let connects = args::take_switch(&mut rest, "connect");
@@ -45,7 +47,7 @@ pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
         }
         Err(problems) => (problems, None),
     };
-    // The settings can be used, and so can the command line: it is the address that cannot be had.
+    // The settings and the command line are valid, so the only errors are addresses in use.
     let is_taken = usable.is_some() && problems.errors() > 0;
     unit.locate_problems(&mut problems);
     let loaded = usable.as_ref().map(|(loaded, _)| loaded).filter(|_| problems.errors() == 0);
@@ -58,7 +60,7 @@ pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
             match connect::run(&loaded.settings, tls_configs, &daemon) {
                 Ok(found) => Some(found),
                 Err(error) => {
-                    complain(&format!("error: cannot connect to anybody: {error}\n"));
+                    complain(&format!("error: cannot start the connection check: {error}\n"));
                     return ExitCode::FAILURE;
                 }
             }
@@ -88,7 +90,8 @@ fn status(problems: &Problems, found: Option<&connect::Found>, strict: bool) -> 
     }
 }
 
-/// Says what was found to be usable: people often check another file than the one they edited.
+/// Returns the closing line. It names the checked file, because people often check another file
+/// than the one they edited.
 fn outcome(loaded: Option<&Loaded>, inputs: &Inputs) -> String {
     let Some(loaded) = loaded else { return "nothing was changed".to_owned() };
     let file = loaded.file.as_ref().unwrap_or(&inputs.default_file);

@@ -1,7 +1,6 @@
-//! The commands and the flags that belong to them, as `help`, the man pages and the completions
-//! tell of them.
+//! The commands and their flags, as documented by `help`, the man pages and the completions.
 //!
-//! Settings are flags as well, of the commands that take settings; those have a table of their own,
+//! Settings are flags too, of the commands that take settings; their table is
 //! [`schema`](crate::config::schema).
 
 use super::args::Command;
@@ -10,9 +9,9 @@ use super::args::Command;
 pub(super) struct About {
     /// The command.
     pub(super) command: Command,
-    /// What it does, in one sentence without a subject.
+    /// What it does, as a phrase that starts with a verb.
     pub(super) summary: &'static str,
-    /// Whether settings may follow it as flags.
+    /// Whether it takes settings as flags.
     pub(super) settings: bool,
     /// Its own flags.
     pub(super) flags: &'static [Flag],
@@ -20,24 +19,24 @@ pub(super) struct About {
 
 /// A flag of a command.
 pub(super) struct Flag {
-    /// How it is typed, dashes included.
+    /// The flag as typed, dashes included.
     pub(super) typed: &'static str,
-    /// What must follow it.
+    /// Its value.
     pub(super) value: Value,
     /// What it does.
     pub(super) doc: &'static str,
 }
 
-/// What follows a flag.
+/// The value of a flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Value {
     /// Nothing: it is a switch.
     None,
     /// One of these.
     Words(&'static [&'static str]),
-    /// Something that is called this.
+    /// Free text; the name to show for it.
     Text(&'static str),
-    /// A path of a file or a directory.
+    /// The path of a file or directory.
     Path,
 }
 
@@ -54,25 +53,25 @@ const fn about(
     About { command, summary, settings, flags }
 }
 
-const WRITE_OUT: &str = "the form of what is printed";
+const WRITE_OUT: &str = "the output format";
 
 /// Every command, in the order of `help`.
 pub(super) const COMMANDS: &[About] = &[
     about(Command::Run, "runs the daemon", true, &[]),
     about(
         Command::Check,
-        "looks for problems in the settings, all at once, without binding anything",
+        "reports every problem in the settings, without binding anything",
         true,
         &[
             flag(
                 "--strict",
                 Value::None,
-                "fail on warnings too, and on a peer or member that is not well",
+                "also fail on warnings, and on an unhealthy peer or member",
             ),
             flag(
                 "--connect",
                 Value::None,
-                "ask the peers and probe the members as well; 69 if none is healthy",
+                "also query the peers and probe the members; exit status 69 if no member is healthy",
             ),
             flag("--format", Value::Words(&["text", "json"]), WRITE_OUT),
         ],
@@ -89,7 +88,7 @@ pub(super) const COMMANDS: &[About] = &[
         false,
         &[
             flag("-w", Value::Words(&["table", "simple", "json"]), WRITE_OUT),
-            flag("--quiet", Value::None, "print nothing, the exit status tells"),
+            flag("--quiet", Value::None, "print nothing; only set the exit status"),
         ],
     ),
     about(Command::Reload, "makes the running daemon reload, and waits for the result", false, &[]),
@@ -99,21 +98,33 @@ pub(super) const COMMANDS: &[About] = &[
         true,
         &[
             flag("--name", Value::Text("NAME"), "the new member's name"),
-            flag("--peer-url", Value::Text("URL[,URL]"), "where the other members will reach it"),
+            flag(
+                "--peer-url",
+                Value::Text("URL[,URL]"),
+                "the URL at which the other members will reach it",
+            ),
             flag("--yes", Value::None, "run the plan"),
             flag("--dry-run", Value::None, "only show the plan"),
             flag("--learner", Value::None, "join without a vote"),
-            flag("--user", Value::Text("NAME:PASSWORD"), "who asks, where the cluster has auth on"),
-            flag("--user-file", Value::Path, "a file with that; else $ETCDCTL_USER"),
+            flag(
+                "--user",
+                Value::Text("NAME:PASSWORD"),
+                "the user to log in as, if the cluster has auth enabled",
+            ),
+            flag(
+                "--user-file",
+                Value::Path,
+                "a file with NAME:PASSWORD; without both flags, $ETCDCTL_USER",
+            ),
             flag("--etcd-environment-file", Value::Path, "etcd's environment file"),
             flag("--etcd-data-dir", Value::Path, "etcd's data directory"),
-            flag("--etcd-unit", Value::Text("UNIT"), "etcd's unit, etcd.service when not given"),
+            flag("--etcd-unit", Value::Text("UNIT"), "etcd's unit, etcd.service by default"),
             flag(
                 "--proxy-unit",
                 Value::Text("UNIT"),
-                "the proxy's, etcd-proxy.service when not given",
+                "the proxy's unit, etcd-proxy.service by default",
             ),
-            flag("--systemctl", Value::Path, "what is run as systemctl"),
+            flag("--systemctl", Value::Path, "the systemctl program to run"),
         ],
     ),
     about(Command::Version, "prints the version", false, &[]),
@@ -121,7 +132,7 @@ pub(super) const COMMANDS: &[About] = &[
 ];
 
 impl About {
-    /// Returns how the command is called: `etcd-proxy check [FLAGS]`.
+    /// Returns the usage line: `etcd-proxy check [FLAGS]`.
     pub(super) fn usage(&self) -> String {
         let word = self.command.word();
         let space = if word.is_empty() { "" } else { " " };
@@ -131,7 +142,7 @@ impl About {
 }
 
 impl Flag {
-    /// Returns the flag with what follows it: `--format text|json`.
+    /// Returns the flag with its value: `--format text|json`.
     pub(super) fn usage(&self) -> String {
         match self.value {
             Value::None => self.typed.to_owned(),

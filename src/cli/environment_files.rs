@@ -1,4 +1,4 @@
-//! Reads environment files on this machine: with the grammar of its systemd.
+//! Reads environment files with the grammar of this machine's systemd.
 
 use std::io;
 use std::path::Path;
@@ -7,18 +7,18 @@ use std::process::Command;
 use crate::config::environment_file::{self, EnvironmentFile, LARGEST, Refusal, Systemd};
 use crate::config::regular_file;
 
-/// A file's content, and what it sets. Both are empty when there is no file.
+/// A file's text and its assignments. Both are empty when there is no file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Content {
     pub(super) text: Vec<u8>,
     pub(super) file: EnvironmentFile,
 }
 
-/// Reads a file; one that does not exist sets nothing. `systemctl` is asked for systemd's version
-/// where that matters.
+/// Reads a file. A missing file sets nothing. `systemctl` is asked for systemd's version if the
+/// grammars of its versions differ for this file.
 ///
 /// # Errors
-/// Why it cannot be read, or why systemd ignores it, as one line that names it.
+/// Returns why the file cannot be read, or why systemd ignores it, as one line with its path.
 pub(super) fn read(path: &Path, systemctl: &Path) -> Result<Content, String> {
     let text = match slurp(path) {
         Ok(text) => text,
@@ -39,8 +39,8 @@ fn slurp(path: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Parses a file's content as this machine's systemd does. Where no systemd answers, the newest is
-/// imitated.
+/// Parses a file's text as this machine's systemd does; as the newest systemd if the version is
+/// unknown.
 ///
 /// # Errors
 /// When systemd ignores the whole file.

@@ -10,11 +10,11 @@ Each flag is also a key of the settings file (/etc/etcd-proxy.toml) and a variab
 proxy-dial-timeout and ETCD_PROXY_DIAL_TIMEOUT. Later wins: default, file, variable, flag. Times are milliseconds
 (5000) or durations (5s).
 
-Typed without settings, check, print-config, status and reload are about the daemon of the systemd unit, and read its
-environment files (/etc/default/etcd-proxy, /etc/sysconfig/etcd-proxy) as well, below their own environment.
+Without settings as flags, check, print-config, status and reload apply to the systemd unit's daemon: they also read
+its environment files (/etc/default/etcd-proxy, /etc/sysconfig/etcd-proxy), and their own environment wins over these.
 ";
 
-/// Widest line of a description.
+/// Widest line of a description, in bytes.
 const WIDTH: usize = 108;
 
 /// Returns the whole help.

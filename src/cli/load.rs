@@ -1,4 +1,4 @@
-//! Loads the settings that a command line means.
+//! Loads the settings for a command line.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -8,21 +8,21 @@ use crate::daemon::apply_errors::of_log;
 use crate::telemetry::log::OpenLog;
 use crate::tls::configs::{self, Purpose, TlsConfigs};
 
-/// The settings file when none is named.
+/// The default settings file.
 const DEFAULT_FILE: &str = "/etc/etcd-proxy.toml";
 
-/// An environment.
+/// Environment variables, as name and value.
 pub(super) type Variables = Vec<(OsString, OsString)>;
 
-/// Returns what settings are made from: these flags, this environment, the default file.
+/// Returns the inputs for settings: these flags, this environment, the default file.
 pub(super) fn inputs(args: Vec<OsString>, env: Variables) -> Inputs {
     let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
     Inputs { args, env, cwd, default_file: Path::new(DEFAULT_FILE).to_owned() }
 }
 
-/// Loads the settings and the TLS configs that they name; warnings of both are in the first.
-/// Everything that is wrong is found at once: files for TLS and the log are looked at also when
-/// other settings cannot be used.
+/// Loads the settings and the TLS configs that they name; the warnings of both are in [`Loaded`].
+/// All errors are reported at once: TLS files and the log are checked even when other settings
+/// cannot be used.
 pub(super) fn load(inputs: &Inputs, purpose: Purpose) -> Result<(Loaded, TlsConfigs), Problems> {
     let (mut loaded, mut problems) = config::draft(inputs, None);
     let purpose = if problems.errors() > 0 { Purpose::Check } else { purpose };
@@ -36,7 +36,7 @@ pub(super) fn load(inputs: &Inputs, purpose: Purpose) -> Result<(Loaded, TlsConf
             None
         }
     };
-    // A daemon that is to run opens its log itself.
+    // A daemon that is about to run opens its log itself.
     if purpose == Purpose::Check || tls_configs.is_none() {
         let errors = OpenLog::check(&loaded.settings.log);
         problems.0.extend(of_log(&errors, &loaded));

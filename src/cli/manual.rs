@@ -1,9 +1,8 @@
-//! What is written of the settings, commands and metrics beside `help`: two man pages, completions
-//! of three shells, the settings file with everything in it, and two references in docs/. All of it
-//! comes from the tables: [`commands`](super::commands),
-//! [`schema`](crate::config::schema) and
+//! Generated documentation of the settings, commands and metrics, besides `help`: two man pages,
+//! completions for three shells, the example settings file, and two references in docs/. All of it
+//! comes from the tables [`commands`](super::commands), [`schema`](crate::config::schema) and
 //! [`metrics`](crate::telemetry::metrics). The files are kept in the repository, where people read
-//! them; `make generate` writes them, and a test fails when they differ from what is made here.
+//! them. `make generate` writes them, and a test fails when they are out of date.
 
 mod completions;
 mod example;
@@ -12,7 +11,7 @@ mod pages;
 mod settings;
 mod words;
 
-/// Returns every generated file: its path in the repository, and what it must contain.
+/// Returns every generated file: its path in the repository and its content.
 pub fn files() -> Vec<(&'static str, String)> {
     vec![
         ("packaging/man/etcd-proxy.8", pages::program()),

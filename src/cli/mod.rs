@@ -1,4 +1,4 @@
-//! The command line: what was typed, and the commands that are not the daemon.
+//! The command line: parses it, and runs the commands other than the daemon.
 //!
 //! [`main`] is the whole program. A command comes first and settings follow it; with no command the
 //! daemon runs. Exit status: 0 fine, 64 unusable command line, 69 the cluster is full and
@@ -35,7 +35,8 @@ use load::{Variables, inputs, load};
 use output::{complain, say, style, unusable, usage};
 use status::WriteOut;
 
-/// Runs what the arguments (without the program's own name) ask for, in the environment `env`.
+/// Runs the command given by the arguments (without the program's own name) in the environment
+/// `env`.
 pub fn main(args: Vec<OsString>, env: Variables) -> ExitCode {
     let line = match args::parse(args) {
         Ok(line) => line,
@@ -73,8 +74,8 @@ fn run(inputs: Inputs) -> ExitCode {
     }
 }
 
-/// Lets a host that may be a member become one. Returns `None` when it is a proxy, also when the
-/// settings cannot be used: whoever loads them next says why.
+/// Runs etcd if this host may be a member and should be one. Returns `None` when it is a proxy, and
+/// when the settings cannot be used: the next load reports why.
 fn run_as_member(inputs: &Inputs) -> Option<ExitCode> {
     let loaded = config::load(inputs).ok()?;
     let member = loaded.settings.member.as_ref()?;
@@ -82,7 +83,7 @@ fn run_as_member(inputs: &Inputs) -> Option<ExitCode> {
     member_or_proxy::decide(inputs, &loaded, &tls_configs, member)
 }
 
-/// Asks the running daemon what it does.
+/// Shows the state of the running daemon.
 fn show_status(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
     let form = match args::take_word(&mut rest, &["w", "write-out"], &["table", "simple", "json"]) {
         Ok(form) => WriteOut::named(form),
@@ -96,7 +97,7 @@ fn show_status(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
     ExitCode::from(status::run(&socket, form, quiet, &mut io::stdout(), &mut io::stderr()))
 }
 
-/// Returns where the daemon is asked that these flags and this environment mean.
+/// Returns the admin socket of the daemon that these flags and this environment select.
 fn socket(args: Vec<OsString>, env: Variables) -> Result<PathBuf, Problems> {
     let is_units = unit::targets_unit(&args, &env);
     let env = unit::for_command(&args, env).variables;

@@ -1,4 +1,4 @@
-//! What a command writes to the terminal, and how it ends.
+//! Terminal output of the commands, and the exit status of a usage error.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use super::load::Variables;
 use crate::config::{self, Problem, Problems, Style};
 
-/// What a command line is called that cannot be used (sysexits' EX_USAGE).
+/// Exit status for a command line that cannot be used (sysexits' EX_USAGE).
 const USAGE: u8 = 64;
 
-/// Reports a command line that cannot be used.
+/// Reports a problem with the command line. Returns status 64.
 pub(super) fn usage(problem: Problem, env: &Variables) -> ExitCode {
     unusable(&Problems(vec![problem]), env)
 }
@@ -25,18 +25,18 @@ pub(super) fn style(env: &Variables) -> Style {
     if io::stderr().is_terminal() && !no_colour { Style::Coloured } else { Style::Plain }
 }
 
-/// Writes to standard output; a reader that has gone away is no error.
+/// Writes to standard output. A closed pipe is not an error.
 pub(super) fn say(text: &str) -> ExitCode {
     let _ = io::stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS
 }
 
-/// Writes to standard error, without anything that looks like a secret.
+/// Writes to standard error, with secrets masked.
 pub(super) fn complain(text: &str) {
     let _ = io::stderr().write_all(config::masked(text).as_bytes());
 }
 
-/// Writes JSON to standard output, indented for people.
+/// Writes indented JSON to standard output.
 pub(super) fn say_json(value: &serde_json::Value) {
     say(&format!("{value:#}\n"));
 }

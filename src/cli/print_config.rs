@@ -1,4 +1,4 @@
-//! `etcd-proxy print-config`: every effective setting, and where it was written.
+//! `etcd-proxy print-config`: shows every effective setting and where it was written.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -12,8 +12,8 @@ use super::{args, unit};
 use crate::config::schema::Support;
 use crate::config::{self, Effective, Loaded, Location, masked};
 
-/// Prints the settings as columns, or with `-w json` as JSON (`"version": 1`). Settings that cannot
-/// be used are reported as `check` does.
+/// Prints the settings as columns, or with `-w json` as JSON (`"version": 1`). Unusable settings
+/// are reported as by `check`.
 pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
     let form = match args::take_word(&mut rest, &["w", "write-out"], &["table", "json"]) {
         Ok(form) => form,

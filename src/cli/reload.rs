@@ -1,7 +1,7 @@
-//! `etcd-proxy reload`: has the running daemon reload its settings, waits, and fails when it
-//! refused.
+//! `etcd-proxy reload`: makes the running daemon reload its settings, waits, and fails if it
+//! refuses.
 //!
-//! This is the unit's `ExecReload`: systemd learns the result by the exit status, and people by the
+//! This is the unit's `ExecReload`: systemd gets the result from the exit status, people from the
 //! lines in the journal.
 
 use std::io::{self, Write};
@@ -14,19 +14,20 @@ use super::ask::{AskError, ask};
 use super::table::printable;
 use crate::telemetry::snapshot::{ReloadRecord, ReloadResult};
 
-/// How long we wait for the result; systemd's own default limit of 90 s shall strike first.
+/// Longest wait for the result. Longer than systemd's default limit of 90 s, so that systemd's
+/// limit applies first.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Exit status when the settings were refused: sysexits' EX_CONFIG.
 const UNUSABLE: u8 = 78;
 
-/// Reloads and says what became of it: the result on `out`, warnings and reasons on `err`. Returns
-/// the exit status: 0 applied or unchanged, 78 refused, 3 not running, 1 anything else.
+/// Reloads and reports: the result on `out`, warnings and reasons on `err`. Returns the exit
+/// status: 0 applied or unchanged, 78 refused, 3 not running, 1 anything else.
 pub fn run(socket: &Path, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     match reload(socket) {
         Ok(record) => report(&record, out, err).unwrap_or(1),
         Err(error) => {
-            // With stderr gone there is nobody left to tell.
+            // If stderr is closed, there is nowhere left to report to.
             let _ = writeln!(err, "error: {error}");
             error.exit_code()
         }

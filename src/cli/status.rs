@@ -1,7 +1,7 @@
-//! `etcd-proxy status`: what the running daemon does now, problems first.
+//! `etcd-proxy status`: shows the state of the running daemon, problems first.
 //!
-//! All of it comes from one [`Snapshot`]. As JSON it is passed on as the daemon sent it (the
-//! documented form, `"version": 1`), so that fields of a newer daemon are not lost.
+//! Everything comes from one [`Snapshot`]. JSON output is what the daemon sent (the documented
+//! form, `"version": 1`), so that fields of a newer daemon are not lost.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -24,16 +24,16 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Exit status when the daemon serves but something is wrong.
 const TROUBLED: u8 = 4;
 
-/// Exit status when the daemon runs and serves nobody.
+/// Exit status when the daemon runs but cannot serve.
 const NOT_SERVING: u8 = 5;
 
-/// Reloads that are shown; JSON has all that are kept.
+/// Number of reloads shown; JSON has all that the daemon keeps.
 const RELOADS_SHOWN: usize = 5;
 
-/// The form of the output, as in etcdctl.
+/// The output format, as in etcdctl.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum WriteOut {
-    /// Rows with commas, for scripts.
+    /// Comma-separated rows, for scripts.
     Simple,
     /// Boxed tables, for people.
     #[default]
@@ -43,7 +43,7 @@ pub enum WriteOut {
 }
 
 impl WriteOut {
-    /// The form of this name; tables for every name that is not one.
+    /// Returns the format with this name; tables for an unknown name.
     pub fn named(name: &str) -> Self {
         match name {
             "simple" => Self::Simple,
@@ -53,8 +53,8 @@ impl WriteOut {
     }
 }
 
-/// Shows the status on `out` (nothing when `quiet`), failures on `err`. Returns the exit status: 0
-/// all well, 3 not running, 4 serving with a problem, 5 not serving, 1 when it cannot be found out.
+/// Writes the status to `out` (nothing when `quiet`) and failures to `err`. Returns the exit
+/// status: 0 all well, 3 not running, 4 serving with a problem, 5 not serving, 1 any other failure.
 pub fn run(
     socket: &Path,
     write_out: WriteOut,
@@ -68,7 +68,7 @@ pub fn run(
             if shown.is_err() { 1 } else { exit_code(&snapshot) }
         }
         Err(error) => {
-            // With stderr gone there is nobody left to tell.
+            // If stderr is closed, there is nowhere left to report to.
             let _ = writeln!(err, "error: {error}");
             error.exit_code()
         }
@@ -78,12 +78,12 @@ pub fn run(
 /// Asks the daemon for its snapshot.
 ///
 /// # Errors
-/// When there is no answer, or what answers is not our daemon.
+/// When there is no answer, or the answer is not from our daemon.
 pub(super) fn asked(socket: &Path, limit: Duration) -> Result<(Answer, Snapshot), AskError> {
     let answer = ask(socket, Method::GET, "/status", limit)?;
     let snapshot: Snapshot = answer.json(socket)?;
-    // Every field has a default, so that any JSON object reads as a snapshot: this tells ours from
-    // others.
+    // Every field has a default, so any JSON object parses as a snapshot. The version tells ours
+    // from others.
     if snapshot.version == 0 {
         let reason = answer.complaint("no version in it");
         return Err(AskError::Failed { socket: socket.to_owned(), reason });
@@ -93,7 +93,7 @@ pub(super) fn asked(socket: &Path, limit: Duration) -> Result<(Answer, Snapshot)
 
 fn exit_code(snapshot: &Snapshot) -> u8 {
     let is_refused = snapshot.refusals().next().is_some();
-    // A daemon of before this field says so by the others.
+    // An older daemon without `not_serving` reports this with the other fields.
     if snapshot.not_serving.is_some() || !snapshot.ready || snapshot.draining {
         NOT_SERVING
     } else if is_refused || !snapshot.problems.is_empty() {
@@ -165,7 +165,7 @@ fn listed(urls: &[String]) -> String {
     if urls.is_empty() { "none".to_owned() } else { urls.join(", ") }
 }
 
-/// What clients, members and peers are shown, and how long that is good.
+/// Returns the certificates presented to clients, members and peers, with their expiry.
 fn certificates(snapshot: &Snapshot) -> String {
     let day = |ms| day(UNIX_EPOCH + Duration::from_millis(ms));
     let shown = snapshot.certificates.iter().filter(|it| it.kind == CertificateKind::Certificate);
@@ -219,7 +219,7 @@ fn members(snapshot: &Snapshot, now: u64) -> Table {
     table
 }
 
-/// When an endpoint came into its state; nothing when it was never looked at.
+/// Returns when an endpoint entered its state; empty if it was never probed.
 fn since(endpoint: &EndpointStatus, now: u64) -> String {
     if endpoint.since_ms == 0 { String::new() } else { time_of_day(endpoint.since_ms, now) }
 }

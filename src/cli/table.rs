@@ -1,9 +1,9 @@
-//! Tables as etcdctl prints them: boxed in `+---+` with centred heads and cells on the right, or
-//! simple (cells with commas, no head) for scripts.
+//! Tables as etcdctl prints them: boxed in `+---+` with centred heads and right-aligned cells, or
+//! simple (comma-separated cells, no head) for scripts.
 
 use std::io::{self, Write};
 
-/// Rows of cells below a head.
+/// Rows of cells under a head.
 #[derive(Debug, Clone, Default)]
 pub struct Table {
     head: Vec<&'static str>,
@@ -11,25 +11,25 @@ pub struct Table {
 }
 
 impl Table {
-    /// Makes an empty table.
+    /// Creates an empty table.
     pub fn new(head: &[&'static str]) -> Self {
         Self { head: head.to_vec(), rows: Vec::new() }
     }
 
-    /// Adds a row; missing cells are empty and surplus ones are dropped. Characters that could move
-    /// a terminal's cursor are replaced, for names and errors come from the network.
+    /// Adds a row. Missing cells are empty and surplus ones are dropped. Characters that could move
+    /// a terminal's cursor are replaced, because names and errors come from the network.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         let mut row: Vec<_> = cells.into_iter().map(|cell| printable(&cell)).collect();
         row.resize(self.head.len(), String::new());
         self.rows.push(row);
     }
 
-    /// Whether there is no row.
+    /// Returns whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// Writes the table in its box.
+    /// Writes the boxed table.
     ///
     /// # Errors
     /// When `out` cannot be written.
@@ -46,7 +46,7 @@ impl Table {
         writeln!(out, "{rule}+")
     }
 
-    /// Writes one line a row, cells separated by `, `.
+    /// Writes one line per row, with the cells separated by `, `.
     ///
     /// # Errors
     /// When `out` cannot be written.
@@ -63,7 +63,7 @@ impl Table {
     }
 }
 
-/// Replaces control characters, and those that turn the direction of writing, by `?`.
+/// Replaces control characters and characters that change the writing direction with `?`.
 pub fn printable(text: &str) -> String {
     let is_harmful = |c: char| {
         c.is_control()

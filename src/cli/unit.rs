@@ -1,11 +1,10 @@
-//! The unit's daemon, for commands that people type: what systemd gives it and a shell does not
-//! have.
+//! The environment of the systemd unit's daemon, for commands typed in a shell.
 //!
-//! Variables in the unit's environment files win over the settings file, so that `check` and
-//! `print-config` would tell of another daemon without them, and `status` and `reload` might ask
-//! another socket. They are read below the command's own environment, and only where the unit's
-//! daemon is meant: a command with settings as flags, one with `ETCD_CONFIG_FILE`, and one that
-//! systemd itself has started (`INVOCATION_ID`) say themselves what they are about.
+//! Variables in the unit's environment files win over the settings file. Without them `check` and
+//! `print-config` would describe another daemon, and `status` and `reload` might ask another
+//! socket. The command's own environment wins over the files. They are read only when the command
+//! targets the unit's daemon: not with settings as flags, not with `ETCD_CONFIG_FILE`, and not in a
+//! process that systemd has started (`INVOCATION_ID`).
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -17,12 +16,12 @@ use super::load::Variables;
 use super::output::complain;
 use crate::config::{self, Inputs, Loaded, Location, Problems};
 
-/// Where the unit reads the daemon's environment from; the later file wins.
+/// The unit's environment files; the later one wins.
 const FILES: [&str; 2] = ["/etc/default/etcd-proxy", "/etc/sysconfig/etcd-proxy"];
-/// The daemon's data directory there.
+/// The data directory of the unit's daemon.
 const DATA: &str = "/var/lib/etcd-proxy";
 
-/// The environment of a daemon, and where those of its variables are written that come from files.
+/// The environment of a daemon, with the location of the variables that come from files.
 #[derive(Debug, Default)]
 pub(super) struct Environment {
     /// All variables.
@@ -39,12 +38,12 @@ struct Line {
     number: usize,
 }
 
-/// Returns the environment of the daemon that a command with these settings as flags is about.
+/// Returns the environment of the daemon that a command with these settings as flags targets.
 pub(super) fn for_command(settings: &[OsString], env: Variables) -> Environment {
     if targets_unit(settings, &env) { daemon(env) } else { with_files(env, &[]) }
 }
 
-/// Returns the environment of the unit's daemon; what is set in `env` wins.
+/// Returns the environment of the unit's daemon. Variables in `env` win over its files.
 pub(super) fn daemon(env: Variables) -> Environment {
     let mut found = with_files(env, &FILES.map(Path::new));
     let is_set = found.variables.iter().any(|(name, _)| name == "STATE_DIRECTORY");
@@ -54,9 +53,9 @@ pub(super) fn daemon(env: Variables) -> Environment {
     found
 }
 
-/// Returns where to ask the daemon with these inputs, which is the unit's or not. The socket of a
-/// running daemon stays where it is, so where nobody answers at the one that is set now, the usual
-/// one may have the daemon that was started before.
+/// Returns the admin socket of the daemon with these inputs. A running daemon keeps its socket when
+/// the setting changes. So if nothing answers at the configured path, and the daemon is the unit's
+/// or `RUNTIME_DIRECTORY` is set, the usual path is tried as well.
 ///
 /// # Errors
 /// When the command line cannot be understood.
@@ -70,7 +69,7 @@ pub(super) fn socket(inputs: &Inputs, is_units: bool) -> Result<PathBuf, Problem
     Ok(if answers(&usual) { usual } else { set })
 }
 
-/// Whether somebody listens there, also if not for us.
+/// Returns whether a process listens on the socket, even if we may not connect.
 fn answers(socket: &Path) -> bool {
     match UnixStream::connect(socket) {
         Ok(_) => true,
@@ -78,8 +77,8 @@ fn answers(socket: &Path) -> bool {
     }
 }
 
-/// Whether the unit's daemon is meant by a command with these settings as flags and in this
-/// environment, which is its own.
+/// Returns whether a command targets the unit's daemon, given its settings as flags and its own
+/// environment.
 pub(super) fn targets_unit(settings: &[OsString], env: &Variables) -> bool {
     let elsewhere = ["INVOCATION_ID", "ETCD_CONFIG_FILE"];
     settings.is_empty() && !elsewhere.iter().any(|name| is_set(env, name))
@@ -100,7 +99,8 @@ fn with_files(mut env: Variables, files: &[&Path]) -> Environment {
     Environment { variables: env, lines }
 }
 
-/// Reads one of the unit's files, which systemd ignores when it cannot be used.
+/// Reads one of the unit's environment files. An unusable one is reported and ignored, as systemd
+/// does.
 fn read(file: &Path) -> Vec<Line> {
     match environment_files::read(file, Path::new("systemctl")) {
         Ok(content) => {
@@ -128,13 +128,13 @@ fn read(file: &Path) -> Vec<Line> {
 }
 
 impl Environment {
-    /// Says of what was loaded with it in which lines of the files it is.
+    /// Sets the file and line of the loaded settings that come from an environment file.
     pub(super) fn locate(&self, loaded: &mut Loaded) {
         loaded.origins.locate(|location| self.line_of(location));
         loaded.warnings.iter_mut().for_each(|problem| self.relocate(&mut problem.location));
     }
 
-    /// The same for problems.
+    /// Sets the file and line of problems, like [`Self::locate`].
     pub(super) fn locate_problems(&self, problems: &mut Problems) {
         problems.0.iter_mut().for_each(|problem| self.relocate(&mut problem.location));
     }

@@ -1,8 +1,8 @@
-//! Patience with files for TLS at a start.
+//! Waits at startup for TLS files that are being replaced.
 //!
-//! A service is not started again after a status that says its settings cannot be used, and a
-//! certificate and its key are two files that nobody changes at once. So a restart in the middle of
-//! a renewal waits for its end, as a reload does.
+//! systemd does not restart the service after the exit status for unusable settings, and a
+//! certificate and its key are two files that cannot be replaced at once. So a restart in the
+//! middle of a renewal waits for its end, as a reload does.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -11,13 +11,13 @@ use crate::config::{self, Inputs};
 use crate::daemon::systemd::Notifier;
 use crate::tls::configs::{self, Purpose};
 
-/// How long files that cannot be used are waited for.
+/// Longest wait for files that cannot be used.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Time between two looks.
+/// Pause between two checks.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Waits until the files that the settings name can be used, or patience is over; a person at a
-/// terminal need not wait. What is wrong then, whoever loads them next finds out again.
+/// Waits until the TLS files that the settings name can be used, for at most [`PATIENCE`]. Only a
+/// service waits, not a command in a terminal. Errors are reported by the next load.
 pub(super) fn wait(inputs: &Inputs) {
     let is_service =
         inputs.env.iter().any(|(name, value)| name == "NOTIFY_SOCKET" && !value.is_empty());

@@ -1,8 +1,8 @@
-//! Reads what a client still sends of a request that is answered without it.
+//! Reads and discards the rest of a request body after the request has been answered early.
 //!
-//! An answer in the middle of a request's body is followed by a reset of its stream, or by the end
-//! of its connection with bytes unread, which resets that. curl 7.88 then reports an error and not
-//! the answer. Members, nginx and HAProxy read on for a while, and so do we.
+//! Answering in the middle of a request body resets the HTTP/2 stream, or closes the HTTP/1
+//! connection with bytes unread, which resets the TCP connection. curl 7.88 then reports an error
+//! instead of the answer. Members, nginx and HAProxy keep reading for a while, and so do we.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -15,26 +15,26 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
-/// Bytes that are read. Most of what is refused is far smaller; etcd takes requests of up to 1.5
-/// MiB.
+/// Bytes read before giving up. Most refused requests are far smaller; etcd accepts requests of up
+/// to 1.5 MiB.
 const MOST: usize = 2 << 20;
-/// How long the next piece may take: a client that waits for the answer before it goes on is told
-/// soon.
+/// Longest wait for the next piece. Short, so that a client that waits for the answer before it
+/// sends more gets it soon.
 const PIECE: Duration = Duration::from_secs(1);
-/// How long all of it may take.
+/// Longest time spent on the whole body.
 const WHOLE: Duration = Duration::from_secs(5);
 
-/// Reads on what the client sends of the body of a request.
+/// Reads and discards what the client still sends of the request body.
 pub async fn discard_rest(request: Box<Request<Incoming>>) {
-    // A client that waits for 100 sends nothing.
+    // A client that waits for `100 Continue` sends nothing.
     if request.headers().contains_key(EXPECT) || request.body().is_end_stream() {
         return;
     }
-    // Boxed, since every request has room for what few need.
+    // Boxed: few requests need this, and unboxed it would enlarge every request's future.
     Box::pin(async { discard(&mut request.into_body()).await }).await;
 }
 
-/// Reads a body to its end, or as far as it is worth.
+/// Reads a body to its end, or until [`MOST`], [`PIECE`] or [`WHOLE`] is reached.
 pub async fn discard<B: Body<Data = Bytes> + Unpin>(body: &mut B) {
     let reading = async {
         let mut read = 0;

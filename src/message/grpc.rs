@@ -1,6 +1,6 @@
 //! gRPC on the wire, as far as a proxy must read it: content types, message frames and the status.
 //!
-//! Messages are passed on as bytes; only readonly's checks look into one, and then only through
+//! Messages are forwarded as bytes. Only the readonly checks inspect one, and only through
 //! [`FirstMessage`].
 
 use http::header::{CONTENT_TYPE, HeaderMap};
@@ -8,9 +8,9 @@ use http::header::{CONTENT_TYPE, HeaderMap};
 /// The media type that every gRPC content type starts with.
 const MEDIA_TYPE: &[u8] = b"application/grpc";
 
-/// Whether the request or reply is gRPC: exactly one `content-type`, which is `application/grpc`,
-/// alone or followed by `+` (a subtype) or `;` (parameters). gRPC-Web is something else. Letters
-/// match in either case.
+/// Returns whether a request or reply is gRPC: it has exactly one `content-type`, which is
+/// `application/grpc`, alone or followed by `+` (a subtype) or `;` (parameters). Case is ignored.
+/// gRPC-Web does not count.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return false };
@@ -19,23 +19,23 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
     head.eq_ignore_ascii_case(MEDIA_TYPE) && matches!(rest.first(), None | Some(b'+' | b';'))
 }
 
-/// The value of `grpc-status`, or `None` when it is absent or not a number up to 255.
+/// Returns the value of `grpc-status`, or `None` when it is absent or not a number up to 255.
 pub fn status(headers: &HeaderMap) -> Option<u8> {
     headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
-/// The bytes before each message: a flag and a big-endian length.
+/// Bytes before each message: a flag (1 byte) and a big-endian length (4 bytes).
 const PREFIX: usize = 5;
 
-/// What is known of a call's first message after the bytes seen so far. Everything but `NeedMore`
-/// and `Complete` is final and means that the call cannot be inspected.
+/// The state of a call's first message after the bytes seen so far. Every value but `NeedMore` and
+/// `Complete` is final and means that the call cannot be inspected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// The message is not whole yet. If the body ends here, it never will be.
+    /// The message is incomplete so far. A body that ends here is malformed.
     NeedMore,
-    /// Exactly one message is here and nothing behind it so far.
+    /// Exactly one message has arrived, and nothing after it so far.
     Complete,
-    /// The frame's flag is not zero: the message is compressed, or the flag is one we do not know.
+    /// The frame's flag is not zero: the message is compressed, or the flag is unknown.
     Compressed,
     /// The frame announces more bytes than the cap.
     TooLarge,
@@ -43,11 +43,10 @@ pub enum Progress {
     TrailingBytes,
 }
 
-/// Collects the one message of a unary call from the pieces of its body, without reading further
-/// than a cap allows.
+/// Collects the single message of a unary call from the pieces of its body, up to a cap.
 ///
-/// It holds at most the cap plus five bytes, and only bytes that arrived: an announced length
-/// reserves nothing.
+/// Holds at most the cap plus five bytes, and only bytes that have arrived: an announced length
+/// reserves no memory.
 #[derive(Debug)]
 pub struct FirstMessage {
     frame: Vec<u8>,
@@ -56,12 +55,13 @@ pub struct FirstMessage {
 }
 
 impl FirstMessage {
-    /// A collector that takes a message of at most `cap` bytes. Zero takes only the empty message.
+    /// Creates a collector for a message of at most `cap` bytes. Zero accepts only the empty
+    /// message.
     pub const fn new(cap: usize) -> Self {
         Self { frame: Vec::new(), cap, progress: Progress::NeedMore }
     }
 
-    /// Takes the next piece of the body; pieces may be cut anywhere and may be empty.
+    /// Adds the next piece of the body. Pieces may be split anywhere and may be empty.
     pub fn push(&mut self, mut piece: &[u8]) -> Progress {
         if !matches!(self.progress, Progress::NeedMore | Progress::Complete) {
             return self.progress;
@@ -73,12 +73,12 @@ impl FirstMessage {
         self.progress
     }
 
-    /// The message without its prefix, once it is complete.
+    /// Returns the message without its prefix, once it is complete.
     pub fn message(&self) -> Option<&[u8]> {
         (self.progress == Progress::Complete).then(|| self.frame.get(PREFIX..)).flatten()
     }
 
-    /// The message with its prefix, ready to be sent on, once it is complete.
+    /// Returns the message with its prefix, ready to be forwarded, once it is complete.
     pub fn into_frame(self) -> Option<Vec<u8>> {
         (self.progress == Progress::Complete).then_some(self.frame)
     }
@@ -91,7 +91,7 @@ impl FirstMessage {
         *piece = later;
     }
 
-    /// The flag and length of the prefix, once all of it is here.
+    /// Returns the flag and length of the prefix, once all of it has arrived.
     fn announced(&self) -> Option<(u8, usize)> {
         let [flag, length @ ..] = *self.frame.first_chunk::<PREFIX>()?;
         Some((flag, usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX)))

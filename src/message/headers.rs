@@ -1,8 +1,8 @@
-//! The rules for headers that pass through: what belongs to one hop, and what we add.
+//! Rules for forwarded headers: which are hop-by-hop and removed, and which we add.
 //!
-//! RFC 9110 section 7.6.1 for hop-by-hop fields; etcd's old proxy (`proxy/httpproxy/reverse.go` at
-//! v3.4.23) for `X-Forwarded-For`. Everything else is left alone, trace headers and metadata
-//! included.
+//! Hop-by-hop fields follow RFC 9110 section 7.6.1, `X-Forwarded-For` follows etcd's old proxy
+//! (`proxy/httpproxy/reverse.go` at v3.4.23). All other headers are left alone, trace headers and
+//! metadata included.
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
@@ -10,23 +10,24 @@ use http::header::{
 
 /// `X-Forwarded-For`.
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// The mark that each etcd-proxy leaves on what it passes on, by which a loop is seen.
+/// The header that each etcd-proxy adds to the requests it forwards, to detect loops.
 pub const HOP: HeaderName = HeaderName::from_static("etcd-proxy-hop");
-/// The mark on what an etcd-proxy asks for itself to learn which cluster answers at an address.
+/// The [`HOP`] value of the requests that an etcd-proxy itself sends to learn which cluster answers
+/// at an address.
 pub const PROOF_HOP: HeaderValue = HeaderValue::from_static("proof");
 
-/// Removes what belongs to one hop only, with every header that `Connection` names.
+/// Removes the hop-by-hop headers, and every header that `Connection` names.
 ///
-/// `TE` survives only as exactly `trailers`, which gRPC members insist on. `Trailer` survives
-/// because trailers do: hyper sends those over HTTP/1 that it names, and no others.
+/// `TE` is kept only as exactly `trailers`, which gRPC members insist on. `Trailer` is kept because
+/// trailers are forwarded: over HTTP/1, hyper sends only those that `Trailer` names.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    // One look at the few names that are there is cheaper than a search for each that must not be.
+    // Scanning the few headers present is cheaper than looking up every hop-by-hop name.
     while let Some(name) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {
         if name == CONNECTION {
             remove_connection_named(headers);
         } else if name == TRANSFER_ENCODING {
-            // Beside it a length counts for nothing (RFC 9112 section 6.3), and must not count
-            // again behind us.
+            // `Transfer-Encoding` overrides `Content-Length` (RFC 9112 section 6.3). With the
+            // former removed, the latter must not take effect at the next hop.
             headers.remove(CONTENT_LENGTH);
         }
         headers.remove(name);
@@ -36,9 +37,9 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether a header belongs to one hop by its name alone: RFC 9110 section 7.6.1, and
-/// `HTTP2-Settings` of RFC 7540 section 3.2.1, by which an `Upgrade: h2c` that passed would speak
-/// for the client to a member.
+/// Returns whether a header is hop-by-hop by its name alone: those of RFC 9110 section 7.6.1, and
+/// `HTTP2-Settings` of RFC 7540 section 3.2.1, whose settings a member would otherwise apply to a
+/// forwarded `Upgrade: h2c`.
 pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
@@ -61,7 +62,8 @@ fn remove_connection_named(headers: &mut HeaderMap) {
     }
 }
 
-/// The headers that a `Connection` names; `TE` is none of them, which has a rule of its own.
+/// Returns the headers that a `Connection` value names, except `TE`, which has its own rule in
+/// [`remove_hop_by_hop`].
 pub fn names_in(connection: &[u8]) -> impl Iterator<Item = HeaderName> {
     let is_header = |name: &&[u8]| {
         ![&b"close"[..], b"keep-alive"].iter().any(|word| name.eq_ignore_ascii_case(word))
@@ -74,12 +76,12 @@ pub fn names_in(connection: &[u8]) -> impl Iterator<Item = HeaderName> {
         .filter(|name| name != TE)
 }
 
-/// What we add to each request of a client.
+/// The headers added to each request of a client.
 #[derive(Debug, Clone, Copy)]
 pub struct ForwardingHeaders<'a> {
-    /// The client's address, unless it came by a unix socket.
+    /// The client's address; `None` for a client on a unix socket.
     pub forwarded_for: Option<&'a HeaderValue>,
-    /// The mark of this process; what the proxy asks for itself has none.
+    /// The value of [`HOP`] for this process; `None` for the proxy's own requests.
     pub hop: Option<&'a HeaderValue>,
 }
 
@@ -95,7 +97,7 @@ impl ForwardingHeaders<'_> {
     }
 }
 
-/// Adds the client's address to `X-Forwarded-For`, after those of the hops before it.
+/// Appends the client's address to `X-Forwarded-For`, after those of earlier hops.
 pub fn append_forwarded_for(headers: &mut HeaderMap, client: &HeaderValue) {
     let Some(earlier) = headers.get(X_FORWARDED_FOR) else {
         headers.insert(X_FORWARDED_FOR, client.clone());
@@ -114,18 +116,18 @@ pub fn append_forwarded_for(headers: &mut HeaderMap, client: &HeaderValue) {
 
 /// The headers of a request that may have to be sent again.
 ///
-/// A list of pairs and no second map: it costs one small allocation, and the map that goes to the
-/// member keeps the room that it has grown, which hyper uses again for the next head.
+/// A list of pairs instead of a second map: it costs one small allocation, and the map that goes to
+/// the member keeps its capacity, which hyper reuses for the next head.
 #[derive(Default)]
 pub struct ReplayHeaders(Vec<(HeaderName, HeaderValue)>);
 
 impl ReplayHeaders {
-    /// Keeps `headers` as they are.
+    /// Copies `headers` as they are.
     pub fn of(headers: &HeaderMap) -> Self {
         Self(headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
     }
 
-    /// Makes the map again.
+    /// Rebuilds the header map.
     pub fn to_map(&self) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(self.0.len());
         for (name, value) in &self.0 {

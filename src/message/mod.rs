@@ -1,4 +1,4 @@
-//! What passes through: bodies, headers, gRPC paths and frames, and our own replies.
+//! Forwarded messages (bodies, headers, gRPC paths and frames), and the proxy's own replies.
 
 pub mod discard;
 pub mod grpc;

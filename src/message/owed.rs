@@ -1,48 +1,49 @@
-//! Whether a client owes the rest of what it has begun to send, and since when.
+//! Tracks request bodies whose next piece a client owes, and since when.
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// The request bodies of one connection that are waited for.
+/// The request bodies of one connection whose next piece is awaited.
 #[derive(Debug)]
 pub struct Owed {
-    /// Bodies whose next piece is waited for.
+    /// Number of bodies whose next piece is awaited.
     bodies: Cell<u32>,
-    /// Since when the one is waited for that came on last, or was wanted last.
+    /// When the most recent wait of any body began.
     since: Cell<Instant>,
 }
 
 impl Owed {
-    /// Makes the account of a new connection.
+    /// Creates the account of a new connection.
     pub fn new(now: Instant) -> Rc<Self> {
         Rc::new(Self { bodies: Cell::new(0), since: Cell::new(now) })
     }
 
-    /// Bodies whose next piece is waited for.
+    /// Returns the number of bodies whose next piece is awaited.
     pub fn bodies(&self) -> u32 {
         self.bodies.get()
     }
 
-    /// Since when none of them has come on.
+    /// Returns when the most recent wait of any body began. A body that gets a piece and waits
+    /// again moves it.
     pub fn since(&self) -> Instant {
         self.since.get()
     }
 }
 
-/// One body's part in what its client owes.
+/// One body's share of [`Owed`].
 pub struct Debt {
     owed: Rc<Owed>,
     is_waiting: bool,
 }
 
 impl Debt {
-    /// Makes the account of a body of which nothing is wanted yet.
+    /// Creates the share of a body that is not awaited yet.
     pub fn new(owed: Rc<Owed>) -> Self {
         Self { owed, is_waiting: false }
     }
 
-    /// Notes that the next piece is waited for.
+    /// Records that the next piece is awaited.
     pub fn wait(&mut self) {
         if !std::mem::replace(&mut self.is_waiting, true) {
             self.owed.bodies.set(self.owed.bodies.get() + 1);
@@ -50,7 +51,7 @@ impl Debt {
         }
     }
 
-    /// Notes that a piece has come, or the end.
+    /// Records that a piece, or the end of the body, has arrived.
     pub fn come(&mut self) {
         if std::mem::take(&mut self.is_waiting) {
             self.owed.bodies.set(self.owed.bodies.get().saturating_sub(1));

@@ -1,27 +1,27 @@
-//! `etcd-proxy-reason`: the header (in gRPC also a trailer) by which a client tells an answer of
-//! the proxy from a member's, and that says why there is one.
+//! `etcd-proxy-reason`: the header (in gRPC also a trailer) that marks an answer as the proxy's own
+//! rather than a member's, and gives the reason for it.
 //!
-//! The texts of some answers are fixed by the clients that compare them (`client/v3/retry.go` at
-//! v3.5.9, isSafeRetryMutableRPC) and say neither. `docs/client-texts.md` lists every value; they
-//! are stable.
+//! The texts of some answers cannot say either: they are fixed, because clients compare them
+//! (`client/v3/retry.go` at v3.5.9, isSafeRetryMutableRPC). `docs/client-texts.md` lists every
+//! value; they are stable.
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 /// The header's name.
 pub const REASON: HeaderName = HeaderName::from_static("etcd-proxy-reason");
 
-/// Why the proxy answered in a member's place.
+/// Why the proxy answered instead of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// No member is known that may get requests.
+    /// No known member may get requests.
     NoEndpoints,
-    /// No address proved that it belongs to the cluster; nothing was sent.
+    /// No address has proved that it belongs to the cluster; nothing was sent.
     Unproved,
-    /// No member speaks HTTP at a URL that it advertises.
+    /// No member serves HTTP at a URL that it advertises.
     NoHttp,
     /// No member could be reached; nothing was sent.
     Unreachable,
-    /// Kept connections were gone before anything was sent.
+    /// Pooled connections were closed before anything was sent.
     NotSent,
     /// Members refused the request without acting on it.
     RefusedByMember,
@@ -31,24 +31,24 @@ pub enum Reason {
     MemberSilent,
     /// The member stopped answering within a stream, or is no longer listed.
     MemberUnavailable,
-    /// The request did not arrive whole.
+    /// The request did not arrive completely.
     RequestIncomplete,
-    /// The client connection has as many long streams open as it may, each on an HTTP/1.1
+    /// The client connection is at its limit of long streams, each of which takes an HTTP/1.1
     /// connection to a member.
     TooManyStreams,
     /// This proxy is stopping.
     Stopping,
-    /// A write, or what might be one, and this proxy is readonly.
+    /// The request is a write, or might be one, and this proxy is readonly.
     Readonly,
-    /// Readonly, and too large to be looked into.
+    /// This proxy is readonly, and the request is too large to be inspected.
     TooLarge,
-    /// The request had passed through this proxy before.
+    /// The request has passed through this proxy before.
     Loop,
-    /// Two parsers could read the request in two ways.
+    /// Two parsers could disagree about the request.
     Malformed,
-    /// The host that was named is not one of this proxy's.
+    /// The request names a host that is not one of this proxy's.
     HostNotAllowed,
-    /// The member's list cannot be rewritten, and `rewrite-members` is set.
+    /// The member list in the member's reply cannot be rewritten, and `rewrite-members` is set.
     MemberList,
 }
 
@@ -99,7 +99,7 @@ impl Reason {
         }
     }
 
-    /// Sets the header, in place of any that is there.
+    /// Sets the header, replacing any present value.
     pub fn set(self, headers: &mut HeaderMap) {
         headers.insert(REASON, HeaderValue::from_static(self.text()));
     }

@@ -1,9 +1,9 @@
-//! The body of a request on its way to a member.
+//! A request body that can be sent again.
 //!
-//! It streams straight through. While a retry is still possible it also keeps what it has passed
+//! It streams straight through. While a retry is possible it also keeps the chunks it has passed
 //! on, up to [`KEEP_LIMIT`] bytes, so that [`Replay::again`] can start over on another member.
-//! Keeping costs reference counts, not copies; over the limit the present attempt goes on and a
-//! retry is off.
+//! Keeping costs reference counts, not copies. Beyond the limit the current attempt goes on, and a
+//! retry is no longer possible.
 //!
 //! Invariant: only the newest reader made by `new` or `again` is polled.
 
@@ -18,40 +18,40 @@ use hyper::body::Incoming;
 
 use super::owed::Debt;
 
-/// Bytes of a request body that are kept for a retry: etcd's reads are far below, its writes
-/// mostly.
+/// Most bytes of a request body kept for a retry. etcd's reads are far smaller, and so are most of
+/// its writes.
 pub const KEEP_LIMIT: usize = 64 * 1024;
 
-/// What a kept chunk costs besides its bytes, so that many small ones are not cheaper than they
-/// are.
+/// Overhead counted for each kept chunk besides its bytes, so that many small chunks are not
+/// underestimated.
 const CHUNK_COST: usize = 64;
 
 /// One reader of a client's request body.
 pub struct ReplayBody {
     /// `None` for a body that is empty from the start, which costs no allocation.
     source: Option<Rc<RefCell<Source>>>,
-    /// How many of the kept chunks this reader has given out.
+    /// Number of kept chunks this reader has returned.
     next: usize,
-    /// Bytes this reader has given out, for an exact size hint.
+    /// Bytes this reader has returned, for an exact size hint.
     given: u64,
 }
 
-/// The client's body, and what was read of it so far.
+/// The client's body, and the chunks kept from it.
 struct Source {
-    /// `None` once it has ended, and for a body that was whole from the start.
+    /// `None` once the body has ended, and for a body that was complete from the start.
     incoming: Option<Incoming>,
     kept: Vec<Bytes>,
     kept_bytes: usize,
     keeping: bool,
-    /// Exact length of the whole body, when it was declared.
+    /// Exact length of the whole body, if declared.
     length: Option<u64>,
-    /// `None` where a client may rightly send nothing for long.
+    /// `None` where a client may legitimately be silent for long.
     debt: Option<Debt>,
 }
 
 impl ReplayBody {
-    /// Makes the first reader of `incoming`, keeping chunks for a retry. `debt` knows when more of
-    /// it is waited for.
+    /// Creates the first reader of `incoming`, keeping chunks for a retry. `debt` is told whenever
+    /// the next piece is awaited.
     pub fn new(incoming: Incoming, debt: Option<Debt>) -> Self {
         if incoming.is_end_stream() {
             return Self::empty();
@@ -67,12 +67,12 @@ impl ReplayBody {
         })
     }
 
-    /// Makes a body without content.
+    /// Creates an empty body.
     pub fn empty() -> Self {
         Self { source: None, next: 0, given: 0 }
     }
 
-    /// Makes a body of these bytes, which can always be sent again.
+    /// Creates a body of `bytes`, which can always be sent again.
     pub fn whole(bytes: Bytes) -> Self {
         Self::over(Source {
             incoming: None,
@@ -84,7 +84,7 @@ impl ReplayBody {
         })
     }
 
-    /// Makes a body of these pieces, which follow each other without a pause.
+    /// Creates a body of `pieces`, all available at once.
     #[cfg(test)]
     pub fn pieces(pieces: Vec<Bytes>) -> Self {
         Self::over(Source {
@@ -101,17 +101,18 @@ impl ReplayBody {
         Self { source: Some(Rc::new(RefCell::new(source))), next: 0, given: 0 }
     }
 
-    /// Returns a handle by which the same body can be read again from its start.
+    /// Returns a handle to read the same body again from its start.
     pub fn replay(&self) -> Replay {
         Replay(self.source.clone())
     }
 }
 
-/// What is needed to send a request's body once more.
+/// A handle to send a request body once more.
 pub struct Replay(Option<Rc<RefCell<Source>>>);
 
 impl Replay {
-    /// Returns a new reader from the first byte on, or `None` when the body was not kept whole.
+    /// Returns a new reader that starts at the first byte, or `None` when the body was not kept
+    /// completely.
     pub fn again(&self) -> Option<ReplayBody> {
         match &self.0 {
             None => Some(ReplayBody::empty()),
@@ -122,7 +123,7 @@ impl Replay {
         }
     }
 
-    /// Takes out what the client has not sent yet; `None` when nothing is to come.
+    /// Takes the unread rest of the client's body; `None` when there is none. Ends the retry.
     pub fn take_unread(&self) -> Option<Incoming> {
         let mut source = self.0.as_ref()?.borrow_mut();
         source.keeping = false;
@@ -130,11 +131,11 @@ impl Replay {
         source.incoming.take()
     }
 
-    /// Gives up the retry and releases what was kept: the response is passed on.
+    /// Ends the retry and releases the kept chunks. Called when the response is being forwarded.
     pub fn release(&self) {
         if let Some(source) = &self.0 {
-            // A reader that is still behind would lose chunks, so the chunks stay until it has
-            // them.
+            // The chunks are dropped by the reader itself, once it has returned all of them: a
+            // reader that lags behind would lose some otherwise.
             source.borrow_mut().keeping = false;
         }
     }
@@ -185,7 +186,8 @@ impl Body for ReplayBody {
         let frame = match next {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
-                // What was kept is not the whole body, and hyper would call the next read its end.
+                // The kept chunks are not the whole body, and hyper would report its end at the
+                // next read.
                 source.keeping = false;
                 source.kept = Vec::new();
                 return Poll::Ready(Some(Err(error)));
@@ -205,7 +207,7 @@ impl Body for ReplayBody {
                 this.next = 0;
             }
         } else {
-            // Trailers can be passed on only once.
+            // Trailers cannot be replayed.
             source.keeping = false;
         }
         Poll::Ready(Some(Ok(frame)))

@@ -1,8 +1,8 @@
-//! The answers that the proxy gives itself, in the form that each protocol's clients understand.
+//! The proxy's own answers, in the form that the clients of each protocol understand.
 //!
-//! v2 and plain HTTP get the words of etcd's old proxy (`proxy/httpproxy/reverse.go` at v3.4.23),
-//! `/v3` JSON the gateway's error object, gRPC a trailers-only response (HTTP 200 with
-//! `grpc-status` in the header block).
+//! v2 and plain HTTP get the JSON errors of etcd's old proxy (`proxy/httpproxy/reverse.go` at
+//! v3.4.23), `/v3` JSON gets the gateway's error object, and gRPC a trailers-only response (HTTP
+//! 200 with `grpc-status` in the header block).
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -15,26 +15,26 @@ pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// `grpc-message`.
 pub const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// gRPC status codes that the proxy itself gives (grpc/grpc `doc/statuscodes.md`).
+/// gRPC status codes that the proxy itself returns (grpc/grpc `doc/statuscodes.md`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Code {
-    /// The client sent what cannot be passed on.
+    /// The client sent a request that cannot be forwarded.
     InvalidArgument = 3,
-    /// More than the proxy is willing to hold.
+    /// The request needs more than the proxy is willing to hold.
     ResourceExhausted = 8,
-    /// The request came back to where it had been.
+    /// The request came back to a proxy that it had passed before.
     FailedPrecondition = 9,
-    /// The method does not pass here.
+    /// The proxy does not forward this method.
     Unimplemented = 12,
     /// No member could answer.
     Unavailable = 14,
 }
 
-/// Which of the three forms a client understands.
+/// The form of error that a client understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
-    /// v2 and everything else that is plain HTTP.
+    /// v2 and all other plain HTTP.
     Http,
     /// The JSON gateway below `/v3`, `/v3beta` and `/v3alpha`.
     Gateway,
@@ -42,7 +42,7 @@ pub enum Dialect {
     Grpc,
 }
 
-/// Makes the answer that says `message` in the given dialect, with `reason` in a header.
+/// Builds the error answer with `message` in the given dialect, and `reason` in a header.
 ///
 /// `message` must be ASCII without control characters, so that it needs no escaping in any of the
 /// forms.
@@ -68,7 +68,7 @@ pub fn refusal(
     response
 }
 
-/// Makes an answer with a status and nothing else, as the old proxy's 501.
+/// Builds an answer with a status and no body, like the old proxy's 501.
 pub fn bare(status: StatusCode) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = status;
@@ -76,17 +76,17 @@ pub fn bare(status: StatusCode) -> Response<Bytes> {
     response
 }
 
-/// Makes a JSON answer.
+/// Builds a JSON answer.
 pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Bytes> {
     typed(status, HeaderValue::from_static("application/json"), body)
 }
 
-/// Makes an answer of plain text.
+/// Builds a plain text answer.
 pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Bytes> {
     typed(status, HeaderValue::from_static("text/plain; charset=utf-8"), body)
 }
 
-/// Makes an answer of the given content type.
+/// Builds an answer of the given content type.
 pub fn typed(
     status: StatusCode,
     content_type: HeaderValue,
@@ -101,7 +101,7 @@ pub fn typed(
     response
 }
 
-/// Makes the 405 that names the only methods allowed.
+/// Builds a 405 with the allowed methods in `Allow`.
 pub fn method_not_allowed(allow: &'static str) -> Response<Bytes> {
     let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));

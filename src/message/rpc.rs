@@ -1,47 +1,48 @@
-//! Every RPC an etcd member serves, and what each one is.
+//! Every RPC an etcd member serves, with its name, kind and effect.
 //!
-//! One table feeds three readers: metrics (the name), the retry rules (the kind) and readonly (the
+//! One table serves three users: metrics (the name), the retry rules (the kind) and readonly (the
 //! effect). It covers etcd 3.0 to 3.7. An RPC that is not in the table is [`Rpc::Other`]: it is
-//! forwarded, never resent, and never passes readonly. Paths match byte for byte, because members
-//! decode and clean paths before they route and we must not guess.
+//! forwarded, never resent, and always rejected by readonly. Paths match byte for byte, because
+//! members decode and clean paths before they route, and we must not guess the result.
 
-/// How an RPC behaves on the wire; decides what may be retried and which connection it travels on.
+/// How an RPC behaves on the wire. Decides what may be retried, and on which connection a call
+/// goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RpcKind {
     /// One request, one reply, no lasting effect: may be sent again to another member until the
-    /// reply is passed on.
+    /// reply is being forwarded.
     Read,
-    /// Changes something, or might: never sent a second time once any of it was sent.
+    /// Changes something, or might: never resent once any of it was sent.
     Write,
     /// A long stream of small messages (Watch, LeaseKeepAlive, Observe, health Watch): never
-    /// replayed by us.
+    /// replayed.
     Stream,
-    /// A read that answers with a long stream of large messages (Snapshot, RangeStream).
+    /// A read whose reply is a long stream of large messages (Snapshot, RangeStream).
     Bulk,
 }
 
 impl RpcKind {
-    /// Whether the call may occupy its stream for minutes or for ever, so that it must not share a
-    /// connection with other clients and must have no deadline.
+    /// Returns whether the call may occupy its stream for minutes or forever. Such a call must not
+    /// share a connection with other clients and must have no deadline.
     pub const fn is_long(self) -> bool {
         matches!(self, Self::Stream | Self::Bulk)
     }
 }
 
-/// What a call does to the cluster's data, as readonly sees it.
+/// What a call does to the cluster's data, for the readonly checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
-    /// Changes nothing a user stored.
+    /// Changes no stored user data.
     Read,
-    /// Changes something, or is unknown to us.
+    /// Changes something, or is unknown.
     Write,
-    /// A read exactly when the request is a Txn of nothing but ranges, at every depth.
+    /// A read only if the Txn consists of nothing but ranges, at every depth.
     Txn,
-    /// A read exactly when the request's action is GET.
+    /// A read only if the request's action is GET.
     Alarm,
 }
 
-/// Writes the enum and its lookups from one table, so that none of them can miss an entry.
+/// Generates the enum and its lookups from one table, so that none of them can miss an entry.
 macro_rules! rpcs {
     ($($package:literal $service:ident { $($variant:ident = $method:literal, $kind:ident, $effect:ident;)+ })+) => {
         /// One RPC of etcd's client API.
@@ -60,8 +61,8 @@ macro_rules! rpcs {
             /// Every RPC in the order of its discriminant, [`Rpc::Other`] last.
             pub const ALL: &'static [Self] = &[$($(Self::$variant,)+)+ Self::Other];
 
-            /// The RPC behind a raw gRPC `:path`; only a byte-for-byte match counts, all else is
-            /// [`Rpc::Other`].
+            /// Returns the RPC of a raw gRPC `:path`. Only a byte-for-byte match counts; anything
+            /// else is [`Rpc::Other`].
             pub fn from_path(path: &str) -> Self {
                 match path {
                     $($(concat!("/", $package, ".", stringify!($service), "/", $method) => Self::$variant,)+)+
@@ -69,7 +70,7 @@ macro_rules! rpcs {
                 }
             }
 
-            /// `Service/Method` without the package, as metrics and logs write it; `other` for
+            /// Returns `Service/Method` without the package, as in metrics and logs; `other` for
             /// [`Rpc::Other`].
             pub const fn name(self) -> &'static str {
                 match self {
@@ -78,7 +79,7 @@ macro_rules! rpcs {
                 }
             }
 
-            /// The full gRPC path, or `None` for [`Rpc::Other`].
+            /// Returns the full gRPC path, or `None` for [`Rpc::Other`].
             pub const fn path(self) -> Option<&'static str> {
                 match self {
                     $($(Self::$variant =>
@@ -87,7 +88,7 @@ macro_rules! rpcs {
                 }
             }
 
-            /// How the call behaves on the wire; an unknown one counts as a write.
+            /// Returns how the call behaves on the wire. An unknown call counts as a write.
             pub const fn kind(self) -> RpcKind {
                 match self {
                     $($(Self::$variant => RpcKind::$kind,)+)+
@@ -95,7 +96,7 @@ macro_rules! rpcs {
                 }
             }
 
-            /// What the call does to the cluster's data; an unknown one counts as a write.
+            /// Returns what the call does to the cluster's data. An unknown call counts as a write.
             pub const fn effect(self) -> Effect {
                 match self {
                     $($(Self::$variant => Effect::$effect,)+)+
@@ -144,7 +145,7 @@ rpcs! {
         MemberPromote = "MemberPromote", Write, Write;
     }
     "etcdserverpb" Auth {
-        // Makes a token, through raft; it changes no user's data, and a reader needs one.
+        // Creates a token, through raft. It changes no user data, and readers need a token.
         Authenticate = "Authenticate", Read, Read;
         AuthStatus = "AuthStatus", Read, Read;
         UserGet = "UserGet", Read, Read;
@@ -182,12 +183,11 @@ rpcs! {
 }
 
 impl Rpc {
-    /// How many RPCs there are, [`Rpc::Other`] included: the length of an array indexed by `rpc as
-    /// usize`.
+    /// Number of RPCs, [`Rpc::Other`] included: the length of an array indexed by `rpc as usize`.
     pub const COUNT: usize = Self::Other as usize + 1;
 
-    /// Whether the member may rightly hold the reply back for ever (Lock and Campaign wait for
-    /// their turn), so that a late reply says nothing about the member's health.
+    /// Returns whether the member may legitimately hold the reply back forever (Lock and Campaign
+    /// wait for their turn), so that a late reply says nothing about its health.
     pub const fn may_wait(self) -> bool {
         matches!(self, Self::Lock | Self::Campaign) || self.kind().is_long()
     }

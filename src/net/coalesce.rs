@@ -1,8 +1,8 @@
-//! Writes small pieces together.
+//! Coalesces small vectored writes into one plain write.
 //!
-//! hyper and h2 hand over a head and its body as two slices. For the kernel writev(2) is some
-//! percent of a small request dearer than send(2), so pieces that are small together are put side
-//! by side first; large ones are not copied.
+//! hyper and h2 write a head and its body as two slices. writev(2) costs the kernel more than
+//! send(2), by a few percent of a small request. So slices that are small in total are copied into
+//! one buffer first; larger ones are not copied.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,14 +10,14 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes up to which pieces are copied; most answers of etcd are below.
+/// Largest total of bytes that is copied; most of etcd's answers are smaller.
 const SMALL: usize = 2048;
 
-/// Writes `pieces` to `stream`, small ones by one plain write. Returns how many bytes were taken,
-/// as any write does.
+/// Writes `pieces` to `stream`, small ones with one plain write. Returns how many bytes were
+/// written, as any write does.
 ///
 /// # Errors
-/// The stream's.
+/// Those of the stream.
 pub fn poll_write<S: AsyncWrite>(
     stream: Pin<&mut S>,
     cx: &mut Context<'_>,

@@ -1,19 +1,18 @@
-//! How many clients may be connected at a time, and how many connections to members they may have
-//! beyond one each.
+//! Limits the number of connected clients, and of their connections to members beyond one each.
 //!
-//! Each of them needs up to three descriptors: its own, and one or two towards members. If clients
-//! took all there are, none would be left to serve them with. So a part of what the process may
-//! open is for clients; who comes beyond that waits in the kernel's queue until another one leaves.
-//! Another part is for clients that have several exchanges with members at a time: each may have as
-//! many of it as it leaves free, so that nobody takes what the next one needs.
+//! A client needs up to three descriptors: its own, and one or two to members. If clients took all
+//! descriptors, none would be left to reach members. So only a part of the process's descriptors is
+//! for clients; further ones wait in the kernel's queue until another client leaves. Another part
+//! is for clients that have several exchanges with members at a time. A client may hold at most as
+//! many of these as it leaves free, so that one client cannot take what the next one needs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed};
 
 use nix::sys::resource::{Resource, getrlimit};
 
-/// Descriptors that are no client's: listeners, files, peers, probes and the kept connections to
-/// members.
+/// Descriptors reserved for everything but clients: listeners, files, peers, probes and pooled
+/// connections to members.
 const RESERVE: u64 = 64;
 
 /// Counts the clients of all workers.
@@ -24,15 +23,15 @@ pub struct ConnLimit(Arc<Counts>);
 struct Counts {
     clients: AtomicUsize,
     extra: AtomicUsize,
-    /// Listeners that cannot accept.
+    /// Number of listeners that cannot accept.
     closed: AtomicUsize,
-    /// Clients that may still come until the memory is looked at again.
+    /// Clients that may still be accepted until memory is checked again; `i64::MAX` for no limit.
     admitted: AtomicI64,
-    /// Instead of the process's limit of descriptors, in tests.
+    /// Replaces the process's descriptor limit in tests.
     descriptors: Option<u64>,
 }
 
-/// What keeps the next client out.
+/// Why no further client is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Full {
     /// The limit of open files.
@@ -54,13 +53,13 @@ impl Default for Counts {
 }
 
 impl ConnLimit {
-    /// Makes one that thinks the process may open so many.
+    /// Creates a limit as if the process could open `descriptors` descriptors.
     #[cfg(test)]
     pub fn with_descriptors(descriptors: u64) -> Self {
         Self(Arc::new(Counts { descriptors: Some(descriptors), ..Counts::default() }))
     }
 
-    /// Counts a client in until what this returns is dropped.
+    /// Counts a client until the returned permit is dropped.
     pub fn acquire(&self) -> ConnPermit {
         self.0.clients.fetch_add(1, Relaxed);
         if self.0.admitted.load(Relaxed) != i64::MAX {
@@ -69,10 +68,10 @@ impl ConnLimit {
         ConnPermit(self.0.clone())
     }
 
-    /// Whether one more may come.
+    /// Checks whether one more client may be accepted.
     ///
     /// # Errors
-    /// When not, and why.
+    /// The limit that is reached.
     pub fn has_room(&self) -> Result<(), Full> {
         if self.0.admitted.load(Relaxed) <= 0 {
             return Err(Full::Memory);
@@ -82,23 +81,23 @@ impl ConnLimit {
         has_room.then_some(()).ok_or(Full::Descriptors)
     }
 
-    /// How many may come while none has more than one connection to members.
+    /// Returns the limit of clients while none has more than one connection to members.
     pub fn limit(&self) -> usize {
         most(self.0.descriptors())
     }
 
-    /// Says that a listener cannot accept, until what this returns is dropped.
+    /// Records that a listener cannot accept, until the returned guard is dropped.
     pub fn keep_waiting(&self) -> Waiting {
         self.0.closed.fetch_add(1, Relaxed);
         Waiting(self.0.clone())
     }
 
-    /// Whether clients wait that cannot be accepted.
+    /// Returns whether any listener cannot accept, so that clients may be waiting.
     pub fn waits(&self) -> bool {
         self.0.closed.load(Relaxed) > 0
     }
 
-    /// Says how many clients there is memory for; `None` for no limit.
+    /// Sets how many further clients there is memory for; `None` for no limit.
     pub fn admit(&self, clients: Option<u64>) {
         let clients =
             clients.map_or(i64::MAX, |clients| i64::try_from(clients).unwrap_or(i64::MAX));
@@ -107,14 +106,15 @@ impl ConnLimit {
 }
 
 impl Counts {
-    /// The limit is asked for each time, so that raising it (prlimit(1)) has its effect.
+    /// Returns the soft limit of open files. Read each time, so that raising it with prlimit(1)
+    /// takes effect.
     fn descriptors(&self) -> u64 {
         self.descriptors.unwrap_or_else(|| {
             getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft)
         })
     }
 
-    /// How many connections beyond one a client may have while so many are taken.
+    /// Returns how many connections beyond one are left while clients hold `taken` of them.
     fn extra_left(&self, taken: usize) -> usize {
         let descriptors = self.descriptors();
         let clients = self.clients.load(Relaxed) as u64;
@@ -123,13 +123,13 @@ impl Counts {
     }
 }
 
-/// One client's permit to be connected.
+/// A connected client's permit.
 #[derive(Debug)]
 pub struct ConnPermit(Arc<Counts>);
 
 impl ConnPermit {
-    /// Counts one more for a client that has `mine` connections to members beyond one, if it may
-    /// have it. Each needs a [`ConnPermit::release_extra`].
+    /// Takes one more connection for a client that has `mine` connections to members beyond one,
+    /// and returns whether that is allowed. Each one granted needs a [`ConnPermit::release_extra`].
     pub fn take_extra(&self, mine: usize) -> bool {
         let taken = self.0.extra.fetch_add(1, Relaxed);
         let granted = mine < self.0.extra_left(taken);
@@ -139,13 +139,13 @@ impl ConnPermit {
         granted
     }
 
-    /// Counts one less.
+    /// Gives back a connection taken with [`ConnPermit::take_extra`].
     pub fn release_extra(&self) {
         self.0.extra.fetch_sub(1, Relaxed);
     }
 }
 
-/// One listener that cannot accept.
+/// Guard of a listener that cannot accept.
 #[derive(Debug)]
 pub struct Waiting(Arc<Counts>);
 
@@ -161,7 +161,7 @@ impl Drop for ConnPermit {
     }
 }
 
-/// How many clients may come where so many descriptors may be open.
+/// Returns the limit of clients for a process that may open `descriptors` descriptors.
 fn most(descriptors: u64) -> usize {
     let clients = (descriptors.saturating_sub(RESERVE) / 2).max(descriptors / 4).max(1);
     usize::try_from(clients).unwrap_or(usize::MAX)

@@ -1,8 +1,8 @@
-//! Connecting: one TCP connection to a host and port, and plain words when there is none.
+//! Opens a TCP connection to a host and port, with errors in plain words.
 //!
 //! The control plane dials peers with it, the data plane members. Every address of a name is tried,
-//! the next one a little after the last, so that one dead address does not cost the whole timeout.
-//! Dropping the future closes whatever was being connected.
+//! each a little after the previous one, so that one dead address does not cost the whole timeout.
+//! Dropping the future closes the connections being opened.
 
 use std::fmt;
 use std::io;
@@ -24,21 +24,20 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// Time until, and between, keepalive probes: what etcd's proxy used.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// Who named a host, and so to which addresses it may lead.
+/// Who named a host, which decides the addresses it may resolve to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NamedBy {
-    /// The settings or the command line: to any address.
+    /// The settings or the command line. Any address is allowed.
     Operator,
-    /// A member list, a registry, the DNS, a redirect: to none that no member can have
-    /// ([`member_address`]).
+    /// A member list, a registry, the DNS or a redirect. Addresses that no member can have
+    /// ([`member_address`]) are refused.
     Network,
 }
 
-/// Connects to `host` (a name or an IP literal) at `port`, without delay of small writes and with
-/// keepalive.
+/// Connects to `host` (a name or an IP literal) at `port`, with `TCP_NODELAY` and keepalive.
 ///
-/// `limit` covers all addresses together, and not the lookup of the name, which has
-/// [`lookup::LOOKUP_LIMIT`]; `None` leaves it to the kernel.
+/// `limit` covers all addresses together, but not the lookup of the name, which has
+/// [`lookup::LOOKUP_LIMIT`]. `None` leaves the timeout to the kernel.
 pub async fn dial(
     host: &str,
     port: u16,
@@ -48,7 +47,7 @@ pub async fn dial(
     dial_last(host, port, named_by, limit, &[]).await
 }
 
-/// As [`dial`]; of the name's addresses those in `last` are tried after the others.
+/// Like [`dial`], but tries those of the name's addresses that are in `last` after the others.
 pub async fn dial_last(
     host: &str,
     port: u16,
@@ -60,10 +59,10 @@ pub async fn dial_last(
     result.map_err(|reason| DialError { host: host.to_owned(), port, reason })
 }
 
-/// Waits until `host` can be dialled without waiting for its lookup.
+/// Looks `host` up, so that a following [`dial`] need not wait for the lookup.
 ///
 /// # Errors
-/// As [`dial`] would fail before it connects.
+/// Those of [`dial`] that occur before it connects.
 pub async fn resolve(host: &str, port: u16, named_by: NamedBy) -> Result<(), DialError> {
     let result = destinations(host, port, named_by).await;
     result.map(drop).map_err(|reason| DialError { host: host.to_owned(), port, reason })
@@ -83,15 +82,14 @@ async fn dial_within(
         Some(limit) => timeout(limit, connecting).await.map_err(|_| DialReason::NoAnswer(limit))?,
         None => connecting.await,
     }?;
-    // Neither can fail on a healthy socket; on a dying one the first write says more than we could
-    // here.
+    // Neither can fail on a healthy socket. On a broken one the first write gives the better error.
     let _ = stream.set_nodelay(true);
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
     let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
     Ok(stream)
 }
 
-/// Finds the addresses that `host` may be dialled at; never none.
+/// Returns the addresses that `host` may be dialled at; never empty.
 async fn destinations(
     host: &str,
     port: u16,
@@ -120,8 +118,8 @@ async fn destinations(
     Ok(addresses)
 }
 
-/// Tries `addresses` in order, the next one after [`STAGGER`] or as soon as one fails; the first
-/// connection wins.
+/// Tries `addresses` in order, the next one after [`STAGGER`] or as soon as one fails. Returns the
+/// first connection.
 async fn first_to_connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, DialReason> {
     if let [only] = addresses[..] {
         return TcpStream::connect(only).await.map_err(DialReason::from);
@@ -145,7 +143,7 @@ async fn first_to_connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, DialR
     }
 }
 
-/// No connection: to whom, and why.
+/// A failed connection attempt: to which host and port, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {reason}", Authority(host, *port))]
 pub struct DialError {
@@ -157,28 +155,28 @@ pub struct DialError {
     pub reason: DialReason,
 }
 
-/// Why there is no connection, in plain words.
+/// Why a connection could not be made, in plain words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DialReason {
     /// The host is up and nothing listens on the port.
     #[error("connection refused")]
     Refused,
-    /// Neither an answer nor a refusal in time.
+    /// The host neither accepted nor refused within this time.
     #[error("no answer within {0:?}")]
     NoAnswer(Duration),
-    /// The name has no address that is known.
+    /// No address of the name is known.
     #[error(transparent)]
     Lookup(#[from] LookupError),
-    /// The host leads to an address that no listed member can have: which, and of what kind it is.
+    /// The host resolves to an address that no listed member can have: the address and its kind.
     #[error("it leads to {0}, and no listed member can have {1}")]
     NoMemberAddress(IpAddr, &'static str),
-    /// The address is meant on an interface that is not there.
+    /// The network interface of the address (its IPv6 zone) does not exist.
     #[error("{0}")]
     NoInterface(String),
-    /// The network says that there is no way.
+    /// The network has no route to the host.
     #[error("no route to host")]
     NoRoute,
-    /// This host's kernel forbids it.
+    /// This host's kernel forbids the connection.
     #[error("not permitted (is there a firewall on this host?)")]
     NotPermitted,
     /// This host has no descriptors, ports or memory left for a connection.
@@ -190,7 +188,8 @@ pub enum DialReason {
 }
 
 impl DialReason {
-    /// Whether the trouble is this host's own, so that it says nothing of the other side.
+    /// Returns whether the cause is on this host, so that the failure says nothing about the other
+    /// side.
     pub fn is_ours(&self) -> bool {
         match self {
             Self::Lookup(error) => *error != LookupError::NotFound,
@@ -199,7 +198,7 @@ impl DialReason {
         }
     }
 
-    /// Keeps the more telling of two failures: a refusal comes from the host itself.
+    /// Keeps the more informative of two failures: a refusal comes from the host itself.
     fn or(self, later: Self) -> Self {
         if self == Self::Refused { self } else { later }
     }
@@ -227,7 +226,7 @@ impl From<io::Error> for DialReason {
     }
 }
 
-/// Writes `HOST:PORT` as others know it: with brackets around an IPv6 literal, and without its zone
+/// Displays `HOST:PORT` as other hosts write it: an IPv6 literal in brackets and without its zone
 /// (RFC 6874, 4).
 pub struct Authority<'a>(pub &'a str, pub u16);
 
@@ -277,7 +276,7 @@ mod tests {
         assert_eq!(error.to_string(), said);
         let error = dial("fe80::1%4000000000", 2380, BY_HAND, LIMIT).await.unwrap_err();
         assert!(error.to_string().contains("no network interface"), "{error}");
-        // The kernel takes a zone for every address, and so does Go.
+        // The kernel accepts a zone for every address, and so does Go.
         let listener = TcpListener::bind("[::1]:0").await;
         if let Ok(listener) = listener {
             let port = listener.local_addr().unwrap().port();
@@ -314,13 +313,13 @@ mod tests {
         for host in ["127.0.0.1", "2130706433", "localhost", "::ffff:127.0.0.1"] {
             assert!(dial(host, port, NamedBy::Network, LIMIT).await.is_ok(), "{host}");
         }
-        // Whoever writes it himself knows what he does.
+        // An address from the settings is not checked.
         assert!(dial("0.0.0.0", port, BY_HAND, LIMIT).await.is_ok());
     }
 
     #[tokio::test]
     async fn the_limit_covers_a_host_that_does_not_answer() {
-        // A listener whose queue is full and never emptied answers no more handshakes.
+        // A listener with a full queue answers no further handshakes.
         let listener =
             socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();

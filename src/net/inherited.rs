@@ -1,15 +1,15 @@
-//! Listening sockets that were open before this process was: systemd's descriptor store, and
-//! `.socket` units.
+//! Listening sockets that were open before this process started: from systemd's descriptor store
+//! and from `.socket` units.
 //!
-//! What we put into the store is named after the address as the settings write it ([`store_name`]),
-//! so that a port 0 finds the port it had; the scheme is no part of it, for it may change over a
-//! restart. A socket comes back when its name and the address that it is really bound to agree with
-//! a setting. Sockets of other names come from a `.socket` unit and are matched by their address
-//! alone. What nothing asks for is told apart by [`Inherited::leftovers`]: ours are taken out of
-//! the store, a unit's is complained about, for its connections would wait for ever.
+//! Sockets in the store are named after the address as written in the settings ([`store_name`]), so
+//! that port 0 gets the port it had before. The scheme is not part of the name, because it may
+//! change over a restart. A stored socket is reused when its name and the address that it is really
+//! bound to match a setting. Sockets with other names come from a `.socket` unit and are matched by
+//! their address alone. Sockets that no setting asks for are reported by [`Inherited::leftovers`]:
+//! ours are removed from the store; a unit's is logged, because its connections would wait forever.
 //!
-//! Every socket that came is used: one of them closed, or left aside, is a queue of clients that
-//! nobody answers.
+//! Every matching socket is used: each has a queue of its own, and the clients in the queue of an
+//! unused one would get no answer.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,19 +21,19 @@ use socket2::{Socket, Type};
 use super::socket_file::SocketFile;
 use crate::config::ListenAddress;
 
-/// What the names of our sockets in the store begin with.
+/// Prefix of the names of our sockets in the store.
 const PREFIX: &str = "listen-";
 
-/// Longest name that systemd takes, in bytes.
+/// Longest name that systemd accepts, in bytes.
 const NAME_LIMIT: usize = 255;
 
-/// The sockets that came with the start and that no address has asked for yet.
+/// The sockets passed at the start that no address has taken yet.
 #[derive(Debug, Default)]
 pub struct Inherited {
     sockets: Vec<Passed>,
 }
 
-/// One of them.
+/// One socket passed at the start.
 #[derive(Debug)]
 struct Passed {
     name: String,
@@ -51,7 +51,7 @@ pub struct Taken {
     pub of_unit: bool,
 }
 
-/// What nothing asked for.
+/// A socket that no setting asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Leftover {
     /// A name in the descriptor store.
@@ -61,9 +61,9 @@ pub enum Leftover {
 }
 
 impl Inherited {
-    /// Takes what systemd passed to this process (`LISTEN_PID`, `LISTEN_FDS`, `LISTEN_FDNAMES`).
-    /// Nothing at the second call, for the descriptors have an owner then. What cannot be used is
-    /// logged and closed.
+    /// Takes the sockets that systemd passed to this process (`LISTEN_PID`, `LISTEN_FDS`,
+    /// `LISTEN_FDNAMES`). A second call returns none, because the descriptors have an owner then.
+    /// Unusable descriptors are logged and closed.
     pub fn from_env() -> Self {
         static TAKEN: AtomicBool = AtomicBool::new(false);
         if TAKEN.swap(true, Relaxed) {
@@ -84,19 +84,19 @@ impl Inherited {
             match listening(fd.into()) {
                 Ok((address, socket)) => sockets.push(Passed { name, address, socket }),
                 Err(error) => {
-                    tracing::warn!(%error, name, "the service manager passed something that is no use");
+                    tracing::warn!(%error, name, "cannot use a descriptor that the service manager passed");
                 }
             }
         }
         Self { sockets }
     }
 
-    /// Whether nothing is left, or nothing came.
+    /// Returns whether no socket is left.
     pub fn is_empty(&self) -> bool {
         self.sockets.is_empty()
     }
 
-    /// Takes out all sockets of this address.
+    /// Takes all sockets of the address.
     pub fn take(&mut self, asked: &ListenAddress) -> Taken {
         let name = store_name(asked);
         let (taken, rest) = std::mem::take(&mut self.sockets)
@@ -109,7 +109,8 @@ impl Inherited {
         }
     }
 
-    /// The TCP addresses of what was not taken yet. They stay in use until systemd lets go of them.
+    /// Returns the TCP addresses of the sockets that were not taken yet. They stay in use until
+    /// systemd closes its copies.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let addresses = self.sockets.iter().filter_map(|passed| match passed.address {
             ListenAddress::Tcp(address) => Some(address),
@@ -118,8 +119,8 @@ impl Inherited {
         addresses.collect()
     }
 
-    /// Closes what was not taken, removes the socket files that we made for it, and tells what it
-    /// was; each name once.
+    /// Closes the sockets that were not taken and removes the files of stored unix sockets. Returns
+    /// what was left, without duplicates.
     pub fn leftovers(self) -> Vec<Leftover> {
         let mut left = Vec::new();
         for passed in self.sockets {
@@ -154,8 +155,8 @@ impl Passed {
     }
 }
 
-/// The name under which the sockets of an address are stored: printable ASCII without colons, as
-/// systemd wants it.
+/// Returns the name under which the sockets of an address are stored: printable ASCII without
+/// colons, as systemd requires.
 pub fn store_name(asked: &ListenAddress) -> String {
     let address = match asked {
         ListenAddress::Tcp(address) => address.to_string(),
@@ -167,7 +168,7 @@ pub fn store_name(asked: &ListenAddress) -> String {
     name
 }
 
-/// Checks that a socket listens, and makes it one that does not block.
+/// Checks that a socket listens, and makes it non-blocking.
 fn listening(socket: Socket) -> io::Result<(ListenAddress, Socket)> {
     if socket.r#type()? != Type::STREAM || !socket.is_listener()? {
         return Err(io::Error::other("not a stream socket that listens"));
@@ -187,8 +188,8 @@ fn listening(socket: Socket) -> io::Result<(ListenAddress, Socket)> {
     reason = "a number in the environment is all that systemd tells us of a descriptor"
 )]
 fn adopt(fd: RawFd) -> OwnedFd {
-    // SAFETY: sd-notify has seen that it is open and meant for this process, and `from_env` comes
-    // here once.
+    // SAFETY: sd-notify has checked that the descriptor is open and meant for this process, and
+    // `from_env` runs this only once.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 

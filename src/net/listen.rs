@@ -6,14 +6,14 @@
 //! option switched on for it, and the others join. There is no instant at which two daemons could
 //! both succeed, nor one at which the port is free again.
 //!
-//! `[::]` takes IPv4 too, as in Go, whatever the `bindv6only` sysctl says. `0.0.0.0` takes IPv4
-//! only (Go would open IPv6 as well, which nobody expects who reads the address).
+//! `[::]` accepts IPv4 too, as in Go, whatever the `bindv6only` sysctl says. `0.0.0.0` accepts IPv4
+//! only (Go would open IPv6 as well, which the address does not suggest).
 //!
 //! Sockets that systemd has kept for us ([`Inherited`]) become [`Bound`]s here too; nothing else
 //! needs to know where a socket came from. There may be more of them than workers, or fewer. Each
-//! is a queue of its own in the kernel, so all of them are handed on, and a worker may have
-//! several; where some are missing, new ones join the port, or share a queue when they may not join
-//! (a `.socket` unit's port belongs to root).
+//! has a queue of its own in the kernel, so all of them are handed on, and a worker may get
+//! several. Missing ones are bound anew to the same port, or share a queue when they may not join
+//! it (a `.socket` unit's port belongs to root).
 //!
 //! The sockets of a unix address are duplicates of one; its file goes when the [`Bound`] is
 //! dropped, unless a service manager keeps the socket for the next run ([`Bound::keep_file`]).
@@ -33,9 +33,9 @@ use super::port_owner::{self, PortOwner};
 use super::socket_file::{self, BACKLOG, SocketFile};
 use crate::config::{ListenAddress, ListenUrl};
 
-/// Who may connect to a unix socket for clients: everybody on this machine, as with 127.0.0.1,
-/// whatever the umask (the unit's would leave only the daemon itself). The directory it is in may
-/// let fewer people come near.
+/// Permissions of a unix socket for clients: everybody on this machine may connect, as with
+/// 127.0.0.1, whatever the umask (the unit's would admit only the daemon itself). The permissions
+/// of the directory may be stricter.
 const EVERYBODY: u32 = 0o666;
 
 /// One address with its sockets, one for each worker.
@@ -53,12 +53,12 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// Takes the sockets out, in order; what stays behind still owns the socket file.
+    /// Takes the sockets, in order. The socket file still belongs to `self`.
     pub fn take_sockets(&mut self) -> Vec<ListenSocket> {
         std::mem::take(&mut self.sockets)
     }
 
-    /// Says whether a socket file is left behind when this is dropped, because somebody else goes
+    /// Sets whether a socket file is left behind when this is dropped, because another process goes
     /// on listening on it.
     pub fn keep_file(&mut self, keep: bool) {
         if let Some(file) = &mut self.file {
@@ -85,15 +85,15 @@ impl AsFd for ListenSocket {
     }
 }
 
-/// Why an address cannot be listened on; displays as one line that names the address and the
-/// reason.
+/// Why an address cannot be listened on. Displays as one line with the address and the reason.
 #[derive(Debug)]
 pub struct BindError {
     /// The address.
     pub url: ListenUrl,
-    /// What the kernel said.
+    /// The kernel's error.
     pub source: io::Error,
-    /// Who holds it, when it is a TCP port in use.
+    /// The process that holds an address in use; `None` when `source` names it or has another
+    /// reason.
     pub owner: Option<PortOwner>,
 }
 
@@ -126,11 +126,11 @@ impl BindError {
 }
 
 /// Binds every address for `workers` workers. A reload passes only the addresses it adds, and in
-/// `own` those that this process has open: one of them may cover a new one, as when 127.0.0.1 gives
-/// way to 0.0.0.0 on the same port. What is in `inherited` is not bound again but taken from there.
+/// `own` those that this process has open: they may overlap, as when 0.0.0.0 replaces 127.0.0.1 on
+/// the same port. Sockets in `inherited` are taken from there instead of being bound.
 ///
 /// # Errors
-/// One for each address that cannot be had; then nothing stays bound.
+/// Returns one error for each address that cannot be bound; then nothing stays bound.
 pub fn bind_all(
     urls: &[ListenUrl],
     workers: NonZeroUsize,
@@ -148,10 +148,10 @@ pub fn bind_all(
     if errors.is_empty() { Ok(bound) } else { Err(errors) }
 }
 
-/// Binds one address for `workers` workers, or takes the sockets that it already has.
+/// Binds one address for `workers` workers, or uses the sockets in `taken`.
 ///
 /// # Errors
-/// When it cannot be had; then nothing stays bound.
+/// When the address cannot be bound; then nothing stays bound.
 pub fn bind(
     url: &ListenUrl,
     workers: NonZeroUsize,
@@ -171,13 +171,13 @@ pub fn bind(
     })
 }
 
-/// Says who listens on an address already, so that [`bind`] would fail for that. Nothing can
-/// connect to what is tried for that, and a socket file that nobody answers is left as it is.
+/// Returns the error that [`bind`] would return because another process listens on the address. No
+/// client can connect to the socket that this tries, and a stale socket file is left as it is.
 pub fn taken(url: &ListenUrl) -> Option<BindError> {
     let (owner, source) = match &url.at {
         ListenAddress::Tcp(addr) => {
-            // Only with somebody in the way is there something to try: whether he really is,
-            // options decide.
+            // Bind only if a listener seems to conflict: whether it really does depends on its
+            // socket options.
             let owner = port_owner::of_tcp(*addr);
             let is_free = owner == PortOwner::Unknown;
             let error = if is_free { None } else { try_bind(*addr).err() };
@@ -191,7 +191,7 @@ pub fn taken(url: &ListenUrl) -> Option<BindError> {
     Some(BindError { url: url.clone(), source, owner })
 }
 
-/// Binds without listening: that fails beside a listener, and no client sees it.
+/// Binds without listening: this fails if a listener conflicts, and no client can connect.
 fn try_bind(addr: SocketAddr) -> io::Result<()> {
     tcp_socket(addr)?.bind(&addr.into())
 }
@@ -208,8 +208,8 @@ fn owner_of(url: &ListenUrl, error: &io::Error) -> Option<PortOwner> {
 fn bind_tcp(addr: SocketAddr, workers: NonZeroUsize, own: &[SocketAddr]) -> io::Result<Bound> {
     let first = tcp_socket(addr)?;
     if own.iter().any(|own| own.port() == addr.port() && *own != addr) {
-        // Our own sockets have the option on, so these may stand beside them; a stranger's still
-        // may not.
+        // Our own sockets have the option set, so the new one may join them; a stranger's still may
+        // not.
         first.set_reuse_port(true)?;
     }
     claim(&first, addr)?;
@@ -222,12 +222,12 @@ fn bind_tcp(addr: SocketAddr, workers: NonZeroUsize, own: &[SocketAddr]) -> io::
     Ok(Bound { url: ListenUrl::tcp(addr), sockets, of_unit: false, file: None })
 }
 
-/// Makes do with sockets that are open already, of which there is at least one.
+/// Uses sockets that are already open, at least one, and adds the missing ones.
 fn reuse_tcp(taken: Taken, workers: NonZeroUsize) -> io::Result<Bound> {
     let Taken { mut sockets, of_unit } = taken;
     let addr = real_address(&sockets[0])?;
     for at in 0..workers.get().saturating_sub(sockets.len()) {
-        // Another user than the one who bound the port may not join it; then the queue is shared.
+        // Only the user who bound the port may join it; for others, the queue is shared.
         let joined = if of_unit { None } else { join(addr).ok() };
         let next = joined.map_or_else(|| sockets[at].try_clone(), Ok)?;
         sockets.push(next);
@@ -236,7 +236,7 @@ fn reuse_tcp(taken: Taken, workers: NonZeroUsize) -> io::Result<Bound> {
     Ok(Bound { url: ListenUrl::tcp(addr), sockets, of_unit, file: None })
 }
 
-/// One more socket on a port of this process (or of the one before it).
+/// Binds one more socket to a port of this process (or of its predecessor).
 fn join(addr: SocketAddr) -> io::Result<Socket> {
     let socket = tcp_socket(addr)?;
     socket.set_reuse_port(true)?;
@@ -246,7 +246,7 @@ fn join(addr: SocketAddr) -> io::Result<Socket> {
 
 fn tcp_socket(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
-    // Connections of the last run that wait in TIME_WAIT must not keep us from starting.
+    // Connections of the last run in TIME_WAIT must not prevent a start.
     socket.set_reuse_address(true)?;
     if addr.is_ipv6() {
         socket.set_only_v6(false)?;
@@ -255,8 +255,8 @@ fn tcp_socket(addr: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Binds and listens in one step: two sockets that are only bound do not exclude each other under
-/// `SO_REUSEADDR`.
+/// Binds and listens in one step: under `SO_REUSEADDR`, two sockets that are only bound do not
+/// exclude each other.
 fn claim(socket: &Socket, addr: SocketAddr) -> io::Result<()> {
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)
@@ -272,7 +272,7 @@ fn bind_unix(path: &Path, workers: NonZeroUsize, taken: Taken) -> io::Result<Bou
     let mut sockets: Vec<UnixListener> = sockets.into_iter().map(Into::into).collect();
     let stored = !of_unit && !sockets.is_empty();
     let mut file = if stored { SocketFile::of(path).ok() } else { None };
-    // A stored socket whose file is gone is found by nobody any more.
+    // No client can reach a stored socket whose file is gone.
     if !of_unit && file.is_none() {
         let (first, made) = socket_file::listen(path, Some(EVERYBODY))?;
         sockets = vec![first];

@@ -1,16 +1,16 @@
-//! Addresses of host names, by the system's own resolver: `/etc/hosts`, nsswitch and resolv.conf
-//! count as for every program.
+//! Looks up host names with the system's resolver: `/etc/hosts`, nsswitch and resolv.conf apply as
+//! for every other program.
 //!
-//! `getaddrinfo` blocks, tells no time to live, and takes 5 s and more when the first nameserver is
-//! dead. So lookups run on threads of their own, one for a name at a time, and whoever needs an
-//! address waits for the answer within limits:
+//! `getaddrinfo` blocks, returns no time to live, and takes 5 s or more when the first nameserver
+//! is dead. So lookups run on their own threads, at most one per name at a time, and callers wait
+//! for the answer within limits:
 //!
-//! - an answer serves everybody for [`FRESH`];
-//! - the last good addresses are kept, and used when a lookup fails, or is not answered soon (RFC
-//!   8767 calls that serving stale data);
-//! - an answer that comes after everybody has given up is still kept, so that the next one has it.
+//! - an answer serves all callers for [`FRESH`];
+//! - the last good addresses are kept, and used when a lookup fails or takes longer than
+//!   [`STALE_AFTER`] (RFC 8767 calls that serving stale data);
+//! - an answer that arrives after all callers have given up is kept for the next one.
 //!
-//! The table is the process's, as the resolver is. No lock is held while a lookup runs.
+//! The table is global to the process, as the resolver is. No lock is held while a lookup runs.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -20,28 +20,28 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 use tokio::time::timeout_at;
 
-/// How long an answer, good or bad, is taken for the truth. Short, since `getaddrinfo` does not
-/// tell its time to live.
+/// How long an answer, good or bad, is served without a new lookup. Short, because `getaddrinfo`
+/// does not return its time to live.
 const FRESH: Duration = Duration::from_secs(1);
-/// Longest wait for an answer while there are last good addresses.
+/// Longest wait for an answer when there are last good addresses.
 const STALE_AFTER: Duration = Duration::from_millis(500);
-/// Longest wait for an answer without any, counted from the lookup's begin. Room for one dead
-/// nameserver (5 s).
+/// Longest wait for an answer when there are none, from the start of the lookup. Long enough for
+/// one dead nameserver (5 s).
 pub const LOOKUP_LIMIT: Duration = Duration::from_secs(8);
-/// Lookups that run at once; others wait for their turn.
+/// Most lookups that run at once; others are queued.
 const MOST_THREADS: usize = 32;
-/// Stack of a lookup's thread: glibc and its modules want some hundred KiB at most.
+/// Stack of a lookup thread, in bytes: glibc and its modules need a few hundred KiB at most.
 const STACK: usize = 512 * 1024;
-/// Names that are remembered: those of a list of the largest size, twice. The one that was not used
-/// for longest goes.
+/// Most names in the table: twice those of the largest member list. The least recently used one is
+/// dropped.
 const MOST_NAMES: usize = 4096;
-/// How long after it a failed lookup is still told as something that is wrong.
+/// How long a failed lookup is reported as a problem after the name was last used.
 const TOLD_FOR: Duration = Duration::from_secs(60);
 
 /// The addresses of a name, with port 0; never empty.
 type Addresses = Arc<[SocketAddr]>;
 type Answer = Result<Addresses, LookupError>;
-/// What looks a name up, and blocks.
+/// The blocking lookup of a name.
 type Resolve = dyn Fn(&str) -> Result<Vec<SocketAddr>, LookupError> + Send + Sync;
 
 /// Why a name has no address.
@@ -50,38 +50,39 @@ pub enum LookupError {
     /// The name does not exist, or has no address.
     #[error("host not found")]
     NotFound,
-    /// The resolver itself has trouble.
+    /// The resolver itself failed.
     #[error("host lookup failed: {0}")]
     Failed(String),
-    /// The resolver has not answered yet.
+    /// The resolver has not answered within this time.
     #[error("host lookup: no answer within {0:?}")]
     NoAnswer(Duration),
 }
 
-/// A name whose lookup fails now.
+/// A name whose lookup currently fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failing {
     /// The name.
     pub host: String,
-    /// Since when it fails.
+    /// When it began to fail.
     pub since: SystemTime,
     /// Why.
     pub error: LookupError,
-    /// Whether its last good addresses are used meanwhile.
+    /// Whether there are last good addresses, which are used meanwhile.
     pub is_known: bool,
 }
 
 /// Returns the addresses of `host`, a name, each with port 0.
 ///
 /// # Errors
-/// When the lookup fails or takes longer than [`LOOKUP_LIMIT`], and never before brought an
+/// When the lookup fails or takes longer than [`LOOKUP_LIMIT`], and no earlier one returned an
 /// address.
 pub async fn addresses(host: &str) -> Result<Arc<[SocketAddr]>, LookupError> {
     TABLE.addresses(host).await
 }
 
-/// The names of which a lookup was wanted in the last minute and failed, or has no answer yet;
-/// sorted. A name that does not exist is among them only if it did before.
+/// Returns the names that were used in the last minute and whose lookup failed, or has had no
+/// answer for [`LOOKUP_LIMIT`]; sorted. A name that does not exist is listed only if it did exist
+/// before.
 pub fn failing() -> Vec<Failing> {
     TABLE.failing()
 }
@@ -92,8 +93,8 @@ fn by_system(host: &str) -> Result<Vec<SocketAddr>, LookupError> {
     (host, 0).to_socket_addrs().map(Iterator::collect).map_err(|error| reason(&error))
 }
 
-/// Tells a name that does not exist from a resolver that does not work; std offers nothing but
-/// glibc's words.
+/// Distinguishes a name that does not exist from a resolver that fails. std exposes only glibc's
+/// messages.
 fn reason(error: &std::io::Error) -> LookupError {
     let text = error.to_string();
     let words = text.rsplit_once(": ").map_or(text.as_str(), |(_, words)| words);
@@ -105,7 +106,7 @@ fn reason(error: &std::io::Error) -> LookupError {
     }
 }
 
-/// Waits of one table.
+/// Time limits of a table.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
     fresh: Duration,
@@ -124,24 +125,24 @@ struct Table {
 #[derive(Default)]
 struct State {
     names: HashMap<Box<str>, Name>,
-    /// Lookups that wait for a thread.
+    /// Lookups waiting for a thread.
     queue: VecDeque<(Box<str>, watch::Sender<Option<Answer>>)>,
     threads: usize,
 }
 
-/// What is known of one name.
+/// The state of one name.
 struct Name {
     /// The last good addresses.
     good: Option<Addresses>,
-    /// The last answer, and when it came.
+    /// The last answer, and when it arrived.
     last: Option<(Instant, Answer)>,
-    /// Since when lookups have been failing.
+    /// When lookups began to fail; `None` while they succeed.
     failing_since: Option<SystemTime>,
     running: Option<Running>,
     used: Instant,
 }
 
-/// A lookup that has begun, or waits for its turn.
+/// A lookup that is running or queued.
 #[derive(Clone)]
 struct Running {
     begun: (Instant, SystemTime),
@@ -155,7 +156,8 @@ impl Running {
     }
 }
 
-/// What can be said at once.
+/// The outcome of [`Table::begin`]: a known answer, or a running lookup and the last good
+/// addresses.
 enum Begun {
     Known(Answer),
     Running(Running, Option<Addresses>),
@@ -179,7 +181,7 @@ impl Table {
         let answered = timeout_at(deadline.into(), running.answer.wait_for(Option::is_some)).await;
         let answer = match answered {
             Ok(Ok(answer)) => answer.clone(),
-            // Not before the answer is sent; a table that is gone has none to wait for.
+            // No answer in time, or the table is gone and will send none.
             Ok(Err(_)) | Err(_) => None,
         };
         match (answer, good) {
@@ -189,7 +191,8 @@ impl Table {
         }
     }
 
-    /// Joins the lookup that runs for `host`, or begins one, unless the last answer is fresh.
+    /// Returns the last answer if it is fresh; else joins the running lookup of `host`, or begins
+    /// one.
     fn begin(self: &Arc<Self>, host: &str) -> Begun {
         let mut state = self.lock();
         let now = Instant::now();
@@ -217,7 +220,7 @@ impl Table {
         Begun::Running(running, good)
     }
 
-    /// Starts a thread for the queue, unless enough run.
+    /// Starts a thread for the queue, unless [`MOST_THREADS`] are running.
     fn have_thread(self: &Arc<Self>, state: &mut State) {
         if state.threads >= MOST_THREADS {
             return;
@@ -226,7 +229,7 @@ impl Table {
         let thread = std::thread::Builder::new().name("lookup".to_owned()).stack_size(STACK);
         match thread.spawn(move || table.work()) {
             Ok(_) => state.threads += 1,
-            // Those that run take it over.
+            // The running threads will take the queued lookup.
             Err(_) if state.threads > 0 => {}
             Err(error) => {
                 for (host, sender) in std::mem::take(&mut state.queue) {
@@ -236,7 +239,7 @@ impl Table {
         }
     }
 
-    /// Looks names up until none waits.
+    /// Looks up queued names until the queue is empty.
     fn work(&self) {
         let mut state = self.lock();
         while let Some((host, sender)) = state.queue.pop_front() {
@@ -268,8 +271,8 @@ impl Table {
         failing
     }
 
-    /// Begins lookups of names that failed when they were last wanted: who wanted them may be
-    /// content with old addresses and never come again, and the trouble may be over.
+    /// Begins new lookups of names that still count as failing. Their callers may be served by
+    /// stale addresses and not ask again, while the resolver may have recovered.
     fn look_again(self: &Arc<Self>, state: &mut State) {
         let State { names, queue, .. } = state;
         for (host, name) in names.iter_mut() {
@@ -309,7 +312,7 @@ impl State {
         sender.send_replace(Some(answer));
     }
 
-    /// Forgets the name that nobody has asked for the longest, when there are too many.
+    /// Drops the least recently used name when the table is full.
     fn make_room(&mut self) {
         if self.names.len() < MOST_NAMES {
             return;
@@ -326,12 +329,12 @@ impl Name {
         Self { good: None, last: None, failing_since: None, running: None, used: now }
     }
 
-    /// Whether the last lookup failed, and that matters still.
+    /// Returns whether the last lookup failed and the name was used within [`TOLD_FOR`].
     fn is_failing(&self) -> bool {
         self.failing_since.is_some() && self.used.elapsed() < TOLD_FOR
     }
 
-    /// What is wrong with its lookups, and since when.
+    /// Returns what is wrong with the lookups of this name, and since when.
     fn trouble(&self, limit: Duration) -> Option<(LookupError, SystemTime)> {
         if self.used.elapsed() >= TOLD_FOR {
             return None;
@@ -344,7 +347,8 @@ impl Name {
             ));
         }
         let error = self.last.as_ref()?.1.as_ref().err()?;
-        // What never existed is the trouble of whoever names it, and told there.
+        // A name that never existed is not a fault of the resolver; it is reported where it is
+        // configured.
         if *error == LookupError::NotFound && self.good.is_none() {
             return None;
         }
@@ -358,7 +362,7 @@ mod tests {
 
     use super::*;
 
-    /// A resolver that answers what it is told to, when it is told to.
+    /// A resolver whose answers the test supplies; it blocks until one is there.
     #[derive(Default)]
     struct Scripted {
         answers: Mutex<VecDeque<Result<Vec<SocketAddr>, LookupError>>>,
@@ -385,7 +389,7 @@ mod tests {
         }
     }
 
-    /// A table over such a resolver; nothing is fresh in it unless `fresh` says so.
+    /// A table with a scripted resolver. Answers stay fresh for `fresh`.
     fn table(fresh: Duration, limit: Duration) -> (Arc<Table>, Arc<Scripted>) {
         let resolver = Arc::<Scripted>::default();
         let limits = Limits { fresh, stale_after: Duration::from_millis(20), limit };
@@ -427,7 +431,7 @@ mod tests {
             let [failing] = &table.failing()[..] else { panic!("one name fails") };
             assert!(failing.error == error && failing.is_known, "{failing:?}");
         }
-        // Who asks what fails has it looked up again, and nobody answers that one in time.
+        // Asking for a failing name begins a new lookup, which is not answered in time.
         assert_eq!(ip(table.addresses("infra0").await), Ok("10.0.0.1".into()));
         resolver.tell(Ok("10.0.0.2"));
         while ip(table.addresses("infra0").await) != Ok("10.0.0.2".into()) {}
@@ -439,7 +443,7 @@ mod tests {
         let (table, resolver) = table(LONG, Duration::from_millis(20));
         let late = LookupError::NoAnswer(Duration::from_millis(20));
         assert_eq!(table.addresses("infra0").await, Err(late.clone()));
-        // The same lookup is still under way, so that nobody waits for it any more.
+        // The same lookup is still running and overdue, so this call does not wait.
         assert_eq!(table.addresses("infra0").await, Err(late.clone()));
         let [failing] = &table.failing()[..] else { panic!("one name fails") };
         assert!(failing.error == late && !failing.is_known, "{failing:?}");
@@ -477,8 +481,7 @@ mod tests {
     async fn the_systems_resolver_knows_localhost_and_not_what_cannot_exist() {
         let found = addresses("localhost").await.unwrap();
         assert!(found.iter().all(|address| address.ip().is_loopback() && address.port() == 0));
-        // RFC 6761 keeps .invalid from ever existing; a machine without any resolver cannot know
-        // that.
+        // RFC 6761 reserves .invalid; a machine without a resolver fails the lookup instead.
         let error = addresses("etcd.invalid").await.unwrap_err();
         assert!(matches!(error, LookupError::NotFound | LookupError::Failed(_)), "{error}");
     }

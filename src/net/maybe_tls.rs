@@ -1,8 +1,8 @@
-//! A connection to another host: TCP as it is, or TLS on top of it.
+//! A connection to another host: plain TCP, or TLS on top of it.
 //!
-//! One concrete type, so that whoever speaks HTTP over it is compiled once and plain TCP pays
-//! nothing but a comparison. Small pieces are written together on both (see [`coalesce`]): TLS
-//! makes one record of each write.
+//! One concrete type, so that the HTTP code on top is compiled once, and plain TCP pays only a
+//! comparison. Small writes are coalesced on both (see [`coalesce`]): TLS makes one record of each
+//! write.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -14,25 +14,25 @@ use tokio_rustls::client::TlsStream;
 
 use super::coalesce::{self, CoalescingWriter};
 
-/// What TLS runs on: each record is one plain write.
+/// The transport below TLS, on which each record is one plain write.
 pub type TlsTransport = CoalescingWriter<TcpStream>;
 
 /// A connection to another host.
 #[derive(Debug)]
 pub enum MaybeTlsStream {
-    /// In the clear.
+    /// Plain TCP.
     Tcp(TcpStream),
-    /// By TLS, whose state is large.
+    /// TLS; boxed, because its state is large.
     Tls(Box<TlsStream<TlsTransport>>),
 }
 
 impl MaybeTlsStream {
-    /// Whether it speaks TLS.
+    /// Returns whether the connection uses TLS.
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
     }
 
-    /// The TCP connection, whatever is spoken on it.
+    /// Returns the underlying TCP connection.
     pub fn tcp(&self) -> &TcpStream {
         match self {
             Self::Tcp(stream) => stream,

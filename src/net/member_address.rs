@@ -1,14 +1,14 @@
 //! Addresses that no listed member can have.
 //!
-//! A member list, a registry and the DNS come from the network, and the first connection to what
-//! they name is made by this host. A link-local address means another machine on every host
-//! (169.254.169.254 is a cloud's metadata service), an unspecified one means this host, and a
-//! multicast or broadcast one nobody. So none of them is dialled because somebody else named it, in
-//! whatever way it is spelt: what counts is the address that a host resolves to.
+//! Member lists, registries and the DNS come from the network, and this host connects to what they
+//! name. A link-local address means a different machine on every host (169.254.169.254 is a cloud's
+//! metadata service), an unspecified one means this host, and a multicast or broadcast one means no
+//! single host. So none of these is dialled when the network named it, however it is written: the
+//! check applies to the address that a host resolves to.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Says what kind of address `ip` is, if it is one that no listed member can have.
+/// Returns the kind of address of `ip` if no listed member can have it, and `None` if one can.
 pub fn refusal(ip: IpAddr) -> Option<&'static str> {
     match ip {
         IpAddr::V4(ip) => refusal_v4(ip),
@@ -43,7 +43,7 @@ fn refusal_v6(ip: Ipv6Addr) -> Option<&'static str> {
     }
 }
 
-/// The IPv4 address to which packets for `ip` go in the end, where it has one in it.
+/// Returns the embedded IPv4 address that packets for `ip` finally go to, if there is one.
 fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let bits = ip.to_bits();
     let at = |shift: u32| Some(Ipv4Addr::from_bits((bits >> shift) as u32));
@@ -51,7 +51,7 @@ fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
         // Mapped, translated by NAT64 (RFC 6052), and 6to4 (RFC 3056).
         [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => at(0),
         [0x2002, ..] => at(80),
-        // Compatible (RFC 4291, 2.5.5.1), of which ::1 looks like one.
+        // IPv4-compatible (RFC 4291, 2.5.5.1), except ::1, which has the same form.
         [0, 0, 0, 0, 0, 0, ..] if !ip.is_loopback() => at(0),
         _ => None,
     }

@@ -1,4 +1,4 @@
-//! Sockets: listening, connecting, and knowing which addresses are our own.
+//! Sockets: listening, connecting, and recognizing our own addresses.
 
 pub mod coalesce;
 pub mod conn_limit;

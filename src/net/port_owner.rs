@@ -1,9 +1,10 @@
-//! Who holds an address that we wanted: the answer to "port 2379 is taken, but by whom?".
+//! Finds the process that holds an address we want to bind: the answer to "port 2379 is taken, but
+//! by whom?".
 //!
-//! Read from `/proc`, best effort: the kernel's socket tables give the inode and the owner's user
-//! ID, `/proc/*/fd` gives the process. Without root, processes of other users cannot be looked
-//! into, and then the user's name is all that can be said; in a user namespace, as the unit has
-//! one, not even that. Nothing here fails; it only knows less.
+//! Best effort, from `/proc`: the kernel's socket tables give the inode and the owner's user ID,
+//! `/proc/*/fd` gives the process. Without root, processes of other users cannot be inspected, so
+//! only the user's name is known; in a user namespace, such as the unit's, not even that. Nothing
+//! here fails; the answer is only less precise.
 
 use std::fmt;
 use std::fs;
@@ -14,13 +15,13 @@ use std::path::Path;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::{Uid, User};
 
-/// What helps where we may not look.
+/// Advice for when the process cannot be seen.
 const ROOT_SEES_IT: &str = "`ss -ltnp` as root names it";
 
 /// The state of a listening socket in `/proc/net/tcp`.
 const LISTEN: &str = "0A";
 
-/// What is known of the process that holds an address; displays as words to put after "by ".
+/// The process that holds an address, as far as known. Displays as text to follow "by ".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PortOwner {
     /// This very process.
@@ -52,7 +53,8 @@ impl fmt::Display for PortOwner {
     }
 }
 
-/// Finds who listens on an address, or on a wildcard or other address that stands in its way.
+/// Finds the process that listens on an address, or on a wildcard or other address that conflicts
+/// with it.
 pub fn of_tcp(wanted: SocketAddr) -> PortOwner {
     let Some(row) = listeners().find(|row| row.is_in_the_way_of(wanted)) else {
         return PortOwner::Unknown;
@@ -70,8 +72,8 @@ pub fn of_tcp(wanted: SocketAddr) -> PortOwner {
     }
 }
 
-/// Whether a user ID of the kernel's tables means a user, by this process' `uid_map`. In a user
-/// namespace (`PrivateUsers=yes`) everybody who is not in it is shown as `nobody`.
+/// Returns whether a user ID of the kernel's tables is covered by this process's `uid_map`. In a
+/// user namespace (`PrivateUsers=yes`) every user outside of it is shown as `nobody`.
 fn is_known(uid: u32, uid_map: &str) -> bool {
     let covers = |line: &str| {
         let mut numbers = line.split_ascii_whitespace().map_while(|word| word.parse::<u64>().ok());
@@ -81,7 +83,7 @@ fn is_known(uid: u32, uid_map: &str) -> bool {
     uid_map.is_empty() || uid_map.lines().any(|line| covers(line) == Some(true))
 }
 
-/// Finds who answers at the other end of a connected unix socket.
+/// Finds the process at the other end of a connected unix socket.
 pub fn of_unix_peer(connected: &impl AsFd) -> PortOwner {
     match getsockopt(connected, PeerCredentials) {
         Ok(peer) if peer.pid() > 0 => process(peer.pid()),
@@ -116,8 +118,8 @@ struct Row {
 }
 
 impl Row {
-    /// Whether binding `wanted` fails because of this socket (a dual-stack wildcard counts for both
-    /// families).
+    /// Returns whether binding `wanted` fails because of this socket (a dual-stack wildcard counts
+    /// for both families).
     fn is_in_the_way_of(&self, wanted: SocketAddr) -> bool {
         self.local.port() == wanted.port()
             && (self.local.ip().is_unspecified()
@@ -166,8 +168,8 @@ fn parse_address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
-/// Looks through the descriptors of every process that we may look into; the lowest process ID
-/// wins, because forked children share their parent's sockets.
+/// Searches the descriptors of every process that we may inspect. The lowest process ID wins,
+/// because forked children share their parent's sockets.
 fn pid_of_inode(inode: u64) -> Option<i32> {
     let wanted = format!("socket:[{inode}]");
     fs::read_dir("/proc")

@@ -1,8 +1,8 @@
-//! Which addresses are our own listeners: a member that advertises one of them would make us call
-//! ourselves.
+//! Recognizes addresses of our own listeners: a member that advertises one would make the proxy
+//! call itself.
 //!
-//! Members that advertise `localhost`, or the proxy's address, made etcd's proxy call itself until
-//! it had no descriptors left. This is the first guard; the loop header of a request is the second.
+//! Members that advertise `localhost` or the proxy's address made etcd's proxy call itself until it
+//! ran out of descriptors. This is the first guard; the loop header of a request is the second.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -11,14 +11,14 @@ use tokio::time::timeout;
 
 use super::lookup;
 
-/// Longest wait for one name; a name that cannot be looked up now is not dialled now either.
+/// Longest wait for one name. A name that cannot be looked up now cannot be dialled now either.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(2);
 
-/// Says whether a connection to `host` at `port` would arrive at one of `listeners` (bound
+/// Returns whether a connection to `host` at `port` would arrive at one of `listeners` (bound
 /// addresses, real ports).
 ///
-/// A name is looked up (2 s at most; one without an answer is not ours) and is ours when any of its
-/// addresses is.
+/// A name is looked up, for 2 s at most, and is ours when any of its addresses is. A name without
+/// an answer is not ours.
 pub async fn is_own(listeners: &[SocketAddr], host: &str, port: u16) -> bool {
     if !listeners.iter().any(|listener| listener.port() == port) {
         return false;
@@ -33,7 +33,7 @@ pub async fn is_own(listeners: &[SocketAddr], host: &str, port: u16) -> bool {
     }
 }
 
-/// Says whether a connection to `address` would arrive at one of `listeners`.
+/// Returns whether a connection to `address` would arrive at one of `listeners`.
 pub fn is_own_address(listeners: &[SocketAddr], address: SocketAddr) -> bool {
     let ip = destination(address.ip());
     listeners
@@ -42,7 +42,8 @@ pub fn is_own_address(listeners: &[SocketAddr], address: SocketAddr) -> bool {
         .any(|listener| takes(listener.ip(), ip))
 }
 
-/// Where packets to `ip` really go: an unspecified address means this host, a mapped one is IPv4.
+/// Returns where packets to `ip` really go: an unspecified address means this host, a mapped one is
+/// IPv4.
 fn destination(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -51,8 +52,8 @@ fn destination(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// Whether a listener bound to `bound` takes connections to `ip`. `[::]` takes IPv4 too, as Go's
-/// and ours do.
+/// Returns whether a listener bound to `bound` accepts connections to `ip`. `[::]` accepts IPv4
+/// too, in Go's listeners and in ours.
 fn takes(bound: IpAddr, ip: IpAddr) -> bool {
     let bound = bound.to_canonical();
     if !bound.is_unspecified() {
@@ -61,15 +62,16 @@ fn takes(bound: IpAddr, ip: IpAddr) -> bool {
     (bound.is_ipv6() || ip.is_ipv4()) && is_local(ip)
 }
 
-/// Whether `ip` is an address of this host, without asking netlink, which a sandbox may forbid.
+/// Returns whether `ip` is an address of this host. Does not use netlink, which a sandbox may
+/// forbid.
 fn is_local(ip: IpAddr) -> bool {
     ip.is_loopback()
         || if binding_proves_nothing(ip) { is_its_own_source(ip) } else { can_bind(ip) }
 }
 
-/// Whether the kernel lets sockets be bound to addresses of other hosts (`ip_nonlocal_bind`, as
-/// keepalived wants). The addresses are reserved for documentation (RFC 5737, RFC 3849), so they
-/// are nobody's.
+/// Returns whether the kernel lets sockets bind addresses of other hosts (`ip_nonlocal_bind`, which
+/// keepalived needs). Tested with addresses reserved for documentation (RFC 5737, RFC 3849), which
+/// no host has.
 fn binding_proves_nothing(like: IpAddr) -> bool {
     can_bind(match like {
         IpAddr::V4(_) => Ipv4Addr::new(192, 0, 2, 1).into(),
@@ -81,9 +83,9 @@ fn can_bind(ip: IpAddr) -> bool {
     UdpSocket::bind((ip, 0)).is_ok()
 }
 
-/// Whether the kernel would send from `ip` what goes to `ip`. Nothing is sent. It misses an
-/// interface's secondary addresses, which is the better mistake: the loop header still catches
-/// those.
+/// Returns whether the kernel would use `ip` as the source address for packets to `ip`. Nothing is
+/// sent. Misses an interface's secondary addresses, which is the lesser mistake: the loop header
+/// still catches those.
 fn is_its_own_source(ip: IpAddr) -> bool {
     let any: IpAddr =
         if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };

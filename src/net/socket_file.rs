@@ -1,8 +1,8 @@
-//! Unix sockets that listen: made, taken over when stale, removed at the end.
+//! Listening unix sockets: creates them, replaces stale files, and removes the file at the end.
 //!
-//! A file of a daemon that was killed stays behind; it is told from a live one by connecting. The
-//! file is removed when its [`SocketFile`] is dropped, unless somebody else's socket has taken its
-//! place, or the service manager keeps listening on it for the next run.
+//! A killed daemon leaves its file behind; connecting tells such a stale file from a live one. The
+//! file is removed when its [`SocketFile`] is dropped, unless another socket has taken its place,
+//! or the service manager keeps listening on it for the next run.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -15,7 +15,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::port_owner;
 use crate::config::regular_file::within;
 
-/// Connections that may wait to be accepted, for each socket; the kernel lowers it to
+/// Most connections waiting to be accepted, per socket. The kernel lowers it to
 /// `net.core.somaxconn`.
 pub const BACKLOG: i32 = 4096;
 
@@ -25,12 +25,12 @@ pub struct SocketFile {
     path: PathBuf,
     /// Device and inode, so that we never remove a successor's socket.
     identity: (u64, u64),
-    /// Whether it stays when this is dropped.
+    /// Whether the file stays when this is dropped.
     kept: bool,
 }
 
 impl SocketFile {
-    /// Takes charge of the file of a socket that is open already.
+    /// Takes over the file of a socket that is already open.
     ///
     /// # Errors
     /// When there is no such file, or it is not a socket.
@@ -41,7 +41,7 @@ impl SocketFile {
         Ok(Self { path: path.to_owned(), identity: identity(path)?, kept: false })
     }
 
-    /// Says whether the file stays when this is dropped; it does not unless told.
+    /// Sets whether the file stays when this is dropped. By default it is removed.
     pub fn keep(&mut self, keep: bool) {
         self.kept = keep;
     }
@@ -50,18 +50,18 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if !self.kept && identity(&self.path).is_ok_and(|now| now == self.identity) {
-            // Nothing can be done about a failure; the next start takes the stale file over.
+            // A failure is harmless: the next start replaces the stale file.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Listens on a unix socket; non-blocking. With a `mode` the file gets exactly these permissions
-/// before the first client can connect, without one the umask decides.
+/// Creates a listening, non-blocking unix socket. With a `mode` the file gets exactly these
+/// permissions before the first client can connect; without one the umask decides.
 ///
 /// # Errors
 /// `AddrInUse` when another process answers there or the path is not a socket; `TimedOut` when its
-/// file system does not answer; else what the kernel says.
+/// file system does not answer; else the kernel's error.
 pub fn listen(path: &Path, mode: Option<u32>) -> io::Result<(UnixListener, SocketFile)> {
     let path = path.to_owned();
     within(move || listen_here(&path, mode))?
@@ -91,15 +91,14 @@ fn bind(path: &Path) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Removes the file of a socket that nobody answers. Two daemons that start at the same instant may
-/// both come here; the one that is later wins the path, and the other one's file guard notices.
+/// Removes the file of a socket on which nobody listens. Two daemons that start at the same instant
+/// may both come here; the later one gets the path, and the other one's [`SocketFile`] notices.
 fn remove_stale(path: &Path) -> io::Result<()> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(in_use("a file that is not a socket is in the way"));
     }
     let caller = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // While the queue of a listener is full, a connect that may block waits for as long as its
-    // owner takes nobody.
+    // While a listener's queue is full, a blocking connect would wait until its owner accepts.
     caller.set_nonblocking(true)?;
     match caller.connect(&SockAddr::unix(path)?) {
         Ok(()) => Err(in_use(&format!("in use by {}", port_owner::of_unix_peer(&caller)))),
@@ -107,7 +106,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             Err(in_use("in use by a process that takes no connections at present"))
         }
-        Err(error) => Err(in_use(&format!("in use, and not to be asked: {error}"))),
+        Err(error) => Err(in_use(&format!("in use, and connecting to it failed: {error}"))),
     }
 }
 

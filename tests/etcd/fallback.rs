@@ -261,7 +261,7 @@ fn a_registry_that_does_not_answer_is_waited_for_and_one_that_says_no_is_not() {
     host.start();
     let (process, notify) = host.running.as_ref().expect("a process");
     let said = process.wait_for_line("asking again in 2s", PATIENCE).expect("a warning");
-    assert!(said.starts_with("warning: whether this host is a member is not known: "), "{said}");
+    assert!(said.starts_with("warning: cannot tell yet whether this host is a member: "), "{said}");
     let extended = |line: &String| line.starts_with("EXTEND_TIMEOUT_USEC=");
     wait_until("more time", || notify.heard().iter().any(extended));
     wait_until("a status", || {

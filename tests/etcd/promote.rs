@@ -315,7 +315,7 @@ fn a_cluster_with_a_dead_member_does_not_grow(generation: Generation) {
     fixture.cluster.kill(2);
     let said = fixture.promote(&["--yes"]);
     assert!(
-        !said.ok && said.err.contains("quorum would be at risk: of 3 voters 2 are well"),
+        !said.ok && said.err.contains("quorum would be at risk: of 3 voters 2 are healthy"),
         "{said:?}"
     );
     assert!(fixture.host.runs_proxy() && fixture.member_list_of_the_living().lines().count() == 3);

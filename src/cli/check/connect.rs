@@ -1,6 +1,6 @@
-//! `check --connect`: what a start with these settings would find, and which members, cluster and
-//! mode a daemon that runs would change to. The peers are asked and the members probed as the
-//! daemon does it; nothing is kept or changed.
+//! `check --connect`: reports what a start with these settings would find, and which members,
+//! cluster and mode the running daemon would change to. Peers are queried and members probed as by
+//! the daemon. Nothing is stored or changed.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -28,19 +28,19 @@ use crate::upstream::health::{self, ProbeConfig};
 /// How long the running daemon may take to answer.
 const DAEMON_LIMIT: Duration = Duration::from_secs(5);
 
-/// What was found.
+/// The result of the check.
 pub(super) struct Found {
     survey: Survey,
     members: Vec<Probed>,
-    /// Which members, cluster and mode would change in the daemon that runs; empty when none does.
+    /// The changes of members, cluster and mode for the running daemon; empty when none runs.
     changes: Vec<String>,
-    /// Why the daemon that runs cannot be compared.
+    /// Why the running daemon could not be compared.
     daemon_trouble: Option<String>,
     /// `proxy = "off"`: a start may make a member of this host.
     may_become_member: bool,
 }
 
-/// A member's client URL, or a member without one, and what came of looking at it.
+/// A member's client URL, or a member without one, and its state.
 struct Probed {
     id: u64,
     name: String,
@@ -50,19 +50,19 @@ struct Probed {
 
 enum State {
     Healthy,
-    /// It would get traffic if it were well.
+    /// It gets no traffic only because it is unhealthy.
     Unhealthy(String),
-    /// It gets none, whatever its health: the URL is of no use.
+    /// It gets no traffic, whatever its health: the URL cannot be used.
     Unusable(String),
-    /// It gets none, and none is expected: a learner, or a member that has not started.
+    /// It gets no traffic, as expected: a learner, or a member that has not started.
     LeftOut(String),
 }
 
-/// Asks and probes. Source, peers and members have their limits in time: by default it is some half
-/// a minute altogether.
+/// Queries the peers and probes the members. Source, peers and members have time limits, by default
+/// about half a minute in total.
 ///
 /// # Errors
-/// When there can be no runtime.
+/// When the runtime cannot be created.
 pub(super) fn run(
     settings: &Settings,
     tls_configs: &TlsConfigs,
@@ -79,7 +79,7 @@ pub(super) fn run(
         };
         (survey, probe_members(listed, cluster, &probe_config(settings, tls_configs)).await)
     });
-    // A name lookup that hangs must not keep us from ending.
+    // A name lookup that hangs must not delay the exit.
     runtime.shutdown_background();
     let mut found = Found {
         survey,
@@ -109,7 +109,7 @@ fn probe_config(settings: &Settings, tls_configs: &TlsConfigs) -> ProbeConfig {
     }
 }
 
-/// Probes all URLs that would get traffic, at once.
+/// Probes all URLs that would get traffic, concurrently.
 async fn probe_members(
     listed: EvaluatedMembers,
     cluster: u64,
@@ -204,17 +204,18 @@ impl Probed {
 }
 
 impl Found {
-    /// Whether a member is healthy, so that all requests would be answered.
+    /// Returns whether a member is healthy, so that all requests would be answered.
     fn serves(&self) -> bool {
         self.members.iter().any(Probed::is_healthy)
     }
 
-    /// Whether a start would lead to something, as far as can be told.
+    /// Returns whether a start would serve, or may make this host a member.
     pub(super) fn is_usable(&self) -> bool {
         self.serves() || self.may_become_member
     }
 
-    /// Whether all peers have good answers, and every member that has started and votes is well.
+    /// Returns whether all peers have good answers, and every started voting member has a healthy
+    /// URL and no unhealthy one.
     pub(super) fn is_perfect(&self) -> bool {
         let has_a_way =
             |id| self.members.iter().any(|other| other.id == id && other.gets_traffic());
@@ -228,7 +229,7 @@ impl Found {
             && self.survey.answers().all(|(_, answer)| answer.is_ok())
     }
 
-    /// What would be other than in the running daemon.
+    /// Returns the differences from the running daemon.
     fn compare(&self, mode: Mode, running: &Snapshot) -> Vec<String> {
         let mut changes = Vec::new();
         let mode = ServingMode::from(mode);
@@ -252,15 +253,15 @@ impl Found {
             .collect();
         let added = new.iter().filter(|url| !old.contains(url));
         changes.extend(added.map(|url| format!("{url} would be added")));
-        // Without a list, or with one of the same cluster that leaves nobody, the daemon keeps what
-        // it has.
+        // Without a list, or with one of the same cluster in which no URL is usable, the daemon
+        // keeps its endpoints.
         let replaces = cluster.is_some() && (!new.is_empty() || cluster != running.cluster_id);
         let dropped = old.iter().filter(|url| replaces && !new.contains(url));
         changes.extend(dropped.map(|url| format!("{url} would get no requests any more")));
         changes
     }
 
-    /// Shows all of it as tables and lines.
+    /// Writes the result as lines and tables.
     pub(super) fn show(&self, out: &mut dyn Write) -> io::Result<()> {
         for line in self.remarks() {
             writeln!(out, "{}", printable(&line))?;
@@ -277,11 +278,11 @@ impl Found {
         writeln!(out, "{}", self.verdict())
     }
 
-    /// What is to be known before the tables.
+    /// Returns the lines to print before the tables.
     fn remarks(&self) -> Vec<String> {
         let mut lines = Vec::new();
         if self.may_become_member {
-            let remark = "a start may make this host a member (proxy = \"off\"); what follows is for the case that it is a proxy";
+            let remark = "a start may make this host a member (proxy = \"off\"); the rest assumes that it is a proxy";
             lines.push(remark.to_owned());
         }
         match &self.survey.source {
@@ -336,7 +337,7 @@ impl Found {
         }
     }
 
-    /// The same for programs.
+    /// Returns the result as JSON.
     pub(super) fn to_json(&self) -> Json {
         let configured = self.survey.peers.len();
         let peers = self.survey.answers().enumerate().map(|(at, (peer, answer))| {

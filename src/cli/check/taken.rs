@@ -1,5 +1,5 @@
-//! Addresses to listen on that somebody else has. Those of the daemon that runs with these settings
-//! are its own.
+//! Finds addresses to listen on that are in use by another process. Those of the running daemon
+//! with these settings do not count.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -16,12 +16,12 @@ use crate::telemetry::snapshot::Snapshot;
 /// How long the running daemon may take to say what it listens on.
 const DAEMON_LIMIT: Duration = Duration::from_secs(5);
 
-/// systemd, which keeps the sockets of a `.socket` unit, and those of a daemon that is being
-/// restarted.
+/// The process ID of systemd, which holds the sockets of a `.socket` unit and those of a daemon
+/// that is being restarted.
 const SYSTEMD: i32 = 1;
 
-/// Returns a problem for each address that a start would not get. `daemon` finds the admin socket,
-/// if it comes to that.
+/// Returns a problem for each address that a start could not bind. `daemon` finds the admin socket,
+/// and is called only if an address is in use.
 pub(super) fn addresses(
     loaded: &Loaded,
     daemon: impl FnOnce() -> Result<PathBuf, Problems>,
@@ -44,21 +44,22 @@ pub(super) fn addresses(
 }
 
 fn is_its(error: &BindError, daemon: &Snapshot) -> bool {
-    // The scheme may change, and a wildcard may cover the address.
+    // Compare only the port (or file name): the scheme may change, and a wildcard may cover the
+    // address.
     let last = |url: &str| url.rsplit(['/', ':']).next().map(str::to_owned);
     let wanted = last(&error.url.to_string());
     match error.owner {
         Some(PortOwner::Process { pid, .. }) => {
             pid == SYSTEMD || u32::try_from(pid) == Ok(daemon.pid)
         }
-        // Whoever may not look into the process may ask the daemon.
+        // The process cannot be seen, but the daemon reports its own listeners.
         _ => {
             daemon.listeners.iter().chain(&daemon.metrics_listeners).any(|url| last(url) == wanted)
         }
     }
 }
 
-/// Whether an address is perhaps that of a daemon that could not be asked.
+/// Returns whether an address may belong to a daemon that could not be asked.
 fn may_be_its(error: &BindError, reason: &AskError) -> bool {
     let is_running = !matches!(reason, AskError::NotRunning { .. });
     match error.owner {

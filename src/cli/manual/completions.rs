@@ -9,14 +9,14 @@ use crate::config::schema;
 const GENERATED: &str =
     "# Generated from the tables of commands and settings; see src/cli/manual.rs.\n";
 
-/// A flag that a shell may offer.
+/// A flag offered by a completion.
 struct Offer {
     typed: String,
     value: Value,
     doc: &'static str,
 }
 
-/// The flags of a command, its own first.
+/// Returns the flags of a command, its own first.
 fn offers(about: &About) -> Vec<Offer> {
     let own = about.flags.iter();
     let mut offers: Vec<Offer> = own
@@ -33,7 +33,7 @@ fn offers(about: &About) -> Vec<Offer> {
     offers
 }
 
-/// What can be listed of a value: nothing for texts and paths.
+/// Returns the words that a value can take, separated by blanks; empty for texts and paths.
 fn words(value: Value) -> String {
     match value {
         Value::Words(words) => {
@@ -123,7 +123,7 @@ fn zsh_command(out: &mut String, about: &About, pattern: &str) {
     out.push_str("        '*: :'\n    ;;\n");
 }
 
-/// Without what zsh's specifications and quotes would take for their own.
+/// Removes or replaces the characters that are special in zsh's specifications and quotes.
 fn plain(text: &str) -> String {
     text.chars()
         .filter_map(|c| match c {

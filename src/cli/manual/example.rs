@@ -1,4 +1,4 @@
-//! The settings file with every setting in it, commented out, at its default.
+//! The example settings file: every setting at its default, commented out.
 
 use std::fmt::Write as _;
 
@@ -32,13 +32,13 @@ fn entry(out: &mut String, setting: &Setting) {
     for line in wrapped(&remark(setting), WIDTH) {
         let _ = writeln!(out, "# {line}");
     }
-    // It cannot name itself.
+    // A settings file cannot name another one.
     if setting.name != "config-file" {
         let _ = writeln!(out, "#{} = {}", setting.name, toml(setting));
     }
 }
 
-/// What the setting does, and what may be written where its default does not show it.
+/// Returns what the setting does, and its possible values if the default does not show them.
 fn remark(setting: &Setting) -> String {
     let mut text = setting.doc.to_owned();
     match setting.kind {
@@ -58,7 +58,7 @@ fn remark(setting: &Setting) -> String {
     text
 }
 
-/// The default as TOML.
+/// Returns the default as TOML.
 fn toml(setting: &Setting) -> String {
     let default = setting.default;
     let quoted = |text: &str| format!("\"{text}\"");

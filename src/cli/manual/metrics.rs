@@ -1,7 +1,7 @@
-//! docs/metrics.md: every metric of the page that the daemon serves, and alerts on some of them.
+//! docs/metrics.md: every metric that the daemon serves, and alerts on some of them.
 //!
-//! The tables are read from a page of which every family has a sample, so names, types, labels and
-//! help are those of the code that makes the page.
+//! The tables come from a metrics page on which every family has a sample, so names, types, labels
+//! and help are those of the code.
 
 mod sample;
 
@@ -27,10 +27,10 @@ where TLS is not used. Counters begin at 0 when the process starts.
 Do not give the scrape job a name with `etcd` in it: etcd's own alerts select
 `job=~\".*etcd.*\"` and would count proxies as members.";
 
-/// Labels whose values come from a list in the code, which is shown.
+/// Labels with a fixed list of values in the code, which the document shows.
 const LISTED: [&str; 4] = ["method", "proxying_error", "reason", "result"];
 
-/// What the other labels hold.
+/// The meaning of the other labels.
 const LABELS: [(&str, &str); 9] = [
     ("arch", "the processor's architecture, such as `x86_64`"),
     ("cluster_id", "the cluster's ID in lowercase hex"),
@@ -43,13 +43,13 @@ const LABELS: [(&str, &str); 9] = [
     ("version", "the daemon's version"),
 ];
 
-/// An alert: what it means, and its expression.
+/// An alert: its meaning and its expression.
 type Alert = (&'static str, &'static str);
 
 const ALERTS: [Alert; 7] = [
     (
         "No member is healthy, or none is known yet: clients of this proxy are not served. Let it \
-         hold for a minute, so that an election wakes nobody.",
+         hold for a minute, so that an election does not page anybody.",
         "max by (instance) (etcd_proxy_member_healthy) == 0 or etcd_proxy_ready == 0",
     ),
     (
@@ -68,7 +68,7 @@ const ALERTS: [Alert; 7] = [
         "etcd_proxy_certificate_expiry_timestamp_seconds - time() < 14 * 86400",
     ),
     (
-        "Writes were sent to a member and not answered: their clients must look whether they were \
+        "Writes were sent to a member and not answered: their clients must check whether they were \
          done.",
         "increase(etcd_proxy_unanswered_writes_total[5m]) > 0",
     ),
@@ -78,7 +78,8 @@ const ALERTS: [Alert; 7] = [
         "etcd_proxy_connections > 0.9 * etcd_proxy_connections_limit",
     ),
     (
-        "One gRPC call in twenty ends with `Unavailable` or `DeadlineExceeded`, whoever said so.",
+        "One gRPC call in twenty ends with `Unavailable` or `DeadlineExceeded`, from a member or \
+         from the proxy.",
         "sum by (instance) (\n  \
            rate(etcd_proxy_rpc_handled_total{code=~\"Unavailable|DeadlineExceeded\"}[5m])\n\
          ) > 0.05 * sum by (instance) (rate(etcd_proxy_rpc_handled_total[5m]))",
@@ -127,7 +128,8 @@ fn kind(family: &Family) -> &'static str {
     }
 }
 
-/// Names say the unit, as Prometheus wants it; yes and no are told by the help.
+/// Returns the unit of a metric. Its name tells, as Prometheus recommends; booleans are recognized
+/// by their help.
 fn unit(family: &Family) -> &'static str {
     match family.name {
         name if name.ends_with("_timestamp_seconds") || name.ends_with("_time_seconds") => {
@@ -146,7 +148,7 @@ fn label_names(family: &Family) -> Vec<&'static str> {
     family.labels().first().into_iter().flat_map(|labels| labels.iter()).map(|it| it.0).collect()
 }
 
-/// Says what each label holds, of those with a list each value.
+/// Writes the meaning of each label, and every value of those in [`LISTED`].
 fn labels(out: &mut String, families: &[&Family]) {
     out.push_str("\n## Labels\n\n| label | of | values |\n|---|---|---|\n");
     for (label, meaning) in LABELS {
@@ -172,7 +174,7 @@ fn labels(out: &mut String, families: &[&Family]) {
     }
 }
 
-/// Says how each histogram is divided.
+/// Writes the bucket bounds of each histogram.
 fn buckets(out: &mut String, families: &[&Family]) {
     out.push_str("\n## Buckets\n\n| histogram | upper bounds in seconds |\n|---|---|\n");
     for family in families {
@@ -199,7 +201,7 @@ fn alerts(out: &mut String) {
     out.push('\n');
 }
 
-/// Writes a paragraph in lines, and a blank one.
+/// Writes a wrapped paragraph and a blank line.
 fn paragraph(out: &mut String, text: &str) {
     for line in wrapped(text, WIDTH) {
         let _ = writeln!(out, "{line}");

@@ -77,13 +77,13 @@ found an address that somebody else listens on
 the settings; changes are taken over by themselves
 .TP
 .IR /etc/default/etcd-proxy \", \" /etc/sysconfig/etcd-proxy
-variables of the service; a change takes a restart. Typed without settings,
+variables of the service; a change takes a restart. Without settings as flags,
 .BR check ,
 .BR print-config ,
 .B status
 and
 .B reload
-are about the service's daemon and read them too, below their own environment; with settings as flags, or with
+apply to the service's daemon and read these files too; their own environment wins. With settings as flags, or with
 .BR ETCD_CONFIG_FILE ,
 they do not
 .TP
@@ -212,8 +212,8 @@ fn head(name: &str, section: u8) -> String {
     )
 }
 
-/// Keeps dashes what people type. Neither table holds a backslash, or a line that begins with a dot
-/// (tested).
+/// Escapes `-` so that troff prints ASCII hyphens. The tables contain no backslash and no line that
+/// begins with a dot (tested).
 fn escaped(text: &str) -> String {
     text.replace('-', "\\-")
 }

@@ -72,14 +72,14 @@ fn entry(out: &mut String, setting: &Setting) {
     }
 }
 
-/// What may be written.
+/// Returns a description of the setting's values.
 fn value(setting: &Setting) -> String {
     match setting.kind {
         Kind::Word(words) => {
             let words: Vec<_> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
             words.join(", ")
         }
-        // Up to the largest number there is says nothing.
+        // An upper limit of the largest number is not worth printing.
         Kind::Number(most) if most < u64::from(u32::MAX) => format!("number from 0 to {most}"),
         kind => noun(kind).to_owned(),
     }
@@ -92,7 +92,7 @@ fn paragraph(out: &mut String, text: &str, indent: &str) {
     }
 }
 
-/// Keeps a lone `*`, which stands for all, from being taken for Markdown's.
+/// Quotes a lone `*`, which means "all", so that Markdown does not interpret it.
 fn escaped(text: &str) -> String {
     text.replace("* ", "`*` ")
 }

@@ -1,14 +1,14 @@
-//! The words that the manual has for settings, and its line breaks.
+//! Wording and line wrapping for the manual.
 
 use crate::cli::commands::Value;
 use crate::config::schema::{self, Group, Kind, Setting};
 
-/// The settings of a group that may stand in the file, or on a command line.
+/// Returns the settings of a group.
 pub(super) fn settings(group: Group) -> impl Iterator<Item = &'static Setting> {
     schema::all().filter(move |setting| setting.group == group)
 }
 
-/// What follows a setting's flag.
+/// Returns the value of a setting's flag.
 pub(super) fn value(setting: &Setting) -> Value {
     match setting.kind {
         Kind::Bool => Value::Words(&["true", "false"]),
@@ -18,7 +18,7 @@ pub(super) fn value(setting: &Setting) -> Value {
     }
 }
 
-/// What may be written for a kind, in few words.
+/// Returns a short description of the values of a kind.
 pub(super) fn noun(kind: Kind) -> &'static str {
     match kind {
         Kind::Bool => "true or false",
@@ -39,13 +39,13 @@ pub(super) fn noun(kind: Kind) -> &'static str {
     }
 }
 
-/// Returns the anchor that Markdown's readers give a heading.
+/// Returns the anchor that Markdown renderers give a heading.
 pub(super) fn anchor(heading: &str) -> String {
     let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
     kept.collect::<String>().to_lowercase().replace(' ', "-")
 }
 
-/// Returns `text` in lines of at most `width` characters.
+/// Wraps `text` into lines of at most `width` bytes.
 pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {

@@ -1,10 +1,10 @@
-//! What etcd is started with: the flags and variables that this program was started with, as far as
-//! they are etcd's.
+//! The flags and variables for etcd: those that this program was started with, as far as they are
+//! etcd's.
 //!
-//! Flags stay flags, variables stay variables, and what the settings file says becomes variables:
-//! etcd cannot read that file, and a secret must not stand on a command line. etcd refuses a flag
-//! beside the variable of the same name, so the variable goes. What is only for a proxy, and what
-//! etcd would call a second source of members, is left out.
+//! Flags stay flags and variables stay variables. Settings from the file become variables: etcd
+//! cannot read that file, and a secret must not appear on a command line. etcd refuses a flag
+//! together with the variable of the same name, so the variable is removed. Settings that are only
+//! for a proxy, and those that etcd would refuse as a second source of members, are left out.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -13,19 +13,20 @@ use std::process::Command;
 
 use crate::config::{Discovery, Inputs, Loaded, Location, MemberSettings, PeerSource};
 
-/// Not for etcd: the file is not etcd's, and etcd up to 3.5 would fall back to a proxy of its own.
+/// Settings not passed to etcd: the file is not in etcd's format, and etcd up to 3.5 would fall
+/// back to a proxy of its own.
 const NOT_ETCDS: [&str; 2] = ["config-file", "discovery-fallback"];
-/// Sources of members that come after discovery; etcd takes only one.
+/// Member sources that discovery takes precedence over; etcd accepts only one source.
 const LATER_SOURCES: [&str; 3] = ["initial-cluster", "discovery-srv", "discovery-srv-name"];
-/// What systemd says to this program alone.
+/// Variables that systemd sets for this program alone.
 const OURS: [&str; 5] =
     ["WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
 
-/// etcd, ready to take the place of this process.
+/// The etcd command that replaces this process.
 pub(super) struct Member(Command);
 
 impl Member {
-    /// Becomes etcd; returns why not.
+    /// Executes etcd. Returns only on failure, with the error.
     pub(super) fn exec(mut self) -> std::io::Error {
         std::os::unix::process::CommandExt::exec(&mut self.0)
     }
@@ -39,13 +40,13 @@ pub(super) fn command(inputs: &Inputs, loaded: &Loaded, settings: &MemberSetting
     Member(command)
 }
 
-/// Returns `wal-dir`, where it is written with the most weight.
+/// Returns `wal-dir` from the source with the highest precedence.
 pub(super) fn wal_dir(inputs: &Inputs, loaded: &Loaded) -> Option<PathBuf> {
     let written = loaded.member_only.iter().rev().find(|setting| setting.name == "wal-dir")?;
     Some(inputs.cwd.join(&written.value))
 }
 
-/// Returns the flags and the whole environment.
+/// Returns etcd's flags and its whole environment.
 fn split(inputs: &Inputs, loaded: &Loaded) -> (Vec<String>, BTreeMap<OsString, OsString>) {
     let mut flags = Vec::new();
     let mut variables: BTreeMap<OsString, OsString> = inputs
@@ -89,7 +90,7 @@ fn split(inputs: &Inputs, loaded: &Loaded) -> (Vec<String>, BTreeMap<OsString, O
     (flags, variables)
 }
 
-/// Whether etcd should be told of the setting.
+/// Returns whether the setting is passed to etcd.
 fn is_etcds(loaded: &Loaded, setting: &crate::config::schema::Setting) -> bool {
     let name = setting.name;
     let by_v2 = matches!(&loaded.settings.peers, PeerSource::Discovery(Discovery::V2(_)));

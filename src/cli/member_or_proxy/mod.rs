@@ -1,16 +1,16 @@
-//! `proxy = "off"`: this host is a member of the cluster if there is room, and a proxy if there is
-//! none.
+//! `proxy = "off"`: makes this host a member of the cluster if there is room, and a proxy
+//! otherwise.
 //!
-//! The registry that discovery names is read at every start. There is room, or this host is
-//! registered already: etcd takes this process over, so that systemd sees one service, and
-//! registers itself. The cluster is full: this program goes on as a proxy, or ends with [`FULL`].
-//! When two hosts race for the last place, etcd refuses the loser and ends; it is started again and
-//! finds the registry full.
+//! The registry given by the discovery settings is read at every start. If there is room, or this
+//! host is already registered, this process executes etcd, so that systemd sees one service; etcd
+//! registers itself. If the cluster is full, this program goes on as a proxy, or exits with
+//! [`FULL`]. When two hosts race for the last place, the loser's etcd is refused and exits; its
+//! restart finds the registry full.
 //!
-//! A registry is needed to form a cluster, and often gone after that. A host that has been a proxy
-//! of this cluster (the cluster file says so) goes on as one when the registry is of no use.
-//! Elsewhere a registry that cannot be read is asked again with etcd's own pauses, 2, 4, ... 256 s,
-//! while systemd is told that the start goes on.
+//! A registry is needed to form a cluster, and often gone afterwards. A host that has been a proxy
+//! of this cluster (it has the cluster file) goes on as a proxy when the registry cannot be read.
+//! On other hosts the registry is asked again, with etcd's own pauses of 2, 4, ... 256 s, and
+//! systemd is told that the start goes on.
 
 mod member;
 
@@ -29,14 +29,15 @@ use crate::tls::TlsConfigs;
 /// The exit status when the cluster is full and `discovery-fallback` is "exit" (sysexits'
 /// EX_UNAVAILABLE).
 const FULL: u8 = 69;
-/// The longest pause between two looks is 2 to the power of this, in seconds (etcd's
+/// The longest pause between two attempts is 2 to the power of this, in seconds (etcd's
 /// `maxExponentialRetries`).
 const MOST_DOUBLINGS: u32 = 8;
-/// systemd is told this often that the start goes on, and given three times as long.
+/// How often systemd is told that the start goes on. Each time the start timeout is extended to
+/// three times this.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Decides what this host is. Returns `None` to go on as a proxy, or the exit status; does not
-/// return when this process becomes etcd.
+/// Decides whether this host is a member or a proxy. Returns `None` to go on as a proxy, or the
+/// exit status. Does not return when this process becomes etcd.
 pub(super) fn decide(
     inputs: &Inputs,
     loaded: &Loaded,
@@ -84,13 +85,13 @@ pub(super) fn decide(
     None
 }
 
-/// Whether etcd has joined a cluster with the data directory of these settings.
+/// Returns whether etcd has joined a cluster with the data directory of these settings.
 pub(super) fn has_joined(inputs: &Inputs, loaded: &Loaded) -> bool {
     is_member(&loaded.settings.data_dir, &member::wal_dir(inputs, loaded))
 }
 
-/// Whether etcd has joined here: it writes a log before anything else counts, but makes directories
-/// even when it is refused.
+/// Returns whether etcd has joined here, which its write-ahead log shows. Directories prove
+/// nothing: etcd creates them even when it is refused.
 fn is_member(data_dir: &Path, wal_dir: &Option<std::path::PathBuf>) -> bool {
     let default = data_dir.join("member/wal");
     let logs = std::fs::read_dir(wal_dir.as_deref().unwrap_or(&default));
@@ -98,17 +99,17 @@ fn is_member(data_dir: &Path, wal_dir: &Option<std::path::PathBuf>) -> bool {
     logs.is_ok_and(|entries| entries.flatten().any(|entry| is_log(entry.file_name())))
 }
 
-/// Whether this host has served as a proxy of the cluster that the settings lead to: it has kept
-/// that cluster's peers, which go when a host becomes a member.
+/// Returns whether this host has served as a proxy of the cluster in the settings: it has a cluster
+/// file with that cluster's peers. The file is removed when a host becomes a member.
 fn was_proxy(settings: &Settings) -> bool {
     let kept = ClusterFile::below(&settings.data_dir).read(&source::fingerprint(&settings.peers));
     kept.is_ok_and(|kept| kept.is_some())
 }
 
-/// Reads the registry; with patience, however long that takes.
+/// Reads the registry. If `patient`, retries until it succeeds.
 ///
 /// # Errors
-/// What etcd gives up at; without patience, anything.
+/// Errors at which etcd gives up; if not `patient`, any error.
 fn fetch_registered(
     discovery: &Discovery,
     tls_configs: &TlsConfigs,
@@ -137,8 +138,9 @@ fn fetch_registered(
 }
 
 async fn wait(notifier: &mut Notifier, error: &RegistryError, pause: Duration) {
-    let text =
-        format!("whether this host is a member is not known: {error}; asking again in {pause:?}");
+    let text = format!(
+        "cannot tell yet whether this host is a member: {error}; asking again in {pause:?}"
+    );
     complain(&format!("warning: {text}\n"));
     notifier.status(&text);
     let mut left = pause;
@@ -150,9 +152,9 @@ async fn wait(notifier: &mut Notifier, error: &RegistryError, pause: Duration) {
     }
 }
 
-/// Runs etcd in the place of this process. Returns only when that cannot be.
+/// Replaces this process with etcd. Returns only on failure.
 fn become_member(inputs: &Inputs, loaded: &Loaded, settings: &MemberSettings) -> ExitCode {
-    // etcd up to 3.5 would take what a proxy left here for a reason to be one itself.
+    // etcd up to 3.5 would run as a proxy itself if it found this directory.
     let left = loaded.settings.data_dir.join("proxy");
     if let Err(error) = std::fs::remove_dir_all(&left)
         && error.kind() != std::io::ErrorKind::NotFound
@@ -160,7 +162,7 @@ fn become_member(inputs: &Inputs, loaded: &Loaded, settings: &MemberSettings) ->
         complain(&format!("error: not started: cannot remove {}: {error}\n", left.display()));
         return ExitCode::FAILURE;
     }
-    // etcd says nothing of what stands in our settings file.
+    // etcd does not read our settings file, so report its warnings here.
     if !loaded.warnings.is_empty() {
         let warnings = Problems(loaded.warnings.clone());
         complain(&warnings.report(style(&inputs.env), "running etcd"));

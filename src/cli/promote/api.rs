@@ -30,7 +30,7 @@ pub(super) struct WireMember {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct MemberListRequest {
-    /// Since 3.5: through a quorum. Older members answer from what they know themselves.
+    /// Confirms the list through a quorum. Since 3.5; older members answer from their local state.
     #[prost(bool, tag = "1")]
     pub(super) linearizable: bool,
 }
@@ -78,7 +78,7 @@ impl From<WireMember> for Member {
     }
 }
 
-/// Makes a list of what a response holds; its order is kept, for etcdctl prints it so.
+/// Builds a member list from a response. The order is kept, because etcdctl prints it so.
 pub(super) fn list(header: Option<Header>, members: Vec<WireMember>) -> MemberList {
     let cluster_id = header.unwrap_or_default().cluster_id;
     MemberList { cluster_id, members: members.into_iter().map(Member::from).collect() }

@@ -1,11 +1,11 @@
-//! Files that are there whole or not at all, after a power cut too.
+//! Atomic replacement of files, which also survives a power cut.
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
-/// Whose a new file is, and who may do what with it.
+/// The owner, group and mode of a new file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ownership {
     mode: u32,
@@ -13,20 +13,20 @@ pub(super) struct Ownership {
 }
 
 impl Ownership {
-    /// Ours, with this mode.
+    /// Owned by this process's user, with this mode.
     pub(super) fn ours(mode: u32) -> Self {
         Self { mode, owner: None }
     }
 
-    /// As another file has it.
+    /// The same as another file's.
     pub(super) fn like(metadata: &Metadata) -> Self {
         let owner = Some((metadata.uid(), metadata.gid()));
         Self { mode: metadata.mode() & 0o7777, owner }
     }
 }
 
-/// Puts a file with this text in the place of `path`, whatever is there. Nothing is written through
-/// a link that somebody else has left where the new file is made.
+/// Atomically replaces `path`, whatever is there, with a file of this text. The temporary file is
+/// never written through a link that another user has placed at its path.
 pub(super) fn replace(path: &Path, text: &[u8], ownership: Ownership) -> io::Result<()> {
     let new = beside(path, ".new");
     match fs::remove_file(&new) {
@@ -44,7 +44,7 @@ pub(super) fn replace(path: &Path, text: &[u8], ownership: Ownership) -> io::Res
     File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
-/// The path with something behind its name.
+/// Returns the path with `suffix` appended to the file name.
 pub(super) fn beside(file: &Path, suffix: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(suffix);

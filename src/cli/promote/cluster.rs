@@ -1,7 +1,7 @@
-//! What a promotion asks of the cluster: who is in it, who of them is well, and to take one more.
+//! Requests of a promotion to the cluster: lists the members, checks their health, and adds one.
 //!
-//! It goes to the members directly, never through the proxy: that is stopped half way. The v3 API
-//! is tried first, and v2 where a member has nothing else.
+//! They go directly to the members, not through the proxy, which is stopped during the promotion.
+//! The v3 API is tried first, and v2 on members without it.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::net::dial::{Authority, NamedBy, dial};
 use crate::net::maybe_tls::MaybeTlsStream;
 use crate::tls::{Alpn, Connector};
 
-/// Limit for one call; etcd's own clients wait 5 s.
+/// Time limit of one call; etcd's own clients wait 5 s.
 const LIMIT: Duration = Duration::from_secs(5);
-/// Limit for a change of the members: etcd's `member add` waits for a raft round and an election at
-/// most.
+/// Time limit of a membership change: etcd's `member add` waits at most for a raft round and an
+/// election.
 const CHANGE_LIMIT: Duration = Duration::from_secs(15);
 
 /// Access to the members' client ports.
@@ -28,13 +28,13 @@ pub(super) struct MemberAccess {
     tls: Connector,
 }
 
-/// A member that answers, and by which API.
+/// A member that answers, with the API it serves.
 pub(super) struct Cluster<'a> {
     member_access: &'a MemberAccess,
-    /// The client URL that is asked.
+    /// The member's client URL that is used.
     pub(super) url: String,
     to: PeerUrl,
-    /// `None` where only v2 is spoken.
+    /// The v3 connection; `None` if the member serves only v2.
     channel: Option<Channel>,
 }
 
@@ -43,12 +43,12 @@ pub(super) struct Cluster<'a> {
 pub(super) struct Added {
     /// Its ID.
     pub(super) id: u64,
-    /// The cluster with the new member in it, in the cluster's own order.
+    /// The member list with the new member, in the cluster's own order.
     pub(super) list: MemberList,
 }
 
 impl MemberAccess {
-    /// By these settings, as this user.
+    /// Creates access with these settings and this user.
     pub(super) fn new(
         settings: &Settings,
         tls: &Connector,
@@ -75,11 +75,11 @@ impl MemberAccess {
         Channel::over(stream, &authority(to), to.tls).await
     }
 
-    /// Finds the first of these client URLs that answers with the member list. `fresh` asks for a
-    /// list that a quorum knows.
+    /// Finds the first of these client URLs that answers with the member list. `fresh` requests a
+    /// list that is confirmed by a quorum.
     ///
     /// # Errors
-    /// What each of them answered.
+    /// The reason for each URL.
     pub(super) async fn find(
         &self,
         urls: &[String],
@@ -104,7 +104,7 @@ impl MemberAccess {
         let v3 = self.list_by_v3(&mut cluster, fresh).await;
         let list = match v3 {
             Ok(list) => list,
-            // Nothing but a server without the v3 API breaks off, or knows no such call.
+            // Only a server without the v3 API breaks the connection or does not know the call.
             Err(
                 CallError::Lost(_) | CallError::Strange(_) | CallError::Status(UNIMPLEMENTED, _),
             ) => {
@@ -146,7 +146,7 @@ fn authority(to: &PeerUrl) -> String {
 }
 
 impl Cluster<'_> {
-    /// Whether the v3 API is spoken.
+    /// Returns whether the member serves the v3 API.
     pub(super) fn has_v3(&self) -> bool {
         self.channel.is_some()
     }
@@ -185,7 +185,7 @@ impl Cluster<'_> {
         Ok(Added { id, list })
     }
 
-    /// Asks a member, at the first of its client URLs that answers, whether it is well.
+    /// Checks the health of a member, at the first of its client URLs that reports it healthy.
     pub(super) async fn health(&self, member: &Member) -> Result<(), String> {
         let mut reason = "it has not started".to_owned();
         for url in &member.client_urls {
@@ -213,16 +213,17 @@ impl Cluster<'_> {
         match status {
             Ok(status) if status.leader == 0 => Err("it sees no leader".to_owned()),
             Ok(_) => Ok(()),
-            // Whoever refuses a stranger is alive; with authentication on, newer members tell their
-            // status to nobody else.
+            // A member that refuses unauthenticated calls is alive. With authentication on, newer
+            // members require a login for their status.
             Err(CallError::Status(3 | 7 | 16, _)) => Ok(()),
             Err(error) => Err(error.to_string()),
         }
     }
 }
 
-/// etcd refuses before it changes anything, but for the two that may come after a change was
-/// proposed: DEADLINE_EXCEEDED and UNAVAILABLE.
+/// Returns whether the error proves that nothing was changed. etcd refuses before it changes
+/// anything, except with DEADLINE_EXCEEDED and UNAVAILABLE, which may come after a change was
+/// proposed.
 fn has_changed_nothing(error: &CallError) -> bool {
     match error {
         CallError::Status(14, words) => words.contains("unhealthy cluster"),

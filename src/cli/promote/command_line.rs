@@ -1,13 +1,13 @@
-//! The flags that etcd's unit starts it with: they win over variables, and etcd does not start with
-//! a flag and the variable of the same name.
+//! The flags in the command of etcd's unit. They win over variables, and etcd does not start with
+//! both a flag and the variable of the same name.
 
 use std::collections::BTreeSet;
 
 use super::environment::{UNSET, lookup};
 use super::services::Unit;
 
-/// Returns the names of the flags in the unit's command, with its variables put in; `file` is what
-/// its environment file sets.
+/// Returns the names of the flags in the unit's command, with variables expanded. `file` has the
+/// variables of its environment file.
 pub(super) fn flags(unit: &Unit, file: &[(String, String)]) -> Vec<String> {
     let value = |name: &str| {
         lookup(file, name).or_else(|| lookup(&unit.environment, name)).unwrap_or_default()
@@ -32,7 +32,7 @@ fn flag(word: &str) -> Option<String> {
     (!name.is_empty() && name.chars().all(fits)).then(|| name.to_owned())
 }
 
-/// Says which of the flags would be in the way of the variables that are to be written.
+/// Returns an objection for each flag that conflicts with a variable to be written.
 pub(super) fn against(flags: &[String], unit: &str, written: &[(String, String)]) -> Vec<String> {
     let written = written.iter().map(|(name, _)| name.as_str());
     let names: BTreeSet<&str> = written.chain(UNSET).chain(["ETCD_DATA_DIR"]).collect();

@@ -1,5 +1,5 @@
-//! Where the members are: as an earlier run or the running daemon knows, else as the configured
-//! peers tell.
+//! Finds the members' client URLs: from an earlier run or the running daemon, else from the
+//! configured peers.
 
 use std::time::Duration;
 
@@ -16,10 +16,11 @@ use crate::config::{PeerSource, PeerUrl, Settings};
 use crate::telemetry::snapshot::Snapshot;
 use crate::tls::TlsConfigs;
 
-/// How long the running daemon may take to say which members it knows.
+/// Time limit of the running daemon's answer.
 const DAEMON_LIMIT: Duration = Duration::from_secs(5);
 
-/// The client URLs that an earlier run or the running daemon knows.
+/// Returns the client URLs known to an earlier run or to the running daemon; empty if neither has
+/// any.
 pub(super) fn known(settings: &Settings, earlier: Option<&PromotionRecord>) -> Vec<String> {
     if let Some(earlier) = earlier {
         return earlier.endpoints.clone();
@@ -32,13 +33,13 @@ pub(super) fn known(settings: &Settings, earlier: Option<&PromotionRecord>) -> V
     urls.filter(|url| url.usable).map(|url| url.url).collect()
 }
 
-/// The client URLs that the configured peers tell of.
+/// Returns the client URLs in the member list of the configured peers.
 pub(super) async fn by_peers(
     settings: &Settings,
     tls_configs: &TlsConfigs,
 ) -> Result<Vec<String>, String> {
     let peers = peers(&settings.peers, tls_configs).await?;
-    // A cluster that was rebuilt behind one of the addresses is not the one that was served.
+    // Accept only the pinned cluster: one of the addresses may belong to a rebuilt cluster by now.
     let kept = ClusterFile::below(&settings.data_dir).read(&source::fingerprint(&settings.peers));
     let pinned = kept.ok().flatten().and_then(|kept| kept.cluster_id());
     let pin = Pin { pinned, accepted: settings.accept_cluster_id };
@@ -53,7 +54,7 @@ pub(super) async fn by_peers(
     }
 }
 
-/// The peers, found as the daemon would find them, but without waiting for any.
+/// Returns the peers as the daemon would find them, but without waiting for missing ones.
 async fn peers(source: &PeerSource, tls_configs: &TlsConfigs) -> Result<Vec<PeerUrl>, String> {
     match source {
         PeerSource::Static(peers) => Ok(peers.clone()),
@@ -73,7 +74,7 @@ async fn peers(source: &PeerSource, tls_configs: &TlsConfigs) -> Result<Vec<Peer
     }
 }
 
-/// All client URLs of members that could take a change.
+/// Returns all client URLs of voting members, which can process a change.
 pub(super) fn client_urls(list: &MemberList) -> Vec<String> {
     let voters = list.members.iter().filter(|member| !member.is_learner);
     voters.flat_map(|member| member.client_urls.clone()).collect()

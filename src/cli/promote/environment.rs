@@ -1,7 +1,8 @@
 //! Edits etcd's environment file.
 //!
-//! Lines that say nothing of these variables stay as they are, comments included. The new file
-//! takes the old one's place at once, with its owner and mode; the old one is kept beside it.
+//! Lines that do not set these variables stay as they are, comments included. The new file replaces
+//! the old one atomically, with its owner and mode. The old one is kept as a backup in the same
+//! directory.
 
 use std::fs;
 use std::io;
@@ -11,7 +12,7 @@ use super::atomic_file::{self, Ownership, beside};
 use crate::cli::environment_files::Content;
 use crate::config::environment_file::{Assignment, EnvironmentFile};
 
-/// What a member that joins must not be told.
+/// Variables that a joining member must not have.
 pub(super) const UNSET: [&str; 6] = [
     "ETCD_DISCOVERY",
     "ETCD_DISCOVERY_SRV",
@@ -21,23 +22,25 @@ pub(super) const UNSET: [&str; 6] = [
     "ETCD_FORCE_NEW_CLUSTER",
 ];
 
-/// Variables in the order in which they are written.
+/// Variables, in file order.
 pub(super) type Variables = Vec<(String, String)>;
 
-/// Returns what a file sets; of a variable that is set twice the last counts, as with systemd.
+/// Returns the variables that a file sets. If a variable is set twice, the last one wins, as with
+/// systemd.
 pub(super) fn variables(file: &EnvironmentFile) -> Variables {
     let assignments = file.assignments.iter();
     assignments.map(|it| (it.name.clone(), it.value.clone())).collect()
 }
 
-/// Returns the effective value of a variable.
+/// Returns the effective value of a variable; `None` if it is empty.
 pub(super) fn lookup<'a>(variables: &'a [(String, String)], name: &str) -> Option<&'a str> {
     let (_, value) = variables.iter().rev().find(|(other, _)| other == name)?;
     Some(value.as_str()).filter(|value| !value.is_empty())
 }
 
-/// Returns the file's text with these variables set and those commented out. Each stands where it
-/// stood first, or at the end.
+/// Returns the file's text with the variables in `set` assigned and those in `unset` commented out.
+/// An assignment replaces the first one of its variable, or is appended; later ones of the same
+/// variable are removed.
 pub(super) fn edited(present: &Content, set: &[(String, String)], unset: &[&str]) -> Vec<u8> {
     let mut missing: Vec<_> = set.iter().collect();
     let Content { text, file } = present;
@@ -56,7 +59,7 @@ pub(super) fn edited(present: &Content, set: &[(String, String)], unset: &[&str]
             edited.extend(assignment(missing.remove(at)).into_bytes());
         }
     }
-    // What is written behind an open quote would be within it.
+    // Text after an unclosed quote would become part of it, so insert before it.
     let end = file.unclosed.filter(|at| *at >= done).unwrap_or(text.len());
     edited.extend_from_slice(&text[done..end]);
     if !missing.is_empty() {
@@ -67,7 +70,7 @@ pub(super) fn edited(present: &Content, set: &[(String, String)], unset: &[&str]
     edited
 }
 
-/// Writes lines as comments; systemd ends a line at a carriage return too.
+/// Writes lines as comments. systemd ends a line at a carriage return too.
 fn comment_out(lines: &[u8], to: &mut Vec<u8>) {
     for line in lines.split_inclusive(|byte| matches!(byte, b'\n' | b'\r')) {
         to.push(b'#');
@@ -76,7 +79,7 @@ fn comment_out(lines: &[u8], to: &mut Vec<u8>) {
     end_line(to);
 }
 
-/// Ends the last line, also where it would go on behind a backslash.
+/// Ends the last line, even if a backslash would continue it.
 fn end_line(text: &mut Vec<u8>) {
     if text.last().is_some_and(|last| *last != b'\n') {
         text.push(b'\n');
@@ -86,7 +89,7 @@ fn end_line(text: &mut Vec<u8>) {
     }
 }
 
-/// A variable as it is written, with a newline.
+/// Formats an assignment for the file, with a newline.
 pub(super) fn assignment((name, value): &(String, String)) -> String {
     let value = value.replace('\\', "\\\\").replace('"', "\\\"");
     format!("{name}=\"{value}\"\n")
@@ -105,7 +108,7 @@ pub(super) fn replace(file: &Path, text: &[u8]) -> io::Result<()> {
     atomic_file::replace(&real, text, ownership)
 }
 
-/// Where a copy of the file can be kept: a name that nobody has.
+/// Returns an unused path for a copy of the file.
 pub(super) fn free_backup(file: &Path) -> PathBuf {
     let name = |number: u32| match number {
         1 => beside(file, ".before-promotion"),

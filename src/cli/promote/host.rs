@@ -1,9 +1,8 @@
-//! What becomes of this host: where its etcd keeps things, and which variables that etcd will start
-//! with.
+//! This host's etcd: where its files are, and which variables it will start with.
 //!
-//! etcd's own unit says where its environment file and its data directory are. What the file
-//! already says of listeners stays, unless only this host could use it; the proxy's own settings
-//! fill in the rest, so that local clients find the new member where they found the proxy.
+//! etcd's own unit gives the paths of its environment file and its data directory. Listeners
+//! already in the file stay, unless only this host could reach them. The proxy's settings fill in
+//! the rest, so that local clients find the new member where they found the proxy.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +15,7 @@ use crate::cli::environment_files::{self, Content};
 use crate::cluster::url::parse_url;
 use crate::config::{ListenAddress, ListenUrl, Loaded, Settings, zone};
 
-/// Settings of the proxy that mean the same to a member; paths and switches of TLS.
+/// Settings of the proxy with the same meaning for a member: paths and switches of TLS.
 const SHARED: [&str; 13] = [
     "cert-file",
     "key-file",
@@ -33,26 +32,26 @@ const SHARED: [&str; 13] = [
     "peer-auto-tls",
 ];
 
-/// The places of this host's etcd.
+/// The files of this host's etcd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Host {
     /// etcd's environment file.
     pub(super) file: PathBuf,
-    /// What is in it; nothing when there is none.
+    /// The file's present content; empty when there is no file.
     pub(super) present: Content,
-    /// Where the present file will be kept.
+    /// Where the present file will be backed up.
     pub(super) backup: PathBuf,
     /// etcd's data directory.
     pub(super) data_dir: PathBuf,
-    /// Whether nothing but us says where that is.
+    /// Whether the directory was chosen here and must be written to the file.
     chosen: bool,
 }
 
 impl Host {
-    /// Finds the places, by the flags or by what etcd's unit says.
+    /// Finds the files from the flags or from etcd's unit.
     ///
     /// # Errors
-    /// When the environment file is there and cannot be read.
+    /// When the environment file exists and cannot be read.
     pub(super) fn find(options: &Options, unit: &Unit) -> Result<Self, String> {
         let file = options.environment_file.clone().unwrap_or_else(|| default_file(unit));
         let present = environment_files::read(&file, &options.systemctl)?;
@@ -66,7 +65,7 @@ impl Host {
         Ok(Self { file, present, backup, data_dir, chosen })
     }
 
-    /// Returns the variables to write besides those that name the member and its cluster.
+    /// Returns the variables to write, except those for the member and its cluster.
     pub(super) fn variables(&self, options: &Options, loaded: &Loaded) -> Variables {
         let present = environment::variables(&self.present.file);
         let mut variables = Vec::new();
@@ -91,7 +90,8 @@ impl Host {
 }
 
 impl Host {
-    /// Why the variables would change nothing: with a file of its own etcd looks at no variable.
+    /// Returns why the variables would have no effect: with a configuration file, etcd ignores all
+    /// variables.
     pub(super) fn ignores_variables(&self, unit: &Unit) -> Option<String> {
         let present = environment::variables(&self.present.file);
         let flags = command_line::flags(unit, &present);
@@ -106,13 +106,13 @@ impl Host {
         };
         Some(format!(
             "this host's etcd takes its settings from a file of its own ({why}) and would ignore what is written to {}; \
-             have it read that instead",
+             configure it to read that file instead",
             self.file.display()
         ))
     }
 
-    /// Why etcd would not start, or not change, with these variables: flags of the same name in its
-    /// unit, and files that its user cannot read.
+    /// Returns why etcd would not start with these variables, or would ignore them: flags of the
+    /// same name in its unit, and files that its user cannot read.
     pub(super) fn in_the_way(
         &self,
         unit: &Unit,
@@ -129,7 +129,8 @@ impl Host {
         reasons
     }
 
-    /// Why etcd would not start with these variables: it serves https only with a certificate.
+    /// Returns why etcd would not start with these variables: it serves https only with a
+    /// certificate.
     pub(super) fn without_certificate(&self, written: &[(String, String)]) -> Vec<String> {
         let mut all = environment::variables(&self.present.file);
         all.extend(written.iter().cloned());
@@ -159,8 +160,8 @@ fn default_file(unit: &Unit) -> PathBuf {
     if debian { "/etc/default/etcd".into() } else { "/etc/etcd/etcd.conf".into() }
 }
 
-/// An IP address is listened on; for a name or a zone, which etcd does not listen on, all
-/// addresses.
+/// Returns the listen URLs for the peer URLs. An IP address is kept. A name or an address with a
+/// zone, on which etcd cannot listen, becomes the wildcard address.
 fn listen_peer_urls(peer_urls: &[String]) -> String {
     let listen = |url: &String| match parse_url(url) {
         Ok(to) if zone::with_zone(&to.host).is_some() => {
@@ -176,9 +177,9 @@ fn listen_peer_urls(peer_urls: &[String]) -> String {
     urls.join(",")
 }
 
-/// The proxy's listeners, and what others shall use. When that is nothing but loopback and the peer
-/// URL is more, clients on other hosts get the peer URL's host too: a member that advertises
-/// localhost harms every client elsewhere.
+/// Returns the client URLs to listen on and to advertise: those of the proxy. If they are only
+/// loopback and the peer URL is not, a URL with the peer URL's host is added for clients on other
+/// hosts: a member that advertises localhost breaks them.
 fn client_urls(options: &Options, settings: &Settings) -> (String, String) {
     let listen = settings.listen_client_urls.iter().filter(|url| !is_socket_file(url));
     let mut listen = listen.map(ToString::to_string).collect::<Vec<_>>().join(",");
@@ -208,7 +209,7 @@ fn client_urls(options: &Options, settings: &Settings) -> (String, String) {
     (listen, outside)
 }
 
-/// The proxy's listeners that etcd cannot have.
+/// Returns the proxy's listeners that etcd does not support.
 pub(super) fn socket_files(settings: &Settings) -> Vec<String> {
     let files = settings.listen_client_urls.iter().filter(|url| is_socket_file(url));
     files.map(ToString::to_string).collect()
@@ -218,8 +219,8 @@ fn is_socket_file(url: &ListenUrl) -> bool {
     !matches!(url.at, ListenAddress::Tcp(_))
 }
 
-/// The client URL beside a peer URL: the same host, and the port and scheme of the proxy's first
-/// listener.
+/// Returns the client URL for a peer URL: the same host, with the port and scheme of the proxy's
+/// first listener.
 fn beside_peer(peer: &str, listen: &str) -> Option<String> {
     let first = listen.split(',').find_map(|url| parse_url(url).ok());
     let peer = parse_url(peer).ok()?;
@@ -227,7 +228,7 @@ fn beside_peer(peer: &str, listen: &str) -> Option<String> {
     Some(crate::config::PeerUrl { tls, host: peer.host, port }.to_string())
 }
 
-/// Whether a list of URLs names nothing but loopback.
+/// Returns whether a list of URLs has only loopback hosts.
 fn is_only_local(urls: &str) -> bool {
     let hosts = urls.split(',').filter_map(|url| parse_url(url.trim()).ok());
     let mut hosts = hosts.map(|to| to.host).peekable();
@@ -238,7 +239,7 @@ fn is_only_local(urls: &str) -> bool {
     hosts.peek().is_some() && hosts.all(|host| is_local(&host))
 }
 
-/// What the proxy was told of TLS, as variables.
+/// Returns the proxy's TLS settings as variables.
 fn shared(loaded: &Loaded) -> impl Iterator<Item = (String, String)> {
     let set = loaded.origins.iter().filter(|setting| {
         SHARED.contains(&setting.setting.name) && setting.value != setting.setting.default

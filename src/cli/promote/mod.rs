@@ -1,10 +1,10 @@
 //! `etcd-proxy promote`: turns this proxy's host into a member of the cluster.
 //!
-//! [`options`] reads the command; [`host`], [`services`], [`command_line`] and [`readable`] look at
-//! this machine, [`endpoints`] finds the members and [`cluster`] asks them; [`preflight`] says what
-//! speaks against it, [`plan`] shows what will be done, [`steps`] does it, and [`record`] remembers
-//! how far it came. Everything is looked at before anything is changed. What etcdctl prints goes to
-//! standard output, all else to standard error.
+//! [`options`] parses the command; [`host`], [`services`], [`command_line`] and [`readable`]
+//! inspect this machine, [`endpoints`] finds the members and [`cluster`] queries them;
+//! [`preflight`] raises objections, [`plan`] shows what will be done, [`steps`] does it, and
+//! [`record`] keeps the progress. Everything is checked before anything is changed. Standard output
+//! has what etcdctl prints; everything else goes to standard error.
 
 mod api;
 mod atomic_file;
@@ -42,8 +42,8 @@ use record::PromotionRecord;
 use services::{Services, Unit};
 use steps::Run;
 
-/// Runs the command. Ends with 0 when this host is a member or the plan was only to be shown, 64
-/// and 78 as every command, and 1 when it was refused, failed, or was not told to go ahead.
+/// Runs the command. Returns 0 when this host is a member or `--dry-run` was given, 64 and 78 as
+/// every command, and 1 when the promotion was refused, failed, or lacked `--yes`.
 pub(super) fn main(mut rest: Vec<OsString>, env: Variables) -> ExitCode {
     let options = match Options::take(&mut rest, &env) {
         Ok(options) => options,
@@ -119,7 +119,7 @@ fn error(reason: impl std::fmt::Display) -> String {
     format!("error: {reason}\n")
 }
 
-/// Ends the command if anything speaks against it.
+/// Fails if there are objections.
 fn refuse_for(reasons: &[String]) -> Result<(), String> {
     if reasons.is_empty() {
         return Ok(());
@@ -128,7 +128,7 @@ fn refuse_for(reasons: &[String]) -> Result<(), String> {
     Err(format!("{}refused, and nothing was done\n", lines.concat()))
 }
 
-/// What all ways of a promotion need.
+/// The inputs shared by a first and a second run.
 struct Context<'a> {
     options: &'a Options,
     inputs: &'a Inputs,
@@ -142,7 +142,7 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// The first run: everything may speak against it.
+    /// Starts a promotion: the first run, with all checks.
     async fn begin(&self, known: Vec<String>) -> Result<(), String> {
         let mut reasons = self.against_host();
         let endpoints = match known.is_empty() {
@@ -166,7 +166,7 @@ impl Context<'_> {
         self.show_and_run(record, Some((cluster, list))).await
     }
 
-    /// A second run: the first one's record says what is ours.
+    /// Continues a promotion: a later run, with the record of the first one.
     async fn go_on(&self, record: PromotionRecord) -> Result<(), String> {
         let Options { name, peer_urls, learner, .. } = self.options;
         if (&record.name, &record.peer_urls, &record.learner) != (name, peer_urls, learner) {
@@ -178,8 +178,8 @@ impl Context<'_> {
                 self.path.display()
             )));
         }
-        // Whether the member was added is asked of a quorum if there is one: one member alone may
-        // lag behind.
+        // If it is unknown whether the member was added, ask a quorum if there is one: a single
+        // member may lag behind.
         let fresh = match record.added {
             None => self.member_access.find(&record.endpoints, true).await.ok(),
             Some(_) => None,
@@ -191,8 +191,8 @@ impl Context<'_> {
         let found = match found {
             Ok(found) => Some(found),
             Err(reason) if record.added.is_none() => return Err(error(reason)),
-            // Without a quorum, as between two members of which one has not started, even a login
-            // may fail.
+            // Without a quorum, as with two members of which one has not started, even a login may
+            // fail.
             Err(_) => None,
         };
         if let (Some((_, list)), Some(added)) = (&found, &record.added)
@@ -212,7 +212,7 @@ impl Context<'_> {
         self.show_and_run(self.with_triggers(record)?, found).await
     }
 
-    /// What speaks against adding the member to this cluster.
+    /// Returns the objections to adding the member to this cluster.
     async fn against_cluster(&self, cluster: &Cluster<'_>, list: &MemberList) -> Vec<String> {
         let Options { name, peer_urls, learner, .. } = self.options;
         let health = health(cluster, &list.members).await;
@@ -225,7 +225,7 @@ impl Context<'_> {
         reasons
     }
 
-    /// What was enabled since the first run starts the proxy too.
+    /// Adds units to the record that were enabled since the first run and start the proxy.
     fn with_triggers(&self, mut record: PromotionRecord) -> Result<PromotionRecord, String> {
         for trigger in self.services.triggers(&self.options.proxy_unit).map_err(error)? {
             if !record.triggers.contains(&trigger) {
@@ -285,8 +285,8 @@ impl Context<'_> {
         self.loaded.settings.data_dir.join("proxy")
     }
 
-    /// The data directories in which a member has been. An etcd that was refused when it wanted to
-    /// join leaves directories in ours, and no log.
+    /// Returns the data directories with a member's data. An etcd that was refused when it tried to
+    /// join leaves directories in ours, but no write-ahead log.
     fn with_a_member(&self) -> Vec<&Path> {
         let (etcds, own) = (&self.host.data_dir, &self.loaded.settings.data_dir);
         let mut directories = Vec::new();
@@ -299,7 +299,7 @@ impl Context<'_> {
         directories
     }
 
-    /// What speaks against making a member of this machine.
+    /// Returns the objections to making this machine a member.
     fn against_host(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         let unit = &self.options.etcd_unit;
@@ -326,7 +326,7 @@ impl Context<'_> {
     }
 }
 
-/// Why the directory cannot be written to; one that is not there yet is judged by the one above it.
+/// Returns why the directory cannot be written to. For a missing directory, its parent is checked.
 fn unwritable(directory: Option<&Path>) -> Option<String> {
     let directory = directory?;
     if !directory.exists() {
@@ -340,7 +340,7 @@ fn voters(list: &MemberList) -> usize {
     list.members.iter().filter(|member| !member.is_learner).count()
 }
 
-/// Asks all members, one after the other: a handful, and each limited.
+/// Checks the health of all members in turn: there are few, and each check has a time limit.
 async fn health(cluster: &Cluster<'_>, members: &[Member]) -> Vec<preflight::Health> {
     let mut health = Vec::new();
     for member in members {

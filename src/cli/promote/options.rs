@@ -1,7 +1,7 @@
-//! The flags of `promote`. What is left over are settings, as for every command.
+//! The flags of `promote`. The remaining arguments are settings, as for every command.
 //!
-//! `--name` is the member's name here. It is not passed on as the proxy's, on which the data
-//! directory may depend.
+//! `--name` is the new member's name. It is not used as the proxy's name, which may determine the
+//! data directory.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::cli::load::Variables;
 use crate::cluster::url::parse_url;
 use crate::config::{Location, Problem};
 
-/// What was asked for.
+/// The parsed flags.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Options {
     /// The new member's name.
@@ -20,21 +20,21 @@ pub(super) struct Options {
     pub(super) peer_urls: Vec<String>,
     /// Whether it joins without a vote.
     pub(super) learner: bool,
-    /// Whether the plan is run, not only shown.
+    /// Whether to run the plan, not only show it.
     pub(super) yes: bool,
-    /// Whether showing it is all that is wanted.
+    /// Whether to show the plan only, and succeed.
     pub(super) dry_run: bool,
-    /// Name and password at the cluster.
+    /// Name and password for the cluster.
     pub(super) user: Option<(String, String)>,
-    /// etcd's environment file, when it is not where etcd's unit says.
+    /// etcd's environment file, if not the one of etcd's unit.
     pub(super) environment_file: Option<PathBuf>,
-    /// etcd's data directory, when it is not where etcd's unit says.
+    /// etcd's data directory, if not the one of etcd's unit.
     pub(super) data_dir: Option<PathBuf>,
     /// etcd's unit.
     pub(super) etcd_unit: String,
     /// The proxy's own unit.
     pub(super) proxy_unit: String,
-    /// What is run as systemctl.
+    /// The systemctl program to run.
     pub(super) systemctl: PathBuf,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Options {
 const USER_VARIABLES: [&str; 2] = ["ETCD_PROXY_PROMOTE_USER", "ETCDCTL_USER"];
 
 impl Options {
-    /// Takes the command's flags out of `rest`.
+    /// Removes the command's flags from `rest`.
     pub(super) fn take(rest: &mut Vec<OsString>, env: &Variables) -> Result<Self, Problem> {
         let mut value = |name: &str| args::take_value(rest, &[name]);
         let name = value("name")?;
@@ -73,7 +73,7 @@ fn wrong(flag: &str, message: impl Into<String>, hint: &str) -> Problem {
     Problem::error(message, Location::Flag(format!("--{flag}"))).hint(hint)
 }
 
-/// The name stands in `ETCD_INITIAL_CLUSTER` and in a file that systemd reads.
+/// Checks the name, which goes into `ETCD_INITIAL_CLUSTER` and into a file that systemd reads.
 fn member_name(name: Option<String>) -> Result<String, Problem> {
     let want = "want a word of letters, digits, dots, dashes and underscores that no member has";
     let Some(name) = name else {
@@ -96,8 +96,8 @@ fn urls(list: Option<String>) -> Result<Vec<String>, Problem> {
     list.split(',').map(|url| read(url.trim())).collect()
 }
 
-/// The flag wins over the file, and the file over the variables. A password on a command line can
-/// be seen by other users.
+/// Returns the login. The flag wins over the file, and the file over the variables. The latter two
+/// exist because other users can see a password on a command line.
 fn user(
     flag: Option<String>,
     file: Option<String>,

@@ -1,4 +1,4 @@
-//! What a promotion will do, step by step, as it is shown before anything is done.
+//! The steps of a promotion, as shown before anything is done.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,27 +8,27 @@ use super::host::Host;
 use super::options::Options;
 use super::record::PromotionRecord;
 
-/// How many steps there are.
+/// Number of steps.
 pub(super) const STEPS: usize = 5;
 
-/// Everything that is to be done.
+/// A whole promotion.
 pub(super) struct Plan<'a> {
     pub(super) options: &'a Options,
     pub(super) host: &'a Host,
-    /// The proxy's data that goes.
+    /// The proxy's data, to be removed.
     pub(super) proxy_data: PathBuf,
-    /// Variables besides those that name the member and its cluster.
+    /// Variables to write, except those for the member and its cluster.
     pub(super) variables: Variables,
-    /// What an earlier run has done.
+    /// The progress of an earlier run.
     pub(super) record: &'a PromotionRecord,
-    /// The proxy's listeners that the member will not have.
+    /// The proxy's listeners that the member cannot have.
     pub(super) socket_files: Vec<String>,
-    /// How many voters the cluster has now; `None` when it does not answer.
+    /// Number of voters in the cluster now; `None` when it does not answer.
     pub(super) voters: Option<usize>,
 }
 
 impl Plan<'_> {
-    /// Returns what step `number` does, in a few words.
+    /// Returns a short description of step `number`.
     pub(super) fn step(&self, number: usize) -> String {
         let Options { name, etcd_unit, proxy_unit, .. } = self.options;
         match number {
@@ -47,7 +47,7 @@ impl Plan<'_> {
         }
     }
 
-    /// Returns the variables that name the member and its cluster; etcdctl prints the same.
+    /// Returns the variables for the member and its cluster, as etcdctl prints them.
     pub(super) fn membership(&self) -> Variables {
         let added = self.record.added.as_ref();
         let cluster = added.map_or("(the members, with this one)", |added| &added.initial_cluster);
@@ -55,7 +55,7 @@ impl Plan<'_> {
     }
 }
 
-/// The four variables that etcdctl prints.
+/// Returns the four variables that etcdctl prints.
 pub(super) fn named(options: &Options, initial_cluster: &str) -> Variables {
     let pairs = [
         ("ETCD_NAME", options.name.clone()),
@@ -112,7 +112,10 @@ impl Plan<'_> {
                  both. A learner (--learner) is not counted"
             )?;
         } else if self.voters.is_some_and(|voters| voters % 2 == 1) {
-            writeln!(f, "note: an even number of voters survives no more failures than one less")?;
+            writeln!(
+                f,
+                "note: an even number of voters tolerates no more failures than one voter less"
+            )?;
         }
         Ok(())
     }

@@ -1,12 +1,12 @@
-//! Whether a cluster may be given this member: what speaks against it, each a sentence.
+//! Checks whether a member may be added to the cluster; each objection is a sentence.
 
 use crate::cluster::member::{Member, MemberList};
 
-/// What is known of a member's health: `None` is well.
+/// A member's health: `None` if healthy, else the reason.
 pub(super) type Health = Option<String>;
 
-/// Returns everything that speaks against adding a member of this name and these peer URLs.
-/// `health` goes with the list.
+/// Returns all objections to adding a member with this name and these peer URLs. `health` has one
+/// entry per member of `list`.
 pub(super) fn against(
     name: &str,
     peer_urls: &[String],
@@ -43,15 +43,16 @@ fn taken_url(member: &Member, url: &str) -> String {
     if member.name.is_empty() {
         format!(
             "{url} is already a member, {id}, which has not started and was not added by a promotion here; \
-             `etcdctl member remove {id}` takes it out"
+             `etcdctl member remove {id}` removes it"
         )
     } else {
         format!("{url} is already a member: {} ({id})", member.label())
     }
 }
 
-/// A voter that has not started yet counts for the quorum and not towards it. A cluster of one is
-/// let through, as by etcd: there is no other way to make it larger.
+/// Returns an objection if the healthy voters would not be a quorum after the addition: a voter
+/// that has not started raises the quorum without contributing to it. A healthy cluster of one is
+/// accepted, as by etcd: it could not grow otherwise.
 fn quorum_at_risk(list: &MemberList, health: &[Health]) -> Option<String> {
     let voters: Vec<_> =
         list.members.iter().zip(health).filter(|(member, _)| !member.is_learner).collect();
@@ -65,8 +66,8 @@ fn quorum_at_risk(list: &MemberList, health: &[Health]) -> Option<String> {
         .filter_map(|(member, health)| Some(format!("{} ({})", member.label(), health.as_ref()?)))
         .collect();
     Some(format!(
-        "quorum would be at risk: of {} voters {well} are well, and with one more that has yet to start {needed} must be; \
-         unwell: {}; mend or remove them first, or join with --learner",
+        "quorum would be at risk: of {} voters {well} are healthy, and with one more that has not started {needed} must be; \
+         unhealthy: {}; repair or remove them first, or join with --learner",
         voters.len(),
         ill.join(", ")
     ))
@@ -109,7 +110,7 @@ mod tests {
             assert!(said[0].contains("quorum would be at risk"), "{said:?}");
             assert_eq!(judged(voters, well, true), Vec::<String>::new(), "a learner does no harm");
         }
-        // Four of five still are the quorum of six.
+        // Four of five healthy voters are a quorum of six.
         assert_eq!(judged(&["a", "b", "c", "d", "e"], 4, false), Vec::<String>::new());
     }
 

@@ -1,8 +1,8 @@
-//! Whether etcd can read what it is told to: its unit may name a user who cannot read the proxy's
+//! Checks whether etcd can read its files: the user of its unit may be unable to read the proxy's
 //! keys.
 //!
-//! Owner, group and mode are looked at, of the file and of every directory on the way. What they
-//! deny an access list may allow, so that somebody who can find out by trying is asked last.
+//! Checks owner, group and mode of the file and of every directory above it. If they deny access,
+//! an access control list may still allow it, so reading is finally tried as that user.
 
 use std::ffi::CString;
 use std::fs::{self, Metadata};
@@ -26,10 +26,10 @@ const FILES: [&str; 8] = [
     "ETCD_PEER_CRL_FILE",
 ];
 
-/// The user and the group of those who have none.
+/// The ID of the user `nobody` and its group.
 const NOBODY: u32 = 65534;
 
-/// The user that a unit runs as.
+/// The user and groups that a unit runs with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reader {
     name: String,
@@ -38,8 +38,8 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Returns the user of a unit; `None` for root, to whom nothing is denied. Of a user whom this
-    /// host does not know it is assumed that he owns nothing and is in no group.
+    /// Returns the user of a unit; `None` for root, who can read everything. A user that this host
+    /// does not know is assumed to own nothing and to be in no group.
     pub(super) fn of(unit: &Unit) -> Option<Self> {
         let name = if unit.user.is_empty() { "root" } else { &unit.user };
         let user = match name.parse() {
@@ -57,7 +57,7 @@ impl Reader {
         Some(Self { name: name.to_owned(), uid: uid.unwrap_or(NOBODY), groups })
     }
 
-    /// Says of each of the files that these variables name why it cannot be read.
+    /// Returns a reason for each file in these variables that cannot be read.
     pub(super) fn denied(&self, unit: &str, variables: &[(String, String)]) -> Vec<String> {
         let mut reasons = Vec::new();
         for name in FILES {
@@ -76,7 +76,7 @@ impl Reader {
         reasons
     }
 
-    /// What is in the way to a file, and how to mend it.
+    /// Returns what denies access to a file, and how to fix it.
     fn obstacle(&self, path: &Path) -> Option<String> {
         let Ok(real) = fs::canonicalize(path) else {
             return Some(format!("{} cannot be found", path.display()));
@@ -98,7 +98,7 @@ impl Reader {
         }
         let shown = path.display();
         Some(format!(
-            "{shown} is {}:{} and mode {:04o}; `setfacl -m u:{}:{letter} {shown}` lets it, or chgrp and chmod g+{letter}",
+            "{shown} is {}:{} and mode {:04o}; `setfacl -m u:{}:{letter} {shown}` allows it, or use chgrp and chmod g+{letter}",
             user_name(metadata.uid()),
             group_name(metadata.gid()),
             metadata.mode() & 0o7777,
@@ -117,7 +117,7 @@ impl Reader {
         }
     }
 
-    /// Tries it as that user, which needs root; an access list is in no mode.
+    /// Tries to read as that user, which needs root: the mode does not show access control lists.
     fn can_read_nevertheless(&self, path: &Path) -> bool {
         let groups: Vec<String> = self.groups.iter().map(u32::to_string).collect();
         let mut command = Command::new("setpriv");
@@ -185,7 +185,7 @@ mod tests {
             denied.into_iter().map(|line| line.replace(&above, "")).collect()
         }
 
-        /// Somebody else, but for one group.
+        /// A user who does not own the key, and is in its group if `is_in_group`.
         fn stranger(&self, is_in_group: bool) -> Reader {
             let gid = fs::metadata(&self.key).unwrap().gid();
             let groups = if is_in_group { vec![gid] } else { Vec::new() };

@@ -1,8 +1,8 @@
-//! What a promotion has done so far, kept in `<data-dir>/promotion.json` from before the first step
-//! to after the last.
+//! The progress of a promotion, kept in `<data-dir>/promotion.json` from before the first step to
+//! after the last.
 //!
-//! A second run reads it and goes on. It is written before the member is added too, so that a
-//! member whose addition was never answered is known for ours.
+//! A second run reads it and continues. It is first written before the member is added, so that a
+//! member whose addition was never answered is recognized as ours.
 
 use std::fs;
 use std::io;
@@ -23,16 +23,16 @@ pub(super) struct PromotionRecord {
     pub(super) peer_urls: Vec<String>,
     /// Whether it joins as a learner.
     pub(super) learner: bool,
-    /// Client URLs of the members that were there before.
+    /// Client URLs of the earlier members.
     pub(super) endpoints: Vec<String>,
-    /// What starts the proxy's unit, and is stopped with it.
+    /// Units that start the proxy's unit, and are stopped with it.
     pub(super) triggers: Vec<String>,
     /// The member, once it is known to have been added.
     pub(super) added: Option<Membership>,
-    /// Where the file was kept that etcd's variables were in; `None` while it was not replaced, or
-    /// when there was none.
+    /// The backup of etcd's environment file; `None` before the file is replaced, or if there was
+    /// none.
     pub(super) backup: Option<PathBuf>,
-    /// How many steps are done.
+    /// Number of completed steps.
     pub(super) done: usize,
 }
 
@@ -48,7 +48,8 @@ pub(super) struct Membership {
 }
 
 impl Membership {
-    /// As etcdctl makes it: the members in the cluster's order, and the new one by its new name.
+    /// Builds `initial_cluster` like etcdctl: the members in the cluster's order, the new one with
+    /// its new name.
     pub(super) fn new(id: u64, name: &str, list: &MemberList) -> Self {
         let mut entries = Vec::new();
         for member in &list.members {
@@ -59,7 +60,7 @@ impl Membership {
     }
 }
 
-/// Where a record is kept.
+/// Returns the path of the record.
 pub(super) fn path(data_dir: &Path) -> PathBuf {
     data_dir.join("promotion.json")
 }
@@ -79,11 +80,12 @@ pub(super) fn read(path: &Path) -> Result<Option<PromotionRecord>, String> {
     }
 }
 
-/// Writes the record, so that it is there after a power cut too.
+/// Writes the record durably, so that it survives a power cut.
 pub(super) fn write(path: &Path, record: &PromotionRecord) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(directory)?;
-    // The directory is not root's, who runs this.
+    // Replaced without following links: this runs as root, and the directory belongs to another
+    // user.
     atomic_file::replace(path, &serde_json::to_vec_pretty(record)?, Ownership::ours(0o600))
 }
 

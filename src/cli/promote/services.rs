@@ -1,23 +1,22 @@
-//! systemd's side of a promotion, by systemctl: what the units are, and stopping one and starting
-//! the other.
+//! Queries, stops and starts systemd units with systemctl.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// systemctl, wherever it is.
+/// The systemctl program.
 #[derive(Debug, Clone)]
 pub(super) struct Services {
     program: PathBuf,
 }
 
-/// What is asked of a unit.
+/// The properties to query of a unit.
 const PROPERTIES: &str = "LoadState,ActiveState,UnitFileState,Environment,EnvironmentFiles,ExecStart,TriggeredBy,\
                           User,Group,SupplementaryGroups";
 
-/// What systemd knows of a unit.
+/// The properties of a unit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Unit {
-    /// Whether there is such a unit.
+    /// Whether the unit exists.
     pub(super) is_there: bool,
     /// `active`, `inactive`, `failed`, ...
     pub(super) state: String,
@@ -25,42 +24,42 @@ pub(super) struct Unit {
     pub(super) environment: Vec<(String, String)>,
     /// Its `EnvironmentFile=`s.
     pub(super) environment_files: Vec<PathBuf>,
-    /// Its `ExecStart=`, as systemctl writes it.
+    /// Its `ExecStart=`, as systemctl prints it.
     pub(super) command: String,
     /// Whether it is started at boot.
     pub(super) is_enabled: bool,
-    /// Its `TriggeredBy=`: sockets and the like, which start it.
+    /// Its `TriggeredBy=`: sockets and other units that start it.
     pub(super) triggers: Vec<String>,
-    /// Its `User=`; empty is root.
+    /// Its `User=`; empty means root.
     pub(super) user: String,
     /// Its `Group=` and `SupplementaryGroups=`.
     pub(super) groups: Vec<String>,
 }
 
 impl Unit {
-    /// Whether it runs, or is about to.
+    /// Returns whether the unit runs or is about to.
     pub(super) fn is_running(&self) -> bool {
         matches!(self.state.as_str(), "active" | "activating" | "reloading")
     }
 }
 
 impl Services {
-    /// By this program.
+    /// Uses `program` as systemctl.
     pub(super) fn new(program: &Path) -> Self {
         Self { program: program.to_owned() }
     }
 
-    /// Asks for a unit.
+    /// Returns the properties of a unit.
     ///
     /// # Errors
-    /// When systemctl cannot be run, or there is no systemd behind it.
+    /// When systemctl cannot be run, or does not reach systemd.
     pub(super) fn unit(&self, unit: &str) -> Result<Unit, String> {
         let properties = format!("--property={PROPERTIES}");
         Ok(parse(&self.run(&["show", &properties, unit])?))
     }
 
-    /// Asks for the units that start this one and are in use, sockets first: a socket goes on
-    /// listening when its service has stopped.
+    /// Returns the units that trigger this one and are running or enabled, sockets first: a socket
+    /// goes on listening when its service has stopped.
     ///
     /// # Errors
     /// As [`Self::unit`].
@@ -77,10 +76,10 @@ impl Services {
         Ok(used)
     }
 
-    /// Stops a unit and keeps it from starting at boot.
+    /// Stops and disables a unit.
     ///
     /// # Errors
-    /// systemctl's words, or that the unit still runs.
+    /// systemctl's message, or that the unit still runs.
     pub(super) fn disable(&self, unit: &str) -> Result<(), String> {
         self.run(&["disable", "--now", unit])?;
         match self.unit(unit)? {
@@ -89,10 +88,10 @@ impl Services {
         }
     }
 
-    /// Starts a unit, waits until systemd calls it started, and has it started at boot.
+    /// Starts and enables a unit, and waits until systemd considers it started.
     ///
     /// # Errors
-    /// systemctl's words, or that the unit does not run.
+    /// systemctl's message, or that the unit does not run.
     pub(super) fn enable(&self, unit: &str) -> Result<(), String> {
         self.run(&["enable", "--now", unit])?;
         match self.unit(unit)? {
@@ -115,7 +114,7 @@ impl Services {
     }
 }
 
-/// Reads `KEY=VALUE` lines.
+/// Parses `KEY=VALUE` lines.
 fn parse(text: &str) -> Unit {
     let mut unit = Unit::default();
     for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
@@ -130,7 +129,7 @@ fn parse(text: &str) -> Unit {
             "ActiveState" => unit.state = value.to_owned(),
             "ExecStart" => unit.command = value.to_owned(),
             "Environment" => unit.environment = variables(value),
-            // One line each, with `(ignore_errors=yes)` behind it.
+            // One line per file, followed by `(ignore_errors=yes)`.
             "EnvironmentFiles" => {
                 let path = value.split(" (ignore_errors").next().unwrap_or(value);
                 unit.environment_files.push(path.into());
@@ -141,8 +140,8 @@ fn parse(text: &str) -> Unit {
     unit
 }
 
-/// Reads what systemctl prints of `Environment=`: a list with blanks between, quoted and escaped
-/// where a value needs it.
+/// Parses `Environment=` as systemctl prints it: separated by blanks, quoted and escaped where
+/// needed.
 fn variables(list: &str) -> Vec<(String, String)> {
     let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
     let mut chars = list.chars();

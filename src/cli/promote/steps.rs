@@ -1,7 +1,7 @@
-//! Running the plan: each step is checked before the next, and recorded when it is done.
+//! Runs the plan. Each step is verified before the next, and recorded when it is done.
 //!
-//! Only adding the member cannot be done twice; the record tells whether it was. All others are
-//! done again by a second run, which changes nothing where they hold.
+//! Only adding the member is not idempotent; the record tells whether it was done. A second run
+//! repeats all other steps, which changes nothing where they are done.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -16,17 +16,17 @@ use crate::cli::environment_files;
 use crate::cli::output::complain;
 use crate::cluster::member::{MemberList, hex_id};
 
-/// How long a member that was started may take to join.
+/// Longest wait for the started member to join.
 const JOIN_LIMIT: Duration = Duration::from_secs(60);
-/// Pause between two looks whether it has.
+/// Pause between two checks whether it has joined.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// Whether two lists name the same URLs; members keep theirs sorted.
+/// Returns whether two lists have the same URLs in any order; members keep theirs sorted.
 pub(super) fn is_same(one: &[String], other: &[String]) -> bool {
     one.len() == other.len() && one.iter().all(|url| other.contains(url))
 }
 
-/// A plan that is being run.
+/// A plan being run.
 pub(super) struct Run<'a> {
     pub(super) plan: &'a Plan<'a>,
     pub(super) services: &'a Services,
@@ -36,10 +36,10 @@ pub(super) struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Does all steps.
+    /// Runs all steps.
     ///
     /// # Errors
-    /// What failed, what is done, and how to go on or back.
+    /// A report of what failed, what is done, and how to continue or undo it.
     pub(super) async fn all(
         mut self,
         found: Option<(Cluster<'_>, MemberList)>,
@@ -74,7 +74,7 @@ impl Run<'_> {
             .map_err(|error| format!("cannot write {}: {error}", self.record_path.display()))
     }
 
-    /// Adds the member, or finds the one that an earlier run has added.
+    /// Adds the member, or finds the one that an earlier run added.
     async fn add(&mut self, found: Option<(Cluster<'_>, MemberList)>) -> Result<(), String> {
         if self.record.added.is_some() {
             return Ok(());
@@ -83,7 +83,7 @@ impl Run<'_> {
             return Err("no member answers".to_owned());
         };
         let is_first = !self.record_path.exists();
-        // From here on a member with these peer URLs is ours.
+        // Once this is recorded, a member with these peer URLs counts as ours.
         self.save()?;
         let options = self.plan.options;
         let ours =
@@ -93,7 +93,8 @@ impl Run<'_> {
             None => match cluster.add(&options.peer_urls, options.learner).await {
                 Ok(added) => (added.id, added.list),
                 Err((reason, true)) => {
-                    // An earlier run may have added what this member's list does not have yet.
+                    // Keep an earlier run's record: it may have added a member that this list does
+                    // not have yet.
                     if is_first {
                         let _ = std::fs::remove_file(self.record_path);
                     }
@@ -101,7 +102,7 @@ impl Run<'_> {
                 }
                 Err((reason, false)) => {
                     return Err(format!(
-                        "{}: {reason}; whether the member was added is not known, a second run finds out",
+                        "{}: {reason}; it is unknown whether the member was added, and a second run finds out",
                         cluster.url
                     ));
                 }
@@ -129,7 +130,7 @@ impl Run<'_> {
         let _ = std::io::stdout().write_all(text.as_bytes());
     }
 
-    /// What would start the proxy again, or listen in its place, goes first.
+    /// Stops the proxy. Units that could start it again, or listen in its place, are stopped first.
     fn stop_proxy(&self) -> Result<(), String> {
         for trigger in &self.record.triggers {
             self.services.disable(trigger)?;
@@ -159,7 +160,8 @@ impl Run<'_> {
             environment::keep(&host.file, &host.backup).map_err(|error| {
                 format!("cannot keep {} as {}: {error}", host.file.display(), host.backup.display())
             })?;
-            // Known before the file changes: what a second run finds there is not worth keeping.
+            // Recorded before the file changes: a second run finds the changed file, which must not
+            // replace the backup.
             self.record.backup = Some(host.backup.clone());
             self.save()?;
         }
@@ -170,7 +172,7 @@ impl Run<'_> {
         };
         match variables.iter().find(missing) {
             Some((name, _)) => {
-                Err(format!("{} does not say {name} as written", host.file.display()))
+                Err(format!("{} does not set {name} as written", host.file.display()))
             }
             None => Ok(()),
         }
@@ -190,7 +192,7 @@ impl Run<'_> {
         }
     }
 
-    /// Whether the others know the new member's name, and it sees a leader itself.
+    /// Checks that the other members list the new one, and that it is healthy (it sees a leader).
     async fn has_joined(&self) -> Result<(), String> {
         let (cluster, list) = self.member_access.find(&self.record.endpoints, false).await?;
         let id = self.record.added.as_ref().map(|added| added.id).unwrap_or_default();
@@ -212,15 +214,15 @@ impl Run<'_> {
         } else {
             text.push_str(&format!("  done: steps {}\n", done.join(", ")));
         }
-        text.push_str("  to go on: mend this and run the same command again\n");
+        text.push_str("  to continue: fix this and run the same command again\n");
         let back = self.way_back(number);
         if !back.is_empty() {
-            text.push_str(&format!("  to go back: {}\n", back.join("; ")));
+            text.push_str(&format!("  to undo: {}\n", back.join("; ")));
         }
         text
     }
 
-    /// The commands that undo what is done or may be, the last first.
+    /// Returns the commands that undo what is or may be done, in reverse order.
     fn way_back(&self, failed: usize) -> Vec<String> {
         let options = self.plan.options;
         let mut back = Vec::new();

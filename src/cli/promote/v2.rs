@@ -1,4 +1,4 @@
-//! The v2 API, where a cluster has no other: `/v2/members` and `/health` over HTTP/1.1.
+//! The v2 API, for clusters without v3: `/v2/members` and `/health` over HTTP/1.1.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use serde_json::json;
 use crate::cluster::member::{Member, MemberList};
 use crate::net::maybe_tls::MaybeTlsStream;
 
-/// Largest answer that is read.
+/// Largest answer that is read, in bytes.
 const MOST: usize = 1 << 20;
 
-/// One request. Returns the status, the cluster's ID and the body.
+/// Sends one request. Returns the status, the cluster's ID and the body.
 async fn exchange(
     stream: MaybeTlsStream,
     authority: &str,
@@ -35,7 +35,7 @@ async fn exchange(
     let request = request.body(Full::new(Bytes::from(body))).map_err(|error| error.to_string())?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-    // Its error comes back through the sender.
+    // Its error is returned by the sender.
     tokio::spawn(connection);
     let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
     let id = response.headers().get("x-etcd-cluster-id").and_then(|id| id.to_str().ok());
@@ -45,7 +45,7 @@ async fn exchange(
     Ok((status, id, body.map_err(|error| error.to_string())?.to_bytes()))
 }
 
-/// Asks for the members.
+/// Returns the member list.
 pub(super) async fn members(
     stream: MaybeTlsStream,
     authority: &str,
@@ -62,10 +62,10 @@ pub(super) async fn members(
     Ok(MemberList { cluster_id, members })
 }
 
-/// Adds a member with these peer URLs; returns it.
+/// Adds a member with these peer URLs, and returns it.
 ///
 /// # Errors
-/// The reason, and whether it is certain that nothing was changed: what was refused was not done.
+/// The reason, and whether it is certain that nothing was changed, as after a refusal.
 pub(super) async fn add(
     stream: MaybeTlsStream,
     authority: &str,
@@ -85,7 +85,7 @@ pub(super) async fn add(
     member.try_into().map_err(unsure)
 }
 
-/// Asks one member whether it is healthy.
+/// Checks the health of one member.
 pub(super) async fn health(
     stream: MaybeTlsStream,
     authority: &str,
@@ -105,7 +105,7 @@ async fn within<T>(
         .unwrap_or_else(|_| Err(format!("no answer within {limit:?}")))
 }
 
-/// What the member says is wrong, in its own words where it has any.
+/// Returns the error of an answer: the member's own message if there is one, and the status.
 fn words(status: StatusCode, body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Complaint {
@@ -117,7 +117,7 @@ fn words(status: StatusCode, body: &[u8]) -> String {
     }
 }
 
-/// RFC 4648, with padding.
+/// Encodes as base64 (RFC 4648) with padding.
 fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
@@ -155,7 +155,7 @@ impl TryFrom<WireMember> for Member {
 
     fn try_from(wire: WireMember) -> Result<Self, String> {
         let WireMember { id, name, peer_urls, client_urls } = wire;
-        let id = u64::from_str_radix(&id, 16).map_err(|_| format!("a member ID of {id:?}"))?;
+        let id = u64::from_str_radix(&id, 16).map_err(|_| format!("invalid member ID {id:?}"))?;
         Ok(Self { id, name, peer_urls, client_urls, is_learner: false })
     }
 }

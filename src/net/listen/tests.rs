@@ -19,7 +19,7 @@ fn address(bound: &Bound) -> SocketAddr {
     }
 }
 
-/// How many connections wait on a socket.
+/// Accepts all connections in a socket's queue, and returns their number.
 fn waiting(socket: &ListenSocket) -> usize {
     let ListenSocket::Tcp(listener) = socket else { panic!("{socket:?}") };
     std::iter::from_fn(|| listener.accept().ok()).count()
@@ -158,7 +158,7 @@ fn an_address_of_our_own_may_give_way_to_one_that_covers_it() {
     assert_eq!(bind(&wider, workers(2), &[own], Taken::default()).unwrap().url, wider);
 }
 
-/// What the service manager has kept of `bound`.
+/// The sockets of `bound` as kept by the service manager.
 fn kept(bound: &mut Bound) -> Taken {
     let sockets = bound.take_sockets().into_iter().map(|socket| match socket {
         ListenSocket::Tcp(socket) => socket.into(),

@@ -1,4 +1,5 @@
-//! A page on which every family has a sample, and every label with a list has each of its values.
+//! A sample metrics page: every family has a sample, and every label with a list has each of its
+//! values.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ pub(super) fn groups() -> Vec<Group> {
     metrics::groups(&snapshot(), &[Arc::new(counters())], &[Rpc::Range.name()])
 }
 
-/// Counts one of each that the page leaves out while it is zero.
+/// Returns counters in which everything that the page omits while zero has counted one.
 fn counters() -> WorkerCounters {
     let counters = WorkerCounters::new(1);
     for method in HttpMethod::ALL {
@@ -29,7 +30,7 @@ fn counters() -> WorkerCounters {
     counters
 }
 
-/// A daemon with TLS, a limit of memory and one member.
+/// Returns the snapshot of a daemon with TLS, a memory limit and one member.
 fn snapshot() -> Snapshot {
     let endpoint = EndpointStatus { usable: true, ..Default::default() };
     let certificate = |kind| CertificateStatus { kind, ..Default::default() };
