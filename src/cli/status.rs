@@ -11,11 +11,11 @@ use http::Method;
 
 use super::ask::{Answer, AskError, ask};
 use super::table::{Table, printable};
-use crate::daemon::history::now_ms;
 use crate::daemon::local_time::time_of_day;
 use crate::telemetry::snapshot::{
     CertificateKind, EndpointStatus, MemberStatus, ReloadRecord, Snapshot,
 };
+use crate::telemetry::time::now_ms;
 use crate::tls::certificate::day;
 
 /// How long the daemon may take to answer.
