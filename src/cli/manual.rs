@@ -10,7 +10,7 @@ mod example;
 mod metrics;
 mod pages;
 mod settings;
-mod words;
+pub(super) mod words;
 
 /// Returns every generated file: its path in the repository, and what it must contain.
 pub fn files() -> Vec<(&'static str, String)> {

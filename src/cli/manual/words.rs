@@ -1,4 +1,4 @@
-//! The words that the manual has for settings, and its line breaks.
+//! The words that the manual has for settings, and the line breaks of the manual and the help.
 
 use crate::cli::commands::Value;
 use crate::config::schema::{self, Group, Kind, Setting};
@@ -46,7 +46,7 @@ pub(super) fn anchor(heading: &str) -> String {
 }
 
 /// Returns `text` in lines of at most `width` characters.
-pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
+pub(in crate::cli) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         match lines.last_mut() {
