@@ -17,9 +17,9 @@ use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Method, Request, Response, StatusCode};
 use prost::Message;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::task::AbortHandle;
 
 use crate::message::grpc::{self, FirstMessage, Progress};
+use crate::net::abort_on_drop::AbortOnDrop;
 
 /// Largest answer that is read; a member list or a registry has some kilobytes.
 const MOST: usize = 4 << 20;
@@ -28,12 +28,13 @@ pub const UNIMPLEMENTED: u8 = 12;
 
 /// A connection for calls.
 pub struct Channel {
+    /// The first field, so that the task is aborted before the handles are dropped.
+    _driver: AbortOnDrop,
     sender: SendRequest<Bytes>,
     scheme: Scheme,
     authority: Authority,
     token: Option<HeaderValue>,
     pings: Option<h2::PingPong>,
-    driver: AbortHandle,
 }
 
 /// Why a call has no answer.
@@ -69,7 +70,8 @@ impl Channel {
             }
         });
         let scheme = if secure { Scheme::HTTPS } else { Scheme::HTTP };
-        Ok(Self { sender, scheme, authority, token: None, pings, driver: driver.abort_handle() })
+        let driver = AbortOnDrop(driver.abort_handle());
+        Ok(Self { _driver: driver, sender, scheme, authority, token: None, pings })
     }
 
     /// Logs in, and sends the token with every later call.
@@ -160,12 +162,6 @@ impl Channel {
             headers.insert("token", token.clone());
         }
         request
-    }
-}
-
-impl Drop for Channel {
-    fn drop(&mut self) {
-        self.driver.abort();
     }
 }
 

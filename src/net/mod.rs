@@ -1,5 +1,6 @@
 //! Sockets: listening, connecting, and knowing which addresses are our own.
 
+pub mod abort_on_drop;
 pub mod coalesce;
 pub mod conn_limit;
 pub mod dial;

@@ -35,7 +35,6 @@ use h2::client::{self, ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response};
 use http_body::Body;
-use tokio::task::AbortHandle;
 
 use self::ping::Pings;
 pub use self::response_body::{Part, ResponseBody};
@@ -43,6 +42,7 @@ pub use self::stall::was_stuck;
 use self::stall::{Movement, Stall};
 use super::io::{MemberIo, MemberIoState};
 use crate::message::replay_body::ReplayBody;
+use crate::net::abort_on_drop::AbortOnDrop;
 use crate::tls::HandshakeError;
 
 /// Pause between two PINGs on a connection with open streams.
@@ -97,6 +97,8 @@ impl PoolKind {
 
 /// An open connection to a member.
 pub struct Connection {
+    /// The first field, so that the task is aborted before the handles are dropped.
+    _driver: AbortOnDrop,
     sender: SendRequest<Bytes>,
     streams: Rc<Cell<usize>>,
     closed: Cell<bool>,
@@ -106,7 +108,6 @@ pub struct Connection {
     io_state: Arc<MemberIoState>,
     /// `None` never: h2 gives its handle once.
     pings: Option<Rc<Pings>>,
-    driver: AbortHandle,
 }
 
 /// Speaks HTTP/2 over a stream, and drives the connection in a task of its own until it is closed
@@ -142,6 +143,7 @@ pub async fn handshake(io: MemberIo, kind: PoolKind) -> Result<Rc<Connection>, h
             tracing::debug!(reason, "connection to a member ended");
         });
         Connection {
+            _driver: AbortOnDrop(driver.abort_handle()),
             sender,
             streams,
             closed: Cell::new(false),
@@ -150,7 +152,6 @@ pub async fn handshake(io: MemberIo, kind: PoolKind) -> Result<Rc<Connection>, h
             epoch,
             io_state,
             pings,
-            driver: driver.abort_handle(),
         }
     }))
 }
@@ -196,12 +197,6 @@ async fn drive(
         Poll::Pending
     })
     .await
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
 }
 
 impl Connection {
@@ -468,14 +463,5 @@ impl Upload {
         self.waits_for_window = false;
         self.stream = None;
         Poll::Ready(())
-    }
-}
-
-/// Ends a task when its owner goes.
-struct AbortOnDrop(AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }

@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use super::error::Fault;
 use super::link::{Link, connect, secure};
 use crate::config::{RegistryUrl, WebUrl};
+use crate::net::abort_on_drop::AbortOnDrop;
 use crate::net::dial::{Authority, NamedBy};
 use crate::tls::{Alpn, Connector};
 
@@ -119,25 +120,15 @@ async fn tunnel(proxy: &WebUrl, host: &WebUrl, tls: &Connector) -> Result<Link, 
         .body(Empty::new())
         .map_err(|_| Fault::Broken("its host does not fit into a request".to_owned()))?;
     let (mut sender, connection) = handshake(link).await?;
-    let driving = AbortOnDrop(tokio::spawn(async move {
-        let _ = connection.with_upgrades().await;
-    }));
+    let driver = tokio::spawn(connection.with_upgrades());
+    let driver = AbortOnDrop(driver.abort_handle());
     let response = sender.send_request(request).await.map_err(broken)?;
     if !response.status().is_success() {
         return Err(Fault::Proxy(proxy.to_string(), response.status().as_u16()));
     }
     let upgraded = hyper::upgrade::on(response).await.map_err(broken)?;
-    drop(driving);
+    drop(driver);
     Ok(Box::new(TokioIo::new(upgraded)))
-}
-
-/// Ends a task when it is no longer wanted.
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 type Connection = http1::Connection<TokioIo<Link>, Empty<Bytes>>;

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use h2::RecvStream;
 use http::HeaderMap;
 
-use super::{AbortOnDrop, StreamGuard};
+use super::StreamGuard;
+use crate::net::abort_on_drop::AbortOnDrop;
 
 /// Longest part of a response that is held back, in bytes. Members send it in one frame, or, behind
 /// TLS, where their gRPC runs over Go's own HTTP server, in frames of 4 KiB.
