@@ -1,5 +1,6 @@
 use super::*;
 use crate::cluster::scripted::{Script, ScriptedPeer, answer, members, refusing};
+use crate::net::http_client::HEAD_LIMIT;
 
 const ONE: &str =
     r#"[{"id":1,"name":"infra0","peerURLs":["http://a:2380"],"clientURLs":["http://a:2379"]}]"#;
