@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE};
-use http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use http::{Method, Request, Response, StatusCode};
+use http::header::{HeaderMap, HeaderValue};
+use http::uri::{Authority, Scheme};
+use http::{Request, Response, StatusCode};
 use prost::Message;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -147,19 +147,9 @@ impl Channel {
     }
 
     fn head(&self, path: &'static str) -> Request<()> {
-        let mut uri = http::uri::Parts::default();
-        uri.scheme = Some(self.scheme.clone());
-        uri.authority = Some(self.authority.clone());
-        uri.path_and_query = Some(PathAndQuery::from_static(path));
-        let mut request = Request::new(());
-        *request.method_mut() = Method::POST;
-        // All three parts are there, which is all that can be wrong.
-        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
-        let headers = request.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert(TE, HeaderValue::from_static("trailers"));
+        let mut request = grpc::request(self.scheme.clone(), self.authority.clone(), path);
         if let Some(token) = &self.token {
-            headers.insert("token", token.clone());
+            request.headers_mut().insert("token", token.clone());
         }
         request
     }
