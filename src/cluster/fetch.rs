@@ -1,7 +1,7 @@
-//! One peer's answer to `GET /members`, or one sentence on why there is none.
+//! Fetches the member list from one peer with `GET /members`.
 //!
-//! The peer is not trusted: the whole exchange has a limit in time, its head and body in size, and
-//! redirects are not followed (etcd stopped following them for safety as well).
+//! The peer is not trusted: the exchange has a deadline, head and body have a size limit, and
+//! redirects are not followed (etcd stopped following them for security too).
 
 mod access;
 mod error;
@@ -19,16 +19,16 @@ use crate::net::http_client::{self, BodyError, NoReply, Reply};
 pub use access::Access;
 pub use error::FetchError;
 
-/// Limit for one exchange, connecting included; etcd raised its own to this for slow links.
+/// Deadline of one exchange, connecting included; etcd raised its own to this for slow links.
 pub const FETCH_LIMIT: Duration = Duration::from_secs(10);
 
-/// Largest member list that is read; a hundred members need some 20 KiB.
+/// Largest member list that is read, in bytes; a hundred members need some 20 KiB.
 const BODY_LIMIT: usize = 1024 * 1024;
 
-/// What Go's servers answer on a TLS port to plain HTTP.
+/// Start of the body with which Go's servers answer plain HTTP on a TLS port.
 const GO_TLS_HINT: &[u8] = b"Client sent an HTTP request to an HTTPS server";
 
-/// The reason when an answer begins and does not end.
+/// The reason when an answer begins but does not end.
 const CUT_SHORT: &str = "the connection broke in the middle of its answer";
 
 /// First byte of a TLS alert record.
@@ -82,7 +82,7 @@ async fn read(mut reply: Reply) -> Result<MemberList, FetchError> {
     }
 }
 
-/// Reads the header as etcd writes it: hexadecimal without prefix or padding.
+/// Reads `X-Etcd-Cluster-ID` as etcd writes it: lowercase hexadecimal without prefix or padding.
 fn cluster_id(headers: &http::HeaderMap) -> Result<u64, FetchError> {
     let value = headers.get("x-etcd-cluster-id").ok_or(FetchError::NoClusterId)?;
     let text = value.to_str().map_err(|_| FetchError::BadClusterId)?;
@@ -97,7 +97,7 @@ async fn read_body(reply: &mut Reply) -> Result<Bytes, FetchError> {
     })
 }
 
-/// Finds the reason why no response head came.
+/// Returns why no response head came, judged by the bytes that came instead.
 fn explain(no_reply: &NoReply) -> FetchError {
     let error = &no_reply.error;
     match no_reply.unread.first() {

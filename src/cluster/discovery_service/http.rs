@@ -1,5 +1,5 @@
-//! One `GET` of a v2 registry: through an HTTP proxy if there is one, following redirects as etcd's
-//! client does.
+//! Sends one `GET` to a v2 registry, through an HTTP proxy if one is set, and follows redirects as
+//! etcd's client does.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use crate::net::dial::{Authority, NamedBy};
 use crate::net::http_client::{self, BodyError, TunnelError};
 use crate::tls::{Alpn, Connector};
 
-/// Redirects that are followed; etcd's client follows as many.
+/// Most redirects that are followed; etcd's client follows as many.
 const REDIRECTS: usize = 10;
 
-/// Largest answer that is read; a hundred members need some 20 KiB.
+/// Largest body that is read, in bytes; a hundred members need some 20 KiB.
 const BODY_LIMIT: usize = 1024 * 1024;
 
-/// Limit for connecting, as etcd's.
+/// Limit for connecting; etcd's is the same.
 const DIAL_LIMIT: Duration = Duration::from_secs(30);
 
-/// An answer, whatever its status.
+/// A response with any status.
 #[derive(Debug)]
 pub(super) struct Page {
     pub(super) status: u16,
@@ -30,8 +30,8 @@ pub(super) struct Page {
     pub(super) body: Bytes,
 }
 
-/// Gets the registry's URL with `rest` (path and query) behind it. `limit` is for everything,
-/// redirects included.
+/// Gets the registry's URL with `rest` (path and query) appended. `limit` is for the whole, which
+/// includes redirects.
 pub(super) async fn get(
     registry: &RegistryUrl,
     tls: &Connector,
@@ -60,7 +60,7 @@ async fn follow(registry: &RegistryUrl, tls: &Connector, rest: &str) -> Result<P
     Err(Fault::Redirect("it redirects more than ten times"))
 }
 
-/// Finds where a redirect leads: like etcd's client, to exactly that URL.
+/// Returns the target of a redirect: exactly the URL in `Location`, as for etcd's client.
 fn redirected(from: &WebUrl, headers: &HeaderMap) -> Result<(WebUrl, String), Fault> {
     const NOWHERE: Fault = Fault::Redirect("it redirects to nowhere");
     let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
@@ -92,7 +92,7 @@ async fn exchange(
             connect((proxy, NamedBy::Operator), Some(DIAL_LIMIT), tls, Alpn::Http1).await?
         }
     };
-    // A proxy that forwards wants the whole URL.
+    // A forwarding proxy needs the absolute URL.
     let uri =
         if proxy.is_some() && !host.tls { format!("{host}{target}") } else { target.to_owned() };
     let request = http_client::get(&uri, &Authority(&host.host, host.port).to_string())
@@ -108,7 +108,7 @@ async fn exchange(
     Ok(Page { status: reply.head.status.as_u16(), headers: reply.head.headers, body })
 }
 
-/// Asks an HTTP proxy for a way to `host` through which TLS can be spoken.
+/// Opens a tunnel to `host` through an HTTP proxy, for TLS inside it.
 async fn tunnel(proxy: &WebUrl, host: &WebUrl, tls: &Connector) -> Result<Link, Fault> {
     let to = (proxy, NamedBy::Operator);
     let link = connect(to, Some(DIAL_LIMIT), tls, Alpn::Http1).await?;
@@ -123,6 +123,7 @@ async fn tunnel(proxy: &WebUrl, host: &WebUrl, tls: &Connector) -> Result<Link, 
     }
 }
 
+/// Tells an answer in another protocol from a connection that broke.
 fn broken(error: &hyper::Error) -> Fault {
     Fault::Broken(if error.is_parse() {
         "it does not answer in HTTP".to_owned()
