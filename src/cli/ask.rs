@@ -9,12 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::HOST;
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use serde::Deserialize;
 use tokio::net::UnixStream;
 use tokio::time::sleep;
+
+use crate::net::http_client;
 
 /// Exit status of a command when no daemon runs, as in systemctl.
 pub const NOT_RUNNING: u8 = 3;
@@ -100,16 +100,12 @@ async fn exchange(socket: &Path, method: Method, path: &str) -> Result<Answer, A
         .method(method)
         .uri(path)
         .header(HOST, "etcd-proxy")
-        .body(Empty::<Bytes>::new())
+        .body(Full::default())
         .map_err(|error| failed(socket, error))?;
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(socket, error))?;
-    // Its error is returned by the sender. The task ends with the answer, or with the runtime.
-    tokio::spawn(connection);
-    let response = sender.send_request(request).await.map_err(|error| failed(socket, error))?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
-    Ok(Answer { status, body: body.map_err(|error| failed(socket, error))?.to_bytes() })
+    let reply = http_client::send(stream, request).await;
+    let mut reply = reply.map_err(|error| failed(socket, error))?;
+    let body = reply.read_body(LARGEST_ANSWER).await;
+    Ok(Answer { status: reply.head.status, body: body.map_err(|error| failed(socket, error))? })
 }
 
 /// Connects, and waits while the socket's queue is full.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::commands::{About, COMMANDS};
+use super::manual::words::wrapped;
 use crate::config::schema::{self, Group, Kind, Setting};
 
 const SPELLINGS: &str = "
@@ -44,25 +45,9 @@ fn entry(out: &mut String, setting: &Setting) {
     let value = if setting.kind == Kind::Bool { format!("={shown}") } else { format!(" {shown}") };
     let _ = writeln!(out, "  --{}{value}", setting.name);
     let ours = if setting.ours { " (Not in etcd.)" } else { "" };
-    for line in wrapped(&format!("{}{ours}", setting.doc)) {
+    for line in wrapped(&format!("{}{ours}", setting.doc), WIDTH) {
         let _ = writeln!(out, "      {line}");
     }
-}
-
-fn wrapped(text: &str) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut line = String::new();
-    for word in text.split_whitespace() {
-        if !line.is_empty() && line.len() + word.len() >= WIDTH {
-            lines.push(std::mem::take(&mut line));
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    lines.push(line);
-    lines
 }
 
 #[cfg(test)]

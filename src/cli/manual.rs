@@ -9,7 +9,7 @@ mod example;
 mod metrics;
 mod pages;
 mod settings;
-mod words;
+pub(super) mod words;
 
 /// Returns every generated file: its path in the repository and its content.
 pub fn files() -> Vec<(&'static str, String)> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::Method;
 
 use super::ask::{AskError, ask};
-use super::table::printable;
+use super::table::terminal_safe;
 use crate::telemetry::snapshot::{ReloadRecord, ReloadResult};
 
 /// Longest wait for the result. Longer than systemd's default limit of 90 s, so that systemd's
@@ -47,7 +47,7 @@ fn reload(socket: &Path) -> Result<ReloadRecord, AskError> {
 fn report(record: &ReloadRecord, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<u8> {
     let kind = if record.is_refused() { "error" } else { "warning" };
     for message in &record.messages {
-        writeln!(err, "{kind}: {}", printable(message))?;
+        writeln!(err, "{kind}: {}", terminal_safe(message))?;
     }
     if record.is_refused() {
         writeln!(err, "refused: generation {} serves on", record.generation)?;
@@ -63,7 +63,9 @@ fn success(record: &ReloadRecord) -> String {
     }
     match record.changes.join(", ") {
         none if none.is_empty() => format!("applied: generation {}", record.generation),
-        changes => format!("applied: generation {} ({})", record.generation, printable(&changes)),
+        changes => {
+            format!("applied: generation {} ({})", record.generation, terminal_safe(&changes))
+        }
     }
 }
 

@@ -10,12 +10,12 @@ use std::time::{Duration, UNIX_EPOCH};
 use http::Method;
 
 use super::ask::{Answer, AskError, ask};
-use super::table::{Table, printable};
-use crate::daemon::history::now_ms;
+use super::table::{Table, terminal_safe};
 use crate::daemon::local_time::time_of_day;
 use crate::telemetry::snapshot::{
     CertificateKind, EndpointStatus, MemberStatus, ReloadRecord, Snapshot,
 };
+use crate::telemetry::time::now_ms;
 use crate::tls::certificate::day;
 
 /// How long the daemon may take to answer.
@@ -115,7 +115,7 @@ fn show(
     }
     let now = now_ms();
     for line in problems(snapshot, now).into_iter().chain(facts(snapshot, now)) {
-        writeln!(out, "{}", printable(&line))?;
+        writeln!(out, "{}", terminal_safe(&line))?;
     }
     for table in [members(snapshot, now), reloads(snapshot, now)] {
         match write_out {

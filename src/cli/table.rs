@@ -19,7 +19,7 @@ impl Table {
     /// Adds a row. Missing cells are empty and surplus ones are dropped. Characters that could move
     /// a terminal's cursor are replaced, because names and errors come from the network.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        let mut row: Vec<_> = cells.into_iter().map(|cell| printable(&cell)).collect();
+        let mut row: Vec<_> = cells.into_iter().map(|cell| terminal_safe(&cell)).collect();
         row.resize(self.head.len(), String::new());
         self.rows.push(row);
     }
@@ -63,8 +63,10 @@ impl Table {
     }
 }
 
-/// Replaces control characters and characters that change the writing direction with `?`.
-pub fn printable(text: &str) -> String {
+/// Replaces control characters, and those that turn the direction of writing, by `?`. Unlike
+/// `config::printable` it keeps a table in shape: `?` is one column wide in every locale, and a
+/// name cannot reverse the cells beside it.
+pub fn terminal_safe(text: &str) -> String {
     let is_harmful = |c: char| {
         c.is_control()
             || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -1,60 +1,61 @@
-//! A small gRPC client for the control plane: unary calls of etcd's v3 API, with prost messages
-//! over HTTP/2.
+//! A small gRPC client for the control plane: calls of etcd's v3 API, with prost messages over
+//! HTTP/2.
 //!
-//! Clients' calls pass through `upstream` as bytes and never come here. This is for the few calls
-//! that we make ourselves: a handful a day, so there is no pool and no retry; who calls decides
-//! what a failure means. One connection is driven by a task of its own, which ends when the
-//! [`Channel`] is dropped. The other side is not trusted: an answer is limited in size, and a call
-//! by its caller's deadline.
+//! Clients' calls pass through `upstream` as bytes and never come here. This client makes the few
+//! calls of the proxy itself, a handful a day, so it has no pool and no retry: the caller decides
+//! what a failure means. A task drives each connection, and is aborted when the [`Channel`] is
+//! dropped. The other side is not trusted: a unary answer has a size limit, and a unary call its
+//! caller's deadline.
 
 use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE};
-use http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use http::{Method, Request, Response, StatusCode};
+use http::header::{HeaderMap, HeaderValue};
+use http::uri::{Authority, Scheme};
+use http::{Request, Response, StatusCode};
 use prost::Message;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::task::AbortHandle;
 
 use crate::message::grpc::{self, FirstMessage, Progress};
+use crate::net::abort_on_drop::AbortOnDrop;
 
-/// Largest answer that is read; a member list or a registry has some kilobytes.
+/// Largest answer to a unary call, in bytes; a member list or a registry has some kilobytes.
 const MOST: usize = 4 << 20;
-/// UNIMPLEMENTED: the other side does not know the call.
+/// gRPC's code UNIMPLEMENTED: the server does not know the method.
 pub const UNIMPLEMENTED: u8 = 12;
 
-/// A connection for calls.
+/// An HTTP/2 connection that carries calls.
 pub struct Channel {
+    /// The first field, so that the task is aborted before the handles are dropped.
+    _driver: AbortOnDrop,
     sender: SendRequest<Bytes>,
     scheme: Scheme,
     authority: Authority,
     token: Option<HeaderValue>,
     pings: Option<h2::PingPong>,
-    driver: AbortHandle,
 }
 
-/// Why a call has no answer.
+/// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallError {
-    /// The other side answered with a status that is not OK: the code and its words.
+    /// The server answered with a status other than OK: the code and the message.
     Status(u8, String),
-    /// The connection broke, or could not be used. Whether the call took effect is not known.
+    /// The connection broke, or could not be used. Whether the call took effect is unknown.
     Lost(String),
-    /// What answers is no gRPC server, or says what cannot be read.
+    /// The other side is no gRPC server, or its answer cannot be parsed.
     Strange(String),
-    /// No answer in time. Whether the call took effect is not known.
+    /// No answer within this limit. Whether the call took effect is unknown.
     TimedOut(Duration),
 }
 
 impl Channel {
-    /// Speaks HTTP/2 over `stream`, which leads to `authority` (`HOST:PORT`). `secure` tells
-    /// whether the stream is TLS.
+    /// Starts HTTP/2 over `stream`, which is connected to `authority` (`HOST:PORT`); `secure` means
+    /// that it is TLS.
     ///
     /// # Errors
-    /// When the authority is none, or the preface cannot be written.
+    /// When `authority` is malformed, or the preface cannot be written.
     pub async fn over<S>(stream: S, authority: &str, secure: bool) -> Result<Self, CallError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -65,11 +66,12 @@ impl Channel {
         let pings = connection.ping_pong();
         let driver = tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection of our own ended");
+                tracing::debug!(%error, "gRPC connection of the control plane ended");
             }
         });
         let scheme = if secure { Scheme::HTTPS } else { Scheme::HTTP };
-        Ok(Self { sender, scheme, authority, token: None, pings, driver: driver.abort_handle() })
+        let driver = AbortOnDrop(driver.abort_handle());
+        Ok(Self { _driver: driver, sender, scheme, authority, token: None, pings })
     }
 
     /// Logs in, and sends the token with every later call.
@@ -92,7 +94,7 @@ impl Channel {
         Ok(())
     }
 
-    /// Makes one unary call. Dropping it resets the stream.
+    /// Makes one unary call. Dropping the future resets the stream.
     ///
     /// # Errors
     /// [`CallError`].
@@ -108,10 +110,10 @@ impl Channel {
         A::decode(message.as_slice()).map_err(|error| CallError::Strange(error.to_string()))
     }
 
-    /// Opens a stream and sends the first message of it; with `last` also the end.
+    /// Opens a stream and sends its first message; `last` means that no other one follows.
     ///
     /// # Errors
-    /// When the connection is gone.
+    /// When the connection is closed.
     pub async fn open(
         &self,
         path: &'static str,
@@ -124,10 +126,11 @@ impl Channel {
         Ok((response, stream))
     }
 
-    /// Pings the other side each `every`, and returns why when a ping stays unanswered for `limit`.
-    /// An etcd wants 5 s at least between pings, and a call open meanwhile.
+    /// Sends a ping after each pause of `every`, and returns the error when one fails or has no
+    /// answer within `limit`. etcd closes the connection when pings come less than 5 s apart, or
+    /// while no call is open.
     pub async fn lost(&mut self, every: Duration, limit: Duration) -> CallError {
-        // Only the first to ask h2 for them has the pings, and nobody else does.
+        // Never `None`: h2 gives its ping handle to the first that asks, and `over` did.
         let Some(pings) = &mut self.pings else { return std::future::pending().await };
         loop {
             tokio::time::sleep(every).await;
@@ -145,27 +148,11 @@ impl Channel {
     }
 
     fn head(&self, path: &'static str) -> Request<()> {
-        let mut uri = http::uri::Parts::default();
-        uri.scheme = Some(self.scheme.clone());
-        uri.authority = Some(self.authority.clone());
-        uri.path_and_query = Some(PathAndQuery::from_static(path));
-        let mut request = Request::new(());
-        *request.method_mut() = Method::POST;
-        // All three parts are there, which is all that can be wrong.
-        *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
-        let headers = request.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert(TE, HeaderValue::from_static("trailers"));
+        let mut request = grpc::request(self.scheme.clone(), self.authority.clone(), path);
         if let Some(token) = &self.token {
-            headers.insert("token", token.clone());
+            request.headers_mut().insert("token", token.clone());
         }
         request
-    }
-}
-
-impl Drop for Channel {
-    fn drop(&mut self) {
-        self.driver.abort();
     }
 }
 
@@ -195,10 +182,10 @@ async fn read(response: Response<h2::RecvStream>) -> Result<Vec<u8>, CallError> 
     }
 }
 
-/// Looks at the status of a call.
+/// Checks the status of a call.
 ///
 /// # Errors
-/// Unless it is OK.
+/// When it is not OK, or missing.
 pub fn status(trailers: &HeaderMap) -> Result<(), CallError> {
     match grpc::status(trailers) {
         Some(0) => Ok(()),
@@ -210,7 +197,7 @@ pub fn status(trailers: &HeaderMap) -> Result<(), CallError> {
     }
 }
 
-/// Undoes gRPC's percent-encoding.
+/// Decodes gRPC's percent-encoding; a malformed escape stays as it is.
 fn decoded(words: &[u8]) -> String {
     let mut bytes = Vec::with_capacity(words.len());
     let mut rest = words;
@@ -230,6 +217,7 @@ fn decoded(words: &[u8]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// Puts gRPC's prefix before a message: a flag (not compressed) and the length.
 fn framed(message: &[u8]) -> Bytes {
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
     [&[0], length.to_be_bytes().as_slice(), message].concat().into()

@@ -1,8 +1,7 @@
 //! Statistics of the refreshes of the member list: counters, times, and what is wrong now.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use crate::telemetry::snapshot::RefreshStatus;
+use crate::telemetry::time::now_ms;
 
 /// The history of a tracker's refreshes.
 #[derive(Debug, Clone, Default)]
@@ -71,11 +70,6 @@ fn replace(trouble: &mut Option<Ongoing>, reason: &str) -> bool {
     let since_ms = before.map_or_else(now_ms, |before| before.since_ms);
     *trouble = Some(Ongoing { since_ms, reason: reason.to_owned() });
     is_news
-}
-
-fn now_ms() -> u64 {
-    // A clock before 1970 is wrong anyway.
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 #[cfg(test)]

@@ -206,7 +206,7 @@ pub(super) fn short(text: &str) -> String {
 }
 
 /// Replaces what could disturb a terminal or break a log line in two.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

@@ -24,6 +24,7 @@ mod source;
 mod value;
 
 pub use inputs::Inputs;
+pub(crate) use location::printable;
 pub use location::{Location, SourceFile, Span};
 pub use mask::{known_label, masked};
 pub use origins::{Effective, Origins};

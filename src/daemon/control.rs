@@ -16,7 +16,7 @@ use tokio::time::{Instant, interval, sleep_until};
 
 use super::certificates::Certificates;
 use super::endpoint_set::EndpointSet;
-use super::history::{History, Trigger, now_ms};
+use super::history::{History, Trigger};
 use super::listeners::Listeners;
 use super::pages::Renderer;
 use super::probes::Probes;
@@ -38,6 +38,7 @@ use crate::proxy::generation::Generation;
 use crate::server::admin::{MOST_RELOADS, ReloadRequest};
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::snapshot::{ReloadRecord, Snapshot};
+use crate::telemetry::time::now_ms;
 use crate::tls::TlsConfigs;
 use crate::upstream::balance::MOST_CONSIDERED;
 

@@ -4,10 +4,10 @@
 //! metrics and the snapshot are all made from the record that [`History::record`] returns.
 
 use std::collections::VecDeque;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::masked;
 use crate::telemetry::snapshot::{ReloadRecord, ReloadResult, Snapshot};
+use crate::telemetry::time::now_ms;
 
 /// How many records are kept.
 pub const KEPT: usize = 32;
@@ -145,12 +145,6 @@ impl History {
         snapshot.reloads_refused = self.refused;
         snapshot.settings_accepted_ms = self.last_good_ms.unwrap_or(snapshot.started_ms);
     }
-}
-
-/// Returns the milliseconds since the Unix epoch, or 0 when the clock is before it.
-pub fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

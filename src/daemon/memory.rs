@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::history::now_ms;
 use super::status_source::StatusSource;
 use super::workers::WorkerNotifier;
 use crate::net::conn_limit::ConnLimit;
@@ -19,6 +18,7 @@ use crate::telemetry::counters::{self, WorkerCounters};
 use crate::telemetry::heap;
 use crate::telemetry::memory::{Memory, Usage};
 use crate::telemetry::snapshot::MemoryStatus;
+use crate::telemetry::time::now_ms;
 use crate::upstream::http1::ChunkBudget;
 
 /// How often memory is checked while there is plenty, or no limit.

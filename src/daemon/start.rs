@@ -15,7 +15,7 @@ use super::apply_errors;
 use super::certificates::Certificates;
 use super::control::{Control, End, Events};
 use super::endpoint_set::EndpointSet;
-use super::history::{History, now_ms};
+use super::history::History;
 use super::listeners::{Listeners, let_go};
 use super::memory::Keeper;
 use super::pages::Renderer;
@@ -32,6 +32,7 @@ use crate::proxy::generation::Generation;
 use crate::server::admin::{AdminSocket, Answers, MOST_RELOADS, ReloadRequest};
 use crate::server::local::RenderHandle;
 use crate::telemetry::log::{self, LogError, LogHandle};
+use crate::telemetry::time::now_ms;
 use crate::telemetry::{heap, memory};
 use crate::tls::TlsConfigs;
 

@@ -3,7 +3,9 @@
 //! Messages are forwarded as bytes. Only the readonly checks inspect one, and only through
 //! [`FirstMessage`].
 
-use http::header::{CONTENT_TYPE, HeaderMap};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE};
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::{Method, Request};
 
 /// The media type that every gRPC content type starts with.
 const MEDIA_TYPE: &[u8] = b"application/grpc";
@@ -17,6 +19,22 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
     let value = value.as_bytes();
     let Some((head, rest)) = value.split_at_checked(MEDIA_TYPE.len()) else { return false };
     head.eq_ignore_ascii_case(MEDIA_TYPE) && matches!(rest.first(), None | Some(b'+' | b';'))
+}
+
+/// Makes the head of a call that the proxy sends for itself: a POST with the headers that gRPC
+/// requires.
+pub fn request(scheme: Scheme, authority: Authority, path: &'static str) -> Request<()> {
+    let mut uri = http::uri::Parts::default();
+    uri.scheme = Some(scheme);
+    uri.authority = Some(authority);
+    uri.path_and_query = Some(PathAndQuery::from_static(path));
+    let mut request = Request::new(());
+    *request.method_mut() = Method::POST;
+    // Fails only when one of the three parts is missing.
+    *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
+    request
 }
 
 /// Returns the value of `grpc-status`, or `None` when it is absent or not a number up to 255.
@@ -117,8 +135,6 @@ impl FirstMessage {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-
-    use http::header::HeaderValue;
 
     use super::*;
 

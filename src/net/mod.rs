@@ -1,8 +1,11 @@
-//! Sockets: listening, connecting, and recognizing our own addresses.
+//! Sockets: listening, connecting, recognizing our own addresses, and the HTTP client of the control
+//! plane.
 
+pub mod abort_on_drop;
 pub mod coalesce;
 pub mod conn_limit;
 pub mod dial;
+pub mod http_client;
 pub mod inherited;
 pub mod listen;
 pub mod lookup;

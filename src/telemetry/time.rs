@@ -1,7 +1,13 @@
-//! Timestamps for people: RFC 3339 in UTC, to the millisecond.
+//! Times since the Unix epoch: as a number for the snapshot, and in RFC 3339 for people.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Returns the milliseconds since the Unix epoch; 0 when the clock stands before it.
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// A point in time that prints as `2026-11-22T20:47:05.123Z`. Times before 1970 print as 1970.
 #[derive(Debug, Clone, Copy)]

@@ -10,6 +10,8 @@ use x509_parser::public_key::PublicKey;
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::X509Version;
 
+use crate::config::printable;
+
 /// Maximum number of names kept of a certificate. A stranger's certificate may have thousands, and
 /// a message about it is kept for the status.
 const NAMES_MOST: usize = 20;
@@ -59,8 +61,8 @@ impl Certificate {
             is_v3,
             rsa_bits: rsa_bits(&certificate),
             misplaced: misplaced(&certificate),
-            subject: printable(&subject.to_string()),
-            issuer: printable(&issuer.to_string()),
+            subject: clipped(&subject.to_string()),
+            issuer: clipped(&issuer.to_string()),
         })
     }
 
@@ -103,7 +105,7 @@ fn common_name(subject: &X509Name<'_>) -> Option<String> {
         // A CN that is not valid UTF-8 still counts as one, because members may be able to read it.
         _ => String::from_utf8_lossy(bytes).into_owned(),
     };
-    Some(printable(&text)).filter(|name| !name.is_empty())
+    Some(clipped(&text)).filter(|name| !name.is_empty())
 }
 
 /// Returns the subject alternative names that `choose` selects, as text.
@@ -117,7 +119,7 @@ fn names(
 
 fn told(name: &GeneralName<'_>) -> Option<String> {
     match name {
-        GeneralName::DNSName(name) => Some(printable(name)),
+        GeneralName::DNSName(name) => Some(clipped(name)),
         GeneralName::IPAddress(bytes) => address(bytes),
         _ => None,
     }
@@ -172,8 +174,9 @@ fn moment_text(time: SystemTime) -> String {
     format!("{} {:02}:{:02} UTC", time.date(), time.hour(), time.minute())
 }
 
-/// Replaces control characters and limits the length, because certificates may come from strangers.
-fn printable(text: &str) -> String {
+/// Returns at most 200 characters of a name, without control characters: certificates come from
+/// strangers too.
+fn clipped(name: &str) -> String {
     const LONGEST: usize = 200;
-    text.chars().take(LONGEST).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    printable(&name.chars().take(LONGEST).collect::<String>())
 }

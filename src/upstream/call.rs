@@ -4,13 +4,12 @@ use std::future::poll_fn;
 use std::rc::Rc;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE};
-use http::uri::{PathAndQuery, Uri};
-use http::{Method, Request, StatusCode};
+use http::{HeaderMap, StatusCode};
 use prost::Message;
 
 use super::endpoint::Endpoint;
 use super::http2::{Connection, Part, ResponseBody};
+use crate::message::grpc;
 use crate::message::headers::{HOP, PROOF_HOP};
 use crate::message::replay_body::ReplayBody;
 
@@ -90,15 +89,7 @@ pub async fn call(
     message: &'static [u8],
     until: Until,
 ) -> Result<Answer, h2::Error> {
-    let mut uri = http::uri::Parts::default();
-    uri.scheme = Some(endpoint.scheme.clone());
-    uri.authority = Some(endpoint.authority.clone());
-    uri.path_and_query = Some(PathAndQuery::from_static(path));
-    let mut request = Request::new(());
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
-    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
+    let mut request = grpc::request(endpoint.scheme.clone(), endpoint.authority.clone(), path);
     if until == Until::Message {
         request.headers_mut().insert(HOP, PROOF_HOP);
     }

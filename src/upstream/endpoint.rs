@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use http::uri::{Authority, Scheme};
@@ -14,6 +14,7 @@ use http::uri::{Authority, Scheme};
 use super::proof::{ProofError, Proofs};
 use super::protocols::{Api, Protocols};
 use super::silence::Silence;
+use crate::telemetry::time::now_ms;
 
 /// Fault bit: the last probe failed. Cleared by the next one that succeeds.
 const PROBE: u8 = 1;
@@ -416,10 +417,6 @@ impl Endpoint {
     fn age_ms(&self) -> u64 {
         self.born.elapsed().as_millis() as u64
     }
-}
-
-fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }
 
 #[cfg(test)]

@@ -35,7 +35,6 @@ use h2::client::{self, ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response};
 use http_body::Body;
-use tokio::task::AbortHandle;
 
 use self::ping::Pings;
 pub use self::response_body::{Part, ResponseBody};
@@ -43,6 +42,7 @@ pub use self::stall::was_stuck;
 use self::stall::{Movement, Stall};
 use super::io::{MemberIo, MemberIoState};
 use crate::message::replay_body::ReplayBody;
+use crate::net::abort_on_drop::AbortOnDrop;
 use crate::tls::HandshakeError;
 
 /// Pause between two PINGs on a connection with open streams.
@@ -98,6 +98,8 @@ impl PoolKind {
 
 /// An open connection to a member.
 pub struct Connection {
+    /// The first field, so that the task is aborted before the handles are dropped.
+    _driver: AbortOnDrop,
     sender: SendRequest<Bytes>,
     streams: Rc<Cell<usize>>,
     closed: Cell<bool>,
@@ -107,7 +109,6 @@ pub struct Connection {
     io_state: Arc<MemberIoState>,
     /// Never `None` in practice: h2 gives out the handle on the first call.
     pings: Option<Rc<Pings>>,
-    driver: AbortHandle,
 }
 
 /// Begins HTTP/2 on a stream, and drives the connection in a task of its own until it is closed or
@@ -143,6 +144,7 @@ pub async fn handshake(io: MemberIo, kind: PoolKind) -> Result<Rc<Connection>, h
             tracing::debug!(reason, "connection to a member ended");
         });
         Connection {
+            _driver: AbortOnDrop(driver.abort_handle()),
             sender,
             streams,
             closed: Cell::new(false),
@@ -151,7 +153,6 @@ pub async fn handshake(io: MemberIo, kind: PoolKind) -> Result<Rc<Connection>, h
             epoch,
             io_state,
             pings,
-            driver: driver.abort_handle(),
         }
     }))
 }
@@ -197,12 +198,6 @@ async fn drive(
         Poll::Pending
     })
     .await
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
 }
 
 impl Connection {
@@ -473,14 +468,5 @@ impl Upload {
         self.waits_for_window = false;
         self.stream = None;
         Poll::Ready(())
-    }
-}
-
-/// Aborts a task when its owner is dropped.
-struct AbortOnDrop(AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }

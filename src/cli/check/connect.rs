@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 
 use crate::cli::ask::AskError;
 use crate::cli::status;
-use crate::cli::table::{Table, printable};
+use crate::cli::table::{Table, terminal_safe};
 use crate::cluster::eligibility::{EvaluatedMember, EvaluatedMembers, EvaluatedUrl, evaluate};
 use crate::cluster::member::hex_id;
 use crate::cluster::survey::Survey;
@@ -264,7 +264,7 @@ impl Found {
     /// Writes the result as lines and tables.
     pub(super) fn show(&self, out: &mut dyn Write) -> io::Result<()> {
         for line in self.remarks() {
-            writeln!(out, "{}", printable(&line))?;
+            writeln!(out, "{}", terminal_safe(&line))?;
         }
         for table in [self.peer_table(), self.member_table()] {
             if !table.is_empty() {
@@ -273,7 +273,7 @@ impl Found {
         }
         let trouble = self.daemon_trouble.iter().map(|why| format!("cannot be compared: {why}"));
         for line in self.changes.iter().cloned().chain(trouble) {
-            writeln!(out, "running daemon: {}", printable(&line))?;
+            writeln!(out, "running daemon: {}", terminal_safe(&line))?;
         }
         writeln!(out, "{}", self.verdict())
     }

@@ -1,4 +1,4 @@
-//! Wording and line wrapping for the manual.
+//! Wording and line wrapping for the manual and the help.
 
 use crate::cli::commands::Value;
 use crate::config::schema::{self, Group, Kind, Setting};
@@ -46,7 +46,7 @@ pub(super) fn anchor(heading: &str) -> String {
 }
 
 /// Wraps `text` into lines of at most `width` bytes.
-pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
+pub(in crate::cli) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         match lines.last_mut() {

@@ -5,13 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::cluster::member::{Member, MemberList};
+use crate::net::http_client;
 use crate::net::maybe_tls::MaybeTlsStream;
 
 /// Largest answer that is read, in bytes.
@@ -33,16 +32,11 @@ async fn exchange(
         request = request.header(AUTHORIZATION, format!("Basic {login}"));
     }
     let request = request.body(Full::new(Bytes::from(body))).map_err(|error| error.to_string())?;
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-    // Its error is returned by the sender.
-    tokio::spawn(connection);
-    let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
-    let id = response.headers().get("x-etcd-cluster-id").and_then(|id| id.to_str().ok());
+    let mut reply = http_client::send(stream, request).await.map_err(|error| error.to_string())?;
+    let id = reply.head.headers.get("x-etcd-cluster-id").and_then(|id| id.to_str().ok());
     let id = id.and_then(|id| u64::from_str_radix(id, 16).ok()).unwrap_or_default();
-    let status = response.status();
-    let body = Limited::new(response.into_body(), MOST).collect().await;
-    Ok((status, id, body.map_err(|error| error.to_string())?.to_bytes()))
+    let body = reply.read_body(MOST).await.map_err(|error| error.to_string())?;
+    Ok((reply.head.status, id, body))
 }
 
 /// Returns the member list.

@@ -49,7 +49,7 @@ pub enum Fault {
     #[error("the HTTP proxy {0} answered status {1} to CONNECT")]
     Proxy(String, u16),
     /// A gRPC call failed.
-    #[error("{}", printable(&.0.to_string()))]
+    #[error("{}", excerpt(&.0.to_string()))]
     Call(#[from] CallError),
     /// Every endpoint of v3 discovery failed.
     #[error("{}", .0.join("; "))]
@@ -124,8 +124,9 @@ impl Fault {
 /// The longest text from a registry that a message repeats, in characters.
 const SHOWN: usize = 80;
 
-/// Shortens and escapes text from a registry so that it fits into a message.
-pub(super) fn printable(text: &str) -> String {
+/// Returns the first [`SHOWN`] characters of a registry's text, escaped. Unlike `config::printable`
+/// it escapes quotation marks and backslashes as well, since messages quote the text.
+pub(super) fn excerpt(text: &str) -> String {
     let more = if text.chars().nth(SHOWN).is_some() { "..." } else { "" };
     let shown: String = text.chars().take(SHOWN).collect();
     format!("{}{more}", shown.escape_debug())

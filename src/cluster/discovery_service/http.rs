@@ -1,34 +1,28 @@
-//! One `GET` of a v2 registry: through an HTTP proxy if there is one, following redirects as etcd's
-//! client does.
+//! Sends one `GET` to a v2 registry, through an HTTP proxy if one is set, and follows redirects as
+//! etcd's client does.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, Uri, header};
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::{HeaderMap, Uri, header};
 
 use super::error::Fault;
 use super::link::{Link, connect, secure};
 use crate::config::{RegistryUrl, WebUrl};
 use crate::net::dial::{Authority, NamedBy};
+use crate::net::http_client::{self, BodyError, TunnelError};
 use crate::tls::{Alpn, Connector};
 
-/// Redirects that are followed; etcd's client follows as many.
+/// Most redirects that are followed; etcd's client follows as many.
 const REDIRECTS: usize = 10;
 
-/// Largest answer that is read; a hundred members need some 20 KiB.
+/// Largest body that is read, in bytes; a hundred members need some 20 KiB.
 const BODY_LIMIT: usize = 1024 * 1024;
 
-/// Largest response head that is read.
-const HEAD_LIMIT: usize = 64 * 1024;
-
-/// Limit for connecting, as etcd's.
+/// Limit for connecting; etcd's is the same.
 const DIAL_LIMIT: Duration = Duration::from_secs(30);
 
-/// An answer, whatever its status.
+/// A response with any status.
 #[derive(Debug)]
 pub(super) struct Page {
     pub(super) status: u16,
@@ -36,8 +30,8 @@ pub(super) struct Page {
     pub(super) body: Bytes,
 }
 
-/// Gets the registry's URL with `rest` (path and query) behind it. `limit` is for everything,
-/// redirects included.
+/// Gets the registry's URL with `rest` (path and query) appended. `limit` is for the whole, which
+/// includes redirects.
 pub(super) async fn get(
     registry: &RegistryUrl,
     tls: &Connector,
@@ -66,7 +60,7 @@ async fn follow(registry: &RegistryUrl, tls: &Connector, rest: &str) -> Result<P
     Err(Fault::Redirect("it redirects more than ten times"))
 }
 
-/// Finds where a redirect leads: like etcd's client, to exactly that URL.
+/// Returns the target of a redirect: exactly the URL in `Location`, as for etcd's client.
 fn redirected(from: &WebUrl, headers: &HeaderMap) -> Result<(WebUrl, String), Fault> {
     const NOWHERE: Fault = Fault::Redirect("it redirects to nowhere");
     let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
@@ -98,88 +92,39 @@ async fn exchange(
             connect((proxy, NamedBy::Operator), Some(DIAL_LIMIT), tls, Alpn::Http1).await?
         }
     };
-    // A proxy that forwards wants the whole URL.
+    // A forwarding proxy needs the absolute URL.
     let uri =
         if proxy.is_some() && !host.tls { format!("{host}{target}") } else { target.to_owned() };
-    let request = http::Request::get(uri)
-        .header(header::HOST, Authority(&host.host, host.port).to_string())
-        .header(header::USER_AGENT, concat!("etcd-proxy/", env!("CARGO_PKG_VERSION")))
-        .body(Empty::new())
+    let request = http_client::get(&uri, &Authority(&host.host, host.port).to_string())
         .map_err(|_| Fault::Broken("its URL does not fit into a request".to_owned()))?;
-    talk(link, request).await
+    let mut reply =
+        http_client::send(link, request).await.map_err(|no_reply| broken(&no_reply.error))?;
+    let body = reply.read_body(BODY_LIMIT).await.map_err(|error| match error {
+        BodyError::TooLarge(_) => Fault::TooLarge,
+        BodyError::Broken(_) => {
+            Fault::Broken("the connection broke in the middle of its answer".to_owned())
+        }
+    })?;
+    Ok(Page { status: reply.head.status.as_u16(), headers: reply.head.headers, body })
 }
 
-/// Asks an HTTP proxy for a way to `host` through which TLS can be spoken.
+/// Opens a tunnel to `host` through an HTTP proxy, for TLS inside it.
 async fn tunnel(proxy: &WebUrl, host: &WebUrl, tls: &Connector) -> Result<Link, Fault> {
     let to = (proxy, NamedBy::Operator);
     let link = connect(to, Some(DIAL_LIMIT), tls, Alpn::Http1).await?;
-    let authority = Authority(&host.host, host.port).to_string();
-    let request = http::Request::connect(&authority)
-        .header(header::HOST, &authority)
-        .body(Empty::new())
-        .map_err(|_| Fault::Broken("its host does not fit into a request".to_owned()))?;
-    let (mut sender, connection) = handshake(link).await?;
-    let driving = AbortOnDrop(tokio::spawn(async move {
-        let _ = connection.with_upgrades().await;
-    }));
-    let response = sender.send_request(request).await.map_err(broken)?;
-    if !response.status().is_success() {
-        return Err(Fault::Proxy(proxy.to_string(), response.status().as_u16()));
-    }
-    let upgraded = hyper::upgrade::on(response).await.map_err(broken)?;
-    drop(driving);
-    Ok(Box::new(TokioIo::new(upgraded)))
-}
-
-/// Ends a task when it is no longer wanted.
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-type Connection = http1::Connection<TokioIo<Link>, Empty<Bytes>>;
-
-async fn handshake(link: Link) -> Result<(http1::SendRequest<Empty<Bytes>>, Connection), Fault> {
-    let builder = http1::Builder::new().max_buf_size(HEAD_LIMIT).clone();
-    builder.handshake(TokioIo::new(link)).await.map_err(broken)
-}
-
-/// Sends a request and reads the answer, driving the connection meanwhile.
-async fn talk(link: Link, request: http::Request<Empty<Bytes>>) -> Result<Page, Fault> {
-    let (mut sender, mut connection) = handshake(link).await?;
-    let answer = async move {
-        let response = sender.send_request(request).await.map_err(broken)?;
-        read(response).await
-    };
-    let mut answer = std::pin::pin!(answer);
-    let mut driving = true;
-    loop {
-        tokio::select! {
-            biased;
-            result = &mut answer => return result,
-            _ = &mut connection, if driving => driving = false,
+    let target = Authority(&host.host, host.port).to_string();
+    match http_client::tunnel(link, &target).await {
+        Ok(tunnel) => Ok(Box::new(tunnel)),
+        Err(TunnelError::Target(_)) => {
+            Err(Fault::Broken("its host does not fit into a request".to_owned()))
         }
+        Err(TunnelError::Refused(status)) => Err(Fault::Proxy(proxy.to_string(), status.as_u16())),
+        Err(TunnelError::Broken(error)) => Err(broken(&error)),
     }
 }
 
-async fn read(response: Response<Incoming>) -> Result<Page, Fault> {
-    let (head, body) = response.into_parts();
-    let body = match Limited::new(body, BODY_LIMIT).collect().await {
-        Ok(collected) => collected.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => return Err(Fault::TooLarge),
-        Err(_) => {
-            return Err(Fault::Broken(
-                "the connection broke in the middle of its answer".to_owned(),
-            ));
-        }
-    };
-    Ok(Page { status: head.status.as_u16(), headers: head.headers, body })
-}
-
-fn broken(error: hyper::Error) -> Fault {
+/// Tells an answer in another protocol from a connection that broke.
+fn broken(error: &hyper::Error) -> Fault {
     Fault::Broken(if error.is_parse() {
         "it does not answer in HTTP".to_owned()
     } else {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::error::{Fault, RegistryError, printable};
+use super::error::{Fault, RegistryError, excerpt};
 use crate::cluster::url::parse_listed;
 use crate::config::PeerUrl;
 
@@ -89,12 +89,9 @@ impl Registered {
         let mut peers = Vec::new();
         for member in self.cluster() {
             if member.peer_urls.is_empty() {
-                return Err(fault(Fault::BadEntry(
-                    printable(&member.value),
-                    "not NAME=URL".into(),
-                )));
+                return Err(fault(Fault::BadEntry(excerpt(&member.value), "not NAME=URL".into())));
             }
-            let bad = |reason: String| fault(Fault::BadEntry(printable(&member.value), reason));
+            let bad = |reason: String| fault(Fault::BadEntry(excerpt(&member.value), reason));
             if peers.len() + member.peer_urls.len() > MOST_URLS {
                 return Err(bad(format!("with it there are more than {MOST_URLS} peer URLs")));
             }
@@ -122,7 +119,7 @@ impl std::fmt::Display for Registered {
 pub(super) fn size(text: &str) -> Result<usize, Fault> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let size = digits.then(|| text.parse().ok()).flatten().filter(|size| *size > 0);
-    size.ok_or_else(|| Fault::BadSize(printable(text)))
+    size.ok_or_else(|| Fault::BadSize(excerpt(text)))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! The messages of etcd's v3 API that a registry needs, cut down to the fields that are read or
-//! written here, and the answers to a watch, which [`grpc`](crate::cluster::grpc) leaves to its
-//! callers.
+//! The messages of etcd's v3 API that a registry needs, with only the fields that are read or
+//! written here, and the reader of a watch's answers, since [`grpc`](crate::cluster::grpc) reads
+//! only unary ones.
 
 use bytes::{Buf, Bytes, BytesMut};
 use h2::RecvStream;
@@ -10,7 +10,7 @@ use prost::Message;
 use super::error::Fault;
 use crate::cluster::grpc::{CallError, status};
 
-/// Largest message that is read; events of a registry have some hundred bytes.
+/// Largest message that is read, in bytes; events of a registry have some hundred.
 const MESSAGE_LIMIT: usize = 1024 * 1024;
 
 /// The answers to a watch.
@@ -18,18 +18,18 @@ pub(super) struct Answers {
     response: Option<ResponseFuture>,
     body: Option<RecvStream>,
     unread: BytesMut,
-    /// Kept so that the call stays open.
+    /// Held so that the call stays open.
     _asking: h2::SendStream<Bytes>,
 }
 
 impl Answers {
-    /// Takes over what opening the call gave.
+    /// Reads the answers of a call that `Channel::open` has opened.
     pub(super) fn new((response, asking): (ResponseFuture, h2::SendStream<Bytes>)) -> Self {
         let unread = BytesMut::new();
         Self { response: Some(response), body: None, unread, _asking: asking }
     }
 
-    /// Reads the next message; `None` when the call ended well.
+    /// Reads the next message; `None` when the call ended with status OK.
     pub(super) async fn next<A: Message + Default>(&mut self) -> Result<Option<A>, Fault> {
         if let Some(response) = self.response.take() {
             let (head, body) = response.await.map_err(CallError::from)?.into_parts();
@@ -61,7 +61,7 @@ impl Answers {
     }
 }
 
-/// Takes one whole message off `unread`.
+/// Takes the first message out of `unread`; `None` until it is whole.
 fn take(unread: &mut BytesMut) -> Result<Option<Bytes>, Fault> {
     let Some((head, _)) = unread.split_first_chunk::<5>() else { return Ok(None) };
     let [compressed, length @ ..] = *head;
@@ -134,7 +134,7 @@ pub(super) struct WatchCreateRequest {
     pub(super) start_revision: i64,
 }
 
-/// `etcdserverpb.WatchResponse`, of which only is read whether there is an event.
+/// `etcdserverpb.WatchResponse`. Events are not decoded: only whether there is one matters.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct WatchResponse {
     #[prost(bool, tag = "4")]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::error::{Fault, RegistryError, printable};
+use super::error::{Fault, RegistryError, excerpt};
 use super::http::{Page, get};
 use super::registered::{Registered, Registration, size};
 use crate::config::RegistryUrl;
@@ -130,7 +130,7 @@ fn complaint(page: &Page) -> Fault {
         return Fault::Status(page.status);
     }
     match serde_json::from_slice::<Refusal>(&page.body) {
-        Ok(refusal) => Fault::Etcd { code: refusal.code, message: printable(&refusal.message) },
+        Ok(refusal) => Fault::Etcd { code: refusal.code, message: excerpt(&refusal.message) },
         Err(_) => Fault::NotARegistry(page.status),
     }
 }

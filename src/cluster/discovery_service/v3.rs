@@ -10,7 +10,7 @@ use std::time::Duration;
 use prost::Message;
 use tokio::time::timeout;
 
-use super::error::{Fault, RegistryError, printable};
+use super::error::{Fault, RegistryError, excerpt};
 use super::link::connect;
 use super::registered::{Registered, Registration, size};
 use super::rpc::{
@@ -34,7 +34,7 @@ const FAILED_PRECONDITION: u8 = 9;
 /// Returns the registry's name in messages.
 pub(super) fn place(registry: &RegistryToken) -> String {
     let endpoints: Vec<String> = registry.endpoints.iter().map(WebUrl::to_string).collect();
-    format!("{} (token {})", endpoints.join(","), printable(&registry.token))
+    format!("{} (token {})", endpoints.join(","), excerpt(&registry.token))
 }
 
 /// Reads the size and the members.
@@ -120,7 +120,7 @@ async fn open(
     match channel.authenticate(user, password, registry.request_timeout).await {
         // An etcd without auth needs no login.
         Ok(()) | Err(CallError::Status(FAILED_PRECONDITION, _)) => Ok(channel),
-        Err(CallError::Status(INVALID_ARGUMENT, words)) => Err(Fault::Login(printable(&words))),
+        Err(CallError::Status(INVALID_ARGUMENT, words)) => Err(Fault::Login(excerpt(&words))),
         Err(error) => Err(error.into()),
     }
 }

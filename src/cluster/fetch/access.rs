@@ -1,4 +1,4 @@
-//! How a peer is reached: by TCP, or by TLS on top of it, as its URL says.
+//! Connects to a peer over TCP or TLS, as its URL says.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,24 +12,24 @@ use crate::net::dial::{NamedBy, dial, resolve};
 use crate::net::maybe_tls::MaybeTlsStream;
 use crate::tls::{Alpn, Connector, TlsConfigs};
 
-/// Limit of a TLS handshake when `proxy-dial-timeout` is off; etcd's own.
+/// Limit of a TLS handshake when `proxy-dial-timeout` is off; etcd uses the same.
 const HANDSHAKE_MOST: Duration = Duration::from_secs(10);
 
-/// How peers are reached.
+/// The settings for connections to peers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access {
-    /// Limit for connecting, the TLS handshake included and the lookup of a name not; `None` means
-    /// none of its own.
+    /// Limit for connecting, which includes the TLS handshake but not the name lookup. `None` means
+    /// no limit for TCP, and [`HANDSHAKE_MOST`] for TLS.
     pub dial_timeout: Option<Duration>,
-    /// What speaks TLS; `None` reaches no `https` peer.
+    /// The TLS connector; without it no `https` peer can be reached.
     pub tls: Option<Connector>,
-    /// The peers that the settings name. Others come from the network, and may not lead to every
-    /// address.
+    /// The peers that the settings name. Others come from the network, and `dial` refuses them some
+    /// addresses.
     pub written: Arc<[PeerUrl]>,
 }
 
 impl Access {
-    /// As settings and TLS configs of one generation have it.
+    /// Takes them from the settings and TLS configs of one generation.
     pub fn new(settings: &Settings, tls_configs: &TlsConfigs) -> Self {
         let written = match &settings.peers {
             PeerSource::Static(peers) => peers.as_slice().into(),
@@ -44,10 +44,10 @@ impl Access {
         if self.written.iter().any(is_same) { NamedBy::Operator } else { NamedBy::Network }
     }
 
-    /// Connects to `peer`, by TLS if its URL says so.
+    /// Connects to `peer`, over TLS if its URL says so.
     ///
     /// # Errors
-    /// When there is no connection, or no TLS on it.
+    /// When the peer cannot be reached, or the TLS handshake fails.
     pub(super) async fn connect(&self, peer: &PeerUrl) -> Result<MaybeTlsStream, FetchError> {
         let (host, port, named_by) = (&peer.host, peer.port, self.named_by(peer));
         resolve(host, port, named_by).await.map_err(|error| error.reason)?;
@@ -67,8 +67,8 @@ impl Access {
         }
     }
 
-    /// Says more of an exchange that failed with `error` before its head was there, if `source` or
-    /// the state of TLS tells more.
+    /// Returns a more precise error for an exchange that failed with `error` before the response
+    /// head came, if `source` or a TLS handshake with the peer tells more.
     pub(super) async fn explain(
         &self,
         peer: &PeerUrl,
@@ -97,7 +97,7 @@ impl Access {
         }
     }
 
-    /// Whether a port of which the URL says something else answers in TLS.
+    /// Tries a TLS handshake; returns whether `peer` answers it in TLS, a refusal included.
     async fn speaks_tls(&self, peer: &PeerUrl) -> bool {
         match self.connect(peer).await {
             Ok(_) => true,

@@ -1,5 +1,5 @@
-//! Why a peer's answer was of no use, in an operator's words. The peer's URL is always shown beside
-//! it.
+//! The reasons why a peer gave no usable member list, worded for operators. A message always shows
+//! the peer's URL beside the reason.
 
 use std::time::Duration;
 
@@ -11,71 +11,71 @@ use crate::tls::HandshakeError;
 /// Why there is no member list from a peer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
-    /// No connection.
+    /// Connecting failed.
     #[error(transparent)]
     Dial(#[from] DialReason),
-    /// A connection, and no TLS on it.
+    /// The TLS handshake failed.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
-    /// A connection, and no answer to the TLS handshake in time.
+    /// The TLS handshake did not end within its limit.
     #[error("no answer to the TLS handshake within {0:?}")]
     NoHandshake(Duration),
-    /// Nothing here speaks TLS.
+    /// The URL says `https`, and there is no TLS connector.
     #[error("TLS is not set up")]
     NoTls,
-    /// Closed without a word after the TLS handshake, as etcd does when it does not like our
-    /// certificate or where we come from: a sentence about that.
+    /// Closed without an answer after the TLS handshake, as etcd does when it rejects our
+    /// certificate or the address we come from; the text names the likely cause.
     #[error("{0}")]
     HungAfterTls(String),
-    /// No answer in time; a member that was stopped accepts connections and says nothing.
+    /// No answer within the limit; the kernel of a suspended member still accepts connections.
     #[error("no answer to GET /members within {0:?}")]
     NoAnswer(Duration),
-    /// Not answered yet when another peer had.
+    /// Another peer answered first.
     #[error("no answer yet after {0:?}, another peer was faster")]
     Slow(Duration),
-    /// Closed without a word, as etcd's own TLS listeners do when they are spoken to in plain HTTP.
+    /// Closed without an answer, as etcd's own TLS listeners do when they receive plain HTTP.
     #[error("it closed the connection without an answer, as a port that speaks TLS does")]
     Hung,
-    /// Seen to speak TLS.
+    /// The port speaks TLS, but the URL says `http`.
     #[error("it speaks TLS, but the URL says http")]
     Tls,
-    /// Not HTTP/1.
+    /// The answer is not HTTP/1.
     #[error("it does not answer in HTTP; is this an etcd peer port?")]
     NotHttp,
-    /// Not found, which a peer port never says.
+    /// Status 404, which a peer port never answers to `GET /members`.
     #[error("it answered status 404: this looks like a client port; the peer port is usually 2380")]
     ClientPort,
-    /// A redirect.
+    /// A redirect, with its status.
     #[error("it answered with a redirect (status {0}), which is not followed")]
     Redirect(u16),
-    /// Any other status than 200.
+    /// Any other status except 200.
     #[error("it answered status {0}")]
     Status(u16),
-    /// No cluster ID.
+    /// The answer has no `X-Etcd-Cluster-ID`.
     #[error("its answer has no X-Etcd-Cluster-ID; is this an etcd peer port?")]
     NoClusterId,
-    /// A cluster ID that is none.
+    /// `X-Etcd-Cluster-ID` is malformed.
     #[error("its X-Etcd-Cluster-ID is not a lowercase hexadecimal number of 64 bits")]
     BadClusterId,
-    /// Answered something else.
+    /// The body is not a member list.
     #[error("its answer is not a member list: {0}")]
     Junk(ListError),
-    /// Answered nobody.
+    /// The member list has no members.
     #[error("its member list is empty")]
     Empty,
-    /// Answered too much.
+    /// The head or the body is over its limit.
     #[error("its answer is larger than any member list")]
     TooLarge,
-    /// The exchange broke off.
+    /// The connection broke during the answer, or the request could not be made.
     #[error("{0}")]
     Broken(String),
-    /// A good answer, and other peers show other clusters.
+    /// A valid answer, but other peers belong to other clusters.
     #[error(
         "it belongs to cluster {}, and other peers belong to others; take out those that are not meant, or set \
          accept-cluster-id to the cluster that is", hex_id(*.0)
     )]
     Disputed(u64),
-    /// A good answer, from another cluster.
+    /// A valid answer, but from a cluster other than the pinned one.
     #[error(transparent)]
     Foreign(#[from] ForeignCluster),
 }

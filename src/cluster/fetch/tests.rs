@@ -1,10 +1,11 @@
 use super::*;
 use crate::cluster::scripted::{Script, ScriptedPeer, answer, members, refusing};
+use crate::net::http_client::HEAD_LIMIT;
 
 const ONE: &str =
     r#"[{"id":1,"name":"infra0","peerURLs":["http://a:2380"],"clientURLs":["http://a:2379"]}]"#;
 
-/// What is said of a peer that answers with these bytes.
+/// Fetches from a peer that answers with these bytes, and returns the error.
 async fn said(answer: impl AsRef<[u8]>) -> String {
     let peer = ScriptedPeer::saying(answer).await;
     fetch(&peer.url, &Access::default()).await.unwrap_err().to_string()

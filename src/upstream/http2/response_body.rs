@@ -9,7 +9,8 @@ use bytes::Bytes;
 use h2::RecvStream;
 use http::HeaderMap;
 
-use super::{AbortOnDrop, StreamGuard};
+use super::StreamGuard;
+use crate::net::abort_on_drop::AbortOnDrop;
 
 /// Bytes of a response beyond which no more is held back. Members send that much in one frame, or
 /// with TLS, where their gRPC runs over Go's own HTTP server, in frames of 4 KiB.

@@ -11,15 +11,13 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HOST};
-use http::{Method, Request, Response};
+use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::task::AbortHandle;
 
 use super::{ProofError, is_passing};
 use crate::message::headers::{HOP, PROOF_HOP};
+use crate::net::http_client::{self, Reply};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::io::{MemberIo, MemberIoState};
 
@@ -56,10 +54,8 @@ pub struct Asked {
     pub cluster: Option<u64>,
     /// The answer's HTTP status; 0 before there is one.
     pub status: u16,
-    driver: AbortHandle,
-    _sender: SendRequest<Full<Bytes>>,
     /// Held because hyper closes a connection whose answer is dropped before its end.
-    _answer: Option<Response<Incoming>>,
+    _reply: Reply,
 }
 
 impl Asked {
@@ -67,12 +63,6 @@ impl Asked {
     pub fn complaint(&self) -> ProofError {
         let text = format!("its answer has HTTP status {} and no cluster ID", self.status);
         if is_passing(self.status) { ProofError::NotNow(text) } else { ProofError::Nameless(text) }
-    }
-}
-
-impl Drop for Asked {
-    fn drop(&mut self) {
-        self.driver.abort();
     }
 }
 
@@ -85,31 +75,25 @@ pub async fn ask(
     question: &Question,
     endpoint: &Endpoint,
 ) -> Result<Asked, ProofError> {
-    let broken = |error: hyper::Error| ProofError::Broken(error.to_string());
     let io_state = io.state();
-    let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(broken)?;
-    let driver = tokio::task::spawn_local(connection).abort_handle();
     let mut request = Request::new(Full::new(Bytes::from_static(question.body.as_bytes())));
     *request.method_mut() = question.method.clone();
     *request.uri_mut() = http::Uri::from_static(question.path);
     request.headers_mut().insert(HOST, endpoint.host_header.clone());
     request.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
     request.headers_mut().insert(HOP, PROOF_HOP);
-    let answer = sender.send_request(request).await;
-    let mut asked =
-        Asked { io_state, cluster: None, status: 0, driver, _sender: sender, _answer: None };
-    let mut answer = answer.map_err(broken)?;
-    asked.status = answer.status().as_u16();
-    asked.cluster = match in_header(&answer) {
+    let reply = http_client::send(io, request).await;
+    let mut reply = reply.map_err(|no_reply| ProofError::Broken(no_reply.to_string()))?;
+    let cluster = match in_header(&reply.head.headers) {
         Some(id) => Some(id),
-        None => in_body(answer.body_mut()).await,
+        None => in_body(&mut reply.body).await,
     };
-    asked._answer = Some(answer);
-    Ok(asked)
+    let status = reply.head.status.as_u16();
+    Ok(Asked { io_state, cluster, status, _reply: reply })
 }
 
-fn in_header(answer: &Response<Incoming>) -> Option<u64> {
-    let value = answer.headers().get("x-etcd-cluster-id")?.to_str().ok()?;
+fn in_header(headers: &HeaderMap) -> Option<u64> {
+    let value = headers.get("x-etcd-cluster-id")?.to_str().ok()?;
     u64::from_str_radix(value, 16).ok()
 }
 
