@@ -85,7 +85,7 @@ fn members_that_refuse_our_certificate_are_named_with_the_reason() {
             .start();
         let told = crate::support::run(crate::support::http1::get(&proxy.address, "/version"));
         assert_eq!(told.status, 502, "{}", told.text());
-        let reason = "a certificate that it has revoked";
+        let reason = "is revoked or has names that it does not allow";
         let said = proxy.process.wait_for_line(reason, PATIENCE);
         assert!(said.is_some(), "{}", proxy.story());
         let (status, _) = proxy.command(&["status"]);
