@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 
 from harness import usage
 from harness.backend import first_line, need, status_of
-from harness.process import Daemon, Trouble, stop_together
+from harness.process import Daemon, Trouble, stop_together, wait_until
 from harness.watchers import Watchers
 
 # TCP mode carries gRPC and HTTP/1.1 alike. The check is the one that guides for etcd recommend.
@@ -29,6 +30,10 @@ listen etcd
     balance roundrobin
 {servers}
 """
+
+
+# Stops itself, and becomes the command after it when SIGCONT comes.
+HOLD = ("/bin/sh", "-c", 'kill -STOP $$; exec "$@"', "sh")
 
 
 @dataclass
@@ -115,12 +120,20 @@ class Fleet:
             self.stop()
             raise
 
-    def start(self):
-        """Starts all of them."""
+    def start(self, before=()):
+        """Starts all of them. `before` is a command that each process runs first, see `HOLD`."""
         self.daemons = [
-            Daemon(f"{self.kind} {i}", command, f"{directory}/log")
+            Daemon(f"{self.kind} {i}", [*before, *command], f"{directory}/log")
             for i, (command, directory) in enumerate(zip(self._commands, self.directories))
         ]
+
+    def start_at_once(self):
+        """Prepares all processes and lets them go together, within milliseconds."""
+        self.start(before=HOLD)
+        everyone = f"{self.count} {self.kind} to start"
+        wait_until(everyone, lambda: all(daemon.is_stopped() for daemon in self.daemons), 60.0)
+        for daemon in self.daemons:
+            daemon.signal(signal.SIGCONT)
 
     def wait_listening(self, seconds=60.0):
         """Waits until all listen. Connects to none, which would make some dial a member."""

@@ -1,6 +1,6 @@
 """Formats the figures of a fleet as plain tables, and computes what one proxy costs."""
 
-from statistics import mean
+from statistics import mean, median
 
 LABELS = {
     "none": "no proxy",
@@ -143,10 +143,9 @@ def restarts(found):
     seen = member["reads"]
     asked = seen["answered"] + seen["failed"]
     return [
-        f"{one['proxies']} proxies restarted at once: ended in {one['stopped']:.1f} s,"
-        f" started in {one['started']:.1f} s,"
-        f" all serve {one['serving']:.1f} s after the first start"
-        f" ({one['last_after_start']:.1f} s after the last)",
+        f"{one['proxies']} proxies restarted at once: all ended in {one['stopped']:.1f} s;"
+        f" half of them serve {median(one['serving']):.1f} s after the start,"
+        f" all {one['serving'][-1]:.1f} s",
         f"  members: {one['members_cpu_seconds']:.2f} s of CPU, {moved(one)}; {calls(one)}",
         f"A follower restarted under {member['proxies']} proxies,"
         " each with a watch and a read a second:",

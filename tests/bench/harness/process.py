@@ -74,6 +74,10 @@ class Daemon:
         """Returns the CPU seconds of the processes of `tree`: utime + stime, in the scheduler's nanoseconds, not clock ticks."""
         return sum(cpu_seconds(pid) for pid in tree)
 
+    def is_stopped(self):
+        """Returns whether a signal has stopped the first process of the tree."""
+        return (_stat(self.popen.pid) or "-")[0] == "T"
+
     def memory(self):
         """Returns the resident and the proportional set size of the whole tree, in KiB."""
         rss = pss = 0
