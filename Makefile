@@ -3,15 +3,17 @@
 #   make run                       a demo cluster of three members, and the proxy in front
 #   make run PEERS=infra0=http://10.0.1.10:2380,...      the proxy in front of that cluster
 #   make test TESTS=failover       only the tests whose names contain `failover`
+#   make bench-fleet ARGS='--etcd 3.5 --proxies 20'      a part of the fleet bench
 
 CARGO ?= cargo
 PEERS ?=
 TESTS ?=
+ARGS ?=
 
-.PHONY: help run build test fmt clippy unit it etcd generations system machine deny generate deb rpm bench clean
+.PHONY: help run build test fmt clippy unit it etcd generations system machine deny generate deb rpm bench bench-fleet clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## start three etcd members and the proxy on 127.0.0.1:2379; Ctrl-C removes all (PEERS=... for your own cluster)
 	@$(if $(PEERS),,CI= tests/etcd/provision 3.4)
@@ -67,6 +69,10 @@ deb: build ## build the Debian package, target/package/*.deb
 
 bench: build ## compare with HAProxy, nginx, Envoy and etcd's own proxies
 	@tests/bench/run
+
+bench-fleet: build ## measure what 20, 100 and 200 proxies cost a real cluster (ARGS=..., see tests/bench/README.md)
+	@CI= tests/etcd/provision 3.4 3.5 3.7
+	@tests/bench/fleet $(ARGS)
 
 clean: ## remove everything that was built
 	$(CARGO) clean

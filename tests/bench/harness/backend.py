@@ -125,6 +125,12 @@ def etcd_cluster(scratch, size=3, cpus=None):
     return Backend(clients, peers, daemons)
 
 
+def fetch(url, body=None, timeout=5):
+    """Returns the answer to a GET, or to a POST if there is a body. Raises OSError if it is no success."""
+    with _open(url, body, timeout=timeout) as answer:
+        return answer.read()
+
+
 def put(port, value):
     """Writes the benchmark's key through the JSON gateway of the member at `port`."""
     body = json.dumps({"key": as_base64(KEY), "value": as_base64(value)}).encode()

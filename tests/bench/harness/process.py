@@ -29,9 +29,10 @@ class Daemon:
     """One running process tree.
 
     `cpus` are the processor numbers it may use (None: all). `env` is added to a copy of our environment without `ETCD_*`.
+    `at_death` is the signal that it gets if this program is killed; only SIGKILL ends a process that is stopped.
     """
 
-    def __init__(self, name, argv, log, env=None, cpus=None):
+    def __init__(self, name, argv, log, env=None, cpus=None, at_death=signal.SIGTERM):
         self.name, self.log = name, log
         clean = {k: v for k, v in os.environ.items() if not k.startswith("ETCD")}
         with open(log, "wb") as out:
@@ -42,7 +43,7 @@ class Daemon:
                 stderr=subprocess.STDOUT,
                 env={**clean, **(env or {})},
                 start_new_session=True,
-                preexec_fn=lambda: before_exec(cpus),
+                preexec_fn=lambda: before_exec(cpus, at_death),
             )
         _running.append(self)
 
@@ -71,7 +72,11 @@ class Daemon:
 
     def cpu(self, tree):
         """Returns the CPU seconds of the processes of `tree`: utime + stime, in the scheduler's nanoseconds, not clock ticks."""
-        return sum(_cpu_seconds(pid) for pid in tree)
+        return sum(cpu_seconds(pid) for pid in tree)
+
+    def is_stopped(self):
+        """Returns whether a signal has stopped the first process of the tree."""
+        return (_stat(self.popen.pid) or "-")[0] == "T"
 
     def memory(self):
         """Returns the resident and the proportional set size of the whole tree, in KiB."""
@@ -98,26 +103,37 @@ class Daemon:
 
     def stop(self, seconds=3.0):
         """Sends SIGTERM, and SIGKILL after some seconds. Returns when the process has ended."""
-        if self in _running:
-            _running.remove(self)
-        self._signal(signal.SIGTERM)
-        try:
-            self.popen.wait(seconds)
-        except subprocess.TimeoutExpired:
-            pass
-        self._signal(signal.SIGKILL)
-        self.popen.wait()
+        stop_together([self], seconds)
 
-    def _signal(self, number):
+    def signal(self, number):
+        """Sends a signal to the whole process tree, if it still runs."""
         try:
             os.killpg(self.popen.pid, number)
         except ProcessLookupError:
             pass
 
 
-def before_exec(cpus):
+def stop_together(daemons, seconds=3.0):
+    """Sends SIGTERM to all, and SIGKILL after some seconds to those that still run. Returns when all have ended."""
+    for daemon in daemons:
+        if daemon in _running:
+            _running.remove(daemon)
+        daemon.signal(signal.SIGTERM)
+        daemon.signal(signal.SIGCONT)
+    deadline = time.monotonic() + seconds
+    for daemon in daemons:
+        try:
+            daemon.popen.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            pass
+    for daemon in daemons:
+        daemon.signal(signal.SIGKILL)
+        daemon.popen.wait()
+
+
+def before_exec(cpus, at_death=signal.SIGTERM):
     """Runs in a new process: makes it end with this program and use only these processors (None: all)."""
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    _libc.prctl(PR_SET_PDEATHSIG, at_death)
     if cpus:
         os.sched_setaffinity(0, cpus)
 
@@ -131,7 +147,8 @@ def _stat(pid):
         return None
 
 
-def _cpu_seconds(pid):
+def cpu_seconds(pid):
+    """Returns the CPU seconds that a process has used, 0 if it has ended."""
     # clock_getcpuclockid(3): the kernel's number for "the CPU time of this process" (CPUCLOCK_SCHED = 2).
     try:
         return time.clock_gettime((~pid << 3) | 2)
@@ -164,6 +181,16 @@ def free_port():
             return port
 
 
+def is_free(port):
+    """Returns whether nothing holds this TCP port on 127.0.0.1."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 def wait_until(what, condition, seconds=15.0, daemon=None):
     """Polls `condition` until it is true. Raises `Trouble` with the reason if it never is, or at once if `daemon` ends."""
     deadline = time.monotonic() + seconds
@@ -184,8 +211,7 @@ def raise_descriptor_limit():
 
 def stop_all():
     """Stops every daemon that still runs."""
-    for daemon in reversed(_running[:]):
-        daemon.stop()
+    stop_together(_running[::-1])
 
 
 def scratch_directory():
