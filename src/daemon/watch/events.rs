@@ -6,10 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use notify::event::{AccessKind, AccessMode, DataChange, ModifyKind};
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{Config, Event, EventKind, EventKindMask, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
 use super::trail::Trail;
+
+/// The events that the kernel reports: all but the opening and reading of files, which in a busy
+/// directory would wake the daemon for each process that starts.
+const EVENT_KINDS: EventKindMask = EventKindMask::CORE.union(EventKindMask::ACCESS_CLOSE);
 
 /// The watches along one trail; dropping this removes them.
 #[derive(Debug)]
@@ -42,9 +46,9 @@ impl DirWatches {
             steps: trail.steps.clone(),
             directories: trail.directories.keys().cloned().collect(),
         };
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            tell.handle(event, &paths);
-        })?;
+        let handler = move |event: notify::Result<Event>| tell.handle(event, &paths);
+        let mut watcher =
+            RecommendedWatcher::new(handler, Config::default().with_event_kinds(EVENT_KINDS))?;
         for directory in trail.directories.keys() {
             watcher.watch(directory, RecursiveMode::NonRecursive)?;
         }
