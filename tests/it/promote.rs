@@ -249,7 +249,7 @@ fn what_a_v2_member_refuses_has_certainly_not_been_done() {
     let data = scratch.join("data");
     for (status, words) in [
         (401, "refused: HTTP status 401"),
-        (500, "HTTP status 500; whether the member was added is not known"),
+        (500, "HTTP status 500; it is unknown whether the member was added"),
     ] {
         let old = Old::answering((status, 200));
         let host = Host::new(None, Proxy::with_peers(&old.url).spawn());
