@@ -1,7 +1,7 @@
 # Generated from the tables of commands and settings; see src/cli/manual.rs.
 complete -c etcd-proxy -f
 
-complete -c etcd-proxy -n __fish_is_first_arg -a check -d 'looks for problems in the settings, all at once, without binding anything'
+complete -c etcd-proxy -n __fish_is_first_arg -a check -d 'reports every problem in the settings, without binding anything'
 complete -c etcd-proxy -n __fish_is_first_arg -a print-config -d 'shows every effective setting and where it was written'
 complete -c etcd-proxy -n __fish_is_first_arg -a status -d 'shows what the running daemon does, problems first'
 complete -c etcd-proxy -n __fish_is_first_arg -a reload -d 'makes the running daemon reload, and waits for the result'
@@ -9,27 +9,27 @@ complete -c etcd-proxy -n __fish_is_first_arg -a promote -d 'turns this host int
 complete -c etcd-proxy -n __fish_is_first_arg -a version -d 'prints the version'
 complete -c etcd-proxy -n __fish_is_first_arg -a help -d 'prints the commands and every setting'
 
-complete -c etcd-proxy -n '__fish_seen_subcommand_from check' -l strict -d 'fail on warnings too, and on a peer or member that is not well'
-complete -c etcd-proxy -n '__fish_seen_subcommand_from check' -l connect -d 'ask the peers and probe the members as well; 69 if none is healthy'
-complete -c etcd-proxy -n '__fish_seen_subcommand_from check' -l format -x -a 'text json' -d 'the form of what is printed'
+complete -c etcd-proxy -n '__fish_seen_subcommand_from check' -l strict -d 'also fail on warnings, and on an unhealthy peer or member'
+complete -c etcd-proxy -n '__fish_seen_subcommand_from check' -l connect -d 'also query the peers and probe the members; exit status 69 if no member is healthy'
+complete -c etcd-proxy -n '__fish_seen_subcommand_from check' -l format -x -a 'text json' -d 'the output format'
 
-complete -c etcd-proxy -n '__fish_seen_subcommand_from print-config' -s w -x -a 'table json' -d 'the form of what is printed'
+complete -c etcd-proxy -n '__fish_seen_subcommand_from print-config' -s w -x -a 'table json' -d 'the output format'
 
-complete -c etcd-proxy -n '__fish_seen_subcommand_from status' -s w -x -a 'table simple json' -d 'the form of what is printed'
-complete -c etcd-proxy -n '__fish_seen_subcommand_from status' -l quiet -d 'print nothing, the exit status tells'
+complete -c etcd-proxy -n '__fish_seen_subcommand_from status' -s w -x -a 'table simple json' -d 'the output format'
+complete -c etcd-proxy -n '__fish_seen_subcommand_from status' -l quiet -d 'print nothing; only set the exit status'
 
 complete -c etcd-proxy -n '__fish_seen_subcommand_from promote' -l name -x -d 'the new members name'
-complete -c etcd-proxy -n '__fish_seen_subcommand_from promote' -l peer-url -x -d 'where the other members will reach it'
+complete -c etcd-proxy -n '__fish_seen_subcommand_from promote' -l peer-url -x -d 'the URL at which the other members will reach it'
 complete -c etcd-proxy -n '__fish_seen_subcommand_from promote' -l yes -d 'run the plan'
 complete -c etcd-proxy -n '__fish_seen_subcommand_from promote' -l dry-run -d 'only show the plan'
 complete -c etcd-proxy -n '__fish_seen_subcommand_from promote' -l learner -d 'join without a vote'
-complete -c etcd-proxy -n '__fish_seen_subcommand_from promote' -l user -x -d 'who asks, where the cluster has auth on'
-complete -c etcd-proxy -n '__fish_seen_subcommand_from promote' -l user-file -r -F -d 'a file with that; else $ETCDCTL_USER'
+complete -c etcd-proxy -n '__fish_seen_subcommand_from promote' -l user -x -d 'the user to log in as, if the cluster has auth enabled'
+complete -c etcd-proxy -n '__fish_seen_subcommand_from promote' -l user-file -r -F -d 'a file with NAME,PASSWORD; without both flags, $ETCDCTL_USER'
 complete -c etcd-proxy -n '__fish_seen_subcommand_from promote' -l etcd-environment-file -r -F -d 'etcds environment file'
 complete -c etcd-proxy -n '__fish_seen_subcommand_from promote' -l etcd-data-dir -r -F -d 'etcds data directory'
-complete -c etcd-proxy -n '__fish_seen_subcommand_from promote' -l etcd-unit -x -d 'etcds unit, etcd.service when not given'
-complete -c etcd-proxy -n '__fish_seen_subcommand_from promote' -l proxy-unit -x -d 'the proxys, etcd-proxy.service when not given'
-complete -c etcd-proxy -n '__fish_seen_subcommand_from promote' -l systemctl -r -F -d 'what is run as systemctl'
+complete -c etcd-proxy -n '__fish_seen_subcommand_from promote' -l etcd-unit -x -d 'etcds unit, etcd.service by default'
+complete -c etcd-proxy -n '__fish_seen_subcommand_from promote' -l proxy-unit -x -d 'the proxys unit, etcd-proxy.service by default'
+complete -c etcd-proxy -n '__fish_seen_subcommand_from promote' -l systemctl -r -F -d 'the systemctl program to run'
 
 complete -c etcd-proxy -n 'not __fish_seen_subcommand_from status reload version help' -l proxy -x -a 'on readonly off' -d 'Whether writes pass (on) or are refused (readonly). off, which is etcds default, means being a member if discovery has room for one, and a proxy if not.'
 complete -c etcd-proxy -n 'not __fish_seen_subcommand_from status reload version help' -l member-binary -x -d 'With proxy = "off", the etcd that is run in place of this program when this host is a member.'
