@@ -19,9 +19,10 @@ pub struct SourceFile {
 }
 
 /// Where a value or a problem is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Location {
     /// Nowhere: the built-in default.
+    #[default]
     Default,
     /// The file as a whole.
     File(PathBuf),

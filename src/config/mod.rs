@@ -11,6 +11,7 @@
 
 pub mod change;
 pub mod environment_file;
+mod fields;
 mod inputs;
 mod location;
 mod mask;
@@ -77,9 +78,10 @@ pub fn draft(inputs: &Inputs, seen: Option<Vec<u8>>) -> (Loaded, Problems) {
     let mut problems = Problems::default();
     let Gathered { mut origins, file, text, members } = gather(inputs, seen, &mut problems);
     origins.compute("config-file", file.display());
-    let settings = resolve::resolve(&origins, inputs, &mut problems);
-    origins.compute_from(&settings);
-    resolve::blame_directories(&mut origins, inputs);
+    let fields = resolve::fill(&origins);
+    let settings = resolve::resolve(&fields, inputs, &mut problems);
+    origins.compute_from(&fields, &settings);
+    resolve::blame_directories(&mut origins, &fields, inputs);
     let mut member_only = Vec::new();
     if settings.member.is_some() {
         let what = |problem: &Problem| (problem.location.order(), problem.message.clone());
@@ -105,7 +107,7 @@ pub fn admin_socket(inputs: &Inputs) -> Result<PathBuf, Problems> {
     if problems.errors() > 0 {
         return Err(problems);
     }
-    Ok(resolve::admin_socket(&gathered.origins, inputs))
+    Ok(resolve::admin_socket(&resolve::fill(&gathered.origins), inputs))
 }
 
 /// Returns where it is unless somebody sets it.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
+use super::fields::Fields;
 use super::location::Location;
 use super::schema::{self, Setting};
 use super::settings::{ListenUrl, PeerSource, Settings};
@@ -40,10 +41,9 @@ impl Origins {
         Self { effective, file, computed: BTreeMap::new(), broken }
     }
 
-    /// Whether none of these settings has a mistake. With one, nothing can be said of what they
-    /// mean together.
-    pub(super) fn are_sound(&self, names: &[&str]) -> bool {
-        !names.iter().any(|name| self.broken.contains(name))
+    /// Whether no source has a mistake in this setting.
+    pub(super) fn is_sound(&self, name: &str) -> bool {
+        !self.broken.contains(name)
     }
 
     /// Says what a setting really is, where that depends on more than what was written.
@@ -52,16 +52,16 @@ impl Origins {
     }
 
     /// Takes such values from the resolved settings.
-    pub(super) fn compute_from(&mut self, settings: &Settings) {
+    pub(super) fn compute_from(&mut self, fields: &Fields, settings: &Settings) {
         if let PeerSource::Static(peers) = &settings.peers {
-            self.compute("initial-cluster", Value::Peers(peers.clone()).to_text());
+            self.compute(fields.initial_cluster.name, Value::Peers(peers.clone()).to_text());
         }
-        self.compute("data-dir", settings.data_dir.display());
-        self.compute("admin-socket", settings.admin_socket.display());
-        self.compute("workers", settings.workers);
-        if self.value("debug") == Some(&Value::Bool(true)) {
-            self.compute("log-level", settings.log.level);
-            self.blame("log-level", self.location("debug").clone());
+        self.compute(fields.data_dir.name, settings.data_dir.display());
+        self.compute(fields.admin_socket.name, settings.admin_socket.display());
+        self.compute(fields.workers.name, settings.workers);
+        if fields.debug.value {
+            self.compute(fields.log_level.name, settings.log.level);
+            self.blame(fields.log_level.name, fields.debug.location.clone());
         }
     }
 
@@ -111,11 +111,6 @@ impl Origins {
         let names = ["listen-client-urls", "listen-client-http-urls", "listen-metrics-urls"];
         let has = |name: &&&str| matches!(self.value(name), Some(Value::Listen(urls)) if urls.contains(url));
         names.iter().find(has).map_or(&Location::Default, |name| self.location(name))
-    }
-
-    /// Whether anything but the default says what `name` is.
-    pub(super) fn is_set(&self, name: &str) -> bool {
-        *self.location(name) != Location::Default
     }
 
     /// Returns the effective value of `name` as text.

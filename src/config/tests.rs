@@ -45,7 +45,7 @@ impl Fixture {
         std::fs::write(self.path(), bytes).unwrap();
     }
 
-    fn inputs(&self) -> Inputs {
+    pub(super) fn inputs(&self) -> Inputs {
         let cwd = PathBuf::from("/work-directory");
         Inputs { args: self.args.clone(), env: self.env.clone(), cwd, default_file: self.path() }
     }

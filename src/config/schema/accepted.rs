@@ -1,11 +1,13 @@
 //! Settings of etcd that stand in old proxy command lines and have nothing to do here: limits that
 //! the members hold, names that only a member announces, and the forms of etcd's own logs.
 
-use super::{Group, Kind, Setting, Support};
+use super::kind::{Kind, Store};
+use super::setting::{Group, Setting, Support};
 
 const fn idle(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Setting {
     let (group, support) = (Group::Accepted, Support::Idle);
-    Setting { name, kind, default, group, support, ours: false, doc }
+    let store = Store::Nowhere;
+    Setting { name, kind, store, default, group, support, ours: false, doc }
 }
 
 /// Flags that etcd 3.4 itself takes without a value and ignores, for the sake of still older
