@@ -134,7 +134,7 @@ fn workers(fields: &Fields) -> NonZeroUsize {
 }
 
 fn log(fields: &Fields, cwd: &Path) -> LogSettings {
-    let level = value::level(&fields.log_level.value).unwrap_or(LogLevel::Info);
+    let level = LogLevel::named(&fields.log_level.value).unwrap_or(LogLevel::Info);
     let journal = fields.log_outputs.value.iter().any(|output| output == JOURNAL);
     LogSettings {
         level: if fields.debug.value { LogLevel::Debug } else { level },

@@ -5,7 +5,9 @@
 //! looks at one value alone: what several settings mean together is `resolve`'s business.
 
 mod cluster;
+mod duration;
 mod list;
+mod raw;
 mod scalar;
 mod time;
 mod url;
@@ -13,32 +15,12 @@ mod url;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::location::Location;
 use super::problem::{Problem, Severity};
 use super::schema::{Kind, Setting};
 use super::settings::{ListenUrl, LogLevel, PeerUrl};
+use raw::Reader;
 
-pub(super) use scalar::level;
-
-/// A value as it was written.
-#[derive(Debug, Clone)]
-pub(super) struct Raw {
-    pub(super) shape: Shape,
-    pub(super) location: Location,
-}
-
-/// The types that a source can write.
-#[derive(Debug, Clone)]
-pub(super) enum Shape {
-    Text(String),
-    Bool(bool),
-    Integer(i64),
-    List(Vec<Raw>),
-    /// Each key, with its place.
-    Table(Vec<(String, Location, Raw)>),
-    /// Anything else, as it is written.
-    Other(String),
-}
+pub(super) use raw::{Raw, Shape, quoted};
 
 /// What a value means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,13 +38,6 @@ pub(super) enum Value {
     Peers(Vec<PeerUrl>),
     Id(Option<u64>),
     Levels(Vec<(String, LogLevel)>),
-}
-
-/// One setting's value being read: knows how to complain about it.
-struct Reader<'a> {
-    name: &'static str,
-    cwd: &'a Path,
-    problems: &'a mut Vec<Problem>,
 }
 
 /// Returns what `raw` means for `setting`; `None` when something is wrong, which is then in
@@ -101,59 +76,6 @@ impl Reader<'_> {
             Kind::Peers => self.peers(raw).map(Value::Peers),
         }
     }
-
-    /// Complains that the setting is `written`, which is not what is wanted.
-    fn wrong(&mut self, raw: &Raw, want: impl Into<String>) {
-        let message = format!("`{}` is {}", self.name, raw.shape.shown());
-        self.problems.push(Problem::error(message, raw.location.clone()).hint(want));
-    }
-
-    /// Complains about one piece of a list.
-    fn wrong_piece(&mut self, piece: &str, location: &Location, want: impl Into<String>) {
-        let message = format!("`{}` has {}", self.name, quoted(piece));
-        self.problems.push(Problem::error(message, location.clone()).hint(want));
-    }
-}
-
-impl Shape {
-    /// Returns it as a flag's value would be written.
-    pub(super) fn to_text(&self) -> String {
-        match self {
-            Self::Text(text) | Self::Other(text) => text.clone(),
-            Self::Bool(on) => on.to_string(),
-            Self::Integer(number) => number.to_string(),
-            Self::List(list) => {
-                list.iter().map(|raw| raw.shape.to_text()).collect::<Vec<_>>().join(",")
-            }
-            Self::Table(entries) => entries
-                .iter()
-                .map(|(name, _, raw)| format!("{name}={}", raw.shape.to_text()))
-                .collect::<Vec<_>>()
-                .join(","),
-        }
-    }
-
-    /// Returns how it is named in a message.
-    fn shown(&self) -> String {
-        match self {
-            Self::Text(text) => quoted(text),
-            Self::Bool(on) => on.to_string(),
-            Self::Integer(number) => number.to_string(),
-            Self::List(_) => "an array".to_owned(),
-            Self::Table(_) => "a table".to_owned(),
-            Self::Other(written) => cut(written),
-        }
-    }
-}
-
-/// Returns `text` in quotes, without passwords or anything that could disturb a terminal, and not
-/// too long.
-pub(super) fn quoted(text: &str) -> String {
-    format!("\"{}\"", cut(text).replace('"', "\\\""))
-}
-
-fn cut(text: &str) -> String {
-    super::location::short(&super::location::without_logins(text))
 }
 
 impl Value {
@@ -162,7 +84,7 @@ impl Value {
     pub(super) fn to_text(&self) -> String {
         match self {
             Self::Bool(on) => on.to_string(),
-            Self::Time(time) => time::written(*time),
+            Self::Time(time) => duration::written(*time),
             Self::Number(number) => number.to_string(),
             Self::Text(text) => text.clone(),
             Self::Secret(text) if text.is_empty() => String::new(),

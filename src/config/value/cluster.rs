@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 
 use super::list::Piece;
+use super::raw::{Raw, Reader, Shape};
 use super::url::{Scheme, split_scheme};
-use super::{Raw, Reader, Shape};
 use crate::config::location::{Location, short};
 use crate::config::problem::Problem;
 use crate::config::schema;

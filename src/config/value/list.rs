@@ -1,6 +1,6 @@
 //! Lists: etcd's comma strings or TOML arrays, of texts, browser origins and `module=level` pairs.
 
-use super::{Raw, Reader, Shape};
+use super::raw::{Raw, Reader, Shape};
 use crate::config::location::Location;
 use crate::config::settings::LogLevel;
 
@@ -57,7 +57,7 @@ impl Reader<'_> {
         let mut levels = Vec::new();
         for (text, location) in &pieces {
             let pair = text.split_once('=').filter(|(module, _)| !module.is_empty());
-            match pair.and_then(|(module, level)| Some((module, super::level(level)?))) {
+            match pair.and_then(|(module, level)| Some((module, LogLevel::named(level)?))) {
                 Some((module, level)) => levels.push((module.to_owned(), level)),
                 None => self.wrong_piece(
                     text,

@@ -1,12 +1,10 @@
 //! Single values: booleans as Go reads them, numbers, words, texts, paths, cluster IDs.
 
-use std::fmt;
 use std::path::PathBuf;
 
-use super::{Raw, Reader, Shape};
+use super::raw::{Raw, Reader, Shape};
 use crate::config::mask::pem_label;
 use crate::config::problem::Problem;
-use crate::config::settings::LogLevel;
 
 impl Reader<'_> {
     /// Reads a boolean by the rules of Go's `strconv.ParseBool`.
@@ -130,27 +128,5 @@ fn alternatives(words: impl Iterator<Item = String>) -> String {
     match words.pop() {
         Some(last) if !words.is_empty() => format!("{} or {last}", words.join(", ")),
         last => last.unwrap_or_default(),
-    }
-}
-
-/// Returns the level of this name; also etcd's names, of both its loggers and in capitals.
-pub(in crate::config) fn level(name: &str) -> Option<LogLevel> {
-    match name.to_ascii_lowercase().as_str() {
-        "debug" | "trace" => Some(LogLevel::Debug),
-        "info" | "notice" => Some(LogLevel::Info),
-        "warn" | "warning" => Some(LogLevel::Warn),
-        "error" | "dpanic" | "panic" | "fatal" | "critical" => Some(LogLevel::Error),
-        _ => None,
-    }
-}
-
-impl fmt::Display for LogLevel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-        })
     }
 }

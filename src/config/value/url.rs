@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 
 use super::list::Piece;
-use super::{Raw, Reader};
+use super::raw::{Raw, Reader};
 use crate::config::settings::{ListenAddress, ListenUrl, zone};
 
 /// What a TCP URL names.
@@ -117,7 +117,7 @@ pub(super) fn authority(rest: &str, usual: u16) -> Result<Authority, Fault> {
     }
     if let Some((before, after)) = rest.split_once('/') {
         let more = if after.is_empty() { "the slash" } else { "the path" };
-        return Err(format!("leave out {more} after \"{}\"", super::cut(before)));
+        return Err(format!("leave out {more} after \"{}\"", super::raw::cut(before)));
     }
     if rest.contains(['?', '#']) {
         return Err("want nothing but a host and a port".to_owned());

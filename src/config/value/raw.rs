@@ -1,0 +1,93 @@
+//! A value as it was written, and the reader that complains about it.
+
+use std::path::Path;
+
+use crate::config::location::{self, Location};
+use crate::config::problem::Problem;
+
+/// A value as it was written.
+#[derive(Debug, Clone)]
+pub(in crate::config) struct Raw {
+    pub(in crate::config) shape: Shape,
+    pub(in crate::config) location: Location,
+}
+
+/// The types that a source can write.
+#[derive(Debug, Clone)]
+pub(in crate::config) enum Shape {
+    Text(String),
+    Bool(bool),
+    Integer(i64),
+    List(Vec<Raw>),
+    /// Each key, with its place.
+    Table(Vec<(String, Location, Raw)>),
+    /// Anything else, as it is written.
+    Other(String),
+}
+
+/// One setting's value being read: knows how to complain about it.
+pub(super) struct Reader<'a> {
+    pub(super) name: &'static str,
+    pub(super) cwd: &'a Path,
+    pub(super) problems: &'a mut Vec<Problem>,
+}
+
+impl Reader<'_> {
+    /// Complains that the setting is `written`, which is not what is wanted.
+    pub(super) fn wrong(&mut self, raw: &Raw, want: impl Into<String>) {
+        let message = format!("`{}` is {}", self.name, raw.shape.shown());
+        self.problems.push(Problem::error(message, raw.location.clone()).hint(want));
+    }
+
+    /// Complains about one piece of a list.
+    pub(super) fn wrong_piece(
+        &mut self,
+        piece: &str,
+        location: &Location,
+        want: impl Into<String>,
+    ) {
+        let message = format!("`{}` has {}", self.name, quoted(piece));
+        self.problems.push(Problem::error(message, location.clone()).hint(want));
+    }
+}
+
+impl Shape {
+    /// Returns it as a flag's value would be written.
+    pub(in crate::config) fn to_text(&self) -> String {
+        match self {
+            Self::Text(text) | Self::Other(text) => text.clone(),
+            Self::Bool(on) => on.to_string(),
+            Self::Integer(number) => number.to_string(),
+            Self::List(list) => {
+                list.iter().map(|raw| raw.shape.to_text()).collect::<Vec<_>>().join(",")
+            }
+            Self::Table(entries) => entries
+                .iter()
+                .map(|(name, _, raw)| format!("{name}={}", raw.shape.to_text()))
+                .collect::<Vec<_>>()
+                .join(","),
+        }
+    }
+
+    /// Returns how it is named in a message.
+    fn shown(&self) -> String {
+        match self {
+            Self::Text(text) => quoted(text),
+            Self::Bool(on) => on.to_string(),
+            Self::Integer(number) => number.to_string(),
+            Self::List(_) => "an array".to_owned(),
+            Self::Table(_) => "a table".to_owned(),
+            Self::Other(written) => cut(written),
+        }
+    }
+}
+
+/// Returns `text` in quotes, without passwords or anything that could disturb a terminal, and not
+/// too long.
+pub(in crate::config) fn quoted(text: &str) -> String {
+    format!("\"{}\"", cut(text).replace('"', "\\\""))
+}
+
+pub(super) fn cut(text: &str) -> String {
+    location::short(&location::without_logins(text))
+}
