@@ -35,6 +35,7 @@ pub use source::file::LARGEST_FILE;
 use std::collections::HashSet;
 use std::path::PathBuf;
 
+use schema::names;
 use source::file::Choice;
 use source::{Layer, RawMemberSetting, RawSetting, environment, file, flags};
 use value::Shape;
@@ -77,7 +78,7 @@ pub fn load_seen(inputs: &Inputs, seen: Option<Vec<u8>>) -> Result<Loaded, Probl
 pub fn draft(inputs: &Inputs, seen: Option<Vec<u8>>) -> (Loaded, Problems) {
     let mut problems = Problems::default();
     let Gathered { mut origins, file, text, members } = gather(inputs, seen, &mut problems);
-    origins.compute("config-file", file.display());
+    origins.compute(names::CONFIG_FILE, file.display());
     let fields = resolve::fill(&origins);
     let settings = resolve::resolve(&fields, inputs, &mut problems);
     origins.compute_from(&fields, &settings);
@@ -145,7 +146,9 @@ fn gather(inputs: &Inputs, seen: Option<Vec<u8>>, problems: &mut Problems) -> Ga
 /// Returns the file that a flag names, else the one that a variable names, else the default one.
 fn choose_file(inputs: &Inputs, variables: &[RawSetting], flags: &[RawSetting]) -> Choice {
     let named = variables.iter().chain(flags).rev().find_map(|given| match &given.raw.shape {
-        Shape::Text(path) if given.setting.name == "config-file" => Some((path, &given.location)),
+        Shape::Text(path) if given.setting.name == names::CONFIG_FILE => {
+            Some((path, &given.location))
+        }
         _ => None,
     });
     match named.filter(|(path, _)| !path.is_empty()) {

@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use super::fields::Fields;
 use super::location::Location;
-use super::schema::{self, Setting};
+use super::schema::{self, Kind, Setting, names};
 use super::settings::{ListenUrl, PeerSource, Settings};
 use super::source::{Entry, Layer};
 use super::value::Value;
@@ -90,7 +90,7 @@ impl Origins {
         if !is_computed {
             return same_value();
         }
-        self.text(name) == other.text(name) || name == "workers" && same_value()
+        self.text(name) == other.text(name) || name == names::WORKERS && same_value()
     }
 
     /// Returns every setting with its effective value, in the order of the table.
@@ -108,9 +108,9 @@ impl Origins {
 
     /// Returns where a URL to listen on was written.
     pub fn listener_location(&self, url: &ListenUrl) -> &Location {
-        let names = ["listen-client-urls", "listen-client-http-urls", "listen-metrics-urls"];
-        let has = |name: &&&str| matches!(self.value(name), Some(Value::Listen(urls)) if urls.contains(url));
-        names.iter().find(has).map_or(&Location::Default, |name| self.location(name))
+        let has = |setting: &&Setting| matches!(self.value(setting.name), Some(Value::Listen(urls)) if urls.contains(url));
+        let mut lists = schema::all().filter(|setting| setting.kind == Kind::ListenUrls);
+        lists.find(has).map_or(&Location::Default, |setting| self.location(setting.name))
     }
 
     /// Returns the effective value of `name` as text.

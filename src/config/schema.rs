@@ -12,13 +12,14 @@ mod accepted;
 mod discovery;
 mod kind;
 mod member;
+pub mod names;
 mod serving;
 mod setting;
 mod tls;
 
 pub use kind::Kind;
 pub(super) use kind::Store;
-pub use setting::{Group, Setting, Support};
+pub use setting::{Applies, Group, Setting, Support};
 
 /// What a name means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

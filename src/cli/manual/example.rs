@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::words::{noun, settings, wrapped};
-use crate::config::schema::{Group, Kind, Setting};
+use crate::config::schema::{Group, Kind, Setting, names};
 
 /// Widest comment.
 const WIDTH: usize = 96;
@@ -33,7 +33,7 @@ fn entry(out: &mut String, setting: &Setting) {
         let _ = writeln!(out, "# {line}");
     }
     // It cannot name itself.
-    if setting.name != "config-file" {
+    if setting.name != names::CONFIG_FILE {
         let _ = writeln!(out, "#{} = {}", setting.name, toml(setting));
     }
 }

@@ -70,7 +70,10 @@ mod tests {
             let name = setting.name;
             let field = format!(" {}: Field {{ name: \"{name}\"", name.replace('-', "_"));
             if matches!(setting.store, Store::Nowhere) {
-                assert!(setting.support == Support::Idle || name == "config-file", "{name}");
+                assert!(
+                    setting.support == Support::Idle || name == schema::names::CONFIG_FILE,
+                    "{name}"
+                );
             } else {
                 assert!(fields.contains(&field), "{name}");
             }

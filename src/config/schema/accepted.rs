@@ -2,12 +2,12 @@
 //! the members hold, names that only a member announces, and the forms of etcd's own logs.
 
 use super::kind::{Kind, Store};
-use super::setting::{Group, Setting, Support};
+use super::setting::{Applies, Group, Setting, Support};
 
 const fn idle(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Setting {
-    let (group, support) = (Group::Accepted, Support::Idle);
+    let (group, support, applies) = (Group::Accepted, Support::Idle, Applies::Never);
     let store = Store::Nowhere;
-    Setting { name, kind, store, default, group, support, ours: false, doc }
+    Setting { name, kind, store, default, group, support, applies, ours: false, doc }
 }
 
 /// Flags that etcd 3.4 itself takes without a value and ignores, for the sake of still older

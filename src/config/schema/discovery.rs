@@ -2,7 +2,7 @@
 //! is set is where the peers come from; the rest are details of these.
 
 use super::kind::{Typed, boolean, list, login, path, positive_time, secret, text, time, word};
-use super::setting::{Group, Setting, Support};
+use super::setting::{Applies, Group, Setting, Support};
 use crate::config::fields::Fields;
 
 const fn works(
@@ -12,7 +12,7 @@ const fn works(
     doc: &'static str,
 ) -> Setting {
     let (group, support) = (Group::Discovery, Support::Works);
-    Setting { name, kind, store, default, group, support, ours: false, doc }
+    Setting { name, kind, store, default, group, support, applies: Applies::Live, ours: false, doc }
 }
 
 /// The settings of this group.
@@ -52,7 +52,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         word(&["proxy", "exit"], |fields, it| Fields { discovery_fallback: it, ..fields }),
         "proxy",
         "With proxy = \"off\" and a full cluster: serve as a proxy, or end with status 69.",
-    ),
+    )
+    .at_start(),
     works(
         "discovery-proxy",
         text(|fields, it| Fields { discovery_proxy: it, ..fields }),

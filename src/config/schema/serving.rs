@@ -8,7 +8,8 @@ use super::kind::{
     Kind, Store, Typed, boolean, id, levels, list, listen_urls, number, origins, path, peers,
     positive_time, text, time, urls, word,
 };
-use super::setting::{Group, Setting, Support};
+use super::names;
+use super::setting::{Applies, Group, Setting, Support};
 use crate::config::fields::Fields;
 
 const LEVELS: &[&str] = &["debug", "info", "warn", "error", "dpanic", "panic", "fatal"];
@@ -20,7 +21,8 @@ const fn etcd(
     default: &'static str,
     doc: &'static str,
 ) -> Setting {
-    Setting { name, kind, store, default, group, support: Support::Works, ours: false, doc }
+    let (support, applies) = (Support::Works, Applies::Live);
+    Setting { name, kind, store, default, group, support, applies, ours: false, doc }
 }
 
 const fn ours(
@@ -37,7 +39,7 @@ const fn ours(
 pub(super) const SETTINGS: &[Setting] = &[
     etcd(
         Group::Proxy,
-        "proxy",
+        names::PROXY,
         word(&["on", "readonly", "off"], |fields, it| Fields { proxy: it, ..fields }),
         "on",
         "Whether writes pass (on) or are refused (readonly). off, which is etcd's default, means being a member if \
@@ -49,7 +51,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         text(|fields, it| Fields { member_binary: it, ..fields }),
         "etcd",
         "With proxy = \"off\": the etcd that is run in place of this program when this host is a member.",
-    ),
+    )
+    .at_start(),
     etcd(
         Group::Proxy,
         "proxy-failure-wait",
@@ -59,7 +62,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     etcd(
         Group::Proxy,
-        "proxy-refresh-interval",
+        names::PROXY_REFRESH_INTERVAL,
         positive_time(|fields, it| Fields { proxy_refresh_interval: it, ..fields }),
         "30000",
         "Time between two looks at the member list.",
@@ -187,48 +190,55 @@ pub(super) const SETTINGS: &[Setting] = &[
         "An address gets no requests if its answers name no cluster, as behind something that filters them; false lets \
          requests go there. One that names another cluster never gets any.",
     ),
+    // The file cannot name another one: only another command line or environment can.
     etcd(
         Group::Process,
-        "config-file",
+        names::CONFIG_FILE,
         Typed { kind: Kind::Path, store: Store::Nowhere },
         "",
         "The settings file, TOML; /etc/etcd-proxy.toml when not given.",
-    ),
+    )
+    .fixed(),
     etcd(
         Group::Process,
-        "name",
+        names::NAME,
         text(|fields, it| Fields { name: it, ..fields }),
         "default",
         "What this host is called; names the data directory.",
-    ),
+    )
+    .at_start(),
     etcd(
         Group::Process,
         "initial-advertise-peer-urls",
         urls(|fields, it| Fields { initial_advertise_peer_urls: it, ..fields }),
         "http://localhost:2380",
         "With proxy = \"off\": the peer URLs of this host as a member. A proxy has no peer port to announce.",
-    ),
+    )
+    .at_start(),
     etcd(
         Group::Process,
-        "data-dir",
+        names::DATA_DIR,
         path(|fields, it| Fields { data_dir: it, ..fields }),
         "",
         "Where the member list is kept; NAME.etcd when not given, or $STATE_DIRECTORY under systemd.",
-    ),
+    )
+    .fixed(),
     ours(
         Group::Process,
         "admin-socket",
         path(|fields, it| Fields { admin_socket: it, ..fields }),
         "",
         "Where status and reload ask; $RUNTIME_DIRECTORY/admin.sock when not given, else /run/etcd-proxy/admin.sock.",
-    ),
+    )
+    .fixed(),
     ours(
         Group::Process,
-        "workers",
+        names::WORKERS,
         number(1024, |fields, it| Fields { workers: it, ..fields }),
         "0",
         "Threads that carry traffic; 0 means one for each core.",
-    ),
+    )
+    .fixed(),
     ours(
         Group::Process,
         "drain-timeout",
@@ -238,7 +248,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     etcd(
         Group::Logging,
-        "log-level",
+        names::LOG_LEVEL,
         word(LEVELS, |fields, it| Fields { log_level: it, ..fields }),
         "info",
         "How much is logged: debug, info, warn or error (panic and fatal mean error).",

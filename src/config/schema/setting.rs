@@ -18,6 +18,8 @@ pub struct Setting {
     pub group: Group,
     /// How far it works here.
     pub support: Support,
+    /// When a change of it is in force.
+    pub applies: Applies,
     /// Whether it is ours, not etcd's.
     pub ours: bool,
     /// What it does, in one sentence.
@@ -54,7 +56,31 @@ pub enum Support {
     Idle,
 }
 
+/// When the changed value of a setting is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applies {
+    /// With the reload.
+    Live,
+    /// At a restart; a reload that changes it is refused.
+    Restart,
+    /// At the next start; a reload accepts it, and nothing changes until then.
+    NextStart,
+    /// Never: the setting has no effect here.
+    Never,
+}
+
 impl Setting {
+    /// Says that a running daemon cannot change it.
+    pub(super) const fn fixed(self) -> Self {
+        Self { applies: Applies::Restart, ..self }
+    }
+
+    /// Says that it decides at a start whether this host is a member, and is not looked at
+    /// afterwards.
+    pub(super) const fn at_start(self) -> Self {
+        Self { applies: Applies::NextStart, ..self }
+    }
+
     /// Returns the name of its environment variable.
     pub fn variable(&self) -> String {
         format!("ETCD_{}", self.name.to_ascii_uppercase().replace('-', "_"))

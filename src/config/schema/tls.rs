@@ -2,7 +2,7 @@
 //! demanded of each.
 
 use super::kind::{Kind, Store, Typed, boolean, list, number, path, word};
-use super::setting::{Group, Setting, Support};
+use super::setting::{Applies, Group, Setting, Support};
 use crate::config::fields::Fields;
 
 const fn tls(
@@ -12,7 +12,7 @@ const fn tls(
     doc: &'static str,
 ) -> Setting {
     let (group, support) = (Group::Tls, Support::Works);
-    Setting { name, kind, store, default, group, support, ours: false, doc }
+    Setting { name, kind, store, default, group, support, applies: Applies::Live, ours: false, doc }
 }
 
 const fn ours(
@@ -27,7 +27,7 @@ const fn ours(
 /// For settings that only concern who serves peers, which a proxy does not.
 const fn idle(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Setting {
     let typed = Typed { kind, store: Store::Nowhere };
-    Setting { support: Support::Idle, ..tls(name, typed, default, doc) }
+    Setting { support: Support::Idle, applies: Applies::Never, ..tls(name, typed, default, doc) }
 }
 
 const VERSIONS: &[&str] = &["", "TLS1.2", "TLS1.3"];

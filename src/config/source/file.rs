@@ -16,7 +16,7 @@ use crate::config::location::{Location, SourceFile, short};
 use crate::config::mask::{is_base64_line, pem_label};
 use crate::config::problem::{Problem, Problems};
 use crate::config::regular_file;
-use crate::config::schema::{self, Kind, Known};
+use crate::config::schema::{self, Kind, Known, names};
 use crate::config::settings::MemberSetting;
 use crate::config::value::{Raw, Shape};
 
@@ -182,7 +182,7 @@ fn entry(
         problems.push(Problem::old_name(old, name, location.clone()));
     }
     let refused = match schema::find(name) {
-        Some(Known::Setting(setting)) if setting.name != "config-file" => {
+        Some(Known::Setting(setting)) if setting.name != names::CONFIG_FILE => {
             let mut raw = raw(source, value);
             if matches!(raw.shape, Shape::Table(_)) && setting.kind != Kind::Peers {
                 raw.location = location.clone();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::raw::{Raw, Reader, Shape};
 use crate::config::mask::pem_label;
 use crate::config::problem::Problem;
+use crate::config::schema::names;
 
 impl Reader<'_> {
     /// Reads a boolean by the rules of Go's `strconv.ParseBool`.
@@ -82,7 +83,7 @@ impl Reader<'_> {
             Shape::Text(text) => text.as_str(),
             _ => "\0",
         };
-        let levels = self.name == "log-level";
+        let levels = self.name == names::LOG_LEVEL;
         let same = |word: &&&str| **word == text || levels && word.eq_ignore_ascii_case(text);
         if let Some(word) = words.iter().find(same) {
             return Some((*word).to_owned());

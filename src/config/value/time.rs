@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::duration::duration;
 use super::raw::{Raw, Reader, Shape};
 use crate::config::problem::Problem;
+use crate::config::schema::names;
 
 /// The longest time that is believed. Anything longer is a slip, and sums with it must not overflow
 /// a clock.
@@ -34,7 +35,7 @@ impl Reader<'_> {
 
     /// Warns of a small bare number: seconds were probably meant.
     fn doubt_milliseconds(&mut self, raw: &Raw, time: Duration) {
-        let least = if self.name == "proxy-refresh-interval" { 1000 } else { 100 };
+        let least = if self.name == names::PROXY_REFRESH_INTERVAL { 1000 } else { 100 };
         let is_bare = match &raw.shape {
             Shape::Text(text) => super::scalar::digits(text).is_some(),
             shape => matches!(shape, Shape::Integer(_)),
