@@ -1,4 +1,4 @@
-//! What a reload would change, and what it may not.
+//! The difference between two loads: what a reload changes, and what it must refuse.
 
 use std::fmt;
 
@@ -35,8 +35,8 @@ pub fn changes(old: &Loaded, new: &Loaded) -> Vec<Change> {
         .collect()
 }
 
-/// Takes over what is settled when a daemon starts and is computed anew at each load: how many
-/// workers there are.
+/// Keeps the number of workers that was computed at the start, unless the setting itself changed:
+/// each load computes it anew from the machine.
 pub fn keep_running(old: &Loaded, new: &mut Loaded) {
     if new.origins.is_same(&old.origins, names::WORKERS) {
         new.settings.workers = old.settings.workers;
@@ -54,7 +54,7 @@ fn blamed(new: &Loaded, key: &str) -> Location {
 
 /// Returns an error for every change that needs a restart; a reload with one is refused whole.
 pub fn needs_restart(changes: &[Change]) -> Vec<Problem> {
-    // Becoming a member takes another program.
+    // A member is another program.
     let becomes_member =
         |change: &Change| change.setting.name == names::PROXY && change.new == "off";
     let fixed = changes
@@ -70,7 +70,7 @@ pub fn needs_restart(changes: &[Change]) -> Vec<Problem> {
         .collect()
 }
 
-/// Returns a notice for every key that the file changed and that a variable or a flag overrides.
+/// Returns a notice for every key that changed in the file while a variable or a flag overrides it.
 pub fn overridden(old: &Loaded, new: &Loaded) -> Vec<Problem> {
     let written = new.origins.file.iter();
     let changed = written.filter(|(key, entry)| {
@@ -91,9 +91,9 @@ pub fn overridden(old: &Loaded, new: &Loaded) -> Vec<Problem> {
         .collect()
 }
 
-/// Returns an error when the file had settings before and is now missing or empty. A file that is
-/// being replaced looks like this for a moment, and so does an accident; nobody means "all
-/// defaults" by it.
+/// Returns an error when the file had settings before and is now missing or empty. A file looks
+/// like that in the middle of a replacement or after an accident; it is not taken for a wish for
+/// all defaults.
 pub fn vanished(old: &Loaded, new: &Loaded) -> Option<Problem> {
     let is_blank =
         |loaded: &Loaded| loaded.text.as_ref().is_none_or(|text| text.trim_ascii().is_empty());
@@ -114,7 +114,7 @@ impl fmt::Display for Change {
     }
 }
 
-/// Longest value that is shown; a list of peers may be as long as the file.
+/// Longest value shown, in characters; a list of peers may be as long as the file.
 const SHOWN: usize = 500;
 
 fn shown(text: &str) -> String {

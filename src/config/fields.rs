@@ -26,26 +26,26 @@ pub(super) struct Field<T> {
 }
 
 impl<T> Field<T> {
-    /// Whether anything but the default says what the value is.
+    /// Whether a source other than the defaults has the setting.
     pub(super) fn is_set(&self) -> bool {
         self.location != Location::Default
     }
 }
 
 impl Field<Duration> {
-    /// Returns a time whose zero means that there is no limit.
+    /// Returns the time as a limit; zero means none.
     pub(super) fn limit(&self) -> Option<Duration> {
         Some(self.value).filter(|time| !time.is_zero())
     }
 }
 
 impl Field<Option<PathBuf>> {
-    /// Returns the file that is named, if one is.
+    /// Returns the file that the setting names, if any.
     pub(super) fn file(&self) -> Option<TlsFile> {
         Some(TlsFile { setting: self.name, path: self.value.clone()? })
     }
 
-    /// Returns this certificate with its key, if both are named.
+    /// Returns this certificate with `key`, if both are named.
     pub(super) fn pair(&self, key: &Self) -> Option<KeyPair> {
         Some(KeyPair { cert: self.file()?, key: key.file()? })
     }

@@ -1,7 +1,7 @@
-//! From effective values to [`Settings`]: what several settings mean together.
+//! Builds [`Settings`] from the effective values, and checks settings against each other.
 //!
-//! Every value has been checked on its own before. Here defaults that depend on other settings are
-//! filled in, and what cannot work, or not together, is refused.
+//! Each value was checked on its own before. Here defaults that depend on other settings are filled
+//! in, and combinations that cannot work are refused.
 
 mod fill;
 mod listening;
@@ -26,7 +26,7 @@ use refuse::refuse;
 
 pub(super) use fill::fill;
 
-/// Returns the settings; they are only worth using when `problems` got no error.
+/// Returns the settings, which are valid only if no error was added to `problems`.
 pub(super) fn resolve(fields: &Fields, inputs: &Inputs, problems: &mut Problems) -> Settings {
     check(fields, problems);
     Settings {
@@ -64,13 +64,13 @@ pub(super) fn resolve(fields: &Fields, inputs: &Inputs, problems: &mut Problems)
     }
 }
 
-/// Returns the admin socket's path: as set, else in `$RUNTIME_DIRECTORY`, else in
+/// Returns the path of the admin socket: as set, else in `$RUNTIME_DIRECTORY`, else in
 /// `/run/etcd-proxy`.
 pub(super) fn admin_socket(fields: &Fields, inputs: &Inputs) -> PathBuf {
     fields.admin_socket.value.clone().unwrap_or_else(|| usual_admin_socket(inputs))
 }
 
-/// Returns it for when it is not set.
+/// Returns the path of the admin socket when it is not set.
 pub(super) fn usual_admin_socket(inputs: &Inputs) -> PathBuf {
     let runtime = inputs.directory("RUNTIME_DIRECTORY");
     runtime.unwrap_or_else(|| PathBuf::from("/run/etcd-proxy")).join("admin.sock")
@@ -83,7 +83,7 @@ fn data_dir(fields: &Fields, inputs: &Inputs) -> PathBuf {
     set.unwrap_or_else(|| inputs.cwd.join(format!("{}.etcd", fields.name.value)))
 }
 
-/// Names systemd's variables as the origin of the directories that come from them.
+/// Sets systemd's variables as the place of the directories that come from them.
 pub(super) fn blame_directories(origins: &mut Origins, fields: &Fields, inputs: &Inputs) {
     let from = [(&fields.data_dir, "STATE_DIRECTORY"), (&fields.admin_socket, "RUNTIME_DIRECTORY")];
     for (field, variable) in from {
@@ -93,8 +93,8 @@ pub(super) fn blame_directories(origins: &mut Origins, fields: &Fields, inputs: 
     }
 }
 
-/// Refuses what cannot work, and warns of what is ignored. What has a mistake of its own is not
-/// judged by what it means beside others.
+/// Refuses combinations that cannot work, and warns of settings that are ignored. A setting with a
+/// mistake of its own is not checked against others.
 fn check(fields: &Fields, problems: &mut Problems) {
     let Fields { discovery, discovery_token, .. } = fields;
     let registry_known = !discovery.value.is_empty() || !discovery_token.value.is_empty();
@@ -153,7 +153,7 @@ fn log(fields: &Fields, cwd: &Path) -> LogSettings {
 /// etcd's word for the journal among `log-outputs`.
 const JOURNAL: &str = "systemd/journal";
 
-/// Returns each output once; none means standard error.
+/// Returns the outputs, each once; without one, standard error.
 fn outputs(words: &[String], cwd: &Path) -> Vec<LogOutput> {
     let mut outputs = Vec::new();
     for word in words {

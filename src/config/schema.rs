@@ -1,12 +1,13 @@
-//! The one table of all settings: names, kinds, defaults, what each does, and how far it works
-//! here.
+//! The table of all settings: for each its name, kind, field, default, documentation, and whether
+//! it has an effect here.
 //!
-//! Everything that knows a setting by name reads this table: the file, environment and flag
-//! readers, `--help`, `print-config`, the nearest-name suggestions, and later the man pages and
-//! completions. A name is written the same in all three places: key `proxy-failure-wait`, flag
-//! `--proxy-failure-wait`, variable `ETCD_PROXY_FAILURE_WAIT`.
+//! The readers of file, environment and flags, `--help`, `print-config`, the suggestions of names,
+//! the man pages, the completions and the example file all read this table. A name has the same
+//! words in each source: key `proxy-failure-wait`, flag `--proxy-failure-wait`, variable
+//! `ETCD_PROXY_FAILURE_WAIT`.
 //!
-//! Invariants (tested): names are unique, and every default is valid for its kind.
+//! Tested invariants: names are unique, every default is valid for its kind, and every row fills
+//! the field of its name.
 
 mod accepted;
 mod discovery;
@@ -21,7 +22,7 @@ pub use kind::Kind;
 pub(super) use kind::Store;
 pub use setting::{Applies, Group, Setting, Support};
 
-/// What a name means.
+/// A name that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Known {
     /// A setting of ours.
@@ -46,21 +47,21 @@ pub fn find(name: &str) -> Option<Known> {
     member::is_member_only(name).then_some(Known::MemberOnly)
 }
 
-/// Returns what a setting is called today that etcd still takes by this old name.
+/// Returns today's name of a setting that etcd still takes by this old name.
 pub fn renamed(name: &str) -> Option<&'static str> {
     (name == "log-output").then_some("log-outputs")
 }
 
-/// Whether etcd takes a flag of this name and ignores it; it has no value then.
+/// Whether etcd takes a flag of this name, without a value, and ignores it.
 pub fn is_ignored_flag(name: &str) -> bool {
     accepted::is_ignored(name)
 }
 
-/// Longer names are no slips.
+/// Longest name, in bytes, for which a suggestion is searched; longer ones are not typos.
 const LONGEST_SLIP: usize = 64;
 
-/// Returns the known name that `name` was probably meant to be; underscores and capitals count as
-/// slips.
+/// Returns the known name nearest to `name`, if one is near enough. Underscores and capitals count
+/// as typos.
 pub fn nearest(name: &str) -> Option<&'static str> {
     if name.len() > LONGEST_SLIP {
         return None;

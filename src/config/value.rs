@@ -1,8 +1,8 @@
-//! From what was written to what it means: one value of one setting.
+//! Parses one value of one setting.
 //!
-//! [`Raw`] is what a source had (text, or TOML's types) with the place of every piece; [`parse`]
-//! turns it into a [`Value`] by the setting's kind, and says everything that is wrong with it. It
-//! looks at one value alone: what several settings mean together is `resolve`'s business.
+//! [`Raw`] is a value as it is written (text, or one of TOML's types) with the place of every
+//! piece. [`parse`] turns it into a [`Value`] by the setting's kind, and reports every mistake in
+//! it. `resolve` checks settings against each other.
 
 mod cluster;
 mod duration;
@@ -22,7 +22,7 @@ use raw::Reader;
 
 pub(super) use raw::{Raw, Shape, quoted};
 
-/// What a value means.
+/// A parsed value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value {
     Bool(bool),
@@ -31,7 +31,7 @@ pub(super) enum Value {
     Text(String),
     Secret(String),
     Login(String),
-    /// Empty when none was given.
+    /// Empty when there is none.
     Path(PathBuf),
     List(Vec<String>),
     Listen(Vec<ListenUrl>),
@@ -40,8 +40,8 @@ pub(super) enum Value {
     Levels(Vec<(String, LogLevel)>),
 }
 
-/// Returns what `raw` means for `setting`; `None` when something is wrong, which is then in
-/// `problems`. Warnings may be added beside a value. Relative paths start at `cwd`.
+/// Parses `raw` as the value of `setting`; returns `None` after adding an error to `problems`.
+/// Warnings may be added beside a value. Relative paths start at `cwd`.
 pub(super) fn parse(
     setting: &Setting,
     raw: &Raw,
@@ -79,8 +79,7 @@ impl Reader<'_> {
 }
 
 impl Value {
-    /// Returns the value as text that means the same when it is written in a flag; secrets are
-    /// hidden.
+    /// Returns the value as text that has the same meaning as a flag's value. Secrets are hidden.
     pub(super) fn to_text(&self) -> String {
         match self {
             Self::Bool(on) => on.to_string(),

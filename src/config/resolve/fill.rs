@@ -16,8 +16,8 @@ pub(in crate::config) fn fill(origins: &Origins) -> Fields {
     fields
 }
 
-/// The pairs of a store and a value are those that rows and [`value`] make of each kind; a test
-/// holds every row to its field.
+/// Puts one value into its field. A row's constructor and [`value`] agree for each kind on the type
+/// of the value; a test checks that every row fills its field.
 ///
 /// [`value`]: crate::config::value
 fn put(fields: Fields, setting: &Setting, value: &Value, origins: &Origins) -> Fields {
@@ -41,7 +41,7 @@ fn put(fields: Fields, setting: &Setting, value: &Value, origins: &Origins) -> F
     }
 }
 
-/// What a field has beside its value.
+/// The source of a field's name and place.
 struct Origin<'a> {
     setting: &'a Setting,
     origins: &'a Origins,

@@ -1,8 +1,8 @@
-//! Which addresses may be listened on together.
+//! Checks the addresses to listen on against each other.
 //!
-//! A running daemon could open what overlaps, one address after the other, and its next start could
-//! not. So it is refused here, for all lists together. One address by http and by https is served
-//! on one port, as etcd does it.
+//! A running daemon could open overlapping addresses one after the other, but its next start could
+//! not. So they are refused here, over all lists. One address with http and https is served on one
+//! port, as etcd does.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -36,7 +36,7 @@ pub(super) fn check(fields: &Fields, problems: &mut Problems) {
         lists.flat_map(|list| list.value.iter().map(move |url| (list, url))).collect();
     for (at, (list, url)) in urls.iter().enumerate() {
         let name = list.name;
-        // Both lists of clients' URLs may have the same one, which does no harm.
+        // The same URL in both lists of clients' URLs does no harm.
         let is_said_twice = |other: &List, other_url: &ListenUrl| {
             other.name != name && !is_metrics(list) && other_url == *url
         };
@@ -45,8 +45,8 @@ pub(super) fn check(fields: &Fields, problems: &mut Problems) {
         let mut clash = clash.filter(|(other_list, other)| {
             let same_list = is_metrics(list) == is_metrics(other_list);
             match same_list && url.at == other.at {
-                // With port 0 the two schemes would be two ports, but nothing could tell them apart
-                // later.
+                // With port 0 each scheme would get a port of its own, and later nothing could tell
+                // the two apart.
                 true => is_any_port(&url.at),
                 false => overlap(&url.at, &other.at),
             }
@@ -82,7 +82,7 @@ fn is_any_port(at: &ListenAddress) -> bool {
     matches!(at, ListenAddress::Tcp(at) if at.port() == 0)
 }
 
-/// Whether who listens on `wide` listens on `narrow` too. `[::]` takes IPv4 as well.
+/// Whether listening on `wide` includes `narrow`. `[::]` includes IPv4.
 fn covers(wide: &ListenAddress, narrow: &ListenAddress) -> bool {
     let (ListenAddress::Tcp(wide), ListenAddress::Tcp(narrow)) = (wide, narrow) else {
         return false;

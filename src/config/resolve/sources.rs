@@ -1,5 +1,5 @@
-//! Where the peers come from: `discovery`, `discovery-token`, `discovery-srv`, `initial-cluster`;
-//! the first that is set.
+//! The source of the peers: the first of `discovery`, `discovery-token`, `discovery-srv` and
+//! `initial-cluster` that is set.
 
 use super::refuse::{refuse, warning};
 use crate::config::fields::{Field, Fields};
@@ -10,8 +10,8 @@ use crate::config::settings::{
 };
 use crate::config::value;
 
-/// Returns how a registry is talked to in TLS. As with etcd, the files are for discovery-endpoints;
-/// a discovery URL is held to the machine's authorities.
+/// Returns the TLS settings for a registry. As in etcd, the files are for discovery-endpoints only;
+/// a discovery URL is verified against the machine's authorities.
 pub(super) fn registry_tls(fields: &Fields) -> ConnectTls {
     if !fields.discovery.value.is_empty() || fields.discovery_token.value.is_empty() {
         return ConnectTls::default();
@@ -24,7 +24,8 @@ pub(super) fn registry_tls(fields: &Fields) -> ConnectTls {
     }
 }
 
-/// Returns the source; with a mistake in it, which is then in `problems`, any.
+/// Returns the source of the peers. With a mistake in it, which is added to `problems`, the source
+/// returned has no meaning.
 pub(super) fn peer_source(fields: &Fields, problems: &mut Problems) -> PeerSource {
     warn_of_ignored(fields, problems);
     let source = if !fields.discovery.value.is_empty() {
@@ -39,7 +40,8 @@ pub(super) fn peer_source(fields: &Fields, problems: &mut Problems) -> PeerSourc
     source.unwrap_or_else(|| PeerSource::Static(peers(fields)))
 }
 
-/// Returns the peers; an empty list means etcd's default pair, as if it had not been set.
+/// Returns the peers of `initial-cluster`; an empty list means etcd's default pair, as if it were
+/// not set.
 fn peers(fields: &Fields) -> Vec<PeerUrl> {
     let peers = &fields.initial_cluster.value;
     if !peers.is_empty() {
@@ -49,7 +51,7 @@ fn peers(fields: &Fields) -> Vec<PeerUrl> {
     [2380, 7001].map(local).to_vec()
 }
 
-/// Whether somebody has written anything for this setting but an empty value.
+/// Whether a source has a value for this setting that is not empty.
 pub(super) fn is_given(field: &Field<String>) -> bool {
     field.is_set() && !field.value.is_empty()
 }
@@ -90,7 +92,7 @@ fn registry_url(fields: &Fields, problems: &mut Problems) -> Option<RegistryUrl>
     let proxy = match discovery_proxy.value.as_str() {
         "" => None,
         text if text.contains("://") => Some(web_url(discovery_proxy, text, problems)?),
-        // As etcd does, for the people who write only a host and a port.
+        // etcd allows a host and a port alone, too.
         text => Some(web_url(discovery_proxy, &format!("http://{text}"), problems)?),
     };
     Some(RegistryUrl { url, proxy })
@@ -123,8 +125,8 @@ fn registry_token(fields: &Fields, problems: &mut Problems) -> Option<RegistryTo
     })
 }
 
-/// Reads one endpoint. Without a scheme it is spoken to in TLS when any TLS setting of discovery
-/// says so, as etcd's client does.
+/// Reads one endpoint. Without a scheme it gets https if any TLS setting of discovery asks for TLS,
+/// as in etcd's client.
 fn endpoint(
     endpoints: &Field<Vec<String>>,
     text: &str,
@@ -142,8 +144,7 @@ fn endpoint(
     None
 }
 
-/// Returns user and password; the user may be written as `user:password` when the password is not
-/// set.
+/// Returns user and password. `discovery-user` may be `user:password` when the password is not set.
 fn login(fields: &Fields) -> Option<Login> {
     let (user, password) = (&fields.discovery_user.value, &fields.discovery_password.value);
     let (user, password) = match user.split_once(':') {

@@ -1,4 +1,4 @@
-//! What the settings about TLS mean together: etcd's fallbacks, and what cannot work.
+//! Resolves the TLS settings with etcd's fallbacks, and checks them against each other.
 
 use std::path::{Path, PathBuf};
 
@@ -13,8 +13,8 @@ use crate::config::settings::{
 };
 use crate::config::value;
 
-/// Returns the settings about TLS, with etcd's fallbacks applied. A certificate without a key, or
-/// the reverse, counts as none; [`check`] refuses it.
+/// Returns the TLS settings with etcd's fallbacks applied. A certificate without a key, or the
+/// reverse, counts as none; [`check`] refuses it.
 pub(super) fn resolve(fields: &Fields, data_dir: &Path) -> TlsSettings {
     let peer = peer(fields);
     TlsSettings {
@@ -48,7 +48,7 @@ fn listener(fields: &Fields, data_dir: &Path) -> ListenTls {
     ListenTls {
         pair,
         auto_tls,
-        // As with etcd, clients are asked for no certificate without it.
+        // Without a CA clients are asked for no certificate, as in etcd.
         client_crl: fields.client_crl_file.file().filter(|_| client_ca.is_some()),
         client_ca,
         allowed_hostnames: fields.client_cert_allowed_hostname.value.clone(),
@@ -69,14 +69,15 @@ fn peer(fields: &Fields) -> ConnectTls {
     }
 }
 
-/// etcd's proxy shows members the listeners' certificate, or the peers' one when there is none.
+/// Returns the TLS settings for members. etcd's proxy shows members the listeners' certificate, or
+/// else the peers' one.
 fn upstream(fields: &Fields, peer: &ConnectTls) -> ConnectTls {
     let own_pair = fields.upstream_cert_file.pair(&fields.upstream_key_file);
     let listeners_pair = fields.cert_file.pair(&fields.key_file);
     let own_ca = fields.upstream_trusted_ca_file.file();
     let ca = own_ca.or_else(|| fields.trusted_ca_file.file());
-    // A listeners' certificate switches auto-tls off, as with etcd; one of ours for members does
-    // not.
+    // A certificate for the listeners switches auto-tls off, as in etcd; one for members, which is
+    // our own setting, does not.
     let auto = fields.auto_tls.value && listeners_pair.is_none();
     let pair = own_pair.or(listeners_pair);
     if pair.is_some() || auto {
@@ -100,7 +101,7 @@ fn version(word: &str) -> Option<TlsVersion> {
     }
 }
 
-/// The hosts that clients may know this proxy by.
+/// Returns the names and addresses by which clients may know this proxy.
 fn own_names(fields: &Fields) -> Vec<String> {
     let listening = listening::client_urls(fields).into_iter().filter_map(|url| match url.at {
         ListenAddress::Tcp(address) if !address.ip().is_unspecified() => {
@@ -123,7 +124,8 @@ fn host_of(url: &str) -> Option<String> {
     Some(without_zone(host).to_owned())
 }
 
-/// Refuses what cannot work, and warns of what is ignored or dangerous. Files are not looked at.
+/// Refuses combinations that cannot work, and warns of settings that are ignored or dangerous. No
+/// file is read.
 pub(super) fn check(fields: &Fields, problems: &mut Problems) {
     let pairs = [
         (&fields.cert_file, &fields.key_file),
@@ -177,7 +179,7 @@ fn check_clients(fields: &Fields, problems: &mut Problems) {
         return;
     }
     if fields.client_cert_auth.value && ca.value.is_none() {
-        // etcd would let in whoever has a certificate of any authority that the machine trusts.
+        // etcd would accept a certificate of any authority that the machine trusts.
         let message =
             "`client-cert-auth` is set, and no authority that clients' certificates must come from";
         refuse(problems, &fields.client_cert_auth, message, "set trusted-ca-file");
@@ -189,8 +191,7 @@ fn check_clients(fields: &Fields, problems: &mut Problems) {
     warn_without_ca(&fields.peer_crl_file, |file| file.is_some(), peer_ca, problems);
 }
 
-/// Warns of a setting that is set and says something of the certificates of an authority that is
-/// not.
+/// Warns of a setting that restricts certificates while no authority for them is set.
 fn warn_without_ca<T>(
     field: &Field<T>,
     is_set: impl Fn(&T) -> bool,
@@ -203,7 +204,7 @@ fn warn_without_ca<T>(
     }
 }
 
-/// auto-tls in etcd also means that the other side is not verified; it is said out loud.
+/// Warns when auto-tls is ignored, and when it switches verification off, as it does in etcd.
 fn check_skipped(fields: &Fields, problems: &mut Problems) {
     let Fields { auto_tls, peer_auto_tls, .. } = fields;
     for (auto, cert) in [(auto_tls, &fields.cert_file), (peer_auto_tls, &fields.peer_cert_file)] {
@@ -231,8 +232,8 @@ fn check_skipped(fields: &Fields, problems: &mut Problems) {
     }
 }
 
-/// Suites that etcd knows and that nobody should offer any more: no forward secrecy, CBC, RC4 or
-/// 3DES.
+/// Whether etcd knows the suite and it is too weak to be offered: without forward secrecy, or with
+/// CBC, RC4 or 3DES.
 fn is_outdated(name: &str) -> bool {
     name.starts_with("TLS_RSA_WITH_")
         || (name.starts_with("TLS_ECDHE_") && (name.contains("_CBC_") || name.contains("_RC4_")))
@@ -274,12 +275,12 @@ fn check_cn(fields: &Fields, problems: &mut Problems) {
     }
 }
 
-/// Returns for how many years a certificate is made: at least one.
+/// Returns the validity of a self-made certificate in years, at least 1.
 fn years(written: u64) -> u32 {
     u32::try_from(written).unwrap_or(u32::MAX).max(1)
 }
 
-/// Returns the domain of `discovery-srv`, when that is where the peers come from.
+/// Returns the domain of `discovery-srv` if the peers come from there.
 fn srv_domain(fields: &Fields) -> Option<String> {
     let has_registry =
         sources::is_given(&fields.discovery) || sources::is_given(&fields.discovery_token);

@@ -1,5 +1,5 @@
-//! etcd's discovery settings: the first of `discovery`, `discovery-token` and `discovery-srv` that
-//! is set is where the peers come from; the rest are details of these.
+//! etcd's discovery settings. The peers come from the first of `discovery`, `discovery-token` and
+//! `discovery-srv` that is set; the other settings are details of these three.
 
 use super::kind::{Typed, boolean, list, login, path, positive_time, secret, text, time, word};
 use super::setting::{Applies, Group, Setting, Support};

@@ -6,33 +6,33 @@ use std::time::Duration;
 use crate::config::fields::{Field, Fields};
 use crate::config::settings::{ListenUrl, LogLevel, PeerUrl};
 
-/// What may be written for a setting.
+/// The kind of a setting's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Go's booleans: `1 t T TRUE true True 0 f F FALSE false False`.
     Bool,
     /// Milliseconds as a bare number, or a Go duration such as `5s`; zero is allowed.
     Time,
-    /// As [`Kind::Time`], but zero is refused.
+    /// Like [`Kind::Time`], without zero.
     PositiveTime,
-    /// A whole number from 0 to this.
+    /// A whole number from 0 to this one.
     Number(u64),
     /// Any text.
     Text,
     /// Any text, never shown.
     Secret,
-    /// `USER` or `USER:PASSWORD`, of which the password is never shown.
+    /// `USER` or `USER:PASSWORD`; the password is never shown.
     Login,
     /// One of these words.
     Word(&'static [&'static str]),
     /// A path; made absolute from the working directory. Empty means none.
     Path,
-    /// Texts, separated by commas or as an array.
+    /// Texts: a comma-separated string, or an array.
     List,
     /// URLs to listen on: an IP address or localhost, with a port, without a path; or a unix
     /// socket.
     ListenUrls,
-    /// URLs that others may use: as [`Kind::ListenUrls`], but host names are fine.
+    /// URLs that others connect to: like [`Kind::ListenUrls`], with host names allowed.
     Urls,
     /// Peer URLs, with or without `name=` before them, or a table of them.
     Peers,

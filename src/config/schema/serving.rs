@@ -1,8 +1,7 @@
-//! The settings that work: what passes, where clients are served, where the members come from, the
-//! process, logs.
+//! The settings of the proxy, the listeners, the members, the process and the logs.
 //!
-//! One default differs from etcd's: `proxy` is "on" where etcd says "off". This program does
-//! nothing else, and with it the shipped file works as it is.
+//! One default differs from etcd's: `proxy` is "on" where etcd has "off". Serving as a proxy is
+//! what this program is for, and so the shipped file works without a change.
 
 use super::kind::{
     Kind, Store, Typed, boolean, id, levels, list, listen_urls, number, origins, path, peers,

@@ -2,38 +2,38 @@
 
 use super::kind::{Kind, Store};
 
-/// One setting, as documented.
+/// One setting: a row of the table.
 #[derive(Debug)]
 pub struct Setting {
     /// The kebab-case name.
     pub name: &'static str,
-    /// What may be written.
+    /// The kind of its value.
     pub kind: Kind,
     /// The field that takes its value.
     pub(in crate::config) store: Store,
     /// The built-in default, written as a flag's value would be; empty when there is none or when
     /// it is computed.
     pub default: &'static str,
-    /// Where `--help` lists it.
+    /// The section of `--help` that lists it.
     pub group: Group,
-    /// How far it works here.
+    /// Whether it has an effect here.
     pub support: Support,
-    /// When a change of it is in force.
+    /// When a change of it takes effect.
     pub applies: Applies,
-    /// Whether it is ours, not etcd's.
+    /// Whether it is this program's own, unknown to etcd.
     pub ours: bool,
-    /// What it does, in one sentence.
+    /// Its effect in one sentence.
     pub doc: &'static str,
 }
 
 /// The sections of `--help`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Group {
-    /// What passes, and for how long the members are waited for.
+    /// Which requests pass, and how long members may take.
     Proxy,
     /// Where clients are served.
     Listening,
-    /// Where the members come from and which one is chosen.
+    /// Where the members come from, and how one is chosen.
     Members,
     /// The process itself.
     Process,
@@ -43,45 +43,44 @@ pub enum Group {
     Tls,
     /// Discovery.
     Discovery,
-    /// Read for the sake of old command lines.
+    /// Accepted from old command lines, without effect.
     Accepted,
 }
 
-/// How far a setting works here.
+/// Whether a setting has an effect here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Support {
-    /// It works.
+    /// It has.
     Works,
-    /// It is read and checked, and changes nothing.
+    /// It has none: its value is checked and then ignored.
     Idle,
 }
 
-/// When the changed value of a setting is in force.
+/// When a change of a setting takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applies {
-    /// With the reload.
+    /// At the reload.
     Live,
     /// At a restart; a reload that changes it is refused.
     Restart,
-    /// At the next start; a reload accepts it, and nothing changes until then.
+    /// At the next start; a reload accepts it and changes nothing.
     NextStart,
     /// Never: the setting has no effect here.
     Never,
 }
 
 impl Setting {
-    /// Says that a running daemon cannot change it.
+    /// Marks a setting that a running daemon cannot change.
     pub(super) const fn fixed(self) -> Self {
         Self { applies: Applies::Restart, ..self }
     }
 
-    /// Says that it decides at a start whether this host is a member, and is not looked at
-    /// afterwards.
+    /// Marks a setting that is read only at a start, to decide whether this host is a member.
     pub(super) const fn at_start(self) -> Self {
         Self { applies: Applies::NextStart, ..self }
     }
 
-    /// Returns the name of its environment variable.
+    /// Returns the setting's environment variable.
     pub fn variable(&self) -> String {
         format!("ETCD_{}", self.name.to_ascii_uppercase().replace('-', "_"))
     }

@@ -1,5 +1,5 @@
-//! The settings about TLS: what listeners show, what members and peers are shown, and what is
-//! demanded of each.
+//! The TLS settings: the certificates shown to clients, members and peers, and what is required of
+//! theirs.
 
 use super::kind::{Kind, Store, Typed, boolean, list, number, path, word};
 use super::setting::{Applies, Group, Setting, Support};
@@ -24,7 +24,7 @@ const fn ours(
     Setting { ours: true, ..tls(name, typed, default, doc) }
 }
 
-/// For settings that only concern who serves peers, which a proxy does not.
+/// For settings that only concern a server of peers, which a proxy is not.
 const fn idle(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Setting {
     let typed = Typed { kind, store: Store::Nowhere };
     Setting { support: Support::Idle, applies: Applies::Never, ..tls(name, typed, default, doc) }

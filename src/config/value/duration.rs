@@ -21,7 +21,7 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
     Some(sum)
 }
 
-/// Reads one number with its unit, and returns what follows.
+/// Reads one number with its unit; returns it with the rest of the text.
 fn element(text: &str) -> Option<(Duration, &str)> {
     let number_end = text.find(|c: char| c != '.' && !c.is_ascii_digit())?;
     let (number, rest) = text.split_at(number_end);

@@ -1,31 +1,31 @@
-//! A value as it was written, and the reader that complains about it.
+//! A value as it is written, and the reader that reports its mistakes.
 
 use std::path::Path;
 
 use crate::config::location::{self, Location};
 use crate::config::problem::Problem;
 
-/// A value as it was written.
+/// A value as it is written in a source.
 #[derive(Debug, Clone)]
 pub(in crate::config) struct Raw {
     pub(in crate::config) shape: Shape,
     pub(in crate::config) location: Location,
 }
 
-/// The types that a source can write.
+/// The types of values in sources.
 #[derive(Debug, Clone)]
 pub(in crate::config) enum Shape {
     Text(String),
     Bool(bool),
     Integer(i64),
     List(Vec<Raw>),
-    /// Each key, with its place.
+    /// The entries: each key with its place, and its value.
     Table(Vec<(String, Location, Raw)>),
-    /// Anything else, as it is written.
+    /// Any other type, as it is written.
     Other(String),
 }
 
-/// One setting's value being read: knows how to complain about it.
+/// Reads one setting's value, and reports its mistakes under the setting's name.
 pub(super) struct Reader<'a> {
     pub(super) name: &'static str,
     pub(super) cwd: &'a Path,
@@ -33,13 +33,13 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Complains that the setting is `written`, which is not what is wanted.
+    /// Reports that the setting has this value, with `want` as the hint.
     pub(super) fn wrong(&mut self, raw: &Raw, want: impl Into<String>) {
         let message = format!("`{}` is {}", self.name, raw.shape.shown());
         self.problems.push(Problem::error(message, raw.location.clone()).hint(want));
     }
 
-    /// Complains about one piece of a list.
+    /// Reports one piece of a list.
     pub(super) fn wrong_piece(
         &mut self,
         piece: &str,
@@ -52,7 +52,7 @@ impl Reader<'_> {
 }
 
 impl Shape {
-    /// Returns it as a flag's value would be written.
+    /// Returns the value as it would be written in a flag.
     pub(in crate::config) fn to_text(&self) -> String {
         match self {
             Self::Text(text) | Self::Other(text) => text.clone(),
@@ -69,7 +69,7 @@ impl Shape {
         }
     }
 
-    /// Returns how it is named in a message.
+    /// Returns the value as a message shows it.
     fn shown(&self) -> String {
         match self {
             Self::Text(text) => quoted(text),
@@ -82,8 +82,7 @@ impl Shape {
     }
 }
 
-/// Returns `text` in quotes, without passwords or anything that could disturb a terminal, and not
-/// too long.
+/// Returns `text` in quotes, shortened, and without passwords and control characters.
 pub(in crate::config) fn quoted(text: &str) -> String {
     format!("\"{}\"", cut(text).replace('"', "\\\""))
 }

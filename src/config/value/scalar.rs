@@ -1,4 +1,4 @@
-//! Single values: booleans as Go reads them, numbers, words, texts, paths, cluster IDs.
+//! Reads single values: booleans by Go's rules, numbers, words, texts, paths, cluster IDs.
 
 use std::path::PathBuf;
 
@@ -118,7 +118,7 @@ impl Reader<'_> {
     }
 }
 
-/// Returns `text` if it is nothing but digits; Rust would also take a plus sign.
+/// Returns `text` if it is all digits. Rust's `parse` would also take a plus sign.
 pub(super) fn digits(text: &str) -> Option<&str> {
     let only = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     only.then_some(text)

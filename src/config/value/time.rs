@@ -1,4 +1,4 @@
-//! Lengths of time as settings: bounds, and doubts about small bare numbers.
+//! Reads lengths of time: refuses those out of bounds, and warns of small bare numbers.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use super::raw::{Raw, Reader, Shape};
 use crate::config::problem::Problem;
 use crate::config::schema::names;
 
-/// The longest time that is believed. Anything longer is a slip, and sums with it must not overflow
-/// a clock.
+/// Longest time that is accepted: a leap year. A longer one is a mistake, and sums with it could
+/// overflow a clock.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 const WANT: &str = "want milliseconds (30000) or a duration (\"30s\")";
@@ -33,7 +33,7 @@ impl Reader<'_> {
         None
     }
 
-    /// Warns of a small bare number: seconds were probably meant.
+    /// Warns of a small bare number, which is milliseconds where seconds were probably meant.
     fn doubt_milliseconds(&mut self, raw: &Raw, time: Duration) {
         let least = if self.name == names::PROXY_REFRESH_INTERVAL { 1000 } else { 100 };
         let is_bare = match &raw.shape {

@@ -9,15 +9,15 @@ use super::list::Piece;
 use super::raw::{Raw, Reader};
 use crate::config::settings::{ListenAddress, ListenUrl, zone};
 
-/// What a TCP URL names.
+/// The host and port of a TCP URL.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Authority {
-    /// Host name or IP literal, in lower case and without brackets; perhaps with a zone.
+    /// A host name or an IP literal in lower case, without brackets, possibly with a zone.
     pub(super) host: String,
     pub(super) port: u16,
 }
 
-/// Why a URL is not one that names a host and port: a sentence that says what to write.
+/// The hint for a URL that is refused: what to write instead.
 type Fault = String;
 
 impl Reader<'_> {
@@ -50,7 +50,7 @@ impl Reader<'_> {
         url.map_err(|fault| self.wrong_piece(text, location, fault)).ok()
     }
 
-    /// Reads URLs that are told to others, with scheme and host in lower case; sorted, each once.
+    /// Reads URLs that others connect to, with scheme and host in lower case; sorted, each once.
     pub(super) fn urls(&mut self, raw: &Raw) -> Option<Vec<String>> {
         let pieces = self.pieces(raw)?;
         let port = if self.name.contains("peer") { 2380 } else { 2379 };
@@ -89,7 +89,7 @@ pub(super) enum Scheme {
 }
 
 impl Scheme {
-    /// How it is written.
+    /// Returns the scheme as it is written.
     fn name(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -101,7 +101,7 @@ impl Scheme {
     }
 }
 
-/// Splits a URL behind its scheme, which may be written in any case; `None` when it has none.
+/// Splits a URL behind its scheme, which may be in any case; returns `None` without one.
 pub(super) fn split_scheme(text: &str) -> Option<(Scheme, &str)> {
     let (name, rest) = text.split_once("://")?;
     let known = [Scheme::Http, Scheme::Https, Scheme::Unix, Scheme::Unixs];
@@ -109,8 +109,8 @@ pub(super) fn split_scheme(text: &str) -> Option<(Scheme, &str)> {
     Some((scheme.unwrap_or(Scheme::Other), rest))
 }
 
-/// Reads the `host:port` that must be all that follows `http://`; `usual` is the port that is named
-/// as an example.
+/// Reads the `host:port` behind `http://`, which nothing may follow. `usual` is the example port in
+/// hints.
 pub(super) fn authority(rest: &str, usual: u16) -> Result<Authority, Fault> {
     if rest.contains('@') {
         return Err("want nothing but a host and a port".to_owned());
@@ -148,7 +148,7 @@ fn read_host(host: &str, bracketed: bool, usual: u16) -> Result<String, Fault> {
     }
 }
 
-/// Returns the address to listen on.
+/// Returns the address to listen on: an IP address, or localhost as 127.0.0.1.
 fn bindable(to: &Authority, scheme: Scheme) -> Result<SocketAddr, Fault> {
     if let Some((ip, zone)) = zone::with_zone(&to.host) {
         let scope = zone::scope_id(zone)?;
