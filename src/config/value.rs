@@ -71,7 +71,7 @@ impl Reader<'_> {
             Kind::List => self.list(raw).map(Value::List),
             Kind::Levels => self.levels(raw).map(Value::Levels),
             Kind::ListenUrls => self.listen_urls(raw).map(Value::Listen),
-            Kind::Urls => self.urls(raw).map(Value::List),
+            Kind::Urls(usual_port) => self.urls(raw, usual_port).map(Value::List),
             Kind::Origins => self.origins(raw).map(Value::List),
             Kind::Peers => self.peers(raw).map(Value::Peers),
         }

@@ -71,7 +71,7 @@ fn toml(setting: &Setting) -> String {
     };
     match setting.kind {
         _ if is_bare && !default.is_empty() => default.to_owned(),
-        Kind::List | Kind::ListenUrls | Kind::Urls | Kind::Peers | Kind::Origins => {
+        Kind::List | Kind::ListenUrls | Kind::Urls(_) | Kind::Peers | Kind::Origins => {
             let items = default.split(',').filter(|item| !item.is_empty()).map(quoted);
             format!("[{}]", items.collect::<Vec<_>>().join(", "))
         }

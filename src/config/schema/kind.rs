@@ -33,7 +33,9 @@ pub enum Kind {
     /// socket.
     ListenUrls,
     /// URLs that others connect to: like [`Kind::ListenUrls`], with host names allowed.
-    Urls,
+    ///
+    /// The number is the usual port, which hints name as an example.
+    Urls(u16),
     /// Peer URLs, with or without `name=` before them, or a table of them.
     Peers,
     /// Origins of browser requests, such as `https://example.com`, or `*`.
@@ -116,8 +118,8 @@ pub(super) const fn listen_urls(put: Put<Vec<ListenUrl>>) -> Typed {
     Typed { kind: Kind::ListenUrls, store: Store::Listen(put) }
 }
 
-pub(super) const fn urls(put: Put<Vec<String>>) -> Typed {
-    Typed { kind: Kind::Urls, store: Store::List(put) }
+pub(super) const fn urls(usual_port: u16, put: Put<Vec<String>>) -> Typed {
+    Typed { kind: Kind::Urls(usual_port), store: Store::List(put) }
 }
 
 pub(super) const fn peers(put: Put<Vec<PeerUrl>>) -> Typed {

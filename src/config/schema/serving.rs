@@ -111,7 +111,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     etcd(
         Group::Listening,
         "advertise-client-urls",
-        urls(|fields, it| Fields { advertise_client_urls: it, ..fields }),
+        urls(2379, |fields, it| Fields { advertise_client_urls: it, ..fields }),
         "",
         "The client URLs of this proxy as others should see them.",
     ),
@@ -209,7 +209,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     etcd(
         Group::Process,
         "initial-advertise-peer-urls",
-        urls(|fields, it| Fields { initial_advertise_peer_urls: it, ..fields }),
+        urls(2380, |fields, it| Fields { initial_advertise_peer_urls: it, ..fields }),
         "http://localhost:2380",
         "With proxy = \"off\": the peer URLs of this host as a member. A proxy has no peer port to announce.",
     )

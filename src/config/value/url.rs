@@ -51,21 +51,20 @@ impl Reader<'_> {
     }
 
     /// Reads URLs that others connect to, with scheme and host in lower case; sorted, each once.
-    pub(super) fn urls(&mut self, raw: &Raw) -> Option<Vec<String>> {
+    pub(super) fn urls(&mut self, raw: &Raw, usual_port: u16) -> Option<Vec<String>> {
         let pieces = self.pieces(raw)?;
-        let port = if self.name.contains("peer") { 2380 } else { 2379 };
         let mut urls = Vec::new();
         for (text, location) in &pieces {
             let url = match split_scheme(text) {
                 Some((scheme @ (Scheme::Http | Scheme::Https), rest)) => {
-                    authority(rest, port).map(|to| {
+                    authority(rest, usual_port).map(|to| {
                         format!("{}://{}:{}", scheme.name(), zone::in_url(&to.host), to.port)
                     })
                 }
                 Some((scheme @ (Scheme::Unix | Scheme::Unixs), path)) if !path.is_empty() => {
                     Ok(format!("{}://{path}", scheme.name()))
                 }
-                _ => Err(format!("want a URL such as \"http://10.0.1.10:{port}\"")),
+                _ => Err(format!("want a URL such as \"http://10.0.1.10:{usual_port}\"")),
             };
             match url {
                 Ok(url) => urls.push(url),
