@@ -100,7 +100,7 @@ fn check(fields: &Fields, problems: &mut Problems) {
     let registry_known = !discovery.value.is_empty() || !discovery_token.value.is_empty();
     let is_sound = discovery.is_sound && discovery_token.is_sound;
     if fields.proxy.value == "off" && !registry_known && is_sound {
-        let message = "`proxy` is \"off\", which means being a member of the cluster if there is room, and no registry tells";
+        let message = "`proxy` is \"off\", which makes this host a member if the cluster has room, and no registry is set";
         let hint = "want `discovery` or `discovery-token`, or \"on\" or \"readonly\"";
         refuse(problems, &fields.proxy, message, hint);
     }

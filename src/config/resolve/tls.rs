@@ -180,8 +180,7 @@ fn check_clients(fields: &Fields, problems: &mut Problems) {
     }
     if fields.client_cert_auth.value && ca.value.is_none() {
         // etcd would accept a certificate of any authority that the machine trusts.
-        let message =
-            "`client-cert-auth` is set, and no authority that clients' certificates must come from";
+        let message = "`client-cert-auth` is set, and `trusted-ca-file` is not";
         refuse(problems, &fields.client_cert_auth, message, "set trusted-ca-file");
     }
     warn_without_ca(&fields.client_crl_file, |file| file.is_some(), ca, problems);
