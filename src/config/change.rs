@@ -1,4 +1,4 @@
-//! What a reload would change, and what it may not.
+//! The difference between two loads: what a reload changes, and what it must refuse.
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use super::Loaded;
 use super::location::Location;
 use super::mask::masked;
 use super::problem::Problem;
-use super::schema::{Setting, Support};
+use super::schema::{Applies, Setting, names};
 
 /// One setting whose effective value differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The setting's name.
-    pub key: String,
+    /// The setting.
+    pub setting: &'static Setting,
     /// Its value before, as text.
     pub old: String,
     /// Its value after, as text.
@@ -21,45 +21,13 @@ pub struct Change {
     pub location: Location,
 }
 
-/// Settings that a running daemon cannot change.
-const FIXED: [&str; 3] = ["data-dir", "workers", "admin-socket"];
-
-/// Settings that decide at a start whether this host is a member, and are not looked at afterwards.
-const AT_START: [&str; 4] =
-    ["name", "member-binary", "initial-advertise-peer-urls", "discovery-fallback"];
-
-/// When the changed value of a setting is in force.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Applies {
-    /// With the reload.
-    Live,
-    /// At a restart; a reload that changes it is refused.
-    Restart,
-    /// At the next start; a reload accepts it, and nothing changes until then.
-    NextStart,
-    /// Never: the setting has no effect here.
-    Never,
-}
-
-/// Returns when a change of `setting` is in force.
-pub fn applies(setting: &Setting) -> Applies {
-    match setting.name {
-        _ if setting.support == Support::Idle => Applies::Never,
-        // The file cannot name another one, so only a new command line or environment can.
-        "config-file" => Applies::Restart,
-        name if FIXED.contains(&name) => Applies::Restart,
-        name if AT_START.contains(&name) => Applies::NextStart,
-        _ => Applies::Live,
-    }
-}
-
 /// Returns every setting whose effective value differs, in the order of the table.
 pub fn changes(old: &Loaded, new: &Loaded) -> Vec<Change> {
     let differs =
         new.origins.iter().filter(|now| !new.origins.is_same(&old.origins, now.setting.name));
     differs
         .map(|now| Change {
-            key: now.setting.name.to_owned(),
+            setting: now.setting,
             old: old.origins.text(now.setting.name),
             new: now.value,
             location: blamed(new, now.setting.name),
@@ -67,32 +35,34 @@ pub fn changes(old: &Loaded, new: &Loaded) -> Vec<Change> {
         .collect()
 }
 
-/// Takes over what is settled when a daemon starts and is computed anew at each load: how many
-/// workers there are.
+/// Keeps the number of workers that was computed at the start, unless the setting itself changed:
+/// each load computes it anew from the machine.
 pub fn keep_running(old: &Loaded, new: &mut Loaded) {
-    if new.origins.is_same(&old.origins, "workers") {
+    if new.origins.is_same(&old.origins, names::WORKERS) {
         new.settings.workers = old.settings.workers;
-        new.origins.compute("workers", old.settings.workers);
+        new.origins.compute(names::WORKERS, old.settings.workers);
     }
 }
 
 /// Returns where the change was written. The default data directory changes with the name.
 fn blamed(new: &Loaded, key: &str) -> Location {
     match new.origins.location(key) {
-        Location::Default if key == "data-dir" => new.origins.location("name").clone(),
+        Location::Default if key == names::DATA_DIR => new.origins.location(names::NAME).clone(),
         location => location.clone(),
     }
 }
 
 /// Returns an error for every change that needs a restart; a reload with one is refused whole.
 pub fn needs_restart(changes: &[Change]) -> Vec<Problem> {
-    // Becoming a member takes another program.
-    let becomes_member = |change: &Change| change.key == "proxy" && change.new == "off";
+    // A member is another program.
+    let becomes_member =
+        |change: &Change| change.setting.name == names::PROXY && change.new == "off";
     let fixed = changes
         .iter()
-        .filter(|change| FIXED.contains(&change.key.as_str()) || becomes_member(change));
+        .filter(|change| change.setting.applies == Applies::Restart || becomes_member(change));
     fixed
-        .map(|Change { key, old, new, location }| {
+        .map(|Change { setting, old, new, location }| {
+            let key = setting.name;
             let message =
                 format!("`{key}` cannot change in a running daemon (from \"{old}\" to \"{new}\")");
             Problem::error(message, location.clone()).hint("put it back, or restart")
@@ -100,7 +70,7 @@ pub fn needs_restart(changes: &[Change]) -> Vec<Problem> {
         .collect()
 }
 
-/// Returns a notice for every key that the file changed and that a variable or a flag overrides.
+/// Returns a notice for every key that changed in the file while a variable or a flag overrides it.
 pub fn overridden(old: &Loaded, new: &Loaded) -> Vec<Problem> {
     let written = new.origins.file.iter();
     let changed = written.filter(|(key, entry)| {
@@ -121,9 +91,9 @@ pub fn overridden(old: &Loaded, new: &Loaded) -> Vec<Problem> {
         .collect()
 }
 
-/// Returns an error when the file had settings before and is now missing or empty. A file that is
-/// being replaced looks like this for a moment, and so does an accident; nobody means "all
-/// defaults" by it.
+/// Returns an error when the file had settings before and is now missing or empty. A file looks
+/// like that in the middle of a replacement or after an accident; it is not taken for a wish for
+/// all defaults.
 pub fn vanished(old: &Loaded, new: &Loaded) -> Option<Problem> {
     let is_blank =
         |loaded: &Loaded| loaded.text.as_ref().is_none_or(|text| text.trim_ascii().is_empty());
@@ -140,11 +110,11 @@ pub fn vanished(old: &Loaded, new: &Loaded) -> Option<Problem> {
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} -> {}", self.key, shown(&self.old), shown(&self.new))
+        write!(f, "{}: {} -> {}", self.setting.name, shown(&self.old), shown(&self.new))
     }
 }
 
-/// Longest value that is shown; a list of peers may be as long as the file.
+/// Longest value shown, in characters; a list of peers may be as long as the file.
 const SHOWN: usize = 500;
 
 fn shown(text: &str) -> String {

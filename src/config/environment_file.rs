@@ -17,11 +17,11 @@
 
 use std::ops::Range;
 
-/// Bytes that are read at most: what systemd before 248 took. All variables of a process have room
-/// in half of it.
+/// Largest file in bytes: the limit of systemd before 248. All variables of a process fit in half
+/// of it.
 pub const LARGEST: u64 = 4 << 20;
 
-/// Which systemd is imitated; [`parse`] is the same in both but for comments.
+/// The version of systemd to imitate. They differ in comments only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Systemd {
     /// 254 and later: a comment is one line.
@@ -34,11 +34,11 @@ pub enum Systemd {
 /// An environment file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EnvironmentFile {
-    /// What it sets, in the order of the file. Of two with the same name the last counts.
+    /// The assignments in the order of the file. Of two with the same name the last counts.
     pub assignments: Vec<Assignment>,
-    /// The lines (from 1) with a `=` behind something that is no variable's name.
+    /// Lines, from 1, with a `=` behind an invalid name.
     pub ignored: Vec<usize>,
-    /// Where the line begins in whose quotes the file ends, if it ends within quotes.
+    /// Byte offset of the assignment whose quotes the file does not close, if there is one.
     pub unclosed: Option<usize>,
 }
 
@@ -55,7 +55,7 @@ pub struct Assignment {
     pub span: Range<usize>,
 }
 
-/// Why systemd ignores a file, or would not read it.
+/// Why systemd ignores the whole file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// It has a NUL byte.
@@ -84,7 +84,7 @@ pub fn parse(text: &[u8], systemd: Systemd) -> Result<EnvironmentFile, Refusal> 
     }
     let mut file = EnvironmentFile::default();
     let mut reader = Reader { text, at: 0 };
-    // Counts on from the last assignment, so that no byte is looked at once for each of them.
+    // Counts lines on from the last assignment, so that the time stays linear in the file's size.
     let (mut line, mut counted) = (1, 0);
     loop {
         let line_start = reader.skip_blank();
@@ -111,13 +111,13 @@ pub fn parse(text: &[u8], systemd: Systemd) -> Result<EnvironmentFile, Refusal> 
     }
 }
 
-/// Whether systemd takes this for a variable's name.
+/// Whether systemd accepts this as a variable's name.
 fn is_name(name: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
     !name.is_empty() && name.chars().all(fits) && !name.starts_with(|c: char| c.is_ascii_digit())
 }
 
-/// Takes what systemd takes for UTF-8, which is everything but Unicode's noncharacters.
+/// Converts to a string by systemd's rules: UTF-8 without Unicode's noncharacters.
 fn to_utf8(bytes: Vec<u8>) -> Option<String> {
     let is_character = |c: char| {
         let code = u32::from(c);
@@ -158,7 +158,7 @@ impl<'a> Reader<'a> {
         Some(byte)
     }
 
-    /// Skips blanks and empty lines, and returns where the line begins that it comes to.
+    /// Skips blanks and empty lines; returns where the next line begins.
     fn skip_blank(&mut self) -> usize {
         let mut line_start = self.at;
         while let Some(byte) = self.peek().filter(|byte| is_blank(*byte)) {
@@ -180,8 +180,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads up to and with the `=`; `None` when there is none in this line. The first byte may be
-    /// anything, a `=` too.
+    /// Reads a name and the `=` behind it; returns `None` when the line has no `=`. The first byte
+    /// may be any, even `=`.
     fn name(&mut self) -> Option<&'a [u8]> {
         let start = self.at;
         self.at += 1;
@@ -194,7 +194,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads a value and the end of its line. Returns it, and whether the file ends within quotes.
+    /// Reads a value and the end of its line; returns the value, and whether the file ends within
+    /// quotes.
     fn value(&mut self) -> (Vec<u8>, bool) {
         let mut value = Vec::new();
         while let Some(byte) = self.next() {
@@ -241,8 +242,8 @@ impl<'a> Reader<'a> {
         false
     }
 
-    /// Reads what is not quoted, up to and with the newline. Blanks at the end are dropped unless
-    /// an escape stands behind them.
+    /// Reads the unquoted rest of a value and the newline. Blanks at its end are dropped, unless an
+    /// escape follows them.
     fn bare(&mut self, value: &mut Vec<u8>) {
         let mut keep = value.len();
         while let Some(byte) = self.next() {
@@ -260,7 +261,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Takes blanks off the end; those at the beginning have been skipped.
+/// Drops blanks at the end; those at the beginning were skipped.
 fn without_blanks(name: &[u8]) -> &[u8] {
     let blanks = name.iter().rev().take_while(|byte| is_blank(**byte)).count();
     &name[..name.len() - blanks]

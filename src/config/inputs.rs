@@ -1,10 +1,10 @@
-//! What one load of the settings starts from.
+//! The inputs of a load of the settings.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// Everything that settings are made from, except the file's content. Fixed when the daemon starts;
-/// a reload loads the same inputs again.
+/// The sources of the settings, except for the file's content. They are fixed when the daemon
+/// starts; a reload loads the same inputs again.
 #[derive(Debug, Clone)]
 pub struct Inputs {
     /// The flags, without the command before them.

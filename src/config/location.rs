@@ -1,4 +1,4 @@
-//! Where a value was written: the default, a spot in the file, a variable, a flag.
+//! The place of a value or a problem: the default, a span of the file, a variable, or a flag.
 
 use std::fmt;
 use std::ops::Range;
@@ -7,21 +7,22 @@ use std::sync::Arc;
 
 use super::mask::masked;
 
-/// The settings file as it was read.
+/// The settings file with its text.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SourceFile {
     /// Its absolute path.
     pub path: PathBuf,
     /// Its text.
     pub text: String,
-    /// Where each line begins, so that no place has to count the lines before it.
+    /// Byte offset of each line, so that finding a line needs no count of those before it.
     starts: Vec<usize>,
 }
 
-/// Where a value or a problem is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The place of a value or a problem.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Location {
     /// Nowhere: the built-in default.
+    #[default]
     Default,
     /// The file as a whole.
     File(PathBuf),
@@ -35,7 +36,7 @@ pub enum Location {
     Flag(String),
 }
 
-/// A line of the file, and which of its characters are meant.
+/// A line of the file with the range of characters that is meant.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Span<'a> {
     /// Line number, from 1.
@@ -44,19 +45,19 @@ pub struct Span<'a> {
     pub column: usize,
     /// The whole line, without its end.
     pub text: &'a str,
-    /// Number of characters meant, at least 1; what goes on in later lines is not counted.
+    /// Number of characters meant, at least 1; those in later lines do not count.
     pub width: usize,
 }
 
-/// What some editors put before the first line.
+/// The byte order mark, which some editors put before the first line.
 const BOM: char = '\u{feff}';
 
 impl SourceFile {
-    /// Makes one of its path and text.
+    /// Takes the file's absolute path and its text.
     pub fn new(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
         let text = text.into();
         let ends = text.match_indices('\n').map(|(at, _)| at + 1);
-        // A mark of the encoding is no character of the first line.
+        // A byte order mark is no character of the first line.
         let first = if text.starts_with(BOM) { BOM.len_utf8() } else { 0 };
         let starts = std::iter::once(first).chain(ends).collect();
         Self { path: path.into(), text, starts }
@@ -67,8 +68,8 @@ impl SourceFile {
         self.starts.partition_point(|start| *start <= at).saturating_sub(1)
     }
 
-    /// Returns the line that holds this byte and those above it, up to the one that names a key: a
-    /// value may stand below its key.
+    /// Returns the line of this byte and the lines above it, upwards to the one that names a key,
+    /// since a value may stand below its key.
     fn statement(&self, at: usize) -> impl Iterator<Item = &str> {
         let mut is_over = false;
         let indices = (0..=self.line_of(at)).rev();
@@ -103,7 +104,7 @@ fn names_key(line: &str) -> bool {
 }
 
 impl Location {
-    /// Returns the file it is in, if it is in one.
+    /// Returns the file, if the place is in one.
     pub fn file(&self) -> Option<&Path> {
         match self {
             Self::File(path) | Self::Line(_, path, _) => Some(path),
@@ -112,7 +113,7 @@ impl Location {
         }
     }
 
-    /// Returns the number of the line it is in, from 1, if it is in one.
+    /// Returns the line number, from 1, if the place is in a line.
     pub fn line(&self) -> Option<usize> {
         match self {
             Self::Line(_, _, line) => Some(*line),
@@ -120,7 +121,7 @@ impl Location {
         }
     }
 
-    /// Returns the line and characters meant, if it is a spot in the file.
+    /// Returns the line and the characters meant, if the place is a span of the settings file.
     pub fn span(&self) -> Option<Span<'_>> {
         match self {
             Self::Span(source, range) => Some(source.span(range)),
@@ -128,8 +129,8 @@ impl Location {
         }
     }
 
-    /// Returns the line that it is in and those above it, up to the one that names a key; nothing
-    /// outside of the file.
+    /// Returns the line of the place and the lines above it, upwards to the one that names a key;
+    /// nothing outside of the file.
     pub(super) fn statement(&self) -> impl Iterator<Item = &str> {
         let span = match self {
             Self::Span(source, range) => Some((source, range.start)),
@@ -143,7 +144,7 @@ impl Location {
         matches!(self, Self::Flag(_))
     }
 
-    /// A key that sorts places in reading order: file, then environment, then command line.
+    /// Returns a sort key for reading order: file, then environment, then command line.
     pub(super) fn order(&self) -> (u8, usize) {
         match self {
             Self::Default => (0, 0),
@@ -174,13 +175,13 @@ impl fmt::Display for Location {
     }
 }
 
-/// Replaces the user and password before each `@` by as many asterisks:
+/// Replaces the user and password before each `@` by as many asterisks, as in
 /// `http://user:password@host`.
 pub(super) fn without_logins(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('@') {
-        // Quotes and slashes may be in a password, once a scheme has begun.
+        // Behind a scheme, quotes and slashes may belong to a password.
         let scheme = before.rfind("://").map(|at| at + 2);
         let blank = before.rfind(char::is_whitespace);
         let quote = before.rfind(['"', '\'']).filter(|_| scheme.max(blank) == blank);
@@ -197,7 +198,7 @@ pub(super) fn without_logins(text: &str) -> String {
 /// Longest name or value that a message repeats, in characters.
 const SHOWN: usize = 80;
 
-/// Returns the beginning of `text`, as it may stand in a message.
+/// Returns the beginning of `text`, masked, for a message.
 pub(super) fn short(text: &str) -> String {
     let text = &masked(text);
     let shown: String = text.chars().take(SHOWN).collect();
@@ -205,7 +206,7 @@ pub(super) fn short(text: &str) -> String {
     printable(&shown) + more
 }
 
-/// Replaces what could disturb a terminal or break a log line in two.
+/// Replaces control characters by U+FFFD: they could disturb a terminal or split a log line.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

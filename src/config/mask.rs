@@ -1,27 +1,29 @@
-//! Takes key material and logins out of texts that are about to be told.
+//! Hides key material and logins in texts that leave the process.
 //!
-//! Messages are made to hold none: they name files, settings and known words. [`masked`] stands
-//! behind that, where texts leave the process (problems, log records, the snapshot, what commands
-//! print), so that a message which repeats too much tells no secret. It errs on the side of hiding:
-//! a path with a random name of 16 characters or more may be hidden too.
+//! Messages are written to hold none: they name files, settings and known words. [`masked`] is the
+//! second line of defence, where texts leave the process (problems, log records, the snapshot, the
+//! output of commands): a message that repeats too much still shows no secret. It errs on the side
+//! of hiding: a path with a random name of 16 characters or more may be hidden too.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Stands where something was taken out.
+/// The replacement for hidden text.
 const HIDDEN: &str = "(hidden)";
 
-/// Shortest random-looking word that is hidden. Of a shorter one nobody can tell whether it is one.
+/// Shortest random-looking word that is hidden, in characters. A shorter one cannot be told from an
+/// ordinary word.
 const SHORTEST: usize = 16;
 
-/// Shortest word that is hidden beside another that was hidden: the last line of a key.
+/// Shortest word that is hidden beside a hidden one, in characters: it may be the last line of a
+/// key.
 const SHORTEST_BESIDE: usize = 4;
 
 /// A long word is random only if it has fewer separators than one in so many characters; base64 has
 /// one in 32, a path more than one in six.
 const MOST_LETTERS_BETWEEN: usize = 6;
 
-/// How PEM begins and ends its blocks.
+/// The marks at the beginning and end of a PEM block.
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";
@@ -36,7 +38,7 @@ pub fn masked(text: &str) -> Cow<'_, str> {
     hidden.sort_by_key(|range| range.start);
     let (mut out, mut at) = (String::with_capacity(text.len()), 0);
     for Range { start, end } in hidden {
-        // What overlaps or touches was hidden already.
+        // A range that overlaps or touches an earlier one is hidden already.
         if start >= at {
             out.push_str(&text[at..start]);
             if !out.ends_with(HIDDEN) {
@@ -49,12 +51,12 @@ pub fn masked(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Whether a text holds PEM, or what looks like a piece of it.
+/// Whether a text holds PEM, or something that looks like a piece of it.
 pub(super) fn holds_key_material(text: &str) -> bool {
     !key_material(text).is_empty() || pem_label(text).is_some()
 }
 
-/// Whether a line is nothing but base64, as the lines of a key are.
+/// Whether a line is all base64, like the lines of a key.
 pub(super) fn is_base64_line(line: &str) -> bool {
     let line = line.trim();
     let has = |is: fn(u8) -> bool| line.bytes().any(is);
@@ -64,14 +66,14 @@ pub(super) fn is_base64_line(line: &str) -> bool {
         && has(|byte| byte.is_ascii_lowercase())
 }
 
-/// Returns the first PEM label of a text: a known word, or `"block"` for any other.
+/// Returns the first PEM label in a text: a known one, or `"block"` for any other.
 pub(super) fn pem_label(text: &str) -> Option<&'static str> {
     let at = [BEGIN, END].iter().filter_map(|mark| Some(text.find(mark)? + mark.len())).min()?;
     let label = text[at..].split_once(DASHES).map_or("", |(label, _)| label);
     Some(known_label(label))
 }
 
-/// Returns a PEM label as it may be told: a known word, or `"block"` for any other.
+/// Returns a PEM label that may be shown: a known one, or `"block"` for any other.
 pub fn known_label(label: &str) -> &'static str {
     const KNOWN: [&str; 16] = [
         "CERTIFICATE",
@@ -94,8 +96,8 @@ pub fn known_label(label: &str) -> &'static str {
     KNOWN.iter().find(|known| **known == label).copied().unwrap_or("block")
 }
 
-/// What looks like a key, in reading order: bodies of PEM blocks, and long random words with what
-/// stands beside them.
+/// Returns the ranges that look like key material, in reading order: bodies of PEM blocks, and long
+/// random words with the words beside them.
 fn key_material(text: &str) -> Vec<Range<usize>> {
     let words = words(text);
     let is_start: Vec<bool> =
@@ -123,8 +125,8 @@ fn key_material(text: &str) -> Vec<Range<usize>> {
     chosen.filter(|(_, hidden)| *hidden).map(|(word, _)| word).collect()
 }
 
-/// The longest runs of characters of base64, of either alphabet. The dashes around PEM's labels end
-/// a word.
+/// Returns the longest runs of base64 characters, of both alphabets. The dashes around PEM labels
+/// end a word.
 fn words(text: &str) -> Vec<Range<usize>> {
     let bytes = text.as_bytes();
     let is_dashes = |at: usize| bytes[at] == b'-' && bytes[at..].starts_with(DASHES.as_bytes());
@@ -148,7 +150,7 @@ fn words(text: &str) -> Vec<Range<usize>> {
         };
     }
     words.extend(start.map(|first| first..bytes.len()));
-    // What has no letter and no digit is no word: ` = ` stands between two.
+    // A run without letters and digits, as in ` = `, is no word: it stands between two.
     words.retain(|word| bytes[word.clone()].iter().any(u8::is_ascii_alphanumeric));
     words
 }
@@ -162,12 +164,12 @@ fn opens(text: &str, word: &Range<usize>) -> bool {
     follows && !is_plain(&text[word.clone()])
 }
 
-/// What may stand between the lines of a key that lost its newlines, or was quoted.
+/// Whether a character may stand between the lines of a key that lost its newlines or was quoted.
 fn is_between(c: char) -> bool {
     c.is_whitespace() || c.is_control() || "\\\"',;|\u{fffd}".contains(c)
 }
 
-/// Whether a word may be one of a sentence, a label or a name.
+/// Whether a word may belong to a sentence, a label or a name.
 fn is_plain(word: &str) -> bool {
     let letters = word.trim_end_matches('=');
     let rest = letters.get(1..).unwrap_or_default();
@@ -177,8 +179,8 @@ fn is_plain(word: &str) -> bool {
         || letters.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether a word looks random: somewhere in it capitals, small letters and digits change often
-/// over a long stretch. The names in a path and words in CamelCase do not.
+/// Whether a word looks random: in some long stretch of it capitals, small letters and digits
+/// alternate often, as they do not in names of a path and words in CamelCase.
 fn is_random(word: &str) -> bool {
     let is_separator = |byte: u8| !byte.is_ascii_alphanumeric();
     let mut stretches = word.as_bytes().split(|byte| is_separator(*byte));
@@ -208,7 +210,7 @@ fn changes_often(stretch: &[u8]) -> bool {
     })
 }
 
-/// The user and password before the `@` of each URL.
+/// Returns the ranges of user and password, before the `@` of each URL.
 fn logins(text: &str) -> Vec<Range<usize>> {
     const SCHEME: &str = "://";
     let mut found = Vec::new();

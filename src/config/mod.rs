@@ -1,16 +1,18 @@
-//! Settings: what may be written, where it was written, and what it means.
+//! The settings: their table, the sources they are read from, and the resolved values.
 //!
 //! [`load`] reads the settings file, the `ETCD_*` variables and the flags, lays them over the
 //! defaults (later wins), and returns resolved [`Settings`] with the origin of every value, or
 //! every problem at once. A start, a reload and `check` all call it, so that they agree. `schema`
-//! is the table of what may be written; `value` reads one value; `source` the layers; `resolve`
-//! looks at settings together; `change` compares two loads.
+//! is the table of settings; `value` parses one value; `source` reads the layers; `fields` holds
+//! the effective values by type; `resolve` checks them together and builds [`Settings`]; `change`
+//! compares two loads.
 //!
 //! It opens no socket and changes nothing. Nothing that a file, a variable or a flag holds can make
 //! it panic.
 
 pub mod change;
 pub mod environment_file;
+mod fields;
 mod inputs;
 mod location;
 mod mask;
@@ -35,34 +37,36 @@ pub use source::file::LARGEST_FILE;
 use std::collections::HashSet;
 use std::path::PathBuf;
 
+use schema::names;
 use source::file::Choice;
 use source::{Layer, RawMemberSetting, RawSetting, environment, file, flags};
 use value::Shape;
 
-/// Settings that can be used, and where they come from.
+/// Valid settings, and where each was written.
 #[derive(Debug, Clone)]
 pub struct Loaded {
-    /// What they mean.
+    /// The resolved settings.
     pub settings: Settings,
-    /// What is probably not meant, errors first, in reading order.
+    /// Problems that are no errors: warnings first, then notices, each in reading order.
     pub warnings: Vec<Problem>,
     /// The effective value of every setting, with its place.
     pub origins: Origins,
-    /// The file to watch, absolute; it may not exist yet. Always present today.
+    /// The absolute path of the file to watch, which may not exist yet. Always `Some` today.
     pub file: Option<PathBuf>,
     /// The file's content; `None` when it does not exist.
     pub text: Option<Vec<u8>>,
-    /// What is written for etcd alone, what wins last; empty unless this host may become a member.
+    /// Settings that only etcd has, in rising precedence; empty unless this host may become a
+    /// member.
     pub member_only: Vec<MemberSetting>,
 }
 
-/// Reads everything and returns the settings, or all that is wrong with them, warnings included.
+/// Loads the settings; returns every problem, warnings included, when one of them is an error.
 pub fn load(inputs: &Inputs) -> Result<Loaded, Problems> {
     load_seen(inputs, None)
 }
 
-/// Like [`load`], with the file's content as somebody who watches it has just seen it: read again,
-/// it might be in the middle of the next write.
+/// Loads the settings with the file's content as a watcher has just read it. A second read might
+/// fall into the middle of the next write.
 pub fn load_seen(inputs: &Inputs, seen: Option<Vec<u8>>) -> Result<Loaded, Problems> {
     let (loaded, problems) = draft(inputs, seen);
     if problems.errors() > 0 {
@@ -71,16 +75,16 @@ pub fn load_seen(inputs: &Inputs, seen: Option<Vec<u8>>) -> Result<Loaded, Probl
     Ok(Loaded { warnings: problems.0, ..loaded })
 }
 
-/// Like [`load_seen`], but returns what could be read of the settings also when they cannot be
-/// used, and apart from it all that is wrong. With an error among that, a draft is good for finding
-/// out what else is wrong, and for nothing else.
+/// Loads the settings like [`load_seen`], and returns them beside the problems even when there are
+/// errors. Such a draft only serves to look for further problems; nothing may be started with it.
 pub fn draft(inputs: &Inputs, seen: Option<Vec<u8>>) -> (Loaded, Problems) {
     let mut problems = Problems::default();
     let Gathered { mut origins, file, text, members } = gather(inputs, seen, &mut problems);
-    origins.compute("config-file", file.display());
-    let settings = resolve::resolve(&origins, inputs, &mut problems);
-    origins.compute_from(&settings);
-    resolve::blame_directories(&mut origins, inputs);
+    origins.compute(names::CONFIG_FILE, file.display());
+    let fields = resolve::fill(&origins);
+    let settings = resolve::resolve(&fields, inputs, &mut problems);
+    origins.compute_from(&fields, &settings);
+    resolve::blame_directories(&mut origins, &fields, inputs);
     let mut member_only = Vec::new();
     if settings.member.is_some() {
         let what = |problem: &Problem| (problem.location.order(), problem.message.clone());
@@ -93,12 +97,11 @@ pub fn draft(inputs: &Inputs, seen: Option<Vec<u8>>) -> (Loaded, Problems) {
     (Loaded { settings, warnings, origins, file: Some(file), text, member_only }, problems)
 }
 
-/// Returns where a running daemon with these inputs has its admin socket. Mistakes in file and
-/// environment do not matter: a daemon that refused a broken file must still be reachable.
+/// Returns the path of the admin socket of a daemon that runs with these inputs. Mistakes in the
+/// file and the environment are ignored: a daemon that refused a broken file must stay reachable.
 ///
 /// # Errors
-/// What is wrong on the command line: with a slip there, another daemon might be asked than the one
-/// that was meant.
+/// Returns the mistakes on the command line, since a slip there might lead to the wrong daemon.
 pub fn admin_socket(inputs: &Inputs) -> Result<PathBuf, Problems> {
     let mut problems = Problems::default();
     let gathered = gather(inputs, None, &mut problems);
@@ -106,10 +109,10 @@ pub fn admin_socket(inputs: &Inputs) -> Result<PathBuf, Problems> {
     if problems.errors() > 0 {
         return Err(problems);
     }
-    Ok(resolve::admin_socket(&gathered.origins, inputs))
+    Ok(resolve::admin_socket(&resolve::fill(&gathered.origins), inputs))
 }
 
-/// Returns where it is unless somebody sets it.
+/// Returns the path of the admin socket when no setting names one.
 pub fn usual_admin_socket(inputs: &Inputs) -> PathBuf {
     resolve::usual_admin_socket(inputs)
 }
@@ -141,10 +144,12 @@ fn gather(inputs: &Inputs, seen: Option<Vec<u8>>, problems: &mut Problems) -> Ga
     Gathered { origins: Origins::new(effective, &layers), file: choice.path, text, members }
 }
 
-/// Returns the file that a flag names, else the one that a variable names, else the default one.
+/// Returns the settings file: named by a flag, else by a variable, else the default one.
 fn choose_file(inputs: &Inputs, variables: &[RawSetting], flags: &[RawSetting]) -> Choice {
     let named = variables.iter().chain(flags).rev().find_map(|given| match &given.raw.shape {
-        Shape::Text(path) if given.setting.name == "config-file" => Some((path, &given.location)),
+        Shape::Text(path) if given.setting.name == names::CONFIG_FILE => {
+            Some((path, &given.location))
+        }
         _ => None,
     });
     match named.filter(|(path, _)| !path.is_empty()) {

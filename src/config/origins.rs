@@ -1,23 +1,24 @@
-//! Where every effective value comes from.
+//! The effective value of every setting, and where it was written.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
+use super::fields::Fields;
 use super::location::Location;
-use super::schema::{self, Setting};
+use super::schema::{self, Kind, Setting, names};
 use super::settings::{ListenUrl, PeerSource, Settings};
 use super::source::{Entry, Layer};
 use super::value::Value;
 
-/// The effective value of every setting, where it was written, and what the file says of it.
+/// The effective value of every setting with its place, and the values in the file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Origins {
     pub(super) effective: BTreeMap<&'static str, Entry>,
-    /// What the file says, also where a variable or a flag wins.
+    /// The values in the file, including those that a variable or a flag overrides.
     pub(super) file: BTreeMap<&'static str, Entry>,
     /// Values that depend on others or on the machine, as text.
     computed: BTreeMap<&'static str, String>,
-    /// What is written somewhere and cannot be read.
+    /// Settings that at least one source has with a mistake.
     broken: BTreeSet<&'static str>,
 }
 
@@ -26,53 +27,52 @@ pub struct Origins {
 pub struct Effective<'a> {
     /// The setting.
     pub setting: &'static Setting,
-    /// Its value as text; secrets are hidden.
+    /// Its value as text, with secrets hidden.
     pub value: String,
     /// Where it was written.
     pub location: &'a Location,
 }
 
 impl Origins {
-    /// Takes what is in force, and the layers that it comes from; the second of these is the file.
+    /// Takes the effective values and the layers they come from; the second layer is the file.
     pub(super) fn new(effective: BTreeMap<&'static str, Entry>, layers: &[Layer; 4]) -> Self {
         let broken = layers.iter().flat_map(|layer| layer.broken.iter().copied()).collect();
         let file = layers[1].entries.clone();
         Self { effective, file, computed: BTreeMap::new(), broken }
     }
 
-    /// Whether none of these settings has a mistake. With one, nothing can be said of what they
-    /// mean together.
-    pub(super) fn are_sound(&self, names: &[&str]) -> bool {
-        !names.iter().any(|name| self.broken.contains(name))
+    /// Whether no source has a mistake in this setting.
+    pub(super) fn is_sound(&self, name: &str) -> bool {
+        !self.broken.contains(name)
     }
 
-    /// Says what a setting really is, where that depends on more than what was written.
+    /// Sets the text of a value that depends on more than what was written.
     pub(super) fn compute(&mut self, name: &'static str, value: impl Display) {
         self.computed.insert(name, value.to_string());
     }
 
-    /// Takes such values from the resolved settings.
-    pub(super) fn compute_from(&mut self, settings: &Settings) {
+    /// Takes the values that depend on others or on the machine from the resolved settings.
+    pub(super) fn compute_from(&mut self, fields: &Fields, settings: &Settings) {
         if let PeerSource::Static(peers) = &settings.peers {
-            self.compute("initial-cluster", Value::Peers(peers.clone()).to_text());
+            self.compute(fields.initial_cluster.name, Value::Peers(peers.clone()).to_text());
         }
-        self.compute("data-dir", settings.data_dir.display());
-        self.compute("admin-socket", settings.admin_socket.display());
-        self.compute("workers", settings.workers);
-        if self.value("debug") == Some(&Value::Bool(true)) {
-            self.compute("log-level", settings.log.level);
-            self.blame("log-level", self.location("debug").clone());
+        self.compute(fields.data_dir.name, settings.data_dir.display());
+        self.compute(fields.admin_socket.name, settings.admin_socket.display());
+        self.compute(fields.workers.name, settings.workers);
+        if fields.debug.value {
+            self.compute(fields.log_level.name, settings.log.level);
+            self.blame(fields.log_level.name, fields.debug.location.clone());
         }
     }
 
-    /// Says where a value comes from that nobody has written for this setting.
+    /// Sets the place of a value that was not written for this setting itself.
     pub(super) fn blame(&mut self, name: &str, location: Location) {
         if let Some(entry) = self.effective.get_mut(name) {
             entry.location = location;
         }
     }
 
-    /// Says more exactly where values were written, wherever `exact` knows it.
+    /// Replaces the places for which `exact` knows a more exact one.
     pub fn locate(&mut self, exact: impl Fn(&Location) -> Option<Location>) {
         for entry in self.effective.values_mut() {
             if let Some(location) = exact(&entry.location) {
@@ -81,16 +81,15 @@ impl Origins {
         }
     }
 
-    /// Whether `name` means the same in both. The number of workers that is computed may differ
-    /// only because the machine gives us other cores than at the start; nobody has changed a
-    /// setting then.
+    /// Whether `name` means the same in both. A computed number of workers may also differ because
+    /// this process may use other cores than at the start; that is no change of a setting.
     pub(super) fn is_same(&self, other: &Self, name: &str) -> bool {
         let same_value = || self.value(name) == other.value(name);
         let is_computed = [self, other].iter().any(|origins| origins.computed.contains_key(name));
         if !is_computed {
             return same_value();
         }
-        self.text(name) == other.text(name) || name == "workers" && same_value()
+        self.text(name) == other.text(name) || name == names::WORKERS && same_value()
     }
 
     /// Returns every setting with its effective value, in the order of the table.
@@ -108,14 +107,9 @@ impl Origins {
 
     /// Returns where a URL to listen on was written.
     pub fn listener_location(&self, url: &ListenUrl) -> &Location {
-        let names = ["listen-client-urls", "listen-client-http-urls", "listen-metrics-urls"];
-        let has = |name: &&&str| matches!(self.value(name), Some(Value::Listen(urls)) if urls.contains(url));
-        names.iter().find(has).map_or(&Location::Default, |name| self.location(name))
-    }
-
-    /// Whether anything but the default says what `name` is.
-    pub(super) fn is_set(&self, name: &str) -> bool {
-        *self.location(name) != Location::Default
+        let has = |setting: &&Setting| matches!(self.value(setting.name), Some(Value::Listen(urls)) if urls.contains(url));
+        let mut lists = schema::all().filter(|setting| setting.kind == Kind::ListenUrls);
+        lists.find(has).map_or(&Location::Default, |setting| self.location(setting.name))
     }
 
     /// Returns the effective value of `name` as text.

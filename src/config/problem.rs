@@ -1,9 +1,9 @@
-//! What is wrong with the settings: how bad, what, where, and what would be right.
+//! A problem of the settings: severity, message, place, and a hint.
 //!
 //! All problems of a load are collected and shown together. A problem has two forms: the long one
 //! for a terminal, with the line of the file and a marker below it, and one line (`PLACE: MESSAGE`)
-//! for the journal, STATUS and `status`. Neither holds key material or a password, whatever the
-//! message was made of.
+//! for the journal, STATUS and `status`. Neither shows key material or a password, whatever the
+//! message contains.
 
 use std::fmt::{self, Write as _};
 
@@ -16,9 +16,9 @@ use super::schema::{self, Kind};
 /// How bad a problem is; errors sort first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Nothing starts and nothing changes.
+    /// The daemon does not start, or the reload changes nothing.
     Error,
-    /// It works, but probably not as meant.
+    /// The settings work, but probably not as meant.
     Warning,
     /// Worth knowing.
     Notice,
@@ -27,26 +27,26 @@ pub enum Severity {
 /// Whether severities and markers are coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// Bytes that any log can take.
+    /// Plain text, for logs.
     Plain,
-    /// For a terminal.
+    /// With ANSI colours, for a terminal.
     Coloured,
 }
 
-/// One thing that is wrong.
+/// One problem of the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
-    /// What is wrong.
+    /// The message, without place and hint.
     pub message: String,
-    /// What would be right, if that can be said.
+    /// What to write or do instead, if that is known.
     pub hint: Option<String>,
     /// Where it is.
     pub location: Location,
 }
 
-/// Problems of one load; errors first, then in reading order, once [`Problems::sort`] was called.
+/// The problems of one load. [`Problems::sort`] puts errors first, and then sorts in reading order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Problems(pub Vec<Problem>);
 
@@ -67,19 +67,19 @@ impl Problem {
         Self { severity: Severity::Notice, ..Self::error(message, location) }
     }
 
-    /// Makes the warning that a setting has another name today.
+    /// Makes the warning that a setting has a new name.
     pub(super) fn old_name(old: &str, new: &str, location: Location) -> Self {
         Self::warning(format!("`{old}` is an old name"), location).hint(format!("write `{new}`"))
     }
 
-    /// Says what would be right.
+    /// Adds a hint: what to write or do instead.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(masked(&hint.into()).into_owned());
         self
     }
 
-    /// Returns the message with the hint behind it.
+    /// Returns the message followed by the hint.
     pub fn sentence(&self) -> String {
         match &self.hint {
             Some(hint) => format!("{}; {hint}", self.message),
@@ -87,8 +87,8 @@ impl Problem {
         }
     }
 
-    /// Returns the one-line form, `PLACE: MESSAGE`, or the message alone of a default; its severity
-    /// is not in it.
+    /// Returns the one-line form without the severity: `PLACE: MESSAGE`, or the message alone if
+    /// the place is the default.
     pub fn one_line(&self) -> String {
         match self.location {
             Location::Default => printable(&self.sentence()),
@@ -148,10 +148,10 @@ impl Severity {
     }
 }
 
-/// Longest part of a line that is shown; what is further from the marker is cut.
+/// Longest part of a line that is shown, in characters; the line is cut around the marker.
 const WINDOW: usize = 120;
 
-/// Draws the line, and the marker with the hint below it.
+/// Draws the line with the marker and the hint below it.
 fn snippet(span: &Span<'_>, number: &str, hint: Option<&str>) -> String {
     let gutter = " ".repeat(number.len());
     let before = span.column - 1;
@@ -173,8 +173,8 @@ fn snippet(span: &Span<'_>, number: &str, hint: Option<&str>) -> String {
     out
 }
 
-/// Whether a line may hold a secret, also one that is no TOML; such a line is not shown. Logins in
-/// URLs do not count, since they are drawn as asterisks.
+/// Whether a line, TOML or not, may hold a secret; such a line is not shown. Logins in URLs do not
+/// count, since they are drawn as asterisks.
 fn holds_secret(location: &Location, span: &Span<'_>) -> bool {
     let is_secret = |kind| matches!(kind, Kind::Secret | Kind::Login);
     let names_secret = |line: &str| {
@@ -191,24 +191,24 @@ fn holds_secret(location: &Location, span: &Span<'_>) -> bool {
         || location.statement().any(names_secret)
 }
 
-/// What a key is called that holds a secret, also one of somebody else's program.
+/// Parts of key names that suggest a secret, in other programs' files too.
 const SECRET_WORDS: [&str; 6] = ["passw", "pasw", "passphrase", "pwd", "secret", "credential"];
 
 fn drawn(c: &char) -> String {
     if *c == '\t' { blank(*c) } else { printable(&c.to_string()) }
 }
 
-/// The blanks that are as wide as `c` is drawn.
+/// Returns blanks as wide as `c` is drawn.
 fn blank(c: char) -> String {
     if c == '\t' { "    ".to_owned() } else { " ".to_owned() }
 }
 
 impl Problems {
-    /// How many are shown before "and N more": somebody reads them all, and they are kept in the
-    /// history of reloads.
+    /// Number of problems shown before "and N more". A person reads them, and the history of
+    /// reloads keeps them.
     pub const SHOWN: usize = 20;
 
-    /// Adds one.
+    /// Adds a problem.
     pub fn push(&mut self, problem: Problem) {
         self.0.push(problem);
     }
@@ -227,13 +227,13 @@ impl Problems {
         self.0.iter().filter(|problem| problem.severity == severity).count()
     }
 
-    /// Puts errors first, and each sort in reading order.
+    /// Sorts by severity, errors first, and then in reading order.
     pub fn sort(&mut self) {
         self.0.sort_by_key(|problem| (problem.severity, problem.location.order()));
     }
 
-    /// Returns the exit status that a command with these problems ends with: 64 when the command
-    /// line itself is in error, 78 for any other error, 0 without errors.
+    /// Returns the exit status of a command with these problems: 64 for an error on the command
+    /// line, 78 for any other error, 0 without errors.
     pub fn exit_status(&self) -> u8 {
         let mut errors = self.0.iter().filter(|problem| problem.severity == Severity::Error);
         match (errors.clone().next(), errors.any(|problem| problem.location.is_flag())) {
@@ -243,8 +243,7 @@ impl Problems {
         }
     }
 
-    /// Returns every problem in its long form and the line that counts them, which ends with
-    /// `outcome`.
+    /// Returns the problems in their long form, and a last line with their number and `outcome`.
     pub fn report(&self, style: Style, outcome: &str) -> String {
         let shown = self.0.iter().take(Self::SHOWN);
         let mut out: String = shown.map(|problem| problem.long(style)).collect();
@@ -266,7 +265,8 @@ impl Problems {
     }
 }
 
-/// Returns problems in their one-line form; of many only the first, and how many more there are.
+/// Returns problems in their one-line form: the first [`Problems::SHOWN`], and then the number of
+/// the rest.
 pub fn one_lines(problems: &[Problem]) -> Vec<String> {
     let shown = problems.iter().take(Problems::SHOWN).map(Problem::one_line);
     shown.chain(more(problems.len())).collect()

@@ -1,11 +1,10 @@
-//! Reads files so that none of them can hold up its reader.
+//! Reads regular files without blocking the caller for long.
 //!
-//! A path that somebody wrote may lead to a pipe, to a device, to a file of the kernel that waits
-//! for news (`/proc/kmsg`), or to a mount whose server is gone, where even looking at the path
-//! blocks, without a way to give up. So files are opened without blocking, only regular ones are
-//! read, and all of it happens on a thread of its own that is waited for a while and then left
-//! alone. Threads that are left alone are few: beyond [`MOST_HANGING`] nothing is tried until one
-//! returns.
+//! A configured path may lead to a pipe, to a device, to a file of the kernel that waits for data
+//! (`/proc/kmsg`), or to a mount whose server is gone, where even `stat` blocks and cannot be
+//! interrupted. So files are opened without blocking, only regular ones are read, and all of it
+//! runs on a thread of its own that is abandoned after a time limit. While [`MOST_HANGING`]
+//! abandoned threads hang, every call fails at once.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read as _};
@@ -18,32 +17,33 @@ use std::time::Duration;
 
 use nix::libc::O_NONBLOCK;
 
-/// How long the file system may take; local disks that spin up take longer only while the machine
+/// Time limit for the file system. A local disk that spins up exceeds it only while the machine
 /// sleeps.
 const LIMIT: Duration = Duration::from_secs(2);
-/// How long it may take while something hangs already, most often on the same mount.
+/// Time limit while another thread hangs already, most often on the same mount.
 const LIMIT_WHILE_HANGING: Duration = Duration::from_millis(250);
-/// Threads that may hang at a time, each with a stack that is hardly touched.
+/// Most abandoned threads at a time; each keeps a stack, most of it never touched.
 const MOST_HANGING: isize = 16;
 
-/// Threads that hang now and are waited for no longer.
+/// Number of abandoned threads that have not returned.
 static HANGING: AtomicIsize = AtomicIsize::new(0);
 
-/// Reads a file, at most one byte more than `largest`: a longer result says that the file is too
-/// long.
+/// Reads a file, at most one byte more than `largest`: a result longer than `largest` means that
+/// the file is too large.
 ///
 /// # Errors
-/// What the kernel says; `InvalidInput` when it is neither a regular file nor a directory, and
-/// `TimedOut` when its file system does not answer.
+/// Returns the kernel's error, `InvalidInput` when the path is neither a regular file nor a
+/// directory, and `TimedOut` when the file system does not answer.
 pub fn read(path: &Path, largest: u64) -> io::Result<Vec<u8>> {
     let path = path.to_owned();
     within(move || read_here(&path, largest))?
 }
 
-/// Does what may block for ever on a thread of its own.
+/// Runs `work`, which may block for ever, on a thread of its own.
 ///
 /// # Errors
-/// `TimedOut` when it has not come to an end; then it goes on, and nobody waits for it.
+/// Returns `TimedOut` when `work` has not ended in time; it then goes on, and its result is
+/// dropped.
 pub fn within<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     counted(&HANGING, work)
 }
@@ -58,7 +58,7 @@ fn counted<T: Send + 'static>(
         _ => LIMIT,
     };
     let (done, result) = sync_channel(1);
-    // Set by whichever comes first, the end of the work or the end of the wait.
+    // Set by whichever ends first, the work or the wait.
     let over = Arc::new(AtomicBool::new(false));
     let thread_over = over.clone();
     std::thread::Builder::new().name("files".to_owned()).spawn(move || {
@@ -86,12 +86,12 @@ fn timed_out() -> io::Error {
 }
 
 fn read_here(path: &Path, largest: u64) -> io::Result<Vec<u8>> {
-    // Opening some devices does something, so what can be told before is told before.
+    // Opening some devices has an effect, so the file's type is checked before.
     check(&fs::metadata(path)?)?;
     let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)?;
     check(&file.metadata()?)?;
     content(file, largest).map_err(|error| match error.kind() {
-        // Only what waits for news says so: the kernel's log, for one.
+        // Only files that wait for data report this, such as the kernel's log.
         ErrorKind::WouldBlock => not_regular(),
         _ => error,
     })

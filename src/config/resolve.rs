@@ -1,73 +1,76 @@
-//! From effective values to [`Settings`]: what several settings mean together.
+//! Builds [`Settings`] from the effective values, and checks settings against each other.
 //!
-//! Every value has been checked on its own before. Here defaults that depend on other settings are
-//! filled in, and what cannot work, or not together, is refused.
+//! Each value was checked on its own before. Here defaults that depend on other settings are filled
+//! in, and combinations that cannot work are refused.
 
+mod fill;
 mod listening;
+mod refuse;
 mod sources;
 mod tls;
 
 use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use super::fields::Fields;
 use super::inputs::Inputs;
 use super::location::Location;
 use super::origins::Origins;
-use super::problem::{Problem, Problems};
+use super::problem::Problems;
 use super::settings::{
-    Balance, ListenUrl, LogFormat, LogLevel, LogOutput, LogSettings, MemberSettings, Mode, PeerUrl,
-    Settings,
+    Balance, LogFormat, LogLevel, LogOutput, LogSettings, MemberSettings, Mode, Settings,
 };
-use super::value::{self, Value};
+use super::value;
+use refuse::refuse;
 
-/// Returns the settings; they are only worth using when `problems` got no error.
-pub(super) fn resolve(origins: &Origins, inputs: &Inputs, problems: &mut Problems) -> Settings {
-    let values = Values(origins);
-    check(&values, problems);
+pub(super) use fill::fill;
+
+/// Returns the settings, which are valid only if no error was added to `problems`.
+pub(super) fn resolve(fields: &Fields, inputs: &Inputs, problems: &mut Problems) -> Settings {
+    check(fields, problems);
     Settings {
-        name: values.text("name"),
-        mode: if values.text("proxy") == "readonly" { Mode::Readonly } else { Mode::Readwrite },
-        listen_client_urls: values.client_urls(),
-        listen_metrics_urls: values.listen("listen-metrics-urls"),
-        advertise_client_urls: values.list("advertise-client-urls"),
-        rewrite_members: values.bool("rewrite-members"),
-        member: (values.text("proxy") == "off").then(|| MemberSettings {
-            binary: values.text("member-binary").into(),
-            peer_urls: values.list("initial-advertise-peer-urls"),
-            exits_when_full: values.text("discovery-fallback") == "exit",
+        name: fields.name.value.clone(),
+        mode: if fields.proxy.value == "readonly" { Mode::Readonly } else { Mode::Readwrite },
+        listen_client_urls: listening::client_urls(fields),
+        listen_metrics_urls: fields.listen_metrics_urls.value.clone(),
+        advertise_client_urls: fields.advertise_client_urls.value.clone(),
+        rewrite_members: fields.rewrite_members.value,
+        member: (fields.proxy.value == "off").then(|| MemberSettings {
+            binary: fields.member_binary.value.clone().into(),
+            peer_urls: fields.initial_advertise_peer_urls.value.clone(),
+            exits_when_full: fields.discovery_fallback.value == "exit",
         }),
-        data_dir: data_dir(origins, inputs),
-        admin_socket: admin_socket(origins, inputs),
-        peers: sources::peer_source(&values, problems),
-        accept_cluster_id: values.id("accept-cluster-id"),
-        refresh_interval: values.time("proxy-refresh-interval"),
-        failure_wait: values.time("proxy-failure-wait"),
-        dial_timeout: values.limit("proxy-dial-timeout"),
-        write_timeout: values.limit("proxy-write-timeout"),
-        read_timeout: values.limit("proxy-read-timeout"),
-        balance: if values.text("balance") == "p2c" { Balance::P2c } else { Balance::Sticky },
-        health_interval: values.limit("health-interval"),
-        health_timeout: values.time("health-timeout"),
-        require_cluster_proof: values.bool("require-cluster-proof"),
-        drain_timeout: values.time("drain-timeout"),
-        workers: values.workers(),
-        cors: values.list("cors"),
-        host_whitelist: values.list("host-whitelist"),
-        enable_pprof: values.bool("enable-pprof"),
-        tls: tls::resolve(&values, &data_dir(origins, inputs)),
-        log: values.log(&inputs.cwd),
+        data_dir: data_dir(fields, inputs),
+        admin_socket: admin_socket(fields, inputs),
+        peers: sources::peer_source(fields, problems),
+        accept_cluster_id: fields.accept_cluster_id.value,
+        refresh_interval: fields.proxy_refresh_interval.value,
+        failure_wait: fields.proxy_failure_wait.value,
+        dial_timeout: fields.proxy_dial_timeout.limit(),
+        write_timeout: fields.proxy_write_timeout.limit(),
+        read_timeout: fields.proxy_read_timeout.limit(),
+        balance: if fields.balance.value == "p2c" { Balance::P2c } else { Balance::Sticky },
+        health_interval: fields.health_interval.limit(),
+        health_timeout: fields.health_timeout.value,
+        require_cluster_proof: fields.require_cluster_proof.value,
+        drain_timeout: fields.drain_timeout.value,
+        workers: workers(fields),
+        cors: fields.cors.value.clone(),
+        host_whitelist: fields.host_whitelist.value.clone(),
+        enable_pprof: fields.enable_pprof.value,
+        tls: tls::resolve(fields, &data_dir(fields, inputs)),
+        log: log(fields, &inputs.cwd),
     }
 }
 
-/// Returns the admin socket's path: as set, else in `$RUNTIME_DIRECTORY`, else in
+/// Returns the path of the admin socket: as set, else in `$RUNTIME_DIRECTORY`, else in
 /// `/run/etcd-proxy`.
-pub(super) fn admin_socket(origins: &Origins, inputs: &Inputs) -> PathBuf {
-    Values(origins).path("admin-socket").unwrap_or_else(|| usual_admin_socket(inputs))
+pub(super) fn admin_socket(fields: &Fields, inputs: &Inputs) -> PathBuf {
+    fields.admin_socket.value.clone().unwrap_or_else(|| usual_admin_socket(inputs))
 }
 
-/// Returns it for when it is not set.
+/// Returns the path of the admin socket when it is not set.
 pub(super) fn usual_admin_socket(inputs: &Inputs) -> PathBuf {
     let runtime = inputs.directory("RUNTIME_DIRECTORY");
     runtime.unwrap_or_else(|| PathBuf::from("/run/etcd-proxy")).join("admin.sock")
@@ -75,172 +78,82 @@ pub(super) fn usual_admin_socket(inputs: &Inputs) -> PathBuf {
 
 /// Returns the data directory: as set, else `$STATE_DIRECTORY`, else `<name>.etcd` in the working
 /// directory.
-fn data_dir(origins: &Origins, inputs: &Inputs) -> PathBuf {
-    let values = Values(origins);
-    let set = values.path("data-dir").or_else(|| inputs.directory("STATE_DIRECTORY"));
-    set.unwrap_or_else(|| inputs.cwd.join(format!("{}.etcd", values.text("name"))))
+fn data_dir(fields: &Fields, inputs: &Inputs) -> PathBuf {
+    let set = fields.data_dir.value.clone().or_else(|| inputs.directory("STATE_DIRECTORY"));
+    set.unwrap_or_else(|| inputs.cwd.join(format!("{}.etcd", fields.name.value)))
 }
 
-/// Names systemd's variables as the origin of the directories that come from them.
-pub(super) fn blame_directories(origins: &mut Origins, inputs: &Inputs) {
-    let from = [("data-dir", "STATE_DIRECTORY"), ("admin-socket", "RUNTIME_DIRECTORY")];
-    for (name, variable) in from {
-        if Values(origins).path(name).is_none() && inputs.directory(variable).is_some() {
-            origins.blame(name, Location::Variable(variable.to_owned()));
+/// Sets systemd's variables as the place of the directories that come from them.
+pub(super) fn blame_directories(origins: &mut Origins, fields: &Fields, inputs: &Inputs) {
+    let from = [(&fields.data_dir, "STATE_DIRECTORY"), (&fields.admin_socket, "RUNTIME_DIRECTORY")];
+    for (field, variable) in from {
+        if field.value.is_none() && inputs.directory(variable).is_some() {
+            origins.blame(field.name, Location::Variable(variable.to_owned()));
         }
     }
 }
 
-/// Refuses what cannot work, and warns of what is ignored. What has a mistake of its own is not
-/// judged by what it means beside others.
-fn check(values: &Values<'_>, problems: &mut Problems) {
-    let origins = values.0;
-    let registries = ["discovery", "discovery-token"];
-    let registry_known = !registries.iter().all(|name| values.text(name).is_empty());
-    if values.text("proxy") == "off" && !registry_known && origins.are_sound(&registries) {
-        let message = "`proxy` is \"off\", which means being a member of the cluster if there is room, and no registry tells";
+/// Refuses combinations that cannot work, and warns of settings that are ignored. A setting with a
+/// mistake of its own is not checked against others.
+fn check(fields: &Fields, problems: &mut Problems) {
+    let Fields { discovery, discovery_token, .. } = fields;
+    let registry_known = !discovery.value.is_empty() || !discovery_token.value.is_empty();
+    let is_sound = discovery.is_sound && discovery_token.is_sound;
+    if fields.proxy.value == "off" && !registry_known && is_sound {
+        let message = "`proxy` is \"off\", which makes this host a member if the cluster has room, and no registry is set";
         let hint = "want `discovery` or `discovery-token`, or \"on\" or \"readonly\"";
-        refuse(problems, message, hint, origins.location("proxy"));
+        refuse(problems, &fields.proxy, message, hint);
     }
-    if values.text("member-binary").is_empty() {
+    if fields.member_binary.value.is_empty() {
         let hint = "want the path of etcd, or its name in PATH";
-        refuse(problems, "`member-binary` is empty", hint, origins.location("member-binary"));
+        refuse(problems, &fields.member_binary, "`member-binary` is empty", hint);
     }
-    if values.listen("listen-client-urls").is_empty() {
-        let location = origins.location("listen-client-urls");
-        refuse(problems, "`listen-client-urls` is empty", "want at least one URL", location);
+    if fields.listen_client_urls.value.is_empty() {
+        let message = "`listen-client-urls` is empty";
+        refuse(problems, &fields.listen_client_urls, message, "want at least one URL");
     }
-    if values.text("name").is_empty() || values.text("name").contains('/') {
-        let message = format!("`name` is {}", value::quoted(&values.text("name")));
-        refuse(problems, &message, "want a word without slashes", origins.location("name"));
+    let name = &fields.name;
+    if name.value.is_empty() || name.value.contains('/') {
+        let message = format!("`name` is {}", value::quoted(&name.value));
+        refuse(problems, name, message, "want a word without slashes");
     }
-    let advertised = ["advertise-client-urls"];
-    if values.bool("rewrite-members")
-        && values.list(advertised[0]).is_empty()
-        && origins.are_sound(&advertised)
-    {
+    let advertised = &fields.advertise_client_urls;
+    if fields.rewrite_members.value && advertised.value.is_empty() && advertised.is_sound {
         let message = "`rewrite-members` is set, and `advertise-client-urls` is not";
         let hint = "want the URLs by which clients reach this proxy in `advertise-client-urls`";
-        refuse(problems, message, hint, origins.location("rewrite-members"));
+        refuse(problems, &fields.rewrite_members, message, hint);
     }
-    listening::check(values, problems);
-    tls::check(values, problems);
+    listening::check(fields, problems);
+    tls::check(fields, problems);
 }
 
-fn refuse(problems: &mut Problems, message: &str, hint: &str, location: &Location) {
-    problems.push(Problem::error(message, location.clone()).hint(hint));
+fn workers(fields: &Fields) -> NonZeroUsize {
+    let set = usize::try_from(fields.workers.value).ok().and_then(NonZeroUsize::new);
+    let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    set.unwrap_or_else(cores)
 }
 
-/// The effective values by type. A name of another type reads as empty; a test asks for each
-/// default.
-struct Values<'a>(&'a Origins);
-
-impl Values<'_> {
-    fn text(&self, name: &str) -> String {
-        match self.0.value(name) {
-            Some(Value::Text(text) | Value::Login(text)) => text.clone(),
-            _ => String::new(),
-        }
-    }
-
-    fn bool(&self, name: &str) -> bool {
-        matches!(self.0.value(name), Some(Value::Bool(true)))
-    }
-
-    fn time(&self, name: &str) -> Duration {
-        match self.0.value(name) {
-            Some(Value::Time(time)) => *time,
-            _ => Duration::ZERO,
-        }
-    }
-
-    /// Returns a time whose zero means that there is no limit.
-    fn limit(&self, name: &str) -> Option<Duration> {
-        Some(self.time(name)).filter(|time| !time.is_zero())
-    }
-
-    fn list(&self, name: &str) -> Vec<String> {
-        match self.0.value(name) {
-            Some(Value::List(list)) => list.clone(),
-            _ => Vec::new(),
-        }
-    }
-
-    fn path(&self, name: &str) -> Option<PathBuf> {
-        match self.0.value(name) {
-            Some(Value::Path(path)) if path != Path::new("") => Some(path.clone()),
-            _ => None,
-        }
-    }
-
-    fn id(&self, name: &str) -> Option<u64> {
-        match self.0.value(name) {
-            Some(Value::Id(id)) => *id,
-            _ => None,
-        }
-    }
-
-    fn listen(&self, name: &str) -> Vec<ListenUrl> {
-        match self.0.value(name) {
-            Some(Value::Listen(urls)) => urls.clone(),
-            _ => Vec::new(),
-        }
-    }
-
-    fn client_urls(&self) -> Vec<ListenUrl> {
-        let mut urls = self.listen("listen-client-urls");
-        urls.extend(self.listen("listen-client-http-urls"));
-        urls.sort();
-        urls.dedup();
-        urls
-    }
-
-    /// Returns the peers; an empty list means etcd's default pair, as if it had not been set.
-    fn peers(&self) -> Vec<PeerUrl> {
-        match self.0.value("initial-cluster") {
-            Some(Value::Peers(peers)) if !peers.is_empty() => peers.clone(),
-            _ => [2380, 7001]
-                .map(|port| PeerUrl { tls: false, host: "localhost".to_owned(), port })
-                .to_vec(),
-        }
-    }
-
-    fn workers(&self) -> NonZeroUsize {
-        let set = match self.0.value("workers") {
-            Some(Value::Number(number)) => {
-                usize::try_from(*number).ok().and_then(NonZeroUsize::new)
-            }
-            _ => None,
-        };
-        let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        set.unwrap_or_else(cores)
-    }
-
-    fn log(&self, cwd: &Path) -> LogSettings {
-        let level = value::level(&self.text("log-level")).unwrap_or(LogLevel::Info);
-        let journal = self.list("log-outputs").iter().any(|output| output == JOURNAL);
-        LogSettings {
-            level: if self.bool("debug") { LogLevel::Debug } else { level },
-            package_levels: match self.0.value("log-package-levels") {
-                Some(Value::Levels(levels)) => levels.clone(),
-                _ => Vec::new(),
-            },
-            format: match self.text("log-format").as_str() {
-                "text" | "console" => LogFormat::Text,
-                "json" => LogFormat::Json,
-                "journald" => LogFormat::Journald,
-                _ if journal => LogFormat::Journald,
-                _ => LogFormat::Auto,
-            },
-            outputs: outputs(&self.list("log-outputs"), cwd),
-        }
+fn log(fields: &Fields, cwd: &Path) -> LogSettings {
+    let level = LogLevel::named(&fields.log_level.value).unwrap_or(LogLevel::Info);
+    let journal = fields.log_outputs.value.iter().any(|output| output == JOURNAL);
+    LogSettings {
+        level: if fields.debug.value { LogLevel::Debug } else { level },
+        package_levels: fields.log_package_levels.value.clone(),
+        format: match fields.log_format.value.as_str() {
+            "text" | "console" => LogFormat::Text,
+            "json" => LogFormat::Json,
+            "journald" => LogFormat::Journald,
+            _ if journal => LogFormat::Journald,
+            _ => LogFormat::Auto,
+        },
+        outputs: outputs(&fields.log_outputs.value, cwd),
     }
 }
 
 /// etcd's word for the journal among `log-outputs`.
 const JOURNAL: &str = "systemd/journal";
 
-/// Returns each output once; none means standard error.
+/// Returns the outputs, each once; without one, standard error.
 fn outputs(words: &[String], cwd: &Path) -> Vec<LogOutput> {
     let mut outputs = Vec::new();
     for word in words {

@@ -1,7 +1,7 @@
 //! The resolved settings: every default filled in, every address parsed, every path absolute.
 //!
-//! Nothing here opens a socket or reads a file. [`crate::config::load`] makes one of these from the
-//! settings file, the environment and the command line; the daemon builds a generation from it.
+//! Nothing here opens a socket or reads a file. [`crate::config::load`] makes [`Settings`] from the
+//! settings file, the environment and the command line; the daemon builds a generation from them.
 
 mod sources;
 mod tls;
@@ -20,7 +20,8 @@ pub use tls::{
 /// All settings of one generation of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// `name`: what this host is called; only the data directory's default depends on it.
+    /// `name`: the host's name, from which the data directory's default is made, and by which a
+    /// registry knows a member.
     pub name: String,
     /// `proxy`: whether writes pass.
     pub mode: Mode,
@@ -32,22 +33,22 @@ pub struct Settings {
     /// `advertise-client-urls`: kept for the settings that need it (member list rewriting,
     /// auto-tls).
     pub advertise_client_urls: Vec<String>,
-    /// What decides whether this host is a member; `Some` exactly when `proxy` is "off". A daemon
-    /// that serves with it does so because the cluster is full.
+    /// The settings of a possible member; `Some` exactly when `proxy` is "off". A daemon that
+    /// serves with it does so because the cluster is full.
     pub member: Option<MemberSettings>,
-    /// `rewrite-members` (ours): member lists name `advertise_client_urls`, which is not empty
-    /// then.
+    /// `rewrite-members` (ours): member lists have `advertise_client_urls`, then never empty, in
+    /// place of the members' client URLs.
     pub rewrite_members: bool,
     /// `data-dir`: absolute; the cluster file is `<data-dir>/proxy/cluster`. Needs a restart to
     /// change.
     pub data_dir: PathBuf,
-    /// `admin-socket` (ours): where `status` and `reload` ask.
+    /// `admin-socket` (ours): the unix socket that `status` and `reload` connect to.
     pub admin_socket: PathBuf,
     /// Where the peers come from.
     pub peers: PeerSource,
     /// `accept-cluster-id` (ours): a cluster ID that is accepted in place of the pinned one.
     pub accept_cluster_id: Option<u64>,
-    /// `proxy-refresh-interval`: time between two looks at the member list; never zero.
+    /// `proxy-refresh-interval`: time between two refreshes of the member list; never zero.
     pub refresh_interval: Duration,
     /// `proxy-failure-wait`: how long a failed endpoint is avoided; zero means not at all.
     pub failure_wait: Duration,
@@ -98,7 +99,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// `readwrite` or `readonly`, as the status has it.
+    /// Returns `readwrite` or `readonly`, as in the status.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Readwrite => "readwrite",
@@ -110,25 +111,25 @@ impl Mode {
 /// One URL to listen on: an address, and whether TLS is spoken there.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListenUrl {
-    /// Where.
+    /// The address.
     pub at: ListenAddress,
     /// Whether the scheme is `https` or `unixs`.
     pub tls: bool,
 }
 
-/// What is spoken on one address, by all the URLs that name it.
+/// The schemes of one address, over all URLs with that address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListenScheme {
     /// Cleartext.
     Plain,
     /// TLS.
     Tls,
-    /// Both; a connection's first byte tells.
+    /// Both; the first byte of a connection tells which.
     Both,
 }
 
 impl ListenScheme {
-    /// What these URLs speak on an address; `None` when none names it.
+    /// Returns the schemes of these URLs on an address; `None` if no URL has it.
     pub fn of(urls: &[ListenUrl], at: &ListenAddress) -> Option<Self> {
         let mut here = urls.iter().filter(|url| url.at == *at).map(|url| url.tls);
         let first = here.next()?;
@@ -139,7 +140,7 @@ impl ListenScheme {
         })
     }
 
-    /// The URLs that it means on an address.
+    /// Returns the URLs of these schemes on an address.
     pub fn urls(self, at: &ListenAddress) -> Vec<ListenUrl> {
         let schemes: &[bool] = match self {
             Self::Plain => &[false],
@@ -150,25 +151,26 @@ impl ListenScheme {
     }
 }
 
-/// How a host becomes a member that may be one.
+/// The settings of a host that may become a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberSettings {
     /// `member-binary` (ours): etcd, as a path or as a name to be found in `PATH`.
     pub binary: PathBuf,
-    /// `initial-advertise-peer-urls`: by these, and by `name`, the registry knows this host.
+    /// `initial-advertise-peer-urls`: the registry knows this host by these and by `name`.
     pub peer_urls: Vec<String>,
-    /// `discovery-fallback` is "exit": without room in the cluster, this host serves nothing.
+    /// Whether `discovery-fallback` is "exit": if the cluster is full, the program exits and does
+    /// not serve as a proxy.
     pub exits_when_full: bool,
 }
 
-/// A setting that only etcd has, to be passed on to it.
+/// A setting that only etcd has, passed on to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberSetting {
     /// Its name, without dashes before it.
     pub name: String,
     /// Its value as text.
     pub value: String,
-    /// Whether it was a flag; else it is written in the file or in a variable.
+    /// Whether it is a flag; otherwise it is from the file or a variable.
     pub is_flag: bool,
 }
 
@@ -182,17 +184,17 @@ pub enum ListenAddress {
 }
 
 impl ListenUrl {
-    /// The URL of a TCP address in cleartext.
+    /// Returns the cleartext URL of a TCP address.
     pub fn tcp(address: SocketAddr) -> Self {
         Self { at: ListenAddress::Tcp(address), tls: false }
     }
 
-    /// The URL of a unix socket in cleartext.
+    /// Returns the cleartext URL of a unix socket.
     pub fn unix(path: PathBuf) -> Self {
         Self { at: ListenAddress::Unix(path), tls: false }
     }
 
-    /// Its TCP address, if it has one.
+    /// Returns the TCP address, if it has one.
     pub fn tcp_address(&self) -> Option<SocketAddr> {
         match self.at {
             ListenAddress::Tcp(address) => Some(address),
@@ -200,22 +202,22 @@ impl ListenUrl {
         }
     }
 
-    /// The same address with TLS.
+    /// Returns the URL of the same address with TLS.
     #[must_use]
     pub fn with_tls(self) -> Self {
         Self { tls: true, ..self }
     }
 }
 
-/// Where the cluster's peers come from.
+/// The source of the cluster's peers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PeerSource {
     /// `initial-cluster`, or etcd's default pair: peer URLs in the order given, such as
     /// `http://10.0.1.10:2380`.
     Static(Vec<PeerUrl>),
-    /// `discovery` or `discovery-token`: the peers that a registry names.
+    /// `discovery` or `discovery-token`: the peers in a registry.
     Discovery(Discovery),
-    /// `discovery-srv`: the peers that the DNS names.
+    /// `discovery-srv`: the peers in SRV records.
     Srv(SrvDomain),
 }
 
@@ -234,18 +236,18 @@ pub struct PeerUrl {
 /// How a member is chosen for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Balance {
-    /// A client connection keeps its member while that is healthy and listed.
+    /// A client connection keeps its member while the member is healthy and listed.
     Sticky,
     /// Each request goes to the less loaded of two random healthy members.
     P2c,
 }
 
-/// What is logged, where and how.
+/// The settings of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
     /// `log-level`, or debug when `debug` is set.
     pub level: LogLevel,
-    /// `log-package-levels`: overrides by module.
+    /// `log-package-levels`: levels of single modules, which override `level`.
     pub package_levels: Vec<(String, LogLevel)>,
     /// `log-format` (ours).
     pub format: LogFormat,
@@ -256,14 +258,39 @@ pub struct LogSettings {
 /// How much is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
-    /// Only what a person must act on (also etcd's `panic`, `fatal`, `dpanic`).
+    /// Problems that need a person (also etcd's `panic`, `fatal` and `dpanic`).
     Error,
-    /// Trouble that the daemon deals with.
+    /// Problems that the daemon handles by itself.
     Warn,
     /// Changes of state.
     Info,
-    /// Connections and refreshes too.
+    /// Single connections and refreshes as well.
     Debug,
+}
+
+impl LogLevel {
+    /// Returns the level of a name. The names of both of etcd's loggers are accepted, in capitals
+    /// too.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            "debug" | "trace" => Some(Self::Debug),
+            "info" | "notice" => Some(Self::Info),
+            "warn" | "warning" => Some(Self::Warn),
+            "error" | "dpanic" | "panic" | "fatal" | "critical" => Some(Self::Error),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        })
+    }
 }
 
 /// The form of a log line.
@@ -300,7 +327,7 @@ impl std::fmt::Display for PeerUrl {
 impl std::fmt::Display for ListenUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (&self.at, self.tls) {
-            // An address in a zone writes a bare `%`, which no URL may have.
+            // `Display` of an address with a zone writes a bare `%`, which a URL may not have.
             (ListenAddress::Tcp(addr), false) => {
                 write!(f, "http://{}", addr.to_string().replace('%', "%25"))
             }

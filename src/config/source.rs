@@ -1,8 +1,8 @@
-//! The layers that settings come from, and which one wins.
+//! The layers of the settings, and which one wins.
 //!
 //! Each source (defaults, file, environment, command line) becomes a [`Layer`] of parsed values.
-//! figment lays them over each other; the rest of the crate never sees it. Values are checked in
-//! every layer, so a mistake in the file is found even while a flag hides it.
+//! figment merges the layers, and is used nowhere else. Values are checked in every layer, so that
+//! a mistake in the file is reported even while a flag overrides it.
 
 pub(super) mod environment;
 pub(super) mod file;
@@ -20,21 +20,22 @@ use super::schema::{self, Setting};
 use super::settings::MemberSetting;
 use super::value::{self, Raw, Shape, Value};
 
-/// One setting as a source has it.
+/// One setting as it is written in a source.
 #[derive(Debug)]
 pub(super) struct RawSetting {
     pub(super) setting: &'static Setting,
     pub(super) raw: Raw,
-    /// The key, variable or flag.
+    /// The place of the key, variable or flag.
     pub(super) location: Location,
 }
 
-/// A setting that only a member needs: refused for a proxy, and passed on to etcd where this host
+/// A setting that only a member needs: refused for a proxy, and passed on to etcd when this host
 /// may become a member.
 #[derive(Debug)]
 pub(super) struct RawMemberSetting {
     pub(super) setting: MemberSetting,
-    /// What is said of it to a proxy; it is among the problems until the mode is known.
+    /// The problem that a proxy reports. It is among the problems of the load until the mode is
+    /// known.
     pub(super) refused: Problem,
 }
 
@@ -51,13 +52,13 @@ pub(super) struct Entry {
 pub(super) struct Layer {
     name: &'static str,
     pub(super) entries: BTreeMap<&'static str, Entry>,
-    /// What is written and left out for a mistake.
+    /// Settings that are left out because of a mistake.
     pub(super) broken: BTreeSet<&'static str>,
 }
 
 impl Layer {
-    /// Parses what the source `name` has; mistakes go to `problems`, and their settings are left
-    /// out. Of two values for one setting the later one counts.
+    /// Parses the settings of the source `name`. Mistakes go to `problems`, and their settings are
+    /// left out. Of two values for one setting the later one counts.
     pub(super) fn new(
         name: &'static str,
         given: Vec<RawSetting>,
@@ -111,8 +112,8 @@ impl Provider for &Layer {
     }
 }
 
-/// Lays the layers over each other, the last on top, and returns the winner for each setting. The
-/// warnings of winners go to `problems`; what is hidden warns of nothing.
+/// Merges the layers, the last on top, and returns the winning entry of each setting. The winners'
+/// warnings go to `problems`; those of overridden entries are dropped.
 pub(super) fn merge(layers: &[Layer], problems: &mut Problems) -> BTreeMap<&'static str, Entry> {
     let merged = layers.iter().fold(Figment::new(), |lower, layer| lower.merge(layer));
     let values =

@@ -45,7 +45,7 @@ impl Fixture {
         std::fs::write(self.path(), bytes).unwrap();
     }
 
-    fn inputs(&self) -> Inputs {
+    pub(super) fn inputs(&self) -> Inputs {
         let cwd = PathBuf::from("/work-directory");
         Inputs { args: self.args.clone(), env: self.env.clone(), cwd, default_file: self.path() }
     }
@@ -322,8 +322,8 @@ fn a_member_needs_a_registry() {
     assert_eq!(
         fixture.flags("--initial-cluster http://h1:2380").complaints(),
         [
-            "etcd-proxy.toml:1:1: `proxy` is \"off\", which means being a member of the cluster if there is room, and \
-             no registry tells; want `discovery` or `discovery-token`, or \"on\" or \"readonly\"",
+            "etcd-proxy.toml:1:1: `proxy` is \"off\", which makes this host a member if the cluster has room, and no \
+             registry is set; want `discovery` or `discovery-token`, or \"on\" or \"readonly\"",
             "command line: --initial-cluster: `initial-cluster` is ignored, because `discovery-srv` is set and comes \
              first",
         ]

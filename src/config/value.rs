@@ -1,11 +1,13 @@
-//! From what was written to what it means: one value of one setting.
+//! Parses one value of one setting.
 //!
-//! [`Raw`] is what a source had (text, or TOML's types) with the place of every piece; [`parse`]
-//! turns it into a [`Value`] by the setting's kind, and says everything that is wrong with it. It
-//! looks at one value alone: what several settings mean together is `resolve`'s business.
+//! [`Raw`] is a value as it is written (text, or one of TOML's types) with the place of every
+//! piece. [`parse`] turns it into a [`Value`] by the setting's kind, and reports every mistake in
+//! it. `resolve` checks settings against each other.
 
 mod cluster;
+mod duration;
 mod list;
+mod raw;
 mod scalar;
 mod time;
 mod url;
@@ -13,34 +15,14 @@ mod url;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::location::Location;
 use super::problem::{Problem, Severity};
 use super::schema::{Kind, Setting};
 use super::settings::{ListenUrl, LogLevel, PeerUrl};
+use raw::Reader;
 
-pub(super) use scalar::level;
+pub(super) use raw::{Raw, Shape, quoted};
 
-/// A value as it was written.
-#[derive(Debug, Clone)]
-pub(super) struct Raw {
-    pub(super) shape: Shape,
-    pub(super) location: Location,
-}
-
-/// The types that a source can write.
-#[derive(Debug, Clone)]
-pub(super) enum Shape {
-    Text(String),
-    Bool(bool),
-    Integer(i64),
-    List(Vec<Raw>),
-    /// Each key, with its place.
-    Table(Vec<(String, Location, Raw)>),
-    /// Anything else, as it is written.
-    Other(String),
-}
-
-/// What a value means.
+/// A parsed value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value {
     Bool(bool),
@@ -49,7 +31,7 @@ pub(super) enum Value {
     Text(String),
     Secret(String),
     Login(String),
-    /// Empty when none was given.
+    /// Empty when there is none.
     Path(PathBuf),
     List(Vec<String>),
     Listen(Vec<ListenUrl>),
@@ -58,15 +40,8 @@ pub(super) enum Value {
     Levels(Vec<(String, LogLevel)>),
 }
 
-/// One setting's value being read: knows how to complain about it.
-struct Reader<'a> {
-    name: &'static str,
-    cwd: &'a Path,
-    problems: &'a mut Vec<Problem>,
-}
-
-/// Returns what `raw` means for `setting`; `None` when something is wrong, which is then in
-/// `problems`. Warnings may be added beside a value. Relative paths start at `cwd`.
+/// Parses `raw` as the value of `setting`; returns `None` after adding an error to `problems`.
+/// Warnings may be added beside a value. Relative paths start at `cwd`.
 pub(super) fn parse(
     setting: &Setting,
     raw: &Raw,
@@ -96,73 +71,19 @@ impl Reader<'_> {
             Kind::List => self.list(raw).map(Value::List),
             Kind::Levels => self.levels(raw).map(Value::Levels),
             Kind::ListenUrls => self.listen_urls(raw).map(Value::Listen),
-            Kind::Urls => self.urls(raw).map(Value::List),
+            Kind::Urls(usual_port) => self.urls(raw, usual_port).map(Value::List),
             Kind::Origins => self.origins(raw).map(Value::List),
             Kind::Peers => self.peers(raw).map(Value::Peers),
         }
     }
-
-    /// Complains that the setting is `written`, which is not what is wanted.
-    fn wrong(&mut self, raw: &Raw, want: impl Into<String>) {
-        let message = format!("`{}` is {}", self.name, raw.shape.shown());
-        self.problems.push(Problem::error(message, raw.location.clone()).hint(want));
-    }
-
-    /// Complains about one piece of a list.
-    fn wrong_piece(&mut self, piece: &str, location: &Location, want: impl Into<String>) {
-        let message = format!("`{}` has {}", self.name, quoted(piece));
-        self.problems.push(Problem::error(message, location.clone()).hint(want));
-    }
-}
-
-impl Shape {
-    /// Returns it as a flag's value would be written.
-    pub(super) fn to_text(&self) -> String {
-        match self {
-            Self::Text(text) | Self::Other(text) => text.clone(),
-            Self::Bool(on) => on.to_string(),
-            Self::Integer(number) => number.to_string(),
-            Self::List(list) => {
-                list.iter().map(|raw| raw.shape.to_text()).collect::<Vec<_>>().join(",")
-            }
-            Self::Table(entries) => entries
-                .iter()
-                .map(|(name, _, raw)| format!("{name}={}", raw.shape.to_text()))
-                .collect::<Vec<_>>()
-                .join(","),
-        }
-    }
-
-    /// Returns how it is named in a message.
-    fn shown(&self) -> String {
-        match self {
-            Self::Text(text) => quoted(text),
-            Self::Bool(on) => on.to_string(),
-            Self::Integer(number) => number.to_string(),
-            Self::List(_) => "an array".to_owned(),
-            Self::Table(_) => "a table".to_owned(),
-            Self::Other(written) => cut(written),
-        }
-    }
-}
-
-/// Returns `text` in quotes, without passwords or anything that could disturb a terminal, and not
-/// too long.
-pub(super) fn quoted(text: &str) -> String {
-    format!("\"{}\"", cut(text).replace('"', "\\\""))
-}
-
-fn cut(text: &str) -> String {
-    super::location::short(&super::location::without_logins(text))
 }
 
 impl Value {
-    /// Returns the value as text that means the same when it is written in a flag; secrets are
-    /// hidden.
+    /// Returns the value as text that has the same meaning as a flag's value. Secrets are hidden.
     pub(super) fn to_text(&self) -> String {
         match self {
             Self::Bool(on) => on.to_string(),
-            Self::Time(time) => time::written(*time),
+            Self::Time(time) => duration::written(*time),
             Self::Number(number) => number.to_string(),
             Self::Text(text) => text.clone(),
             Self::Secret(text) if text.is_empty() => String::new(),

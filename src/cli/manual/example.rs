@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::words::{noun, settings, wrapped};
-use crate::config::schema::{Group, Kind, Setting};
+use crate::config::schema::{Group, Kind, Setting, names};
 
 /// Widest comment.
 const WIDTH: usize = 96;
@@ -33,7 +33,7 @@ fn entry(out: &mut String, setting: &Setting) {
         let _ = writeln!(out, "# {line}");
     }
     // A settings file cannot name another one.
-    if setting.name != "config-file" {
+    if setting.name != names::CONFIG_FILE {
         let _ = writeln!(out, "#{} = {}", setting.name, toml(setting));
     }
 }
@@ -71,7 +71,7 @@ fn toml(setting: &Setting) -> String {
     };
     match setting.kind {
         _ if is_bare && !default.is_empty() => default.to_owned(),
-        Kind::List | Kind::ListenUrls | Kind::Urls | Kind::Peers | Kind::Origins => {
+        Kind::List | Kind::ListenUrls | Kind::Urls(_) | Kind::Peers | Kind::Origins => {
             let items = default.split(',').filter(|item| !item.is_empty()).map(quoted);
             format!("[{}]", items.collect::<Vec<_>>().join(", "))
         }

@@ -3,8 +3,7 @@
 use std::fmt::Write as _;
 
 use super::words::{anchor, noun, settings, wrapped};
-use crate::config::change::{Applies, applies};
-use crate::config::schema::{Group, Kind, Setting};
+use crate::config::schema::{Applies, Group, Kind, Setting, names};
 
 /// Widest line.
 const WIDTH: usize = 100;
@@ -55,7 +54,7 @@ fn entry(out: &mut String, setting: &Setting) {
     paragraph(out, &format!("{}{ours}", escaped(setting.doc)), "");
     out.push('\n');
     // The file cannot name another file.
-    let key = if *name == "config-file" { String::new() } else { format!("key `{name}`, ") };
+    let key = if *name == names::CONFIG_FILE { String::new() } else { format!("key `{name}`, ") };
     let variable = setting.variable();
     paragraph(out, &format!("- Written as: {key}variable `{variable}`, flag `--{name}`"), "  ");
     paragraph(out, &format!("- Value: {}", value(setting)), "  ");
@@ -64,7 +63,7 @@ fn entry(out: &mut String, setting: &Setting) {
         default => format!("`{default}`"),
     };
     paragraph(out, &format!("- Default: {default}"), "  ");
-    match applies(setting) {
+    match setting.applies {
         Applies::Live => {}
         Applies::Restart => out.push_str("- Changes: restart\n"),
         Applies::NextStart => out.push_str("- Changes: next start\n"),
@@ -106,7 +105,7 @@ mod tests {
     fn only_a_setting_without_effect_never_applies() {
         for setting in schema::all() {
             let is_idle = setting.support == Support::Idle;
-            assert_eq!(applies(setting) == Applies::Never, is_idle, "{}", setting.name);
+            assert_eq!(setting.applies == Applies::Never, is_idle, "{}", setting.name);
         }
     }
 

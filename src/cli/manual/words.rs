@@ -31,7 +31,7 @@ pub(super) fn noun(kind: Kind) -> &'static str {
         Kind::Path => "path",
         Kind::List => "list",
         Kind::ListenUrls => "URLs to listen on",
-        Kind::Urls => "URLs",
+        Kind::Urls(_) => "URLs",
         Kind::Peers => "peer URLs, with or without NAME= before each",
         Kind::Origins => "origins",
         Kind::Id => "ID in hex",

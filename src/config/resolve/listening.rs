@@ -1,58 +1,77 @@
-//! Which addresses may be listened on together.
+//! Checks the addresses to listen on against each other.
 //!
-//! A running daemon could open what overlaps, one address after the other, and its next start could
-//! not. So it is refused here, for all lists together. One address by http and by https is served
-//! on one port, as etcd does it.
+//! A running daemon could open overlapping addresses one after the other, but its next start could
+//! not. So they are refused here, over all lists. One address with http and https is served on one
+//! port, as etcd does.
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Values, refuse};
+use super::refuse::refuse;
+use crate::config::fields::{Field, Fields};
 use crate::config::problem::Problems;
 use crate::config::settings::{ListenAddress, ListenUrl};
 
-/// The settings that name addresses; the last is for metrics.
-const LISTS: [&str; 3] = ["listen-client-urls", "listen-client-http-urls", METRICS];
-const METRICS: &str = "listen-metrics-urls";
+/// A setting that names addresses.
+type List = Field<Vec<ListenUrl>>;
+
+/// Returns the settings that name addresses; the last is for metrics.
+pub(super) fn lists(fields: &Fields) -> [&List; 3] {
+    [&fields.listen_client_urls, &fields.listen_client_http_urls, &fields.listen_metrics_urls]
+}
+
+/// Returns where clients are served, sorted, each once.
+pub(super) fn client_urls(fields: &Fields) -> Vec<ListenUrl> {
+    let mut urls = fields.listen_client_urls.value.clone();
+    urls.extend(fields.listen_client_http_urls.value.iter().cloned());
+    urls.sort();
+    urls.dedup();
+    urls
+}
 
 /// Refuses each URL that cannot be listened on beside an earlier one.
-pub(super) fn check(values: &Values<'_>, problems: &mut Problems) {
-    let named = |name| values.listen(name).into_iter().map(move |url| (name, url));
-    let urls: Vec<(&str, ListenUrl)> = LISTS.into_iter().flat_map(named).collect();
-    for (at, (name, url)) in urls.iter().enumerate() {
+pub(super) fn check(fields: &Fields, problems: &mut Problems) {
+    let is_metrics = |list: &List| list.name == fields.listen_metrics_urls.name;
+    let lists = lists(fields).into_iter();
+    let urls: Vec<(&List, &ListenUrl)> =
+        lists.flat_map(|list| list.value.iter().map(move |url| (list, url))).collect();
+    for (at, (list, url)) in urls.iter().enumerate() {
+        let name = list.name;
+        // The same URL in both lists of clients' URLs does no harm.
+        let is_said_twice = |other: &List, other_url: &ListenUrl| {
+            other.name != name && !is_metrics(list) && other_url == *url
+        };
         let earlier = urls[..at].iter();
-        let clash = earlier.filter(|earlier| !is_said_twice(earlier, (name, url)));
-        let mut clash = clash.filter(|(other_name, other)| {
-            let same_list = (*name == METRICS) == (*other_name == METRICS);
+        let clash = earlier.filter(|(other_list, other)| !is_said_twice(other_list, other));
+        let mut clash = clash.filter(|(other_list, other)| {
+            let same_list = is_metrics(list) == is_metrics(other_list);
             match same_list && url.at == other.at {
-                // With port 0 the two schemes would be two ports, but nothing could tell them apart
-                // later.
+                // With port 0 each scheme would get a port of its own, and later nothing could tell
+                // the two apart.
                 true => is_any_port(&url.at),
                 false => overlap(&url.at, &other.at),
             }
         });
-        let Some((other_name, other)) = clash.next() else { continue };
-        let location = values.0.location(name);
-        if *name == METRICS && *other_name != METRICS {
+        let Some((other_list, other)) = clash.next() else { continue };
+        if is_metrics(list) && !is_metrics(other_list) {
             let at = if url.at == other.at { String::new() } else { format!(" ({other})") };
             let message = format!("`{name}` has {url}, where clients are served{at}");
             let hint = "leave it out, clients' URLs serve /metrics too, or choose another port";
-            refuse(problems, &message, hint, location);
+            refuse(problems, list, message, hint);
         } else if url.at == other.at {
             let message = format!("`{name}` has both {other} and {url}");
-            refuse(problems, &message, "name a port, which can serve both", location);
+            refuse(problems, list, message, "name a port, which can serve both");
         } else {
             let (wide, narrow) =
                 if covers(&url.at, &other.at) { (url, other) } else { (other, url) };
             let message = format!("`{name}` has {url} beside {other}");
-            let hint = format!("leave one of them out: {wide} is {narrow} too");
-            refuse(problems, &message, &hint, location);
+            refuse(
+                problems,
+                list,
+                message,
+                format!("leave one of them out: {wide} is {narrow} too"),
+            );
         }
     }
-}
-
-/// Whether both lists of clients' URLs have the same one, which does no harm.
-fn is_said_twice((name, url): &(&str, ListenUrl), (later, other): (&str, &ListenUrl)) -> bool {
-    *name != later && later != METRICS && url == other
 }
 
 fn overlap(one: &ListenAddress, other: &ListenAddress) -> bool {
@@ -63,7 +82,7 @@ fn is_any_port(at: &ListenAddress) -> bool {
     matches!(at, ListenAddress::Tcp(at) if at.port() == 0)
 }
 
-/// Whether who listens on `wide` listens on `narrow` too. `[::]` takes IPv4 as well.
+/// Whether listening on `wide` includes `narrow`. `[::]` includes IPv4.
 fn covers(wide: &ListenAddress, narrow: &ListenAddress) -> bool {
     let (ListenAddress::Tcp(wide), ListenAddress::Tcp(narrow)) = (wide, narrow) else {
         return false;

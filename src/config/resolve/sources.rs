@@ -1,170 +1,181 @@
-//! Where the peers come from: `discovery`, `discovery-token`, `discovery-srv`, `initial-cluster`;
-//! the first that is set.
+//! The source of the peers: the first of `discovery`, `discovery-token`, `discovery-srv` and
+//! `initial-cluster` that is set.
 
-use super::{Values, refuse};
+use super::refuse::{refuse, warning};
+use crate::config::fields::{Field, Fields};
 use crate::config::problem::{Problem, Problems};
 use crate::config::settings::{
-    ConnectTls, Discovery, Login, PeerSource, RegistryToken, RegistryUrl, SrvDomain, WebUrl,
+    ConnectTls, Discovery, Login, PeerSource, PeerUrl, RegistryToken, RegistryUrl, SrvDomain,
+    WebUrl,
 };
 use crate::config::value;
-use crate::config::value::Value;
 
-/// The places that peers may come from, in this order.
-const SOURCES: [&str; 4] = ["discovery", "discovery-token", "discovery-srv", "initial-cluster"];
-
-/// The TLS files of discovery-endpoints.
-const TLS_FILES: [&str; 3] = ["discovery-cert", "discovery-key", "discovery-cacert"];
-
-/// Returns how a registry is talked to in TLS. As with etcd, the files are for discovery-endpoints;
-/// a discovery URL is held to the machine's authorities.
-pub(super) fn registry_tls(values: &Values<'_>) -> ConnectTls {
-    let [cert, key, ca] = TLS_FILES;
-    if !values.text("discovery").is_empty() || values.text("discovery-token").is_empty() {
+/// Returns the TLS settings for a registry. As in etcd, the files are for discovery-endpoints only;
+/// a discovery URL is verified against the machine's authorities.
+pub(super) fn registry_tls(fields: &Fields) -> ConnectTls {
+    if !fields.discovery.value.is_empty() || fields.discovery_token.value.is_empty() {
         return ConnectTls::default();
     }
     ConnectTls {
-        pair: values.pair(cert, key),
-        ca: values.file(ca),
-        verify: !values.bool("discovery-insecure-skip-tls-verify"),
+        pair: fields.discovery_cert.pair(&fields.discovery_key),
+        ca: fields.discovery_cacert.file(),
+        verify: !fields.discovery_insecure_skip_tls_verify.value,
         ..ConnectTls::default()
     }
 }
 
-/// Returns the source; with a mistake in it, which is then in `problems`, any.
-pub(super) fn peer_source(values: &Values<'_>, problems: &mut Problems) -> PeerSource {
-    warn_of_ignored(values, problems);
-    let set = |name: &str| !values.text(name).is_empty();
-    let source = if set("discovery") {
-        registry_url(values, problems).map(Discovery::V2).map(PeerSource::Discovery)
-    } else if set("discovery-token") {
-        registry_token(values, problems).map(Discovery::V3).map(PeerSource::Discovery)
-    } else if set("discovery-srv") {
-        srv_domain(values, problems).map(PeerSource::Srv)
+/// Returns the source of the peers. With a mistake in it, which is added to `problems`, the source
+/// returned has no meaning.
+pub(super) fn peer_source(fields: &Fields, problems: &mut Problems) -> PeerSource {
+    warn_of_ignored(fields, problems);
+    let source = if !fields.discovery.value.is_empty() {
+        registry_url(fields, problems).map(Discovery::V2).map(PeerSource::Discovery)
+    } else if !fields.discovery_token.value.is_empty() {
+        registry_token(fields, problems).map(Discovery::V3).map(PeerSource::Discovery)
+    } else if !fields.discovery_srv.value.is_empty() {
+        srv_domain(fields, problems).map(PeerSource::Srv)
     } else {
         None
     };
-    source.unwrap_or_else(|| PeerSource::Static(values.peers()))
+    source.unwrap_or_else(|| PeerSource::Static(peers(fields)))
 }
 
-fn warn_of_ignored(values: &Values<'_>, problems: &mut Problems) {
-    let origins = values.0;
-    let mut set =
-        SOURCES.iter().filter(|name| origins.is_set(name) && !origins.text(name).is_empty());
-    let first = set.next();
-    for name in set {
-        let message = format!(
-            "`{name}` is ignored, because `{}` is set and comes first",
-            first.map_or("", |first| first)
-        );
-        problems.push(Problem::warning(message, origins.location(name).clone()));
+/// Returns the peers of `initial-cluster`; an empty list means etcd's default pair, as if it were
+/// not set.
+fn peers(fields: &Fields) -> Vec<PeerUrl> {
+    let peers = &fields.initial_cluster.value;
+    if !peers.is_empty() {
+        return peers.clone();
     }
-    if values.text("discovery-token").is_empty()
-        && !values.list("discovery-endpoints").is_empty()
-        && origins.are_sound(&["discovery-token"])
-    {
+    let local = |port| PeerUrl { tls: false, host: "localhost".to_owned(), port };
+    [2380, 7001].map(local).to_vec()
+}
+
+/// Whether a source has a value for this setting that is not empty.
+pub(super) fn is_given(field: &Field<String>) -> bool {
+    field.is_set() && !field.value.is_empty()
+}
+
+fn warn_of_ignored(fields: &Fields, problems: &mut Problems) {
+    let Fields { discovery, discovery_token, discovery_srv, initial_cluster, .. } = fields;
+    let texts = [discovery, discovery_token, discovery_srv];
+    let mut given: Vec<_> = texts
+        .into_iter()
+        .filter(|field| is_given(field))
+        .map(|field| (field.name, &field.location))
+        .collect();
+    if initial_cluster.is_set() && !initial_cluster.value.is_empty() {
+        given.push((initial_cluster.name, &initial_cluster.location));
+    }
+    if let [(first, _), ignored @ ..] = given.as_slice() {
+        for (name, location) in ignored {
+            let message = format!("`{name}` is ignored, because `{first}` is set and comes first");
+            problems.push(Problem::warning(message, (*location).clone()));
+        }
+    }
+    let endpoints = &fields.discovery_endpoints;
+    if discovery_token.value.is_empty() && !endpoints.value.is_empty() && discovery_token.is_sound {
         let message = "`discovery-endpoints` is ignored, because `discovery-token` is not set";
-        let location = origins.location("discovery-endpoints").clone();
-        problems.push(Problem::warning(message, location));
+        problems.push(warning(endpoints, message));
     }
 }
 
-fn registry_url(values: &Values<'_>, problems: &mut Problems) -> Option<RegistryUrl> {
-    let url = web_url(values, "discovery", &values.text("discovery"), problems)?;
+fn registry_url(fields: &Fields, problems: &mut Problems) -> Option<RegistryUrl> {
+    let Fields { discovery, discovery_proxy, .. } = fields;
+    let url = web_url(discovery, &discovery.value, problems)?;
     if url.path.is_empty() {
         let message = format!("`discovery` is {}", value::quoted(&url.to_string()));
         let hint = "want the token as the URL's path, as in \"https://discovery.etcd.io/TOKEN\"";
-        refuse(problems, &message, hint, values.0.location("discovery"));
+        refuse(problems, discovery, message, hint);
         return None;
     }
-    let proxy = match values.text("discovery-proxy") {
-        text if text.is_empty() => None,
-        text if text.contains("://") => Some(web_url(values, "discovery-proxy", &text, problems)?),
-        // As etcd does, for the people who write only a host and a port.
-        text => Some(web_url(values, "discovery-proxy", &format!("http://{text}"), problems)?),
+    let proxy = match discovery_proxy.value.as_str() {
+        "" => None,
+        text if text.contains("://") => Some(web_url(discovery_proxy, text, problems)?),
+        // etcd allows a host and a port alone, too.
+        text => Some(web_url(discovery_proxy, &format!("http://{text}"), problems)?),
     };
     Some(RegistryUrl { url, proxy })
 }
 
-fn registry_token(values: &Values<'_>, problems: &mut Problems) -> Option<RegistryToken> {
-    let written = values.list("discovery-endpoints");
-    if written.is_empty() {
-        if !values.0.are_sound(&["discovery-endpoints"]) {
+fn registry_token(fields: &Fields, problems: &mut Problems) -> Option<RegistryToken> {
+    let written = &fields.discovery_endpoints;
+    if written.value.is_empty() {
+        if !written.is_sound {
             return None;
         }
         let message = "`discovery-token` is set, and `discovery-endpoints` is not";
         let hint = "name the client URLs of the etcd that has the registry";
-        refuse(problems, message, hint, values.0.location("discovery-token"));
+        refuse(problems, &fields.discovery_token, message, hint);
         return None;
     }
-    let secure = !values.bool("discovery-insecure-transport")
-        || TLS_FILES.iter().any(|name| values.path(name).is_some());
-    let endpoints = written.iter().map(|text| endpoint(values, text, secure, problems));
+    let files = [&fields.discovery_cert, &fields.discovery_key, &fields.discovery_cacert];
+    let secure =
+        !fields.discovery_insecure_transport.value || files.iter().any(|file| file.value.is_some());
+    let endpoints = written.value.iter().map(|text| endpoint(written, text, secure, problems));
     let endpoints: Vec<_> = endpoints.collect();
     Some(RegistryToken {
-        token: values.text("discovery-token"),
+        token: fields.discovery_token.value.clone(),
         endpoints: endpoints.into_iter().collect::<Option<_>>()?,
-        dial_timeout: values.limit("discovery-dial-timeout"),
-        request_timeout: values.time("discovery-request-timeout"),
-        keepalive_time: values.limit("discovery-keepalive-time"),
-        keepalive_timeout: values.time("discovery-keepalive-timeout"),
-        login: login(values),
+        dial_timeout: fields.discovery_dial_timeout.limit(),
+        request_timeout: fields.discovery_request_timeout.value,
+        keepalive_time: fields.discovery_keepalive_time.limit(),
+        keepalive_timeout: fields.discovery_keepalive_timeout.value,
+        login: login(fields),
     })
 }
 
-/// Reads one endpoint. Without a scheme it is spoken to in TLS when any TLS setting of discovery
-/// says so, as etcd's client does.
+/// Reads one endpoint. Without a scheme it gets https if any TLS setting of discovery asks for TLS,
+/// as in etcd's client.
 fn endpoint(
-    values: &Values<'_>,
+    endpoints: &Field<Vec<String>>,
     text: &str,
     secure: bool,
     problems: &mut Problems,
 ) -> Option<WebUrl> {
     let scheme = if secure { "https" } else { "http" };
     let full = if text.contains("://") { text.to_owned() } else { format!("{scheme}://{text}") };
-    let url = web_url(values, "discovery-endpoints", &full, problems)?;
+    let url = web_url(endpoints, &full, problems)?;
     if url.path.is_empty() {
         return Some(url);
     }
     let message = format!("`discovery-endpoints` has {}", value::quoted(text));
-    refuse(problems, &message, "leave out the path", values.0.location("discovery-endpoints"));
+    refuse(problems, endpoints, message, "leave out the path");
     None
 }
 
-/// Returns user and password; the user may be written as `user:password` when the password is not
-/// set.
-fn login(values: &Values<'_>) -> Option<Login> {
-    let user = values.text("discovery-user");
-    let password = match values.0.value("discovery-password") {
-        Some(Value::Secret(password)) => password.clone(),
-        _ => String::new(),
-    };
+/// Returns user and password. `discovery-user` may be `user:password` when the password is not set.
+fn login(fields: &Fields) -> Option<Login> {
+    let (user, password) = (&fields.discovery_user.value, &fields.discovery_password.value);
     let (user, password) = match user.split_once(':') {
-        Some((user, inline)) if password.is_empty() => (user.to_owned(), inline.to_owned()),
-        _ => (user, password),
+        Some((user, inline)) if password.is_empty() => (user, inline),
+        _ => (user.as_str(), password.as_str()),
     };
-    (!user.is_empty()).then_some(Login { user, password })
+    let login = || Login { user: user.to_owned(), password: password.to_owned() };
+    (!user.is_empty()).then(login)
 }
 
-fn srv_domain(values: &Values<'_>, problems: &mut Problems) -> Option<SrvDomain> {
-    let mut checked = |name: &str, dots: bool| {
-        let text = values.text(name);
+fn srv_domain(fields: &Fields, problems: &mut Problems) -> Option<SrvDomain> {
+    let mut checked = |field: &Field<String>, dots: bool| {
+        let text = &field.value;
         let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || dots && c == '.';
         if text.len() > 200 || !text.chars().all(fits) {
-            let message = format!("`{name}` is {}", value::quoted(&text));
+            let message = format!("`{}` is {}", field.name, value::quoted(text));
             let hint = if dots { "want a domain such as \"example.com\"" } else { "want a word" };
-            refuse(problems, &message, hint, values.0.location(name));
+            refuse(problems, field, message, hint);
             return None;
         }
-        Some(text)
+        Some(text.clone())
     };
-    let (domain, name) = (checked("discovery-srv", true), checked("discovery-srv-name", false));
+    let domain = checked(&fields.discovery_srv, true);
+    let name = checked(&fields.discovery_srv_name, false);
     Some(SrvDomain { domain: domain?, name: name? })
 }
 
-fn web_url(values: &Values<'_>, name: &str, text: &str, problems: &mut Problems) -> Option<WebUrl> {
+fn web_url<T>(field: &Field<T>, text: &str, problems: &mut Problems) -> Option<WebUrl> {
     let refused = |hint: &'static str| {
-        let message = format!("`{name}` is {}", value::quoted(text));
-        refuse(problems, &message, hint, values.0.location(name));
+        let message = format!("`{}` is {}", field.name, value::quoted(text));
+        refuse(problems, field, message, hint);
     };
     WebUrl::parse(text).map_err(refused).ok()
 }

@@ -1,15 +1,18 @@
-//! Settings of etcd that stand in old proxy command lines and have nothing to do here: limits that
-//! the members hold, names that only a member announces, and the forms of etcd's own logs.
+//! Settings of etcd that are accepted from old proxy command lines and have no effect here: limits
+//! that the members enforce, gRPC keepalive, the form of etcd's metrics, and the form of etcd's own
+//! logs.
 
-use super::{Group, Kind, Setting, Support};
+use super::kind::{Kind, Store};
+use super::setting::{Applies, Group, Setting, Support};
 
 const fn idle(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Setting {
-    let (group, support) = (Group::Accepted, Support::Idle);
-    Setting { name, kind, default, group, support, ours: false, doc }
+    let (group, support, applies) = (Group::Accepted, Support::Idle, Applies::Never);
+    let store = Store::Nowhere;
+    Setting { name, kind, store, default, group, support, applies, ours: false, doc }
 }
 
-/// Flags that etcd 3.4 itself takes without a value and ignores, for the sake of still older
-/// command lines.
+/// Flags that etcd 3.4 takes without a value and ignores, for the sake of still older command
+/// lines.
 const IGNORED: &[&str] = &[
     "cluster-active-size",
     "cluster-remove-delay",
@@ -26,7 +29,7 @@ const IGNORED: &[&str] = &[
     "vv",
 ];
 
-/// Whether etcd ignores a flag of this name.
+/// Whether etcd takes a flag of this name and ignores it.
 pub(super) fn is_ignored(flag: &str) -> bool {
     IGNORED.contains(&flag)
 }

@@ -1,7 +1,7 @@
 //! The names of etcd's settings that only a member of the cluster needs (etcd 3.4 to 3.7).
 //!
-//! They are known so that a shared environment file causes a warning that says what is the matter,
-//! and so that a misplaced flag is not called unknown.
+//! They are known so that a variable from a shared environment file, or a flag, is reported as one
+//! for members and not as an unknown name.
 
 const NAMES: &[&str] = &[
     "auth-token",
@@ -58,8 +58,8 @@ const NAMES: &[&str] = &[
     "watch-progress-notify-interval",
 ];
 
-/// Whether only a member of the cluster needs the setting; all of etcd's `experimental-` settings
-/// are of this sort unless the table of settings has them.
+/// Whether only a member of the cluster needs the setting. All of etcd's `experimental-` settings
+/// count unless the table of settings has them, which is searched first.
 pub(super) fn is_member_only(name: &str) -> bool {
     name.starts_with("experimental-") || NAMES.binary_search(&name).is_ok()
 }

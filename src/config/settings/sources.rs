@@ -1,12 +1,12 @@
-//! Where the peers are looked up when they are not written down: a registry or the DNS.
+//! Where peers that are not configured are looked up: a registry or the DNS.
 
 use std::fmt;
 use std::time::Duration;
 
 use super::zone;
 
-/// A registry in which the members of a cluster that is being built enter themselves. How it is
-/// talked to in TLS is [`super::TlsSettings::registry`].
+/// A registry: the members of a new cluster register in it. Its TLS settings are
+/// [`super::TlsSettings::registry`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Discovery {
     /// `discovery`: a discovery service, or any etcd with the v2 API.
@@ -27,7 +27,7 @@ pub struct RegistryUrl {
 /// The registry of etcd's discovery protocol of 3.6 and later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegistryToken {
-    /// `discovery-token`: which cluster; never empty.
+    /// `discovery-token`: the token of the cluster; never empty.
     pub token: String,
     /// `discovery-endpoints`: client URLs of the etcd that has the registry, without paths; never
     /// empty.
@@ -37,8 +37,8 @@ pub struct RegistryToken {
     pub dial_timeout: Option<Duration>,
     /// `discovery-request-timeout`: limit for one request; never zero.
     pub request_timeout: Duration,
-    /// `discovery-keepalive-time`: pause between pings while changes are waited for; `None` (0)
-    /// means no pings.
+    /// `discovery-keepalive-time`: time between pings while waiting for changes; `None` (0) means
+    /// no pings.
     pub keepalive_time: Option<Duration>,
     /// `discovery-keepalive-timeout`: how long a ping may stay unanswered.
     pub keepalive_timeout: Duration,
@@ -46,7 +46,7 @@ pub struct RegistryToken {
     pub login: Option<Login>,
 }
 
-/// A user of an etcd, by name and password.
+/// The name and password of a user of etcd.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Login {
     /// The user's name.
@@ -78,7 +78,7 @@ impl SrvDomain {
     }
 }
 
-/// A URL of `http` or `https`, taken apart.
+/// An `http` or `https` URL in its parts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WebUrl {
     /// Whether it is `https`.
@@ -93,8 +93,8 @@ pub struct WebUrl {
 }
 
 impl WebUrl {
-    /// Takes `text` apart. A port may be left out (80 or 443); a user, a query or a fragment may
-    /// not be in it. Returns what would be right otherwise.
+    /// Parses a URL. The port may be left out (80 or 443); a user, a query or a fragment is
+    /// refused. The error is a hint what to write.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let (scheme, rest) = text.split_once("://").unwrap_or_default();
         let tls = scheme.eq_ignore_ascii_case("https");

@@ -1,23 +1,22 @@
-//! The resolved settings about TLS: which files make which of the three identities, and what is
-//! demanded of the others.
+//! The resolved TLS settings: the files of each identity, and what is required of other parties.
 //!
-//! Nothing is read here. A file is kept with the name of the setting that it was written in, since
-//! that is where a person will look when the file is wrong.
+//! No file is read here. Each file is kept with the name of its setting, which problems with the
+//! file name.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// Everything about TLS. What was not set is empty; the default speaks no TLS on listeners and
-/// verifies members and peers against the machine's own authorities.
+/// The TLS settings. Unset ones are empty; by default listeners have no TLS, and members and peers
+/// are verified against the machine's authorities.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsSettings {
-    /// What `https` and `unixs` listeners show and demand.
+    /// For `https` and `unixs` listeners.
     pub listener: ListenTls,
-    /// What members' client ports are shown and held to.
+    /// For connections to members' client ports.
     pub upstream: ConnectTls,
-    /// What peer ports are shown and held to.
+    /// For connections to peer ports.
     pub peer: ConnectTls,
-    /// What a registry of members is shown and held to.
+    /// For connections to a registry of members.
     pub registry: ConnectTls,
     /// `tls-min-version`, for all of them; `None` is TLS 1.2.
     pub min_version: Option<TlsVersion>,
@@ -31,13 +30,13 @@ pub struct TlsSettings {
     pub allow_upstream_cn: bool,
 }
 
-/// What listeners show, and what they demand of clients.
+/// The certificate that listeners show, and what they require of clients.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListenTls {
     /// `cert-file` and `key-file`.
     pub pair: Option<KeyPair>,
-    /// What to make a certificate from when there is none; `None` unless `auto-tls` says so and a
-    /// listener speaks TLS.
+    /// How to make a certificate when there is none; `None` unless `auto-tls` is set and a listener
+    /// speaks TLS.
     pub auto_tls: Option<AutoTls>,
     /// `trusted-ca-file`; as with etcd, clients must show a certificate of it whenever it is set.
     pub client_ca: Option<TlsFile>,
@@ -48,7 +47,7 @@ pub struct ListenTls {
     pub allowed_hostnames: Vec<String>,
 }
 
-/// What is shown when connecting, and what is demanded of the server.
+/// The certificate shown when connecting, and what is required of the server's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectTls {
     /// The certificate to show when asked for one.
@@ -56,12 +55,12 @@ pub struct ConnectTls {
     /// The authorities that the server's certificate must come from; `None` means those of the
     /// machine.
     pub ca: Option<TlsFile>,
-    /// The revocation lists that the server's certificate is held against.
+    /// The revocation lists that the server's certificate is checked against.
     pub crl: Option<TlsFile>,
     /// Whether the server's certificate is verified at all; etcd's auto-tls settings switch it off.
     pub verify: bool,
-    /// The name that the certificate must carry in place of the host that was dialled
-    /// (`discovery-srv`'s domain).
+    /// The name that the server's certificate must have in place of the dialled host (the domain of
+    /// `discovery-srv`).
     pub server_name: Option<String>,
     /// `peer-cert-allowed-cn`: the server's certificate must have one of these CNs; empty allows
     /// all.
@@ -85,10 +84,10 @@ impl Default for ConnectTls {
     }
 }
 
-/// A certificate and its key.
+/// A certificate with its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyPair {
-    /// The certificate, followed by those between it and its authority.
+    /// The certificate, followed by the intermediates.
     pub cert: TlsFile,
     /// The private key.
     pub key: TlsFile,
@@ -103,14 +102,14 @@ pub struct TlsFile {
     pub path: PathBuf,
 }
 
-/// What a self-made certificate is made from.
+/// The inputs of a self-made certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AutoTls {
     /// Where it is kept: `<data-dir>/proxy/clientCerts`, as with etcd's proxy.
     pub directory: PathBuf,
     /// `self-signed-cert-validity`, in years of 365 days; at least 1.
     pub years: u32,
-    /// The names and addresses that it is good for: those of the listeners and of
+    /// The names and addresses it is valid for: those of the listeners and of
     /// `advertise-client-urls`.
     pub names: Vec<String>,
 }
@@ -124,7 +123,7 @@ pub enum TlsVersion {
     Tls13,
 }
 
-/// A cipher suite that can be spoken.
+/// A cipher suite that can be offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are IANA's")]
 pub enum CipherSuite {
@@ -140,7 +139,7 @@ pub enum CipherSuite {
 }
 
 impl CipherSuite {
-    /// Every suite with IANA's name; Go's older names are [`CipherSuite::named`]'s business.
+    /// Every suite with IANA's name; [`CipherSuite::named`] knows Go's older names too.
     pub const ALL: [(&'static str, Self); 9] = [
         ("TLS_AES_128_GCM_SHA256", Self::Tls13Aes128GcmSha256),
         ("TLS_AES_256_GCM_SHA384", Self::Tls13Aes256GcmSha384),
@@ -153,8 +152,7 @@ impl CipherSuite {
         ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", Self::EcdheRsaChacha20Poly1305Sha256),
     ];
 
-    /// Returns the suite of this name, by IANA or by Go (which leaves out `_SHA256` behind
-    /// POLY1305).
+    /// Returns the suite of a name by IANA or by Go (which leaves out `_SHA256` behind POLY1305).
     pub fn named(name: &str) -> Option<Self> {
         let go = |iana: &str| {
             iana.strip_suffix("_SHA256").filter(|it| it.ends_with("POLY1305")) == Some(name)
@@ -181,8 +179,8 @@ impl ListenTls {
 }
 
 impl TlsSettings {
-    /// Every file that is read for it, each once; what a self-made certificate is kept in is not
-    /// among them.
+    /// Returns every configured file, each once; the files of a self-made certificate are not among
+    /// them.
     pub fn files(&self) -> Vec<&TlsFile> {
         let pairs =
             [&self.listener.pair, &self.upstream.pair, &self.peer.pair, &self.registry.pair];

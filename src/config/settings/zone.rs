@@ -1,19 +1,19 @@
 //! IPv6 literals of URLs, with or without a zone: `[fe80::1%25eth0]` (RFC 6874).
 //!
-//! A zone names the interface on which a link-local address is meant. In a URL the `%` before it is
-//! written `%25`; in a host as it is kept and dialled it stands as it is, `fe80::1%eth0`. It never
-//! leaves this host: neither a `Host` header nor a certificate's name has one.
+//! A zone names the interface of a link-local address. In a URL the `%` before it is written `%25`;
+//! a host that is stored or dialled has the bare `%`, as in `fe80::1%eth0`. A zone never leaves
+//! this host: neither a `Host` header nor the name in a certificate has one.
 
 use std::net::Ipv6Addr;
 
-/// What to write instead of a zone behind a bare `%`, as Go's parser refuses it too.
+/// The hint for a zone behind a bare `%`, which Go's parser refuses too.
 const BARE: &str = "want the zone behind \"%25\", such as [fe80::1%25eth0]";
 
-/// Reads what stands in the brackets of a URL. Returns it in lower case, but for the zone, as it is
-/// dialled.
+/// Reads the text in the brackets of a URL. Returns it as it is dialled, in lower case except for
+/// the zone.
 ///
 /// # Errors
-/// What would be right.
+/// Returns a hint what to write.
 pub fn read_literal(text: &str) -> Result<String, &'static str> {
     let (address, zone) = match text.split_once('%') {
         None => (text, None),
@@ -30,29 +30,29 @@ pub fn read_literal(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// Whether it could be an interface's name or number: what a URL may hold of it without more
-/// escapes.
+/// Whether a zone may be an interface's name or number, in the characters that a URL may have
+/// without further escapes.
 fn is_zone(zone: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    // IFNAMSIZ of Linux is 16 with the zero at the end.
+    // Linux's IFNAMSIZ is 16, including the terminating zero.
     (1..16).contains(&zone.len()) && zone.bytes().all(fits)
 }
 
-/// Returns a host without its zone, as others know it.
+/// Returns a host without its zone, as other hosts know it.
 pub fn without_zone(host: &str) -> &str {
     host.split_once('%').map_or(host, |(address, _)| address)
 }
 
-/// Takes an IPv6 literal with a zone apart; `None` for any other host.
+/// Splits an IPv6 literal with a zone; returns `None` for any other host.
 pub fn with_zone(host: &str) -> Option<(Ipv6Addr, &str)> {
     let (address, zone) = host.split_once('%')?;
     Some((address.parse().ok()?, zone))
 }
 
-/// Finds the number of the interface that a zone names, by name or by number.
+/// Returns the index of the interface that a zone names, by name or by number.
 ///
 /// # Errors
-/// A sentence, when this host has none of that name.
+/// Returns a sentence when this host has no such interface.
 pub fn scope_id(zone: &str) -> Result<u32, String> {
     let missing = || format!("this host has no network interface \"{zone}\"");
     match zone.parse::<u32>() {
@@ -62,7 +62,7 @@ pub fn scope_id(zone: &str) -> Result<u32, String> {
     }
 }
 
-/// Whether an interface has this number. Where that cannot be found out it may.
+/// Whether an interface has this index. Where that cannot be found out, the index is accepted.
 fn has_number(number: u32) -> bool {
     let Ok(interfaces) = std::fs::read_dir("/sys/class/net") else { return number > 0 };
     let read = |path: std::path::PathBuf| std::fs::read_to_string(path.join("ifindex")).ok();
@@ -72,7 +72,8 @@ fn has_number(number: u32) -> bool {
         .any(|text| text.trim().parse() == Ok(number))
 }
 
-/// Writes a host as a URL has it: in brackets when it is an IPv6 literal, its zone behind `%25`.
+/// Returns a host as it is written in a URL: an IPv6 literal in brackets, with the zone behind
+/// `%25`.
 pub fn in_url(host: &str) -> String {
     match host.split_once('%') {
         Some((address, zone)) => format!("[{address}%25{zone}]"),

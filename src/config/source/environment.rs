@@ -63,7 +63,7 @@ fn variable(
     Some(RawSetting { setting, raw, location })
 }
 
-/// Returns what the variable sets; its name must be written exactly.
+/// Returns the setting of a variable, whose name must be in capitals and underscores.
 fn known(name: &str) -> Option<Known> {
     let setting = setting_name(name);
     let setting = schema::renamed(&setting).unwrap_or(&setting);

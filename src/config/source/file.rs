@@ -1,6 +1,6 @@
-//! The settings file: found, read, and indexed with the place of every key and value.
+//! Reads the settings file, with the place of every key and value.
 //!
-//! The TOML parser recovers from errors, so that a file's mistakes are found in one go.
+//! The TOML parser recovers from errors, so that one load reports all mistakes of a file.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -16,26 +16,28 @@ use crate::config::location::{Location, SourceFile, short};
 use crate::config::mask::{is_base64_line, pem_label};
 use crate::config::problem::{Problem, Problems};
 use crate::config::regular_file;
-use crate::config::schema::{self, Kind, Known};
+use crate::config::schema::{self, Kind, Known, names};
 use crate::config::settings::MemberSetting;
 use crate::config::value::{Raw, Shape};
 
-/// A settings file is a page of text; more bytes than this are something else.
+/// Largest settings file in bytes: 1 MiB. Such a file is a page of text, so a larger one is
+/// something else.
 pub const LARGEST_FILE: u64 = 1 << 20;
 
-/// The nearest right word is only looked for while so few problems are known: it takes time, and
-/// more are not shown.
+/// Number of problems up to which unknown keys get a suggestion. The search takes time, and further
+/// problems are not shown.
 const HINTED: usize = Problems::SHOWN;
 
-/// Which file, and where it was named; nowhere when it is the default one.
+/// The settings file, and where it was named; `None` for the default one.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::config) struct Choice {
     pub(in crate::config) path: PathBuf,
     pub(in crate::config) named: Option<Location>,
 }
 
-/// Returns the file's content; `None` without a problem when it is the default file and does not
-/// exist. What somebody has `seen` there is not read again.
+/// Returns the file's content, without reading it when a watcher has `seen` it. Returns `None` with
+/// a problem when it cannot be read, and without one when it is the default file and does not
+/// exist.
 pub(in crate::config) fn content(
     choice: &Choice,
     seen: Option<Vec<u8>>,
@@ -104,8 +106,8 @@ pub(in crate::config) fn read(
     sound.filter_map(|(key, value)| entry(&source, &key, value, members, problems)).collect()
 }
 
-/// Reports the first error of each line, and returns those lines: what the parser makes of the rest
-/// of such a line is a guess.
+/// Reports the first error of each line, and returns these lines. The parser only guesses the rest
+/// of such a line.
 fn syntax(
     source: &Arc<SourceFile>,
     errors: &[toml::de::Error],
@@ -123,8 +125,8 @@ fn syntax(
     broken
 }
 
-/// Whether an entry is what was written, and not the parser's guess after a syntax error: it
-/// touches no broken line, and it is no table, whose extent would be a guess too.
+/// Whether an entry can be trusted beside syntax errors: it touches no broken line, and it is no
+/// table, whose extent would be a guess.
 fn is_sound(
     source: &SourceFile,
     broken: &BTreeSet<usize>,
@@ -136,8 +138,8 @@ fn is_sound(
     broken.is_empty() || !value.get_ref().is_table() && broken.range(first..=last).next().is_none()
 }
 
-/// Says that a file has a key or a certificate in it. Nothing more is read of it: what the parser
-/// makes of such lines would repeat them.
+/// Reports a file with a key or a certificate in it. Nothing more is read of such a file, since the
+/// parser's errors would repeat its lines.
 fn not_settings(source: &Arc<SourceFile>) -> Option<Problem> {
     let mut start = 0;
     for line in source.text.split_inclusive('\n') {
@@ -182,7 +184,7 @@ fn entry(
         problems.push(Problem::old_name(old, name, location.clone()));
     }
     let refused = match schema::find(name) {
-        Some(Known::Setting(setting)) if setting.name != "config-file" => {
+        Some(Known::Setting(setting)) if setting.name != names::CONFIG_FILE => {
             let mut raw = raw(source, value);
             if matches!(raw.shape, Shape::Table(_)) && setting.kind != Kind::Peers {
                 raw.location = location.clone();

@@ -1,7 +1,7 @@
 //! The command line: flags as Go reads them.
 //!
-//! One dash or two, `--name value` or `--name=value`; a boolean needs no value, and takes one only
-//! behind `=`. Of a flag given twice the last counts.
+//! One dash or two, `--name value` or `--name=value`. A boolean needs no value, and takes one only
+//! behind `=`. Of a flag that is given twice the last one counts.
 
 use std::ffi::OsString;
 use std::iter::Peekable;
@@ -16,7 +16,7 @@ use crate::config::value::{Raw, Shape};
 
 type Args<'a> = Peekable<Iter<'a, OsString>>;
 
-/// Returns the settings among `args`, which hold nothing but flags and their values.
+/// Returns the settings of `args`, which holds nothing but flags and their values.
 pub(in crate::config) fn read(
     args: &[OsString],
     members: &mut Vec<RawMemberSetting>,
@@ -48,7 +48,7 @@ fn dashed(arg: &str) -> Option<&str> {
     (!flag.is_empty()).then_some(flag)
 }
 
-/// What a flag sets.
+/// The effect of a flag.
 enum Flag {
     Setting(RawSetting),
     MemberOnly(RawMemberSetting),
@@ -114,7 +114,8 @@ fn value(
     }
 }
 
-/// Go would take the next flag for the value; nobody ever means that.
+/// Whether an argument is a flag that is known. Go would take it for the value of the flag before
+/// it, which nobody means.
 fn is_known_flag(arg: &OsString) -> bool {
     let flag = arg.to_str().and_then(dashed);
     let name = flag.map(|flag| flag.split_once('=').map_or(flag, |(name, _)| name));
@@ -124,8 +125,7 @@ fn is_known_flag(arg: &OsString) -> bool {
     })
 }
 
-/// Takes what is probably the value of a flag whose kind is not known, so that it is not refused
-/// too.
+/// Takes the probable value of a flag whose kind is not known, so that it is not reported as well.
 fn probable_value(args: &mut Args<'_>) -> Option<String> {
     let next = args.next_if(|next| !next.as_encoded_bytes().starts_with(b"-"))?;
     Some(next.to_string_lossy().into_owned())
@@ -152,7 +152,7 @@ fn unexpected(arg: &str, before: Option<&RawSetting>) -> Problem {
         Some(RawSetting { setting, location, .. })
             if matches!(setting.kind, Kind::Secret | Kind::Login) =>
         {
-            // It may be the secret.
+            // The argument may be a part of the secret.
             let message = format!("unexpected argument after `--{}`", setting.name);
             Problem::error(message, location.clone())
                 .hint(format!("write `--{}=VALUE` without blanks, or quote it", setting.name))

@@ -50,7 +50,7 @@ fn a_password_behind_the_user_is_not_shown() {
     assert_eq!(loaded.origins.written("discovery-user"), "root:hunter2");
     assert_eq!(shown(&file("root")), "root");
     let changes = change::changes(&loaded, &file("root:hunter3"));
-    let change = changes.iter().find(|change| change.key == "discovery-user").unwrap();
+    let change = changes.iter().find(|change| change.setting.name == "discovery-user").unwrap();
     assert_eq!((change.old.as_str(), change.new.as_str()), ("root:(hidden)", "root:(hidden)"));
 }
 

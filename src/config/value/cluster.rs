@@ -1,11 +1,11 @@
-//! `initial-cluster`: peer URLs, with or without a name, as etcd's comma string, an array or a
+//! Reads `initial-cluster`: peer URLs with or without names, as etcd's comma string, an array or a
 //! table.
 
 use std::collections::HashSet;
 
 use super::list::Piece;
+use super::raw::{Raw, Reader, Shape};
 use super::url::{Scheme, split_scheme};
-use super::{Raw, Reader, Shape};
 use crate::config::location::{Location, short};
 use crate::config::problem::Problem;
 use crate::config::schema;
@@ -15,8 +15,8 @@ use crate::config::settings::PeerUrl;
 const CLIENT_PORTS: [u16; 2] = [2379, 4001];
 
 impl Reader<'_> {
-    /// Reads the peers in the order given, each once; names are not kept, they only count members
-    /// in etcd.
+    /// Reads the peers in the order written, each once. Names are dropped: etcd only counts members
+    /// by them.
     pub(super) fn peers(&mut self, raw: &Raw) -> Option<Vec<PeerUrl>> {
         let pieces = match &raw.shape {
             Shape::Table(members) => {
@@ -36,7 +36,8 @@ impl Reader<'_> {
         Some(peers.filter(|peer| seen.insert(peer.clone())).collect())
     }
 
-    /// In TOML everything below a table's head belongs to the table, which people forget.
+    /// Reports a setting inside the table. In TOML every key below a table's header belongs to the
+    /// table, which is easily forgotten.
     fn complain_of_setting(&mut self, name: &str, location: &Location) {
         let message = format!("`{}` stands below [{}]", short(name), self.name);
         self.problems.push(Problem::error(message, location.clone()).hint("move it above"));
@@ -68,7 +69,8 @@ impl Reader<'_> {
         Some(peer)
     }
 
-    /// A peer may really live there, so this is no error.
+    /// Warns of a port that clients usually use. A peer may really listen there, so this is no
+    /// error.
     fn warn_of_client_port(&mut self, peer: &PeerUrl, location: &Location) {
         let message =
             format!("`{}` has {peer}, and {} is the usual port for clients", self.name, peer.port);

@@ -1,6 +1,7 @@
-//! Lists: etcd's comma strings or TOML arrays, of texts, browser origins and `module=level` pairs.
+//! Reads lists, written as etcd's comma strings or TOML arrays: texts, browser origins and
+//! `module=level` pairs.
 
-use super::{Raw, Reader, Shape};
+use super::raw::{Raw, Reader, Shape};
 use crate::config::location::Location;
 use crate::config::settings::LogLevel;
 
@@ -8,12 +9,12 @@ use crate::config::settings::LogLevel;
 pub(super) type Piece = (String, Location);
 
 impl Reader<'_> {
-    /// Splits a comma string, an array, or an array of comma strings; blanks around a piece and
+    /// Splits a comma string, an array, or an array of comma strings. Blanks around pieces and
     /// empty pieces are dropped.
     pub(super) fn pieces(&mut self, raw: &Raw) -> Option<Vec<Piece>> {
         match &raw.shape {
             Shape::List(list) => {
-                // What is no text is a problem of its own and hides no other one.
+                // An item that is no text is reported on its own, and the others are still read.
                 let pieces = list.iter().filter_map(|item| self.text_pieces(item));
                 Some(pieces.collect::<Vec<_>>().concat())
             }
@@ -57,7 +58,7 @@ impl Reader<'_> {
         let mut levels = Vec::new();
         for (text, location) in &pieces {
             let pair = text.split_once('=').filter(|(module, _)| !module.is_empty());
-            match pair.and_then(|(module, level)| Some((module, super::level(level)?))) {
+            match pair.and_then(|(module, level)| Some((module, LogLevel::named(level)?))) {
                 Some((module, level)) => levels.push((module.to_owned(), level)),
                 None => self.wrong_piece(
                     text,

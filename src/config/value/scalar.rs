@@ -1,12 +1,11 @@
-//! Single values: booleans as Go reads them, numbers, words, texts, paths, cluster IDs.
+//! Reads single values: booleans by Go's rules, numbers, words, texts, paths, cluster IDs.
 
-use std::fmt;
 use std::path::PathBuf;
 
-use super::{Raw, Reader, Shape};
+use super::raw::{Raw, Reader, Shape};
 use crate::config::mask::pem_label;
 use crate::config::problem::Problem;
-use crate::config::settings::LogLevel;
+use crate::config::schema::names;
 
 impl Reader<'_> {
     /// Reads a boolean by the rules of Go's `strconv.ParseBool`.
@@ -84,7 +83,7 @@ impl Reader<'_> {
             Shape::Text(text) => text.as_str(),
             _ => "\0",
         };
-        let levels = self.name == "log-level";
+        let levels = self.name == names::LOG_LEVEL;
         let same = |word: &&&str| **word == text || levels && word.eq_ignore_ascii_case(text);
         if let Some(word) = words.iter().find(same) {
             return Some((*word).to_owned());
@@ -119,7 +118,7 @@ impl Reader<'_> {
     }
 }
 
-/// Returns `text` if it is nothing but digits; Rust would also take a plus sign.
+/// Returns `text` if it is all digits. Rust's `parse` would also take a plus sign.
 pub(super) fn digits(text: &str) -> Option<&str> {
     let only = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     only.then_some(text)
@@ -130,27 +129,5 @@ fn alternatives(words: impl Iterator<Item = String>) -> String {
     match words.pop() {
         Some(last) if !words.is_empty() => format!("{} or {last}", words.join(", ")),
         last => last.unwrap_or_default(),
-    }
-}
-
-/// Returns the level of this name; also etcd's names, of both its loggers and in capitals.
-pub(in crate::config) fn level(name: &str) -> Option<LogLevel> {
-    match name.to_ascii_lowercase().as_str() {
-        "debug" | "trace" => Some(LogLevel::Debug),
-        "info" | "notice" => Some(LogLevel::Info),
-        "warn" | "warning" => Some(LogLevel::Warn),
-        "error" | "dpanic" | "panic" | "fatal" | "critical" => Some(LogLevel::Error),
-        _ => None,
-    }
-}
-
-impl fmt::Display for LogLevel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-        })
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::location::Location;
 use crate::config::schema;
 
 /// Reads `text` as the setting's value, as a variable would give it.

@@ -6,18 +6,18 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 
 use super::list::Piece;
-use super::{Raw, Reader};
+use super::raw::{Raw, Reader};
 use crate::config::settings::{ListenAddress, ListenUrl, zone};
 
-/// What a TCP URL names.
+/// The host and port of a TCP URL.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Authority {
-    /// Host name or IP literal, in lower case and without brackets; perhaps with a zone.
+    /// A host name or an IP literal in lower case, without brackets, possibly with a zone.
     pub(super) host: String,
     pub(super) port: u16,
 }
 
-/// Why a URL is not one that names a host and port: a sentence that says what to write.
+/// The hint for a URL that is refused: what to write instead.
 type Fault = String;
 
 impl Reader<'_> {
@@ -50,22 +50,21 @@ impl Reader<'_> {
         url.map_err(|fault| self.wrong_piece(text, location, fault)).ok()
     }
 
-    /// Reads URLs that are told to others, with scheme and host in lower case; sorted, each once.
-    pub(super) fn urls(&mut self, raw: &Raw) -> Option<Vec<String>> {
+    /// Reads URLs that others connect to, with scheme and host in lower case; sorted, each once.
+    pub(super) fn urls(&mut self, raw: &Raw, usual_port: u16) -> Option<Vec<String>> {
         let pieces = self.pieces(raw)?;
-        let port = if self.name.contains("peer") { 2380 } else { 2379 };
         let mut urls = Vec::new();
         for (text, location) in &pieces {
             let url = match split_scheme(text) {
                 Some((scheme @ (Scheme::Http | Scheme::Https), rest)) => {
-                    authority(rest, port).map(|to| {
+                    authority(rest, usual_port).map(|to| {
                         format!("{}://{}:{}", scheme.name(), zone::in_url(&to.host), to.port)
                     })
                 }
                 Some((scheme @ (Scheme::Unix | Scheme::Unixs), path)) if !path.is_empty() => {
                     Ok(format!("{}://{path}", scheme.name()))
                 }
-                _ => Err(format!("want a URL such as \"http://10.0.1.10:{port}\"")),
+                _ => Err(format!("want a URL such as \"http://10.0.1.10:{usual_port}\"")),
             };
             match url {
                 Ok(url) => urls.push(url),
@@ -89,7 +88,7 @@ pub(super) enum Scheme {
 }
 
 impl Scheme {
-    /// How it is written.
+    /// Returns the scheme as it is written.
     fn name(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -101,7 +100,7 @@ impl Scheme {
     }
 }
 
-/// Splits a URL behind its scheme, which may be written in any case; `None` when it has none.
+/// Splits a URL behind its scheme, which may be in any case; returns `None` without one.
 pub(super) fn split_scheme(text: &str) -> Option<(Scheme, &str)> {
     let (name, rest) = text.split_once("://")?;
     let known = [Scheme::Http, Scheme::Https, Scheme::Unix, Scheme::Unixs];
@@ -109,15 +108,15 @@ pub(super) fn split_scheme(text: &str) -> Option<(Scheme, &str)> {
     Some((scheme.unwrap_or(Scheme::Other), rest))
 }
 
-/// Reads the `host:port` that must be all that follows `http://`; `usual` is the port that is named
-/// as an example.
+/// Reads the `host:port` behind `http://`, which nothing may follow. `usual` is the example port in
+/// hints.
 pub(super) fn authority(rest: &str, usual: u16) -> Result<Authority, Fault> {
     if rest.contains('@') {
         return Err("want nothing but a host and a port".to_owned());
     }
     if let Some((before, after)) = rest.split_once('/') {
         let more = if after.is_empty() { "the slash" } else { "the path" };
-        return Err(format!("leave out {more} after \"{}\"", super::cut(before)));
+        return Err(format!("leave out {more} after \"{}\"", super::raw::cut(before)));
     }
     if rest.contains(['?', '#']) {
         return Err("want nothing but a host and a port".to_owned());
@@ -148,7 +147,7 @@ fn read_host(host: &str, bracketed: bool, usual: u16) -> Result<String, Fault> {
     }
 }
 
-/// Returns the address to listen on.
+/// Returns the address to listen on: an IP address, or localhost as 127.0.0.1.
 fn bindable(to: &Authority, scheme: Scheme) -> Result<SocketAddr, Fault> {
     if let Some((ip, zone)) = zone::with_zone(&to.host) {
         let scope = zone::scope_id(zone)?;

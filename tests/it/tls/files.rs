@@ -284,7 +284,10 @@ fn settings_that_cannot_work_together_are_refused() {
         "tls-min-version = \"TLS1.3\"\ntls-max-version = \"TLS1.2\"\n",
         "`tls-min-version` is TLS1.3 and `tls-max-version` is TLS1.2",
     );
-    fixture.refuses("client-cert-auth = true\n", "`client-cert-auth` is set, and no authority");
+    fixture.refuses(
+        "client-cert-auth = true\n",
+        "`client-cert-auth` is set, and `trusted-ca-file` is not",
+    );
     fixture.refuses(
         "peer-cert-file = \"DIR/server.pem\"\n",
         "`peer-cert-file` is set and `peer-key-file` is not",
