@@ -13,7 +13,7 @@ use super::ask::{Answer, AskError, ask};
 use super::table::{Table, terminal_safe};
 use crate::daemon::local_time::time_of_day;
 use crate::telemetry::snapshot::{
-    CertificateKind, EndpointStatus, MemberStatus, ReloadRecord, Snapshot,
+    CertificateKind, EndpointStatus, EvidenceKind, MemberStatus, ReloadRecord, Snapshot,
 };
 use crate::telemetry::time::now_ms;
 use crate::tls::certificate::day;
@@ -201,8 +201,16 @@ fn traffic(snapshot: &Snapshot) -> String {
 }
 
 fn members(snapshot: &Snapshot, now: u64) -> Table {
-    let mut table =
-        Table::new(&["ID", "NAME", "CLIENT ADDR", "HEALTH", "SINCE", "IN FLIGHT", "FAILURES"]);
+    let mut table = Table::new(&[
+        "ID",
+        "NAME",
+        "CLIENT ADDR",
+        "HEALTH",
+        "SINCE",
+        "IN FLIGHT",
+        "FAILURES",
+        "EVIDENCE",
+    ]);
     for member in &snapshot.members {
         if member.endpoints.is_empty() {
             table.row(member_cells(member, String::new(), left_out(member)));
@@ -213,6 +221,7 @@ fn members(snapshot: &Snapshot, now: u64) -> Table {
                 since(endpoint, now),
                 endpoint.in_flight.to_string(),
                 endpoint.failures.to_string(),
+                evidence(endpoint, now),
             ]));
         }
     }
@@ -222,6 +231,14 @@ fn members(snapshot: &Snapshot, now: u64) -> Table {
 /// Returns when an endpoint entered its state; empty if it was never probed.
 fn since(endpoint: &EndpointStatus, now: u64) -> String {
     if endpoint.since_ms == 0 { String::new() } else { time_of_day(endpoint.since_ms, now) }
+}
+
+/// Returns how its health is known, and how long ago that was; nothing if it was never asked.
+fn evidence(endpoint: &EndpointStatus, now: u64) -> String {
+    match endpoint.evidence {
+        EvidenceKind::Unknown => String::new(),
+        kind => format!("{kind} {} s ago", now.saturating_sub(endpoint.evidence_ms) / 1000),
+    }
 }
 
 fn member_cells(member: &MemberStatus, url: String, health: String) -> [String; 4] {

@@ -130,7 +130,7 @@ fn check(fields: &Fields, problems: &mut Problems) {
 fn workers(fields: &Fields) -> NonZeroUsize {
     let set = usize::try_from(fields.workers.value).ok().and_then(NonZeroUsize::new);
     let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    set.unwrap_or_else(cores)
+    set.unwrap_or_else(|| cores().min(WORKERS_MOST))
 }
 
 fn log(fields: &Fields, cwd: &Path) -> LogSettings {
@@ -152,6 +152,10 @@ fn log(fields: &Fields, cwd: &Path) -> LogSettings {
 
 /// etcd's word for the journal among `log-outputs`.
 const JOURNAL: &str = "systemd/journal";
+
+/// Most threads that are started when their number is not set: one carries more than a cluster
+/// takes, and each has connections to members of its own.
+const WORKERS_MOST: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 
 /// Returns the outputs, each once; without one, standard error.
 fn outputs(words: &[String], cwd: &Path) -> Vec<LogOutput> {

@@ -21,8 +21,12 @@ use crate::telemetry::snapshot::MemoryStatus;
 use crate::telemetry::time::now_ms;
 use crate::upstream::http1::ChunkBudget;
 
-/// How often memory is checked while there is plenty, or no limit.
+/// How often memory is checked while there is plenty, or no limit, and many clients are connected.
 const CALM: Duration = Duration::from_secs(1);
+/// How often memory is checked while few clients are connected, who cannot need much until then.
+const QUIET: Duration = Duration::from_secs(5);
+/// How many clients are few.
+const FEW: usize = 64;
 /// How often memory is checked near a limit; what comes in meanwhile is bounded by what was
 /// admitted.
 const NEAR: Duration = Duration::from_millis(100);
@@ -127,6 +131,7 @@ impl Keeper {
     pub async fn run(mut self) {
         let mut pause = CALM;
         loop {
+            let peak = self.conn_limit.take_peak();
             // When usage cannot be read, everything stays as it was.
             if let Ok(usage) = self.memory.usage() {
                 let left = usage.as_ref().map(Usage::left);
@@ -134,9 +139,13 @@ impl Keeper {
                 let clients = left.map(|left| clients(left, self.short.is_some()));
                 self.conn_limit.admit(clients);
                 let is_near = clients.is_some_and(|clients| clients < PLENTY);
-                pause = if self.short.is_some() || is_near { NEAR } else { CALM };
+                pause = match peak {
+                    _ if self.short.is_some() || is_near => NEAR,
+                    ..FEW => QUIET,
+                    _ => CALM,
+                };
             }
-            self.give_back();
+            self.give_back(peak as u64);
             sleep(pause).await;
         }
     }
@@ -194,10 +203,12 @@ impl Keeper {
     }
 
     /// Returns memory to the system once many clients or exchanges have ended.
-    fn give_back(&mut self) {
+    /// Gives memory back once many clients or exchanges have ended; `peak` is the most clients since
+    /// the last call.
+    fn give_back(&mut self, peak: u64) {
         let traffic = counters::traffic(&self.counters);
         let now = traffic.connections + traffic.requests_in_flight + traffic.rpcs_in_flight;
-        self.most = self.most.max(now);
+        self.most = self.most.max(now).max(peak);
         if self.most - now >= WORTH_A_TRIM && self.trimmed.elapsed() >= BETWEEN_TRIMS {
             heap::trim();
             self.most = now;

@@ -1,6 +1,7 @@
 //! Keeps one prober running for each endpoint in force.
 
 use std::collections::HashSet;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
@@ -10,8 +11,10 @@ use super::generations::timeouts;
 use super::workers::WorkerNotifier;
 use crate::config::Settings;
 use crate::tls::Connector;
-use crate::upstream::endpoint::{Endpoint, ProbeResult};
-use crate::upstream::health::{self, ProbeConfig};
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::evidence::ProbeResult;
+use crate::upstream::health::ProbeConfig;
+use crate::upstream::monitor::{self, Neighbours};
 
 /// The `state` field of log lines about health.
 const HEALTH: &str = "health";
@@ -20,6 +23,7 @@ const HEALTH: &str = "health";
 pub struct Probes {
     running: Vec<(Arc<Endpoint>, AbortHandle)>,
     probe_config: Option<ProbeConfig>,
+    neighbours: Rc<Neighbours>,
     notifier: HealthNotifier,
 }
 
@@ -37,7 +41,10 @@ impl Probes {
     pub fn new(workers: WorkerNotifier) -> (Self, Arc<Notify>) {
         let changes = Arc::<Notify>::default();
         let notifier = HealthNotifier { workers, control: changes.clone() };
-        (Self { running: Vec::new(), probe_config: None, notifier }, changes)
+        (
+            Self { running: Vec::new(), probe_config: None, neighbours: Rc::default(), notifier },
+            changes,
+        )
     }
 
     /// Probes exactly `endpoints`, as `settings` say, over TLS with `connector`.
@@ -49,6 +56,7 @@ impl Probes {
     ) {
         let probe_config = ProbeConfig {
             interval: settings.health_interval,
+            refresh: settings.refresh_interval,
             deadline: settings.health_timeout,
             timeouts: timeouts(settings),
             connector: connector.cloned(),
@@ -74,6 +82,7 @@ impl Probes {
                 let task = tokio::task::spawn_local(probe(
                     endpoint.clone(),
                     probe_config.clone(),
+                    self.neighbours.clone(),
                     self.notifier.clone(),
                 ));
                 self.running.push((endpoint.clone(), task.abort_handle()));
@@ -82,14 +91,19 @@ impl Probes {
     }
 }
 
-async fn probe(endpoint: Arc<Endpoint>, probe_config: ProbeConfig, notifier: HealthNotifier) {
-    health::watch(endpoint, probe_config, |endpoint, result| {
+async fn probe(
+    endpoint: Arc<Endpoint>,
+    probe_config: ProbeConfig,
+    neighbours: Rc<Neighbours>,
+    notifier: HealthNotifier,
+) {
+    monitor::watch(endpoint, probe_config, neighbours, |endpoint, result| {
         let (member, url) = (&endpoint.member, &endpoint.url);
         match result {
             ProbeResult::Healthy => {
                 tracing::info!(state = HEALTH, %member, endpoint = %url, "member is healthy again")
             },
-            ProbeResult::Unhealthy(reason) => {
+            ProbeResult::Unhealthy(reason) | ProbeResult::TurnedAway(reason) => {
                 tracing::warn!(state = HEALTH, %member, endpoint = %url, %reason, "member cannot serve")
             }
             ProbeResult::Unresponsive(reason) => {

@@ -19,11 +19,12 @@ use crate::net::conn_limit::ConnLimit;
 use crate::net::lookup::{self, Failing};
 use crate::telemetry::counters::{self, WorkerCounters};
 use crate::telemetry::snapshot::{
-    CertificateKind, CertificateStatus, EndpointStatus, MemberStatus, MemoryStatus, Problem, Proof,
-    ReloadRecord, Snapshot, TrafficStatus,
+    CertificateKind, CertificateStatus, EndpointStatus, EvidenceKind, MemberStatus, MemoryStatus,
+    Problem, Proof, ReloadRecord, Snapshot, TrafficStatus,
 };
 use crate::tls::expiry::{Expiring, Kind};
 use crate::upstream::endpoint::{Endpoint, State};
+use crate::upstream::evidence::Evidence;
 
 /// Unhealthy client URLs that get a problem of their own; the others are counted.
 const MOST_AILING: usize = 20;
@@ -167,6 +168,7 @@ fn endpoint_status(url: &EvaluatedUrl, endpoint: Option<&Endpoint>) -> EndpointS
         };
     };
     let state = endpoint.state();
+    let (evidence, evidence_ms) = evidence(endpoint);
     EndpointStatus {
         url: url.url.clone(),
         usable: true,
@@ -174,8 +176,19 @@ fn endpoint_status(url: &EvaluatedUrl, endpoint: Option<&Endpoint>) -> EndpointS
         reason: state.reason,
         proof: proof(endpoint),
         since_ms: state.since_ms,
-        in_flight: endpoint.in_flight(),
+        evidence,
+        evidence_ms,
+        in_flight: endpoint.activity.open(),
         failures: endpoint.failures(),
+    }
+}
+
+fn evidence(endpoint: &Endpoint) -> (EvidenceKind, u64) {
+    match endpoint.evidence.get() {
+        None => (EvidenceKind::Unknown, 0),
+        Some((Evidence::Answered, at_ms)) => (EvidenceKind::Answered, at_ms),
+        Some((Evidence::Probed, at_ms)) => (EvidenceKind::Probed, at_ms),
+        Some((Evidence::Checked, at_ms)) => (EvidenceKind::Checked, at_ms),
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::config::ListenScheme;
 use crate::net::conn_limit::ConnLimit;
@@ -114,8 +114,8 @@ async fn work(context: ConnContext, mut commands: mpsc::UnboundedReceiver<Comman
     let mut listeners = HashMap::new();
     // Drain signals of closed listeners whose connections are still finishing.
     let mut leaving: Vec<Rc<DrainSignal>> = Vec::new();
-    let mut sweep = interval(SWEEP);
-    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Armed while there is anything to sweep, so that an idle worker sleeps.
+    let mut next_sweep = None;
     loop {
         tokio::select! {
             command = commands.recv() => match command {
@@ -153,7 +153,15 @@ async fn work(context: ConnContext, mut commands: mpsc::UnboundedReceiver<Comman
                 Some(Command::Drain(limit)) => return drain(worker, listeners, leaving, limit).await,
                 None => return,
             },
-            _ = sweep.tick() => worker.sweep(),
+            () = worker.dialled(), if next_sweep.is_none() => {
+                // Also sets the clock by which idle connections age.
+                worker.sweep();
+                next_sweep = Some(Instant::now() + SWEEP);
+            }
+            () = sleep_until(next_sweep.unwrap_or_else(Instant::now)), if next_sweep.is_some() => {
+                worker.sweep();
+                next_sweep = worker.needs_sweep().then(|| Instant::now() + SWEEP);
+            }
         }
     }
 }

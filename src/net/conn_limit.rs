@@ -22,6 +22,8 @@ pub struct ConnLimit(Arc<Counts>);
 #[derive(Debug)]
 struct Counts {
     clients: AtomicUsize,
+    /// The most clients at a time since that was last asked.
+    peak: AtomicUsize,
     extra: AtomicUsize,
     /// Number of listeners that cannot accept.
     closed: AtomicUsize,
@@ -44,6 +46,7 @@ impl Default for Counts {
     fn default() -> Self {
         Self {
             clients: AtomicUsize::new(0),
+            peak: AtomicUsize::new(0),
             extra: AtomicUsize::new(0),
             closed: AtomicUsize::new(0),
             admitted: AtomicI64::new(i64::MAX),
@@ -61,7 +64,8 @@ impl ConnLimit {
 
     /// Counts a client until the returned permit is dropped.
     pub fn acquire(&self) -> ConnPermit {
-        self.0.clients.fetch_add(1, Relaxed);
+        let clients = self.0.clients.fetch_add(1, Relaxed) + 1;
+        self.0.peak.fetch_max(clients, Relaxed);
         if self.0.admitted.load(Relaxed) != i64::MAX {
             self.0.admitted.fetch_sub(1, Relaxed);
         }
@@ -84,6 +88,12 @@ impl ConnLimit {
     /// Returns the limit of clients while none has more than one connection to members.
     pub fn limit(&self) -> usize {
         most(self.0.descriptors())
+    }
+
+    /// Returns how many clients were connected at a time, at the most, since the last call.
+    pub fn take_peak(&self) -> usize {
+        let clients = self.0.clients.load(Relaxed);
+        self.0.peak.swap(clients, Relaxed).max(clients)
     }
 
     /// Records that a listener cannot accept, until the returned guard is dropped.

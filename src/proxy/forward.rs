@@ -36,7 +36,7 @@ use crate::message::rpc::{Rpc, RpcKind};
 use crate::telemetry::counters::{Dropped, RetryReason, UnansweredWrite};
 use crate::upstream::balance::Choice;
 use crate::upstream::protocols::Api;
-use crate::upstream::worker_endpoint::WorkerEndpoint;
+use crate::upstream::worker_endpoint::{InFlight, WorkerEndpoint};
 
 /// A request on its way, with everything known about it.
 struct Exchange<'a> {
@@ -194,7 +194,7 @@ impl Exchange<'_> {
                 failure = Box::pin(self.wait_for_proof(&mut choice, upstream, &mut proof)).await;
                 continue;
             }
-            let in_flight = upstream.begin();
+            let in_flight = upstream.begin(self.meter.is_long());
             match attempt(self.client, upstream, &self.route, outgoing).await {
                 Ok(response)
                     if !leader_changed
@@ -270,9 +270,10 @@ impl Exchange<'_> {
         mut self,
         response: Response<MemberBody>,
         upstream: &Rc<WorkerEndpoint>,
-        in_flight: crate::upstream::worker_endpoint::InFlight,
+        mut in_flight: InFlight,
     ) -> Response<ReplyBody> {
         let (head, body) = response.into_parts();
+        in_flight.answered();
         self.meter.answered(head.status, &head.headers);
         let interrupts =
             self.meter.is_long().then(|| Interrupts::new(&self.client.worker, upstream));

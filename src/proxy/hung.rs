@@ -9,6 +9,9 @@
 //! A stream ends as soon as there is a better member: one through which a quorum has answered since
 //! the silence began. Right after a leader has hung there is none for a second or two, and clients
 //! that came back at once would be told "no leader" over and over.
+//!
+//! A stream also ends for a better member when its own has lived without a quorum for
+//! [`NO_QUORUM_ALLOWED`]: no event would come from there any more.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -26,6 +29,8 @@ use crate::upstream::worker_endpoint::WorkerEndpoint;
 
 /// Pause between two checks of a silent member.
 const CHECK_EVERY: Duration = Duration::from_millis(250);
+/// How long a stream stays on a member that has lost its quorum: elections take a second or two.
+const NO_QUORUM_ALLOWED: Duration = Duration::from_secs(2);
 /// Time after which a PING counts as unanswered: a round trip on the worst line.
 const PING_ALLOWED: Duration = Duration::from_secs(1);
 
@@ -71,10 +76,14 @@ impl Hung {
 
     /// Checks the member after a recheck signal. Returns whether the wait ends at once.
     pub fn recheck(&mut self, upstream: &WorkerEndpoint) -> bool {
-        match (self.kind, upstream.endpoint.silence.since()) {
+        let endpoint = &upstream.endpoint;
+        match (self.kind, endpoint.silence.since()) {
             (RpcKind::Read, _) => return upstream.is_lost(),
             (RpcKind::Stream | RpcKind::Bulk, _) if upstream.is_gone() => return true,
             (_, Some(since)) => self.watch(since),
+            (RpcKind::Stream, None) if let Some(since) = endpoint.no_quorum.since() => {
+                self.watch(since);
+            }
             (_, None) => {}
         }
         false
@@ -99,7 +108,7 @@ impl Hung {
             ready!(watch.timer.as_mut().poll(cx));
             let state = match self.kind {
                 RpcKind::Write => watch.check_write(upstream, carrier),
-                _ => watch.check_stream(worker, upstream),
+                kind => watch.check_stream(kind, worker, upstream),
             };
             match state {
                 WatchState::GiveUp => return Poll::Ready(()),
@@ -136,15 +145,26 @@ impl Watch {
         }
     }
 
-    fn check_stream(&self, worker: &Worker, upstream: &Rc<WorkerEndpoint>) -> WatchState {
-        let Some(since) = upstream.endpoint.silence.since() else { return WatchState::Alive };
+    fn check_stream(
+        &self,
+        kind: RpcKind,
+        worker: &Worker,
+        upstream: &Rc<WorkerEndpoint>,
+    ) -> WatchState {
+        let silent = upstream.endpoint.silence.since();
+        // A snapshot needs no quorum.
+        let no_quorum = upstream.endpoint.no_quorum.since().filter(|_| kind == RpcKind::Stream);
+        let Some(since) = silent.or(no_quorum) else { return WatchState::Alive };
+        if silent.is_none() && since.elapsed() < NO_QUORUM_ALLOWED {
+            return WatchState::KeepWaiting;
+        }
         let current = worker.current();
         let better = current.upstreams.iter().any(|other| {
             !Rc::ptr_eq(other, upstream)
                 && other.endpoint.is_usable()
                 && other.endpoint.silence.is_proven_since(since)
         });
-        if better || since.elapsed() >= HUNG_AFTER {
+        if better || silent.is_some_and(|since| since.elapsed() >= HUNG_AFTER) {
             WatchState::GiveUp
         } else {
             WatchState::KeepWaiting

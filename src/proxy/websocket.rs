@@ -113,7 +113,7 @@ impl Handshake {
         let (client, upstream) = (client.clone(), upstream.clone());
         tokio::task::spawn_local(async move {
             let _meter = meter;
-            let _in_flight = upstream.begin();
+            let _in_flight = upstream.begin(true);
             let joined = async {
                 if let (Ok(client), Ok(member)) = (self.client_side.await, member_side.await) {
                     relay(client, member).await;

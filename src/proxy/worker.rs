@@ -42,6 +42,8 @@ pub struct Worker {
     /// silent, or draining may be over. One signal for all, since both are rare and each
     /// registration costs every request.
     recheck: Arc<Notify>,
+    /// Notified of each connection to a member.
+    dialled: Rc<Notify>,
     is_ending: Cell<bool>,
 }
 
@@ -54,7 +56,8 @@ impl Worker {
         hop: HeaderValue,
     ) -> Self {
         let recheck = Arc::new(Notify::new());
-        let current = WorkerGeneration::new(number, newest.load_full(), &[], &recheck);
+        let dialled = Rc::<Notify>::default();
+        let current = WorkerGeneration::new(number, newest.load_full(), &[], &recheck, &dialled);
         Self {
             number,
             counters,
@@ -65,6 +68,7 @@ impl Worker {
             drainable: Cell::new(0),
             drainable_ended: Notify::new(),
             recheck,
+            dialled,
             is_ending: Cell::new(false),
         }
     }
@@ -85,8 +89,13 @@ impl Worker {
 
     fn renew(&self, generation: Arc<Generation>) -> Rc<WorkerGeneration> {
         let old = self.current.borrow().clone();
-        let current =
-            Rc::new(WorkerGeneration::new(self.number, generation, &old.upstreams, &self.recheck));
+        let current = Rc::new(WorkerGeneration::new(
+            self.number,
+            generation,
+            &old.upstreams,
+            &self.recheck,
+            &self.dialled,
+        ));
         self.current.replace(current.clone());
         let stays: HashSet<*const WorkerEndpoint> =
             current.upstreams.iter().map(Rc::as_ptr).collect();
@@ -96,9 +105,13 @@ impl Worker {
         current
     }
 
-    /// Wakes the waiting exchanges if an endpoint has gone silent or is no longer listed.
+    /// Wakes the waiting exchanges if an endpoint has gone silent, has lost its quorum or is no
+    /// longer listed.
     pub fn interrupt_lost(&self) {
-        if self.current().upstreams.iter().any(|upstream| upstream.is_lost()) {
+        let is_in_doubt = |upstream: &Rc<WorkerEndpoint>| {
+            upstream.is_lost() || upstream.endpoint.no_quorum.is_on()
+        };
+        if self.current().upstreams.iter().any(is_in_doubt) {
             self.recheck.notify_waiters();
         }
     }
@@ -107,6 +120,16 @@ impl Worker {
     pub fn sweep(&self) {
         let now = Instant::now();
         self.current().upstreams.iter().for_each(|upstream| upstream.sweep(now));
+    }
+
+    /// Returns whether there is anything to sweep: now, or once what is open has ended.
+    pub fn needs_sweep(&self) -> bool {
+        self.current().upstreams.iter().any(|upstream| upstream.needs_sweep())
+    }
+
+    /// Waits until a connection to a member is made; returns at once if one was since the last call.
+    pub async fn dialled(&self) {
+        self.dialled.notified().await;
     }
 
     /// Closes the idle HTTP/1.1 connections to members, when memory is short.
@@ -163,6 +186,7 @@ impl WorkerGeneration {
         generation: Arc<Generation>,
         earlier: &[Rc<WorkerEndpoint>],
         recheck: &Arc<Notify>,
+        dialled: &Rc<Notify>,
     ) -> Self {
         let earlier: HashMap<_, _> =
             earlier.iter().map(|upstream| (Arc::as_ptr(&upstream.endpoint), upstream)).collect();
@@ -176,6 +200,7 @@ impl WorkerGeneration {
                     recheck.clone(),
                 ))
             });
+            upstream.notify_dialled(dialled);
             upstream.set_timeouts(generation.timeouts);
             upstream.set_connector(generation.connector.as_ref());
             upstream.on_demand().set(generation.health_interval, generation.health_timeout);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 mod states;
 
-pub use states::{CertificateKind, Proof, ReloadResult, ServingMode};
+pub use states::{CertificateKind, EvidenceKind, Proof, ReloadResult, ServingMode};
 
 /// The state of a running daemon.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -145,6 +145,11 @@ pub struct EndpointStatus {
     pub proof: Proof,
     /// When its state last changed.
     pub since_ms: u64,
+    /// What last showed that it lives: `answered` (a request), `probed` (through a quorum) or
+    /// `checked` (by itself); empty before the first.
+    pub evidence: EvidenceKind,
+    /// When that was; 0 before the first.
+    pub evidence_ms: u64,
     /// Requests and streams in flight.
     pub in_flight: u64,
     /// Failures since start.

@@ -140,7 +140,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::upstream::endpoint::{Endpoint, ProbeResult};
+    use crate::upstream::endpoint::Endpoint;
+    use crate::upstream::evidence::ProbeResult;
     use crate::upstream::proof::ProofError;
     use crate::upstream::protocols::Denial;
     use crate::upstream::worker_endpoint::Timeouts;
@@ -200,7 +201,7 @@ mod tests {
     #[test]
     fn p2c_prefers_the_less_loaded() {
         let upstreams = upstreams(2);
-        let _busy = upstreams[0].begin();
+        let _busy = upstreams[0].begin(false);
         for _ in 0..20 {
             assert!(Rc::ptr_eq(
                 Choice::new(&upstreams, Api::Grpc).next(Balance::P2c, None).unwrap(),

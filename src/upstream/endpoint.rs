@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use http::HeaderValue;
 use http::uri::{Authority, Scheme};
 
+use super::activity::Activity;
+use super::evidence::{LastEvidence, ProbeResult};
 use super::proof::{ProofError, Proofs};
 use super::protocols::{Api, Protocols};
 use super::silence::Silence;
@@ -55,14 +57,18 @@ pub struct Endpoint {
     proofs: Proofs,
     /// Whether probes get a sign of life, and since when they do not.
     pub silence: Silence,
+    /// Since when it answers that it cannot serve.
+    pub no_quorum: Silence,
     /// The APIs it speaks, as far as known.
     pub protocols: Protocols,
     /// Until when a recent failure keeps requests away, by [`Api`], in milliseconds since `born`; 0
     /// for none.
     avoided_until: [AtomicU64; 2],
     failures: AtomicU64,
-    /// Open requests and streams, one slot for each worker, written by that worker only.
-    load: Box<[AtomicU64]>,
+    /// Its last sign of life.
+    pub evidence: LastEvidence,
+    /// Open requests and streams.
+    pub activity: Activity,
     born: Instant,
     /// The health state shown in the status; written on a change only.
     state: Mutex<State>,
@@ -77,33 +83,6 @@ pub struct State {
     pub reason: Option<String>,
     /// When it entered this state, in milliseconds since the Unix epoch.
     pub since_ms: u64,
-}
-
-/// The result of one probe of an endpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProbeResult {
-    /// It answered, through a quorum.
-    Healthy,
-    /// It is alive but cannot serve (no leader, or no quorum), with the reason. New requests avoid
-    /// it; requests that already wait for it may go on waiting.
-    Unhealthy(String),
-    /// It gave no sign of life, with the reason. Requests that wait for it are interrupted.
-    Unresponsive(String),
-    /// It answered without proving that it belongs to our cluster, with the reason. It gets no
-    /// requests.
-    Unproved(String),
-}
-
-impl ProbeResult {
-    /// Returns why the endpoint is not healthy; `None` when it is.
-    pub fn reason(&self) -> Option<&str> {
-        match self {
-            Self::Healthy => None,
-            Self::Unhealthy(reason) | Self::Unresponsive(reason) | Self::Unproved(reason) => {
-                Some(reason)
-            }
-        }
-    }
 }
 
 /// An endpoint URL that cannot be used.
@@ -146,10 +125,12 @@ impl Endpoint {
             trust: AtomicU8::new(NEW),
             proofs: Proofs::new(cluster),
             silence: Silence::new(),
+            no_quorum: Silence::new(),
+            evidence: LastEvidence::default(),
             protocols: Protocols::new(),
             avoided_until: Default::default(),
             failures: AtomicU64::new(0),
-            load: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+            activity: Activity::new(workers),
             born: Instant::now(),
             state: Mutex::new(State { reason: None, since_ms: now_ms() }),
             hindrance: Mutex::default(),
@@ -264,6 +245,7 @@ impl Endpoint {
         if is_news {
             self.failures.fetch_add(1, Relaxed);
             self.enter(Some(&why.to_string()));
+            self.activity.rouse();
         }
         is_news
     }
@@ -293,6 +275,7 @@ impl Endpoint {
         apis.iter().for_each(|api| self.avoided_until[*api as usize].store(until, Relaxed));
         if was_healthy && !self.is_healthy() {
             self.enter(Some(reason));
+            self.activity.rouse();
         }
         was_usable
     }
@@ -319,10 +302,12 @@ impl Endpoint {
         }
         let silence_changed = match result {
             ProbeResult::Unresponsive(_) => self.silence.begin(began),
-            ProbeResult::Healthy | ProbeResult::Unhealthy(_) | ProbeResult::Unproved(_) => {
-                self.silence.end()
-            }
+            _ => self.silence.end(),
         };
+        match result {
+            ProbeResult::Unhealthy(_) => drop(self.no_quorum.begin(began)),
+            _ => drop(self.no_quorum.end()),
+        }
         let was_failed = match reason {
             Some(_) => self.faults.fetch_or(PROBE, Relaxed),
             None => self.faults.fetch_and(!PROBE, Relaxed),
@@ -379,31 +364,6 @@ impl Endpoint {
     /// Returns how many failures were seen since it was first listed.
     pub fn failures(&self) -> u64 {
         self.failures.load(Relaxed)
-    }
-
-    /// Returns how many requests and streams are open on it, over all workers.
-    pub fn in_flight(&self) -> u64 {
-        self.load.iter().map(|slot| slot.load(Relaxed)).sum()
-    }
-
-    /// Returns how many requests and streams one worker has open on it. Only that worker's thread
-    /// may call this.
-    pub fn load_of(&self, worker: usize) -> u64 {
-        self.load.get(worker).map_or(0, |slot| slot.load(Relaxed))
-    }
-
-    /// Adds one to `worker`'s open requests. Only that worker's thread may call this.
-    pub fn begin(&self, worker: usize) {
-        if let Some(slot) = self.load.get(worker) {
-            slot.store(slot.load(Relaxed) + 1, Relaxed);
-        }
-    }
-
-    /// Takes one from `worker`'s open requests. Only that worker's thread may call this.
-    pub fn end(&self, worker: usize) {
-        if let Some(slot) = self.load.get(worker) {
-            slot.store(slot.load(Relaxed).saturating_sub(1), Relaxed);
-        }
     }
 
     fn enter(&self, reason: Option<&str>) {

@@ -8,41 +8,44 @@
 //! well: if it answers that, it is alive and only the quorum is missing, so requests that wait for
 //! it are left alone.
 //!
-//! Probes run on the control plane, on a connection of their own that is kept open.
+//! Probes run on the control plane, on a connection of their own that is kept open while the proxy
+//! is used. When one is due is for [`monitor`](super::monitor) to say.
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
 use super::call::{Answer, Until, call};
 use super::connect_error::ConnectError;
-use super::endpoint::{Endpoint, ProbeResult};
+use super::endpoint::Endpoint;
+use super::evidence::ProbeResult;
 use super::http_probe;
 use super::http1::idle::IdleConn;
 use super::http2::{Connection, PoolKind};
 use super::proof::ProofError;
 use super::protocols::{Api, Denial};
-use super::silence::HUNG_AFTER;
 use super::worker_endpoint::{Timeouts, WorkerEndpoint};
 use crate::tls::Connector;
 
 /// `RangeRequest { key: "\0", limit: 1, count_only: true }` as one gRPC message.
 const RANGE: &[u8] = &[0, 0, 0, 0, 7, 0x0a, 1, 0, 0x18, 1, 0x48, 1];
+const CHECK_PATH: &str = "/grpc.health.v1.Health/Check";
 /// `HealthCheckRequest {}` as one gRPC message.
 const CHECK: &[u8] = &[0, 0, 0, 0, 0];
-/// Longest pause between two probes of a member that has been silent for less than [`HUNG_AFTER`].
-const RECHECK: Duration = Duration::from_secs(1);
 /// Pause between two checks of the proof when probes are off.
 const PROOF_EVERY: Duration = Duration::from_secs(1);
 
 /// How an endpoint is probed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeConfig {
-    /// `health-interval`: pause between two probes; `None` when probes are off.
+    /// `health-interval`: pause between two probes while something waits or fails; `None` when
+    /// probes are off.
     pub interval: Option<Duration>,
+    /// `proxy-refresh-interval`: pause between two checks of a member that nobody uses.
+    pub refresh: Duration,
     /// `health-timeout`: deadline of one probe.
     pub deadline: Duration,
     /// Limits of the probe's own connection.
@@ -56,42 +59,11 @@ impl ProbeConfig {
     pub fn once(upstream: &WorkerEndpoint, deadline: Duration) -> Self {
         Self {
             interval: None,
+            refresh: Duration::ZERO,
             deadline,
             timeouts: upstream.timeouts(),
             connector: upstream.connector(),
         }
-    }
-}
-
-/// Probes `endpoint` for ever, and calls `changed` whenever its health has changed. Without an
-/// interval it only gets a proof of the endpoint's cluster, and keeps that connection open. Cancel
-/// by dropping.
-pub async fn watch(
-    endpoint: Arc<Endpoint>,
-    probe_config: ProbeConfig,
-    changed: impl Fn(&Endpoint, &ProbeResult),
-) {
-    let mut prober = Prober::new(endpoint.clone(), &probe_config);
-    let Some(interval) = probe_config.interval else { return prober.keep_proof().await };
-    loop {
-        let began = Instant::now();
-        if let Some(result) = prober.probe().await
-            && endpoint.mark_probed_at(&result, began)
-        {
-            changed(&endpoint, &result);
-        }
-        // Up to a tenth less, so that many proxies do not probe in step.
-        let pause = pause(&endpoint, interval);
-        tokio::time::sleep(pause - (pause / 10).mul_f64(fastrand::f64())).await;
-    }
-}
-
-/// Returns the pause before the next probe: `interval`, but at most [`RECHECK`] while a member has
-/// been silent for less than [`HUNG_AFTER`]. Writes in flight to it wait to learn whether it hangs.
-fn pause(endpoint: &Endpoint, interval: Duration) -> Duration {
-    match endpoint.silence.since() {
-        Some(since) if since.elapsed() < HUNG_AFTER => interval.min(RECHECK),
-        _ => interval,
     }
 }
 
@@ -218,10 +190,26 @@ impl Prober {
             }
             Ok(Err(Unanswered::TurnedAway(reason))) => {
                 self.connection = None;
-                ProbeResult::Unhealthy(reason)
+                ProbeResult::TurnedAway(reason)
             }
             Err(_) => self.alive_without_answer().await,
         })
+    }
+
+    /// Returns whether the member answers its health check, over the connection that the last probe
+    /// left open. Without one it is not asked.
+    pub async fn is_alive(&mut self) -> bool {
+        let Some(connection) = self.open_connection().await else { return false };
+        let check = call(&connection, &self.upstream.endpoint, CHECK_PATH, CHECK, Until::End);
+        match timeout(self.deadline, check).await {
+            Ok(Ok(answer)) => answer.end_text("grpc-status").is_some(),
+            _ => false,
+        }
+    }
+
+    /// Closes the connection that is kept for the next probe.
+    pub fn disconnect(&mut self) {
+        self.connection = None;
     }
 
     /// Finds out whether a connection broke because the member speaks TLS while its URL says
@@ -242,8 +230,7 @@ impl Prober {
     async fn alive_without_answer(&mut self) -> ProbeResult {
         let reason = format!("no answer within {:?}", self.deadline);
         let Some(connection) = &self.connection else { return ProbeResult::Unresponsive(reason) };
-        let path = "/grpc.health.v1.Health/Check";
-        let check = call(connection, &self.upstream.endpoint, path, CHECK, Until::End);
+        let check = call(connection, &self.upstream.endpoint, CHECK_PATH, CHECK, Until::End);
         match timeout(self.deadline / 4, check).await {
             Ok(Ok(_)) => ProbeResult::Unhealthy(format!("{reason}; alive, but without a quorum")),
             _ => {
@@ -328,8 +315,8 @@ impl Prober {
         made
     }
 
-    /// Keeps a connection open that has proved the endpoint's cluster.
-    async fn keep_proof(&mut self) {
+    /// Keeps a connection open, for ever, that has proved the endpoint's cluster. Cancel by dropping.
+    pub async fn keep_proof(&mut self) {
         let mut over_http: Option<IdleConn> = None;
         loop {
             let is_kept = over_http.as_mut().is_some_and(IdleConn::is_alive);
@@ -405,6 +392,7 @@ mod tests {
                 let endpoint = Endpoint::new(url, CLUSTER, "m", 1, http, "127.0.0.1", port, 1);
                 let probe_config = ProbeConfig {
                     interval: None,
+                    refresh: Duration::ZERO,
                     deadline: Duration::from_millis(200),
                     timeouts: Timeouts { proof: Duration::from_secs(10), ..Timeouts::default() },
                     connector: None,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use tokio::time::timeout;
 
-use super::endpoint::ProbeResult;
+use super::evidence::ProbeResult;
 use super::http1::ask::ask;
 use super::proof::ProofError;
 use super::proof::http::cluster_id;

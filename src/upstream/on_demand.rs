@@ -13,7 +13,7 @@ pub mod demand;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::endpoint::ProbeResult;
+use super::evidence::ProbeResult;
 use super::health::{ProbeConfig, Prober};
 use super::silence::HUNG_AFTER;
 use super::worker_endpoint::WorkerEndpoint;
@@ -84,7 +84,7 @@ async fn watch(upstream: Rc<WorkerEndpoint>) {
                     upstream.recheck().notify_waiters();
                 }
             }
-            Some(ProbeResult::Healthy | ProbeResult::Unhealthy(_) | ProbeResult::Unproved(_)) => {
+            Some(_) => {
                 found_silent = false;
                 // Regular probes use a connection of their own, and end the silences that they
                 // began.

@@ -6,7 +6,7 @@
 
 mod prove;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
+use super::activity::Counted;
 use super::connect_error::{ConnectError, Kind};
 use super::endpoint::Endpoint;
 use super::http1::idle::{IdleConn, IdlePool};
@@ -87,6 +88,8 @@ pub struct WorkerEndpoint {
     recheck: Arc<Notify>,
     retired: Cell<bool>,
     on_demand: OnDemand,
+    /// Notified of each connection that is made.
+    dialled: OnceCell<Rc<Notify>>,
     /// When a connection was last given up because nothing could be sent on it, and whether that
     /// was within [`STUCK_AGAIN`] of another.
     stuck: Cell<Option<Instant>>,
@@ -112,9 +115,20 @@ impl WorkerEndpoint {
             recheck,
             retired: Cell::new(false),
             on_demand: OnDemand::default(),
+            dialled: OnceCell::new(),
             stuck: Cell::new(None),
             is_stuck_again: Cell::new(false),
         }
+    }
+
+    /// Has `dialled` notified of each connection that is made. Only the first call counts.
+    pub fn notify_dialled(&self, dialled: &Rc<Notify>) {
+        self.dialled.get_or_init(|| dialled.clone());
+    }
+
+    /// Returns whether there is anything to sweep: now, or once what is open has ended.
+    pub fn needs_sweep(&self) -> bool {
+        !self.idle.is_empty() || !self.unary.is_empty() || self.load() > 0
     }
 
     /// Sets the timeouts of connections made from now on. If this newly requires a proof, an
@@ -155,13 +169,14 @@ impl WorkerEndpoint {
 
     /// Returns how many requests and streams this worker has open on the endpoint.
     pub fn load(&self) -> u64 {
-        self.endpoint.load_of(self.worker)
+        self.endpoint.activity.open_of(self.worker)
     }
 
-    /// Counts an exchange on this worker endpoint until the guard is dropped.
-    pub fn begin(self: &Rc<Self>) -> InFlight {
-        self.endpoint.begin(self.worker);
-        InFlight(self.clone())
+    /// Counts an exchange on this worker endpoint until the guard is dropped. A long one may rightly
+    /// last for ever.
+    pub fn begin(self: &Rc<Self>, is_long: bool) -> InFlight {
+        let counted = self.endpoint.activity.begin(self.worker, is_long);
+        InFlight { upstream: self.clone(), counted }
     }
 
     /// Returns whether waiting for this endpoint is pointless: it has gone silent, or is no longer
@@ -282,6 +297,9 @@ impl WorkerEndpoint {
                 self.endpoint.proofs().forget();
             }
         })?;
+        if let Some(dialled) = self.dialled.get() {
+            dialled.notify_one();
+        }
         let limited = |stream, tls| {
             MemberIo::new(stream, tls, timeouts.read, timeouts.write)
                 .map(|io| io.of_epoch(epoch))
@@ -417,10 +435,22 @@ impl Connect for WorkerEndpoint {
 }
 
 /// Counts an exchange on a worker endpoint until it is dropped.
-pub struct InFlight(Rc<WorkerEndpoint>);
+pub struct InFlight {
+    upstream: Rc<WorkerEndpoint>,
+    counted: Counted,
+}
+
+impl InFlight {
+    /// Notes that the member's answer has begun.
+    pub fn answered(&mut self) {
+        let upstream = &self.upstream;
+        upstream.endpoint.activity.answer(upstream.worker, &mut self.counted);
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.endpoint.end(self.0.worker);
+        let upstream = &self.upstream;
+        upstream.endpoint.activity.end(upstream.worker, &mut self.counted);
     }
 }

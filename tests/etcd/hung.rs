@@ -78,13 +78,23 @@ fn a_write_waits_for_a_member_that_has_lost_its_quorum(generation: Generation) {
     cluster.pause(0);
     cluster.pause(1);
     run(async {
-        eventually("no member is healthy", PATIENCE, async || {
+        // Nothing is probed before somebody waits.
+        let channel = Channel::open(&proxy.address).await.expect("a connection");
+        let reads = async {
+            loop {
+                let _ = channel.unary_bytes(rpc::RANGE, b"").await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let found = eventually("no member is healthy", PATIENCE, async || {
             let endpoints = http1::get(&proxy.address, "/v2/config/local/proxy").await.json();
             endpoints["endpoints"].as_array().is_some_and(Vec::is_empty)
-        })
-        .await;
+        });
+        tokio::select! {
+            () = found => {}
+            () = reads => unreachable!("they go on"),
+        }
         let put = PutRequest::new("hung/quorum", "x");
-        let channel = Channel::open(&proxy.address).await.expect("a connection");
         let grpc = channel.unary::<Done>(rpc::PUT, &put);
         let body = json_put("hung/quorum");
         let json = http1::post(&proxy.address, "/v3/kv/put", &body);

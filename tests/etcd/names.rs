@@ -6,7 +6,7 @@ use crate::support::cluster::Cluster;
 use crate::support::dns::Dns;
 use crate::support::generation::Generation;
 use crate::support::proxy::Proxy;
-use crate::support::{shared, wait_until};
+use crate::support::{http1, run, shared, wait_until};
 
 const GENERATION: Generation = Generation::V3_5;
 
@@ -42,6 +42,8 @@ fn the_last_good_addresses_serve_while_the_dns_is_away() {
     dns.stop();
     cluster.kill(0);
     let told = |words: &str| {
+        // The name is looked up again for whoever needs the member.
+        let _ = run(http1::request(&proxy.address, "GET", "/version", ""));
         let (status, well) = proxy.command(&["status"]);
         !well && status.contains(words) && status.contains("using the addresses it had last")
     };
@@ -57,8 +59,12 @@ fn the_last_good_addresses_serve_while_the_dns_is_away() {
     cluster.restart(0);
     wait_until("the member is healthy again", is_healthy);
     proxy.etcdctl(GENERATION).run(&["put", "without", "record"]);
-    // No request needs a new connection, and still the daemon notices that the lookup works again.
+    // The next connection finds that the lookup works again.
     dns.answer(&[HOST.to_owned()]);
+    cluster.kill(0);
+    cluster.restart(0);
+    let serves = || proxy.etcdctl(GENERATION).try_run(&["put", "with", "record"]).is_ok();
+    wait_until("the member serves again", serves);
     wait_until("nothing is wrong", || proxy.command(&["status"]).1);
 }
 

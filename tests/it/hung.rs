@@ -184,10 +184,10 @@ fn streams_leave_a_hung_member_only_when_there_is_one_with_a_quorum() {
         let mut early = channel.call(WATCH).await.unwrap();
         let _waiting = members.call().await;
         members.lose_quorum(1 - hung, true);
-        until_usable(&proxy, 1).await;
-        let begin = Instant::now();
         members.hang(hung, true);
+        // The streams are idle, so this takes some seconds; then the other one is probed at once.
         until_usable(&proxy, 0).await;
+        let begin = Instant::now();
         // The watch's member is known to hang, but the other one has no leader: the watch is kept
         // for now.
         let ended = tokio::time::timeout(Duration::from_millis(500), watch.next_bytes()).await;
@@ -251,7 +251,12 @@ fn when_all_members_hang_all_are_tried_and_the_first_that_recovers_gets_what_wai
         members.call().await.answer(b"fine");
         called.await.unwrap().unwrap();
         (0..2).for_each(|member| members.hang(member, true));
+        let caller = channel.clone();
+        let read = tokio::spawn(async move { caller.unary_bytes(RANGE, b"").await });
+        let waiting = members.call().await;
         until_usable(&proxy, 0).await;
+        drop(waiting);
+        read.await.unwrap().unwrap_err();
         // Without a healthy member, an unhealthy one with an open connection is asked.
         let caller = channel.clone();
         let called = tokio::spawn(async move { caller.unary_bytes(PUT, b"x").await });
@@ -336,5 +341,26 @@ fn a_stream_on_which_neither_side_says_anything_is_sent_once() {
         assert!(ended.is_err(), "{ended:?}");
         assert!(members.is_quiet());
         arrived.begin().message(b"created");
+    });
+}
+
+#[test]
+fn a_stream_leaves_a_member_that_has_lost_its_quorum_when_another_has_one() {
+    let _machine = shared();
+    run(async {
+        let mut members = Members::start(2).await;
+        let proxy = members.start_proved(members.probing_plan()).await;
+        let channel = Channel::open(&proxy.address).await.unwrap();
+        let mut watch = channel.call(WATCH).await.unwrap();
+        let call = members.call().await;
+        let member = call.member;
+        let mut reply = call.begin();
+        reply.message(b"created");
+        assert_eq!(watch.next_bytes().await.unwrap().unwrap(), "created");
+        let begin = Instant::now();
+        members.lose_quorum(member, true);
+        assert_eq!(watch.next_bytes().await.unwrap_err().code(), Some(14));
+        assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
+        assert!(members.is_quiet());
     });
 }

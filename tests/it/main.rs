@@ -22,6 +22,7 @@ mod garbage;
 mod generated;
 mod held;
 mod hung;
+mod idle;
 mod imports;
 mod isolation;
 mod loops;

@@ -136,6 +136,9 @@ fn readyz_fails_while_no_member_can_be_asked() {
         })
         .await;
         members.hang(0, true);
+        // Nothing is probed before somebody waits.
+        let clients = proxy.address.clone();
+        let _waits = tokio::spawn(async move { http1::get(&clients, "/version").await });
         crate::support::eventually("it is not", crate::support::PATIENCE, async || {
             let page = http1::get(&address, "/readyz").await;
             page.status == 503 && page.text().contains("no answer within")

@@ -169,6 +169,11 @@ impl Proxy {
         }
     }
 
+    /// Returns the path of the settings file.
+    pub fn settings(&self) -> std::path::PathBuf {
+        self.file.as_ref().expect("a settings file").path()
+    }
+
     /// Writes the settings file without waiting.
     pub fn write_settings(&self, way: super::settings_file::Way, content: &str) {
         self.file.as_ref().expect("a settings file").write(way, content);

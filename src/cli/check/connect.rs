@@ -22,7 +22,8 @@ use crate::config::{ListenUrl, Mode, Settings};
 use crate::daemon::generations::timeouts;
 use crate::telemetry::snapshot::{ServingMode, Snapshot, SourceStatus};
 use crate::tls::TlsConfigs;
-use crate::upstream::endpoint::{Endpoint, ProbeResult};
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::evidence::ProbeResult;
 use crate::upstream::health::{self, ProbeConfig};
 
 /// How long the running daemon may take to answer.
@@ -103,6 +104,7 @@ fn own_addresses(settings: &Settings) -> Vec<SocketAddr> {
 fn probe_config(settings: &Settings, tls_configs: &TlsConfigs) -> ProbeConfig {
     ProbeConfig {
         interval: None,
+        refresh: settings.refresh_interval,
         deadline: settings.health_timeout,
         timeouts: timeouts(settings),
         connector: Some(tls_configs.upstream.clone()),
@@ -161,6 +163,7 @@ async fn probe(cluster: u64, id: u64, url: EvaluatedUrl, probe_config: ProbeConf
         Some(ProbeResult::Healthy) => State::Healthy,
         Some(
             ProbeResult::Unhealthy(reason)
+            | ProbeResult::TurnedAway(reason)
             | ProbeResult::Unresponsive(reason)
             | ProbeResult::Unproved(reason),
         ) => State::Unhealthy(reason),

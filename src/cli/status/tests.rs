@@ -130,7 +130,7 @@ fn left_out_members_say_why() {
         ..Default::default()
     });
     let (_, out) = run_against(&snapshot, WriteOut::Simple, false);
-    assert!(out.contains("\n1, , , not started, , , \n"), "{out}");
+    assert!(out.contains("\n1, , , not started, , , , \n"), "{out}");
 }
 
 #[test]
@@ -177,4 +177,15 @@ fn no_daemon_is_exit_3() {
     let socket = Path::new("/nonexistent/admin.sock");
     assert_eq!(run(socket, WriteOut::Table, false, &mut out, &mut err), 3);
     assert!(out.is_empty());
+}
+
+#[test]
+fn the_evidence_of_a_members_health_is_shown_with_its_age() {
+    let mut snapshot = healthy();
+    let (_, out) = run_against(&snapshot, WriteOut::Table, false);
+    assert!(!out.contains(" s ago |"), "{out}");
+    let endpoint = &mut snapshot.members[0].endpoints[0];
+    (endpoint.evidence, endpoint.evidence_ms) = (EvidenceKind::Probed, now_ms() - 12_000);
+    let (_, out) = run_against(&snapshot, WriteOut::Table, false);
+    assert!(out.contains("| probed 12 s ago |") || out.contains("| probed 13 s ago |"), "{out}");
 }

@@ -172,7 +172,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "health-interval",
         time(|fields, it| Fields { health_interval: it, ..fields }),
         "1s",
-        "Time between two probes of an endpoint; 0 means no probes.",
+        "Time between two probes of an endpoint while a request waits for it or it fails; 0 means no probes. Streams alone are probed each 5s to 10s.",
     ),
     ours(
         Group::Members,
@@ -235,7 +235,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         names::WORKERS,
         number(1024, |fields, it| Fields { workers: it, ..fields }),
         "0",
-        "Threads that carry traffic; 0 means one for each core.",
+        "Threads that carry traffic; 0 means one for each core, at most 4.",
     )
     .fixed(),
     ours(

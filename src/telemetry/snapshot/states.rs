@@ -53,6 +53,18 @@ macro_rules! states {
 }
 
 states! {
+    /// What last showed that an endpoint's member lives.
+    EvidenceKind {
+        /// It answered a request.
+        Answered = "answered",
+        /// It answered a probe, which asks a quorum.
+        Probed = "probed",
+        /// It answered a health check, which asks nobody else.
+        Checked = "checked",
+    }
+}
+
+states! {
     /// Whether writes are forwarded.
     ServingMode {
         /// Reads and writes are forwarded.

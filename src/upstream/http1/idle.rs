@@ -105,6 +105,11 @@ impl IdlePool {
         self.idle.borrow_mut().retain_mut(|idle| idle.since() >= limit && idle.is_alive());
     }
 
+    /// Returns whether no connection is idle.
+    pub fn is_empty(&self) -> bool {
+        self.idle.borrow().is_empty()
+    }
+
     /// Closes all connections.
     pub fn clear(&self) {
         self.idle.borrow_mut().clear();

@@ -79,6 +79,9 @@ pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
                     respond,
                     end: end.clone(),
                 };
+                if is_own {
+                    shared.count_asked();
+                }
                 if is_own && call.path() == "/etcdserverpb.Watch/Watch" {
                     shared.count_proof();
                 }

@@ -76,6 +76,7 @@ pub(crate) struct Shared {
     /// The cluster ID in its answers; 0 for none.
     cluster: AtomicU64,
     proofs: AtomicUsize,
+    asked: AtomicUsize,
     arrivals: mpsc::UnboundedSender<Arrival>,
     held: Mutex<Vec<TcpStream>>,
 }
@@ -175,6 +176,12 @@ impl Members {
     /// Returns how often a member was asked for the proof of its cluster.
     pub fn proofs(&self, member: usize) -> usize {
         self.shared[member].proofs.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many calls of its own the daemon has made to all members over HTTP/2: probes,
+    /// health checks and proofs.
+    pub fn asked(&self) -> usize {
+        self.shared.iter().map(|shared| shared.asked.load(Ordering::Relaxed)).sum()
     }
 
     /// Sets the windows of new requests on a member's open connections to zero; with `also_new`,
@@ -392,6 +399,7 @@ impl Shared {
             cut: watch::channel(()).0,
             cluster: AtomicU64::new(CLUSTER),
             proofs: AtomicUsize::new(0),
+            asked: AtomicUsize::new(0),
             arrivals: arrivals.clone(),
             held: Mutex::default(),
         })
@@ -435,6 +443,10 @@ impl Shared {
 
     pub(crate) fn header(&self) -> Vec<u8> {
         header(self.cluster.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn count_asked(&self) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn count_proof(&self) {
