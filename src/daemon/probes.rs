@@ -103,7 +103,7 @@ async fn probe(
             ProbeResult::Healthy => {
                 tracing::info!(state = HEALTH, %member, endpoint = %url, "member is healthy again")
             },
-            ProbeResult::Unhealthy(reason) | ProbeResult::TurnedAway(reason) => {
+            ProbeResult::Unhealthy(reason) | ProbeResult::NoQuorum(reason) => {
                 tracing::warn!(state = HEALTH, %member, endpoint = %url, %reason, "member cannot serve")
             }
             ProbeResult::Unresponsive(reason) => {

@@ -273,10 +273,15 @@ impl Exchange<'_> {
         mut in_flight: InFlight,
     ) -> Response<ReplyBody> {
         let (head, body) = response.into_parts();
+        // Locks, v2 watches and the like wait for events, as streams do.
+        let kind = match self.route.kind {
+            RpcKind::Bulk => RpcKind::Bulk,
+            _ => RpcKind::Stream,
+        };
         in_flight.answered();
         self.meter.answered(head.status, &head.headers);
         let interrupts =
-            self.meter.is_long().then(|| Interrupts::new(&self.client.worker, upstream));
+            self.meter.is_long().then(|| Interrupts::new(&self.client.worker, upstream, kind));
         Response::from_parts(head, ReplyBody::of_member(body, self.meter, in_flight, interrupts))
     }
 
@@ -294,14 +299,16 @@ impl Exchange<'_> {
                 failure = Box::pin(self.wait_for_proof(&mut choice, upstream, &mut proof)).await;
                 continue;
             }
+            let mut in_flight = upstream.begin(true);
             match handshake.attempt(self.client, upstream).await {
                 Ok(mut response) => {
+                    in_flight.answered();
                     self.client.keep_upstream(upstream);
                     self.meter.answered(response.status(), response.headers());
                     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
                         return self.own_reply(response);
                     }
-                    handshake.join(self.client, upstream, &mut response, self.meter);
+                    handshake.join(self.client, upstream, &mut response, (self.meter, in_flight));
                     return response.map(|empty| ReplyBody::whole(empty, None));
                 }
                 Err(failed) => {

@@ -29,7 +29,11 @@ use crate::upstream::worker_endpoint::WorkerEndpoint;
 
 /// Pause between two checks of a silent member.
 const CHECK_EVERY: Duration = Duration::from_millis(250);
-/// How long a stream stays on a member that has lost its quorum: elections take a second or two.
+/// Pause between two checks of a member that has had no quorum for longer than [`RARELY_AFTER`].
+const RARELY: Duration = Duration::from_secs(2);
+const RARELY_AFTER: Duration = Duration::from_secs(10);
+/// How long probes must have found that a member has no quorum before streams leave it: elections
+/// take a second or two.
 const NO_QUORUM_ALLOWED: Duration = Duration::from_secs(2);
 /// Time after which a PING counts as unanswered: a round trip on the worst line.
 const PING_ALLOWED: Duration = Duration::from_secs(1);
@@ -114,7 +118,12 @@ impl Hung {
                 WatchState::GiveUp => return Poll::Ready(()),
                 WatchState::Alive => self.watch = None,
                 WatchState::KeepWaiting => {
-                    watch.timer.as_mut().reset(tokio::time::Instant::now() + CHECK_EVERY);
+                    // An outage may last, with thousands of streams.
+                    let pause = match upstream.endpoint.no_quorum.since() {
+                        Some(since) if since.elapsed() > RARELY_AFTER => RARELY,
+                        _ => CHECK_EVERY,
+                    };
+                    watch.timer.as_mut().reset(tokio::time::Instant::now() + pause);
                 }
             }
         }
@@ -155,12 +164,15 @@ impl Watch {
         // A snapshot needs no quorum.
         let no_quorum = upstream.endpoint.no_quorum.since().filter(|_| kind == RpcKind::Stream);
         let Some(since) = silent.or(no_quorum) else { return WatchState::Alive };
-        if silent.is_none() && since.elapsed() < NO_QUORUM_ALLOWED {
+        let confirmed = upstream.endpoint.no_quorum.confirmed_for();
+        if silent.is_none() && confirmed.is_none_or(|confirmed| confirmed < NO_QUORUM_ALLOWED) {
             return WatchState::KeepWaiting;
         }
         let current = worker.current();
         let better = current.upstreams.iter().any(|other| {
+            let is_same_member = other.endpoint.member_id == upstream.endpoint.member_id;
             !Rc::ptr_eq(other, upstream)
+                && (silent.is_some() || !is_same_member)
                 && other.endpoint.is_usable()
                 && other.endpoint.silence.is_proven_since(since)
         });

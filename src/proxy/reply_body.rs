@@ -69,9 +69,9 @@ pub enum BodyError {
 
 impl Interrupts {
     /// Arms the interrupts of a long stream.
-    pub fn new(worker: &Rc<Worker>, upstream: &Rc<WorkerEndpoint>) -> Box<Self> {
+    pub fn new(worker: &Rc<Worker>, upstream: &Rc<WorkerEndpoint>, kind: RpcKind) -> Box<Self> {
         let recheck = Box::pin(worker.recheck().clone().notified_owned());
-        let hung = Hung::go_on(RpcKind::Stream);
+        let hung = Hung::go_on(kind);
         Box::new(Self { recheck, worker: worker.clone(), upstream: upstream.clone(), hung })
     }
 

@@ -26,7 +26,7 @@ use super::waiting;
 use crate::message::headers;
 use crate::message::rpc::RpcKind;
 use crate::upstream::protocols::Api;
-use crate::upstream::worker_endpoint::WorkerEndpoint;
+use crate::upstream::worker_endpoint::{InFlight, WorkerEndpoint};
 
 /// The only protocol that a connection may switch to.
 const WEBSOCKET: &str = "websocket";
@@ -107,13 +107,12 @@ impl Handshake {
         client: &Rc<Client>,
         upstream: &Rc<WorkerEndpoint>,
         response: &mut Response<Bytes>,
-        meter: Meter,
+        (meter, in_flight): (Meter, InFlight),
     ) {
         let member_side = hyper::upgrade::on(response);
         let (client, upstream) = (client.clone(), upstream.clone());
         tokio::task::spawn_local(async move {
-            let _meter = meter;
-            let _in_flight = upstream.begin(true);
+            let (_meter, _in_flight) = (meter, in_flight);
             let joined = async {
                 if let (Ok(client), Ok(member)) = (self.client_side.await, member_side.await) {
                     relay(client, member).await;

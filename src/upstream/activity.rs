@@ -19,6 +19,7 @@ pub struct Activity {
     slots: Box<[Slot]>,
     tick: AtomicUsize,
     is_asleep: AtomicBool,
+    is_wanted: AtomicBool,
     wake: Notify,
 }
 
@@ -66,6 +67,7 @@ impl Activity {
             slots: (0..workers).map(|_| Slot::default()).collect(),
             tick: AtomicUsize::new(0),
             is_asleep: AtomicBool::new(false),
+            is_wanted: AtomicBool::new(false),
             wake: Notify::new(),
         }
     }
@@ -157,6 +159,19 @@ impl Activity {
     /// Waits until an exchange begins after [`Activity::fall_asleep`].
     pub async fn woken(&self) {
         self.wake.notified().await;
+    }
+
+    /// Has the monitor find out whether the member lives, unless it has just seen a sign of it:
+    /// somebody asks.
+    pub fn want(&self) {
+        if !self.is_wanted.swap(true, Relaxed) {
+            self.rouse();
+        }
+    }
+
+    /// Returns whether somebody has asked since the last call.
+    pub fn take_wanted(&self) -> bool {
+        self.is_wanted.swap(false, Relaxed)
     }
 
     /// Wakes the monitor if it sleeps.

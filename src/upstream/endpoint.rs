@@ -164,6 +164,12 @@ impl Endpoint {
         (until == 0 || self.age_ms() >= until) && self.protocols.speaks(api) != Some(false)
     }
 
+    /// Returns whether a recent failure keeps requests of either API away.
+    pub fn is_avoided(&self) -> bool {
+        let now = self.age_ms();
+        self.avoided_until.iter().any(|until| now < until.load(Relaxed))
+    }
+
     /// Returns whether the newest generation still lists it.
     pub fn is_listed(&self) -> bool {
         self.listed.load(Relaxed)
@@ -275,6 +281,8 @@ impl Endpoint {
         apis.iter().for_each(|api| self.avoided_until[*api as usize].store(until, Relaxed));
         if was_healthy && !self.is_healthy() {
             self.enter(Some(reason));
+        }
+        if was_usable {
             self.activity.rouse();
         }
         was_usable
@@ -304,10 +312,10 @@ impl Endpoint {
             ProbeResult::Unresponsive(_) => self.silence.begin(began),
             _ => self.silence.end(),
         };
-        match result {
-            ProbeResult::Unhealthy(_) => drop(self.no_quorum.begin(began)),
-            _ => drop(self.no_quorum.end()),
-        }
+        let quorum_changed = match result {
+            ProbeResult::NoQuorum(_) => self.no_quorum.begin(began),
+            _ => self.no_quorum.end(),
+        };
         let was_failed = match reason {
             Some(_) => self.faults.fetch_or(PROBE, Relaxed),
             None => self.faults.fetch_and(!PROBE, Relaxed),
@@ -328,7 +336,7 @@ impl Endpoint {
                 self.enter(None);
                 true
             }
-            (true, Some(reason)) if silence_changed => {
+            (true, Some(reason)) if silence_changed || quorum_changed => {
                 self.enter(Some(reason));
                 true
             }

@@ -19,12 +19,12 @@ pub enum Evidence {
 pub enum ProbeResult {
     /// It answered, through a quorum.
     Healthy,
-    /// It is alive but cannot serve (no leader, or no quorum), with the reason. New requests avoid
-    /// it; requests that already wait for it may go on waiting.
+    /// It is alive and has no leader or no quorum, with the reason. New requests avoid it; requests
+    /// that already wait for it may go on waiting.
+    NoQuorum(String),
+    /// It cannot serve, or takes no new connections, with the reason. New requests avoid it;
+    /// requests that already wait for it go on waiting.
     Unhealthy(String),
-    /// It refuses new connections in a way that says nothing against those that are open, with the
-    /// reason. New requests avoid it; requests that already wait for it go on waiting.
-    TurnedAway(String),
     /// It gave no sign of life, with the reason. Requests that wait for it are interrupted.
     Unresponsive(String),
     /// It answered without proving that it belongs to our cluster, with the reason. It gets no
@@ -37,8 +37,8 @@ impl ProbeResult {
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Healthy => None,
-            Self::Unhealthy(reason)
-            | Self::TurnedAway(reason)
+            Self::NoQuorum(reason)
+            | Self::Unhealthy(reason)
             | Self::Unresponsive(reason)
             | Self::Unproved(reason) => Some(reason),
         }

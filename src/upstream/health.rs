@@ -175,6 +175,7 @@ impl Prober {
         Some(match asked {
             Ok(Err(Unanswered::Ours(_))) => return None,
             Ok(Ok(())) => ProbeResult::Healthy,
+            Ok(Err(Unanswered::NoQuorum(reason))) => ProbeResult::NoQuorum(reason),
             Ok(Err(Unanswered::Status(reason))) => ProbeResult::Unhealthy(reason),
             Ok(Err(Unanswered::Unproved(reason))) => {
                 self.connection = None;
@@ -190,7 +191,7 @@ impl Prober {
             }
             Ok(Err(Unanswered::TurnedAway(reason))) => {
                 self.connection = None;
-                ProbeResult::TurnedAway(reason)
+                ProbeResult::Unhealthy(reason)
             }
             Err(_) => self.alive_without_answer().await,
         })
@@ -207,9 +208,10 @@ impl Prober {
         }
     }
 
-    /// Closes the connection that is kept for the next probe.
+    /// Closes the connections that are kept for the next probe.
     pub fn disconnect(&mut self) {
         self.connection = None;
+        self.upstream.close_idle();
     }
 
     /// Finds out whether a connection broke because the member speaks TLS while its URL says
@@ -232,7 +234,7 @@ impl Prober {
         let Some(connection) = &self.connection else { return ProbeResult::Unresponsive(reason) };
         let check = call(connection, &self.upstream.endpoint, CHECK_PATH, CHECK, Until::End);
         match timeout(self.deadline / 4, check).await {
-            Ok(Ok(_)) => ProbeResult::Unhealthy(format!("{reason}; alive, but without a quorum")),
+            Ok(Ok(_)) => ProbeResult::NoQuorum(format!("{reason}; alive, but without a quorum")),
             _ => {
                 self.connection = None;
                 ProbeResult::Unresponsive(reason)
@@ -315,7 +317,7 @@ impl Prober {
         made
     }
 
-    /// Keeps a connection open, for ever, that has proved the endpoint's cluster. Cancel by dropping.
+    /// Keeps a connection open that has proved the endpoint's cluster. Cancel by dropping.
     pub async fn keep_proof(&mut self) {
         let mut over_http: Option<IdleConn> = None;
         loop {
@@ -337,6 +339,8 @@ impl Prober {
 
 /// Why a probe did not find the member healthy.
 enum Unanswered {
+    /// The member answered that it has no leader, or gave up waiting for a quorum.
+    NoQuorum(String),
     /// The member answered that it cannot serve.
     Status(String),
     /// The member did not prove that it belongs to our cluster.
@@ -372,6 +376,8 @@ fn judge(answer: &Answer, ours: u64) -> Result<(), Unanswered> {
             Err(Unanswered::Unproved(ProofError::Foreign { theirs, ours }.to_string()))
         }
         (Some("0" | "3" | "7" | "16"), _) => Ok(()),
+        // UNAVAILABLE: "no leader", "request timed out" and the like.
+        (Some("14"), _) => Err(Unanswered::NoQuorum(answer.complaint())),
         _ => Err(Unanswered::Status(answer.complaint())),
     }
 }

@@ -35,7 +35,7 @@ pub async fn probe(upstream: &Rc<WorkerEndpoint>, deadline: Duration) -> Option<
             };
             match timeout(deadline / 4, version).await {
                 Ok(Some(_)) => {
-                    Some(ProbeResult::Unhealthy(format!("{reason}; alive, but without a quorum")))
+                    Some(ProbeResult::NoQuorum(format!("{reason}; alive, but without a quorum")))
                 }
                 _ => Some(ProbeResult::Unresponsive(reason)),
             }
@@ -55,9 +55,14 @@ fn judge(status: StatusCode, answer: &Bytes, ours: u64) -> ProbeResult {
             _ => ProbeResult::Healthy,
         },
         (_, Some(3 | 7 | 16)) => ProbeResult::Healthy,
-        (_, Some(_)) => {
+        (_, Some(code)) => {
             let message = answer["message"].as_str().or(answer["error"].as_str());
-            ProbeResult::Unhealthy(message.unwrap_or("it cannot serve").to_owned())
+            let message = message.unwrap_or("it cannot serve").to_owned();
+            if code == 14 {
+                ProbeResult::NoQuorum(message)
+            } else {
+                ProbeResult::Unhealthy(message)
+            }
         }
         (status, None) => ProbeResult::Unhealthy(format!(
             "not an etcd member: it answers {status} to a JSON range"
@@ -82,7 +87,7 @@ mod tests {
             ProbeResult::Healthy
         );
         let no_leader = judge(503, "{\"code\":14,\"message\":\"etcdserver: no leader\"}");
-        assert_eq!(no_leader, ProbeResult::Unhealthy("etcdserver: no leader".into()));
+        assert_eq!(no_leader, ProbeResult::NoQuorum("etcdserver: no leader".into()));
         for (status, text) in [(200, "{}"), (200, "hello"), (404, "404 page not found")] {
             assert!(matches!(judge(status, text), ProbeResult::Unhealthy(_)), "{status} {text}");
         }

@@ -55,6 +55,9 @@ impl Protocols {
         match self.known[api as usize].load(Relaxed) {
             UNKNOWN => None,
             SPOKEN => Some(true),
+            // Only probes may try gRPC again at a URL that answered something else: a call that was
+            // sent there would be lost.
+            denied if api == Api::Grpc && denied & 1 == 0 => Some(false),
             denied => (self.age() < (denied >> 1) - 1).then_some(false),
         }
     }
@@ -67,7 +70,7 @@ impl Protocols {
         is_doubt || self.speaks(api) != Some(false)
     }
 
-    /// Returns whether less than half of the time is left for which a denial of `api` is remembered.
+    /// Returns whether more than half of the time has passed that a denial of `api` is remembered.
     /// Asking again now, and denying again, leaves no gap.
     pub fn is_denial_ending(&self, api: Api) -> bool {
         let known = self.known[api as usize].load(Relaxed);

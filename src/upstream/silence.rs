@@ -20,17 +20,21 @@ pub struct Silence {
     since: AtomicU64,
     /// When the last probe that a quorum answered began, in the same form; 0 if none was.
     proven: AtomicU64,
+    /// When the last probe without an answer began, in the same form.
+    last: AtomicU64,
 }
 
 impl Silence {
     /// Creates the state of a member about which nothing is known.
     pub fn new() -> Self {
-        Self { born: Instant::now(), since: AtomicU64::new(0), proven: AtomicU64::new(0) }
+        let (since, last, proven) = Default::default();
+        Self { born: Instant::now(), since, last, proven }
     }
 
     /// Records that a probe which began at `at` got no sign of life. Returns whether the silence is
     /// new.
     pub fn begin(&self, at: Instant) -> bool {
+        self.last.store(self.stamp(at), Relaxed);
         self.since.compare_exchange(0, self.stamp(at), Relaxed, Relaxed).is_ok()
     }
 
@@ -52,6 +56,13 @@ impl Silence {
     /// Returns when the silence began, while it lasts.
     pub fn since(&self) -> Option<Instant> {
         self.moment(self.since.load(Relaxed))
+    }
+
+    /// Returns for how long probes have confirmed it: from the first to the last that did, each by
+    /// when it began. `None` when it is over.
+    pub fn confirmed_for(&self) -> Option<Duration> {
+        let since = self.since.load(Relaxed);
+        (since != 0).then(|| Duration::from_millis(self.last.load(Relaxed).saturating_sub(since)))
     }
 
     /// Returns whether a quorum has answered a probe that began after `moment`.
@@ -85,11 +96,14 @@ mod tests {
         assert!(!silence.is_on() && silence.since().is_none());
         let begin = Instant::now() + Duration::from_secs(1);
         assert!(silence.begin(begin));
+        assert_eq!(silence.confirmed_for(), Some(Duration::ZERO));
         assert!(!silence.begin(begin + Duration::from_secs(3)));
+        assert_eq!(silence.confirmed_for(), Some(Duration::from_secs(3)));
         let since = silence.since().unwrap();
         assert!(begin.duration_since(since) < Duration::from_millis(2), "{since:?}");
         assert!(silence.end());
         assert!(!silence.end() && !silence.is_on());
+        assert_eq!(silence.confirmed_for(), None);
     }
 
     #[test]

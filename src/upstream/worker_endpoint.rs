@@ -32,8 +32,8 @@ use crate::tls::{Alpn, Connector};
 
 /// How long a connection may be idle before the sweep closes it.
 pub const IDLE_LIMIT: Duration = Duration::from_secs(90);
-/// Limit of a TLS handshake when `proxy-dial-timeout` is off; etcd uses the same. Then also the limit
-/// of connecting to an endpoint that has not proved its cluster, since other requests wait for it.
+/// Limit of a TLS handshake when `proxy-dial-timeout` is off; etcd uses the same. Then also the
+/// limit of connecting to an endpoint that has not proved its cluster: other requests wait for it.
 const HANDSHAKE_MOST: Duration = Duration::from_secs(10);
 
 /// A second connection on which nothing can be sent within this time counts against the member.
@@ -126,6 +126,13 @@ impl WorkerEndpoint {
         self.dialled.get_or_init(|| dialled.clone());
     }
 
+    /// Has the sweep look at this endpoint's connections.
+    fn note_dialled(&self) {
+        if let Some(dialled) = self.dialled.get() {
+            dialled.notify_one();
+        }
+    }
+
     /// Returns whether there is anything to sweep: now, or once what is open has ended.
     pub fn needs_sweep(&self) -> bool {
         !self.idle.is_empty() || !self.unary.is_empty() || self.load() > 0
@@ -172,8 +179,8 @@ impl WorkerEndpoint {
         self.endpoint.activity.open_of(self.worker)
     }
 
-    /// Counts an exchange on this worker endpoint until the guard is dropped. A long one may rightly
-    /// last for ever.
+    /// Counts an exchange on this worker endpoint until the guard is dropped. A long one may
+    /// rightly last for ever.
     pub fn begin(self: &Rc<Self>, is_long: bool) -> InFlight {
         let counted = self.endpoint.activity.begin(self.worker, is_long);
         InFlight { upstream: self.clone(), counted }
@@ -297,9 +304,7 @@ impl WorkerEndpoint {
                 self.endpoint.proofs().forget();
             }
         })?;
-        if let Some(dialled) = self.dialled.get() {
-            dialled.notify_one();
-        }
+        self.note_dialled();
         let limited = |stream, tls| {
             MemberIo::new(stream, tls, timeouts.read, timeouts.write)
                 .map(|io| io.of_epoch(epoch))

@@ -194,3 +194,22 @@ fn http2_settings_do_not_pass_even_if_connection_does_not_name_them() {
         assert_eq!((exchange.header("upgrade"), exchange.header("http2-settings")), (None, None));
     });
 }
+
+#[test]
+fn a_handshake_that_a_hung_member_does_not_answer_is_given_up() {
+    let _machine = shared();
+    run(async {
+        let mut members = Members::start(1).await;
+        let proxy = members.start_proved(members.probing_plan()).await;
+        // Whether the member speaks HTTP is known from here on.
+        let address = proxy.address.clone();
+        let version = tokio::spawn(async move { http1::get(&address, "/version").await.status });
+        members.exchange().await.answer(200, "{}").await;
+        assert_eq!(version.await.unwrap(), 200);
+        members.hang(0, true);
+        let mut client = http1::Connection::open(&proxy.address).await.unwrap();
+        client.send(HANDSHAKE).await.unwrap();
+        let _unanswered = members.exchange().await;
+        assert_eq!(client.head().await.unwrap().status, 502);
+    });
+}

@@ -163,7 +163,7 @@ async fn probe(cluster: u64, id: u64, url: EvaluatedUrl, probe_config: ProbeConf
         Some(ProbeResult::Healthy) => State::Healthy,
         Some(
             ProbeResult::Unhealthy(reason)
-            | ProbeResult::TurnedAway(reason)
+            | ProbeResult::NoQuorum(reason)
             | ProbeResult::Unresponsive(reason)
             | ProbeResult::Unproved(reason),
         ) => State::Unhealthy(reason),

@@ -104,6 +104,7 @@ impl WorkerEndpoint {
     async fn prove_over_new(&self) -> Result<(), ConnectError> {
         // Connections that are open may date from before the trust was lost, and prove nothing.
         let connected = self.unary.add(self).await;
+        self.note_dialled();
         match connected {
             _ if self.endpoint.is_trusted() => Ok(()),
             Ok(()) => Err(ConnectError::after_another()),
