@@ -202,9 +202,8 @@ impl Keeper {
         tracing::info!(state = "memory", "memory is no longer short, accepting connections again");
     }
 
-    /// Returns memory to the system once many clients or exchanges have ended.
-    /// Gives memory back once many clients or exchanges have ended; `peak` is the most clients since
-    /// the last call.
+    /// Returns memory to the system once many clients or exchanges have ended. `peak` is the most
+    /// clients since the last call.
     fn give_back(&mut self, peak: u64) {
         let traffic = counters::traffic(&self.counters);
         let now = traffic.connections + traffic.requests_in_flight + traffic.rpcs_in_flight;

@@ -34,7 +34,7 @@ const RARELY: Duration = Duration::from_secs(2);
 const RARELY_AFTER: Duration = Duration::from_secs(10);
 /// How long probes must have found that a member has no quorum before streams leave it: elections
 /// take a second or two.
-const NO_QUORUM_ALLOWED: Duration = Duration::from_secs(2);
+const NO_QUORUM_ALLOWED: Duration = Duration::from_millis(1800);
 /// Time after which a PING counts as unanswered: a round trip on the worst line.
 const PING_ALLOWED: Duration = Duration::from_secs(1);
 
@@ -164,7 +164,8 @@ impl Watch {
         // A snapshot needs no quorum.
         let no_quorum = upstream.endpoint.no_quorum.since().filter(|_| kind == RpcKind::Stream);
         let Some(since) = silent.or(no_quorum) else { return WatchState::Alive };
-        let confirmed = upstream.endpoint.no_quorum.confirmed_for();
+        let lost = &upstream.endpoint.no_quorum;
+        let confirmed = lost.confirmed_for();
         if silent.is_none() && confirmed.is_none_or(|confirmed| confirmed < NO_QUORUM_ALLOWED) {
             return WatchState::KeepWaiting;
         }
@@ -175,6 +176,10 @@ impl Watch {
                 && (silent.is_some() || !is_same_member)
                 && other.endpoint.is_usable()
                 && other.endpoint.silence.is_proven_since(since)
+                // The whole cluster may have just recovered, and this member has not been asked
+                // since.
+                && (silent.is_some()
+                    || lost.last().is_some_and(|last| !other.endpoint.silence.is_proven_since(last)))
         });
         if better || silent.is_some_and(|since| since.elapsed() >= HUNG_AFTER) {
             WatchState::GiveUp

@@ -46,6 +46,8 @@ const SOON: Duration = Duration::from_secs(30);
 const LATER: Duration = Duration::from_secs(5);
 /// How long the connection for health checks is kept after a page of health was asked for.
 const WANTED: Duration = Duration::from_secs(60);
+/// How often such a page can wake the monitor.
+const WANTED_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the monitors of one proxy know of each other. All run on one thread.
 #[derive(Debug, Default)]
@@ -153,7 +155,8 @@ impl Monitor {
         let failures = neighbours.failures.get();
         Self {
             interval,
-            refresh,
+            // Without a pause, idle members would keep the loop busy.
+            refresh: refresh.max(TICK),
             neighbours,
             // What was counted before is old.
             seen: endpoint.activity.sample(),
@@ -231,7 +234,9 @@ impl Monitor {
         if sample.open > 0 || sample.begun != seen.begun {
             self.used = Some(now);
         }
-        if self.endpoint.activity.take_wanted() {
+        // Left alone for a moment, it wakes nobody again.
+        let is_new = self.wanted.is_none_or(|wanted| now - wanted >= WANTED_AGAIN);
+        if is_new && self.endpoint.activity.take_wanted() {
             self.wanted = Some(now);
         }
         self.set_in_use(self.is_used(now));
@@ -278,7 +283,12 @@ impl Monitor {
         let Some(probed) = self.probed else { return (now, Due::Quorum) };
         let after = |ended: Instant, pause: Duration| ended + pause.mul_f64(self.jitter);
         if let Some(since) = self.failing_since {
-            return (after(probed, self.retry_pause(now - since)), Due::Quorum);
+            let pause = match self.failure {
+                // Only traffic has failed: the checks of streams go on.
+                None => self.retry_pause(now - since).min(CHECK_EVERY),
+                Some(_) => self.retry_pause(now - since),
+            };
+            return (after(probed, pause), Due::Quorum);
         }
         let usual = if self.is_used(now) {
             let quorum = after(probed, QUORUM_EVERY);
@@ -307,7 +317,7 @@ impl Monitor {
             Some(since) if since.elapsed() < HUNG_AFTER => self.interval.min(RECHECK),
             _ if self.endpoint.no_quorum.is_on() && failing < SOON => self.interval.min(RECHECK),
             _ if failing < SOON || self.seen.overdue > 0 => self.interval,
-            _ if self.may_be_next() => self.interval.max(LATER),
+            _ if self.keeps_connection() => self.interval.max(LATER),
             _ => self.interval.max(LATER).max(self.refresh),
         }
     }

@@ -90,7 +90,8 @@ impl Protocols {
     }
 
     /// Records that `api` is not spoken, for a minute, or for 10 s if that is a guess
-    /// ([`Denial::Closed`]). Returns whether this is new.
+    /// ([`Denial::Closed`]); gRPC, if that was answered, until it is found to be spoken after all.
+    /// Returns whether this is new.
     pub fn deny(&self, api: Api, denial: Denial) -> bool {
         match denial {
             Denial::Answered => self.deny_for(api, DENIED_FOR, 0),

@@ -58,6 +58,11 @@ impl Silence {
         self.moment(self.since.load(Relaxed))
     }
 
+    /// Returns when the last probe began that found it so, while it lasts.
+    pub fn last(&self) -> Option<Instant> {
+        self.is_on().then(|| self.moment(self.last.load(Relaxed))).flatten()
+    }
+
     /// Returns for how long probes have confirmed it: from the first to the last that did, each by
     /// when it began. `None` when it is over.
     pub fn confirmed_for(&self) -> Option<Duration> {

@@ -172,7 +172,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "health-interval",
         time(|fields, it| Fields { health_interval: it, ..fields }),
         "1s",
-        "Time between two probes of an endpoint while a request waits for it or it fails; 0 means no probes. Streams alone are probed each 5s to 10s.",
+        "Time between two probes of an endpoint while a request waits for it or it fails; 0 means no probes. Members in use are probed each 5s to 10s.",
     ),
     ours(
         Group::Members,

@@ -59,7 +59,7 @@ states! {
         Answered = "answered",
         /// It answered a probe, which asks a quorum.
         Probed = "probed",
-        /// It answered a health check, which asks nobody else.
+        /// It answered by itself, and no quorum was asked or answered.
         Checked = "checked",
     }
 }

@@ -145,6 +145,20 @@ fn a_failing_member_is_probed_at_the_interval_and_later_more_rarely() {
 }
 
 #[test]
+fn a_page_of_health_learns_soon_that_a_member_is_back() {
+    let neighbours = Rc::default();
+    let (mut monitor, began) = healthy(&neighbours);
+    let dead = ProbeResult::Unresponsive("connection refused".into());
+    monitor.probed(began, Some(&dead));
+    monitor.look(began);
+    let late = began + SOON;
+    monitor.probed(late, Some(&dead));
+    assert_eq!(plan(&mut monitor, began, late), (60, Due::Quorum));
+    monitor.endpoint.activity.want();
+    assert_eq!(plan(&mut monitor, began, late), (35, Due::Quorum));
+}
+
+#[test]
 fn a_member_without_a_quorum_is_soon_asked_again() {
     let neighbours = Rc::default();
     let (mut monitor, began) = healthy(&neighbours);
@@ -163,6 +177,8 @@ fn a_failure_that_traffic_has_seen_is_probed_for() {
         monitor.endpoint.mark_proved();
         monitor.endpoint.mark_failed_for(api, "connection lost", REFRESH);
         assert_eq!(plan(&mut monitor, began, began), (1, Due::Quorum), "{api:?}");
+        monitor.interval = 60 * INTERVAL;
+        assert_eq!(plan(&mut monitor, began, began), (5, Due::Quorum), "as if it had not failed");
     }
 }
 

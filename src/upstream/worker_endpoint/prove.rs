@@ -62,6 +62,9 @@ impl WorkerEndpoint {
                 .map_err(|error| ConnectError::new(&error).of_kind(Kind::Broken)),
             Some(attempt) => {
                 let claim = Box::pin(self.prove(attempt, Some(io), pool_kind)).await?;
+                if claim.grpc.is_some() && claim.cluster.is_ok() {
+                    self.endpoint.protocols.confirm(Api::Grpc);
+                }
                 claim.grpc.ok_or_else(|| {
                     self.endpoint.protocols.confirm(Api::Http);
                     self.endpoint.protocols.deny(Api::Grpc, Denial::Answered);

@@ -132,8 +132,13 @@ async fn one_connection_that_breaks_is_no_word_about_grpc() {
                 .set_timeouts(Timeouts { proof: Duration::from_secs(10), ..Timeouts::default() });
             member.close_at_once(1);
             assert!(upstream.http2(PoolKind::Unary).await.is_ok());
-            assert_eq!(upstream.endpoint.protocols.speaks(Api::Grpc), None);
+            let protocols = &upstream.endpoint.protocols;
+            assert_eq!(protocols.speaks(Api::Grpc), Some(true), "the next one has said so");
             assert!(upstream.endpoint.is_trusted());
+            protocols.deny(Api::Grpc, Denial::Answered);
+            upstream.endpoint.proofs().forget();
+            assert!(upstream.http2(PoolKind::Unary).await.is_ok());
+            assert_eq!(protocols.speaks(Api::Grpc), Some(true), "a proof lifts the denial");
         })
         .await;
 }
