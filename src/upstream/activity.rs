@@ -162,16 +162,21 @@ impl Activity {
     }
 
     /// Has the monitor find out whether the member lives, unless it has just seen a sign of it:
-    /// somebody asks.
+    /// somebody asks. Wakes it once until [`Activity::satisfy`], however often this is called.
     pub fn want(&self) {
         if !self.is_wanted.swap(true, Relaxed) {
             self.rouse();
         }
     }
 
-    /// Returns whether somebody has asked since the last call.
-    pub fn take_wanted(&self) -> bool {
-        self.is_wanted.swap(false, Relaxed)
+    /// Returns whether somebody has asked since the last [`Activity::satisfy`].
+    pub fn is_wanted(&self) -> bool {
+        self.is_wanted.load(Relaxed)
+    }
+
+    /// Says that it is known again whether the member lives. For the monitor only.
+    pub fn satisfy(&self) {
+        self.is_wanted.store(false, Relaxed);
     }
 
     /// Wakes the monitor if it sleeps.
@@ -248,6 +253,22 @@ mod tests {
         activity.answer(0, &mut stream);
         activity.end(0, &mut stream);
         assert_eq!((activity.open(), activity.sample().long), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn who_asks_again_and_again_wakes_the_monitor_once_until_it_is_known() {
+        let activity = Activity::new(1);
+        for _ in 0..2 {
+            activity.fall_asleep();
+            activity.want();
+            activity.woken().await;
+            activity.fall_asleep();
+            activity.want();
+            let again =
+                tokio::time::timeout(std::time::Duration::from_millis(20), activity.woken());
+            assert!(again.await.is_err() && activity.is_wanted());
+            activity.satisfy();
+        }
     }
 
     #[tokio::test]

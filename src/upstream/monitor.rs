@@ -46,8 +46,6 @@ const SOON: Duration = Duration::from_secs(30);
 const LATER: Duration = Duration::from_secs(5);
 /// How long the connection for health checks is kept after a page of health was asked for.
 const WANTED: Duration = Duration::from_secs(60);
-/// How often such a page can wake the monitor.
-const WANTED_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the monitors of one proxy know of each other. All run on one thread.
 #[derive(Debug, Default)]
@@ -234,9 +232,7 @@ impl Monitor {
         if sample.open > 0 || sample.begun != seen.begun {
             self.used = Some(now);
         }
-        // Left alone for a moment, it wakes nobody again.
-        let is_new = self.wanted.is_none_or(|wanted| now - wanted >= WANTED_AGAIN);
-        if is_new && self.endpoint.activity.take_wanted() {
+        if self.endpoint.activity.is_wanted() {
             self.wanted = Some(now);
         }
         self.set_in_use(self.is_used(now));
@@ -354,6 +350,7 @@ impl Monitor {
     }
 
     fn note_sign(&mut self) {
+        self.endpoint.activity.satisfy();
         self.last_sign = Instant::now();
         self.stream_waits = None;
         self.jitter = jitter();

@@ -50,8 +50,12 @@ fn a_page_of_health_has_an_idle_member_checked() {
     let later = began + 2 * INTERVAL;
     assert_eq!(plan(&mut monitor, began, later), (5, Due::Process));
     assert!(monitor.keeps_connection(), "the page may be asked for again");
-    monitor.last_sign = later + INTERVAL;
+    monitor.checked();
+    monitor.last_sign = later;
     assert_eq!(plan(&mut monitor, began, later).1, Due::Nothing, "once for each time");
+    monitor.endpoint.activity.want();
+    let again = later + TICK;
+    assert_eq!(plan(&mut monitor, began, again), (7, Due::Process), "also a moment later");
 }
 
 #[test]
