@@ -73,8 +73,8 @@ pub struct Settings {
     /// `drain-timeout` (ours): how long open requests may go on after a stop; zero means not at
     /// all.
     pub drain_timeout: Duration,
-    /// `workers` (ours): data-plane threads; written 0 means one per core, at most 4. Needs a restart to
-    /// change.
+    /// `workers` (ours): data-plane threads; written 0 means one per core, at most 4. Needs a
+    /// restart to change.
     pub workers: NonZeroUsize,
     /// `cors`: allowed origins; `["*"]` (the default) leaves the headers to the members.
     pub cors: Vec<String>,

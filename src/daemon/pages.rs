@@ -108,7 +108,7 @@ impl Renderer {
     /// Reports whether the daemon is ready: settings in force, listeners open, and at least one
     /// healthy member. A single unhealthy member does not make it flap.
     fn readyz(&self) -> Response<Bytes> {
-        local::want(&self.status_source.endpoints());
+        local::request_checks(&self.status_source.endpoints());
         let snapshot = self.status_source.snapshot();
         let healthy = snapshot
             .members

@@ -86,7 +86,7 @@ impl FirstMessage {
         }
         self.take(&mut piece, PREFIX);
         if let Some(length) = self.announced() {
-            self.progress = self.judge(length, &mut piece);
+            self.progress = self.check_prefix(length, &mut piece);
         }
         self.progress
     }
@@ -115,7 +115,7 @@ impl FirstMessage {
         Some((flag, usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX)))
     }
 
-    fn judge(&mut self, (flag, length): (u8, usize), piece: &mut &[u8]) -> Progress {
+    fn check_prefix(&mut self, (flag, length): (u8, usize), piece: &mut &[u8]) -> Progress {
         if flag != 0 {
             return Progress::Compressed;
         }

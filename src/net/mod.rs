@@ -1,5 +1,5 @@
-//! Sockets: listening, connecting, recognizing our own addresses, and the HTTP client of the control
-//! plane.
+//! Sockets: listening, connecting, recognizing our own addresses, and the control plane's HTTP
+//! client.
 
 pub mod abort_on_drop;
 pub mod coalesce;

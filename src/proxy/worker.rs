@@ -127,7 +127,8 @@ impl Worker {
         self.current().upstreams.iter().any(|upstream| upstream.needs_sweep())
     }
 
-    /// Waits until a connection to a member is made; returns at once if one was since the last call.
+    /// Waits until a connection to a member is made. Returns at once if that was since the last
+    /// call.
     pub async fn dialled(&self) {
         self.dialled.notified().await;
     }

@@ -25,7 +25,7 @@ pub enum Cors {
 }
 
 /// Decides on the origin that a request names.
-pub fn judge(allowed: Option<&[String]>, headers: &HeaderMap) -> Cors {
+pub fn evaluate(allowed: Option<&[String]>, headers: &HeaderMap) -> Cors {
     let Some(allowed) = allowed else { return Cors::Members };
     match headers.get(ORIGIN) {
         Some(origin) if allowed.iter().any(|allowed| origin == allowed.as_str()) => {
@@ -147,7 +147,7 @@ mod tests {
     fn an_origin_that_is_not_allowed_gets_no_headers_not_even_the_members() {
         let mut headers = HeaderMap::new();
         headers.insert(ORIGIN, HeaderValue::from_static("http://evil.example"));
-        let cors = judge(Some(&["http://good.example".to_owned()]), &headers);
+        let cors = evaluate(Some(&["http://good.example".to_owned()]), &headers);
         let mut answer = HeaderMap::new();
         answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         cors.apply(&mut answer);

@@ -102,13 +102,13 @@ impl Local {
 }
 
 /// Has the members asked whether they live, for the next answer: nobody else may use the proxy.
-pub fn want(all: &[Arc<Endpoint>]) {
-    all.iter().for_each(|endpoint| endpoint.activity.want());
+pub fn request_checks(all: &[Arc<Endpoint>]) {
+    all.iter().for_each(|endpoint| endpoint.activity.request_check());
 }
 
 /// Lists the endpoints that get traffic now, in the form of etcd's proxy.
 pub fn usable_endpoints(all: &[Arc<Endpoint>]) -> Response<Bytes> {
-    want(all);
+    request_checks(all);
     let usable = all.iter().filter(|endpoint| endpoint.is_usable());
     let urls: Vec<&str> = usable.map(|endpoint| endpoint.url.as_str()).collect();
     reply::json(StatusCode::OK, serde_json::json!({ "endpoints": urls }).to_string())
@@ -116,7 +116,7 @@ pub fn usable_endpoints(all: &[Arc<Endpoint>]) -> Response<Bytes> {
 
 /// Reports health: 200 if any of the endpoints gets traffic now, else 503.
 pub fn health(all: &[Arc<Endpoint>]) -> Response<Bytes> {
-    want(all);
+    request_checks(all);
     if all.iter().any(|endpoint| endpoint.is_usable()) {
         reply::json(StatusCode::OK, "{\"health\":\"true\"}")
     } else {

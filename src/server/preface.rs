@@ -21,7 +21,7 @@ const PRI: &[u8; 4] = b"PRI ";
 pub const TLS_HANDSHAKE: u8 = 22;
 /// First pause between two peeks at a client that has sent fewer than four bytes; it doubles each
 /// time.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+const RECHECK_AFTER: Duration = Duration::from_millis(5);
 /// The longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_millis(320);
 
@@ -66,7 +66,7 @@ impl Peek for UnixStream {
 /// Those of the stream.
 pub async fn detect(stream: &impl Peek) -> io::Result<Protocol> {
     let mut first = [0; 4];
-    let mut pause = LOOK_AGAIN;
+    let mut pause = RECHECK_AFTER;
     loop {
         let seen = stream.peek_at(&mut first).await?;
         match &first[..seen] {
@@ -109,7 +109,7 @@ mod tests {
         let talking = async {
             for piece in pieces {
                 client.write_all(piece).await.unwrap();
-                tokio::time::sleep(LOOK_AGAIN * 2).await;
+                tokio::time::sleep(RECHECK_AFTER * 2).await;
             }
             client.shutdown().await.unwrap();
         };

@@ -40,7 +40,7 @@ async fn route(
         return respond_locally(client, refusal, request).await;
     }
     let generation = &current.generation;
-    let cors = cors::judge(generation.cors.as_deref(), request.headers());
+    let cors = cors::evaluate(generation.cors.as_deref(), request.headers());
     let mut response = if cors.answers(request.method()) {
         respond_locally(client, reply::bare(StatusCode::OK), request).await
     } else {

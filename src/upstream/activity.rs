@@ -19,7 +19,7 @@ pub struct Activity {
     slots: Box<[Slot]>,
     tick: AtomicUsize,
     is_asleep: AtomicBool,
-    is_wanted: AtomicBool,
+    is_check_requested: AtomicBool,
     wake: Notify,
 }
 
@@ -67,7 +67,7 @@ impl Activity {
             slots: (0..workers).map(|_| Slot::default()).collect(),
             tick: AtomicUsize::new(0),
             is_asleep: AtomicBool::new(false),
-            is_wanted: AtomicBool::new(false),
+            is_check_requested: AtomicBool::new(false),
             wake: Notify::new(),
         }
     }
@@ -89,7 +89,7 @@ impl Activity {
             }
         }
         if self.is_asleep.load(Relaxed) {
-            self.rouse();
+            self.wake_monitor();
         }
         Counted { is_long, cell }
     }
@@ -162,26 +162,26 @@ impl Activity {
     }
 
     /// Has the monitor find out whether the member lives, unless it has just seen a sign of it:
-    /// somebody asks. Wakes it once until [`Activity::satisfy`], however often this is called.
-    pub fn want(&self) {
-        if !self.is_wanted.swap(true, Relaxed) {
-            self.rouse();
+    /// somebody asks. Wakes it once until [`Activity::clear_request`], however often it is called.
+    pub fn request_check(&self) {
+        if !self.is_check_requested.swap(true, Relaxed) {
+            self.wake_monitor();
         }
     }
 
-    /// Returns whether somebody has asked since the last [`Activity::satisfy`].
-    pub fn is_wanted(&self) -> bool {
-        self.is_wanted.load(Relaxed)
+    /// Returns whether somebody has asked since the last [`Activity::clear_request`].
+    pub fn is_check_requested(&self) -> bool {
+        self.is_check_requested.load(Relaxed)
     }
 
     /// Says that it is known again whether the member lives. For the monitor only.
-    pub fn satisfy(&self) {
-        self.is_wanted.store(false, Relaxed);
+    pub fn clear_request(&self) {
+        self.is_check_requested.store(false, Relaxed);
     }
 
     /// Wakes the monitor if it sleeps.
     #[cold]
-    pub fn rouse(&self) {
+    pub fn wake_monitor(&self) {
         if self.is_asleep.swap(false, Relaxed) {
             self.wake.notify_one();
         }
@@ -260,14 +260,14 @@ mod tests {
         let activity = Activity::new(1);
         for _ in 0..2 {
             activity.fall_asleep();
-            activity.want();
+            activity.request_check();
             activity.woken().await;
             activity.fall_asleep();
-            activity.want();
+            activity.request_check();
             let again =
                 tokio::time::timeout(std::time::Duration::from_millis(20), activity.woken());
-            assert!(again.await.is_err() && activity.is_wanted());
-            activity.satisfy();
+            assert!(again.await.is_err() && activity.is_check_requested());
+            activity.clear_request();
         }
     }
 

@@ -251,7 +251,7 @@ impl Endpoint {
         if is_news {
             self.failures.fetch_add(1, Relaxed);
             self.enter(Some(&why.to_string()));
-            self.activity.rouse();
+            self.activity.wake_monitor();
         }
         is_news
     }
@@ -283,7 +283,7 @@ impl Endpoint {
             self.enter(Some(reason));
         }
         if was_usable {
-            self.activity.rouse();
+            self.activity.wake_monitor();
         }
         was_usable
     }

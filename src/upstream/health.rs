@@ -258,7 +258,7 @@ impl Prober {
             Ok(answer) => {
                 let is_grpc = answer.end_text("grpc-status").is_some();
                 self.met_no_grpc = !is_grpc;
-                judge(&answer, self.upstream.endpoint.proofs().cluster())
+                evaluate(&answer, self.upstream.endpoint.proofs().cluster())
             }
             Err(_) if let Some(why) = connection.refusal() => {
                 Err(Unanswered::TurnedAway(self.upstream.connect_error(why).to_string()))
@@ -370,7 +370,7 @@ impl From<ConnectError> for Unanswered {
 /// Judges the answer to a linearizable Range. OK proves a quorum. So do the three permission
 /// errors, InvalidArgument (3), PermissionDenied (7) and Unauthenticated (16): etcd checks
 /// permissions after the quorum.
-fn judge(answer: &Answer, ours: u64) -> Result<(), Unanswered> {
+fn evaluate(answer: &Answer, ours: u64) -> Result<(), Unanswered> {
     match (answer.end_text("grpc-status"), answer.cluster_id()) {
         (Some("0"), Some(theirs)) if theirs != ours => {
             Err(Unanswered::Unproved(ProofError::Foreign { theirs, ours }.to_string()))

@@ -24,7 +24,7 @@ pub async fn probe(upstream: &Rc<WorkerEndpoint>, deadline: Duration) -> Option<
     };
     match timeout(deadline, range).await {
         Ok(Some((status, answer))) => {
-            Some(judge(status, &answer, upstream.endpoint.proofs().cluster()))
+            Some(evaluate(status, &answer, upstream.endpoint.proofs().cluster()))
         }
         Ok(None) => None,
         Err(_) => {
@@ -45,7 +45,7 @@ pub async fn probe(upstream: &Rc<WorkerEndpoint>, deadline: Duration) -> Option<
 
 /// Judges the answer to a linearizable range. OK proves a quorum. So do the permission errors
 /// InvalidArgument (3), PermissionDenied (7) and Unauthenticated (16).
-fn judge(status: StatusCode, answer: &Bytes, ours: u64) -> ProbeResult {
+fn evaluate(status: StatusCode, answer: &Bytes, ours: u64) -> ProbeResult {
     let answer: serde_json::Value = serde_json::from_slice(answer).unwrap_or_default();
     match (status, answer["code"].as_u64()) {
         (StatusCode::OK, None) if answer["header"].is_object() => match cluster_id(&answer) {
@@ -76,20 +76,20 @@ mod tests {
 
     #[test]
     fn an_answer_or_a_want_of_permission_proves_a_quorum() {
-        let judge = |status: u16, text: &'static str| {
-            judge(StatusCode::from_u16(status).unwrap(), &Bytes::from_static(text.as_bytes()), 1)
+        let evaluate = |status: u16, text: &'static str| {
+            evaluate(StatusCode::from_u16(status).unwrap(), &Bytes::from_static(text.as_bytes()), 1)
         };
-        assert_eq!(judge(200, "{\"header\":{\"cluster_id\":\"1\"}}"), ProbeResult::Healthy);
-        let foreign = judge(200, "{\"header\":{\"cluster_id\":\"2\"}}");
+        assert_eq!(evaluate(200, "{\"header\":{\"cluster_id\":\"1\"}}"), ProbeResult::Healthy);
+        let foreign = evaluate(200, "{\"header\":{\"cluster_id\":\"2\"}}");
         assert!(matches!(foreign, ProbeResult::Unproved(_)), "{foreign:?}");
         assert_eq!(
-            judge(400, "{\"code\":3,\"message\":\"user name is empty\"}"),
+            evaluate(400, "{\"code\":3,\"message\":\"user name is empty\"}"),
             ProbeResult::Healthy
         );
-        let no_leader = judge(503, "{\"code\":14,\"message\":\"etcdserver: no leader\"}");
+        let no_leader = evaluate(503, "{\"code\":14,\"message\":\"etcdserver: no leader\"}");
         assert_eq!(no_leader, ProbeResult::NoQuorum("etcdserver: no leader".into()));
         for (status, text) in [(200, "{}"), (200, "hello"), (404, "404 page not found")] {
-            assert!(matches!(judge(status, text), ProbeResult::Unhealthy(_)), "{status} {text}");
+            assert!(matches!(evaluate(status, text), ProbeResult::Unhealthy(_)), "{status} {text}");
         }
     }
 }

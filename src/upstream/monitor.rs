@@ -45,7 +45,7 @@ const SOON: Duration = Duration::from_secs(30);
 /// Shortest pause after that.
 const LATER: Duration = Duration::from_secs(5);
 /// How long the connection for health checks is kept after a page of health was asked for.
-const WANTED: Duration = Duration::from_secs(60);
+const KEPT_FOR_PAGES: Duration = Duration::from_secs(60);
 
 /// What the monitors of one proxy know of each other. All run on one thread.
 #[derive(Debug, Default)]
@@ -120,7 +120,7 @@ struct Monitor {
     /// When an exchange was last seen to begin or to be open; `None` before the first.
     used: Option<Instant>,
     /// When a page of health was last asked for.
-    wanted: Option<Instant>,
+    check_requested: Option<Instant>,
     /// When the last probe of the quorum ended; `None` before the first.
     probed: Option<Instant>,
     /// When that or the last health check ended, or an answer was last seen.
@@ -161,7 +161,7 @@ impl Monitor {
             endpoint,
             is_in_use: false,
             used: None,
-            wanted: None,
+            check_requested: None,
             probed: None,
             last_sign: Instant::now(),
             rested: Instant::now(),
@@ -181,7 +181,7 @@ impl Monitor {
         let mut is_settled = false;
         loop {
             let now = Instant::now();
-            let is_busy = self.look(now);
+            let is_busy = self.observe(now);
             let (at, due) = self.plan(now);
             if at <= now {
                 self.endpoint.activity.stay_awake();
@@ -211,7 +211,7 @@ impl Monitor {
     }
 
     /// Looks at what is under way. Returns whether it must be looked at again in a tick.
-    fn look(&mut self, now: Instant) -> bool {
+    fn observe(&mut self, now: Instant) -> bool {
         let sample = self.endpoint.activity.sample();
         let seen = std::mem::replace(&mut self.seen, sample);
         if sample.answered != seen.answered {
@@ -232,8 +232,8 @@ impl Monitor {
         if sample.open > 0 || sample.begun != seen.begun {
             self.used = Some(now);
         }
-        if self.endpoint.activity.is_wanted() {
-            self.wanted = Some(now);
+        if self.endpoint.activity.is_check_requested() {
+            self.check_requested = Some(now);
         }
         self.set_in_use(self.is_used(now));
         let is_failing = self.failure.is_some() || self.is_hindered;
@@ -266,7 +266,7 @@ impl Monitor {
 
     /// Returns whether the connection for probes is kept.
     fn keeps_connection(&self) -> bool {
-        self.may_be_next() || self.wanted.is_some_and(|wanted| wanted.elapsed() < WANTED)
+        self.may_be_next() || self.check_requested.is_some_and(|at| at.elapsed() < KEPT_FOR_PAGES)
     }
 
     /// Whether requests may go here soon: something is under way in this proxy.
@@ -290,14 +290,14 @@ impl Monitor {
             let quorum = after(probed, QUORUM_EVERY);
             let check = after(self.last_sign, CHECK_EVERY);
             if quorum <= check { (quorum, Due::Quorum) } else { (check, Due::Process) }
-        } else if self.wanted.is_some_and(|wanted| wanted > self.last_sign) {
+        } else if self.check_requested.is_some_and(|at| at > self.last_sign) {
             (after(self.last_sign, CHECK_EVERY), Due::Process)
         } else {
             let due = if self.may_be_next() { Due::Process } else { Due::Nothing };
             (after(self.last_sign.max(self.rested), self.refresh), due)
         };
-        let may_be_wanted = self.failures != self.neighbours.failures.get() && self.may_be_next();
-        let is_new = self.waits.is_some_and(|since| since > probed) || may_be_wanted;
+        let failed_nearby = self.failures != self.neighbours.failures.get() && self.may_be_next();
+        let is_new = self.waits.is_some_and(|since| since > probed) || failed_nearby;
         let pause = match self.waits {
             _ if is_new => self.interval.min(RECHECK),
             Some(_) => self.interval,
@@ -350,7 +350,7 @@ impl Monitor {
     }
 
     fn note_sign(&mut self) {
-        self.endpoint.activity.satisfy();
+        self.endpoint.activity.clear_request();
         self.last_sign = Instant::now();
         self.stream_waits = None;
         self.jitter = jitter();

@@ -19,7 +19,7 @@ use super::silence::HUNG_AFTER;
 use super::worker_endpoint::WorkerEndpoint;
 
 /// Pause between two checks; also the longest `health-interval` that makes them unnecessary.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// A write that waits for its answer, until this is dropped.
 pub struct WaitingWrite(Rc<WorkerEndpoint>);
@@ -58,7 +58,7 @@ async fn watch(upstream: Rc<WorkerEndpoint>) {
     let mut unwanted_since = None;
     loop {
         let answered = demand.answered.get();
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(CHECK_EVERY).await;
         if demand.waiting.get() > 0 {
             unwanted_since = None;
         } else if !found_silent
@@ -109,7 +109,7 @@ fn has_regular_probes(upstream: &WorkerEndpoint) -> bool {
 
 /// Returns whether regular probes run at least once a second.
 fn is_probed(upstream: &WorkerEndpoint) -> bool {
-    let often = upstream.on_demand().interval.get().is_some_and(|interval| interval <= LOOK_EVERY);
+    let often = upstream.on_demand().interval.get().is_some_and(|interval| interval <= CHECK_EVERY);
     often && upstream.endpoint.is_listed()
 }
 
@@ -133,10 +133,10 @@ mod tests {
         upstream.on_demand().set(interval, Duration::from_secs(10));
         upstream.endpoint.silence.begin(Instant::now());
         let write = WaitingWrite::begin(&upstream);
-        tokio::time::timeout(10 * LOOK_EVERY, member.answers(2)).await.unwrap();
+        tokio::time::timeout(10 * CHECK_EVERY, member.answers(2)).await.unwrap();
         drop(write);
         while upstream.on_demand().runs.get() {
-            tokio::time::sleep(LOOK_EVERY / 10).await;
+            tokio::time::sleep(CHECK_EVERY / 10).await;
         }
         upstream.endpoint.silence.is_on()
     }
@@ -153,17 +153,17 @@ mod tests {
                 let timeouts = Timeouts { proof: Duration::from_secs(10), ..Timeouts::default() };
                 let upstream =
                     Rc::new(WorkerEndpoint::new(Arc::new(endpoint), 0, timeouts, Arc::default()));
-                upstream.on_demand().set(Some(100 * LOOK_EVERY), LOOK_EVERY / 2);
-                member.be_late(LOOK_EVERY);
+                upstream.on_demand().set(Some(100 * CHECK_EVERY), CHECK_EVERY / 2);
+                member.be_late(CHECK_EVERY);
                 let _write = WaitingWrite::begin(&upstream);
                 let silence = &upstream.endpoint.silence;
                 let becomes = async |on: bool| {
                     while silence.is_on() != on {
-                        tokio::time::sleep(LOOK_EVERY / 20).await;
+                        tokio::time::sleep(CHECK_EVERY / 20).await;
                     }
                 };
-                tokio::time::timeout(20 * LOOK_EVERY, becomes(true)).await.unwrap();
-                tokio::time::timeout(20 * LOOK_EVERY, becomes(false)).await.unwrap();
+                tokio::time::timeout(20 * CHECK_EVERY, becomes(true)).await.unwrap();
+                tokio::time::timeout(20 * CHECK_EVERY, becomes(false)).await.unwrap();
             })
             .await;
     }
@@ -173,7 +173,7 @@ mod tests {
         tokio::task::LocalSet::new()
             .run_until(async {
                 let (rare, none) = tokio::join!(
-                    silence_after_a_good_answer(Some(5 * LOOK_EVERY)),
+                    silence_after_a_good_answer(Some(5 * CHECK_EVERY)),
                     silence_after_a_good_answer(None),
                 );
                 assert!(rare, "regular probes use a connection of their own");

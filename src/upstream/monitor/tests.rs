@@ -22,7 +22,7 @@ fn healthy(neighbours: &Rc<Neighbours>) -> (Monitor, Instant) {
 /// What is due, and after how many seconds since `began` at the latest.
 fn plan(monitor: &mut Monitor, began: Instant, now: Instant) -> (u64, Due) {
     monitor.jitter = 1.0;
-    monitor.look(now);
+    monitor.observe(now);
     let (at, due) = monitor.plan(now);
     ((at - began).as_secs_f64().round() as u64, due)
 }
@@ -34,7 +34,7 @@ fn nothing_is_probed_while_nobody_asks_anything() {
     assert_eq!(plan(&mut monitor, began, began), (30, Due::Nothing));
     let (mut other, _) = healthy(&neighbours);
     let _stream = other.endpoint.activity.begin(0, true);
-    other.look(began);
+    other.observe(began);
     assert_eq!(plan(&mut monitor, began, began), (30, Due::Process), "it may be next");
     assert!(monitor.keeps_connection());
     drop(other);
@@ -46,14 +46,14 @@ fn nothing_is_probed_while_nobody_asks_anything() {
 fn a_page_of_health_has_an_idle_member_checked() {
     let neighbours = Rc::default();
     let (mut monitor, began) = healthy(&neighbours);
-    monitor.endpoint.activity.want();
+    monitor.endpoint.activity.request_check();
     let later = began + 2 * INTERVAL;
     assert_eq!(plan(&mut monitor, began, later), (5, Due::Process));
     assert!(monitor.keeps_connection(), "the page may be asked for again");
     monitor.checked();
     monitor.last_sign = later;
     assert_eq!(plan(&mut monitor, began, later).1, Due::Nothing, "once for each time");
-    monitor.endpoint.activity.want();
+    monitor.endpoint.activity.request_check();
     let again = later + TICK;
     assert_eq!(plan(&mut monitor, began, again), (7, Due::Process), "also a moment later");
 }
@@ -65,7 +65,7 @@ fn a_request_that_waits_is_due_at_once_and_then_at_the_interval() {
     let endpoint = monitor.endpoint.clone();
     let mut waits = endpoint.activity.begin(0, false);
     let later = began + 3 * INTERVAL;
-    assert!(monitor.look(later), "it is looked at again in a tick");
+    assert!(monitor.observe(later), "it is looked at again in a tick");
     assert_eq!(plan(&mut monitor, began, later), (5, Due::Process));
     endpoint.activity.advance();
     endpoint.activity.advance();
@@ -95,7 +95,7 @@ fn a_member_in_use_is_checked_by_both_probes_at_their_pace() {
     let neighbours = Rc::default();
     let (mut monitor, began) = healthy(&neighbours);
     let mut stream = monitor.endpoint.activity.begin(0, true);
-    assert!(monitor.look(began), "it may be told nothing");
+    assert!(monitor.observe(began), "it may be told nothing");
     monitor.endpoint.clone().activity.answer(0, &mut stream);
     assert_eq!(plan(&mut monitor, began, began), (5, Due::Process));
     monitor.last_sign = began + CHECK_EVERY;
@@ -111,7 +111,7 @@ fn answers_that_need_no_quorum_do_not_put_off_the_probe_that_asks_one() {
         let mut read = endpoint.activity.begin(0, false);
         endpoint.activity.answer(0, &mut read);
         endpoint.activity.end(0, &mut read);
-        monitor.look(began + second * INTERVAL);
+        monitor.observe(began + second * INTERVAL);
     }
     assert_eq!(plan(&mut monitor, began, began + 8 * INTERVAL), (10, Due::Quorum));
     assert!(monitor.may_be_next(), "although nothing is open at this moment");
@@ -154,11 +154,11 @@ fn a_page_of_health_learns_soon_that_a_member_is_back() {
     let (mut monitor, began) = healthy(&neighbours);
     let dead = ProbeResult::Unresponsive("connection refused".into());
     monitor.probed(began, Some(&dead));
-    monitor.look(began);
+    monitor.observe(began);
     let late = began + SOON;
     monitor.probed(late, Some(&dead));
     assert_eq!(plan(&mut monitor, began, late), (60, Due::Quorum));
-    monitor.endpoint.activity.want();
+    monitor.endpoint.activity.request_check();
     assert_eq!(plan(&mut monitor, began, late), (35, Due::Quorum));
 }
 
@@ -192,7 +192,7 @@ fn when_a_member_in_use_fails_the_others_are_probed_at_once() {
     let ((mut failed, began), (mut other, _)) = (healthy(&neighbours), healthy(&neighbours));
     let later = began + 2 * INTERVAL;
     let _stream = failed.endpoint.activity.begin(0, true);
-    failed.look(later);
+    failed.observe(later);
     failed.probed(later, Some(&ProbeResult::Unresponsive("no answer".into())));
     assert_eq!(plan(&mut other, began, later), (1, Due::Quorum));
     other.failures = neighbours.failures.get();
